@@ -1,0 +1,237 @@
+// Package capture holds the words of capture: what a source tells the rest of
+// rowhook about committed row changes. It does no I/O.
+//
+// A source (capture/postgres, capture/mysql) owns the connection to the host
+// database and pushes what it reads into a [Sink], from one goroutine, in
+// commit order:
+//
+//	Begin  (Change | Message | Park)*  Commit      one committed transaction
+//	Begin  (Change | Message | Park)*  Abort       the connection broke inside it; it will come again whole
+//	Idle                                           nothing to do up to this position
+//
+// What must hold between the two:
+//
+//   - A source confirms to its database only what [Sink.Durable] returns, so
+//     that nothing committed is lost whatever is killed (invariant I1).
+//   - A source never waits inside the sink for longer than an in-memory hand-over.
+//     When what follows is slow, [Sink.Busy] says so and the source stops reading,
+//     but goes on answering its server.
+//   - Rows, values and raw bytes given to the sink are valid until the call
+//     returns; a sink that keeps them copies them.
+package capture
+
+import (
+	"strings"
+	"time"
+)
+
+// Position is a place in the stream, in the source's own notation: an LSN such
+// as "0/16B3748" (PostgreSQL), a GTID set or file:offset (MySQL, MariaDB). It is
+// opaque outside its source. The empty Position means none.
+type Position string
+
+// Op is what happened to a row.
+type Op uint8
+
+// The operations. Read is a row seen by a snapshot.
+const (
+	Insert Op = iota + 1
+	Update
+	Delete
+	Truncate
+	Read
+)
+
+var opNames = [...]string{"", "insert", "update", "delete", "truncate", "read"}
+
+// String returns the operation's name as payloads and config write it.
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return ""
+}
+
+// ParseOp is the inverse of [Op.String].
+func ParseOp(s string) (Op, bool) {
+	for i, name := range opNames {
+		if i > 0 && name == s {
+			return Op(i), true
+		}
+	}
+	return 0, false
+}
+
+// Transaction is the head of one committed transaction.
+type Transaction struct {
+	ID       string    // as payloads show it: an xid, a GTID
+	Identity string    // what makes it unique within the lineage, hashed into event ids: commit LSN, xid and commit time; a GTID; ...
+	Position Position  // of its commit, as payloads show it
+	Time     time.Time // of its commit, UTC
+}
+
+// Change is one row change. It is valid until the sink's call returns.
+type Change struct {
+	Op    Op
+	Table *Table
+	// Old is the row before the change, as far as the stream tells it: nil when it
+	// tells nothing (always for an insert). Columns outside the replica identity are Unknown.
+	Old Row
+	// New is the row after the change; nil for a delete and a truncate.
+	New Row
+	// Ordinal is the change's place in its transaction, from 0, counted over all
+	// changes and messages before any mapping.
+	Ordinal int
+	// Raw is the change as the stream carried it, so that a change that cannot be
+	// mapped can be parked and decoded again later (invariant I10).
+	Raw Raw
+}
+
+// Raw is an undecoded change with what is needed to decode it again.
+type Raw struct {
+	Relation []byte // the relation message or table map it refers to
+	Change   []byte // the message itself
+}
+
+// Message is something that a transaction says about itself: a logical message
+// (PostgreSQL) or a statement's comment (MySQL). It is valid until the sink's call returns.
+type Message struct {
+	Prefix  string
+	Content []byte
+	Ordinal int
+}
+
+// Undecoded is a change that the source could not turn into rows.
+type Undecoded struct {
+	Table   string // "schema.table"; empty when unknown
+	Ordinal int
+	Raw     Raw
+	Err     error // what did not fit; never holds row data
+}
+
+// Sink takes what a source reads. All methods but Durable are called from one
+// goroutine; Durable may be called from any. An error from the sink ends the source's run.
+type Sink interface {
+	// Begin opens a transaction.
+	Begin(*Transaction) error
+	Change(*Change) error
+	Message(*Message) error
+	// Park keeps a change that cannot be decoded as a dead letter of the source.
+	Park(*Undecoded) error
+	// Commit ends the open transaction; end is the position after it.
+	Commit(end Position) error
+	// Abort forgets the open transaction, if any; the stream will repeat it.
+	Abort()
+	// Idle says that the server has nothing for us before end.
+	Idle(end Position) error
+	// Busy returns nil while there is room. Otherwise it returns a channel that is
+	// closed when there is room again; until then the source stops reading.
+	Busy() <-chan struct{}
+	// Durable returns the position up to which everything is fsynced. It never goes back.
+	Durable() Position
+}
+
+// Table is one table as the stream describes it now. A source makes a new Table
+// whenever the description changes, so a *Table is a key for caches.
+type Table struct {
+	Schema  string
+	Name    string
+	Columns []Column
+	// Key lists the primary key's columns, in key order, as indexes into Columns.
+	// Empty when the table has none; then it holds the replica identity's columns, if they are fewer than all.
+	Key []int
+	// Identity is how the table's replica identity is declared now. It is a hint for
+	// checks only: what is known of an old row is told by the row itself.
+	Identity Identity
+	// Partitioned says that the changes come from partitions and are shown as the root's.
+	Partitioned bool
+}
+
+// String returns "schema.table".
+func (t *Table) String() string { return t.Schema + "." + t.Name }
+
+// Column returns the index of the named column, or -1.
+func (t *Table) Column(name string) int {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// ParseTable splits "schema.table".
+func ParseTable(s string) (schema, name string, ok bool) {
+	schema, name, ok = strings.Cut(s, ".")
+	return schema, name, ok && schema != "" && name != ""
+}
+
+// Column describes one column.
+type Column struct {
+	Name string
+	Type *Type
+	// Identity says that the column belongs to the replica identity, so that its old value is known.
+	Identity bool
+}
+
+// Identity is a table's replica identity (PostgreSQL), or what a row image amounts to (MySQL).
+type Identity uint8
+
+// The replica identities. Zero is unknown.
+const (
+	IdentityDefault Identity = iota + 1 // the primary key
+	IdentityIndex                       // a unique index's columns
+	IdentityFull                        // every column
+	IdentityNothing                     // no old row at all
+)
+
+// State says what is known of a column's value.
+type State uint8
+
+// The states. Unchanged is a value that the stream left out because it equals
+// the old one, which is unknown too (unchanged TOAST).
+const (
+	Unknown State = iota
+	Unchanged
+	Null
+	Present
+)
+
+// Value is a column's value: the database's text, or why there is none.
+type Value struct {
+	State State
+	Text  []byte // the database's text form; only when Present
+}
+
+// Row holds one value for each of the table's columns. A nil Row is no row.
+type Row []Value
+
+// Kind is the family that a type belongs to, for conditions and expressions.
+type Kind uint8
+
+// The kinds. Other is compared as text.
+const (
+	Other    Kind = iota
+	Text          // strings, enums, uuids
+	Integer       // fits a signed 32-bit number, or an unsigned one
+	Bigint        // 64-bit integers: numbers or strings in payloads, by profile
+	Decimal       // exact, a string in payloads
+	Float         // a number in payloads; "NaN", "Infinity", "-Infinity" as strings
+	Bool          // "t" or "f" as text
+	Instant       // a time with a zone: RFC 3339 in UTC in payloads
+	DateTime      // a time without a zone
+	Date
+	JSON
+	List  // arrays, vectors, sets
+	Bytes // base64 in payloads
+)
+
+// Type is how a column's text is compared and written. Types are immutable and shared.
+type Type struct {
+	Name string // the database's own name, for messages
+	Kind Kind
+	// AppendJSON appends the payload form of a value's text to dst: one valid JSON
+	// value without line breaks. ok is false when the text did not fit the type's policy and
+	// was written as a JSON string instead; the delivery log then flags the column.
+	AppendJSON func(dst, text []byte) (out []byte, ok bool)
+}

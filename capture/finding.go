@@ -1,0 +1,70 @@
+package capture
+
+import "fmt"
+
+// Severity says what a finding means for `run`.
+type Severity uint8
+
+// The severities. An Error stops `run`, unless it concerns one table only, which
+// is then the only one that suffers (invariant I11).
+const (
+	Info Severity = iota
+	Warning
+	Error
+)
+
+// String returns "info", "warning" or "error".
+func (s Severity) String() string {
+	return [...]string{"info", "warning", "error"}[s]
+}
+
+// Finding is one thing that `check` found, with what to do about it.
+type Finding struct {
+	Severity Severity `json:"-"`
+	// Code names the finding for scripts, in a stable form such as "wal_level".
+	Code string `json:"code"`
+	// Subject is what it is about: a table, a column, a setting. May be empty.
+	Subject string `json:"subject,omitempty"`
+	Text    string `json:"text"`
+	// Remedy is what cures it: SQL, a setting or a command.
+	Remedy string `json:"remedy,omitempty"`
+	// Table is set when the finding concerns that table only.
+	Table string `json:"table,omitempty"`
+}
+
+// GapError says that the stream between the stored position and what the server
+// can give is not whole: continuing would lose changes. It ends the agent with exit 4.
+type GapError struct {
+	Stored Position // what we have; empty when nothing is stored
+	Server Position // what the server offers; empty when it offers nothing
+	Text   string   // what happened, in one sentence
+	Remedy string   // the ways out
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("stream gap: %s (stored position %s, server %s)", e.Text, orNone(e.Stored), orNone(e.Server))
+}
+
+// Hint returns the remedy for the operator.
+func (e *GapError) Hint() string { return e.Remedy }
+
+func orNone(p Position) string {
+	if p == "" {
+		return "none"
+	}
+	return string(p)
+}
+
+// OperatorError is an error that a person has to mend: it carries the remedy.
+type OperatorError struct {
+	Err    error
+	Remedy string
+}
+
+func (e *OperatorError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OperatorError) Unwrap() error { return e.Err }
+
+// Hint returns the remedy for the operator.
+func (e *OperatorError) Hint() string { return e.Remedy }

@@ -1,0 +1,82 @@
+package delivery
+
+import "time"
+
+// ProfileConfig is one entry of the config's `profiles`, and of `defaults`. The
+// loader fills it in the order preset, defaults, profile, so that what is not
+// written keeps the value below it.
+type ProfileConfig struct {
+	Code          string               `yaml:",key" doc:"the profile's code"`
+	Name          string               `yaml:"name" doc:"people's name of the profile"`
+	Description   string               `yaml:"description" doc:"what the profile is for"`
+	URL           string               `yaml:"url" doc:"where to POST; environment variables in it are percent-encoded"`
+	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
+	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
+	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
+	Signature     string               `yaml:"signature" enum:"standard,none" doc:"how requests are signed"`
+	Format        string               `yaml:"format" enum:"native" later-enum:"cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
+	MessageType   string               `yaml:"message_type" enum:"json" later-enum:"xml" doc:"json"`
+	Unit          string               `yaml:"unit" enum:"record" later-enum:"type,transaction,batch" doc:"what one request carries"`
+	Subscriptions []SubscriptionConfig `yaml:"subscriptions" doc:"which events the profile gets; none means all"`
+	Headers       []HeaderConfig       `yaml:"headers" doc:"further request headers"`
+	Timeout       time.Duration        `yaml:"timeout" doc:"of one request, from dial to the end of the reply"`
+	Success       []string             `yaml:"success,oneormany" doc:"status codes and ranges that mean delivered, such as 200-299"`
+	Retry         RetryConfig          `yaml:"retry" doc:"the event clock"`
+	Replies       []ReplyConfig        `yaml:"replies" doc:"status code or class such as 4xx, to dead or retry"`
+	Order         string               `yaml:"order" enum:"key,none" doc:"key keeps commit order per ordering key"`
+	Concurrency   int                  `yaml:"concurrency" doc:"requests in flight at once"`
+	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize"`
+	Share         Percent              `yaml:"share" doc:"of the spool that the profile's undelivered events may take"`
+	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
+	AllowNetworks []string             `yaml:"allow_networks,oneormany" doc:"loopback, private or CIDRs that the dial guard lets through"`
+	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
+	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
+
+	_ struct{} `later:"active contacts sandbox challenge identification_key http rate batch on_dead max_block template alma rakuraku when_inactive alert mode"`
+}
+
+// SecretConfig is one of several secrets.
+type SecretConfig struct {
+	Secret     string    `yaml:"secret" doc:"the secret"`
+	SecretFile string    `yaml:"secret_file" path:"file" doc:"file that holds the secret"`
+	NotAfter   time.Time `yaml:"not_after" doc:"RFC 3339 time after which it no longer signs"`
+}
+
+// HeaderConfig is one further request header.
+type HeaderConfig struct {
+	Name  string `yaml:",key"`
+	Value string `yaml:",value"`
+}
+
+// SubscriptionConfig selects events. All that is given must hold.
+type SubscriptionConfig struct {
+	Events     []string         `yaml:"events,oneormany" doc:"globs over event types"`
+	Tables     []string         `yaml:"tables,oneormany" doc:"globs over mapping entries"`
+	Where      Where            `yaml:"where" doc:"conditions on the row's columns"`
+	Operations OperationsConfig `yaml:"operations" doc:"globs over the operation, or {not: globs}"`
+}
+
+// OperationsConfig filters by operation: a list, or everything but a list.
+type OperationsConfig struct {
+	Only []string `yaml:",list" doc:"globs"`
+	Not  []string `yaml:"not,oneormany" doc:"globs"`
+}
+
+// RetryConfig is the event clock of design section 8.
+type RetryConfig struct {
+	Initial    time.Duration   `yaml:"initial" doc:"wait after the first failure"`
+	Max        time.Duration   `yaml:"max" doc:"longest wait"`
+	Multiplier float64         `yaml:"multiplier" doc:"growth of the wait"`
+	Jitter     float64         `yaml:"jitter" doc:"share by which waits vary, 0 to 1"`
+	MaxAge     time.Duration   `yaml:"max_age" doc:"after which the delivery is dead; 0 never gives up"`
+	Schedule   []time.Duration `yaml:"schedule" doc:"fixed waits instead; dead after the last"`
+}
+
+// ReplyConfig overrides what a status means.
+type ReplyConfig struct {
+	Status string `yaml:",key"`
+	Action string `yaml:",value" enum:"dead,retry"`
+}
+
+// Percent is a share such as 25%, as a fraction.
+type Percent float64

@@ -1,0 +1,185 @@
+package delivery
+
+import (
+	"strings"
+	"time"
+)
+
+// Event is a domain event, neutral of any receiver's format. It is immutable once made.
+//
+// Key, Data and Previous are JSON objects on one line, ready to be copied into a
+// body: members in payload order, every digit of the database's value kept.
+type Event struct {
+	ID        string // stable and opaque, without dots
+	Type      string // loan.returned
+	Entry     string // the mapping entry that made it
+	Time      time.Time
+	Origin    Origin
+	Actor     Actor
+	Operation string
+	// Assumed says that actor and operation are the configured defaults, which
+	// count as not known in filters.
+	Assumed bool
+	Link    string
+
+	Key      []byte
+	Data     []byte
+	Previous []byte // nil when there are no old values to tell
+	// Unavailable names the columns whose value the stream did not carry.
+	Unavailable []string
+	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted
+	// paths from the payload's object, for profiles that want them as strings.
+	Bigints []string
+	// Flags names the columns whose value did not fit its type's policy.
+	Flags []string
+
+	// OrderKey is the ordering key: events of one profile with equal OrderKeys
+	// arrive in commit order. OrderKeyOld is set when the change moved the row from
+	// another ordering key: the event waits for that key's lane as well.
+	OrderKey    string
+	OrderKeyOld string
+
+	// As names the event for formats with a vocabulary: action, event, desc. A
+	// member that is present but nil is omitted by such formats.
+	As map[string]*string
+	// Title, Code and Object are the mapping entry's names for such formats.
+	Title, Code, Object string
+}
+
+// Origin is where in the stream an event comes from.
+type Origin struct {
+	Source      string // source.name
+	Table       string // schema.table; empty for a signal
+	Op          string // insert, update, delete, truncate, read; signal
+	Position    string
+	Transaction string
+	Seq         int // the change's ordinal in its transaction
+}
+
+// Actor is who made the change. Both members may be empty.
+type Actor struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// Gone reports whether the row is gone after the event.
+func (e *Event) Gone() bool { return e.Origin.Op == "delete" }
+
+// Known says what is known of a column's value.
+type Known uint8
+
+// What can be known of a value.
+const (
+	ValueUnknown Known = iota
+	ValueNull
+	ValuePresent
+)
+
+// Row is what a subscription's conditions look at: the changed row (the old one for
+// a delete), by the table's own column names; for signals the members of data.
+type Row interface {
+	// Column returns a column's value as plain text, booleans as true and false.
+	// numeric says that it compares by value. An absent column is reported by ok = false.
+	Column(name string) (text string, known Known, numeric, ok bool)
+}
+
+// Literal is a value in a condition, as written in the config: 01 stays 01.
+type Literal struct {
+	Text string
+	Null bool
+}
+
+// UnmarshalScalar takes the scalar as written; null is YAML's null.
+func (l *Literal) UnmarshalScalar(text string, null bool) error {
+	l.Text, l.Null = text, null
+	return nil
+}
+
+// Where is a set of conditions, all of which must hold: column to the values it may have.
+type Where []Condition
+
+// Condition is one column's condition in a [Where].
+type Condition struct {
+	Column string    `yaml:",key"`
+	Values []Literal `yaml:",value,oneormany"`
+}
+
+// Truth is a three-valued answer.
+type Truth uint8
+
+// The answers. Undecidable means that it hangs on a value the stream did not carry.
+const (
+	False Truth = iota
+	True
+	Undecidable
+)
+
+// Match reports whether the row meets all conditions. A condition that certainly fails
+// settles the answer, whatever else is unknown; a column the row does not have fails.
+func (w Where) Match(row Row) Truth {
+	answer := True
+	for i := range w {
+		switch w[i].match(row) {
+		case False:
+			return False
+		case Undecidable:
+			answer = Undecidable
+		}
+	}
+	return answer
+}
+
+func (c *Condition) match(row Row) Truth {
+	text, known, numeric, ok := row.Column(c.Column)
+	if !ok {
+		return False
+	}
+	if known == ValueUnknown {
+		return Undecidable
+	}
+	for _, want := range c.Values {
+		if want.Matches(text, known == ValueNull, numeric) {
+			return True
+		}
+	}
+	return False
+}
+
+// Matches reports whether a known value equals the literal. Numeric values
+// compare by value where both are plain decimal numbers, all others as text.
+func (l Literal) Matches(text string, null, numeric bool) bool {
+	if null || l.Null {
+		return null && l.Null
+	}
+	if text == l.Text {
+		return true
+	}
+	return numeric && equalNumbers(text, l.Text)
+}
+
+// equalNumbers compares two plain decimal numbers (no exponent) digit by digit.
+func equalNumbers(a, b string) bool {
+	aNeg, aInt, aFrac, aOK := splitNumber(a)
+	bNeg, bInt, bFrac, bOK := splitNumber(b)
+	if !aOK || !bOK || aInt != bInt || aFrac != bFrac {
+		return false
+	}
+	return aNeg == bNeg || aInt == "" && aFrac == ""
+}
+
+// splitNumber returns a number's sign and its digits without leading and trailing zeros.
+func splitNumber(s string) (negative bool, integer, fraction string, ok bool) {
+	s, negative = strings.CutPrefix(s, "-")
+	integer, fraction, _ = strings.Cut(s, ".")
+	if integer == "" && fraction == "" {
+		return false, "", "", false
+	}
+	for _, part := range [2]string{integer, fraction} {
+		for i := range len(part) {
+			if part[i] < '0' || part[i] > '9' {
+				return false, "", "", false
+			}
+		}
+	}
+	return negative, strings.TrimLeft(integer, "0"), strings.TrimRight(fraction, "0"), true
+}
