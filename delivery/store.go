@@ -85,33 +85,72 @@ type Update struct {
 	DoneEvents, DoneBytes int64
 }
 
-// Store is the durable queue as the delivery engine sees it. Profiles are named by
-// their codes. Implementations are safe for concurrent use; one engine writes one profile's state.
+// ProfileID is a profile's number in a store. It never changes and is never used again.
+type ProfileID uint32
+
+// Usage is what the spool takes on disk and what it may take.
+type Usage struct {
+	Bytes   int64 // on disk now, all in all
+	Max     int64 // spool.max_size
+	History int64 // of Bytes: delivered events kept for replay
+	Parked  int64 // of Bytes: dead letters of the source
+	Free    int64 // free space of the disk
+	Reserve int64 // spool.reserve: below it nothing is appended
+}
+
+// Store is the durable queue as the delivery engine sees it. Implementations are
+// safe for concurrent use; one engine writes one profile's state.
 type Store interface {
-	// Progress returns the stored progress; for an unknown profile it registers it at the
-	// end of the log, so that it gets what comes later.
-	Progress(profile string) (Progress, error)
+	// Register returns the number of the profile with that code. A profile that the store
+	// does not know starts at the end of the log, so that it gets what comes later.
+	Register(code string) (ProfileID, error)
+	// Progress returns the profile's stored progress.
+	Progress(ProfileID) (Progress, error)
 	// Read appends to dst entries addressed to the profile, from seq on, up to max
-	// entries or maxBytes. next is where to read on; end reports that the log had no more.
-	Read(profile string, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
+	// entries or maxBytes (at least one). next is where to read on; end reports that the log had no more.
+	Read(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Event returns the event of one entry or delivery.
-	Event(profile string, seq Seq) (*Event, error)
+	Event(ProfileID, Seq) (*Event, error)
 	// Delivery returns one delivery's record.
-	Delivery(profile string, seq Seq) (d Delivery, ok bool, err error)
+	Delivery(ProfileID, Seq) (d Delivery, ok bool, err error)
 	// Due appends retrying deliveries in order of their due time, up to max.
-	Due(profile string, until time.Time, dst []Delivery, max int) ([]Delivery, error)
+	Due(id ProfileID, until time.Time, dst []Delivery, max int) ([]Delivery, error)
 	// Lane appends the retrying, blocked and held deliveries of one lane (by Lane or WaitLane)
 	// in Seq order from seq on, up to max.
-	Lane(profile string, lane uint64, from Seq, dst []Delivery, max int) ([]Delivery, error)
+	Lane(id ProfileID, lane uint64, from Seq, dst []Delivery, max int) ([]Delivery, error)
 	// Deliveries calls yield for each delivery in one of the states, in Seq order from seq on,
-	// until it returns false. No states means all.
-	Deliveries(profile string, from Seq, states []State, yield func(Delivery) bool) error
-	// Update applies one change of the profile's state.
-	Update(profile string, u Update) error
-	// Backlog returns what the profile has not finished.
-	Backlog(profile string) (Backlog, error)
-	// Appended returns a channel that is closed when entries beyond seq are there.
+	// until it returns false. No states means all. Bodies are left out.
+	Deliveries(id ProfileID, from Seq, states []State, yield func(Delivery) bool) error
+	// Update applies one atomic change of the profile's state.
+	Update(ProfileID, Update) error
+	// Backlog returns what the profile has not finished. It costs nothing.
+	Backlog(ProfileID) (Backlog, error)
+	// LoadState and SaveState keep the engine's own few bytes per profile: inactive since when, and the like.
+	LoadState(ProfileID) ([]byte, error)
+	SaveState(ProfileID, []byte) error
+	// Appended returns a channel that is closed when there are entries at or beyond seq.
+	// It may be closed already.
 	Appended(seq Seq) <-chan struct{}
-	// Err returns a channel that yields the store's fatal error, after which every call fails.
-	Err() <-chan error
+	Usage() Usage
+}
+
+// Parked is a dead letter of the source: a change that could not be decoded or
+// mapped, kept raw until the cause is mended (invariant I10).
+type Parked struct {
+	Seq         Seq // in append order of parked changes
+	Table       string
+	Entry       string // the mapping entry that failed; empty when the change could not be decoded
+	Profile     string // the profile whose filter could not be decided; empty for all
+	Reason      string // undecidable, unmapped, undecoded
+	Error       string // never holds row data
+	Transaction string
+	Identity    string // of the transaction, for event ids
+	Position    string
+	Time        time.Time
+	Ordinal     int
+	Actor       Actor
+	Operation   string
+	Assumed     bool
+	Relation    []byte
+	Change      []byte
 }

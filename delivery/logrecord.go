@@ -1,0 +1,58 @@
+package delivery
+
+import "time"
+
+// Outcome is what an attempt, or the end of a delivery, came to.
+type Outcome string
+
+// The outcomes of the delivery log, version 1.
+const (
+	OutcomeDelivered   Outcome = "delivered"
+	OutcomeDead        Outcome = "dead"
+	OutcomeDiscarded   Outcome = "discarded"
+	OutcomeDropped     Outcome = "dropped"
+	OutcomeDryRun      Outcome = "dry_run"
+	OutcomeSkipped     Outcome = "skipped"
+	OutcomeUndecidable Outcome = "undecidable"
+	OutcomeUnmapped    Outcome = "unmapped"
+	OutcomeRetrying    Outcome = "retrying"
+	OutcomeHeld        Outcome = "held"
+	OutcomeInterrupted Outcome = "interrupted"
+)
+
+// Terminal reports whether nothing follows for that event and profile (in this round).
+func (o Outcome) Terminal() bool {
+	switch o {
+	case OutcomeRetrying, OutcomeHeld, OutcomeInterrupted:
+		return false
+	}
+	return true
+}
+
+// LogRecord is one line of the delivery log, version 1. Its JSON members stand in
+// this order and are absent when empty; the encoder is [LogRecord.AppendJSON].
+type LogRecord struct {
+	Time        time.Time // when it happened
+	Profile     string
+	Outcome     Outcome
+	Event       string // id
+	Type        string
+	Table       string
+	Key         []byte // JSON object
+	Position    string
+	Unit        string
+	Count       int
+	First, Last string // ids of a group's first and last event
+	Attempt     int
+	Round       int // absent for the first round
+	Method, URL string
+	Status      int
+	Duration    time.Duration // duration_ms, with three decimals
+	Reason      string
+	Error       string
+	Flags       []string
+	NextAttempt time.Time
+	Bytes       int    // of the whole body
+	Body        []byte // as sent; the log cuts it
+	Response    []byte // the start of the reply's body
+}
