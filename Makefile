@@ -1,0 +1,63 @@
+# rowhook. `make help` lists what there is.
+
+SHELL   := /bin/bash
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# A clone owned by someone else must build too.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+# Go may be installed without being on this shell's path.
+export PATH := $(PATH):/usr/local/go/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: tools build ## install what is missing, then show the product in a minute
+	@$(GO) run ./cmd/rowhook-demo -rowhook bin/rowhook $(ARGS)
+
+.PHONY: test
+test: tools vet ## install what is missing, then run every check and test
+	$(GO) test -race -timeout 12m ./...
+
+.PHONY: vet
+vet: ## gofmt and go vet
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt wants to change:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+
+.PHONY: build
+build: ## build bin/rowhook, static and stripped
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/rowhook ./cmd/rowhook
+
+.PHONY: bench
+bench: tools ## run the benchmarks, each figure beside its floor
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+.PHONY: soak
+soak: tools ## run the long tests: more rounds of crashes and restarts
+	ROWHOOK_SOAK=1 $(GO) test -timeout 120m -count 1 ./...
+
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; done
+
+.PHONY: lint
+lint: ## run golangci-lint, which must be installed
+	golangci-lint run
+
+.PHONY: tools
+tools: ## install what demo and test need (asks for sudo if packages are missing)
+	@.ci/install
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
