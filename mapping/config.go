@@ -1,0 +1,124 @@
+package mapping
+
+import "rowhook/delivery"
+
+// Config is the config's `mapping` section: the entries in the order written.
+type Config []EntryConfig
+
+// EntryConfig maps one table, or a whole schema, to events.
+type EntryConfig struct {
+	Name       string            `yaml:",key" doc:"a table as schema.table, or any name with table:"`
+	Table      string            `yaml:"table" doc:"schema.table, or schema.* for the tables without an entry of their own; default: the entry's name"`
+	Title      string            `yaml:"title" doc:"people's name of the table, as check --events shows it"`
+	Where      delivery.Where    `yaml:"where" doc:"rows this entry is about"`
+	Key        []string          `yaml:"key,oneormany" doc:"columns that identify a row in payloads; default: the primary key"`
+	OrderBy    []string          `yaml:"order_by,oneormany" doc:"columns of the ordering key; default: key"`
+	OrderGroup string            `yaml:"order_group" doc:"entries with the same group share their ordering keys"`
+	Link       string            `yaml:"link" doc:"URL with {column} places, whose values are percent-encoded"`
+	Actor      ActorConfig       `yaml:"actor" doc:"columns that say who made the change"`
+	Operation  string            `yaml:"operation" doc:"column that says by which operation the change was made"`
+	Operations []EventOperations `yaml:"operations" doc:"closed lists: the operations that an event can come from"`
+	Columns    ColumnsConfig     `yaml:"columns" doc:"which columns are sent, and how"`
+	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
+	Rules      string            `yaml:"rules" enum:"all,first" doc:"all that hold fire, or only the first"`
+	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted"`
+
+	_ struct{} `later:"code object rakuraku lookup parts"`
+}
+
+// ActorConfig names the columns that tell the actor. The transaction's own context wins.
+type ActorConfig struct {
+	ID       string `yaml:"id" doc:"column of the actor's id"`
+	Name     string `yaml:"name" doc:"column of the actor's name"`
+	OnDelete bool   `yaml:"on_delete" doc:"use the actor and operation columns for deletes too, though they name the last editor"`
+}
+
+// EventOperations is the closed list of operations of one event.
+type EventOperations struct {
+	Event      string   `yaml:",key"`
+	Operations []string `yaml:",value,oneormany"`
+}
+
+// ColumnsConfig says which columns are sent, and how.
+type ColumnsConfig struct {
+	Exclude []string       `yaml:"exclude,oneormany" doc:"columns that are never sent"`
+	Rename  []ColumnRename `yaml:"rename" doc:"column to its name in payloads"`
+	Mask    []string       `yaml:"mask,oneormany" doc:"columns sent as a keyed hash, so that only equality can be seen"`
+	// The key is per entry: two entries whose hashes should be comparable name the same file.
+	MaskKeyFile string `yaml:"mask_key_file" path:"file" doc:"file that holds the key of the hash, at least 16 bytes"`
+}
+
+// ColumnRename gives a column another name in payloads.
+type ColumnRename struct {
+	Column string `yaml:",key"`
+	To     string `yaml:",value"`
+}
+
+// FieldConfig is one member of the payload's shape. A scalar names a column. A map
+// with `column`, `const` or `expr` is an operator (with `type` and `format` beside them); any
+// other map nests. All keys come as Members, in order, since only the whole map
+// tells an operator from a nested member that happens to be called type.
+type FieldConfig struct {
+	Name    string           `yaml:",key"`
+	Value   delivery.Literal `yaml:",scalar"`
+	Members []FieldConfig    `yaml:",rest"`
+}
+
+// EventConfig is one event type with its rules, any of which makes it fire, once a change.
+type EventConfig struct {
+	Type  string       `yaml:",key"`
+	Rules []RuleConfig `yaml:",value,oneormany"`
+}
+
+// RuleConfig is a rule: it fires when all that is given holds.
+type RuleConfig struct {
+	Op      []string       `yaml:"op,oneormany" enum:"insert,update,delete,truncate" doc:"default: insert, update and delete"`
+	Set     string         `yaml:"set" doc:"column that was NULL and has a value now"`
+	Cleared string         `yaml:"cleared" doc:"column that had a value and is NULL now"`
+	Changed []string       `yaml:"changed,oneormany" doc:"columns of which any differs"`
+	Becomes delivery.Where `yaml:"becomes" doc:"values that hold now and did not before"`
+	Where   delivery.Where `yaml:"where" doc:"values of the new row (of the old one for a delete)"`
+	If      string         `yaml:"if" doc:"expression over old, new, row, op, actor and operation"`
+
+	_ struct{} `later:"as"`
+}
+
+// ContextConfig is the config's `source.context`: where actor and operation come from.
+type ContextConfig struct {
+	Message  string          `yaml:"message" doc:"prefix of pg_logical_emit_message that tells the context; empty is off"`
+	Table    string          `yaml:"table" doc:"schema.table whose inserted rows (actor_id, actor_name, operation) tell the context"`
+	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes that nothing is told about"`
+
+	_ struct{} `later:"comment trigger"`
+}
+
+// DefaultContext returns what holds where the config says nothing.
+func DefaultContext() ContextConfig { return ContextConfig{Message: "rowhook"} }
+
+// ContextDefaults is the context that is assumed when none is told.
+type ContextDefaults struct {
+	Actor     ActorDefault `yaml:"actor" doc:"assumed actor"`
+	Operation string       `yaml:"operation" doc:"assumed operation; counts as not known in filters"`
+}
+
+// ActorDefault is the assumed actor.
+type ActorDefault struct {
+	ID   string `yaml:"id" doc:"assumed actor's id"`
+	Name string `yaml:"name" doc:"assumed actor's name"`
+}
+
+// SignalsConfig is the config's `source.signals`: events that the application tells
+// outright. It is off while neither a message nor a table is given.
+type SignalsConfig struct {
+	Message string         `yaml:"message" doc:"prefix of pg_logical_emit_message that carries a signal"`
+	Table   string         `yaml:"table" doc:"schema.table whose inserted rows (type, key, data) are signals"`
+	Types   []SignalConfig `yaml:"types" doc:"the event types that are taken; others are logged"`
+}
+
+// SignalConfig is one type of signal that is taken.
+type SignalConfig struct {
+	Type  string `yaml:",key"`
+	Title string `yaml:"title" doc:"people's name of the event, as check --events shows it"`
+
+	_ struct{} `later:"object as"`
+}

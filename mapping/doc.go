@@ -1,0 +1,2 @@
+// Package mapping turns row changes into domain events.
+package mapping
