@@ -48,9 +48,10 @@ type Delivery struct {
 	Lane, WaitLane uint64
 	Round          int           // starts at 1; a retried dead letter starts the next
 	Attempts       int           // in this round
+	Refusals       int           // of these, replies that refuse the event itself
 	Due            time.Time     // of the next attempt; only when Retrying
 	Since          time.Time     // of the first attempt, or of becoming held or dead
-	Clock          time.Duration // event clock spent in this round
+	Clock          time.Duration // event clock spent in this round, the wait until Due included
 	Reason         string        // of the last failure, from the closed set
 	Status         int           // of the last reply; 0 without one
 	Error          string        // of the last failure, redacted
@@ -75,13 +76,14 @@ type Backlog struct {
 }
 
 // Update is one atomic change of a profile's state in the store. Later reads see it at once;
-// it is durable after the next shared sync. Done and removed deliveries count off the backlog;
-// dead ones do too.
+// it is durable after the next shared sync.
 type Update struct {
 	Progress *Progress  // nil leaves it
 	Put      []Delivery // written whole, replacing what was there
 	Remove   []Seq      // deliveries that are over
-	// DoneEvents and DoneBytes are what Progress newly counts as over or dead, to keep the backlog.
+	// DoneEvents and DoneBytes are what leaves the backlog with this update, all in all: over by
+	// Progress, removed, or become dead. They are negative when dead letters come back. The
+	// store takes them as they are and need not look at the records it replaces.
 	DoneEvents, DoneBytes int64
 }
 

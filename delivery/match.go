@@ -1,0 +1,203 @@
+package delivery
+
+import "strings"
+
+// subscription is a compiled [SubscriptionConfig].
+type subscription struct {
+	events, tables []string // globs; none means all
+	where          Where
+	only, not      []string // globs over the operation
+}
+
+func compileSubscription(c *SubscriptionConfig) subscription {
+	return subscription{events: c.Events, tables: c.Tables, where: c.Where, only: c.Operations.Only, not: c.Operations.Not}
+}
+
+// names reports whether type and mapping entry fit. The rest hangs on the single event.
+func (s *subscription) names(eventType, entry string) bool {
+	return anyGlob(s.events, eventType) && anyGlob(s.tables, entry)
+}
+
+// operation filters by operation. One that is not known passes {not: …} and fails a list.
+func (s *subscription) operation(ev *Event) bool {
+	if ev.Operation == "" || ev.Assumed {
+		return len(s.only) == 0
+	}
+	if len(s.not) > 0 && anyGlob(s.not, ev.Operation) {
+		return false
+	}
+	return anyGlob(s.only, ev.Operation)
+}
+
+// anyGlob reports whether any of the globs matches; no globs match everything.
+func anyGlob(globs []string, name string) bool {
+	if len(globs) == 0 {
+		return true
+	}
+	for _, glob := range globs {
+		if matchGlob(glob, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchGlob matches the whole name: * stands for any characters, dots included, also none; ? for
+// one byte. It takes time in proportion to the two lengths' product at worst, and never recurses.
+func matchGlob(glob, name string) bool {
+	star, resume := -1, 0
+	g, n := 0, 0
+	for n < len(name) {
+		switch {
+		case g < len(glob) && glob[g] == '*':
+			star, resume = g, n
+			g++
+		case g < len(glob) && (glob[g] == '?' || glob[g] == name[n]):
+			g++
+			n++
+		case star >= 0:
+			resume++
+			g, n = star+1, resume
+		default:
+			return false
+		}
+	}
+	return strings.Trim(glob[g:], "*") == ""
+}
+
+// Subscribes reports whether the profile has a subscription for events of that type and mapping
+// entry, its conditions on rows and operations aside.
+func (p *Profile) Subscribes(eventType, entry string) bool {
+	if len(p.subscriptions) == 0 {
+		return true
+	}
+	for i := range p.subscriptions {
+		if p.subscriptions[i].names(eventType, entry) {
+			return true
+		}
+	}
+	return false
+}
+
+// Router decides which profiles get an event. The globs over types and mapping entries are evaluated
+// once for each pair of them; what is left for each event are the conditions on row and operation.
+//
+// A Router is for one goroutine at a time.
+type Router struct {
+	targets []target
+	routes  map[routeKey][]route
+}
+
+// target is a profile as the router sees it.
+type target struct {
+	id            ProfileID
+	subscriptions []subscription
+}
+
+type routeKey struct{ eventType, entry string }
+
+// route is what is left to decide for one profile.
+type route struct {
+	id ProfileID
+	// always is set when nothing is left; otherwise subscriptions has those
+	// whose globs matched, in the config's order.
+	always        bool
+	subscriptions []*subscription
+}
+
+// maxRoutes bounds the cache of decisions. Types and entries come from the config, so that the bound
+// is only met by a config beyond all measure; then the cache starts anew.
+const maxRoutes = 1 << 16
+
+// newRouter makes a router for profiles with their numbers.
+func newRouter(profiles []*Profile, ids []ProfileID) *Router {
+	r := &Router{routes: make(map[routeKey][]route)}
+	for i, p := range profiles {
+		r.targets = append(r.targets, target{id: ids[i], subscriptions: p.subscriptions})
+	}
+	return r
+}
+
+// Match appends to dst the profiles that get the event, each once, and to undecided those whose
+// conditions hang on a value that the stream did not carry. The row is the changed row, nil when there
+// is none; it is asked only by profiles that have conditions.
+//
+// The first subscription that matches settles a profile. A later one that matches outright wins
+// over an earlier one that cannot be decided.
+func (r *Router) Match(ev *Event, row Row, dst, undecided []ProfileID) (recipients, undecidable []ProfileID) {
+	routes := r.lookup(ev.Type, ev.Entry)
+	for i := range routes {
+		switch routes[i].match(ev, row) {
+		case True:
+			dst = append(dst, routes[i].id)
+		case Undecidable:
+			undecided = append(undecided, routes[i].id)
+		}
+	}
+	return dst, undecided
+}
+
+func (r *Router) lookup(eventType, entry string) []route {
+	key := routeKey{eventType, entry}
+	routes, ok := r.routes[key]
+	if !ok {
+		if len(r.routes) >= maxRoutes {
+			clear(r.routes)
+		}
+		routes = r.routesFor(eventType, entry)
+		// The strings may be cut from a larger buffer, which the cache must not hold on to.
+		r.routes[routeKey{strings.Clone(eventType), strings.Clone(entry)}] = routes
+	}
+	return routes
+}
+
+func (r *Router) routesFor(eventType, entry string) []route {
+	var routes []route
+	for _, t := range r.targets {
+		candidate := route{id: t.id, always: len(t.subscriptions) == 0}
+		for i := range t.subscriptions {
+			s := &t.subscriptions[i]
+			if !s.names(eventType, entry) {
+				continue
+			}
+			candidate.subscriptions = append(candidate.subscriptions, s)
+			if len(s.where) == 0 && len(s.only) == 0 && len(s.not) == 0 {
+				candidate.always = true
+				break
+			}
+		}
+		if candidate.always || len(candidate.subscriptions) > 0 {
+			routes = append(routes, candidate)
+		}
+	}
+	return routes
+}
+
+func (r *route) match(ev *Event, row Row) Truth {
+	if r.always {
+		return True
+	}
+	answer := False
+	for _, s := range r.subscriptions {
+		if !s.operation(ev) {
+			continue
+		}
+		switch s.matchRow(row) {
+		case True:
+			return True
+		case Undecidable:
+			answer = Undecidable
+		}
+	}
+	return answer
+}
+
+func (s *subscription) matchRow(row Row) Truth {
+	if len(s.where) == 0 {
+		return True
+	}
+	if row == nil {
+		return False
+	}
+	return s.where.Match(row)
+}

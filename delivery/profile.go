@@ -1,0 +1,41 @@
+package delivery
+
+import "fmt"
+
+// Profile is a destination that is ready for work: its config, the sender that reaches it and
+// the formatter that speaks its language. It is immutable.
+type Profile struct {
+	code          string
+	config        ProfileConfig
+	sender        Sender
+	formatter     Formatter
+	subscriptions []subscription
+	schedule      schedule
+}
+
+// NewProfile checks a profile's config (see [ProfileConfig.Validate]) and compiles it.
+func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Profile, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if sender == nil || formatter == nil {
+		return nil, fmt.Errorf("profile %s has no sender or no formatter", config.Code)
+	}
+	p := &Profile{
+		code:      config.Code,
+		config:    config,
+		sender:    sender,
+		formatter: formatter,
+		schedule:  newSchedule(config.Retry),
+	}
+	for i := range config.Subscriptions {
+		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))
+	}
+	return p, nil
+}
+
+// Code returns the profile's code: its name in the config.
+func (p *Profile) Code() string { return p.code }
+
+// ordered reports whether events of one ordering key wait for each other.
+func (p *Profile) ordered() bool { return p.config.Order != "none" }

@@ -1,0 +1,69 @@
+package delivery
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// schedule is the arithmetic of the event clock. It is pure: what varies is handed in.
+type schedule struct {
+	initial, max time.Duration
+	multiplier   float64
+	jitter       float64
+	maxAge       time.Duration
+	fixed        []time.Duration
+}
+
+func newSchedule(c RetryConfig) schedule {
+	return schedule{initial: c.Initial, max: c.Max, multiplier: c.Multiplier, jitter: c.Jitter, maxAge: c.MaxAge, fixed: c.Schedule}
+}
+
+// wait returns how long to wait after the given number of failed attempts (1 is the first). vary is
+// a random number in [0, 1). The result is never negative, and never above max by more than
+// the jitter, whatever the number.
+func (s *schedule) wait(failed int, vary float64) time.Duration {
+	if failed < 1 {
+		failed = 1
+	}
+	if len(s.fixed) > 0 {
+		// Explicit waits are kept to the letter: they are what the receiver was promised.
+		return s.fixed[min(failed, len(s.fixed))-1]
+	}
+	wait := float64(s.initial) * math.Pow(s.multiplier, float64(failed-1))
+	if !(wait < float64(s.max)) { // also for infinity and NaN
+		wait = float64(s.max)
+	}
+	wait *= 1 + s.jitter*(2*vary-1)
+	return time.Duration(max(wait, 0))
+}
+
+// next returns the wait before the next attempt, or over when there is none: the schedule's list is
+// used up, or the event has reached its age. spent is the event clock at the failure.
+// The last attempt is made when the age is reached, not before.
+func (s *schedule) next(failed int, spent time.Duration, vary float64) (wait time.Duration, over bool) {
+	if len(s.fixed) > 0 && failed > len(s.fixed) {
+		return 0, true
+	}
+	wait = s.wait(failed, vary)
+	if s.maxAge > 0 {
+		left := s.maxAge - spent
+		if left <= 0 {
+			return 0, true
+		}
+		wait = min(wait, left)
+	}
+	return wait, false
+}
+
+// throttled returns how long an endpoint wants to be left alone: what it asked for or the schedule,
+// whichever is longer, up to a bound. Jitter never undercuts what it asked for.
+func (s *schedule) throttled(strikes int, asked time.Duration, vary float64) time.Duration {
+	return min(max(asked, s.wait(strikes, vary)), max(s.max, maxRetryAfter))
+}
+
+// maxRetryAfter bounds how long an endpoint may have itself left alone when retry.max is shorter.
+const maxRetryAfter = time.Hour
+
+// vary is the randomness of waits.
+func vary() float64 { return rand.Float64() }

@@ -1,0 +1,155 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds of what a profile may ask for.
+const (
+	maxConcurrency = 256
+	maxRetryWait   = 30 * 24 * time.Hour
+)
+
+// configError is a value in a profile's section that cannot work.
+type configError struct {
+	path       []string
+	text, hint string
+}
+
+func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
+
+// ConfigPath leads to the value from the top of the config.
+func (e *configError) ConfigPath() []string { return e.path }
+
+// Hint says what would work.
+func (e *configError) Hint() string { return e.hint }
+
+// Defaults returns the preset of a format: what a profile is before `defaults` and its own
+// keys are laid over it.
+func Defaults(format string) ProfileConfig {
+	return ProfileConfig{
+		Signature:   "standard",
+		Format:      format,
+		MessageType: "json",
+		Unit:        "record",
+		Timeout:     15 * time.Second,
+		Success:     []string{"200-299"},
+		Retry: RetryConfig{
+			Initial:    time.Second,
+			Max:        time.Hour,
+			Multiplier: 2,
+			Jitter:     0.2,
+			MaxAge:     72 * time.Hour,
+		},
+		Order:       "key",
+		Concurrency: 8,
+		MaxBody:     1 << 20,
+		Share:       0.25,
+		OnFull:      "shed",
+		Bigint:      "number",
+	}
+}
+
+// Validate checks what the engine needs of a profile: subscriptions, retry, order and bounds. URL,
+// signature and replies are the sender's to check. All that is wrong is told, joined; each error
+// has a ConfigPath that leads to it and a Hint.
+func (c *ProfileConfig) Validate() error {
+	v := &validation{at: []string{"profiles", c.Code}}
+	for i := range c.Subscriptions {
+		v.subscription(i, &c.Subscriptions[i])
+	}
+	v.retry(&c.Retry)
+	v.oneOf("order", c.Order, "key", "none")
+	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
+	v.oneOf("bigint", c.Bigint, "number", "string")
+	v.oneOf("unit", c.Unit, "record")
+	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
+		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Concurrency, maxConcurrency),
+			"8 suits most receivers; more than 16 seldom helps", "concurrency")
+	}
+	if c.Timeout <= 0 {
+		v.add("a request needs a timeout", "write a duration above 0, such as 15s", "timeout")
+	}
+	if c.MaxBody < 1 {
+		v.add("a body needs room", "write a size such as 1MiB", "max_body")
+	}
+	if !(c.Share > 0 && c.Share <= 1) {
+		v.add("a share is above 0% and at most 100%", "write a share such as 25%", "share")
+	}
+	if c.LogBody != nil && *c.LogBody < 0 {
+		v.add("a number of characters is 0 or more", "0 keeps no bodies", "log_body")
+	}
+	return errors.Join(v.found...)
+}
+
+// validation collects what is wrong with one profile.
+type validation struct {
+	at    []string
+	found []error
+}
+
+func (v *validation) add(text, hint string, path ...string) {
+	v.found = append(v.found, &configError{path: slices.Concat(v.at, path), text: text, hint: hint})
+}
+
+func (v *validation) oneOf(key, value string, known ...string) {
+	if !slices.Contains(known, value) {
+		v.add(fmt.Sprintf("%q is not known", value), "write "+strings.Join(known, " or "), key)
+	}
+}
+
+func (v *validation) subscription(i int, s *SubscriptionConfig) {
+	at := []string{"subscriptions", strconv.Itoa(i)}
+	v.globs(s.Events, append(at, "events")...)
+	v.globs(s.Tables, append(at, "tables")...)
+	v.globs(s.Operations.Only, append(at, "operations")...)
+	v.globs(s.Operations.Not, append(at, "operations", "not")...)
+	for _, condition := range s.Where {
+		if len(condition.Values) == 0 {
+			v.add("a condition needs a value", "write a value, a list of values, or null", append(at, "where", condition.Column)...)
+		}
+	}
+}
+
+// globs refuses what the globs do not understand, so that nobody relies on it.
+func (v *validation) globs(globs []string, at ...string) {
+	for i, glob := range globs {
+		path := append(slices.Clone(at), strconv.Itoa(i))
+		switch {
+		case glob == "":
+			v.add("an empty glob matches nothing", "write a name, or * for all", path...)
+		case strings.ContainsAny(glob, "[]{}!\\"):
+			v.add(fmt.Sprintf("%q: a glob knows * for any characters and ? for one, nothing else", glob),
+				"list several globs instead of a class or an alternative", path...)
+		}
+	}
+}
+
+func (v *validation) retry(r *RetryConfig) {
+	if r.MaxAge < 0 {
+		v.add("an age is not negative", "write a duration such as 72h; 0 never gives up", "retry", "max_age")
+	}
+	if !(r.Jitter >= 0 && r.Jitter <= 1) {
+		v.add("jitter is a share between 0 and 1", "0.2 varies each wait by a fifth", "retry", "jitter")
+	}
+	for i, wait := range r.Schedule {
+		if wait < 0 || wait > maxRetryWait {
+			v.add("a wait is between 0 and 30 days", "write waits such as [5s, 5m, 1h]", "retry", "schedule", strconv.Itoa(i))
+		}
+	}
+	if r.Initial <= 0 || r.Initial > maxRetryWait {
+		v.add("the first wait is above 0 and at most 30 days", "write a duration such as 1s", "retry", "initial")
+	}
+	if r.Max < r.Initial || r.Max > maxRetryWait {
+		v.add("the longest wait is not below retry.initial and at most 30 days", "write a duration such as 1h", "retry", "max")
+	}
+	if !(r.Multiplier >= 1) || math.IsInf(r.Multiplier, 1) {
+		v.add("waits do not shrink", "write a multiplier of 1 or more", "retry", "multiplier")
+	}
+}
