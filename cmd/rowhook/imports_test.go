@@ -1,0 +1,167 @@
+package main_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rule says who may import what, and why. Folders are given from the repository's
+// root; paths and folders stand for everything below them too.
+type rule struct {
+	imports string
+	only    []string // folders that may
+	except  bool     // only lists the folders that may not
+	tests   bool     // tests may as well
+	why     string
+}
+
+var rules = []rule{
+	{imports: "rowhook/delivery", only: []string{"capture"}, except: true, why: "capture knows nothing of what becomes of a change"},
+	{imports: "rowhook/mapping", only: []string{"capture", "delivery"}, except: true, why: "mapping stands between capture and delivery"},
+	{imports: "rowhook/capture", only: []string{"delivery"}, except: true, why: "delivery knows nothing of where an event comes from"},
+	{imports: "rowhook/cmd", only: nil, why: "cmd wires the rooms, nobody builds on it"},
+	{imports: "rowhook/capture/capturetest", only: []string{"capture/capturetest", "cmd/rowhook-demo"}, tests: true, why: "throwaway servers are for tests and the demonstration"},
+	{imports: "rowhook/capture/postgres", only: []string{"capture/postgres", "cmd"}, tests: true, why: "one source is chosen where things are wired"},
+	{imports: "github.com/jackc", only: []string{"capture"}, why: "only capture speaks with the database"},
+	{imports: "github.com/go-mysql-org", only: []string{"capture"}, why: "only capture speaks with the database"},
+	{imports: "github.com/go-sql-driver", only: []string{"capture"}, why: "only capture speaks with the database"},
+	{imports: "github.com/cockroachdb/pebble", only: []string{"delivery/spool"}, why: "the store may be replaced behind the spool's door"},
+	{imports: "code.dny.dev/ssrf", only: []string{"delivery/webhook"}, why: "all requests pass one dial guard"},
+	{imports: "github.com/expr-lang", only: []string{"mapping"}, why: "expressions are part of mapping rules"},
+	{imports: "gopkg.in/yaml.v3", only: []string{"cmd"}, why: "files are read in cmd, rooms own structs"},
+	{imports: "github.com/spf13/cobra", only: []string{"cmd"}, why: "commands are cmd's"},
+	{imports: "github.com/invopop/jsonschema", only: []string{"cmd"}, why: "the schema is made where the file is read"},
+	{imports: "testing", only: []string{"capture/capturetest/conformance"}, tests: true, why: "what is shipped holds no test code"},
+}
+
+// httpClients are the names of net/http that send requests.
+var httpClients = []string{"Client", "Transport", "DefaultClient", "DefaultTransport", "Get", "Head", "Post", "PostForm"}
+
+// httpSenders are the folders that may send requests: webhook behind its dial
+// guard, and cmd to a running agent's Unix socket.
+var httpSenders = []string{"delivery/webhook", "cmd/rowhook"}
+
+// TestImportDirection guards who may import whom, over every Go file of the repository.
+func TestImportDirection(t *testing.T) {
+	t.Parallel()
+	files := 0
+	walk(t, filepath.Join("..", ".."), func(name string, file *ast.File) {
+		files++
+		folder := filepath.ToSlash(filepath.Dir(name))
+		test := strings.HasSuffix(name, "_test.go")
+		for _, spec := range file.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range rules {
+				if below(path, r.imports) && r.forbids(folder, test) {
+					t.Errorf("%s imports %s: %s", name, path, r.why)
+				}
+			}
+		}
+		if !test && !slices.ContainsFunc(httpSenders, func(dir string) bool { return below(folder, dir) }) {
+			for _, used := range httpUses(file) {
+				t.Errorf("%s uses http.%s: requests are sent in %s", name, used, strings.Join(httpSenders, " and "))
+			}
+		}
+	})
+	if files < 20 {
+		t.Errorf("looked at %d files only", files)
+	}
+}
+
+func (r *rule) forbids(folder string, test bool) bool {
+	if test && r.tests {
+		return false
+	}
+	listed := slices.ContainsFunc(r.only, func(dir string) bool { return below(folder, dir) })
+	return listed == r.except
+}
+
+// below reports whether a path is dir or lies below it.
+func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// httpUses returns the sending names of net/http that a file mentions.
+func httpUses(file *ast.File) []string {
+	var used []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "http" && slices.Contains(httpClients, sel.Sel.Name) {
+				used = append(used, sel.Sel.Name)
+			}
+		}
+		return true
+	})
+	return used
+}
+
+// walk parses every Go file below root; names are relative to it.
+func walk(t *testing.T, root string, visit func(name string, file *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err == nil {
+			visit(name, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestImportRules checks the guard itself: each row must be caught, or let through.
+func TestImportRules(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		folder, imports string
+		test, forbidden bool
+	}{
+		{"capture/postgres", "rowhook/delivery", false, true},
+		{"capture/postgres", "rowhook/delivery/spool", true, true},
+		{"delivery/spool", "rowhook/capture", false, true},
+		{"mapping", "rowhook/capture", false, false},
+		{"mapping", "rowhook/delivery", false, false},
+		{"delivery", "rowhook/mapping", false, true},
+		{"mapping", "rowhook/cmd/rowhook", false, true},
+		{"cmd/rowhook", "rowhook/capture/postgres", false, false},
+		{"cmd/rowhook", "rowhook/capture/capturetest", false, true},
+		{"cmd/rowhook", "rowhook/capture/capturetest", true, false},
+		{"delivery", "github.com/jackc/pgx/v5", false, true},
+		{"capture/postgres", "github.com/jackc/pgx/v5", false, false},
+		{"delivery", "gopkg.in/yaml.v3", false, true},
+		{"delivery/spool", "testing", false, true},
+		{"deliverytools", "rowhook/capture", false, false},
+	} {
+		forbidden := slices.ContainsFunc(rules, func(r rule) bool {
+			return below(c.imports, r.imports) && r.forbids(c.folder, c.test)
+		})
+		if forbidden != c.forbidden {
+			t.Errorf("%s importing %s (test %t): forbidden is %t", c.folder, c.imports, c.test, forbidden)
+		}
+	}
+}
