@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// Config is the config file. Each room owns its section's struct; how they are read is told at [decoder].
+type Config struct {
+	Source        sourceConfig             `yaml:"source" doc:"the database"`
+	State         string                   `yaml:"state" path:"file" doc:"directory of the spool, the audit trail and the control socket; owner-only"`
+	Spool         spoolConfig              `yaml:"spool" doc:"the durable queue between the database and the receivers"`
+	ShutdownGrace time.Duration            `yaml:"shutdown_grace" doc:"time for requests in flight to end after SIGTERM"`
+	Mapping       mapping.Config           `yaml:"mapping" doc:"which tables make which events; an entry is named for its table, or has a table of its own"`
+	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
+	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
+	Log           logConfig                `yaml:"log" doc:"rowhook's own messages and the delivery log"`
+
+	_ struct{} `later:"rate alerts admin"`
+
+	file    string // as given
+	root    *yaml.Node
+	hidden  []string
+	inline  [][2]int
+	secrets []readFrom
+}
+
+// sourceConfig is the source's connection and what of its stream concerns the mapping.
+type sourceConfig struct {
+	capture.SourceConfig `yaml:",inline"`
+
+	Context mapping.ContextConfig `yaml:"context" doc:"where actor and operation come from"`
+	Signals mapping.SignalsConfig `yaml:"signals" doc:"events that the application tells outright"`
+}
+
+// spoolConfig is the spool's budget.
+type spoolConfig struct {
+	MaxSize     int64         `yaml:"max_size" unit:"size" doc:"what the spool may take on disk"`
+	History     time.Duration `yaml:"history" doc:"how long delivered events are kept"`
+	HistorySize int64         `yaml:"history_size" unit:"size" doc:"what delivered events may take"`
+	Dead        time.Duration `yaml:"dead" doc:"how long dead letters are kept"`
+	Sync        time.Duration `yaml:"sync" doc:"longest time between two fsyncs while there is work"`
+	Reserve     int64         `yaml:"reserve" unit:"size" doc:"free disk below which nothing is taken from the database"`
+}
+
+// defaultConfig is the config before the file is read. Paths are relative to dir.
+func defaultConfig(dir string) *Config {
+	log := defaultLogConfig()
+	log.Deliveries = filepath.Join(dir, log.Deliveries)
+	return &Config{
+		Source: sourceConfig{
+			SourceConfig: capture.SourceConfig{Slot: "rowhook", Publication: "rowhook"},
+			Context:      mapping.DefaultContext(),
+		},
+		State: filepath.Join(dir, "state"),
+		Spool: spoolConfig{
+			MaxSize:     10 << 30,
+			History:     72 * time.Hour,
+			HistorySize: 1 << 30,
+			Dead:        30 * 24 * time.Hour,
+			Sync:        10 * time.Millisecond,
+			Reserve:     256 << 20,
+		},
+		ShutdownGrace: 20 * time.Second,
+		Log:           log,
+	}
+}
+
+// loadConfig reads and validates the config file. env looks environment variables up. An error is
+// a [configErrors] with all that is wrong with the file.
+func loadConfig(path string, env func(string) (string, bool)) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
+			hint: "-c names the config file; config.example.yaml is one to start from"}}
+	}
+	return parseConfig(path, data, env, readSecretFile)
+}
+
+// cause is a path error without its path, which the message has already.
+func cause(err error) error {
+	if at, ok := err.(*os.PathError); ok {
+		return at.Err
+	}
+	return err
+}
+
+// parseConfig is loadConfig for a file's content; the file's name places errors and relative paths.
+func parseConfig(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
+	root, err := parseYAML(file, data)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{file: file, dir: filepath.Dir(file), env: env, readFile: readFile}
+	c := defaultConfig(d.dir)
+	c.file, c.root = file, root
+	d.prefill = map[reflect.Type]func(*yaml.Node) reflect.Value{
+		reflect.TypeFor[delivery.ProfileConfig](): func(profile *yaml.Node) reflect.Value {
+			return reflect.ValueOf(profileDefaults(d, child(root, "defaults"), profile))
+		},
+	}
+	if root.Kind != yaml.MappingNode {
+		d.refuse(root, "expected a map with source, mapping and profiles, got %s", describe(root, &field{}))
+		return nil, d.errs.orNil()
+	}
+	d.object(root, reflect.ValueOf(c).Elem(), &field{})
+	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
+
+	errs := append(d.errs, c.validate(d.errs)...)
+	if err := errs.orNil(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// profileDefaults is what a profile starts from: the preset of its format, then the
+// `defaults` section. The format itself may come from either of the two nodes.
+func profileDefaults(d *decoder, defaults, profile *yaml.Node) delivery.ProfileConfig {
+	over := func(p delivery.ProfileConfig, nodes ...*yaml.Node) delivery.ProfileConfig {
+		quiet := *d // the errors of these nodes are told where they are decoded for themselves
+		quiet.errs = nil
+		for _, n := range nodes {
+			if n != nil {
+				quiet.object(n, reflect.ValueOf(&p).Elem(), &field{})
+			}
+		}
+		return p
+	}
+	format := over(delivery.ProfileConfig{Format: "native"}, defaults, profile).Format
+	return over(delivery.Defaults(format), defaults)
+}
+
+var profileCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// validate says what is wrong beyond the values' own notation. Where the decoder has found
+// an error already, nothing is added.
+func (c *Config) validate(known configErrors) configErrors {
+	var errs configErrors
+	require := func(missing bool, text string, path ...string) {
+		if missing {
+			errs = append(errs, c.problem(path, text, ""))
+		}
+	}
+	require(c.Source.Type == "", "missing; expected postgres", "source", "type")
+	require(c.Source.URL == "", "missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "source", "url")
+	require(len(c.Mapping) == 0, "missing; expected at least one table, such as  circulation.loans: {}", "mapping")
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		require(p.URL == "", "missing; expected where to POST the profile's events", "profiles", p.Code, "url")
+		require(!profileCode.MatchString(p.Code), "a profile's code takes letters, digits, _ and - only", "profiles", p.Code)
+	}
+	for i := range c.Profiles {
+		errs = append(errs, c.problems(c.Profiles[i].Validate())...)
+	}
+	spoken := map[string]bool{}
+	for _, e := range known {
+		spoken[strings.SplitN(e.text, ": ", 2)[0]] = true
+	}
+	var fresh configErrors
+	for _, e := range errs {
+		if !spoken[strings.SplitN(e.text, ": ", 2)[0]] {
+			fresh = append(fresh, e)
+		}
+	}
+	return fresh
+}
+
+// locate returns line and column of the value at a path of keys and indexes, or of the nearest
+// thing above it that the file has. What a profile has from `defaults` is found there. Maps and
+// lists are at their key.
+func (c *Config) locate(path ...string) (line, column int) {
+	line, column, depth := walk(c.root, path)
+	if depth < len(path) && len(path) > 2 && path[0] == "profiles" {
+		inherited := append([]string{"defaults"}, path[2:]...)
+		if l, col, found := walk(c.root, inherited); found == len(inherited) {
+			return l, col
+		}
+	}
+	return line, column
+}
+
+// walk follows a path as far as it goes, and tells how many segments it went.
+func walk(n *yaml.Node, path []string) (line, column, depth int) {
+	if n == nil {
+		return 0, 0, 0
+	}
+	line, column = n.Line, n.Column
+	for _, segment := range path {
+		switch n.Kind {
+		case yaml.MappingNode:
+			key, value := entry(n, segment)
+			if key == nil {
+				return line, column, depth
+			}
+			n, line, column = value, key.Line, key.Column
+		case yaml.SequenceNode:
+			index, err := strconv.Atoi(segment)
+			if err != nil || index < 0 || index >= len(n.Content) {
+				return line, column, depth
+			}
+			n = n.Content[index]
+			line, column = n.Line, n.Column
+		default:
+			return line, column, depth
+		}
+		if n.Kind == yaml.ScalarNode {
+			line, column = n.Line, n.Column
+		}
+		depth++
+	}
+	return line, column, depth
+}

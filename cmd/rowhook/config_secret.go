@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"rowhook/capture"
+)
+
+// maxSecretFile bounds what is read from a file that holds one secret.
+const maxSecretFile = 64 << 10
+
+// files reads the secrets of a map that are given as files. What the map says itself replaces
+// what was there before, in whichever of the two ways.
+func (d *decoder) files(n *yaml.Node, v reflect.Value, spec *structSpec) {
+	for _, f := range spec.fields {
+		if !f.secret {
+			continue
+		}
+		file := spec.named(f.name + "_file")
+		secret, path := v.FieldByIndex(f.index), v.FieldByIndex(file.index)
+		inline, _ := entry(n, f.name)
+		key, value := entry(n, file.name)
+		switch {
+		case inline != nil && key != nil:
+			d.in(file.name, func() { d.refuse(key, "given beside %s; give one of the two", f.name) })
+		case inline != nil:
+			path.SetString("")
+		case key != nil:
+			d.in(file.name, func() { secret.SetString(d.secretFile(value, path.String())) })
+		}
+	}
+}
+
+// secretFile reads a secret without the newline that ends it.
+func (d *decoder) secretFile(n *yaml.Node, path string) string {
+	if path == "" {
+		return ""
+	}
+	data, err := d.readFile(path)
+	if err != nil {
+		d.refuse(n, "cannot read the file: %s", hideIn(path+": "+cause(err).Error(), d.hidden))
+		return ""
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if secret == "" {
+		d.refuse(n, "the file is empty")
+		return ""
+	}
+	d.hidden = append(d.hidden, secret)
+	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})
+	return secret
+}
+
+// readSecretFile reads a small regular file.
+func readSecretFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err == nil && len(data) > maxSecretFile {
+		err = fmt.Errorf("it holds more than %d bytes, which is no secret", maxSecretFile)
+	}
+	return data, err
+}
+
+// hide takes secrets, and values from the environment, out of a text.
+func (c *Config) hide(text string) string { return hideIn(text, c.hidden) }
+
+// hideIn replaces the hidden values in a text, longest first. Very short ones stay: they tell
+// nothing, and replacing them would garble the text.
+func hideIn(text string, hidden []string) string {
+	const shortest = 4
+	longestFirst := slices.SortedFunc(slices.Values(hidden), func(a, b string) int { return len(b) - len(a) })
+	for _, value := range longestFirst {
+		if len(value) >= shortest {
+			text = strings.ReplaceAll(text, value, "…")
+		}
+	}
+	return text
+}
+
+// secretFindings says which files with secrets others than their owner may read: the config
+// itself, when secrets stand in it, and the files it names.
+func (c *Config) secretFindings() []capture.Finding {
+	var found []capture.Finding
+	if info, err := os.Stat(c.file); err == nil && len(c.inline) > 0 && info.Mode().Perm()&0o044 != 0 {
+		found = append(found, capture.Finding{
+			Severity: capture.Warning,
+			Code:     "config_readable",
+			Subject:  c.file,
+			Text: fmt.Sprintf("the file holds secrets (first in line %d) and others than its owner may read it (mode %04o)",
+				c.inline[0][0], info.Mode().Perm()),
+			Remedy: "chmod 600 " + c.file + ", or move the secrets to files (secret_file, password_file) or the environment (${NAME})",
+		})
+	}
+	for _, secret := range c.secrets {
+		if info, err := os.Stat(secret.path); err == nil && info.Mode().Perm()&0o004 != 0 {
+			found = append(found, capture.Finding{
+				Severity: capture.Warning,
+				Code:     "secret_readable",
+				Subject:  secret.path,
+				Text:     fmt.Sprintf("everybody may read this secret (mode %04o); it is named in line %d", info.Mode().Perm(), secret.line),
+				Remedy:   "chmod o-r " + secret.path,
+			})
+		}
+	}
+	return found
+}
