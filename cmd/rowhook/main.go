@@ -28,7 +28,7 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], &console{
+	os.Exit(execute(context.Background(), os.Args[1:], &console{
 		in:  os.Stdin,
 		out: os.Stdout,
 		err: os.Stderr,
@@ -36,8 +36,8 @@ func main() {
 	}))
 }
 
-// run executes one command line and returns its exit code.
-func run(ctx context.Context, args []string, c *console) int {
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, c *console) int {
 	root := newRootCommand(c)
 	root.SetArgs(args)
 	failed, err := root.ExecuteContextC(ctx)

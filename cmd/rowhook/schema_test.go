@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"gopkg.in/yaml.v3"
+)
+
+// compileSchema compiles what `rowhook schema` prints.
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	var printed bytes.Buffer
+	if code := execute(t.Context(), []string{"schema"}, &console{out: &printed, err: &printed, env: env(nil)}); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &printed)
+	}
+	document, err := jsonschema.UnmarshalJSON(&printed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource("rowhook.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("rowhook.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// asJSON reads a YAML file as editors give it to a schema: times stay text.
+func asJSON(t *testing.T, file string) any {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := parseYAML(file, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(plain(t, root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func plain(t *testing.T, n *yaml.Node) any {
+	t.Helper()
+	switch n.Kind {
+	case yaml.MappingNode:
+		object := map[string]any{}
+		for i := 0; i < len(n.Content); i += 2 {
+			object[n.Content[i].Value] = plain(t, n.Content[i+1])
+		}
+		return object
+	case yaml.SequenceNode:
+		list := []any{}
+		for _, item := range n.Content {
+			list = append(list, plain(t, item))
+		}
+		return list
+	}
+	if n.ShortTag() == "!!timestamp" {
+		return n.Value
+	}
+	var value any
+	if err := n.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func TestSchemaTakesValidConfigs(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	files, err := filepath.Glob("testdata/config/valid-*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, file := range append(files, "../../config.example.yaml") {
+		if err := schema.Validate(asJSON(t, file)); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	// What JSON Schema cannot say, or what JSON does not have.
+	beyond := []string{
+		"empty", "only-comments", "second-document", "tab", "syntax", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
+		"key-not-text", "duplicate-key", "variable-unset", "variable-value-hidden", "room-validation", "numbers",
+	}
+	files, err := filepath.Glob("testdata/config/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if strings.HasPrefix(name, "valid-") || slices.Contains(beyond, name) {
+			continue
+		}
+		if schema.Validate(asJSON(t, file)) == nil {
+			t.Errorf("%s is taken", file)
+		}
+	}
+}
+
+func TestSchemaHasNoLaterKeys(t *testing.T) {
+	t.Parallel()
+	text, err := json.Marshal(configSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []string{"alerts", "admin", "rate", "contacts", "server_id", "mysql", "alma", "rakuraku"} {
+		if strings.Contains(string(text), `"`+later+`"`) {
+			t.Errorf("%s is in the schema", later)
+		}
+	}
+}
