@@ -54,5 +54,6 @@ type LogRecord struct {
 	NextAttempt time.Time
 	Bytes       int    // of the whole body
 	Body        []byte // as sent; the log cuts it
+	BodyLimit   int    // characters of Body to keep: 0 the log's own limit, negative none
 	Response    []byte // the start of the reply's body
 }

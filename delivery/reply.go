@@ -24,6 +24,37 @@ const (
 	ClassStopped         // we stopped it: interrupted, spends nothing
 )
 
+// Reasons of the delivery log's closed set: why an attempt failed, or a delivery ended otherwise than delivered.
+const (
+	// The endpoint replied, with a status that does not mean delivered.
+	ReasonStatus1xx   = "status_1xx"
+	ReasonStatus2xx   = "status_2xx" // but not in the profile's success
+	ReasonStatus3xx   = "status_3xx"
+	ReasonStatus4xx   = "status_4xx"
+	ReasonStatus5xx   = "status_5xx"
+	ReasonStatusOther = "status_other" // outside HTTP's 100 to 599
+
+	// No reply came.
+	ReasonDNS         = "dns"         // the host name has no address
+	ReasonRefused     = "refused"     // nobody listens there
+	ReasonUnreachable = "unreachable" // no way to the host or network
+	ReasonReset       = "reset"       // the connection was closed before a reply
+	ReasonTimeout     = "timeout"
+	ReasonTLS         = "tls"      // no trusted TLS connection
+	ReasonProtocol    = "protocol" // what came is not HTTP
+	ReasonLocal       = "local"    // this machine could not: out of files, ports or memory
+
+	// A setting of the profile stands in the way.
+	ReasonGuard  = "guard"  // the address is not in allow_networks
+	ReasonSecret = "secret" // no secret is valid any more
+
+	// The delivery cannot be made, or was ended by us.
+	ReasonOversize    = "oversize"    // the body is larger than max_body
+	ReasonFormat      = "format"      // the body could not be rendered
+	ReasonOperator    = "operator"    // somebody skipped or discarded it
+	ReasonInterrupted = "interrupted" // rowhook stopped during the request
+)
+
 // Request is one attempt's worth for a [Sender].
 type Request struct {
 	ID          string // webhook-id: the event's

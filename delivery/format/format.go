@@ -1,0 +1,41 @@
+// Package format renders events as request bodies, one file per format.
+//
+// A formatter appends the whole body to a caller's buffer and keeps no state, so that
+// one formatter serves all lanes of a profile. Bodies are deterministic: the same event and
+// configuration always give the same bytes. The values come as ready JSON from the mapping
+// and are copied, never decoded: what the database said is what arrives, digit by digit.
+package format
+
+import (
+	"fmt"
+	"strings"
+
+	"rowhook/delivery"
+)
+
+// New returns the formatter that the profile's configuration asks for.
+func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
+	switch cfg.Format {
+	case "", "native":
+		return newNative(cfg)
+	}
+	return nil, &configError{
+		path: []string{"profiles", cfg.Code, "format"},
+		text: fmt.Sprintf("format %q is not in this version", cfg.Format),
+		hint: "use native",
+	}
+}
+
+// configError is a setting that cannot be used, with its place in the configuration.
+type configError struct {
+	path       []string
+	text, hint string
+}
+
+func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
+
+// ConfigPath leads to the value from the top of the config.
+func (e *configError) ConfigPath() []string { return e.path }
+
+// Hint says what would work.
+func (e *configError) Hint() string { return e.hint }

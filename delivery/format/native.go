@@ -1,0 +1,136 @@
+package format
+
+import (
+	"fmt"
+	"strconv"
+
+	"rowhook/delivery"
+)
+
+// native is rowhook's own JSON: one object on one line, members in a fixed order, and
+// what is empty left out, except key and data, which are always there.
+type native struct {
+	bigintStrings bool
+}
+
+func newNative(cfg delivery.ProfileConfig) (*native, error) {
+	if t := cfg.MessageType; t != "" && t != "json" {
+		return nil, &configError{
+			path: []string{"profiles", cfg.Code, "message_type"},
+			text: fmt.Sprintf("message type %q is not in this version", t),
+			hint: "use json",
+		}
+	}
+	switch cfg.Bigint {
+	case "", "number":
+		return &native{}, nil
+	case "string":
+		return &native{bigintStrings: true}, nil
+	}
+	return nil, &configError{
+		path: []string{"profiles", cfg.Code, "bigint"},
+		text: fmt.Sprintf("bigint %q is neither number nor string", cfg.Bigint),
+		hint: "number keeps 64-bit integers as JSON numbers, string writes them in quotes",
+	}
+}
+
+// ContentType returns the body's media type.
+func (n *native) ContentType() string { return "application/json" }
+
+// AppendBody appends the event's body to dst.
+func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+	start := len(dst)
+	dst = appendHead(dst, ev)
+	var err error
+	for _, part := range [...]struct {
+		member string
+		value  []byte
+		always bool
+	}{
+		{`,"key":`, ev.Key, true},
+		{`,"data":`, ev.Data, true},
+		{`,"previous":`, ev.Previous, false},
+	} {
+		if len(part.value) == 0 && !part.always {
+			continue
+		}
+		dst = append(dst, part.member...)
+		if dst, err = n.appendObject(dst, part.value, ev.Bigints); err != nil {
+			return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)
+		}
+	}
+	if len(ev.Unavailable) > 0 {
+		dst = append(dst, `,"unavailable":[`...)
+		for i, name := range ev.Unavailable {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = delivery.AppendJSONString(dst, name)
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, '}'), nil
+}
+
+// appendHead appends everything before the row's values.
+func appendHead(dst []byte, ev *delivery.Event) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = delivery.AppendJSONString(dst, ev.ID)
+	dst = append(dst, `,"type":`...)
+	dst = delivery.AppendJSONString(dst, ev.Type)
+	dst = append(dst, `,"timestamp":`...)
+	dst = delivery.AppendJSONTime(dst, ev.Time)
+	dst = append(dst, `,"source":`...)
+	dst = appendSource(dst, &ev.Origin)
+	if ev.Actor != (delivery.Actor{}) {
+		dst = append(dst, `,"actor":`...)
+		dst = appendActor(dst, &ev.Actor)
+	}
+	dst = appendMember(dst, `,"operation":`, ev.Operation)
+	return appendMember(dst, `,"link":`, ev.Link)
+}
+
+func appendSource(dst []byte, o *delivery.Origin) []byte {
+	dst = append(dst, `{"name":`...)
+	dst = delivery.AppendJSONString(dst, o.Source)
+	dst = appendMember(dst, `,"table":`, o.Table)
+	dst = append(dst, `,"op":`...)
+	dst = delivery.AppendJSONString(dst, o.Op)
+	dst = appendMember(dst, `,"position":`, o.Position)
+	dst = appendMember(dst, `,"transaction":`, o.Transaction)
+	dst = append(dst, `,"seq":`...)
+	dst = strconv.AppendInt(dst, int64(o.Seq), 10)
+	return append(dst, '}')
+}
+
+func appendActor(dst []byte, a *delivery.Actor) []byte {
+	if a.ID == "" {
+		dst = append(dst, `{"name":`...)
+		dst = delivery.AppendJSONString(dst, a.Name)
+		return append(dst, '}')
+	}
+	dst = append(dst, `{"id":`...)
+	dst = delivery.AppendJSONString(dst, a.ID)
+	dst = appendMember(dst, `,"name":`, a.Name)
+	return append(dst, '}')
+}
+
+// appendMember appends a string member, or nothing when it is empty.
+func appendMember(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	dst = append(dst, name...)
+	return delivery.AppendJSONString(dst, value)
+}
+
+// appendObject appends a ready JSON object, with its 64-bit integers as strings if the profile wants that.
+func (n *native) appendObject(dst, object []byte, bigints []string) ([]byte, error) {
+	if len(object) == 0 {
+		return append(dst, '{', '}'), nil
+	}
+	if !n.bigintStrings || len(bigints) == 0 {
+		return append(dst, object...), nil
+	}
+	return quoteBigints(dst, object, bigints)
+}

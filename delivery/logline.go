@@ -1,0 +1,162 @@
+package delivery
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of what one line keeps of texts that others wrote, in characters.
+const (
+	maxLogError    = 1000
+	maxLogResponse = 1000
+)
+
+// AppendJSON appends the record as one line of the delivery log, without the newline.
+// body is how many characters of the body are kept unless the record says otherwise.
+func (r *LogRecord) AppendJSON(dst []byte, body int) []byte {
+	l := logLine{append(dst, `{"v":1,"time":`...)}
+	l.dst = AppendJSONTime(l.dst, r.Time)
+	l.text(`,"profile":`, r.Profile)
+	l.text(`,"outcome":`, string(r.Outcome))
+	l.text(`,"event":`, r.Event)
+	l.text(`,"type":`, r.Type)
+	l.text(`,"table":`, r.Table)
+	l.object(`,"key":`, r.Key)
+	l.text(`,"position":`, r.Position)
+	l.text(`,"unit":`, r.Unit)
+	l.number(`,"count":`, r.Count)
+	l.text(`,"first":`, r.First)
+	l.text(`,"last":`, r.Last)
+	l.number(`,"attempt":`, r.Attempt)
+	if r.Round > 1 {
+		l.number(`,"round":`, r.Round)
+	}
+	l.text(`,"method":`, r.Method)
+	l.text(`,"url":`, r.URL)
+	l.number(`,"status":`, r.Status)
+	l.millis(`,"duration_ms":`, r.Duration)
+	l.text(`,"reason":`, r.Reason)
+	errorText, _ := cutText(r.Error, maxLogError)
+	l.text(`,"error":`, errorText)
+	l.list(`,"flags":`, r.Flags)
+	l.time(`,"next_attempt":`, r.NextAttempt)
+	l.number(`,"bytes":`, r.Bytes)
+	l.body(r, body)
+	response, _ := cutText(trimPartialRune(r.Response), maxLogResponse)
+	if len(response) > 0 {
+		l.dst = append(l.dst, `,"response":`...)
+		l.dst = AppendJSONString(l.dst, response)
+	}
+	return append(l.dst, '}')
+}
+
+// logLine appends members to a line, leaving out what is empty.
+type logLine struct {
+	dst []byte
+}
+
+func (l *logLine) text(member, value string) {
+	if value != "" {
+		l.dst = append(l.dst, member...)
+		l.dst = AppendJSONString(l.dst, value)
+	}
+}
+
+func (l *logLine) number(member string, value int) {
+	if value != 0 {
+		l.dst = append(l.dst, member...)
+		l.dst = strconv.AppendInt(l.dst, int64(value), 10)
+	}
+}
+
+func (l *logLine) object(member string, value []byte) {
+	if len(value) > len("{}") {
+		l.dst = append(l.dst, member...)
+		l.dst = append(l.dst, value...)
+	}
+}
+
+func (l *logLine) time(member string, value time.Time) {
+	if !value.IsZero() {
+		l.dst = append(l.dst, member...)
+		l.dst = AppendJSONTime(l.dst, value)
+	}
+}
+
+// millis appends a duration in milliseconds with three decimals.
+func (l *logLine) millis(member string, value time.Duration) {
+	micros := value.Microseconds()
+	if micros <= 0 {
+		return
+	}
+	l.dst = append(l.dst, member...)
+	l.dst = strconv.AppendInt(l.dst, micros/1000, 10)
+	rest := micros % 1000
+	l.dst = append(l.dst, '.', byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10))
+}
+
+func (l *logLine) list(member string, values []string) {
+	for i, v := range values {
+		if i == 0 {
+			l.dst = append(l.dst, member...)
+			l.dst = append(l.dst, '[')
+		} else {
+			l.dst = append(l.dst, ',')
+		}
+		l.dst = AppendJSONString(l.dst, v)
+	}
+	if len(values) > 0 {
+		l.dst = append(l.dst, ']')
+	}
+}
+
+// body appends as much of the body as is kept, and says whether that is all of it.
+func (l *logLine) body(r *LogRecord, limit int) {
+	if r.BodyLimit != 0 {
+		limit = r.BodyLimit
+	}
+	if len(r.Body) == 0 || limit <= 0 {
+		return
+	}
+	kept, cut := cutText(r.Body, limit)
+	l.dst = append(l.dst, `,"body":`...)
+	l.dst = AppendJSONString(l.dst, kept)
+	if cut {
+		l.dst = append(l.dst, `,"body_truncated":true`...)
+	}
+}
+
+// cutText returns the first max characters of s and whether something was left out.
+// It never cuts inside a character.
+func cutText[S ~string | ~[]byte](s S, max int) (S, bool) {
+	if len(s) <= max {
+		return s, false
+	}
+	i := 0
+	for range max {
+		if i >= len(s) {
+			return s, false
+		}
+		if s[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		_, size := decodeRune(s, i)
+		i += size
+	}
+	return s[:i], i < len(s)
+}
+
+// trimPartialRune drops the start of a character at the end of text that was cut by bytes.
+func trimPartialRune(b []byte) []byte {
+	for i := 1; i <= min(len(b), utf8.UTFMax); i++ {
+		if c := b[len(b)-i]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-i:]) {
+				return b[:len(b)-i]
+			}
+			return b
+		}
+	}
+	return b
+}

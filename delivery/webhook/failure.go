@@ -1,0 +1,160 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"rowhook/delivery"
+)
+
+// failure says what became of a request without a reply. Its texts hold host names and addresses, never the
+// URL's rest, a header or a body.
+func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Reply {
+	if ctx.Err() != nil {
+		return delivery.Reply{Class: delivery.ClassStopped, Reason: delivery.ReasonInterrupted, Error: "stopped before a reply came"}
+	}
+	var refused *guardError
+	if errors.As(err, &refused) {
+		return delivery.Reply{
+			Class:  delivery.ClassProfile,
+			Reason: delivery.ReasonGuard,
+			Error:  fmt.Sprintf("%s: allow it with profiles.%s.allow_networks, or change the URL", refused, s.profile),
+		}
+	}
+	reply := delivery.Reply{Class: delivery.ClassNetwork}
+	reply.Reason, reply.Error = s.networkFailure(a, err)
+	return reply
+}
+
+// networkFailure returns reason and text of a failure on the way.
+func (s *Sender) networkFailure(a *attempt, err error) (reason, text string) {
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) {
+		return delivery.ReasonDNS, "look up " + s.url.Hostname() + ": " + lookupText(lookup)
+	}
+	if isTimeout(err) {
+		return delivery.ReasonTimeout, s.timeoutText(a)
+	}
+	if reason, text, ok := s.tlsFailure(a, err); ok {
+		return reason, text
+	}
+	where := s.address(err)
+	for _, known := range []struct {
+		err          error
+		reason, text string
+	}{
+		{syscall.ECONNREFUSED, delivery.ReasonRefused, "connection refused"},
+		{syscall.EHOSTUNREACH, delivery.ReasonUnreachable, "no route to host"},
+		{syscall.ENETUNREACH, delivery.ReasonUnreachable, "network is unreachable"},
+		{syscall.EHOSTDOWN, delivery.ReasonUnreachable, "host is down"},
+		{syscall.EACCES, delivery.ReasonUnreachable, "forbidden by this machine's firewall"},
+		{syscall.EPERM, delivery.ReasonUnreachable, "forbidden by this machine's firewall"},
+		{syscall.EMFILE, delivery.ReasonLocal, "too many open files in this process"},
+		{syscall.ENFILE, delivery.ReasonLocal, "too many open files on this machine"},
+		{syscall.EADDRNOTAVAIL, delivery.ReasonLocal, "no free local port"},
+		{syscall.ENOBUFS, delivery.ReasonLocal, "no buffer space"},
+		{syscall.ECONNRESET, delivery.ReasonReset, "connection reset before a reply"},
+		{syscall.EPIPE, delivery.ReasonReset, "connection closed before a reply"},
+		{io.EOF, delivery.ReasonReset, "connection closed before a reply"},
+		{io.ErrUnexpectedEOF, delivery.ReasonReset, "connection closed within the reply's header"},
+	} {
+		if errors.Is(err, known.err) {
+			return known.reason, where + known.text
+		}
+	}
+	if !a.firstByte.Load() {
+		return delivery.ReasonReset, where + "connection closed before a reply"
+	}
+	return delivery.ReasonProtocol, fmt.Sprintf("the reply is not HTTP/1.1, or its header is above %d KiB", maxReplyHeader>>10)
+}
+
+// tlsFailure recognises failures of the TLS handshake: by type, or by having come before the connection
+// was ready without being a network's.
+func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool) {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return delivery.ReasonTLS, "certificate of " + s.url.Hostname() + ": " + certificateText(certificate.Err), true
+	}
+	var alert tls.AlertError
+	if errors.As(err, &alert) {
+		return delivery.ReasonTLS, "the endpoint refused the TLS handshake: " + printable(alert.Error()), true
+	}
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
+		return delivery.ReasonTLS, "the endpoint does not speak TLS on this port", true
+	}
+	var network *net.OpError
+	var number syscall.Errno
+	isNetwork := errors.As(err, &network) || errors.As(err, &number) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if s.url.Scheme == "https" && a.conn == nil && !isNetwork {
+		return delivery.ReasonTLS, "the TLS handshake failed: " + printable(err.Error()), true
+	}
+	return "", "", false
+}
+
+// certificateText says why a certificate is not trusted. x509's texts hold names and dates.
+func certificateText(err error) string {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return "signed by an unknown authority"
+	}
+	return printable(err.Error())
+}
+
+func lookupText(err *net.DNSError) string {
+	switch {
+	case err.IsNotFound:
+		return "no such host"
+	case err.IsTimeout:
+		return "no answer in time"
+	}
+	return printable(err.Err)
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// timeoutText says how far the request came.
+func (s *Sender) timeoutText(a *attempt) string {
+	switch {
+	case a.conn == nil:
+		return fmt.Sprintf("no connection within %s", s.timeout)
+	case !a.bodySent:
+		return fmt.Sprintf("the request was not taken within %s", s.timeout)
+	}
+	return fmt.Sprintf("no reply within %s", s.timeout)
+}
+
+// address returns where a connection went, for the start of a text.
+func (s *Sender) address(err error) string {
+	var network *net.OpError
+	if errors.As(err, &network) && network.Op == "dial" && network.Addr != nil {
+		return network.Addr.String() + ": "
+	}
+	return ""
+}
+
+// printable makes text of others fit for a log line.
+func printable(text string) string {
+	const longest = 300
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(clean) > longest {
+		clean = strings.ToValidUTF8(clean[:longest], "") + "…"
+	}
+	return clean
+}

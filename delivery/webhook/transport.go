@@ -1,0 +1,109 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// idleTimeout is below the 60 seconds after which common load balancers close a connection, so that
+	// we are mostly first.
+	idleTimeout = 55 * time.Second
+	// dialTimeout bounds a dial that goes on after its request has given up.
+	dialTimeout = 30 * time.Second
+	// maxReplyHeader bounds the header of a reply, in bytes.
+	maxReplyHeader = 64 << 10
+	// idlePerHost is more than the profiles of one endpoint can have in flight: every connection
+	// that was opened may be kept.
+	idlePerHost = 1 << 16
+)
+
+// Transports holds the connections of all senders made with it: profiles whose network settings are the same
+// share them, and they outlive a reload. It is safe for concurrent use.
+type Transports struct {
+	roots  *x509.CertPool // nil: the system's
+	opened atomic.Int64
+
+	mu      sync.Mutex
+	byGuard map[string]*http.Transport
+}
+
+// NewTransports returns transports without any connection.
+func NewTransports() *Transports {
+	return &Transports{byGuard: map[string]*http.Transport{}}
+}
+
+// Opened returns how many connections were opened so far.
+func (t *Transports) Opened() int64 { return t.opened.Load() }
+
+// CloseIdle closes the connections that no request uses.
+func (t *Transports) CloseIdle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, transport := range t.byGuard {
+		transport.CloseIdleConnections()
+	}
+}
+
+// get returns the transport whose connections pass the guard.
+func (t *Transports) get(g *guard) *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	transport, ok := t.byGuard[g.String()]
+	if !ok {
+		transport = t.newTransport(g)
+		t.byGuard[g.String()] = transport
+	}
+	return transport
+}
+
+func (t *Transports) newTransport(g *guard) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: g.control}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy: nil, // the guard would see the proxy's address instead of the endpoint's
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			t.opened.Add(1)
+			return &countingConn{Conn: conn}, nil
+		},
+		TLSClientConfig:        &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    dialTimeout,
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxReplyHeader,
+	}
+}
+
+// countingConn counts the bytes that went out.
+type countingConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// countingConnOf returns our connection below what the transport has, which may be TLS.
+func countingConnOf(conn net.Conn) *countingConn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	counting, _ := conn.(*countingConn)
+	return counting
+}

@@ -1,0 +1,145 @@
+// Package webhook makes the HTTP requests of profiles: one attempt a call, signed by
+// Standard Webhooks 1.0.0, classified by one table, with errors that are safe to show.
+//
+// What holds here:
+//
+//   - One attempt is one request. Redirects are not followed, and a request is sent again only when nothing
+//     of it went out: the connection kept from earlier had been closed by the other side. A request of which a
+//     byte could have been acted on is never repeated unseen, although its id would allow it.
+//   - A reply's status decides as soon as it is there. Its body is read up to 64 KiB, so that the connection can be
+//     used again; a body that breaks off or never ends does not undo a success.
+//   - The profile's timeout covers everything from the look-up of the name to the end of the reply.
+//   - Every address is checked after name resolution, on every connection, against ranges that are not public
+//     (RFC 6890 registries, cloud metadata services). allow_networks opens them per profile.
+//   - net/http's errors can hold URLs and bytes of replies, which may echo bodies. None is shown: texts are made
+//     here from what an error is, not from what it says.
+//
+// HTTP/1.1 is spoken: with HTTP/2 all requests to an endpoint would share the fate of one connection. Profiles
+// with equal network settings share a transport and so the connections to a common endpoint.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// Options are what all profiles have in common.
+type Options struct {
+	// UserAgent is the user-agent header, rowhook/VERSION. Default "rowhook".
+	UserAgent string
+	// Transports holds the connections, shared by the senders made with it. Nil gives the sender its own.
+	Transports *Transports
+	// Now tells the time for signatures. Default time.Now.
+	Now func() time.Time
+}
+
+// Sender makes the attempts of one profile. It is safe for concurrent use.
+type Sender struct {
+	profile   string
+	url       *url.URL // without credentials
+	shown     string
+	fixed     http.Header // headers that every request carries
+	keys      []signingKey
+	table     statusTable
+	timeout   time.Duration
+	maxBody   int64
+	transport http.RoundTripper
+	now       func() time.Time
+	warnings  []error
+	attempts  sync.Pool // of *attempt
+}
+
+// New returns the sender of a profile. The error joins everything that is wrong with the profile's settings;
+// each part has a ConfigPath and a Hint.
+func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
+	p := parser{cfg: &cfg}
+	s := &Sender{
+		profile: cfg.Code,
+		timeout: cfg.Timeout,
+		maxBody: cfg.MaxBody,
+		now:     opts.Now,
+		fixed:   http.Header{},
+	}
+	if s.timeout <= 0 {
+		s.timeout = defaultTimeout
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	setHeader(s.fixed, "User-Agent", opts.UserAgent, "rowhook")
+	allowed := p.networks()
+	s.url = p.url(allowed)
+	p.headers(s.fixed)
+	s.keys = p.keys()
+	s.table = p.statuses()
+	if err := errors.Join(p.found...); err != nil {
+		return nil, err
+	}
+	s.warnings = p.warnings
+	s.shown = redactURL(s.url)
+	s.url.User = nil
+	transports := opts.Transports
+	if transports == nil {
+		transports = NewTransports()
+	}
+	s.transport = transports.get(newGuard(allowed, s.url.Scheme == "http"))
+	s.attempts.New = func() any { return s.newAttempt() }
+	return s, nil
+}
+
+// Warnings returns what is allowed but should be known, such as unsigned requests. Each has a
+// ConfigPath and a Hint.
+func (s *Sender) Warnings() []error { return s.warnings }
+
+// Describe returns method and URL for the delivery log, credentials masked.
+func (s *Sender) Describe() (method, url string) { return http.MethodPost, s.shown }
+
+// Send makes one attempt. It returns within the profile's timeout, and does not touch req.Body afterwards.
+func (s *Sender) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
+	started := s.now()
+	begin := time.Now()
+	reply := s.send(ctx, req, started)
+	reply.Started = started
+	reply.Duration = time.Since(begin)
+	return reply
+}
+
+func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time) delivery.Reply {
+	if s.maxBody > 0 && int64(len(req.Body)) > s.maxBody {
+		return delivery.Reply{
+			Class:  delivery.ClassOurs,
+			Reason: delivery.ReasonOversize,
+			Error:  fmt.Sprintf("the body has %d bytes, more than profiles.%s.max_body allows (%d)", len(req.Body), s.profile, s.maxBody),
+		}
+	}
+	a := s.attempts.Get().(*attempt)
+	if !a.prepare(req, now) {
+		a.body.detach()
+		s.attempts.Put(a)
+		return delivery.Reply{
+			Class:  delivery.ClassProfile,
+			Reason: delivery.ReasonSecret,
+			Error:  fmt.Sprintf("every secret in profiles.%s.secrets is past its not_after", s.profile),
+		}
+	}
+	timed, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	resp, err := a.roundTrip(timed, s.transport)
+	if err != nil {
+		a.bodySent = a.body.sent()
+		a.body.detach()
+		return s.failure(ctx, a, err)
+	}
+	reply := s.read(resp, a, now)
+	if a.body.detach() {
+		s.attempts.Put(a)
+	}
+	return reply
+}
