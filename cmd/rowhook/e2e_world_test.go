@@ -1,0 +1,236 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"rowhook/capture/capturetest"
+)
+
+// world is a database, a receiver and an agent's directory.
+type world struct {
+	tb   testing.TB
+	pg   *capturetest.Postgres
+	db   string
+	dir  string // holds config.yaml, state and log
+	hook *receiver
+	conf config
+	env  []string // of the agent, besides ours
+	// attributes of the agent's process, such as a mount namespace of its own.
+	attributes *syscall.SysProcAttr
+}
+
+// config is the config file in pieces, so that a test writes only what it is about.
+// Empty pieces are the usual ones.
+type config struct {
+	url      string // of the source
+	source   string // further lines of source
+	spool    string
+	mapping  string
+	profiles string
+	profile  string // further lines of each usual profile
+	log      string
+	top      string // further sections
+}
+
+// schema is what the usual mapping is about. The ledger and the noise are not published.
+var schema = []string{
+	`create schema proof`,
+	`create table proof.rows (id bigint primary key, seq bigint not null, note text not null)`,
+	`alter table proof.rows replica identity full`,
+	`create table proof.ledger (place bigserial primary key, key bigint not null, seq bigint not null, op text not null)`,
+	`create table proof.noise (id bigserial primary key, filler text)`,
+}
+
+// newWorld makes a database of its own server with the usual tables, a role for the
+// agent that may do what it needs and nothing more, and the publication.
+func newWorld(tb testing.TB, opts capturetest.Options) *world {
+	tb.Helper()
+	pg := capturetest.StartPostgres(tb, opts)
+	pg.Run(tb, `create role rowhook login replication`)
+	return newWorldOn(tb, pg, "app")
+}
+
+// newWorldOn makes a world in a database of a server that is there.
+func newWorldOn(tb testing.TB, pg *capturetest.Postgres, db string) *world {
+	tb.Helper()
+	w := &world{tb: tb, pg: pg, db: pg.Database(tb, db), dir: newTempDir(tb), hook: newReceiver(tb)}
+	w.exec(schema...)
+	w.exec(`grant usage on schema proof to rowhook`, `grant select on proof.rows to rowhook`,
+		`create publication rowhook for table proof.rows`)
+	return w
+}
+
+// newTempDir is a test's directory with a short path, whatever the test's name.
+func newTempDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "rowhook-e2e-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// exec runs SQL in the world's database, each element a transaction of its own.
+func (w *world) exec(sql ...string) {
+	w.tb.Helper()
+	capturetest.Must(w.tb, w.pg.Exec(context.Background(), w.db, sql...))
+}
+
+// value is the one text that a query returns, "" for NULL or no row.
+func (w *world) value(sql string) string {
+	w.tb.Helper()
+	rows, err := w.pg.Query(context.Background(), w.db, sql)
+	capturetest.Must(w.tb, err)
+	if len(rows) == 0 || len(rows[0]) == 0 {
+		return ""
+	}
+	return rows[0][0]
+}
+
+// number is the one number that a query returns.
+func (w *world) number(sql string) int64 {
+	w.tb.Helper()
+	n, err := strconv.ParseInt(w.value(sql), 10, 64)
+	capturetest.Must(w.tb, err)
+	return n
+}
+
+// connect opens a superuser's session in the world's database.
+func (w *world) connect() *pgx.Conn {
+	w.tb.Helper()
+	return w.pg.Connect(w.tb, w.pg.URL(w.db))
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+// usualProfile is one profile of the usual kind.
+func (w *world) usualProfile(code string) string {
+	return fmt.Sprintf("  %s:\n    url: %s\n    secret: %s\n    allow_networks: [loopback]\n    retry: {initial: 50ms, max: 400ms}\n    timeout: 5s\n%s",
+		code, w.hook.url(code), secret, w.conf.profile)
+}
+
+// write writes config.yaml.
+func (w *world) write() {
+	w.tb.Helper()
+	or := func(s, usual string) string {
+		if s == "" {
+			return usual
+		}
+		return s
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "source:\n  type: postgres\n  url: %s\n  name: proof\n%s", or(w.conf.url, w.pg.TCP(w.db, "rowhook")), w.conf.source)
+	fmt.Fprintf(&b, "state: ./state\nspool: %s\n", or(w.conf.spool, "{max_size: 2GiB}"))
+	fmt.Fprintf(&b, "mapping:\n%s", or(w.conf.mapping, "  proof.rows: {}\n"))
+	fmt.Fprintf(&b, "profiles:\n%s", or(w.conf.profiles, w.usualProfile("main")))
+	fmt.Fprintf(&b, "log:\n%s", or(w.conf.log, "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n  body: 0\n"))
+	b.WriteString(w.conf.top)
+	capturetest.Must(w.tb, os.WriteFile(w.path("config.yaml"), []byte(b.String()), 0o600))
+}
+
+// start starts the agent on the world's config as it is now.
+func (w *world) start(args ...string) *agent {
+	w.tb.Helper()
+	w.write()
+	w.hook.life.Add(1)
+	cmd := exec.Command(binary, append([]string{"run", "-c", w.path("config.yaml")}, args...)...)
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)
+	if w.attributes != nil {
+		attributes := *w.attributes
+		cmd.SysProcAttr = &attributes
+	}
+	return launch(w.tb, cmd)
+}
+
+// begin starts the agent and waits until it streams, so that what is written from
+// now on is captured also by a first start.
+func (w *world) begin(args ...string) *agent {
+	w.tb.Helper()
+	a := w.start(args...)
+	w.streaming(a)
+	return a
+}
+
+// streaming waits until the agent holds its slot.
+func (w *world) streaming(a *agent) {
+	w.tb.Helper()
+	eventually(w.tb, patience, "the agent streams", func() bool {
+		if !a.running() {
+			w.tb.Fatalf("the agent ended with exit code %d", a.code)
+		}
+		// A walsender that outlived a killed agent must not be taken for the new one's.
+		rows, err := w.pg.Query(context.Background(), w.db, `
+			select count(*) from pg_replication_slots s join pg_stat_activity p on p.pid = s.active_pid
+			where s.slot_name = 'rowhook' and (p.client_port = -1 or p.client_port in (`+localPorts(a.pid)+`))`)
+		return err == nil && rows[0][0] == "1"
+	})
+}
+
+// rowhook runs a command on the world's config as it was last written.
+func (w *world) rowhook(args ...string) result {
+	w.tb.Helper()
+	return command(w.tb, w.env, append(args, "-c", w.path("config.yaml"))...)
+}
+
+// status is what `rowhook status --json` says, and its exit code.
+func (w *world) status() (map[string]any, int) {
+	w.tb.Helper()
+	r := w.rowhook("status", "--json")
+	var status map[string]any
+	if err := json.Unmarshal([]byte(r.stdout), &status); err != nil {
+		w.tb.Fatalf("status --json: %v, exit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
+	}
+	return status, r.code
+}
+
+// unconfirmed is how much WAL the slot has not been told to be done with, in bytes.
+func (w *world) unconfirmed() int64 {
+	w.tb.Helper()
+	return w.number(`select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'`)
+}
+
+// confirmed waits until the agent has confirmed all that is written by now.
+func (w *world) confirmed(within time.Duration) {
+	w.tb.Helper()
+	now := w.value(`select pg_current_wal_lsn()`)
+	eventually(w.tb, within, "the agent confirms "+now, func() bool {
+		return w.value(`select confirmed_flush_lsn >= '`+now+`' from pg_replication_slots where slot_name = 'rowhook'`) == "t"
+	})
+}
+
+// localPorts lists the TCP ports that a process holds, for SQL.
+func localPorts(pid int) string {
+	sockets := map[string]bool{}
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // none when it has ended
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "socket:[") {
+			sockets[strings.Trim(target, "socket:[]")] = true
+		}
+	}
+	ports := []string{"0"}
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
+	for line := range strings.Lines(string(raw)) {
+		// sl local_address rem_address st queues timer retransmits uid timeout inode …
+		fields := strings.Fields(line)
+		if len(fields) < 10 || !sockets[fields[9]] {
+			continue
+		}
+		_, hex, _ := strings.Cut(fields[1], ":")
+		if port, err := strconv.ParseUint(hex, 16, 16); err == nil {
+			ports = append(ports, strconv.FormatUint(port, 10))
+		}
+	}
+	return strings.Join(ports, ",")
+}
