@@ -1,0 +1,227 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rowhook/capture/capturetest"
+)
+
+// through makes the agent reach its database over a proxy.
+func (w *world) through() *proxy {
+	w.tb.Helper()
+	p := newProxy(w.tb, "127.0.0.1:"+strconv.Itoa(w.pg.Port))
+	w.conf.url = fmt.Sprintf("postgres://rowhook@%s/%s?sslmode=disable", p.addr(), w.db)
+	return p
+}
+
+// The database restarts in the middle of the application's work, in order and not;
+// the agent comes back by itself, and nothing is lost or repeated.
+func TestDatabaseRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	l := w.load(2, 100, true)
+	for i := range count(4, 40) {
+		w.hook.wait(t, "main", (i+1)*20, patience)
+		switch i % 3 {
+		case 0:
+			capturetest.Must(t, w.pg.Stop(capturetest.Immediate))
+		case 1:
+			capturetest.Must(t, w.pg.Stop(capturetest.Fast))
+		case 2:
+			capturetest.Must(t, w.pg.Crash())
+		}
+		capturetest.Must(t, w.pg.Start())
+		w.streaming(a)
+	}
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
+	a.term()
+	w.verify(changes, judge{profile: "main"})
+}
+
+// The network between agent and database is cut, refuses, or goes silent in one
+// direction or both, for a while or for good; the agent notices and comes back.
+func TestNetworkCut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{Settings: map[string]string{"wal_sender_timeout": "3s"}})
+	p := w.through()
+	a := w.begin()
+	l := w.load(2, 50, false)
+	grow := func(what string) {
+		t.Helper()
+		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
+		t.Logf("after %s: %d events", what, w.hook.distinct("main"))
+	}
+	for range count(1, 10) {
+		p.cut()
+		grow("a cut")
+		p.refusing(true)
+		p.cut()
+		elapse(t, time.Second, "", nil)
+		p.refusing(false)
+		grow("refused connections")
+		free := p.stall(toClient)
+		elapse(t, 4*time.Second, "", nil)
+		free()
+		grow("a pause from the server")
+		p.stall(toServer)
+		grow("silence to the server")
+		p.stall(toClient)
+		grow("silence from the server")
+		p.stall(toClient)
+		p.stall(toServer)
+		grow("silence both ways")
+	}
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
+	a.term()
+	w.verify(changes, judge{profile: "main"})
+}
+
+// A slot that is gone while a position is stored is a gap: the agent says so and
+// stops, until it is told to accept the gap.
+func TestSlotGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	w.insert(1)
+	w.hook.wait(t, "main", 1, patience)
+	a.term()
+	w.exec(`select pg_drop_replication_slot('rowhook')`)
+	w.insert(2)
+	w.refuses(4, "rowhook", "--accept-gap")
+	w.exec(`delete from proof.ledger where key = 2`) // what the gap swallows
+	a = w.begin("--accept-gap")
+	w.insert(3)
+	w.hook.wait(t, "main", 2, patience)
+	w.logCount("main", 2)
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
+	a = w.begin() // the gap was accepted once, not for ever, and needs no more consent
+	a.term()
+}
+
+// refuses starts the agent, which must end with a code and name words in its message.
+func (w *world) refuses(code int, words ...string) string {
+	w.tb.Helper()
+	return w.refusesWith(nil, code, words...)
+}
+
+func (w *world) refusesWith(args []string, code int, words ...string) string {
+	w.tb.Helper()
+	a := w.start(args...)
+	got := a.wait(patience)
+	said := a.stderr.String()
+	if got != code {
+		w.tb.Errorf("exit code %d, want %d\n%s", got, code, said)
+	}
+	for _, word := range words {
+		if !strings.Contains(strings.ToLower(said), strings.ToLower(word)) {
+			w.tb.Errorf("the message does not say %q:\n%s", word, said)
+		}
+	}
+	return said
+}
+
+// So is a slot that the server has invalidated.
+func TestSlotInvalidated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{Settings: map[string]string{
+		"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB",
+	}})
+	a := w.begin()
+	w.insert(1)
+	w.hook.wait(t, "main", 1, patience)
+	a.term()
+	eventually(t, patience, "the slot is invalidated", func() bool {
+		w.exec(`insert into proof.noise (filler) select repeat('x', 1000) from generate_series(1, 5000)`,
+			`select pg_switch_wal()`, `checkpoint`)
+		return w.value(`select wal_status from pg_replication_slots where slot_name = 'rowhook'`) == "lost"
+	})
+	w.refuses(4, "rowhook", "--accept-gap")
+	a = w.begin("--accept-gap")
+	w.insert(2)
+	w.hook.wait(t, "main", 2, patience)
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
+}
+
+// A server restored from an older backup cannot continue our position: PostgreSQL itself
+// would accept it and skip rows in silence.
+func TestServerBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	w.insert(1)
+	w.hook.wait(t, "main", 1, patience)
+	a.term()
+	capturetest.Must(t, w.pg.Stop(capturetest.Fast))
+	backup := w.pg.DataDir + ".backup"
+	copyDir(t, w.pg.DataDir, backup)
+	capturetest.Must(t, w.pg.Start())
+	a = w.begin()
+	w.insert(2, 3)
+	w.exec(`insert into proof.noise (filler) select repeat('x', 1000) from generate_series(1, 5000)`)
+	w.confirmed(30 * time.Second)
+	a.term()
+	capturetest.Must(t, w.pg.Stop(capturetest.Fast))
+	copyDir(t, backup, w.pg.DataDir)
+	capturetest.Must(t, w.pg.Start())
+	w.refuses(4, "position", "--accept-gap")
+}
+
+// An empty state directory beside a slot that is in use is a restore gone wrong, or a
+// second agent: it stops until it is told where to start.
+func TestStateEmpty(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	w.insert(1)
+	w.hook.wait(t, "main", 1, patience)
+	w.confirmed(30 * time.Second)
+	a.term()
+	w.insert(2)
+
+	w.forget()
+	w.refuses(4, "rowhook", "--start")
+	a = w.begin("--start", "slot")
+	w.hook.wait(t, "main", 2, patience)
+	w.confirmed(30 * time.Second)
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
+
+	w.insert(3)
+	w.forget()
+	w.refuses(4, "rowhook", "--start")
+	a = w.begin("--start", "now")
+	w.insert(4)
+	w.hook.wait(t, "main", 3, patience)
+	a.term()
+	w.exec(`delete from proof.ledger where key = 3`) // was left out knowingly
+	w.verify(w.ledger(nil), judge{profile: "main"})
+}
+
+// forget loses the agent's state, as a machine does whose disk is replaced.
+func (w *world) forget() {
+	w.tb.Helper()
+	capturetest.Must(w.tb, os.RemoveAll(w.path("state")))
+}
+
+// copyDir replaces a directory with a copy of another, owners kept.
+func copyDir(tb testing.TB, src, dst string) {
+	tb.Helper()
+	capturetest.Must(tb, os.RemoveAll(dst))
+	out, err := exec.Command("cp", "-a", src, dst).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("copy %s: %v\n%s", src, err, out)
+	}
+}

@@ -1,0 +1,165 @@
+package main_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rowhook/capture/capturetest"
+)
+
+// A dead receiver does not hold back WAL: while it is dead, what was written is
+// confirmed within five seconds, and what is not confirmed stays under a mebibyte.
+// When it is back everything arrives, in order, once.
+func TestReceiverDead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	l := w.load(4, 200, false)
+	w.hook.wait(t, "main", 50, patience)
+
+	w.hook.down()
+	outage := time.Duration(count(6, 60)) * time.Second
+	type sample struct {
+		at  time.Time
+		lsn string
+	}
+	var samples []sample
+	most := int64(0)
+	elapse(t, outage, "confirmed_flush_lsn keeps up within 5 s", func() bool {
+		samples = append(samples, sample{time.Now(), w.value(`select pg_current_wal_lsn()`)})
+		most = max(most, w.unconfirmed())
+		due := ""
+		for len(samples) > 0 && time.Since(samples[0].at) > 5*time.Second {
+			due, samples = samples[0].lsn, samples[1:]
+		}
+		return due == "" || w.value(`select confirmed_flush_lsn >= '`+due+`' from pg_replication_slots where slot_name = 'rowhook'`) == "t"
+	})
+	changes := w.ledger(l.stop(t))
+	w.confirmed(5 * time.Second)
+	before := w.hook.distinct("main")
+	w.hook.up(t)
+	up := time.Now()
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
+	a.term()
+	w.verify(changes, judge{profile: "main"})
+	t.Logf("dead for %s: at most %d KiB of WAL unconfirmed; %d events came within %s of its return",
+		outage, most>>10, len(changes)-before, time.Since(up).Round(time.Millisecond))
+	if most > 1<<20 {
+		t.Errorf("%d bytes of WAL were unconfirmed, more than 1 MiB", most)
+	}
+}
+
+// A neighbour that refuses connections, or takes requests and never answers, changes
+// nothing for a healthy profile.
+func TestNeighbourDead(t *testing.T) {
+	w := newWorld(t, capturetest.Options{})
+	neighbour := newReceiver(t)
+	w.conf.profiles = w.usualProfile("main") +
+		fmt.Sprintf("  neighbour: {url: %s, secret: %s, allow_networks: [loopback], timeout: 2s, retry: {initial: 100ms, max: 1s}}\n", neighbour.url("neighbour"), secret)
+	a := w.begin()
+	conn := w.connect()
+	key := int64(0)
+	rows := count(400, 2000)
+	// measure writes rows at 200 a second and returns the 99th percentile from before
+	// the insert until the healthy profile has the event.
+	measure := func() time.Duration {
+		sent := map[int64]time.Time{}
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for range rows {
+			<-tick.C
+			key++
+			sent[key] = time.Now()
+			_, err := conn.Exec(t.Context(), `with x as (insert into proof.ledger (key, seq, op) values ($1, 1, 'insert')) insert into proof.rows values ($1, 1, 'kept')`, key)
+			capturetest.Must(t, err)
+		}
+		w.hook.wait(t, "main", int(key), patience)
+		var took []time.Duration
+		for _, a := range w.hook.all("main") {
+			if at, ok := sent[a.key]; ok {
+				took = append(took, a.at.Sub(at))
+			}
+		}
+		return percentile(took, 0.99)
+	}
+	measure() // warms up
+	healthy := measure()
+	neighbour.answer(func(arrival) reply { return reply{wait: time.Hour} })
+	hanging := measure()
+	neighbour.down()
+	refusing := measure()
+	t.Logf("p99 of the healthy profile: %s alone, %s beside one that hangs, %s beside one that refuses", healthy, hanging, refusing)
+	for name, p99 := range map[string]time.Duration{"hangs": hanging, "refuses": refusing} {
+		// Wide, since the machine may be busy; the benchmark prints exact figures.
+		if p99 > 5*healthy+100*time.Millisecond {
+			t.Errorf("p99 was %s, and %s beside a profile that %s", healthy, p99, name)
+		}
+	}
+	neighbour.answer(nil)
+	neighbour.up(t)
+	neighbour.wait(t, "neighbour", int(key), patience)
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
+}
+
+// percentile of durations, which it sorts.
+func percentile(took []time.Duration, p float64) time.Duration {
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return took[min(len(took)-1, int(p*float64(len(took))))]
+}
+
+// A huge transaction passes through in parts: memory stays flat, and every event arrives.
+func TestHugeTransaction(t *testing.T) {
+	rows := count(100_000, 1_000_000)
+	w := newWorld(t, capturetest.Options{Settings: map[string]string{"max_wal_size": "8GB"}})
+	w.conf.profile = "    concurrency: 16\n"
+	w.conf.spool = "{max_size: 20GiB}"
+	a := w.begin()
+	w.hugeInsert(rows)
+	w.hook.wait(t, "main", rows, 15*time.Minute)
+	w.logCount("main", rows)
+	peak, resident := a.memory("VmHWM"), a.memory("VmRSS")
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
+	t.Logf("%d rows in one transaction: peak %d MiB, resident %d MiB at the end", rows, peak>>20, resident>>20)
+	if peak > 100<<20 {
+		t.Errorf("the agent took %d MiB, more than 100 MiB", peak>>20)
+	}
+}
+
+// hugeInsert commits one transaction of n inserts.
+func (w *world) hugeInsert(n int) {
+	w.tb.Helper()
+	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from generate_series(1, %d) g;
+		insert into proof.ledger (key, seq, op) select g, 1, 'insert' from generate_series(1, %d) g; commit`, filler, n, n))
+}
+
+// Killed while a large transaction is being stored, the agent takes it up again without
+// loss, and shows nothing of it before it is whole.
+func TestCrashInHugeTransaction(t *testing.T) {
+	t.Parallel()
+	rows := count(20_000, 300_000)
+	w := newWorld(t, capturetest.Options{})
+	w.conf.profile = "    concurrency: 16\n"
+	w.begin().term()
+	w.hugeInsert(rows)
+	kills := count(5, 20)
+	for i := range kills {
+		a := w.start()
+		w.streaming(a)
+		elapse(t, time.Duration(i*20)*time.Millisecond, "", nil)
+		a.kill()
+	}
+	a := w.start()
+	w.hook.wait(t, "main", rows, 5*patience)
+	w.logCount("main", rows)
+	a.term()
+	v := w.verify(w.ledger(nil), judge{profile: "main", killed: true})
+	t.Logf("%d rows, %d kills, %d repeated", rows, kills, v.repeated)
+}
