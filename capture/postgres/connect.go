@@ -1,0 +1,135 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rowhook/capture"
+)
+
+// dialTimeout bounds one attempt to connect to one host where the URL does not say.
+const dialTimeout = 10 * time.Second
+
+// pinned are the session settings that the text of values depends on, and the
+// timeouts that would end a replication session. money keeps the server's lc_monetary.
+const pinned = `
+set client_encoding = 'UTF8';
+set TimeZone = 'UTC';
+set DateStyle = 'ISO';
+set IntervalStyle = 'iso_8601';
+set bytea_output = 'hex';
+set extra_float_digits = 3;
+set quote_all_identifiers = off;
+set search_path = '';
+set statement_timeout = 0;
+set lock_timeout = 0;
+set idle_in_transaction_session_timeout = 0;
+set idle_session_timeout = 0`
+
+// connectReplication opens a connection that speaks the replication protocol, with
+// its output settings pinned.
+func (s *Source) connectReplication(ctx context.Context) (*pgconn.PgConn, error) {
+	config := s.connect.Config.Copy()
+	config.RuntimeParams["replication"] = "database"
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return newCoalescingConn(conn), nil
+	}
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, s.connectError(err)
+	}
+	if _, err := conn.Exec(ctx, pinned).ReadAll(); err != nil {
+		closeNow(conn)
+		return nil, fmt.Errorf("pin the session's settings: %w", err)
+	}
+	return conn, nil
+}
+
+// connectError explains why the replication connection was refused, where a person has to mend it.
+func (s *Source) connectError(err error) error {
+	wrapped := s.redact(fmt.Errorf("open a replication connection: %w", err))
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return wrapped
+	}
+	switch {
+	case strings.Contains(pgErr.Message, "unsupported startup parameter"):
+		return s.poolerError(wrapped)
+	case pgErr.Code == "42501" || strings.Contains(pgErr.Message, "must be superuser or replication role"):
+		return &capture.OperatorError{Err: wrapped,
+			Remedy: fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(s.connect.User))}
+	}
+	return wrapped
+}
+
+// poolerError says that something that is not a PostgreSQL server answered.
+func (s *Source) poolerError(err error) error {
+	return &capture.OperatorError{
+		Err:    fmt.Errorf("%s stands between rowhook and the database, and does not pass replication on: %w", s.pooler(), err),
+		Remedy: "put the database server's own host and port into source.url, not the pooler's",
+	}
+}
+
+// pooler names the pooler by what its address tells.
+func (s *Source) pooler() string {
+	host := s.connect.Host
+	switch {
+	case strings.Contains(host, "-pooler.") || strings.HasSuffix(host, "-pooler"):
+		return "Neon's pooler"
+	case strings.Contains(host, ".proxy-") && strings.Contains(host, "rds.amazonaws.com"):
+		return "RDS Proxy"
+	case strings.Contains(host, "pooler.supabase.com"):
+		return "Supabase's pooler"
+	}
+	return "a connection pooler (PgBouncer or the like)"
+}
+
+// redact takes the password out of an error.
+func (s *Source) redact(err error) error {
+	if err == nil || s.password == "" || !strings.Contains(err.Error(), s.password) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), s.password, "xxxxx"))
+}
+
+// closeNow ends a connection without waiting for the server for long.
+func closeNow(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn.Close(ctx)
+}
+
+// rows runs one statement in the simple protocol, the only one that a replication
+// connection speaks, and returns its rows.
+func rows(ctx context.Context, conn *pgconn.PgConn, sql string) ([][][]byte, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) == 0 {
+		return nil, errors.New("no result")
+	}
+	return results[0].Rows, nil
+}
+
+func quoteIdent(name string) string {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}
+
+func quoteLiteral(s string) string {
+	if strings.ContainsRune(s, '\\') {
+		return ` E'` + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), `'`, `''`) + `'`
+	}
+	return `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
+}

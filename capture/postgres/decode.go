@@ -1,0 +1,384 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"rowhook/capture"
+)
+
+// decoder turns pgoutput messages into calls of a sink. It keeps the relation
+// cache and reuses its rows, so that a change costs no allocation.
+type decoder struct {
+	sink capture.Sink
+	// describe makes a relation of a relation message, asking the catalog. Its errors
+	// are those of a connection: the stream is read again later.
+	describe func(relationMessage) (*relation, error)
+
+	relations map[uint32]*relation
+	tx        capture.Transaction
+	open      bool          // inside a transaction
+	ordinal   int           // of the next change or message in it
+	handed    pglogrepl.LSN // the end of what the sink has been given whole
+	rows      rowBuffer
+	change    capture.Change
+	ignored   int64 // messages outside transactions, which a rollback would not undo
+}
+
+// rowBuffer holds the rows of one change; they are overwritten by the next.
+type rowBuffer struct {
+	old, new capture.Row
+}
+
+// relation is a table as the stream describes it, with what its tuples can tell.
+type relation struct {
+	oid   uint32
+	table *capture.Table
+	raw   []byte // the relation message
+	// fixed are the columns that an update without an old tuple left as they were.
+	fixed []int
+	// Partitions have replica identities of their own, but the stream marks tuples by the
+	// root's. For a partitioned table with partitions that are not FULL, keyed[i] says that
+	// column i may stand in such a partition's key; elsewhere it is nil.
+	keyed []bool
+	// whole says that old tuples hold the whole row, whatever their mark.
+	whole bool
+}
+
+// sinkError is an error of the sink: it ends the run.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+func sinkResult(err error) error {
+	if err != nil {
+		return &sinkError{err}
+	}
+	return nil
+}
+
+// message takes one pgoutput message.
+func (d *decoder) message(b []byte) error {
+	if len(b) == 0 {
+		return &streamError{what: "empty message"}
+	}
+	switch b[0] {
+	case msgInsert, msgUpdate, msgDelete, msgTruncate:
+		if !d.open {
+			return &streamError{what: "change outside a transaction"}
+		}
+		if b[0] == msgTruncate {
+			return d.truncate(b)
+		}
+		return d.row(b)
+	case msgBegin:
+		return d.begin(b)
+	case msgCommit:
+		return d.commit(b)
+	case msgRelation:
+		return d.relation(b)
+	case msgMessage:
+		return d.logical(b)
+	case msgOrigin, msgType:
+		return nil // origins do not matter here, and types are asked of the catalog
+	}
+	return &streamError{what: fmt.Sprintf("unknown message %q", b[0])}
+}
+
+func (d *decoder) begin(b []byte) error {
+	r := reader{b: b[1:]}
+	commit, at, xid := r.lsn(), r.time(), r.uint32()
+	if !r.done() || d.open {
+		return &streamError{what: "begin message"}
+	}
+	d.tx = transaction(commit, at, xid)
+	d.open, d.ordinal = true, 0
+	return sinkResult(d.sink.Begin(&d.tx))
+}
+
+// transaction names a transaction. Its identity is commit LSN, xid and commit time,
+// so that a forked timeline cannot make the same one; the other names are parts of it.
+func transaction(commit pglogrepl.LSN, at time.Time, xid uint32) capture.Transaction {
+	var buf [64]byte
+	id := appendLSN(buf[:0], commit)
+	lsn := len(id)
+	id = strconv.AppendUint(append(id, ' '), uint64(xid), 10)
+	end := len(id)
+	id = strconv.AppendInt(append(id, ' '), at.UnixMicro(), 10)
+	name := string(id)
+	return capture.Transaction{
+		ID:       name[lsn+1 : end],
+		Identity: name,
+		Position: capture.Position(name[:lsn]),
+		Time:     at,
+	}
+}
+
+func (d *decoder) commit(b []byte) error {
+	r := reader{b: b[1:]}
+	r.byte()
+	r.lsn()
+	end := r.lsn()
+	r.uint64()
+	if !r.done() || !d.open {
+		return &streamError{what: "commit message"}
+	}
+	d.open = false
+	if err := d.sink.Commit(position(end)); err != nil {
+		return &sinkError{err}
+	}
+	d.handed = max(d.handed, end)
+	return nil
+}
+
+func (d *decoder) relation(b []byte) error {
+	m, err := parseRelation(b)
+	if err != nil {
+		return err
+	}
+	rel, err := d.describe(m)
+	if err != nil {
+		return fmt.Errorf("describe table %s.%s: %w", m.schema, m.name, err)
+	}
+	rel.raw = append([]byte(nil), b...)
+	if known := d.relations[m.oid]; known != nil && sameTable(known.table, rel.table) {
+		rel.table = known.table // the pointer is a key for caches
+	}
+	d.relations[m.oid] = rel
+	return nil
+}
+
+// logical takes a message that the application wrote into the WAL.
+func (d *decoder) logical(b []byte) error {
+	r := reader{b: b[1:]}
+	transactional := r.byte()&1 != 0
+	r.lsn()
+	prefix := r.cstring()
+	content := r.take(int(r.uint32()))
+	if !r.done() || transactional && !d.open {
+		return &streamError{what: "logical message"}
+	}
+	if !transactional {
+		d.ignored++
+		return nil
+	}
+	m := capture.Message{Prefix: string(prefix), Content: content, Ordinal: d.ordinal}
+	d.ordinal++
+	return sinkResult(d.sink.Message(&m))
+}
+
+// row takes an insert, update or delete.
+func (d *decoder) row(b []byte) error {
+	r := reader{b: b[1:]}
+	rel := d.relations[r.uint32()]
+	d.ordinal++
+	if rel == nil {
+		return d.park(nil, b, errNoRelation)
+	}
+	if err := decodeRow(b, rel, &d.rows, &d.change); err != nil {
+		return d.park(rel, b, err)
+	}
+	d.change.Ordinal = d.ordinal - 1
+	return sinkResult(d.sink.Change(&d.change))
+}
+
+// truncate takes one message for several tables and hands on one change for each.
+func (d *decoder) truncate(b []byte) error {
+	r := reader{b: b[1:]}
+	n := int(r.uint32())
+	r.byte() // cascade, restart identity
+	if r.fail || n*4 != len(r.b) {
+		d.ordinal++
+		return d.park(nil, b, errMalformed)
+	}
+	for range n {
+		rel := d.relations[r.uint32()]
+		d.ordinal++
+		if rel == nil {
+			if err := d.park(nil, b, errNoRelation); err != nil {
+				return err
+			}
+			continue
+		}
+		d.change = capture.Change{Op: capture.Truncate, Table: rel.table, Ordinal: d.ordinal - 1,
+			Raw: capture.Raw{Relation: rel.raw, Change: b}}
+		if err := d.sink.Change(&d.change); err != nil {
+			return &sinkError{err}
+		}
+	}
+	return nil
+}
+
+var (
+	errNoRelation = errors.New("the stream did not describe the table")
+	errMalformed  = errors.New("malformed change message")
+)
+
+// park hands on a change that cannot be decoded; the stream goes on.
+func (d *decoder) park(rel *relation, b []byte, cause error) error {
+	u := capture.Undecoded{Ordinal: d.ordinal - 1, Raw: capture.Raw{Change: b}, Err: cause}
+	if rel != nil {
+		u.Table, u.Raw.Relation = rel.table.String(), rel.raw
+	}
+	return sinkResult(d.sink.Park(&u))
+}
+
+// decodeRow decodes an insert, update or delete of rel into change, whose rows are rows'.
+func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change) error {
+	*change = capture.Change{Table: rel.table, Raw: capture.Raw{Relation: rel.raw, Change: b}}
+	r := reader{b: b[5:]}
+	mark := r.byte()
+	var err error
+	if (b[0] == msgUpdate || b[0] == msgDelete) && (mark == 'K' || mark == 'O') {
+		if rows.old, err = rel.tuple(&r, rows.old); err != nil {
+			return err
+		}
+		change.Old = rows.old
+		rel.forget(change.Old, mark)
+		if b[0] == msgUpdate {
+			mark = r.byte()
+		}
+	}
+	switch b[0] {
+	case msgInsert:
+		change.Op = capture.Insert
+	case msgUpdate:
+		change.Op = capture.Update
+	case msgDelete:
+		change.Op = capture.Delete
+	}
+	if b[0] != msgDelete {
+		if mark != 'N' {
+			return errMalformed
+		}
+		if rows.new, err = rel.tuple(&r, rows.new); err != nil {
+			return err
+		}
+		change.New = rows.new
+	} else if change.Old == nil {
+		return errMalformed
+	}
+	if !r.done() {
+		return errMalformed
+	}
+	if b[0] == msgUpdate {
+		rel.complete(change, rows)
+	}
+	return nil
+}
+
+// tuple reads one row into row's memory.
+func (rel *relation) tuple(r *reader, row capture.Row) (capture.Row, error) {
+	n := int(r.uint16())
+	if r.fail {
+		return row, errMalformed
+	}
+	if want := len(rel.table.Columns); n != want {
+		return row, fmt.Errorf("the row has %d columns where the table was described with %d", n, want)
+	}
+	row = rowOf(row, n)
+	for i := range row {
+		switch kind := r.byte(); kind {
+		case 'n':
+			row[i] = capture.Value{State: capture.Null}
+		case 'u':
+			row[i] = capture.Value{State: capture.Unchanged}
+		case 't':
+			row[i] = capture.Value{State: capture.Present, Text: r.take(int(r.uint32()))}
+		default:
+			return row, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, errMalformed)
+		}
+		if r.fail {
+			return row, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, errMalformed)
+		}
+	}
+	return row, nil
+}
+
+// rowOf returns a row of n columns, in row's memory where it suffices.
+func rowOf(row capture.Row, n int) capture.Row {
+	if cap(row) < n {
+		return make(capture.Row, n)
+	}
+	return row[:n]
+}
+
+// forget makes unknown what an old tuple only seems to tell: the stream writes NULL
+// for columns that are not in the key. Key columns themselves are never NULL.
+func (rel *relation) forget(old capture.Row, mark byte) {
+	full := mark == 'O' && rel.keyed == nil || rel.whole
+	for i := 0; i < len(old) && !full && rel.keyed != nil; i++ {
+		full = old[i].State == capture.Present && !rel.keyed[i] // no partition's key has it: this one is FULL
+	}
+	for i := range old {
+		if old[i].State == capture.Unchanged || old[i].State == capture.Null && !full {
+			old[i] = capture.Value{}
+		}
+	}
+}
+
+// complete fills in what old and new row of an update tell of each other.
+func (rel *relation) complete(change *capture.Change, rows *rowBuffer) {
+	if change.Old != nil {
+		for i := range change.New {
+			if change.New[i].State == capture.Unchanged && change.Old[i].State == capture.Present {
+				change.New[i] = change.Old[i]
+			}
+		}
+		return
+	}
+	if len(rel.fixed) == 0 {
+		return
+	}
+	rows.old = rowOf(rows.old, len(change.New))
+	clear(rows.old)
+	for _, i := range rel.fixed {
+		if change.New[i].State != capture.Unchanged {
+			rows.old[i] = change.New[i]
+		}
+	}
+	change.Old = rows.old
+}
+
+// appendLSN appends an LSN as the server writes it.
+func appendLSN(b []byte, lsn pglogrepl.LSN) []byte {
+	b = appendUpperHex(b, uint32(lsn>>32))
+	return appendUpperHex(append(b, '/'), uint32(lsn))
+}
+
+func appendUpperHex(b []byte, n uint32) []byte {
+	from := len(b)
+	b = strconv.AppendUint(b, uint64(n), 16)
+	for i := from; i < len(b); i++ {
+		if b[i] >= 'a' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return b
+}
+
+// position writes an LSN as a position. No LSN is no position.
+func position(lsn pglogrepl.LSN) capture.Position {
+	if lsn == 0 {
+		return ""
+	}
+	var buf [20]byte
+	return capture.Position(appendLSN(buf[:0], lsn))
+}
+
+// parsePosition is the inverse of position.
+func parsePosition(p capture.Position) (pglogrepl.LSN, error) {
+	if p == "" {
+		return 0, nil
+	}
+	lsn, err := pglogrepl.ParseLSN(string(p))
+	if err != nil {
+		return 0, fmt.Errorf("position %q is not an LSN such as 0/16B3748", p)
+	}
+	return lsn, nil
+}

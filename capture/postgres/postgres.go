@@ -1,0 +1,102 @@
+// Package postgres captures row changes from PostgreSQL 14 and later by logical
+// replication: it reads a slot with pgoutput, protocol 1, and pushes what it reads
+// into a [capture.Sink].
+//
+// One goroutine owns the replication connection: receive, decode, hand over. It holds
+// nothing but the transaction's head and the current row, so that memory does not grow with a
+// transaction. What must hold:
+//
+//   - The server is told a position only when [capture.Sink.Durable] has returned it. A
+//     keepalive's position goes to the sink first ([capture.Sink.Idle]), and only while no
+//     transaction is open.
+//   - While the sink is busy nothing is read, but status updates go on, so that the
+//     server does not take us for dead.
+//   - At each connect the position must fit the server, since PostgreSQL accepts a start
+//     beyond its end and then skips rows silently. The rules are in decideStart.
+//   - The session's output settings are pinned by SET on the replication connection.
+//     pgoutput sends text, so a role's DateStyle or bytea_output would change payloads otherwise;
+//     as startup parameters they would be refused by poolers.
+//   - Malformed bytes never panic. A change that cannot be decoded is parked; a stream that
+//     cannot be framed is read three times and then ends the run.
+//
+// Protocol 1 sends committed work only, in commit order. Newer protocols send
+// transactions in progress, which would have to be kept somewhere until they commit.
+//
+// What the stream does not tell (primary keys, types that are not built in, partitions) is
+// asked of the catalog over an ordinary connection when a table first appears. The catalog may be
+// newer than the stream, so it never decides what is known of an old row: the tuple does. The exception is
+// partitioned tables, whose tuples are marked by the root's identity although each partition has its own.
+package postgres
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+)
+
+// Options are what a [Source] needs beyond its part of the config.
+type Options struct {
+	// Logger gets what the source has to say. Required.
+	Logger *slog.Logger
+	// AgentID marks our own connections (application_name rowhook:ID), so that a
+	// dead connection of ours is told from another agent's. At most 50 characters.
+	AgentID string
+}
+
+// Source is a PostgreSQL database as a stream of committed transactions. Its methods
+// but Run are safe for concurrent use; one Run at a time.
+type Source struct {
+	config      capture.SourceConfig
+	log         *slog.Logger
+	application string
+	password    string
+	connect     *pgx.ConnConfig
+	query       *querier
+}
+
+// New checks the configuration. It does not connect.
+func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
+	s := &Source{config: cfg, log: opts.Logger, application: "rowhook:" + opts.AgentID}
+	if s.config.Slot == "" {
+		s.config.Slot = "rowhook"
+	}
+	if s.config.Publication == "" {
+		s.config.Publication = "rowhook"
+	}
+	if !validSlotName(s.config.Slot) {
+		return nil, fmt.Errorf("slot %q: only lower-case letters, digits and underscores, at most 63", s.config.Slot)
+	}
+	config, err := pgx.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, s.redact(fmt.Errorf("source url: %w", err))
+	}
+	if cfg.Password != "" {
+		config.Password = cfg.Password
+	}
+	s.password = config.Password
+	config.RuntimeParams["application_name"] = s.application
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = dialTimeout
+	}
+	s.connect = config
+	s.query = s.newQuerier()
+	return s, nil
+}
+
+// Close ends the connection that the queries used. A Run has its own.
+func (s *Source) Close() { s.query.close() }
+
+// Database returns the name of the database, as configured.
+func (s *Source) Database() string { return s.connect.Database }
+
+func (s *Source) newQuerier() *querier {
+	return &querier{config: s.connect, redact: s.redact}
+}
+
+func validSlotName(name string) bool {
+	return len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}

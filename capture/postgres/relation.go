@@ -1,0 +1,191 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+)
+
+// describer makes relations of relation messages. What the messages do not tell
+// (primary key, partitions, types that are not built in) it asks of the catalog,
+// which may be newer than the stream: names that are gone are left out.
+type describer struct {
+	query *querier
+	types map[uint32]*capture.Type // by OID; only types that are not built in
+}
+
+func newDescriber(q *querier) *describer {
+	return &describer{query: q, types: make(map[uint32]*capture.Type)}
+}
+
+func (d *describer) relation(ctx context.Context, m relationMessage) (*relation, error) {
+	var shape tableShape
+	t := &capture.Table{Schema: m.schema, Name: m.name, Identity: identityOf(m.identity)}
+	err := d.query.do(ctx, func(c *pgx.Conn) (err error) {
+		if shape, err = readShape(ctx, c, m.oid); err != nil {
+			return err
+		}
+		t.Columns = make([]capture.Column, len(m.columns))
+		for i, col := range m.columns {
+			typ, err := d.typeOf(ctx, c, col.oid, 0)
+			if err != nil {
+				return err
+			}
+			t.Columns[i] = capture.Column{Name: col.name, Type: typ, Identity: col.key}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.Partitioned = shape.partitioned
+	t.Key = keyOf(t, shape.primary)
+	rel := &relation{oid: m.oid, table: t}
+	rel.judge(shape)
+	return rel, nil
+}
+
+// judge derives what tuples without marks, or with the root's marks, tell.
+func (rel *relation) judge(shape tableShape) {
+	t := rel.table
+	if !shape.partitioned {
+		if t.Identity == capture.IdentityDefault || t.Identity == capture.IdentityIndex {
+			rel.fixed = identityColumns(t)
+		}
+		return
+	}
+	rel.whole = true
+	for _, leaf := range shape.leaves {
+		if leaf.identity == capture.IdentityFull {
+			continue
+		}
+		columns := columnIndexes(t, leaf.columns)
+		if rel.whole { // the first leaf that is not FULL
+			rel.whole, rel.keyed, rel.fixed = false, make([]bool, len(t.Columns)), columns
+		}
+		for _, i := range columns {
+			rel.keyed[i] = true
+		}
+		rel.fixed = slices.DeleteFunc(rel.fixed, func(i int) bool { return !slices.Contains(columns, i) })
+	}
+	// What old rows of all partitions hold is what the table promises.
+	for i := range t.Columns {
+		t.Columns[i].Identity = rel.whole || slices.Contains(rel.fixed, i)
+	}
+}
+
+func identityColumns(t *capture.Table) []int {
+	var out []int
+	for i := range t.Columns {
+		if t.Columns[i].Identity {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// columnIndexes returns where the named columns are; nil when one is missing.
+func columnIndexes(t *capture.Table, names []string) []int {
+	out := make([]int, 0, len(names))
+	for _, name := range names {
+		i := t.Column(name)
+		if i < 0 {
+			return nil
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+// keyOf returns the primary key, else the replica identity if that is fewer than all columns.
+func keyOf(t *capture.Table, primary []string) []int {
+	if key := columnIndexes(t, primary); len(key) > 0 {
+		return key
+	}
+	if key := identityColumns(t); len(key) < len(t.Columns) {
+		return key
+	}
+	return nil
+}
+
+func identityOf(b byte) capture.Identity {
+	switch b {
+	case 'd':
+		return capture.IdentityDefault
+	case 'i':
+		return capture.IdentityIndex
+	case 'f':
+		return capture.IdentityFull
+	case 'n':
+		return capture.IdentityNothing
+	}
+	return 0
+}
+
+func sameTable(a, b *capture.Table) bool {
+	return a.Schema == b.Schema && a.Name == b.Name && a.Identity == b.Identity &&
+		a.Partitioned == b.Partitioned && slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
+}
+
+// tableShape is what the catalog adds to a relation message.
+type tableShape struct {
+	partitioned bool
+	primary     []string // the primary key's columns in key order
+	leaves      []leafShape
+}
+
+// leafShape is a partition's own replica identity.
+type leafShape struct {
+	identity capture.Identity
+	columns  []string
+}
+
+const indexColumns = `
+  select coalesce(array_agg(a.attname::text order by k.n), '{}')
+  from pg_catalog.pg_index i
+  cross join lateral unnest(i.indkey) with ordinality k(attnum, n)
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  where i.indrelid = c.oid and k.n <= i.indnkeyatts`
+
+const shapeSQL = `
+select c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
+from pg_catalog.pg_class c where c.oid = $1`
+
+const leavesSQL = `
+select c.relreplident::text, (` + indexColumns + ` and case c.relreplident
+    when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
+from pg_catalog.pg_partition_tree($1) l
+join pg_catalog.pg_class c on c.oid = l.relid
+where l.isleaf`
+
+// readShape asks for a table by OID; one that is gone has no shape.
+func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error) {
+	var s tableShape
+	err := c.QueryRow(ctx, shapeSQL, oid).Scan(&s.partitioned, &s.primary)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return tableShape{}, nil
+	}
+	if err != nil || !s.partitioned {
+		return s, err
+	}
+	rows, err := c.Query(ctx, leavesSQL, oid)
+	if err != nil {
+		return s, err
+	}
+	s.leaves, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (leafShape, error) {
+		var (
+			leaf     leafShape
+			identity string
+		)
+		err := row.Scan(&identity, &leaf.columns)
+		if err == nil && identity != "" {
+			leaf.identity = identityOf(identity[0])
+		}
+		return leaf, err
+	})
+	return s, err
+}

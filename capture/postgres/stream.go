@@ -1,0 +1,288 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"rowhook/capture"
+)
+
+const (
+	// statusMost is the longest time between status updates.
+	statusMost = 10 * time.Second
+	// confirmEvery is how often a position that moved is confirmed.
+	confirmEvery = time.Second
+	// durableWait is how soon the sink is asked again whether it has become durable.
+	durableWait = 100 * time.Millisecond
+	// finishWait bounds the clean end of a stream.
+	finishWait = 3 * time.Second
+)
+
+// stream is one connection's stream, owned by one goroutine.
+type stream struct {
+	conn    *pgconn.PgConn
+	owner   *run
+	sink    capture.Sink
+	decoder decoder
+
+	statusEvery time.Duration
+	lastStatus  time.Time
+	confirmed   pglogrepl.LSN // what the server knows
+	asked       bool          // the server wants an answer and has not had the last word yet
+	idle        pglogrepl.LSN // a keepalive's position that the sink has not been given yet
+	lastIdle    time.Time
+	deadline    time.Time // of reads
+}
+
+func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier, confirmed pglogrepl.LSN, timeout time.Duration) *stream {
+	describe := newDescriber(query)
+	st := &stream{conn: conn, owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost}
+	if timeout > 0 {
+		st.statusEvery = min(statusMost, timeout/3)
+	}
+	st.decoder = decoder{
+		sink:      r.sink,
+		relations: make(map[uint32]*relation),
+		handed:    r.position,
+		describe:  func(m relationMessage) (*relation, error) { return describe.relation(ctx, m) },
+	}
+	return st
+}
+
+// follow receives until the context ends or something breaks.
+func (st *stream) follow(ctx context.Context) error {
+	// A read is ended by its deadline, which costs nothing per message.
+	ended := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		st.conn.Conn().SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !release() {
+			<-ended
+		}
+	}()
+	st.arm(ctx)
+	for {
+		if busy := st.sink.Busy(); busy != nil {
+			if err := st.wait(ctx, busy); err != nil {
+				return err
+			}
+			st.arm(ctx)
+		}
+		msg, err := st.conn.ReceiveMessage(context.Background())
+		if err == nil {
+			err = st.take(ctx, msg)
+		} else if pgconn.Timeout(err) {
+			err = st.tick(time.Now())
+			st.arm(ctx)
+		}
+		if ctx.Err() != nil && err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// arm sets the next read's deadline to when there is something to do.
+func (st *stream) arm(ctx context.Context) {
+	now := time.Now()
+	at := st.lastStatus.Add(st.statusEvery)
+	if st.decoder.handed > st.confirmed {
+		at = earlier(at, st.lastStatus.Add(confirmEvery))
+		if st.asked {
+			at = now
+		}
+	}
+	if st.idle > st.decoder.handed {
+		at = earlier(at, st.lastIdle.Add(confirmEvery))
+	}
+	if soon := now.Add(durableWait); at.Before(soon) {
+		at = soon
+	}
+	st.deadline = at
+	st.conn.Conn().SetReadDeadline(at)
+	if ctx.Err() != nil {
+		st.conn.Conn().SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// take handles one message of the server.
+func (st *stream) take(ctx context.Context, msg pgproto3.BackendMessage) error {
+	switch msg := msg.(type) {
+	case *pgproto3.CopyData:
+		return st.data(ctx, msg.Data)
+	case *pgproto3.ErrorResponse:
+		return st.serverError(msg)
+	case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		return nil
+	case *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
+		return fmt.Errorf("the server ended the stream at %s", st.decoder.handed)
+	}
+	return &streamError{what: fmt.Sprintf("unexpected %T", msg)}
+}
+
+func (st *stream) data(ctx context.Context, b []byte) error {
+	if len(b) > 0 && b[0] == copyKeepalive {
+		k, err := parseKeepalive(b)
+		if err != nil {
+			return err
+		}
+		return st.keepalive(ctx, k)
+	}
+	if len(b) < xlogHeader || b[0] != copyXLogData {
+		return &streamError{what: fmt.Sprintf("copy data of %d bytes", len(b))}
+	}
+	settled := st.decoder.handed <= st.confirmed
+	if err := st.decoder.message(b[xlogHeader:]); err != nil {
+		return err
+	}
+	if settled && st.decoder.handed > st.confirmed {
+		st.arm(ctx)
+	}
+	return nil
+}
+
+// keepalive takes a sign of life. With no transaction open, everything before its
+// position has been handed to the sink.
+func (st *stream) keepalive(ctx context.Context, k keepalive) error {
+	now := time.Now()
+	if !st.decoder.open && k.end > st.decoder.handed {
+		st.idle = k.end
+		if k.reply || now.Sub(st.lastIdle) >= confirmEvery {
+			if err := st.passIdle(now); err != nil {
+				return err
+			}
+		}
+	}
+	if k.reply {
+		st.asked = true
+		if err := st.status(now); err != nil {
+			return err
+		}
+	}
+	st.arm(ctx)
+	return nil
+}
+
+// passIdle gives the sink the last keepalive's position. At most one a second is worth storing.
+func (st *stream) passIdle(now time.Time) error {
+	if st.idle <= st.decoder.handed || st.decoder.open {
+		return nil
+	}
+	if err := st.sink.Idle(position(st.idle)); err != nil {
+		return &sinkError{err}
+	}
+	st.decoder.handed, st.lastIdle = st.idle, now
+	return nil
+}
+
+// tick does what has become due.
+func (st *stream) tick(now time.Time) error {
+	if st.idle > st.decoder.handed && now.Sub(st.lastIdle) >= confirmEvery {
+		if err := st.passIdle(now); err != nil {
+			return err
+		}
+	}
+	confirm, err := st.confirmable()
+	if err != nil {
+		return err
+	}
+	since := now.Sub(st.lastStatus)
+	if since >= st.statusEvery || confirm > st.confirmed && (st.asked || since >= confirmEvery) {
+		return st.status(now)
+	}
+	return nil
+}
+
+// confirmable is what the server may be told: what is durable, never more than this
+// stream has handed over, and never less than it was told before.
+func (st *stream) confirmable() (pglogrepl.LSN, error) {
+	return st.bounded(st.sink.Durable())
+}
+
+func (st *stream) bounded(durable capture.Position) (pglogrepl.LSN, error) {
+	lsn, err := parsePosition(durable)
+	if err != nil {
+		return 0, &sinkError{fmt.Errorf("durable position: %w", err)}
+	}
+	if lsn == st.owner.stale {
+		return st.confirmed, nil
+	}
+	return max(st.confirmed, min(lsn, st.decoder.handed)), nil
+}
+
+func (st *stream) status(now time.Time) error {
+	confirm, err := st.confirmable()
+	if err != nil {
+		return err
+	}
+	return st.send(now, confirm)
+}
+
+func (st *stream) send(now time.Time, confirm pglogrepl.LSN) error {
+	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), st.conn, pglogrepl.StandbyStatusUpdate{
+		WALWritePosition: confirm, WALFlushPosition: confirm, WALApplyPosition: confirm, ClientTime: now,
+	})
+	if err != nil {
+		return fmt.Errorf("send status: %w", err)
+	}
+	st.confirmed, st.lastStatus = confirm, now
+	if confirm >= st.decoder.handed {
+		st.asked = false
+	}
+	return nil
+}
+
+// wait stops reading until there is room, and keeps telling the server that we live.
+func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
+	timer := time.NewTicker(min(confirmEvery, st.statusEvery))
+	defer timer.Stop()
+	for {
+		select {
+		case <-busy:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-timer.C:
+			if err := st.tick(now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// finish ends the stream cleanly: the sink is flushed, the server is told what is
+// durable, and the slot is free when we return. Errors do not matter any more: what was
+// not confirmed comes again.
+func (st *stream) finish() {
+	confirm, err := st.bounded(st.owner.final())
+	if err != nil || st.conn.IsClosed() {
+		return
+	}
+	st.conn.Conn().SetDeadline(time.Now().Add(finishWait))
+	if st.send(time.Now(), confirm) != nil {
+		return
+	}
+	if _, err := pglogrepl.SendStandbyCopyDone(context.Background(), st.conn); err != nil {
+		st.owner.log.Debug("the stream did not end cleanly", "err", err)
+	}
+}
+
+func (st *stream) serverError(msg *pgproto3.ErrorResponse) error {
+	return st.owner.streamingError(fmt.Errorf("receive: %w", pgconn.ErrorResponseToPgError(msg)))
+}
