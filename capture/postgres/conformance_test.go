@@ -1,0 +1,79 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+	"rowhook/capture/capturetest"
+	"rowhook/capture/capturetest/conformance"
+)
+
+func TestConformance(t *testing.T) {
+	for _, major := range capturetest.Majors() {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			shared := capturetest.StartPostgres(t, capturetest.Options{Major: major})
+			conformance.Run(t, dialect, func(t *testing.T, name string) conformance.Backend {
+				pg := shared
+				if strings.HasPrefix(name, "behaviour") {
+					pg = capturetest.StartPostgres(t, capturetest.Options{Major: major})
+				}
+				return &backend{pg: pg, database: pg.Database(t, name)}
+			})
+		})
+	}
+}
+
+var dialect = conformance.Dialect{
+	LongText: "text",
+	Complete: func(table string) string { return "alter table " + table + " replica identity full" },
+	Truncate: true,
+	Message: func(content string) string {
+		return "select pg_logical_emit_message(true, 'rowhook', " + quoteLiteral(content) + ")"
+	},
+}
+
+// backend is one database of a server, with a slot of its own name.
+type backend struct {
+	pg       *capturetest.Postgres
+	database string
+	source   *Source
+	start    string
+}
+
+func (b *backend) Session(t testing.TB) conformance.Session {
+	return session{b.pg.Connect(t, b.pg.URL(b.database))}
+}
+
+func (b *backend) Prepare(t testing.TB, tables []string) {
+	var err error
+	b.source, err = New(capture.SourceConfig{URL: b.pg.URL(b.database), Slot: b.database}, Options{Logger: testLogger(t), AgentID: "test"})
+	capturetest.Must(t, err)
+	t.Cleanup(b.source.Close)
+	capturetest.Must(t, b.pg.Exec(context.Background(), b.database,
+		"create publication rowhook for table "+strings.Join(tables, ", "),
+		fmt.Sprintf("select pg_create_logical_replication_slot('%s', 'pgoutput')", b.database)))
+}
+
+func (b *backend) Capture(ctx context.Context, sink capture.Sink) error {
+	return b.source.Run(ctx, StartOptions{Stored: sink.Durable(), Final: sink.Durable}, sink)
+}
+
+func (b *backend) Crash(t testing.TB) {
+	capturetest.Must(t, b.pg.Crash())
+	capturetest.Must(t, b.pg.Start())
+}
+
+type session struct{ conn *pgx.Conn }
+
+func (s session) Exec(t testing.TB, sql string) {
+	t.Helper()
+	_, err := s.conn.PgConn().Exec(context.Background(), sql).ReadAll()
+	capturetest.Must(t, err)
+}
