@@ -75,7 +75,7 @@ func newRootCommand(c *console) *cobra.Command {
 		&cobra.Group{ID: groupTry, Title: "Try"},
 		&cobra.Group{ID: groupAbout, Title: "About"},
 	)
-	root.SetHelpCommandGroupID(groupAbout)
+	root.SetHelpCommand(newHelpCommand())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate("{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}")
 
@@ -137,6 +137,26 @@ func newGroupCommand(use, short, group string, commands ...*cobra.Command) *cobr
 	cmd := &cobra.Command{Use: use, Short: short, GroupID: group, Args: unknownCommand, RunE: showHelp}
 	cmd.AddCommand(commands...)
 	return cmd
+}
+
+// newHelpCommand is the help command, which unlike cobra's own refuses what is not a command.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "help [COMMAND]",
+		Short:                 "Tell more about a command",
+		GroupID:               groupAbout,
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil && about.HasSubCommands() {
+				err = unknownCommand(about, rest)
+			}
+			if err != nil {
+				return &usageError{err: err, command: cmd.Root().Name()}
+			}
+			return about.Help()
+		},
+	}
 }
 
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }

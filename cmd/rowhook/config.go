@@ -198,6 +198,10 @@ func walk(n *yaml.Node, path []string) (line, column, depth int) {
 	}
 	line, column = n.Line, n.Column
 	for _, segment := range path {
+		if segment == "0" && n.Kind != yaml.SequenceNode && child(n, segment) == nil {
+			depth++ // one element that stands for a list of one
+			continue
+		}
 		switch n.Kind {
 		case yaml.MappingNode:
 			key, value := entry(n, segment)

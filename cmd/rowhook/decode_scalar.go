@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"math"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -39,6 +40,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 			d.inline = append(d.inline, [2]int{n.Line, n.Column})
 		}
 	}
+	if f.url() {
+		d.urlSecret(n, text)
+	}
 	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 && !fromEnv
 	near, ok := d.set(v, text, quoted, f)
 	if ok {
@@ -63,6 +67,20 @@ func (d *decoder) expand(n *yaml.Node, f *field) (text string, fromEnv, ok bool)
 	}
 	d.hidden = append(d.hidden, values...)
 	return text, len(values) > 0, true
+}
+
+// urlSecret notes the password that a URL may hold.
+func (d *decoder) urlSecret(n *yaml.Node, text string) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return
+	}
+	if password, given := u.User.Password(); given && password != "" {
+		d.hidden = append(d.hidden, password, text)
+		if !strings.Contains(n.Value, "${") {
+			d.inline = append(d.inline, [2]int{n.Line, n.Column})
+		}
+	}
 }
 
 // set gives v the value that text says. If it cannot, near may ask what was meant.

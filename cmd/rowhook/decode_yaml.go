@@ -181,10 +181,8 @@ func isNull(n *yaml.Node) bool {
 
 // child returns the value of a map's key, or nil.
 func child(n *yaml.Node, key string) *yaml.Node {
-	if _, value := entry(n, key); value != nil {
-		return value
-	}
-	return nil
+	_, value := entry(n, key)
+	return value
 }
 
 // entry returns the nodes of a map's key and value, or nil.

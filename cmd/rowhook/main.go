@@ -39,12 +39,12 @@ func main() {
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, c *console) int {
 	root := newRootCommand(c)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	failed, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
-	if !c.started {
+	if !c.started && !errors.As(err, new(*usageError)) {
 		err = &usageError{err: err, command: failed.CommandPath()}
 	}
 	report(c.err, err)

@@ -105,7 +105,7 @@ func humanDuration(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "-" + humanDuration(-d)
-	case d < time.Second:
+	case d < time.Second-time.Millisecond/2:
 		return strconv.FormatInt(d.Round(time.Millisecond).Milliseconds(), 10) + "ms"
 	}
 	d = d.Round(time.Second)

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// findings says what is odd about the config without being wrong, for `rowhook check`.
+func (c *Config) findings() []capture.Finding {
+	found := c.secretFindings()
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		found = append(found, c.unsigned(p)...)
+		found = append(found, c.subscriptionFindings(p)...)
+	}
+	return found
+}
+
+// finding is a warning about a place in the config.
+func (c *Config) finding(code, text, remedy string, path ...string) capture.Finding {
+	line, column := c.locate(path...)
+	return capture.Finding{
+		Severity: capture.Warning,
+		Code:     code,
+		Subject:  fmt.Sprintf("%s:%d:%d", c.file, line, column),
+		Text:     c.hide(text),
+		Remedy:   remedy,
+	}
+}
+
+// unsigned tells of requests that a receiver cannot verify, unless the config says so outright.
+func (c *Config) unsigned(p *delivery.ProfileConfig) []capture.Finding {
+	if p.Signature == "none" || p.Secret != "" || len(p.Secrets) > 0 {
+		return nil
+	}
+	return []capture.Finding{c.finding("unsigned",
+		fmt.Sprintf("profile %s has no secret: its requests are not signed, so the receiver cannot tell them from forged ones", p.Code),
+		"give it a secret or secret_file, or say signature: none", "profiles", p.Code)}
+}
+
+// subscriptionFindings tells of globs that no event type or mapping entry fits.
+func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Finding {
+	types, entries := c.eventTypes()
+	var found []capture.Finding
+	report := func(code, what string, globs, names []string, path ...string) {
+		for i, glob := range globs {
+			if slices.ContainsFunc(names, func(name string) bool { return delivery.MatchGlob(glob, name) }) {
+				continue
+			}
+			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, didYouMean(glob, names))
+			found = append(found, c.finding(code, text, "rowhook check --events lists every event", append(path, strconv.Itoa(i))...))
+		}
+	}
+	for i, s := range p.Subscriptions {
+		at := []string{"profiles", p.Code, "subscriptions", strconv.Itoa(i)}
+		report("subscription_event", "event type", s.Events, types, append(slices.Clone(at), "events")...)
+		report("subscription_table", "entry", s.Tables, entries, append(slices.Clone(at), "tables")...)
+	}
+	return found
+}
+
+// eventTypes lists the event types that can come, and the mapping's entries.
+func (c *Config) eventTypes() (types, entries []string) {
+	for i := range c.Mapping {
+		entry := &c.Mapping[i]
+		entries = append(entries, entry.Name)
+		if len(entry.Events) == 0 {
+			types = append(types, "record.inserted", "record.updated", "record.deleted")
+		}
+		for j := range entry.Events {
+			types = append(types, entry.Events[j].Type)
+		}
+	}
+	for i := range c.Source.Signals.Types {
+		types = append(types, c.Source.Signals.Types[i].Type)
+	}
+	return append(types, "rowhook.gap"), entries
+}

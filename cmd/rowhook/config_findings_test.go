@@ -1,0 +1,107 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const smallConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
+mapping:
+  circulation.loans: {events: {loan.returned: {op: update, set: returned_at}}}
+  catalog.items: {}
+`
+
+// write puts a config into a file that only its owner may read, and loads it.
+func write(t *testing.T, text string) (*Config, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig(path, env(map[string]string{"SECRET": "from the environment"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, path
+}
+
+func codes(c *Config) string {
+	var all []string
+	for _, finding := range c.findings() {
+		all = append(all, finding.Code)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestFindingsOfSubscriptions(t *testing.T) {
+	t.Parallel()
+	c, path := write(t, smallConfig+`profiles:
+  desk:
+    url: https://desk.example.org/
+    secret: ${SECRET}
+    subscriptions:
+      - events: [loan.*, record.inserted, rowhook.gap]
+        tables: ["circulation.*"]
+      - events: [loan.retuned]
+        tables: [catalogue.items]
+  open: {url: https://open.example.org/}
+  plain: {url: https://plain.example.org/, signature: none}
+`)
+	found := c.findings()
+	if got, want := codes(c), "subscription_event subscription_table unsigned"; got != want {
+		t.Fatalf("findings %q, want %q", got, want)
+	}
+	if got, want := found[0].Text, `profile desk: "loan.retuned" fits no event type of the mapping; did you mean "loan.returned"?`; got != want {
+		t.Errorf("text %q, want %q", got, want)
+	}
+	if got, want := found[0].Subject, path+":12:18"; got != want {
+		t.Errorf("subject %q, want %q", got, want)
+	}
+	if !strings.Contains(found[1].Text, `did you mean "catalog.items"?`) {
+		t.Errorf("text %q", found[1].Text)
+	}
+}
+
+func TestFindingsOfReadableSecrets(t *testing.T) {
+	t.Parallel()
+	c, path := write(t, smallConfig+`profiles:
+  desk: {url: https://desk.example.org/, secret: in the file}
+`)
+	key := filepath.Join(filepath.Dir(path), "key")
+	if err := os.WriteFile(key, []byte("key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.secrets = []readFrom{{line: 7, path: key}}
+	if got := codes(c); got != "" {
+		t.Errorf("findings %q of files that only the owner may read", got)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := codes(c), "config_readable secret_readable"; got != want {
+		t.Errorf("findings %q, want %q", got, want)
+	}
+	for _, finding := range c.findings() {
+		if strings.Contains(finding.Text+finding.Remedy, "in the file") {
+			t.Errorf("the secret is shown: %+v", finding)
+		}
+	}
+}
+
+func TestFindingsOfVariablesAreNone(t *testing.T) {
+	t.Parallel()
+	c, path := write(t, smallConfig+`profiles:
+  desk: {url: https://desk.example.org/, secret: "${SECRET}"}
+`)
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := codes(c); got != "" {
+		t.Errorf("findings %q", got)
+	}
+}

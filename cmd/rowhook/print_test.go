@@ -1,0 +1,53 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	table := newTable("PROFILE", "STATE", "REASON")
+	table.add("desk", "active", "")
+	table.add("büro", "held", "two\nlines")
+	var b strings.Builder
+	if err := table.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := "PROFILE  STATE   REASON\ndesk     active\nbüro     held    two lines\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestHumanBytes(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB", 10 << 20: "10MiB", 1<<20 - 1: "1MiB", 1<<30 + 1<<28: "1.25GiB",
+		123 << 30: "123GiB", 1 << 50: "1PiB", -2048: "-2KiB", 99_999: "97.7KiB",
+	} {
+		if got := humanBytes(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestHumanDuration(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0ms", 340 * time.Millisecond: "340ms", 999_600 * time.Microsecond: "1s", 12 * time.Second: "12s", 250 * time.Second: "4m10s",
+		time.Hour: "1h", 200 * time.Minute: "3h20m", 52 * time.Hour: "2d4h", -time.Minute: "-1m", time.Hour + time.Second: "1h",
+	} {
+		if got := humanDuration(d); got != want {
+			t.Errorf("%d: %s, want %s", d, got, want)
+		}
+	}
+	now := time.Unix(1000, 0)
+	if got := ago(now, now.Add(-90*time.Second)); got != "1m30s ago" {
+		t.Error(got)
+	}
+	if got := ago(now, time.Time{}); got != "never" {
+		t.Error(got)
+	}
+}
