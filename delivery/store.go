@@ -110,6 +110,7 @@ type Store interface {
 	Progress(ProfileID) (Progress, error)
 	// Read appends to dst entries addressed to the profile, from seq on, up to max
 	// entries or maxBytes (at least one). next is where to read on; end reports that the log had no more.
+	// It may return none before the end, after passing over very many events of others.
 	Read(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Event returns the event of one entry or delivery.
 	Event(ProfileID, Seq) (*Event, error)

@@ -1,0 +1,341 @@
+package spool
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"rowhook/delivery"
+)
+
+const (
+	// markBytes is how much of the log lies between two marks. At a mark the profiles' totals
+	// are written too, so that opening the spool counts no more than that, and that
+	// history before a mark may go without being missed in the totals.
+	markBytes = 1 << 20
+	// markTime is how much time may lie between two marks of a quiet source.
+	markTime = time.Hour
+)
+
+// Batch collects events, dead letters of the source and a position, to be applied in one
+// piece. Its owner may use it again after Reset.
+type Batch struct {
+	records []byte
+	ends    []int
+	entries []tailEntry
+	to      []delivery.ProfileID
+	parked  []*delivery.Parked
+
+	commits  bool
+	position string
+	visible  int // of entries, those before the last Commit
+	seen     int // of parked, likewise
+}
+
+// NewBatch returns an empty batch.
+func (s *Spool) NewBatch() *Batch { return &Batch{} }
+
+// Add appends an event for the profiles that get it, and encodes it. The spool keeps
+// ev: the caller must not change it any more. The slice to is copied. An event for
+// nobody may be added: it is history for replay.
+func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
+	if len(to) > cap(b.to)-len(b.to) {
+		// Entries keep pointing into the old block, which therefore must not move.
+		b.to = make([]delivery.ProfileID, 0, max(512, len(to)))
+	}
+	start := len(b.to)
+	b.to = append(b.to, to...)
+	before := len(b.records)
+	b.records = appendEvent(b.records, ev, to)
+	b.ends = append(b.ends, len(b.records))
+	b.entries = append(b.entries, tailEntry{
+		event: ev, to: b.to[start:len(b.to):len(b.to)], bytes: len(b.records) - before + logKeySize,
+	})
+}
+
+// Park appends a dead letter of the source. Its Seq is assigned by Apply.
+func (b *Batch) Park(p *delivery.Parked) { b.parked = append(b.parked, p) }
+
+// Commit marks the end of a transaction: with it, everything before it in this batch and
+// in batches applied earlier becomes visible, and position is where the source resumes. The
+// last call in a batch counts; what comes after it belongs to a transaction still open.
+func (b *Batch) Commit(position string) {
+	b.commits, b.position = true, position
+	b.visible, b.seen = len(b.entries), len(b.parked)
+}
+
+// Len returns the number of events and dead letters.
+func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
+
+// Bytes returns the encoded size of the events.
+func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) }
+
+// Reset empties the batch for use again. What was applied is not affected.
+func (b *Batch) Reset() {
+	b.records, b.ends = b.records[:0], b.ends[:0]
+	clear(b.entries)
+	clear(b.parked)
+	b.entries, b.parked = b.entries[:0], b.parked[:0]
+	// Applied entries still point into the block: the next events go behind them.
+	b.to = b.to[len(b.to):]
+	b.commits, b.position, b.visible, b.seen = false, "", 0, 0
+}
+
+func (b *Batch) record(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = b.ends[i-1]
+	}
+	return b.records[start:b.ends[i]]
+}
+
+const logKeySize = 9
+
+// appender is what the append side knows; it belongs to its goroutine.
+type appender struct {
+	next       delivery.Seq // of the next event
+	nextParked delivery.Seq
+	written    uint64 // bytes of all events ever, the invisible ones included
+
+	// What the open transaction has added, to be counted when it ends.
+	sent   []tally // by profile number
+	parked tally
+	marks  []mark
+
+	marked  mark         // the last one
+	totaled delivery.Seq // event up to which the totals are written
+}
+
+// Apply writes the batch as one atomic change, unsynced; see Durable. Events get
+// contiguous numbers, in the order of Add. A [*NoRoomError] leaves everything as it was:
+// wait for room and apply the batch again.
+func (s *Spool) Apply(b *Batch) error {
+	if !b.commits && b.Len() == 0 {
+		return nil
+	}
+	if err := s.failed(); err != nil {
+		return err
+	}
+	if b.Len() > 0 {
+		if err := s.room.check(time.Now()); err != nil {
+			return err
+		}
+	}
+	if len(b.parked) > 0 || s.appender.parked.events > 0 {
+		s.parkingLock.Lock()
+		defer s.parkingLock.Unlock()
+	}
+	w := s.db.NewBatchWithSize(b.Bytes() + 16*len(b.ends) + len(b.position) + 128)
+	defer w.Close()
+	first := s.appender.next
+	done, err := s.fill(w, b)
+	if err != nil {
+		return s.fail(fmt.Errorf("append to spool: %w", err))
+	}
+	err = s.commit(w, func() {
+		if done != nil {
+			s.committed = done.commit
+			s.parking.add(done.parked.events, done.parked.bytes)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	s.tail.add(first, b.entries)
+	if done != nil {
+		s.finish(done)
+	}
+	return nil
+}
+
+// transaction is what a commit makes visible.
+type transaction struct {
+	commit commitRecord
+	sent   []tally
+	parked tally
+	marks  []mark
+}
+
+// fill writes a batch's keys. The result is nil when the batch does not commit.
+func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
+	visible, seen := 0, 0
+	if b.commits {
+		visible, seen = b.visible, b.seen
+		if err := s.fillPart(w, b, 0, visible, 0, seen); err != nil {
+			return nil, err
+		}
+		if done, err = s.fillCommit(w, b.position); err != nil {
+			return nil, err
+		}
+	}
+	return done, s.fillPart(w, b, visible, len(b.entries), seen, len(b.parked))
+}
+
+func (s *Spool) fillPart(w *pebble.Batch, b *Batch, from, to, parkedFrom, parkedTo int) error {
+	a := &s.appender
+	for i := from; i < to; i++ {
+		if err := s.fillEvent(w, &b.entries[i], b.record(i)); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.parked[parkedFrom:parkedTo] {
+		value := encodeParked(nil, p)
+		p.Seq = a.nextParked
+		a.nextParked++
+		a.parked.add(1, int64(len(value)))
+		if err := w.Set(seqKey(prefixParked, p.Seq), value, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spool) fillEvent(w *pebble.Batch, e *tailEntry, record []byte) error {
+	a := &s.appender
+	if err := s.fillMark(w, e.event.Time); err != nil {
+		return err
+	}
+	op := w.SetDeferred(logKeySize, len(record))
+	appendSeqKey(op.Key[:0], prefixLog, a.next)
+	copy(op.Value, record)
+	if err := op.Finish(); err != nil {
+		return err
+	}
+	for _, id := range e.to {
+		if int(id) >= len(a.sent) {
+			a.sent = append(a.sent, make([]tally, int(id)+1-len(a.sent))...)
+		}
+		a.sent[id].add(1, int64(e.bytes))
+	}
+	a.next++
+	a.written += uint64(e.bytes)
+	return nil
+}
+
+// fillMark writes a mark before the next event when the last one is far enough back.
+func (s *Spool) fillMark(w *pebble.Batch, at time.Time) error {
+	a := &s.appender
+	if a.marked.seq != 0 && a.written-a.marked.before < s.markSize() && at.Sub(a.marked.time) < markTime {
+		return nil
+	}
+	a.marked = mark{seq: a.next, time: at, before: a.written}
+	a.marks = append(a.marks, a.marked)
+	return w.Set(seqKey(prefixMark, a.next), a.marked.encode(nil), nil)
+}
+
+// markSize keeps marks close enough to honour a small HistorySize.
+func (s *Spool) markSize() uint64 {
+	return uint64(min(markBytes, max(s.options.HistorySize/16, 1)))
+}
+
+// fillCommit ends the open transaction.
+func (s *Spool) fillCommit(w *pebble.Batch, position string) (*transaction, error) {
+	a := &s.appender
+	done := &transaction{
+		commit: commitRecord{seq: a.next - 1, parked: a.nextParked - 1, bytes: a.written, position: position},
+		sent:   slices.Clone(a.sent),
+		parked: a.parked,
+		marks:  a.marks,
+	}
+	clear(a.sent)
+	a.parked, a.marks = tally{}, nil
+	if err := w.Set([]byte{prefixCommit}, done.commit.encode(nil), nil); err != nil {
+		return nil, err
+	}
+	if done.parked.events > 0 {
+		parking := s.parked()
+		parking.add(done.parked.events, done.parked.bytes)
+		if err := w.Set([]byte{prefixParking}, encodeParking(parking), nil); err != nil {
+			return nil, err
+		}
+	}
+	if len(done.marks) > 0 {
+		return done, s.fillTotals(w, done)
+	}
+	return done, nil
+}
+
+// fillTotals writes what profiles were addressed in all, done included.
+func (s *Spool) fillTotals(w *pebble.Batch, done *transaction) error {
+	a := &s.appender
+	totals := totalsRecord{seq: done.commit.seq, sent: make(map[delivery.ProfileID]tally)}
+	for _, p := range s.profiles.all() {
+		sent := p.sentSoFar()
+		if int(p.id) < len(done.sent) {
+			sent.add(done.sent[p.id].events, done.sent[p.id].bytes)
+		}
+		totals.sent[p.id] = sent
+	}
+	a.totaled = done.commit.seq
+	return w.Set([]byte{prefixTotals}, totals.encode(nil), nil)
+}
+
+// finish counts a committed transaction and shows it to the readers, in this order: what
+// a reader finishes has been counted.
+func (s *Spool) finish(done *transaction) {
+	for id, sent := range done.sent {
+		if sent.events == 0 {
+			continue
+		}
+		if p := s.profiles.get(delivery.ProfileID(id)); p != nil {
+			p.sentEvents.Add(sent.events)
+			p.sentBytes.Add(sent.bytes)
+		}
+	}
+	s.retention.addMarks(done.marks)
+	s.tail.show(done.commit.seq)
+}
+
+// Abort drops what was applied since the last commit: the stored part of a transaction
+// that the source will repeat.
+func (s *Spool) Abort() error {
+	a := &s.appender
+	s.write.Lock()
+	to := s.committed
+	s.write.Unlock()
+	if a.next == to.seq+1 && a.nextParked == to.parked+1 {
+		return nil
+	}
+	if err := s.dropOpen(to); err != nil {
+		return err
+	}
+	s.tail.drop()
+	a.next, a.nextParked, a.written = to.seq+1, to.parked+1, to.bytes
+	clear(a.sent)
+	a.parked, a.marks = tally{}, nil
+	a.marked = s.retention.lastMark()
+	return nil
+}
+
+// dropOpen removes what lies behind a commit from the store.
+func (s *Spool) dropOpen(to commitRecord) error {
+	w := s.db.NewBatch()
+	defer w.Close()
+	for _, tail := range [...]struct {
+		prefix byte
+		from   delivery.Seq
+	}{{prefixLog, to.seq + 1}, {prefixMark, to.seq + 1}, {prefixParked, to.parked + 1}} {
+		if err := w.DeleteRange(seqKey(tail.prefix, tail.from), []byte{tail.prefix + 1}, nil); err != nil {
+			return fmt.Errorf("drop open transaction: %w", err)
+		}
+	}
+	return s.commit(w, nil)
+}
+
+// checkpoint writes the totals, so that the next Open need not count.
+func (s *Spool) checkpoint() error {
+	s.write.Lock()
+	committed := s.committed
+	s.write.Unlock()
+	if committed.seq == s.appender.totaled {
+		return nil
+	}
+	w := s.db.NewBatch()
+	defer w.Close()
+	if err := s.fillTotals(w, &transaction{commit: committed}); err != nil {
+		return fmt.Errorf("write totals: %w", err)
+	}
+	return s.commit(w, nil)
+}

@@ -1,0 +1,94 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrGone reports an event that is no longer in the spool: history has been removed up to there.
+var ErrGone = errors.New("no longer in the spool")
+
+// errClosed reports the use of a spool after Close.
+var errClosed = errors.New("spool is closed")
+
+// Holder is who has a spool open.
+type Holder struct {
+	PID   int       `json:"pid"`
+	Host  string    `json:"host"`
+	Since time.Time `json:"since"`
+}
+
+// LockedError reports that another process, or another part of this one, has the spool open.
+type LockedError struct {
+	Dir    string
+	Holder Holder // zero when the holder did not leave its name
+}
+
+// Error implements error.
+func (e *LockedError) Error() string {
+	if e.Holder.PID == 0 {
+		return fmt.Sprintf("spool %s is in use by another process", e.Dir)
+	}
+	return fmt.Sprintf("spool %s is in use by process %d on %s since %s",
+		e.Dir, e.Holder.PID, e.Holder.Host, e.Holder.Since.Format(time.RFC3339))
+}
+
+// Hint tells the operator what to do.
+func (e *LockedError) Hint() string {
+	return "one agent per state directory: stop the other one, or give this one a state directory of its own"
+}
+
+// DamageError reports that what is on disk is not what was written, beyond the torn
+// tail that a crash may leave.
+type DamageError struct {
+	Dir  string
+	File string // inside Dir; empty when it could not be told
+	Lost string // what is lost, as far as it can be told
+	Err  error  // nil when our own check found it
+}
+
+// Error implements error.
+func (e *DamageError) Error() string {
+	where := e.Dir
+	if e.File != "" {
+		where = e.Dir + "/" + e.File
+	}
+	if e.Err == nil {
+		return fmt.Sprintf("spool is damaged: %s: %s", where, e.Lost)
+	}
+	return fmt.Sprintf("spool is damaged: %s: %s: %v", where, e.Lost, e.Err)
+}
+
+// Unwrap returns the store's own finding.
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// Hint tells the operator what to do.
+func (e *DamageError) Hint() string {
+	return "restore the state directory as it was when the agent stopped; without a copy move it aside, keep it, " +
+		"and start with `rowhook run --start slot`: the source then repeats what it was not confirmed, " +
+		"and undelivered events in the damaged spool are lost"
+}
+
+// NoRoomError reports that the disk has less free space than the reserve, so that
+// nothing is appended. Nothing is lost: the source is to be paused meanwhile.
+type NoRoomError struct {
+	Free, Reserve int64
+	Err           error // what the disk said, when it was it that refused
+}
+
+// Error implements error.
+func (e *NoRoomError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("no room on the spool's disk: %v", e.Err)
+	}
+	return fmt.Sprintf("no room on the spool's disk: %d bytes free, spool.reserve is %d", e.Free, e.Reserve)
+}
+
+// Unwrap returns the disk's error.
+func (e *NoRoomError) Unwrap() error { return e.Err }
+
+// Hint tells the operator what to do.
+func (e *NoRoomError) Hint() string {
+	return "free space on the disk of the state directory; the source is paused until then"
+}

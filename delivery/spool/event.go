@@ -1,0 +1,231 @@
+package spool
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"rowhook/delivery"
+)
+
+const eventVersion = 1
+
+// Bits of an event's flag byte.
+const (
+	flagAssumed = 1 << iota
+	flagKey
+	flagData
+	flagPrevious
+)
+
+// appendEvent appends an event's record, see the package comment.
+func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte {
+	dst = appendTime(append(dst, eventVersion), ev.Time)
+	dst = binary.AppendUvarint(dst, uint64(len(to)))
+	for _, id := range to {
+		dst = binary.AppendUvarint(dst, uint64(id))
+	}
+
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	for _, s := range [...]string{
+		ev.ID, ev.Type, ev.Entry,
+		ev.Origin.Source, ev.Origin.Table, ev.Origin.Op, ev.Origin.Position, ev.Origin.Transaction,
+		ev.Actor.ID, ev.Actor.Name, ev.Operation, ev.Link,
+		ev.OrderKey, ev.OrderKeyOld, ev.Title, ev.Code, ev.Object,
+	} {
+		dst = appendText(dst, s)
+	}
+	for _, list := range [...][]string{ev.Unavailable, ev.Bigints, ev.Flags} {
+		dst = binary.AppendUvarint(dst, uint64(len(list)))
+		for _, s := range list {
+			dst = appendText(dst, s)
+		}
+	}
+	dst = appendNames(dst, ev.As)
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
+
+	dst = append(dst, eventFlags(ev))
+	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
+	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous} {
+		dst = appendText(dst, b)
+	}
+	return dst
+}
+
+func eventFlags(ev *delivery.Event) (flags byte) {
+	if ev.Assumed {
+		flags |= flagAssumed
+	}
+	if ev.Key != nil {
+		flags |= flagKey
+	}
+	if ev.Data != nil {
+		flags |= flagData
+	}
+	if ev.Previous != nil {
+		flags |= flagPrevious
+	}
+	return flags
+}
+
+// appendNames writes Event.As sorted by name: 0 for nil, otherwise the number of
+// members plus one, each as name, 0 or 1, and the value in the case of 1.
+func appendNames(dst []byte, names map[string]*string) []byte {
+	if names == nil {
+		return binary.AppendUvarint(dst, 0)
+	}
+	keys := make([]string, 0, len(names))
+	for key := range names {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	dst = binary.AppendUvarint(dst, uint64(len(keys))+1)
+	for _, key := range keys {
+		dst = appendText(dst, key)
+		value := names[key]
+		dst = appendBool(dst, value != nil)
+		if value != nil {
+			dst = appendText(dst, *value)
+		}
+	}
+	return dst
+}
+
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
+
+func openEvent(value []byte) (reader, time.Time, error) {
+	r, err := open("event", value, eventVersion)
+	if err != nil {
+		return r, time.Time{}, err
+	}
+	t := r.time()
+	if r.bad {
+		return r, t, r.close("event")
+	}
+	return r, t, nil
+}
+
+// addressed reports whether the record names the profile as a recipient.
+func addressed(value []byte, id delivery.ProfileID) (bool, error) {
+	r, _, err := openEvent(value)
+	if err != nil {
+		return false, err
+	}
+	for n := r.count(); n > 0; n-- {
+		if r.uvarint() == uint64(id) && !r.bad {
+			return true, nil
+		}
+	}
+	if r.bad {
+		return false, r.close("event")
+	}
+	return false, nil
+}
+
+// recipients calls yield for each recipient of the record.
+func recipients(value []byte, yield func(delivery.ProfileID)) error {
+	r, _, err := openEvent(value)
+	if err != nil {
+		return err
+	}
+	for n := r.count(); n > 0; n-- {
+		if id := r.uvarint(); !r.bad {
+			yield(delivery.ProfileID(id))
+		}
+	}
+	if r.bad {
+		return r.close("event")
+	}
+	return nil
+}
+
+// decodeEvent returns the event of a record. It shares no memory with value: all
+// texts lie in one string, all JSON in one slice.
+func decodeEvent(value []byte) (*delivery.Event, error) {
+	r, when, err := openEvent(value)
+	if err != nil {
+		return nil, err
+	}
+	for n := r.count(); n > 0; n-- {
+		r.uvarint()
+	}
+	raw := r.take(int(r.uint32()))
+	if r.bad {
+		return nil, r.close("event")
+	}
+	ev := &delivery.Event{Time: when}
+	if err := decodeTexts(ev, raw); err != nil {
+		return nil, err
+	}
+	flags := r.byte()
+	ev.Assumed = flags&flagAssumed != 0
+	ev.Origin.Seq = int(r.varint())
+	rest := reader{b: append([]byte(nil), r.b[r.off:]...), bad: r.bad}
+	ev.Key = present(rest.bytes(), flags&flagKey)
+	ev.Data = present(rest.bytes(), flags&flagData)
+	ev.Previous = present(rest.bytes(), flags&flagPrevious)
+	return ev, rest.close("event")
+}
+
+// present keeps nil and empty apart.
+func present(b []byte, flag byte) []byte {
+	if flag == 0 {
+		return nil
+	}
+	return b
+}
+
+// texts is a reader whose texts are parts of one string.
+type texts struct {
+	reader
+	all string
+}
+
+func (t *texts) text() string {
+	b := t.bytes()
+	return t.all[t.off-len(b) : t.off]
+}
+
+func (t *texts) list() []string {
+	n := t.count()
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = t.text()
+	}
+	return list
+}
+
+func decodeTexts(ev *delivery.Event, raw []byte) error {
+	t := texts{reader: reader{b: raw}, all: string(raw)}
+	for _, s := range [...]*string{
+		&ev.ID, &ev.Type, &ev.Entry,
+		&ev.Origin.Source, &ev.Origin.Table, &ev.Origin.Op, &ev.Origin.Position, &ev.Origin.Transaction,
+		&ev.Actor.ID, &ev.Actor.Name, &ev.Operation, &ev.Link,
+		&ev.OrderKey, &ev.OrderKeyOld, &ev.Title, &ev.Code, &ev.Object,
+	} {
+		*s = t.text()
+	}
+	for _, list := range [...]*[]string{&ev.Unavailable, &ev.Bigints, &ev.Flags} {
+		*list = t.list()
+	}
+	if n := t.uvarint(); n > 0 {
+		if n-1 > uint64(len(raw)) {
+			t.bad = true
+			n = 1
+		}
+		ev.As = make(map[string]*string, n-1)
+		for ; n > 1 && !t.bad; n-- {
+			key := t.text()
+			ev.As[key] = nil
+			if t.byte() != 0 {
+				value := t.text()
+				ev.As[key] = &value
+			}
+		}
+	}
+	return t.close("event")
+}

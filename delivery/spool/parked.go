@@ -1,0 +1,108 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"rowhook/delivery"
+)
+
+// parked returns number and bytes of the source's dead letters.
+func (s *Spool) parked() tally {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.parking
+}
+
+// ParkedCount returns the number of the source's dead letters and the bytes they take.
+func (s *Spool) ParkedCount() (count, bytes int64) {
+	t := s.parked()
+	return t.events, t.bytes
+}
+
+// Parked calls yield for the source's dead letters from seq on, oldest first, until it returns false.
+func (s *Spool) Parked(from delivery.Seq, yield func(delivery.Parked) bool) error {
+	s.write.Lock()
+	last := s.committed.parked
+	s.write.Unlock()
+	return s.scan(seqKey(prefixParked, from), seqKey(prefixParked, last+1), func(key, value []byte) (bool, error) {
+		p, err := decodeParked(value)
+		if err != nil {
+			return false, fmt.Errorf("dead letter %d of the source: %w", keySeq(key), err)
+		}
+		p.Seq = keySeq(key)
+		return yield(p), nil
+	})
+}
+
+// ParkedChange returns one dead letter of the source; ok is false when there is none of that number.
+func (s *Spool) ParkedChange(seq delivery.Seq) (p delivery.Parked, ok bool, err error) {
+	value, err := s.get(seqKey(prefixParked, seq))
+	if err != nil || value == nil {
+		return p, false, err
+	}
+	if p, err = decodeParked(value); err != nil {
+		return p, false, fmt.Errorf("dead letter %d of the source: %w", seq, err)
+	}
+	p.Seq = seq
+	return p, true, nil
+}
+
+// RemoveParked removes dead letters of the source, durable after the next shared sync.
+// Numbers that are not there are passed over.
+func (s *Spool) RemoveParked(seqs ...delivery.Seq) error {
+	s.parkingLock.Lock()
+	defer s.parkingLock.Unlock()
+	if err := s.removeParked(seqs); err != nil {
+		return fmt.Errorf("remove dead letters of the source: %w", err)
+	}
+	return nil
+}
+
+func (s *Spool) removeParked(seqs []delivery.Seq) error {
+	w := s.db.NewBatch()
+	defer w.Close()
+	var gone tally
+	seen := make(map[delivery.Seq]bool, len(seqs))
+	for _, seq := range seqs {
+		value, err := s.get(seqKey(prefixParked, seq))
+		if err != nil {
+			return err
+		}
+		if value == nil || seen[seq] {
+			continue
+		}
+		seen[seq] = true
+		gone.add(1, int64(len(value)))
+		if err := w.Delete(seqKey(prefixParked, seq), nil); err != nil {
+			return err
+		}
+	}
+	left := s.parked()
+	left.add(-gone.events, -gone.bytes)
+	if err := w.Set([]byte{prefixParking}, encodeParking(left), nil); err != nil {
+		return err
+	}
+	return s.commit(w, func() { s.parking = left })
+}
+
+// Meta returns one of the agent's own values, nil when it was never set.
+func (s *Spool) Meta(key string) ([]byte, error) {
+	return s.get(append([]byte{prefixMeta}, key...))
+}
+
+// SetMeta sets one of the agent's own values and returns once it is fsynced.
+func (s *Spool) SetMeta(key string, value []byte) error {
+	err := s.change(func(w *pebble.Batch) error {
+		return w.Set(append([]byte{prefixMeta}, key...), value, nil)
+	})
+	if err == nil {
+		err = s.Flush(context.Background())
+	}
+	if err != nil {
+		return fmt.Errorf("set %s in the spool: %w", key, err)
+	}
+	return nil
+}

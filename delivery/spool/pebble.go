@@ -1,0 +1,197 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	memtableSize  = 4 << 20
+	cacheSize     = 4 << 20
+	tableSize     = 4 << 20
+	formatVersion = pebble.FormatValueSeparation
+)
+
+// pebbleOptions are small on purpose: the agent is a guest on the database's machine.
+func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          fs,
+		Logger:                      storeLogger{s},
+		EventListener:               s.listener(),
+		Merger:                      opsMerger,
+		FormatMajorVersion:          formatVersion,
+		CacheSize:                   cacheSize,
+		MemTableSize:                memtableSize,
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                256,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       64,
+		LBaseMaxBytes:               64 << 20,
+		MaxManifestFileSize:         4 << 20,
+		// Space of removed history is wanted back even when nothing else is written.
+		FlushDelayDeleteRange: 10 * time.Second,
+	}
+	for i := range o.TargetFileSizes {
+		o.TargetFileSizes[i] = tableSize << min(i, 3)
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	o.CompactionConcurrencyRange = func() (lower, upper int) { return 1, 1 }
+	return o
+}
+
+// listener hears of damage and of background work that fails.
+func (s *Spool) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.fail(&DamageError{Dir: s.dir, File: baseName(info.Path), Lost: "entries of this file cannot be read", Err: info.Details})
+		},
+		BackgroundError: func(err error) {
+			if errors.Is(err, syscall.ENOSPC) {
+				// The store tries again by itself; appending stops meanwhile.
+				s.room.refuse(err)
+				time.Sleep(backgroundPause)
+				return
+			}
+			s.fail(s.damage(fmt.Errorf("write spool in the background: %w", err)))
+		},
+	}
+}
+
+// backgroundPause keeps the store, which repeats a failed flush at once, from spinning on a full disk.
+const backgroundPause = 100 * time.Millisecond
+
+// storeLogger passes Pebble's messages on. What Pebble calls fatal must not end the
+// process from inside a library: it becomes the spool's fatal error.
+type storeLogger struct{ s *Spool }
+
+func (l storeLogger) Infof(format string, args ...any) {
+	if l.s.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+		l.s.log.Debug("spool store", "detail", fmt.Sprintf(format, args...))
+	}
+}
+
+func (l storeLogger) Errorf(format string, args ...any) {
+	l.s.log.Warn("spool store", "detail", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called on writes that failed in a way that Pebble cannot undo. A commit
+// that failed is on its caller's goroutine, which looks at s.failed next and so may go on.
+// Everything else is on a goroutine of Pebble's own, which must not go on: it ends
+// here, running its deferred unlocks.
+func (l storeLogger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(strings.TrimPrefix(format, "pebble: "), args...)
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			err = fmt.Errorf("%s: %w", strings.TrimSuffix(strings.TrimPrefix(format, "pebble: "), ": %v"), cause)
+		}
+	}
+	l.s.fail(fmt.Errorf("write spool: %w", err))
+	if strings.HasPrefix(format, "pebble: fatal commit error") {
+		return
+	}
+	runtime.Goexit()
+}
+
+// guard runs a call into Pebble that may panic once its log has failed.
+func (s *Spool) guard(what string, call func() error) (err error) {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.fail(fmt.Errorf("%s: %v", what, r))
+		}
+	}()
+	if err := call(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return s.failed()
+}
+
+// opsMerger adds up how many batches there were: each batch merges its own number in.
+// If the number of operands is not the highest of them, batches are missing.
+var opsMerger = &pebble.Merger{
+	Name: "rowhook.ops.1",
+	Merge: func(_, value []byte) (pebble.ValueMerger, error) {
+		var o opsCount
+		return &o, o.add(value)
+	},
+}
+
+// opsCount is the value of the ops key: how many batches, and the last one's number.
+type opsCount struct{ count, last uint64 }
+
+func (o *opsCount) add(value []byte) error {
+	r := reader{b: value}
+	count, last := r.uvarint(), r.uvarint()
+	o.count += count
+	o.last = max(o.last, last)
+	return r.close("count of batches")
+}
+
+func (o *opsCount) MergeNewer(value []byte) error { return o.add(value) }
+func (o *opsCount) MergeOlder(value []byte) error { return o.add(value) }
+
+func (o *opsCount) Finish(bool) ([]byte, io.Closer, error) {
+	return o.encode(nil), nil, nil
+}
+
+func (o *opsCount) encode(dst []byte) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(dst, o.count), o.last)
+}
+
+// get returns a copy of a key's value, or nil.
+func (s *Spool) get(key []byte) ([]byte, error) {
+	if err := s.failed(); err != nil {
+		return nil, err
+	}
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.damage(fmt.Errorf("read spool: %w", err))
+	}
+	value = append([]byte{}, value...)
+	return value, closer.Close()
+}
+
+// scan calls yield for the keys from lower up to upper, in order, until it returns
+// false or an error. Key and value are valid only during the call.
+func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, error)) (err error) {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return s.damage(fmt.Errorf("read spool: %w", err))
+	}
+	defer func() {
+		if cerr := it.Close(); cerr != nil && err == nil {
+			err = s.damage(fmt.Errorf("read spool: %w", cerr))
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return s.damage(fmt.Errorf("read spool: %w", err))
+		}
+		if more, err := yield(it.Key(), value); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

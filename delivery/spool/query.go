@@ -1,0 +1,137 @@
+package spool
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// delivery returns a delivery without its body.
+func (s *Spool) delivery(id delivery.ProfileID, seq delivery.Seq) (d storedDelivery, ok bool, err error) {
+	for _, kind := range [...]byte{kindLive, kindDead} {
+		value, err := s.get(profileKey(id, kind, uint64(seq)))
+		if err != nil {
+			return d, false, err
+		}
+		if value == nil {
+			continue
+		}
+		if d, err = decodeDelivery(value); err != nil {
+			return d, false, fmt.Errorf("delivery %d: %w", seq, err)
+		}
+		d.Seq = seq
+		return d, true, nil
+	}
+	return d, false, nil
+}
+
+// Delivery implements [delivery.Store].
+func (s *Spool) Delivery(id delivery.ProfileID, seq delivery.Seq) (delivery.Delivery, bool, error) {
+	d, ok, err := s.delivery(id, seq)
+	if err == nil && ok && d.body {
+		d.Body, err = s.get(profileKey(id, kindBody, uint64(seq)))
+	}
+	return d.Delivery, ok, err
+}
+
+// Due implements [delivery.Store].
+func (s *Spool) Due(id delivery.ProfileID, until time.Time, dst []delivery.Delivery, max int) ([]delivery.Delivery, error) {
+	return s.indexed(id, profileKey(id, kindDue), profileKey(id, kindDue, sortableTime(until)+1), dst, max)
+}
+
+// Lane implements [delivery.Store].
+func (s *Spool) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst []delivery.Delivery, max int) (
+	[]delivery.Delivery, error,
+) {
+	prefix := profileKey(id, kindLane, lane)
+	return s.indexed(id, profileKey(id, kindLane, lane, uint64(from)), after(prefix), dst, max)
+}
+
+// indexed appends the deliveries that an index names, up to max.
+func (s *Spool) indexed(id delivery.ProfileID, lower, upper []byte, dst []delivery.Delivery, max int) (
+	[]delivery.Delivery, error,
+) {
+	if _, err := s.profile(id); err != nil {
+		return dst, err
+	}
+	var seqs []delivery.Seq
+	err := s.scan(lower, upper, func(key, _ []byte) (bool, error) {
+		if len(seqs) < max {
+			seqs = append(seqs, keySeq(key))
+		}
+		return len(seqs) < max, nil
+	})
+	if err != nil {
+		return dst, err
+	}
+	for _, seq := range seqs {
+		d, ok, err := s.Delivery(id, seq)
+		if err != nil {
+			return dst, err
+		}
+		// Between the index and the record the delivery may have ended.
+		if ok && live(d.State) {
+			dst = append(dst, d)
+		}
+	}
+	return dst, nil
+}
+
+// deliveryChunk is how many deliveries are read before they are yielded, so that
+// yield may call the store and take its time without an open iterator.
+const deliveryChunk = 256
+
+// Deliveries implements [delivery.Store].
+func (s *Spool) Deliveries(id delivery.ProfileID, from delivery.Seq, states []delivery.State, yield func(delivery.Delivery) bool) error {
+	if _, err := s.profile(id); err != nil {
+		return err
+	}
+	wanted := func(kind byte) bool {
+		return len(states) == 0 || slices.ContainsFunc(states, func(st delivery.State) bool { return deliveryKind(st) == kind })
+	}
+	for {
+		var chunk []delivery.Delivery
+		var more bool
+		for _, kind := range [...]byte{kindLive, kindDead} {
+			if !wanted(kind) {
+				continue
+			}
+			part, full, err := s.deliveries(id, kind, from)
+			if err != nil {
+				return err
+			}
+			chunk, more = append(chunk, part...), more || full
+		}
+		slices.SortFunc(chunk, func(a, b delivery.Delivery) int { return int(int64(a.Seq) - int64(b.Seq)) })
+		if more {
+			// Beyond this number one of the two kinds was not read yet.
+			chunk = chunk[:min(len(chunk), deliveryChunk)]
+		}
+		for i := range chunk {
+			if (len(states) == 0 || slices.Contains(states, chunk[i].State)) && !yield(chunk[i]) {
+				return nil
+			}
+		}
+		if !more {
+			return nil
+		}
+		from = chunk[len(chunk)-1].Seq + 1
+	}
+}
+
+// deliveries returns up to a chunk of deliveries of a kind, without bodies.
+func (s *Spool) deliveries(id delivery.ProfileID, kind byte, from delivery.Seq) (list []delivery.Delivery, full bool, err error) {
+	upper := after(profileKey(id, kind))
+	err = s.scan(profileKey(id, kind, uint64(from)), upper, func(key, value []byte) (bool, error) {
+		d, err := decodeDelivery(value)
+		if err != nil {
+			return false, fmt.Errorf("delivery %d: %w", keySeq(key), err)
+		}
+		d.Seq = keySeq(key)
+		list = append(list, d.Delivery)
+		return len(list) < deliveryChunk, nil
+	})
+	return list, len(list) == deliveryChunk, err
+}

@@ -1,0 +1,346 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"rowhook/delivery"
+)
+
+const (
+	// janitorInterval is how often history is looked at while the spool is in use.
+	janitorInterval = 10 * time.Second
+	// expiryInterval is how often dead letters are looked at.
+	expiryInterval = time.Hour
+	// usageInterval is how old the figures of Usage may be.
+	usageInterval = time.Second
+	// removeMarks is how many marks' worth of history goes at a time.
+	removeMarks = 64
+)
+
+// retention keeps history in bounds.
+type retention struct {
+	// removing is held for reading while deliveries are put, for writing while a piece of
+	// the log is removed: no delivery may lose its event in between.
+	removing sync.RWMutex
+	first    atomic.Uint64 // first event in the log; set before what lies below is removed
+
+	mu    sync.Mutex
+	marks []mark
+	usage delivery.Usage
+	asked time.Time
+
+	lastOps uint64 // of the janitor: nothing to do while nothing changes
+	expired time.Time
+}
+
+func (r *retention) floor() delivery.Seq { return delivery.Seq(r.first.Load()) }
+
+func (r *retention) addMarks(marks []mark) {
+	if len(marks) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marks = append(r.marks, marks...)
+}
+
+func (r *retention) lastMark() mark {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.marks) == 0 {
+		return mark{}
+	}
+	return r.marks[len(r.marks)-1]
+}
+
+// before returns the bytes of the log before seq, to the mark below it.
+func (r *retention) before(seq delivery.Seq) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var before uint64
+	for _, m := range r.marks {
+		if m.seq > seq {
+			break
+		}
+		before = m.before
+	}
+	return before
+}
+
+// start returns the bytes before the first event that is still there.
+func (r *retention) start() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.marks) == 0 {
+		return 0
+	}
+	return r.marks[0].before
+}
+
+// low returns the lowest cursor of all profiles: what lies below is history.
+func (s *Spool) low() delivery.Seq {
+	low := s.tail.end() + 1
+	for _, p := range s.profiles.all() {
+		low = min(low, p.cursor())
+	}
+	return low
+}
+
+// Usage implements [delivery.Store]. The figures are at most about a second old.
+func (s *Spool) Usage() delivery.Usage {
+	now := time.Now()
+	s.retention.mu.Lock()
+	usage, asked := s.retention.usage, s.retention.asked
+	s.retention.mu.Unlock()
+	if since := now.Sub(asked); s.failed() != nil || since >= 0 && since < usageInterval {
+		return usage
+	}
+	select {
+	case <-s.stop:
+		return usage
+	default:
+	}
+	usage = s.measure(now)
+	s.retention.mu.Lock()
+	defer s.retention.mu.Unlock()
+	s.retention.usage, s.retention.asked = usage, now
+	return usage
+}
+
+func (s *Spool) measure(now time.Time) delivery.Usage {
+	s.write.Lock()
+	written, parking := s.committed.bytes, s.parking
+	s.write.Unlock()
+	usage := delivery.Usage{
+		Bytes:   int64(s.db.Metrics().DiskSpaceUsage()),
+		Max:     s.options.MaxSize,
+		Parked:  parking.bytes,
+		Reserve: max(s.options.Reserve, 0),
+	}
+	_ = s.room.check(now) // only to have the figure: whether there is room is Room's business
+	usage.Free = s.room.available()
+	// The log's share on disk is told apart by its encoded sizes.
+	start := s.retention.start()
+	if log := written - start; log > 0 {
+		history := s.retention.before(s.low()) - start
+		usage.History = min(int64(history), int64(float64(usage.Bytes)*float64(history)/float64(log)))
+	}
+	return usage
+}
+
+// janitor owns retention.
+func (s *Spool) janitor() {
+	defer s.workers.Done()
+	ticker := time.NewTicker(janitorInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.fatal:
+			return
+		case now := <-ticker.C:
+			if err := s.tidy(now); err != nil && !errors.Is(err, errClosed) && s.failed() == nil {
+				s.log.Error("tidying the spool", "err", err)
+			}
+		}
+	}
+}
+
+// tidy removes what has been kept long enough. It does nothing while nothing changes, but for
+// the passing of time once an hour.
+func (s *Spool) tidy(now time.Time) error {
+	r := &s.retention
+	s.write.Lock()
+	ops := s.ops
+	s.write.Unlock()
+	hourly := now.Sub(r.expired) >= expiryInterval
+	if ops == r.lastOps && !hourly {
+		return nil
+	}
+	r.lastOps = ops
+	if hourly {
+		r.expired = now
+		if err := s.expire(now); err != nil {
+			return err
+		}
+	}
+	return s.trim(now)
+}
+
+// trim removes history by range, a piece at a time.
+func (s *Spool) trim(now time.Time) error {
+	for {
+		cut, more := s.cut(now)
+		if cut <= s.retention.floor() {
+			return nil
+		}
+		if err := s.removeBelow(cut); err != nil {
+			return fmt.Errorf("remove history: %w", err)
+		}
+		if !more {
+			return nil
+		}
+		select {
+		case <-s.stop:
+			return nil
+		default:
+		}
+	}
+}
+
+// cut returns where the log may begin now: at the highest mark within history that is too old or
+// beyond the size. more says that it is worth asking again.
+func (s *Spool) cut(now time.Time) (cut delivery.Seq, more bool) {
+	low := s.low()
+	end := s.retention.before(low)
+	usage := s.Usage()
+	r := &s.retention
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.marks) == 0 {
+		return 0, false
+	}
+	// What the disk holds beyond the budget goes with history, whatever its age. Encoded
+	// sizes are above those on disk, so that rather too little goes, and the rest the next time.
+	excess := uint64(max(usage.Bytes-usage.Max, 0))
+	for i, m := range r.marks {
+		tooOld := now.Sub(m.time) > s.options.History
+		tooMuch := end > m.before && end-m.before > uint64(s.options.HistorySize)
+		makesWay := i > 0 && r.marks[i-1].before-r.marks[0].before < excess
+		if m.seq > low || !tooOld && !tooMuch && !makesWay {
+			break
+		}
+		if i > removeMarks {
+			return cut, true
+		}
+		cut = m.seq
+	}
+	return cut, false
+}
+
+// removeBelow makes cut the first event of the log. Events that deliveries below it still
+// need are copied under their profiles first.
+func (s *Spool) removeBelow(cut delivery.Seq) error {
+	r := &s.retention
+	r.removing.Lock()
+	defer r.removing.Unlock()
+	w := s.db.NewBatch()
+	defer w.Close()
+	for _, p := range s.profiles.all() {
+		for _, kind := range [...]byte{kindLive, kindDead} {
+			if err := s.copyEvents(w, p, kind, cut); err != nil {
+				return err
+			}
+		}
+	}
+	floor := r.floor()
+	if err := w.DeleteRange(seqKey(prefixLog, floor), seqKey(prefixLog, cut), nil); err != nil {
+		return err
+	}
+	if err := w.DeleteRange(seqKey(prefixMark, 0), seqKey(prefixMark, cut), nil); err != nil {
+		return err
+	}
+	if err := w.Set([]byte{prefixFloor}, seqKey(prefixFloor, cut), nil); err != nil {
+		return err
+	}
+	r.first.Store(uint64(cut))
+	if err := s.commit(w, nil); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.marks) > 0 && r.marks[0].seq < cut {
+		r.marks = r.marks[1:]
+	}
+	return nil
+}
+
+// copyChunk bounds the copies that are collected in memory before they are written.
+const copyChunk = 1 << 20
+
+// copyEvents copies the events of a profile's deliveries between the floor and cut. Copies
+// may be written before the removal: they do no harm if it does not come about.
+func (s *Spool) copyEvents(w *pebble.Batch, p *profile, kind byte, cut delivery.Seq) error {
+	from := profileKey(p.id, kind, uint64(s.retention.floor()))
+	return s.scan(from, profileKey(p.id, kind, uint64(cut)), func(key, _ []byte) (bool, error) {
+		seq := keySeq(key)
+		value, err := s.get(seqKey(prefixLog, seq))
+		if err != nil {
+			return false, err
+		}
+		if value == nil {
+			return false, s.missing(seq, seq)
+		}
+		if err := w.Set(profileKey(p.id, kindEvent, uint64(seq)), value, nil); err != nil {
+			return false, err
+		}
+		if w.Len() < copyChunk {
+			return true, nil
+		}
+		if err := s.commit(w, nil); err != nil {
+			return false, err
+		}
+		w.Reset()
+		return true, nil
+	})
+}
+
+// expire removes dead letters that have been kept for Options.Dead.
+func (s *Spool) expire(now time.Time) error {
+	for _, p := range s.profiles.all() {
+		var old []delivery.Seq
+		err := s.Deliveries(p.id, 0, []delivery.State{delivery.Dead}, func(d delivery.Delivery) bool {
+			if now.Sub(d.Since) > s.options.Dead {
+				old = append(old, d.Seq)
+			}
+			return len(old) < tailEntries
+		})
+		for _, seq := range old {
+			if err == nil {
+				err = s.expireOne(p, seq)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("remove old dead letters of %s: %w", p.code, err)
+		}
+	}
+	return nil
+}
+
+func (s *Spool) expireOne(p *profile, seq delivery.Seq) error {
+	d, ok, err := s.Delivery(p.id, seq)
+	if err != nil || !ok {
+		return err
+	}
+	if s.options.Expired != nil {
+		// An event that cannot be read has said so elsewhere; the line is written without it.
+		ev, err := s.Event(p.id, seq)
+		if err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+		if err := s.options.Expired(p.code, d, ev); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// It may have been retried meanwhile.
+	still, ok, err := s.delivery(p.id, seq)
+	if err != nil || !ok || still.State != delivery.Dead || !still.Since.Equal(d.Since) {
+		return err
+	}
+	w := s.db.NewBatch()
+	defer w.Close()
+	u := update{s: s, p: p, w: w}
+	if err := u.forget(&still); err != nil {
+		return err
+	}
+	return s.commit(w, nil)
+}

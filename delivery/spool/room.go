@@ -1,0 +1,87 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// roomInterval is how often the disk is asked for its free space.
+const roomInterval = time.Second
+
+// room knows whether there is space for appending.
+type room struct {
+	files   vfs.FS
+	dir     string
+	reserve int64
+
+	mu      sync.Mutex
+	checked time.Time
+	free    int64
+	refused error // ENOSPC from the disk, until there is more than the reserve again
+}
+
+// refuse notes that the disk refused a write.
+func (r *room) refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = err
+}
+
+// check returns a *NoRoomError when there is none. It asks the disk once an interval.
+func (r *room) check(now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since := now.Sub(r.checked); since < 0 || since >= roomInterval {
+		usage, err := r.files.GetDiskUsage(r.dir)
+		if err != nil {
+			return fmt.Errorf("ask for free space of %s: %w", r.dir, err)
+		}
+		r.checked, r.free = now, int64(min(usage.AvailBytes, 1<<62))
+		if r.free >= r.reserve {
+			r.refused = nil
+		}
+	}
+	if r.free < r.reserve || r.refused != nil {
+		return &NoRoomError{Free: r.free, Reserve: r.reserve, Err: r.refused}
+	}
+	return nil
+}
+
+// Room reports whether there is room to append: nil, or a [*NoRoomError] while the disk has
+// less free space than Options.Reserve or has refused a write. It asks the disk at
+// most once a second.
+func (s *Spool) Room() error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	return s.room.check(time.Now())
+}
+
+// WaitRoom returns when there is room to append, or with the error of ctx or of the spool.
+func (s *Spool) WaitRoom(ctx context.Context) error {
+	ticker := time.NewTicker(roomInterval)
+	defer ticker.Stop()
+	for s.Room() != nil {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.stop:
+			return errClosed
+		case <-s.fatal:
+			return s.failed()
+		case <-ticker.C:
+		}
+	}
+	return s.failed()
+}
+
+// available returns the free space as last asked for.
+func (r *room) available() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.free
+}

@@ -1,0 +1,202 @@
+package spool
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"rowhook/delivery"
+)
+
+// over reports whether the progress counts the event as over (or as a delivery below the cursor).
+func (p *progressRecord) over(seq delivery.Seq) bool {
+	if seq < p.Cursor {
+		return true
+	}
+	_, found := slices.BinarySearch(p.Done, seq)
+	return found
+}
+
+// live reports whether a delivery in this state still counts as backlog.
+func live(state delivery.State) bool { return state != delivery.Dead }
+
+func deliveryKind(state delivery.State) byte {
+	if live(state) {
+		return kindLive
+	}
+	return kindDead
+}
+
+// update is an Update on its way into a batch.
+type update struct {
+	s *Spool
+	p *profile
+	w *pebble.Batch
+	finished tally // what comes off the backlog
+	stale    bool  // the oldest event may have ended
+	oldest   oldest
+}
+
+// Update implements [delivery.Store]. A sequence number may stand in Put or in Remove once.
+func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
+	p, err := s.profile(id)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(change.Put) > 0 {
+		// Events must not leave the log between our look at them and the record that keeps them.
+		s.retention.removing.RLock()
+		defer s.retention.removing.RUnlock()
+	}
+	w := s.db.NewBatch()
+	defer w.Close()
+	u := update{s: s, p: p, w: w, finished: tally{change.DoneEvents, change.DoneBytes}, oldest: p.oldest}
+	progress, err := u.fill(&change)
+	if err == nil {
+		err = s.commit(w, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("update profile %s: %w", p.code, err)
+	}
+	p.progress, p.oldest = progress, u.oldest
+	if u.stale || p.oldest.valid && progress.over(p.oldest.seq) && change.Progress != nil {
+		p.oldest = oldest{}
+	}
+	return nil
+}
+
+// fill writes the update's keys and returns the progress that it leads to.
+func (u *update) fill(change *delivery.Update) (progressRecord, error) {
+	for _, seq := range change.Remove {
+		if err := u.remove(seq); err != nil {
+			return progressRecord{}, err
+		}
+	}
+	for i := range change.Put {
+		if err := u.put(&change.Put[i]); err != nil {
+			return progressRecord{}, err
+		}
+	}
+	progress := u.p.progress
+	if change.Progress != nil {
+		progress.Cursor = change.Progress.Cursor
+		progress.Done = slices.Clone(change.Progress.Done)
+	}
+	if change.Progress == nil && u.finished == (tally{}) {
+		return progress, nil
+	}
+	progress.finished.add(u.finished.events, u.finished.bytes)
+	return progress, u.w.Set(profileKey(u.p.id, kindProgress), progress.encode(nil), nil)
+}
+
+// remove takes a delivery away that is over.
+func (u *update) remove(seq delivery.Seq) error {
+	old, ok, err := u.s.delivery(u.p.id, seq)
+	if err != nil || !ok {
+		return err
+	}
+	if err := u.unindex(&old); err != nil {
+		return err
+	}
+	u.stale = u.stale || u.oldest.seq == seq
+	return u.forget(&old)
+}
+
+// forget deletes a delivery's body and the copy of its event.
+func (u *update) forget(old *storedDelivery) error {
+	if err := u.w.Delete(profileKey(u.p.id, deliveryKind(old.State), uint64(old.Seq)), nil); err != nil {
+		return err
+	}
+	if old.body {
+		if err := u.w.Delete(profileKey(u.p.id, kindBody, uint64(old.Seq)), nil); err != nil {
+			return err
+		}
+	}
+	if old.Seq >= u.s.retention.floor() {
+		return nil
+	}
+	return u.w.Delete(profileKey(u.p.id, kindEvent, uint64(old.Seq)), nil)
+}
+
+// put writes a delivery in place of what was there.
+func (u *update) put(d *delivery.Delivery) error {
+	old, had, err := u.s.delivery(u.p.id, d.Seq)
+	if err != nil {
+		return err
+	}
+	when := old.when
+	if had {
+		if err := u.unindex(&old); err != nil {
+			return err
+		}
+		if deliveryKind(old.State) != deliveryKind(d.State) {
+			if err := u.w.Delete(profileKey(u.p.id, deliveryKind(old.State), uint64(d.Seq)), nil); err != nil {
+				return err
+			}
+		}
+	} else {
+		e, err := u.s.eventTime(u.p.id, d.Seq)
+		if err != nil {
+			return err
+		}
+		when = e.event.Time
+	}
+	if live(d.State) && u.oldest.valid && d.Seq < u.oldest.seq {
+		u.oldest = oldest{valid: true, seq: d.Seq, time: when}
+	}
+	if !live(d.State) && u.oldest.seq == d.Seq {
+		u.stale = true
+	}
+	return u.write(d, &old, when)
+}
+
+func (u *update) write(d *delivery.Delivery, old *storedDelivery, when time.Time) error {
+	id, seq := u.p.id, uint64(d.Seq)
+	if err := u.w.Set(profileKey(id, deliveryKind(d.State), seq), encodeDelivery(nil, d, when), nil); err != nil {
+		return err
+	}
+	if d.Body != nil {
+		if err := u.w.Set(profileKey(id, kindBody, seq), d.Body, nil); err != nil {
+			return err
+		}
+	} else if old.body {
+		if err := u.w.Delete(profileKey(id, kindBody, seq), nil); err != nil {
+			return err
+		}
+	}
+	for _, key := range indexKeys(id, d) {
+		if err := u.w.Set(key, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *update) unindex(old *storedDelivery) error {
+	for _, key := range indexKeys(u.p.id, &old.Delivery) {
+		if err := u.w.Delete(key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexKeys returns the keys under which a delivery is found by lane and due time.
+func indexKeys(id delivery.ProfileID, d *delivery.Delivery) [][]byte {
+	if !live(d.State) {
+		return nil
+	}
+	seq := uint64(d.Seq)
+	keys := [][]byte{profileKey(id, kindLane, d.Lane, seq)}
+	if d.WaitLane != d.Lane {
+		keys = append(keys, profileKey(id, kindLane, d.WaitLane, seq))
+	}
+	if d.State == delivery.Retrying {
+		keys = append(keys, profileKey(id, kindDue, sortableTime(d.Due), seq))
+	}
+	return keys
+}
