@@ -9,8 +9,8 @@
 //
 // How servers are kept cheap and tidy:
 //
-//   - initdb runs once a version; each cluster is a copy of that template, about
-//     60 ms. Copies share a system identifier: ask for [Options].Fresh where two
+//   - initdb runs once a version; each cluster is a copy of that template, in
+//     memory where there is plenty, about 60 ms. Copies share a system identifier: ask for [Options].Fresh where two
 //     clusters must be told apart.
 //   - Root may not run PostgreSQL, so as root it runs as the user postgres, or nobody.
 //   - A server's parent-death signal ends it when this process dies, kill -9
@@ -46,8 +46,8 @@ type Options struct {
 	// Settings are configuration parameters that override ours. Ours are
 	// wal_level=logical, 20 slots and WAL senders, small buffers, time zone UTC.
 	Settings map[string]string
-	// Durable keeps fsync and full_page_writes on. Killing a server loses nothing
-	// either way, only power loss would.
+	// Durable puts the cluster on disk and keeps fsync and full_page_writes on, as
+	// measurements want it. Killing a server loses nothing either way, only power loss would.
 	Durable bool
 	// Fresh runs initdb for this cluster alone, so that its system identifier is its own.
 	Fresh bool

@@ -64,7 +64,7 @@ func NewCluster(opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := newDir(as)
+	dir, err := newDir(as, opts.Durable)
 	if err != nil {
 		return nil, fmt.Errorf("make a server's directory: %w", err)
 	}
@@ -167,6 +167,7 @@ func (c *Cluster) arguments() []string {
 		"max_replication_slots":   "20",
 		"max_wal_senders":         "20",
 		"shared_buffers":          "16MB",
+		"max_wal_size":            "128MB",
 		"timezone":                "UTC",
 		"log_timezone":            "UTC",
 		"fsync":                   strconv.FormatBool(c.opts.Durable),

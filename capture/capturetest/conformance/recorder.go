@@ -319,7 +319,8 @@ func value(kind capture.Kind, v capture.Value) string {
 	case v.State == capture.Null:
 		return "null"
 	case len(v.Text) > 200:
-		return fmt.Sprintf("<%d bytes, sha256 %x…>", len(v.Text), sha256.Sum256(v.Text))[:40] + ">"
+		digest := sha256.Sum256(v.Text)
+		return fmt.Sprintf("<%d bytes, sha256 %x…>", len(v.Text), digest[:6])
 	case kind == capture.Text || kind == capture.Other:
 		return strconv.Quote(string(v.Text))
 	}

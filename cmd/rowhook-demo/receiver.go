@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// receiver is an application that takes webhooks: it verifies each as Standard
+// Webhooks says and enters it into the ledger. It can be shut and opened again at
+// the same address.
+type receiver struct {
+	name   string
+	secret []byte
+	book   *ledger
+	show   func(*arrival)
+
+	mu     sync.Mutex // guards what follows
+	addr   string
+	server *http.Server
+	quiet  bool // count, do not show
+}
+
+func newReceiver(name string, secret []byte, book *ledger, show func(*arrival)) *receiver {
+	return &receiver{name: name, secret: secret, book: book, show: show, addr: "127.0.0.1:0"}
+}
+
+// open listens and serves, at the address of the first time.
+func (r *receiver) open() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, err := net.Listen("tcp", r.addr)
+	if err != nil {
+		return fmt.Errorf("open receiver %s: %w", r.name, err)
+	}
+	r.addr = l.Addr().String()
+	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+	r.server = server
+	go func() { _ = server.Serve(l) }() // ends with shut
+	return nil
+}
+
+// shut stops listening; requests that are being served end first.
+func (r *receiver) shut() error {
+	r.mu.Lock()
+	server := r.server
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(server.Shutdown(ctx), server.Close())
+}
+
+func (r *receiver) url() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return "http://" + r.addr + "/" + r.name
+}
+
+// hush sets whether arrivals are only counted.
+func (r *receiver) hush(quiet bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.quiet = quiet
+}
+
+// payload is what the demonstration reads of an event.
+type payload struct {
+	Type      string          `json:"type"`
+	Timestamp time.Time       `json:"timestamp"`
+	Key       json.RawMessage `json:"key"`
+	Operation string          `json:"operation"`
+	Actor     struct {
+		Name string `json:"name"`
+	} `json:"actor"`
+}
+
+// ServeHTTP takes one webhook. What is not genuine is refused.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, 1<<20))
+	if err != nil {
+		http.Error(w, "unreadable", http.StatusBadRequest)
+		return
+	}
+	now := time.Now()
+	a := &arrival{id: req.Header.Get("webhook-id"), at: now, genuine: verify(r.secret, req.Header, body, now)}
+	var event payload
+	if err := json.Unmarshal(body, &event); err != nil {
+		http.Error(w, "not JSON", http.StatusBadRequest)
+		return
+	}
+	a.expectation = expectation{receiver: r.name, kind: event.Type, key: keyOf(event.Key)}
+	a.lag = now.Sub(event.Timestamp)
+	if event.Operation != "" && event.Operation != "unknown" {
+		a.actor = event.Actor.Name + ", " + event.Operation
+	}
+	r.book.arrive(a)
+	r.mu.Lock()
+	quiet := r.quiet
+	r.mu.Unlock()
+	if !quiet {
+		r.show(a)
+	}
+	if !a.genuine {
+		http.Error(w, "bad signature", http.StatusUnauthorized)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// keyOf writes a key such as {"loan_id":7} as loan_id 7.
+func keyOf(raw json.RawMessage) string {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var key map[string]any
+	if err := d.Decode(&key); err != nil {
+		return string(raw)
+	}
+	var parts []string
+	for name, value := range key {
+		parts = append(parts, fmt.Sprint(name, " ", value))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, " ")
+}
+
+// verify checks a signature as Standard Webhooks defines it: the base64 HMAC-SHA256 of
+// id, timestamp and body, joined by dots, not older or newer than five minutes.
+func verify(secret []byte, h http.Header, body []byte, now time.Time) bool {
+	id, stamp := h.Get("webhook-id"), h.Get("webhook-timestamp")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
+		return false
+	}
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s.%s.%s", id, stamp, body)
+	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, given := range strings.Fields(h.Get("webhook-signature")) {
+		if hmac.Equal([]byte(given), []byte(want)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"rowhook/capture/capturetest"
+)
+
+type options struct {
+	rowhook, schema string
+	major           int
+	keep            bool
+}
+
+// database is the library's database.
+const database = "library"
+
+// patience bounds the wait for what must arrive, so that the demonstration always ends.
+const patience = 20 * time.Second
+
+// stage is all that runs during the demonstration.
+type stage struct {
+	*screen
+	book      *ledger
+	postgres  *capturetest.Cluster
+	receivers map[string]*receiver
+	agent     *agent
+	dir       string
+}
+
+// show is the demonstration from curtain to curtain.
+func show(ctx context.Context, s *screen, o options) (err error) {
+	st := &stage{screen: s, book: newLedger()}
+	defer func() { err = errors.Join(err, st.clear()) }()
+	s.line("%s  row changes of a library's database become signed webhooks", s.paint(bold, "rowhook"))
+	for _, scene := range []func(context.Context) error{
+		func(ctx context.Context) error { return st.prepare(ctx, o) },
+		st.ordinary,
+		st.receiverAway,
+		st.agentKilled,
+		st.crowd,
+		st.closing,
+	} {
+		if err := scene(ctx); err != nil {
+			return st.explain(ctx, err)
+		}
+	}
+	if o.keep {
+		st.play(ctx)
+	}
+	if err := st.agent.stop(syscall.SIGTERM); err != nil {
+		return st.explain(ctx, fmt.Errorf("rowhook did not end well: %w", err))
+	}
+	return nil
+}
+
+// explain adds rowhook's own messages to an error that is not the user's Ctrl-C.
+func (st *stage) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil || st.agent == nil {
+		return err
+	}
+	return fmt.Errorf("%w\n\nthe end of rowhook's messages:\n%s", err, st.agent.tail())
+}
+
+// clear ends and removes everything, in the order in which it depends on each other.
+func (st *stage) clear() error {
+	var errs []error
+	if st.agent != nil {
+		errs = append(errs, st.agent.stop(syscall.SIGTERM))
+	}
+	for _, r := range st.receivers {
+		errs = append(errs, r.shut())
+	}
+	if st.postgres != nil {
+		errs = append(errs, st.postgres.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(st.dir))...)
+}
+
+// prepare does what a DBA does once.
+func (st *stage) prepare(ctx context.Context, o options) error {
+	st.chapter("Setting up")
+	began := time.Now()
+	schema, err := os.ReadFile(o.schema)
+	if err != nil {
+		return err
+	}
+	if st.dir, err = os.MkdirTemp("", "rowhook-demo-"); err != nil {
+		return err
+	}
+	if st.postgres, err = capturetest.NewCluster(capturetest.Options{Major: o.major}); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		st.postgres.Exec(ctx, "postgres", "create database "+database, "create role rowhook login replication"),
+		st.postgres.Exec(ctx, database, string(schema)),
+	); err != nil {
+		return err
+	}
+	st.done("PostgreSQL %d with the library's tables, on port %d (%s)", st.postgres.Major, st.postgres.Port, span(time.Since(began)))
+
+	secret := make([]byte, 24)
+	if _, err := rand.Read(secret); err != nil {
+		return err
+	}
+	st.receivers = map[string]*receiver{}
+	for _, name := range []string{desk, search} {
+		r := newReceiver(name, secret, st.book, st.arrival)
+		if err := r.open(); err != nil {
+			return err
+		}
+		st.receivers[name] = r
+		st.done("receiver %s at %s", pad(name, 6), r.url())
+	}
+	return st.setUp(ctx, o, "whsec_"+base64.StdEncoding.EncodeToString(secret))
+}
+
+// setUp runs rowhook's own commands.
+func (st *stage) setUp(ctx context.Context, o options, secret string) error {
+	var err error
+	st.agent, err = newAgent(o.rowhook, st.dir, settings{
+		Database: st.postgres.TCP(database, "rowhook"),
+		Desk:     st.receivers[desk].url(),
+		Search:   st.receivers[search].url(),
+		Secret:   secret,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := st.agent.command(ctx, "setup", "--apply", "--as", st.postgres.TCP(database, capturetest.Superuser)); err != nil {
+		return err
+	}
+	st.done("rowhook setup --apply   slot, publication and rights made, as the owner")
+	if _, err := st.agent.command(ctx, "check"); err != nil {
+		return err
+	}
+	st.done("rowhook check           no findings")
+	if err := st.agent.start(); err != nil {
+		return err
+	}
+	st.done("rowhook run             %s", st.agent.config())
+	return nil
+}
+
+// perform does acts one by one and enters them into the books.
+func (st *stage) perform(ctx context.Context, acts []act, between time.Duration) error {
+	for i := range acts {
+		a := &acts[i]
+		st.act(a)
+		if !a.undone {
+			st.book.expect(a.changes(), a.events)
+		}
+		if err := st.postgres.Exec(ctx, database, a.script()); err != nil {
+			return err
+		}
+		if err := pause(ctx, between); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until all that is expected has arrived at a receiver, or at all ("").
+func (st *stage) settle(ctx context.Context, receiver string) error {
+	deadline := time.After(patience)
+	for {
+		settled, news := st.book.settled(receiver)
+		if settled {
+			return nil
+		}
+		select {
+		case <-news:
+		case err := <-st.agent.ended:
+			st.agent.process = nil
+			return fmt.Errorf("rowhook has ended: %v", err)
+		case <-deadline:
+			b := st.book.balance()
+			return fmt.Errorf("%d of %d events have not arrived within %s", b.missing, b.expected, patience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ordinary is a morning on which all is well.
+func (st *stage) ordinary(ctx context.Context) error {
+	st.chapter("An ordinary morning")
+	if err := st.perform(ctx, morning(), 250*time.Millisecond); err != nil {
+		return err
+	}
+	return st.settle(ctx, "")
+}
+
+// receiverAway shuts the desk's receiver: its events wait, the other's do not, the
+// database does not notice.
+func (st *stage) receiverAway(ctx context.Context) error {
+	st.chapter("The desk's receiver goes away")
+	if err := st.receivers[desk].shut(); err != nil {
+		return err
+	}
+	if err := st.perform(ctx, outage(), 200*time.Millisecond); err != nil {
+		return err
+	}
+	if err := st.settle(ctx, search); err != nil {
+		return err
+	}
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	retained, err := st.retained(ctx)
+	if err != nil {
+		return err
+	}
+	st.aside("%d events wait in rowhook's spool; the database holds back %s of WAL for them", len(outage())-1, retained)
+	st.chapter("It is back, and gets them in order")
+	if err := st.receivers[desk].open(); err != nil {
+		return err
+	}
+	return st.settle(ctx, "")
+}
+
+// agentKilled kills rowhook; the library goes on meanwhile.
+func (st *stage) agentKilled(ctx context.Context) error {
+	st.chapter("rowhook is killed (kill -9), and started again")
+	if err := st.agent.stop(syscall.SIGKILL); err == nil {
+		return errors.New("rowhook was not running")
+	}
+	if err := st.perform(ctx, absence(), 150*time.Millisecond); err != nil {
+		return err
+	}
+	if err := st.agent.start(); err != nil {
+		return err
+	}
+	return st.settle(ctx, "")
+}
+
+// crowd is one large transaction.
+func (st *stage) crowd(ctx context.Context) error {
+	const loans = 1000
+	st.chapter("Many at once")
+	st.receivers[desk].hush(true)
+	began := time.Now()
+	if err := st.perform(ctx, []act{rush(loans)}, 0); err != nil {
+		return err
+	}
+	committed := time.Now()
+	if err := st.settle(ctx, ""); err != nil {
+		return err
+	}
+	st.receivers[desk].hush(false)
+	st.aside("%d requests, one each, every loan's in order, %s after the commit (the transaction itself took %s)",
+		2*loans, span(time.Since(committed)), span(committed.Sub(began)))
+	return nil
+}
+
+// closing clears up, and the books are closed.
+func (st *stage) closing(ctx context.Context) error {
+	st.chapter("Closing time")
+	if err := st.perform(ctx, []act{clearsUp(4, 3, "b-4")}, 0); err != nil {
+		return err
+	}
+	if err := st.settle(ctx, ""); err != nil {
+		return err
+	}
+	return st.sum(ctx)
+}
+
+// sum prints the balance; books that do not balance are an error.
+func (st *stage) sum(ctx context.Context) error {
+	retained, err := st.retained(ctx)
+	if err != nil {
+		return err
+	}
+	b := st.book.balance()
+	st.chapter("The books")
+	row := func(name string, value any, note string) {
+		st.line("  %s %8v  %s", pad(name, 20), value, st.paint(dim, note))
+	}
+	row("committed changes", b.changes, fmt.Sprintf("in %d transactions", b.transactions))
+	row("events expected", b.expected, "one rolled-back transaction among them expects none")
+	row("events delivered", b.arrived, "signature verified on each")
+	row("missing", b.missing, "")
+	row("not expected", b.surplus, "")
+	row("repeated", b.repeated, "only a kill may repeat some, with the same id")
+	row("out of order", len(b.disordered), "by key, against the order of commits")
+	row("WAL held back", retained, "by the replication slot, now")
+	if !b.good() {
+		for _, lane := range b.disordered {
+			st.line("  %s", lane)
+		}
+		return errors.New("the books do not balance")
+	}
+	st.line("\n  %s", st.paint(green, "The books balance."))
+	return nil
+}
+
+// retained is the WAL that the slot's confirmed position keeps from being removed.
+func (st *stage) retained(ctx context.Context) (string, error) {
+	rows, err := st.postgres.Query(ctx, database,
+		"select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'")
+	if err != nil {
+		return "", err
+	}
+	if len(rows) != 1 {
+		return "", errors.New("the replication slot is gone")
+	}
+	bytes, err := strconv.ParseInt(rows[0][0], 10, 64)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%.1f KiB", float64(bytes)/1024), nil
+}
+
+// play leaves everything running and says how to use it.
+func (st *stage) play(ctx context.Context) {
+	st.chapter("Everything is left running: try it")
+	st.line("  psql '%s'", st.postgres.TCP(database, capturetest.Superuser))
+	st.line("  insert into circulation.members (name, branch) values ('You', 'MAIN');")
+	st.line("  config      %s", st.agent.config())
+	st.line("  messages    %s", st.agent.log())
+	st.line("  deliveries  %s", st.agent.deliveries())
+	st.line("  %s status -c %s", st.agent.binary, st.agent.config())
+	st.line("\n  Events show up here. Ctrl-C ends and removes everything.\n")
+	<-ctx.Done()
+}
