@@ -1,0 +1,371 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// binding is what the mapping does with one table as the stream describes it now.
+type binding struct {
+	table   *capture.Table
+	name    string
+	entries []*boundEntry
+	ops     opSet // that any entry, the context or the signals want
+	columns map[string]int
+	context *contextColumns // set for the context table
+	signal  *signalColumns  // set for the signal table
+	// holdDeletes: a delete may turn out to be half of a row's move between partitions.
+	holdDeletes bool
+}
+
+// boundEntry is an entry with its columns found in one table.
+type boundEntry struct {
+	*entry
+	table    *capture.Table
+	ops      opSet
+	problems []problem // a faulty entry maps nothing: its changes are parked
+	where    []boundCondition
+	events   []boundEvent
+	key      []member
+	orderBy  []int
+	order    string // prefix of the ordering keys
+	shape    []member
+	link     []boundLink
+	actorID  int
+	actor    int
+	opColumn int
+	bigints  []string
+}
+
+type boundEvent struct {
+	typ   string
+	ops   opSet
+	rules []boundRule
+}
+
+// boundLink is a stretch of text, or a column's place.
+type boundLink struct {
+	text string
+	member
+}
+
+// problem is a fault that shows only once the table is known.
+type problem struct {
+	path path
+	text string
+	hint string
+}
+
+func (p *problem) String() string { return strings.Join(p.path, ".") + ": " + p.text }
+
+func (r *Rules) bind(t *capture.Table) *binding {
+	b := &binding{table: t, name: t.String(), columns: make(map[string]int, len(t.Columns))}
+	for i := range t.Columns {
+		b.columns[t.Columns[i].Name] = i
+	}
+	for _, e := range r.entriesOf(t) {
+		be := bindEntry(e, t)
+		b.entries = append(b.entries, be)
+		b.ops |= be.ops
+	}
+	b.holdDeletes = t.Partitioned && len(t.Key) > 0 && b.ops&rowOps != 0
+	if b.name == r.context.Table {
+		b.context = bindContext(t)
+		b.ops |= 1 << capture.Insert
+	}
+	if b.name == r.signals.Table {
+		b.signal = bindSignals(t)
+		b.ops |= 1 << capture.Insert
+	}
+	if b.holdDeletes {
+		b.ops |= 1<<capture.Delete | 1<<capture.Insert
+	}
+	return b
+}
+
+// binder finds an entry's columns, and notes what it does not find.
+type binder struct {
+	*boundEntry
+}
+
+func bindEntry(e *entry, t *capture.Table) *boundEntry {
+	b := binder{&boundEntry{entry: e, table: t, order: t.String(), actorID: none, actor: none, opColumn: none}}
+	if e.orderPrefix != "" {
+		b.order = e.orderPrefix
+	}
+	b.checkColumnLists()
+	b.where = b.conditions(e.Where, e.path.at("where"))
+	for _, ev := range e.events {
+		b.events = append(b.events, b.event(ev))
+	}
+	for i := range b.events {
+		b.ops |= b.events[i].ops
+	}
+	b.bindKey()
+	b.bindShape()
+	b.bindLink()
+	for _, c := range []struct {
+		name string
+		key  []string
+		col  *int
+	}{
+		{e.Actor.ID, []string{"actor", "id"}, &b.actorID},
+		{e.Actor.Name, []string{"actor", "name"}, &b.actor},
+		{e.Operation, []string{"operation"}, &b.opColumn},
+	} {
+		if c.name != "" {
+			*c.col = b.column(c.name, e.path.at(c.key...))
+		}
+	}
+	return b.boundEntry
+}
+
+func (b *binder) problem(at path, text, hint string) {
+	b.problems = append(b.problems, problem{at, text, hint})
+}
+
+// column returns the column's index. Of one that is missing it returns 0, since an entry with a problem maps nothing.
+func (b *binder) column(name string, at path) int {
+	if col := b.table.Column(name); col >= 0 {
+		return col
+	}
+	names := make([]string, len(b.table.Columns))
+	for i := range b.table.Columns {
+		names[i] = b.table.Columns[i].Name
+	}
+	b.problem(at, fmt.Sprintf("table %s has no column %q", b.table, name), didYouMean(name, names))
+	return 0
+}
+
+// checkColumnLists refuses names that the table does not have: a misspelt exclude would send
+// what must not be sent. A wildcard's lists hold where the column exists.
+func (b *binder) checkColumnLists() {
+	if b.wildcard() {
+		return
+	}
+	at := b.path.at("columns")
+	for _, name := range b.Columns.Exclude {
+		b.column(name, at.at("exclude"))
+	}
+	for _, name := range b.Columns.Mask {
+		b.column(name, at.at("mask"))
+	}
+	for _, r := range b.Columns.Rename {
+		b.column(r.Column, at.at("rename", r.Column))
+	}
+}
+
+func (b *binder) event(ev *event) boundEvent {
+	bound := boundEvent{typ: ev.typ}
+	for _, r := range ev.rules {
+		bound.ops |= r.ops
+		bound.rules = append(bound.rules, b.rule(r))
+	}
+	return bound
+}
+
+func (b *binder) rule(r *rule) boundRule {
+	bound := boundRule{rule: r, set: none, cleared: none}
+	if r.Set != "" {
+		bound.set = b.column(r.Set, r.path.at("set"))
+	}
+	if r.Cleared != "" {
+		bound.cleared = b.column(r.Cleared, r.path.at("cleared"))
+	}
+	for _, name := range r.Changed {
+		bound.changed = append(bound.changed, b.column(name, r.path.at("changed")))
+	}
+	bound.becomes = b.conditions(r.Becomes, r.path.at("becomes"))
+	bound.where = b.conditions(r.Where, r.path.at("where"))
+	if r.cond != nil {
+		bound.cond = b.expression(r.cond, r.path.at("if"))
+	}
+	return bound
+}
+
+func (b *binder) expression(x *expression, at path) *boundExpression {
+	bound := &boundExpression{expression: x}
+	for _, ref := range x.columns {
+		bound.cols = append(bound.cols, b.column(ref.name, at))
+	}
+	return bound
+}
+
+func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
+	var list []boundCondition
+	for _, c := range w {
+		if b.table.Column(c.Column) < 0 {
+			b.column(c.Column, at.at(c.Column))
+			continue
+		}
+		col := b.table.Column(c.Column)
+		kind := b.table.Columns[col].Type.Kind
+		bound := boundCondition{col: col, numeric: numeric(kind), values: c.Values}
+		if kind == capture.Bool {
+			bound.values = b.booleans(c.Values, at.at(c.Column))
+		}
+		list = append(list, bound)
+	}
+	return list
+}
+
+// booleans turns true and false into the database's text.
+func (b *binder) booleans(values []delivery.Literal, at path) []delivery.Literal {
+	list := slices.Clone(values)
+	for i, v := range list {
+		switch {
+		case v.Null:
+		case v.Text == "true":
+			list[i].Text = "t"
+		case v.Text == "false":
+			list[i].Text = "f"
+		default:
+			b.problem(at, fmt.Sprintf("the column is a boolean and never %q", v.Text), "write true or false")
+		}
+	}
+	return list
+}
+
+// bindKey finds the columns of the key and of the ordering key.
+func (b *binder) bindKey() {
+	cols := slices.Clone(b.table.Key)
+	if len(b.Key) > 0 {
+		cols = cols[:0]
+		for _, name := range b.Key {
+			cols = append(cols, b.column(name, b.path.at("key")))
+		}
+	}
+	for _, col := range cols {
+		name := b.table.Columns[col].Name
+		if slices.Contains(b.Columns.Exclude, name) {
+			b.problem(b.path.at("columns", "exclude"), fmt.Sprintf("column %q is excluded, but part of the key", name), "give key other columns, or mask it")
+		}
+		b.key = append(b.key, b.columnMember(col, b.payloadName(name), ""))
+	}
+	b.orderBy = cols
+	if len(b.OrderBy) > 0 {
+		b.orderBy = nil
+		for _, name := range b.OrderBy {
+			b.orderBy = append(b.orderBy, b.column(name, b.path.at("order_by")))
+		}
+	}
+}
+
+// payloadName is the column's name in payloads.
+func (b *binder) payloadName(column string) string {
+	for _, r := range b.Columns.Rename {
+		if r.Column == column {
+			return r.To
+		}
+	}
+	return column
+}
+
+func (b *binder) columnMember(col int, name, parent string) member {
+	m := newMember(name, parent)
+	m.col = col
+	if slices.Contains(b.Columns.Mask, b.table.Columns[col].Name) {
+		m.mask = b.maskKey
+	}
+	return m
+}
+
+func newMember(name, parent string) member {
+	path := name
+	if parent != "" {
+		path = parent + "." + name
+	}
+	return member{label: append(appendString(nil, name), ':'), path: path, col: none}
+}
+
+// bindShape lays out the payload: the fields as configured, or every column that is not excluded.
+func (b *binder) bindShape() {
+	if len(b.fields) > 0 {
+		b.shape = b.members(b.fields, "")
+	} else {
+		b.defaultShape()
+	}
+	b.collectBigints(b.key)
+	b.collectBigints(b.shape)
+}
+
+func (b *binder) defaultShape() {
+	taken := map[string]string{}
+	for col := range b.table.Columns {
+		column := b.table.Columns[col].Name
+		if slices.Contains(b.Columns.Exclude, column) {
+			continue
+		}
+		name := b.payloadName(column)
+		if other, ok := taken[name]; ok {
+			b.problem(b.path.at("columns", "rename"), fmt.Sprintf("columns %q and %q have the same name %q in payloads", other, column, name), "")
+		}
+		taken[name] = column
+		b.shape = append(b.shape, b.columnMember(col, name, ""))
+	}
+}
+
+func (b *binder) members(fields []*field, parent string) []member {
+	list := make([]member, 0, len(fields))
+	for _, f := range fields {
+		m := newMember(f.name, parent)
+		switch {
+		case f.members != nil:
+			m.members = b.members(f.members, m.path)
+		case f.expr != nil:
+			m.expr = b.expression(f.expr, f.path)
+			for _, ref := range f.expr.columns {
+				b.refuseHidden(ref.name, f.path)
+			}
+		case f.constant != nil:
+			m.constant = f.constant
+		default:
+			if slices.Contains(b.Columns.Exclude, f.column) {
+				b.problem(f.path, fmt.Sprintf("column %q is excluded", f.column), "")
+			}
+			m = b.columnMember(b.column(f.column, f.path), f.name, parent)
+		}
+		m.convert = f.convert
+		list = append(list, m)
+	}
+	return list
+}
+
+// refuseHidden keeps excluded and masked columns out of expressions whose result is sent.
+func (b *binder) refuseHidden(column string, at path) {
+	if slices.Contains(b.Columns.Exclude, column) || slices.Contains(b.Columns.Mask, column) {
+		b.problem(at, fmt.Sprintf("column %q is excluded or masked, and the expression would send it", column), "")
+	}
+}
+
+// collectBigints lists the members that hold 64-bit integers as numbers.
+func (b *binder) collectBigints(members []member) {
+	for i := range members {
+		m := &members[i]
+		b.collectBigints(m.members)
+		if m.col == none || m.mask != nil || m.convert != nil || b.table.Columns[m.col].Type.Kind != capture.Bigint {
+			continue
+		}
+		if !slices.Contains(b.bigints, m.path) {
+			b.bigints = append(b.bigints, m.path)
+		}
+	}
+}
+
+func (b *binder) bindLink() {
+	for _, part := range b.entry.link {
+		if part.column == "" {
+			b.link = append(b.link, boundLink{text: part.text, member: member{col: none}})
+			continue
+		}
+		at := b.path.at("link")
+		if slices.Contains(b.Columns.Exclude, part.column) {
+			b.problem(at, fmt.Sprintf("column %q is excluded, and the link would send it", part.column), "")
+		}
+		b.link = append(b.link, boundLink{member: b.columnMember(b.column(part.column, at), part.column, "")})
+	}
+}

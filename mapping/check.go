@@ -1,0 +1,205 @@
+package mapping
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"rowhook/capture"
+)
+
+// UndecidableError says that a rule hangs on a value that the stream did not carry.
+type UndecidableError struct {
+	Table, Entry string
+	Rule         string // empty where the entry's own setting is meant
+	Clause       string // set, where, if, order_by, ...
+	Column       string
+	Old          bool // the old value is missing, not the new one
+	remedy       string
+}
+
+func (e *UndecidableError) Error() string {
+	what, value := "entry "+e.Entry, "value"
+	if e.Rule != "" {
+		what = "rule " + e.Rule
+	}
+	if e.Old {
+		value = "old value"
+	}
+	return fmt.Sprintf("map %s: %s, %s: the %s of column %q is not in the stream", e.Table, what, e.Clause, value, e.Column)
+}
+
+// Hint returns the statement that makes the stream carry the value.
+func (e *UndecidableError) Hint() string { return e.remedy }
+
+func (be *boundEntry) undecidable(b blame) error {
+	return &UndecidableError{
+		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old,
+		remedy: identityFull(be.table),
+	}
+}
+
+// identityFull is the SQL that makes a table's stream carry whole old rows.
+func identityFull(t *capture.Table) string {
+	return fmt.Sprintf("ALTER TABLE %s.%s REPLICA IDENTITY FULL", quoteName(t.Schema), quoteName(t.Name))
+}
+
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+func quoteName(name string) string {
+	switch {
+	case !plainName.MatchString(name), name == "user", name == "order", name == "group", name == "table":
+		return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	}
+	return name
+}
+
+// Need is an old value that the mapping needs and the table's replica identity does not carry.
+type Need struct {
+	Column string
+	Why    string // such as: rule loan.returned, set
+	// Path is the place in the config that asks for it.
+	Path []string
+}
+
+// Needs lists the old values that the mapping needs beyond the table's replica identity.
+// If there are any, the table needs REPLICA IDENTITY FULL, or the config must ask for less.
+func (r *Rules) Needs(t *capture.Table) []Need {
+	var needs []Need
+	for _, be := range r.bind(t).entries {
+		if len(be.problems) == 0 {
+			needs = append(needs, be.needs()...)
+		}
+	}
+	return needs
+}
+
+// Check compares the mapping with one table. All findings concern that table only.
+func (r *Rules) Check(t *capture.Table) []capture.Finding {
+	var list []capture.Finding
+	add := func(severity capture.Severity, code, subject, text, remedy string) {
+		list = append(list, capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy, Table: t.String()})
+	}
+	b := r.bind(t)
+	for _, be := range b.entries {
+		for i := range be.problems {
+			p := &be.problems[i]
+			add(capture.Error, "mapping", strings.Join(p.path, "."), p.text, p.hint)
+		}
+		if len(be.problems) > 0 {
+			continue
+		}
+		for _, n := range be.needs() {
+			add(capture.Error, "replica_identity", t.String(),
+				fmt.Sprintf("%s needs the old value of column %q, which the replica identity does not carry", n.Why, n.Column), identityFull(t))
+		}
+		if len(be.orderBy) == 0 {
+			add(capture.Warning, "no_key", t.String(),
+				fmt.Sprintf("the table has no key: events of entry %s carry an empty key and are delivered one after the other", be.Name),
+				"add a primary key, or name columns under key")
+		}
+	}
+	for _, text := range b.sourceProblems() {
+		add(capture.Error, "source_table", t.String(), text, "")
+	}
+	return list
+}
+
+// sourceProblems are what the tables of context and signals lack.
+func (b *binding) sourceProblems() []string {
+	var list []string
+	if b.context != nil {
+		list = append(list, b.context.problem(b.name))
+	}
+	if b.signal != nil {
+		list = append(list, b.signal.problem(b.name))
+	}
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
+}
+
+// needs lists the columns whose old values the entry cannot do without. An identity that nobody
+// declared (zero) is not judged.
+func (be *boundEntry) needs() []Need {
+	n := needList{be: be}
+	updates, deletes := be.ops.has(capture.Update), be.ops.has(capture.Delete)
+	if deletes {
+		n.conditions("entry "+be.Name+", where", be.path.at("where"), be.where)
+	}
+	for i := range be.events {
+		for j := range be.events[i].rules {
+			n.rule(&be.events[i].rules[j])
+		}
+	}
+	if deletes {
+		for i := range be.key {
+			n.old("entry "+be.Name+", key", be.path.at("key"), be.key[i].col)
+		}
+	}
+	if (updates || deletes) && len(be.OrderBy) > 0 {
+		for _, col := range be.orderBy {
+			n.old("entry "+be.Name+", order_by", be.path.at("order_by"), col)
+		}
+	} else if updates && !deletes {
+		for _, col := range be.orderBy {
+			n.old("entry "+be.Name+", key", be.path.at("key"), col)
+		}
+	}
+	return n.needs
+}
+
+// needList collects needs, each once.
+type needList struct {
+	be    *boundEntry
+	needs []Need
+}
+
+// rule lists what one rule needs. A rule that looks at old values beyond the identity can never be
+// decided in favour of firing: what it is there for never happens, or is parked each time.
+func (n *needList) rule(r *boundRule) {
+	why, at := "rule "+r.rule.name, r.rule.path
+	if r.rule.ops.has(capture.Update) {
+		if r.set != none {
+			n.old(why+", set", at.at("set"), r.set)
+		}
+		if r.cleared != none {
+			n.old(why+", cleared", at.at("cleared"), r.cleared)
+		}
+		for _, col := range r.changed {
+			n.old(why+", changed", at.at("changed"), col)
+		}
+		n.conditions(why+", becomes", at.at("becomes"), r.becomes)
+	}
+	if r.rule.ops.has(capture.Delete) {
+		n.conditions(why+", where", at.at("where"), r.where)
+	}
+	if r.cond == nil {
+		return
+	}
+	for i, ref := range r.cond.columns {
+		reads := ref.side == sideOld && r.rule.ops&(1<<capture.Update|1<<capture.Delete) != 0 ||
+			ref.side == sideRow && r.rule.ops.has(capture.Delete)
+		if reads {
+			n.old(why+", if", at.at("if"), r.cond.cols[i])
+		}
+	}
+}
+
+func (n *needList) conditions(why string, at path, list []boundCondition) {
+	for i := range list {
+		n.old(why, at, list[i].col)
+	}
+}
+
+// old notes that a column's old value is needed, where the identity does not carry it.
+func (n *needList) old(why string, at path, col int) {
+	t := n.be.table
+	column := &t.Columns[col]
+	if t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing {
+		return
+	}
+	need := Need{Column: column.Name, Why: why, Path: at}
+	if !slices.ContainsFunc(n.needs, func(o Need) bool { return o.Column == need.Column && o.Why == need.Why }) {
+		n.needs = append(n.needs, need)
+	}
+}

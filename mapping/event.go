@@ -1,0 +1,223 @@
+package mapping
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// idEncoding spells ids without dots, which Standard Webhooks forbids in them.
+var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// appendIdentity appends what makes an event the same event whenever its change is mapped
+// again: the source's lineage, the transaction, the change's place in it, the entry and the type. Each part
+// is preceded by its length, so that no two lists of parts run together.
+func appendIdentity(dst []byte, lineage, transaction string, ordinal int, entry, typ string) []byte {
+	for _, part := range [2]string{lineage, transaction} {
+		dst = append(binary.AppendUvarint(dst, uint64(len(part))), part...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(ordinal))
+	for _, part := range [2]string{entry, typ} {
+		dst = append(binary.AppendUvarint(dst, uint64(len(part))), part...)
+	}
+	return dst
+}
+
+// eventID hashes an identity to 128 bits, such as evt_ca6u7mhyqhq6oqylqqvbgc2nqm.
+func eventID(identity []byte) string {
+	sum := sha256.Sum256(identity)
+	id := append(make([]byte, 0, 32), "evt_"...)
+	return string(idEncoding.AppendEncode(id, sum[:16]))
+}
+
+// bodies are the parts of an event that all events of one entry and change share.
+type bodies struct {
+	key, data, previous   []byte
+	unavailable, flags    []string
+	order, orderOld, link string
+	told                  told
+	assumed               bool
+}
+
+// render makes the shared parts. It fails where a column of the key or of the ordering key is unknown.
+func (m *Mapper) render(be *boundEntry) (bodies, error) {
+	e, w := &m.eval, &m.renderer
+	*w = renderer{e: e, buf: w.buf[:0]}
+	var out bodies
+	if e.op == capture.Truncate {
+		w.buf = append(w.buf, "{}"...)
+	} else {
+		w.object(be.key, (*renderer).now)
+	}
+	if len(w.unavailable) > 0 {
+		return out, be.undecidable(blame{clause: "key", column: w.unavailable[0], old: e.op == capture.Delete})
+	}
+	endOfKey := len(w.buf)
+	startOfData := 0
+	if e.op == capture.Insert || e.op == capture.Update {
+		startOfData = endOfKey
+		w.object(be.shape, (*renderer).now)
+	}
+	endOfData := len(w.buf)
+	if e.op == capture.Update || e.op == capture.Delete {
+		w.object(be.shape, (*renderer).before)
+		if len(w.buf) == endOfData+len("{}") {
+			w.buf = w.buf[:endOfData]
+		}
+	}
+	all := bytes.Clone(w.buf)
+	out.key = all[:endOfKey:endOfKey]
+	out.data = all[startOfData:endOfData:endOfData]
+	if len(all) > endOfData {
+		out.previous = all[endOfData:]
+	}
+	out.unavailable, out.flags = w.unavailable, w.flags
+	return out, m.renderTexts(be, &out)
+}
+
+// renderTexts makes the ordering keys, the link and the context. The three texts share one allocation.
+func (m *Mapper) renderTexts(be *boundEntry, out *bodies) error {
+	e := &m.eval
+	buf, err := be.appendOrder(m.text[:0], e, (*rows).current)
+	if err != nil {
+		return err
+	}
+	endOfOrder := len(buf)
+	if be.moved(e) {
+		buf, _ = be.appendOrder(buf, e, func(r *rows, col int) capture.Value {
+			if v := r.before(col); known(v) {
+				return v
+			}
+			return r.current(col)
+		})
+	}
+	endOfOld := len(buf)
+	buf = be.appendLink(buf, e)
+	m.text = buf
+	all := string(buf)
+	out.order, out.orderOld, out.link = all[:endOfOrder], all[endOfOrder:endOfOld], all[endOfOld:]
+	outright := e.toldOutright()
+	out.told = outright.or(e.context.defaults)
+	out.assumed = outright.operation == "" && out.told != outright
+	return nil
+}
+
+// appendOrder appends the ordering key: the table or group, and the values percent-encoded
+// behind slashes. A NULL is a bare %, which no value is encoded to.
+func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, int) capture.Value) ([]byte, error) {
+	dst = append(dst, be.order...)
+	if e.op == capture.Truncate {
+		return dst, nil
+	}
+	for _, col := range be.orderBy {
+		dst = append(dst, '/')
+		switch v := pick(&e.rows, col); v.State {
+		case capture.Present:
+			dst = appendEscaped(dst, v.Text)
+		case capture.Null:
+			dst = append(dst, '%')
+		default:
+			return dst, be.undecidable(blame{clause: "order_by", column: e.table.Columns[col].Name, old: e.op == capture.Delete})
+		}
+	}
+	return dst, nil
+}
+
+// moved reports whether an update took the row from one ordering key to another.
+func (be *boundEntry) moved(e *evaluation) bool {
+	if e.op != capture.Update || e.old == nil {
+		return false
+	}
+	for _, col := range be.orderBy {
+		if before := e.before(col); known(before) && !equal(before, e.after(col)) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendLink appends the link, or nothing where one of its columns is NULL or unknown.
+func (be *boundEntry) appendLink(dst []byte, e *evaluation) []byte {
+	start := len(dst)
+	if e.op == capture.Truncate {
+		return dst
+	}
+	for i := range be.link {
+		part := &be.link[i]
+		if part.col == none {
+			dst = append(dst, part.text...)
+			continue
+		}
+		v := e.current(part.col)
+		if v.State != capture.Present {
+			return dst[:start]
+		}
+		text := plainText(v, e.table.Columns[part.col].Type.Kind)
+		if part.mask != nil {
+			text = mask(part.mask, text)
+		}
+		dst = appendEscaped(dst, text)
+	}
+	return dst
+}
+
+// event makes one event of the shared parts.
+func (m *Mapper) event(be *boundEntry, typ string, b *bodies, ordinal int) *delivery.Event {
+	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, be.Name, typ)
+	return &delivery.Event{
+		ID: eventID(m.text), Type: typ, Entry: be.Name, Time: m.tx.Time,
+		Origin: delivery.Origin{
+			Source: m.source, Table: m.bound.name, Op: m.eval.op.String(),
+			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
+		},
+		Actor: b.told.actor, Operation: b.told.operation, Assumed: b.assumed, Link: b.link,
+		Key: b.key, Data: b.data, Previous: b.previous,
+		Unavailable: b.unavailable, Bigints: be.bigints, Flags: b.flags,
+		OrderKey: b.order, OrderKeyOld: b.orderOld, Title: be.Title,
+	}
+}
+
+// signalEvent makes the event of a signal.
+func (m *Mapper) signalEvent(s *signal, ordinal int) *delivery.Event {
+	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, "", s.typ)
+	outright := m.contexts.transaction()
+	t := outright.or(m.contexts.defaults)
+	return &delivery.Event{
+		ID: eventID(m.text), Type: s.typ, Time: m.tx.Time,
+		Origin: delivery.Origin{
+			Source: m.source, Op: "signal",
+			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
+		},
+		Actor: t.actor, Operation: t.operation, Assumed: outright.operation == "" && t != outright,
+		Key: s.key, Data: s.data, OrderKey: s.orderKey(),
+		Title: m.signalTypes[s.typ].Title,
+	}
+}
+
+// commitTime is what now() gives in expressions.
+func (m *Mapper) commitTime() time.Time { return m.tx.Time.UTC() }
+
+// changeRow is the changed row as subscriptions' conditions see it, by the table's own names.
+type changeRow struct{ m *Mapper }
+
+// Column returns a column of the new row, or of the old one for a delete. A truncate has no columns.
+func (r changeRow) Column(name string) (text string, state delivery.Known, isNumber, ok bool) {
+	b, e := r.m.bound, &r.m.eval
+	col, ok := b.columns[name]
+	if !ok || e.op == capture.Truncate {
+		return "", delivery.ValueUnknown, false, false
+	}
+	kind := e.table.Columns[col].Type.Kind
+	switch v := e.current(col); v.State {
+	case capture.Null:
+		return "", delivery.ValueNull, numeric(kind), true
+	case capture.Present:
+		return string(plainText(v, kind)), delivery.ValuePresent, numeric(kind), true
+	}
+	return "", delivery.ValueUnknown, numeric(kind), true
+}

@@ -1,0 +1,341 @@
+package mapping
+
+import (
+	"fmt"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// Output takes what a [Mapper] makes, in commit order. An error ends the mapping of the change and is returned from it.
+type Output interface {
+	// Event takes an event, which is the receiver's to keep. The row is valid until the call returns.
+	Event(ev *delivery.Event, row delivery.Row) error
+	// Fail takes a change that could not be mapped for one entry; [Mapper.Changes] tells the raw change to keep.
+	Fail(f *Failure) error
+	// Notice takes word of a message that was left out; no change is lost by it.
+	Notice(n Notice)
+}
+
+// Failure is a change that could not be mapped for one entry. None of the entry's events were made from it.
+type Failure struct {
+	Table  string
+	Entry  string
+	Reason delivery.Outcome // undecidable or unmapped
+	Err    error            // names table, column and rule; never holds row data
+	// Actor and Operation are what the transaction itself told, to be given to [Mapper.Remap].
+	Actor     delivery.Actor
+	Operation string
+}
+
+// NoticeKind says what was left out.
+type NoticeKind string
+
+// The kinds of notices.
+const (
+	ContextMalformed NoticeKind = "context_malformed" // a context message that does not parse: the context before it still holds
+	SignalMalformed  NoticeKind = "signal_malformed"  // a signal that does not parse
+	SignalUnlisted   NoticeKind = "signal_unlisted"   // a signal of a type that source.signals.types does not list
+)
+
+// Notice is word of a message that was left out.
+type Notice struct {
+	Kind     NoticeKind
+	Type     string // of an unlisted signal
+	Position capture.Position
+	Ordinal  int
+	Err      error
+}
+
+// Identity names the source in events.
+type Identity struct {
+	Source  string // source.name, as payloads show it
+	Lineage string // what event ids are hashed with: the system identifier, the server UUID
+}
+
+// Mapper maps the transactions of one stream. It is used by one goroutine.
+type Mapper struct {
+	rules       *Rules
+	out         Output
+	source      string
+	lineage     string
+	signalTypes map[string]SignalConfig
+
+	bindings map[*capture.Table]*binding
+	bound    *binding // of the change at hand, or of the last one
+	tx       capture.Transaction
+	contexts contexts
+	held     heldDelete
+	changes  []*capture.Change
+	whole    *capture.Change // the change at hand as rules see it
+
+	eval     evaluation
+	fired    []int
+	renderer renderer
+	text     []byte
+}
+
+// NewMapper returns a mapper that gives what it makes to out.
+func (r *Rules) NewMapper(out Output, id Identity) *Mapper {
+	m := &Mapper{
+		rules: r, out: out, source: id.Source, lineage: id.Lineage,
+		signalTypes: map[string]SignalConfig{}, bindings: map[*capture.Table]*binding{},
+	}
+	for _, s := range r.signals.Types {
+		m.signalTypes[s.Type] = s
+	}
+	d := r.context.Defaults
+	m.contexts.defaults = told{delivery.Actor{ID: d.Actor.ID, Name: d.Actor.Name}, d.Operation}
+	return m
+}
+
+// SetIdentity replaces the names that are known only once the source is connected. It
+// is called between transactions.
+func (m *Mapper) SetIdentity(id Identity) { m.source, m.lineage = id.Source, id.Lineage }
+
+// Begin opens a transaction.
+func (m *Mapper) Begin(tx *capture.Transaction) {
+	m.tx = *tx
+	m.contexts.message, m.contexts.table = told{}, told{}
+	m.held.on = false
+}
+
+// Abort forgets the open transaction.
+func (m *Mapper) Abort() { m.held.on = false }
+
+// End closes the transaction, and maps a delete that was held for it.
+func (m *Mapper) End() error { return m.flush() }
+
+// Held reports whether a delete waits for the change after it. A transaction that passes in
+// parts is not cut there: its events would not be known to belong to what is stored.
+func (m *Mapper) Held() bool { return m.held.on }
+
+// Changes returns the raw changes at hand, for parking: one, or the delete and the insert that
+// a row's move between partitions consists of. It is valid inside Output's methods; empty for messages.
+func (m *Mapper) Changes() []*capture.Change { return m.changes }
+
+// Change maps one change.
+func (m *Mapper) Change(c *capture.Change) error {
+	b := m.bound
+	if b == nil || b.table != c.Table {
+		b = m.bind(c.Table)
+	}
+	if m.held.on {
+		if m.held.movedBy(c) {
+			return m.mapMove(b, c)
+		}
+		if err := m.flush(); err != nil {
+			return err
+		}
+	}
+	if !b.ops.has(c.Op) {
+		return nil
+	}
+	if b.holdDeletes && c.Op == capture.Delete && m.held.take(c) {
+		return nil
+	}
+	m.changes = append(m.changes[:0], c)
+	return m.mapChange(b, c)
+}
+
+// bind finds the table's binding, making it when the table is new, in place of the one
+// that the same table had before it was altered.
+func (m *Mapper) bind(t *capture.Table) *binding {
+	b := m.bindings[t]
+	if b == nil {
+		b = m.rules.bind(t)
+		for old := range m.bindings {
+			if old.Schema == t.Schema && old.Name == t.Name {
+				delete(m.bindings, old)
+			}
+		}
+		m.bindings[t] = b
+	}
+	m.bound = b
+	return b
+}
+
+// flush maps the held delete for what it is.
+func (m *Mapper) flush() error {
+	if !m.held.on {
+		return nil
+	}
+	m.held.on = false
+	c := &m.held.change
+	m.changes = append(m.changes[:0], c)
+	b := m.bound
+	defer func() { m.bound = b }()
+	return m.mapChange(m.bind(c.Table), c)
+}
+
+// mapMove maps a delete and an insert of one key as the update that they are.
+func (m *Mapper) mapMove(b *binding, c *capture.Change) error {
+	m.held.on = false
+	m.changes = append(m.changes[:0], &m.held.change, c)
+	return m.mapChange(b, &capture.Change{
+		Op: capture.Update, Table: c.Table, Old: m.held.change.Old, New: c.New, Ordinal: c.Ordinal,
+	})
+}
+
+// mapChange maps a change for every entry of its table.
+func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
+	m.bound, m.whole = b, c
+	m.eval = evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
+	for _, be := range b.entries {
+		if !be.ops.has(c.Op) {
+			continue
+		}
+		if err := m.mapEntry(be); err != nil {
+			return err
+		}
+	}
+	if c.Op != capture.Insert {
+		return nil
+	}
+	m.eval.entry = nil
+	if b.context != nil {
+		m.contexts.takeRow(b.context, &m.eval)
+	}
+	if b.signal != nil {
+		s, err := b.signal.fromRow(&m.eval)
+		return m.signal(&s, err, c.Ordinal)
+	}
+	return nil
+}
+
+// mapEntry decides which of the entry's events fire, and makes them. When one cannot be
+// decided none is made: the change is parked and comes again whole.
+func (m *Mapper) mapEntry(be *boundEntry) error {
+	m.eval.entry, m.eval.blame = be, blame{}
+	if len(be.problems) > 0 {
+		p := &be.problems[0]
+		return m.fail(be, delivery.OutcomeUnmapped, &capture.OperatorError{
+			Err: fmt.Errorf("map %s: %s", be.table, p), Remedy: p.hint,
+		})
+	}
+	fired, decided := m.decide(be)
+	if !decided {
+		if b := m.eval.blame; b.err != nil {
+			return m.fail(be, delivery.OutcomeUnmapped, fmt.Errorf("map %s: rule %s, %w", be.table, b.rule, b.err))
+		}
+		return m.fail(be, delivery.OutcomeUndecidable, be.undecidable(m.eval.blame))
+	}
+	if len(fired) == 0 {
+		return nil
+	}
+	shared, err := m.render(be)
+	if err != nil {
+		return m.fail(be, delivery.OutcomeUndecidable, err)
+	}
+	for _, i := range fired {
+		ev := m.event(be, be.events[i].typ, &shared, m.whole.Ordinal)
+		if err := m.out.Event(ev, changeRow{m}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decide returns the events that fire, as indexes.
+func (m *Mapper) decide(be *boundEntry) (fired []int, decided bool) {
+	e := &m.eval
+	about := delivery.True
+	if e.op != capture.Truncate {
+		if about = e.where(be.where); about == delivery.False {
+			return nil, true
+		}
+	}
+	m.fired = m.fired[:0]
+	decided = true
+	for i := range be.events {
+		ev := &be.events[i]
+		if !ev.ops.has(e.op) {
+			continue
+		}
+		switch ev.fires(e) {
+		case delivery.True:
+			m.fired = append(m.fired, i)
+		case delivery.Undecidable:
+			decided = false
+		default:
+			continue
+		}
+		if be.Rules == "first" {
+			break
+		}
+	}
+	if about == delivery.Undecidable {
+		decided = decided && len(m.fired) == 0
+	}
+	return m.fired, decided
+}
+
+// fires answers whether any of the event's rules holds.
+func (ev *boundEvent) fires(e *evaluation) delivery.Truth {
+	answer := delivery.False
+	for i := range ev.rules {
+		r := &ev.rules[i]
+		if !r.rule.ops.has(e.op) {
+			continue
+		}
+		switch r.fires(e) {
+		case delivery.True:
+			return delivery.True
+		case delivery.Undecidable:
+			answer = delivery.Undecidable
+		}
+	}
+	return answer
+}
+
+// fail hands out a failure.
+func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error) error {
+	t := m.contexts.transaction()
+	return m.out.Fail(&Failure{
+		Table: m.bound.name, Entry: be.Name, Reason: reason, Err: err,
+		Actor: t.actor, Operation: t.operation,
+	})
+}
+
+// Message takes a logical message: context, a signal, or somebody else's.
+func (m *Mapper) Message(msg *capture.Message) error {
+	r := m.rules
+	isContext := r.context.Message != "" && msg.Prefix == r.context.Message
+	if !isContext && (r.signals.Message == "" || msg.Prefix != r.signals.Message) {
+		return nil
+	}
+	if err := m.flush(); err != nil {
+		return err
+	}
+	if isContext {
+		if err := m.contexts.take(msg.Content); err != nil {
+			m.notice(ContextMalformed, "", msg.Ordinal, err)
+		}
+		return nil
+	}
+	m.changes = m.changes[:0]
+	s, err := decodeSignal(msg.Content)
+	return m.signal(&s, err, msg.Ordinal)
+}
+
+// signal hands out a signal's event, if its type is listed.
+func (m *Mapper) signal(s *signal, err error, ordinal int) error {
+	if err != nil {
+		m.notice(SignalMalformed, "", ordinal, err)
+		return nil
+	}
+	if _, listed := m.signalTypes[s.typ]; !listed {
+		m.notice(SignalUnlisted, s.typ, ordinal, nil)
+		return nil
+	}
+	row, err := s.row()
+	if err != nil {
+		m.notice(SignalMalformed, s.typ, ordinal, err)
+		return nil
+	}
+	return m.out.Event(m.signalEvent(s, ordinal), row)
+}
+
+func (m *Mapper) notice(kind NoticeKind, typ string, ordinal int, err error) {
+	m.out.Notice(Notice{Kind: kind, Type: typ, Position: m.tx.Position, Ordinal: ordinal, Err: err})
+}

@@ -1,0 +1,78 @@
+package mapping
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// loanMapping is the mapping of the documentation's example.
+func loanMapping() Config {
+	return Config{{
+		Name: "circulation.loans", Title: "Loans",
+		Link:    "https://ils.example.org/loans/{loan_id}?branch={branch}",
+		Actor:   ActorConfig{ID: "updated_by"},
+		Columns: ColumnsConfig{Exclude: []string{"updated_by"}, Rename: []ColumnRename{{"item_pid", "item_id"}}},
+		Events: []EventConfig{
+			{"loan.created", []RuleConfig{{Op: []string{"insert"}}}},
+			{"loan.returned", []RuleConfig{{Op: []string{"update"}, Set: "returned_at"}, {Op: []string{"delete"}, Where: where("returned_at=null")}}},
+			{"loan.reopened", []RuleConfig{{Op: []string{"update"}, Cleared: "returned_at"}}},
+			{"loan.renewed", []RuleConfig{{Op: []string{"update"}, Changed: []string{"due_at"}, If: "new.due_at > old.due_at"}}},
+			{"loan.lost", []RuleConfig{{Op: []string{"update"}, Becomes: where("status=LOST")}}},
+			{"loan.deleted", []RuleConfig{{Op: []string{"delete"}}}},
+			{"loan.wiped", []RuleConfig{{Op: []string{"truncate"}}}},
+		},
+	}}
+}
+
+func loanRow(status, due, returned, note string) capture.Row {
+	return row("1000", "B 0/1", "MAIN & 本", status, due, returned, "aa010001", note)
+}
+
+// TestGoldenEvents fixes every byte of the events of a small story.
+func TestGoldenEvents(t *testing.T) {
+	t.Parallel()
+	const due, later, back = "2026-12-01 14:00:00+00", "2026-12-08 14:00:00+00", "2026-11-22 01:02:03.12+00"
+	loans := loans(capture.IdentityFull)
+	m, out := setup(t, loanMapping(), Options{Context: DefaultContext()})
+	open := loanRow("ACTIVE", due, null, "long")
+	for i, c := range []capture.Change{
+		{Op: capture.Insert, New: open},
+		{Op: capture.Update, Old: open, New: loanRow("ACTIVE", later, null, unchanged)},
+		{Op: capture.Update, Old: open, New: loanRow("LOST", due, back, "long")},
+		{Op: capture.Update, Old: loanRow("LOST", due, back, missing), New: loanRow("ACTIVE", due, null, unchanged)},
+		{Op: capture.Update, Old: row("1001", "B 0/1", "MAIN", "NEW", due, null, null, "x"), New: loanRow("LOST", due, null, "x")},
+		{Op: capture.Delete, Old: open},
+		{Op: capture.Truncate},
+	} {
+		c.Table, c.Ordinal = loans, i
+		if i == 2 {
+			msg := capture.Message{Prefix: "rowhook", Content: []byte(`{"actor":{"id":7,"name":"Ann"},"operation":"desk"}`)}
+			if err := m.Message(&msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Change(&c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(out.failures) > 0 {
+		t.Fatalf("failures: %v", out.failures[0].Err)
+	}
+	golden(t, "events.golden", describe(out.events))
+}
+
+// describe writes events out, a member a line.
+func describe(events []*delivery.Event) string {
+	var b strings.Builder
+	for _, ev := range events {
+		fmt.Fprintf(&b, "%s %s entry=%s title=%s time=%s\n", ev.ID, ev.Type, ev.Entry, ev.Title, ev.Time.Format("2006-01-02T15:04:05.000000Z"))
+		fmt.Fprintf(&b, "  origin %+v\n  actor %+v operation=%q assumed=%v\n", ev.Origin, ev.Actor, ev.Operation, ev.Assumed)
+		fmt.Fprintf(&b, "  link %s\n  key %s\n  data %s\n  previous %s\n", ev.Link, ev.Key, ev.Data, ev.Previous)
+		fmt.Fprintf(&b, "  unavailable %q bigints %q flags %q\n  order %q old %q\n", ev.Unavailable, ev.Bigints, ev.Flags, ev.OrderKey, ev.OrderKeyOld)
+	}
+	return b.String()
+}

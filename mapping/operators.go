@@ -1,0 +1,439 @@
+package mapping
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+)
+
+func (c *expressionCompiler) unary(n *ast.UnaryNode) (node, error) {
+	operand, err := c.compile(n.Node)
+	if err != nil {
+		return nil, err
+	}
+	switch n.Operator {
+	case "not", "!":
+		return func(m *machine) any {
+			switch operand(m) {
+			case true:
+				return false
+			case false, nil:
+				return true
+			case unknown{}:
+				return unknown{}
+			}
+			return m.fail("what follows not is neither true nor false")
+		}, nil
+	case "-":
+		return func(m *machine) any { return m.arithmetic("-", 0, operand(m)) }, nil
+	case "+":
+		return operand, nil
+	}
+	return nil, fmt.Errorf("operator %s is not available in mapping expressions", n.Operator)
+}
+
+func (c *expressionCompiler) binary(n *ast.BinaryNode) (node, error) {
+	parts, err := c.compileAll(n.Left, n.Right)
+	if err != nil {
+		return nil, err
+	}
+	left, right := parts[0], parts[1]
+	switch op := n.Operator; op {
+	case "and", "&&":
+		return settledBy(false, left, right), nil
+	case "or", "||":
+		return settledBy(true, left, right), nil
+	case "==", "!=", "<", "<=", ">", ">=":
+		return c.comparison(n, left, right), nil
+	case "in":
+		return strict(left, right, (*machine).in), nil
+	case "contains", "startsWith", "endsWith":
+		return strict(left, right, func(m *machine, a, b any) any { return m.text(op, a, b) }), nil
+	case "matches":
+		return c.matches(n, left, right)
+	case "+", "-", "*", "/", "%", "**", "^":
+		return func(m *machine) any { return m.arithmetic(op, left(m), right(m)) }, nil
+	case "??":
+		return func(m *machine) any {
+			if v := left(m); v != nil {
+				return v
+			}
+			return right(m)
+		}, nil
+	case "..":
+		return strict(left, right, (*machine).span), nil
+	}
+	return nil, fmt.Errorf("operator %s is not available in mapping expressions", n.Operator)
+}
+
+// settledBy is and (settled by false) and or (settled by true). A NULL counts as false.
+func settledBy(settled bool, left, right node) node {
+	return func(m *machine) any {
+		a := m.boolean(left(m))
+		if a == settled {
+			return settled
+		}
+		b := m.boolean(right(m))
+		if b == settled {
+			return settled
+		}
+		if a == any(unknown{}) {
+			return a
+		}
+		return b
+	}
+}
+
+func (m *machine) boolean(v any) any {
+	switch v.(type) {
+	case bool, unknown:
+		return v
+	case nil:
+		return false
+	}
+	return m.fail("a side of and/or is neither true nor false")
+}
+
+// strict computes where both sides are known; a NULL side makes the answer false.
+func strict(left, right node, compute func(m *machine, a, b any) any) node {
+	return func(m *machine) any {
+		a, b := left(m), right(m)
+		if a == any(unknown{}) || isUnknown(b) {
+			return unknown{}
+		}
+		if a == nil || b == nil {
+			return false
+		}
+		return compute(m, a, b)
+	}
+}
+
+func isUnknown(v any) bool {
+	_, ok := v.(unknown)
+	return ok
+}
+
+// comparison compiles == and its like. One with a written nil asks for NULL; one of a column's
+// old and new value is decided, too, by the stream's word that it is unchanged.
+func (c *expressionCompiler) comparison(n *ast.BinaryNode, left, right node) node {
+	_, leftNil := n.Left.(*ast.NilNode)
+	_, rightNil := n.Right.(*ast.NilNode)
+	op := n.Operator
+	if leftNil || rightNil {
+		return func(m *machine) any {
+			a, b := left(m), right(m)
+			if isUnknown(a) || isUnknown(b) {
+				return unknown{}
+			}
+			null := a == nil && b == nil
+			return op == "==" && null || op == "!=" && !null
+		}
+	}
+	compare := strict(left, right, func(m *machine, a, b any) any { return m.compare(op, a, b) })
+	index, ok := c.oldAndNew(n)
+	if !ok {
+		return compare
+	}
+	return func(m *machine) any {
+		if m.e.unchanged(m.cols[index]) {
+			return op == "==" || op == "<=" || op == ">="
+		}
+		return compare(m)
+	}
+}
+
+// oldAndNew reports whether both sides are one column's values before and after.
+func (c *expressionCompiler) oldAndNew(n *ast.BinaryNode) (index int, ok bool) {
+	leftSide, leftName := rowColumn(n.Left)
+	rightSide, rightName := rowColumn(n.Right)
+	if leftName == "" || leftName != rightName || (leftSide == sideOld) == (rightSide == sideOld) {
+		return 0, false
+	}
+	for i, ref := range c.columns {
+		if ref.name == leftName {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func rowColumn(n ast.Node) (which side, name string) {
+	member, ok := n.(*ast.MemberNode)
+	if !ok {
+		return 0, ""
+	}
+	base, isName := member.Node.(*ast.IdentifierNode)
+	property, isColumn := member.Property.(*ast.StringNode)
+	if !isName || !isColumn {
+		return 0, ""
+	}
+	which, ok = sideNames[base.Value]
+	if !ok {
+		return 0, ""
+	}
+	return which, property.Value
+}
+
+// compare answers for two values that are neither NULL nor unknown.
+func (m *machine) compare(op string, a, b any) any {
+	order, ordered := compareValues(a, b)
+	if !ordered {
+		switch op {
+		case "==":
+			return equalValues(a, b)
+		case "!=":
+			return !equalValues(a, b)
+		}
+		return m.fail("%s compares a %s with a %s", op, kindName(a), kindName(b))
+	}
+	switch op {
+	case "==":
+		return order == 0
+	case "!=":
+		return order != 0
+	case "<":
+		return order < 0
+	case "<=":
+		return order <= 0
+	case ">":
+		return order > 0
+	}
+	return order >= 0
+}
+
+// compareValues orders numbers, times, durations and texts. A text beside a number or a time
+// is read as one, so that numbers too long for a literal and times can be written in quotes.
+func compareValues(a, b any) (order int, ok bool) {
+	if s, isText := a.(string); isText {
+		a = readAs(s, b)
+	} else if s, isText := b.(string); isText {
+		b = readAs(s, a)
+	}
+	switch x := a.(type) {
+	case int, *decimal, float64:
+		if isNumber(b) {
+			return compareNumbers(a, b), true
+		}
+	case string:
+		if y, ok := b.(string); ok {
+			return strings.Compare(x, y), true
+		}
+	case time.Time:
+		if y, ok := b.(time.Time); ok {
+			return x.Compare(y), true
+		}
+	case time.Duration:
+		if y, ok := b.(time.Duration); ok {
+			return compareInts(int(x), int(y)), true
+		}
+	}
+	return 0, false
+}
+
+// readAs reads a text as what stands beside it, where it can.
+func readAs(text string, beside any) any {
+	switch {
+	case isNumber(beside):
+		if n, ok := parseNumber(text); ok {
+			return n
+		}
+	default:
+		if _, isTime := beside.(time.Time); isTime {
+			if t, ok := parseTime(text); ok {
+				return t
+			}
+		}
+	}
+	return text
+}
+
+func isNumber(v any) bool {
+	switch v.(type) {
+	case int, *decimal, float64:
+		return true
+	}
+	return false
+}
+
+// equalValues compares what has no order: booleans, lists, objects, and unlike kinds, which differ.
+func equalValues(a, b any) bool {
+	if order, ok := compareValues(a, b); ok {
+		return order == 0
+	}
+	switch x := a.(type) {
+	case nil:
+		return b == nil
+	case bool:
+		return x == b
+	case []any:
+		y, ok := b.([]any)
+		if !ok || len(x) != len(y) {
+			return false
+		}
+		for i := range x {
+			if !equalValues(x[i], y[i]) {
+				return false
+			}
+		}
+		return true
+	case map[string]any:
+		y, ok := b.(map[string]any)
+		if !ok || len(x) != len(y) {
+			return false
+		}
+		for k := range x {
+			v, ok := y[k]
+			if !ok || !equalValues(x[k], v) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func kindName(v any) string {
+	switch v.(type) {
+	case int, *decimal, float64:
+		return "number"
+	case string:
+		return "text"
+	case bool:
+		return "boolean"
+	case time.Time:
+		return "time"
+	case time.Duration:
+		return "duration"
+	case []any:
+		return "list"
+	}
+	return "object"
+}
+
+// in answers whether a list holds the value, or an object has the member.
+func (m *machine) in(a, b any) any {
+	switch container := b.(type) {
+	case []any:
+		for _, v := range container {
+			if equalValues(a, v) {
+				return true
+			}
+		}
+		return false
+	case map[string]any:
+		name, ok := a.(string)
+		_, has := container[name]
+		return ok && has
+	}
+	return m.fail("in looks into a %s", kindName(b))
+}
+
+func (m *machine) text(op string, a, b any) any {
+	s, ok := a.(string)
+	part, okPart := b.(string)
+	switch {
+	case !ok || !okPart:
+		return m.fail("%s compares a %s with a %s", op, kindName(a), kindName(b))
+	case op == "contains":
+		return strings.Contains(s, part)
+	case op == "startsWith":
+		return strings.HasPrefix(s, part)
+	}
+	return strings.HasSuffix(s, part)
+}
+
+// matches compiles a constant pattern at once.
+func (c *expressionCompiler) matches(n *ast.BinaryNode, left, right node) (node, error) {
+	if pattern, ok := n.Right.(*ast.StringNode); ok {
+		compiled, err := regexp.Compile(pattern.Value)
+		if err != nil {
+			return nil, fmt.Errorf("matches: %w", err)
+		}
+		right = constant(compiled)
+	}
+	return strict(left, right, func(m *machine, a, b any) any {
+		s, ok := a.(string)
+		if !ok {
+			return m.fail("matches looks into a %s", kindName(a))
+		}
+		if pattern, ok := b.(*regexp.Regexp); ok {
+			return pattern.MatchString(s)
+		}
+		pattern, _ := b.(string)
+		compiled, err := regexp.Compile(pattern)
+		if err != nil {
+			return m.fail("matches: the pattern is no regular expression")
+		}
+		return compiled.MatchString(s)
+	}), nil
+}
+
+// arithmetic also joins texts and moves times by durations.
+func (m *machine) arithmetic(op string, a, b any) any {
+	if isUnknown(a) || isUnknown(b) {
+		return unknown{}
+	}
+	if a == nil || b == nil {
+		return nil
+	}
+	if isNumber(a) && isNumber(b) {
+		if r, ok := calculate(op, a, b); ok {
+			return r
+		}
+		return m.fail("%s has no result for these numbers", op)
+	}
+	switch x := a.(type) {
+	case string:
+		if y, ok := b.(string); ok && op == "+" {
+			return x + y
+		}
+	case time.Time:
+		switch y := b.(type) {
+		case time.Time:
+			if op == "-" {
+				return x.Sub(y)
+			}
+		case time.Duration:
+			if op == "+" {
+				return x.Add(y)
+			} else if op == "-" {
+				return x.Add(-y)
+			}
+		}
+	case time.Duration:
+		if y, ok := b.(time.Time); ok && op == "+" {
+			return y.Add(x)
+		} else if y, ok := b.(time.Duration); ok && op == "+" {
+			return x + y
+		} else if ok && op == "-" {
+			return x - y
+		}
+	case int:
+		if y, ok := b.(time.Duration); ok && (op == "*" || op == "-" && x == 0) {
+			if op == "-" {
+				return -y
+			}
+			return time.Duration(x) * y
+		}
+	}
+	return m.fail("%s does not go with a %s and a %s", op, kindName(a), kindName(b))
+}
+
+// maxSpan bounds what from..to may make.
+const maxSpan = 10_000
+
+func (m *machine) span(a, b any) any {
+	from, ok := a.(int)
+	to, okTo := b.(int)
+	if !ok || !okTo || to-from >= maxSpan {
+		return m.fail("a range goes between two integers, over at most %d numbers", maxSpan)
+	}
+	list := make([]any, 0, max(0, to-from+1))
+	for i := from; i <= to; i++ {
+		list = append(list, i)
+	}
+	return list
+}

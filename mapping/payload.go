@@ -1,0 +1,148 @@
+package mapping
+
+import (
+	"slices"
+
+	"rowhook/capture"
+)
+
+// member is one member of a payload, tied to a table: a column, a constant, an expression, or more members.
+type member struct {
+	label    []byte // "name":
+	path     string // dotted, from the payload's object
+	col      int    // none if it is no column
+	constant []byte
+	expr     *boundExpression
+	members  []member
+	convert  converter
+	mask     []byte // key of the hash that is sent instead
+}
+
+// renderer writes payload objects into one buffer.
+type renderer struct {
+	e           *evaluation
+	buf         []byte
+	unavailable []string // paths of members whose value is unknown
+	flags       []string // columns whose value did not fit
+}
+
+// object appends the members' object, with the values that pick chooses.
+func (w *renderer) object(members []member, pick func(*renderer, *member) (written bool)) {
+	w.buf = append(w.buf, '{')
+	first := true
+	for i := range members {
+		m := &members[i]
+		start := len(w.buf)
+		if !first {
+			w.buf = append(w.buf, ',')
+		}
+		w.buf = append(w.buf, m.label...)
+		if pick(w, m) {
+			first = false
+		} else {
+			w.buf = w.buf[:start]
+		}
+	}
+	w.buf = append(w.buf, '}')
+}
+
+// now writes a member's value in the current row. What is unknown is left out, and named.
+func (w *renderer) now(m *member) bool {
+	switch {
+	case m.members != nil:
+		w.object(m.members, (*renderer).now)
+	case m.constant != nil:
+		w.buf = append(w.buf, m.constant...)
+	case m.expr != nil:
+		return w.expression(m)
+	default:
+		v := w.e.current(m.col)
+		if !known(v) {
+			w.unavailable = append(w.unavailable, m.path)
+			return false
+		}
+		w.value(m, v)
+	}
+	return true
+}
+
+// before writes a column's old value where it is known and not the same as now.
+func (w *renderer) before(m *member) bool {
+	if m.members != nil {
+		start := len(w.buf)
+		w.object(m.members, (*renderer).before)
+		return len(w.buf) > start+len("{}")
+	}
+	if m.col == none {
+		return false
+	}
+	v := w.e.before(m.col)
+	if !known(v) {
+		return false
+	}
+	if w.e.op == capture.Update {
+		if now := w.e.after(m.col); !known(now) || equal(now, v) {
+			return false
+		}
+	}
+	w.value(m, v)
+	return true
+}
+
+// expression writes what an expression gives. What it cannot know is unavailable; what it
+// cannot compute is too, and flagged.
+func (w *renderer) expression(m *member) bool {
+	v, ok, err := m.expr.value(w.e)
+	if !ok {
+		w.unavailable = append(w.unavailable, m.path)
+		if err != nil {
+			w.flag(m.path)
+		}
+		return false
+	}
+	start := len(w.buf)
+	w.buf = appendValue(w.buf, v)
+	if v != nil {
+		w.convertFrom(start, m, m.path)
+	}
+	return true
+}
+
+// value writes a known column value.
+func (w *renderer) value(m *member, v capture.Value) {
+	if v.State == capture.Null {
+		w.buf = append(w.buf, "null"...)
+		return
+	}
+	column := &w.e.table.Columns[m.col]
+	if m.mask != nil {
+		w.buf = appendString(w.buf, mask(m.mask, v.Text))
+		return
+	}
+	start := len(w.buf)
+	var ok bool
+	if w.buf, ok = column.Type.AppendJSON(w.buf, v.Text); !ok {
+		w.flag(column.Name)
+	}
+	w.convertFrom(start, m, column.Name)
+}
+
+// convertFrom turns the value written from start on into the member's type. One that does not
+// fit is sent as text, and flagged.
+func (w *renderer) convertFrom(start int, m *member, flag string) {
+	if m.convert == nil {
+		return
+	}
+	converted, ok := m.convert(w.buf[start:])
+	if !ok {
+		w.flag(flag)
+		converted, _ = toString(w.buf[start:])
+	}
+	w.buf = append(w.buf[:start], converted...)
+}
+
+func (w *renderer) flag(column string) {
+	if !slices.Contains(w.flags, column) {
+		w.flags = append(w.flags, column)
+	}
+}

@@ -1,0 +1,38 @@
+package mapping
+
+import (
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// Parked is what a change that could not be mapped is kept with.
+type Parked struct {
+	Transaction capture.Transaction
+	// Actor and Operation are the [Failure]'s.
+	Actor     delivery.Actor
+	Operation string
+	// Entry is the mapping entry that failed; empty maps the change for every entry of its table, as
+	// for one that could not be decoded.
+	Entry string
+}
+
+// Remap maps a parked change again, outside the stream, on a mapper of its own. Events have the ids that
+// they would have had. mapped is false when the entry no longer maps the table, so that nothing can come of it.
+func (m *Mapper) Remap(p *Parked, c *capture.Change) (mapped bool, err error) {
+	m.Begin(&p.Transaction)
+	m.contexts.message = told{p.Actor, p.Operation}
+	b := *m.bind(c.Table)
+	if p.Entry != "" {
+		b.context, b.signal, b.entries = nil, nil, nil
+		for _, be := range m.bound.entries {
+			if be.Name == p.Entry {
+				b.entries = []*boundEntry{be}
+			}
+		}
+	}
+	if len(b.entries) == 0 && b.context == nil && b.signal == nil {
+		return false, nil
+	}
+	m.changes = append(m.changes[:0], c)
+	return true, m.mapChange(&b, c)
+}
