@@ -1,0 +1,320 @@
+package delivery
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// What an operator is told about a delivery that cannot be changed now.
+var (
+	errInFlight = &operatorError{"the delivery is being sent at this moment", "look at `rowhook log` for what came of it"}
+	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list --key` shows it"}
+	errUntried  = &operatorError{"the delivery has not been tried yet: it goes when its turn comes", "`rowhook status` shows what its profile waits for"}
+)
+
+// locate finds a waiting delivery by its event's id.
+func (e *Engine) locate(profile, id string) (*dispatcher, Seq, error) {
+	if id == "" {
+		return nil, 0, &operatorError{"which event?", "`rowhook queue list` shows ids"}
+	}
+	items, err := e.Queue(Filter{Profile: profile, ID: id, Limit: 2})
+	if err != nil {
+		return nil, 0, err
+	}
+	switch len(items.Items) {
+	case 0:
+		return nil, 0, &operatorError{fmt.Sprintf("no delivery of event %s waits", id), "`rowhook log --event` shows what came of it, `rowhook failed list` the dead letters"}
+	case 1:
+		return e.byCode[items.Items[0].Profile], items.Items[0].seq, nil
+	}
+	return nil, 0, &operatorError{fmt.Sprintf("event %s waits for several profiles", id), "name one with --profile"}
+}
+
+// RetryNow makes a retry due at once, also while its endpoint is left alone. An empty profile means the only one that has it.
+func (e *Engine) RetryNow(profile, id string) error {
+	d, seq, err := e.locate(profile, id)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error {
+		r, err := d.takeRecord(seq, now)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			return errUntried
+		}
+		if r.State != Retrying {
+			return errBlocked
+		}
+		r.Due = now
+		d.pending.put(*r)
+		d.dueBy(now)
+		d.arouse(r)
+		d.endpoint.until = time.Time{}
+		return nil
+	})
+}
+
+// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on.
+func (e *Engine) Skip(profile, id string) error {
+	d, seq, err := e.locate(profile, id)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error {
+		r, err := d.takeRecord(seq, now)
+		if err != nil {
+			return err
+		}
+		ev, err := d.store.Event(d.id, seq)
+		if err != nil {
+			return fmt.Errorf("read event: %w", err)
+		}
+		if r == nil {
+			own, wait := lanesOf(ev)
+			r = &Delivery{Seq: seq, Lane: own, WaitLane: wait, Round: 1, Bytes: d.sizeOf(seq)}
+			d.settled[seq] = struct{}{}
+		} else {
+			d.counts[r.State]--
+		}
+		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = Dead, reasonOperator, 0, "", now, time.Time{}
+		d.counts[Dead]++
+		d.pending.put(*r)
+		d.pending.off(1, r.Bytes)
+		d.writeEvent(ev, OutcomeDead, reasonOperator, now)
+		d.arouse(r)
+		return nil
+	})
+}
+
+// takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in memory.
+// It returns nil for one that was not read from the log yet.
+func (d *dispatcher) takeRecord(seq Seq, now time.Time) (*Delivery, error) {
+	j := d.stored[seq]
+	if j == nil {
+		j = d.window.find(seq)
+	}
+	if j != nil && j.state == jobHanded {
+		return nil, errInFlight
+	}
+	if j != nil {
+		d.unload(j)
+	}
+	if committed, err := d.commit(now); err != nil || !committed {
+		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
+	}
+	r, ok, err := d.store.Delivery(d.id, seq)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read delivery: %w", err)
+	case ok && r.State == Dead, !ok && seq < d.next:
+		return nil, &operatorError{"the delivery does not wait any more", "`rowhook log --event` shows what came of it"}
+	case !ok:
+		return nil, nil
+	}
+	return &r, nil
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// sizeOf returns what an entry of the log that was not read yet takes in the spool.
+func (d *dispatcher) sizeOf(seq Seq) int {
+	entries, _, _, err := d.store.Read(d.id, seq, nil, 1, 1)
+	if err != nil || len(entries) == 0 || entries[0].Seq != seq {
+		return 0
+	}
+	return entries[0].Bytes
+}
+
+// FailedShow returns the dead letters of an event, one for each profile that gave it up.
+func (e *Engine) FailedShow(id string) ([]Letter, error) {
+	items, err := e.Failed(Filter{ID: id})
+	if err != nil {
+		return nil, err
+	}
+	if len(items.Items) == 0 {
+		return nil, &operatorError{fmt.Sprintf("there is no dead letter of event %s", id), "`rowhook failed list` shows ids"}
+	}
+	var letters []Letter
+	for _, item := range items.Items {
+		d := e.byCode[item.Profile]
+		r, _, err := d.store.Delivery(d.id, item.seq)
+		if err != nil {
+			return nil, fmt.Errorf("read delivery: %w", err)
+		}
+		letters = append(letters, Letter{Item: item, ContentType: r.ContentType, Body: string(r.Body)})
+	}
+	return letters, nil
+}
+
+// Changed is how many dead letters a command took in hand. More is set when there are more, which
+// could not be taken before these have made room.
+type Changed struct {
+	Count int  `json:"count"`
+	More  bool `json:"more,omitempty"`
+}
+
+// FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
+func (e *Engine) FailedRetry(f Filter) (Changed, error) {
+	return e.eachDead(f, func(d *dispatcher, r *Delivery, _ *Event, now time.Time) (bool, error) {
+		if len(d.lanes) >= maxLanes || d.counts[Retrying] >= maxLanes {
+			return false, nil
+		}
+		d.revive(*r, now)
+		return true, nil
+	})
+}
+
+// FailedDiscard takes dead letters away for good, each with a line in the delivery log.
+func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
+	return e.eachDead(f, func(d *dispatcher, r *Delivery, ev *Event, now time.Time) (bool, error) {
+		d.writeEvent(ev, OutcomeDiscarded, reasonOperator, now)
+		d.counts[Dead]--
+		d.pending.removes = append(d.pending.removes, r.Seq)
+		d.pending.result(now)
+		return true, nil
+	})
+}
+
+// eachDead calls fn for the dead letters that the filter selects, until it returns false. The
+// dispatcher goes on in between.
+func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *Delivery, *Event, time.Time) (bool, error)) (Changed, error) {
+	var changed Changed
+	chosen, err := e.choose(f.Profile)
+	if err != nil {
+		return changed, err
+	}
+	for _, d := range chosen {
+		err := d.eachRecord([]State{Dead}, func(r *Delivery) (bool, error) {
+			if f.Reason != "" && f.Reason != r.Reason {
+				return true, nil
+			}
+			ev, err := d.store.Event(d.id, r.Seq)
+			if err != nil {
+				return false, fmt.Errorf("read event of a dead letter: %w", err)
+			}
+			if !f.matches(ev, r.Since) {
+				return true, nil
+			}
+			more := true
+			err = d.locked(func(now time.Time) error {
+				whole, ok, err := d.store.Delivery(d.id, r.Seq)
+				if err != nil {
+					return fmt.Errorf("read delivery: %w", err)
+				}
+				if !ok || whole.State != Dead {
+					return nil // somebody else took it in the meantime
+				}
+				if more, err = fn(d, &whole, ev, now); err != nil {
+					return err
+				}
+				if more {
+					changed.Count++
+				}
+				return d.commitIfDue(now)
+			})
+			changed.More = changed.More || !more
+			return more, err
+		})
+		// What is left of the last batch.
+		if err = firstError(err, d.with(func(time.Time) error { return nil })); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// locked is with, without making durable at once what was decided.
+func (d *dispatcher) locked(fn func(now time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.loadState(); err != nil {
+		return err
+	}
+	return fn(time.Now())
+}
+
+// revive has a dead letter wait in its place in the order again.
+func (d *dispatcher) revive(r Delivery, now time.Time) {
+	if r.Reason == reasonTemplate || r.Reason == reasonOversize {
+		r.Body, r.ContentType = nil, "" // it was never sent: what stood in its way may be mended
+	}
+	r.Round++
+	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
+	d.counts[Dead]--
+	d.pending.off(-1, -r.Bytes)
+	d.pending.result(now)
+	if !d.profile.ordered() {
+		r.State, r.Due = Retrying, now
+		d.counts[Retrying]++
+		d.pending.put(r)
+		d.dueBy(now)
+		return
+	}
+	r.State, r.Due = Blocked, time.Time{}
+	d.counts[Blocked]++
+	d.pending.put(r)
+	for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+		l := d.lane(hash)
+		l.disk, l.asleep = true, false
+		if first := l.head; first != nil {
+			// What is in memory is newer, except for what is under way, which cannot be called back.
+			if first.state == jobHanded {
+				first = first.behind[first.inLane(l)]
+			}
+			if first != nil {
+				d.evict(first)
+			}
+		}
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+	}
+}
+
+// Pause makes a profile inactive: requests in flight finish, its events are held in the spool.
+func (e *Engine) Pause(profile string) error {
+	d, err := e.one(profile)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error { return d.deactivate(now, reasonOperator) })
+}
+
+// The ways to resume a profile.
+const (
+	ResumeHeld = "held" // with what was held
+	ResumeNow  = "now"  // with what comes from now on; what was held is skipped, with a line each
+)
+
+// Resume makes a profile active again.
+func (e *Engine) Resume(profile, from string) error {
+	d, err := e.one(profile)
+	if err != nil {
+		return err
+	}
+	if from != ResumeHeld && from != ResumeNow {
+		return &operatorError{fmt.Sprintf("resume from %q?", from), "write held or now"}
+	}
+	return d.with(func(now time.Time) error {
+		if !d.state.Inactive {
+			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), "`rowhook status` shows what it waits for"}
+		}
+		if from == ResumeNow {
+			if _, err := d.clear(now, OutcomeSkipped, reasonOperator, math.MaxInt64); err != nil {
+				return err
+			}
+		}
+		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
+		d.endpoint = endpoint{}
+		d.logger().Info("profile is active again", "from", from)
+		return d.saveState()
+	})
+}

@@ -1,0 +1,167 @@
+package delivery
+
+// job is one delivery in memory: read from the log or loaded from its record, until it is over
+// or back on disk. Its dispatcher owns it, except between hand-out and result, when a worker does.
+type job struct {
+	seq   Seq
+	event *Event
+	bytes int // of the event in the spool
+	// record is what the spool keeps or would keep of it. It is stored already when stored is set.
+	record Delivery
+	stored bool
+	slot   uint64 // place in the window; only when not stored
+	held   int    // bytes of memory it accounts for
+	state  jobState
+
+	lanes  [2]*lane // the second only for an event that moved between ordering keys
+	behind [2]*job  // the next job in each of these lanes
+	queued *job     // the next job in the ready queue
+
+	// What goes to the worker and comes back.
+	gap   string
+	sent  bool // false: given back untouched
+	reply Reply
+	body  []byte // rendered by a first attempt that failed
+	size  int    // of the body that was sent
+}
+
+// jobState says who holds a job.
+type jobState uint8
+
+const (
+	jobWaiting jobState = iota // behind another job of a lane
+	jobReady                   // in the ready queue
+	jobHanded                  // with a worker, or on the way there and back
+	jobGone                    // evicted while in the ready queue
+)
+
+// firstTry reports whether the job has not been tried in this round.
+func (j *job) firstTry() bool { return j.record.Attempts == 0 && j.record.Body == nil }
+
+// inLane returns which of the job's lanes l is.
+func (j *job) inLane(l *lane) int {
+	if j.lanes[0] == l {
+		return 0
+	}
+	return 1
+}
+
+// jobQueue is a queue of ready jobs, linked through the jobs themselves.
+type jobQueue struct {
+	head, tail *job
+	n          int
+}
+
+func (q *jobQueue) push(j *job) {
+	j.queued = nil
+	if q.tail == nil {
+		q.head = j
+	} else {
+		q.tail.queued = j
+	}
+	q.tail = j
+	q.n++
+}
+
+func (q *jobQueue) pushFront(j *job) {
+	j.queued = q.head
+	q.head = j
+	if q.tail == nil {
+		q.tail = j
+	}
+	q.n++
+}
+
+func (q *jobQueue) pop() *job {
+	j := q.head
+	if j == nil {
+		return nil
+	}
+	q.head = j.queued
+	if q.head == nil {
+		q.tail = nil
+	}
+	j.queued = nil
+	q.n--
+	return j
+}
+
+// window is the part of the log between the lowest entry that is not settled and the read
+// position: what progress is made of. An entry is settled when it is over or has a record of its own.
+type window struct {
+	slots []slot
+	front uint64 // place of slots[head]
+	head  int
+	n     int
+}
+
+type slot struct {
+	seq     Seq
+	job     *job // nil once settled
+	settled bool
+}
+
+// push adds an entry and returns its place.
+func (w *window) push(seq Seq, j *job) uint64 {
+	if w.n == len(w.slots) {
+		w.grow()
+	}
+	w.slots[(w.head+w.n)&(len(w.slots)-1)] = slot{seq: seq, job: j}
+	w.n++
+	return w.front + uint64(w.n) - 1
+}
+
+func (w *window) grow() {
+	bigger := make([]slot, max(64, 2*len(w.slots)))
+	for i := range w.n {
+		bigger[i] = w.slots[(w.head+i)&(len(w.slots)-1)]
+	}
+	w.slots, w.head = bigger, 0
+}
+
+// settle marks the entry at a place, and drops what is settled in front.
+func (w *window) settle(place uint64) {
+	s := w.at(place)
+	s.settled, s.job = true, nil
+	for w.n > 0 && w.slots[w.head].settled {
+		w.head = (w.head + 1) & (len(w.slots) - 1)
+		w.front++
+		w.n--
+	}
+}
+
+func (w *window) at(place uint64) *slot {
+	return &w.slots[(w.head+int(place-w.front))&(len(w.slots)-1)]
+}
+
+// oldest returns the job that holds the window open; nil when the window is empty.
+func (w *window) oldest() *job {
+	if w.n == 0 {
+		return nil
+	}
+	return w.slots[w.head].job
+}
+
+// progress appends to done what is settled above the lowest entry that is not, and returns that
+// entry's place in the log, or next when there is none.
+func (w *window) progress(next Seq, done []Seq) (Seq, []Seq) {
+	if w.n == 0 {
+		return next, done
+	}
+	for i := range w.n {
+		if s := &w.slots[(w.head+i)&(len(w.slots)-1)]; s.settled {
+			done = append(done, s.seq)
+		}
+	}
+	return w.slots[w.head].seq, done
+}
+
+// find returns the job of an entry that is not settled; nil when there is none.
+func (w *window) find(seq Seq) *job {
+	for i := range w.n {
+		if s := &w.slots[(w.head+i)&(len(w.slots)-1)]; s.seq == seq {
+			return s.job
+		}
+	}
+	return nil
+}

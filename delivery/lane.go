@@ -1,0 +1,277 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+)
+
+// A lane is the queue of one ordering key. It has two parts: jobs in memory, and behind
+// them records on disk. What is read from the log while there are records on disk joins
+// them, so that the two parts stay in commit order; when the memory part has drained, a few
+// records are loaded. A lane that is empty is forgotten.
+//
+// An event that moved from one ordering key to another stands in both lanes, and goes when it is
+// first in both. The lowest event of all is first in its lanes, so that lanes cannot wait for each other in a circle.
+type lane struct {
+	hash       uint64
+	head, tail *job
+	disk       bool // records on disk, behind what is in memory
+	asleep     bool // the first of these is retried later: its due time wakes the lane
+	waking     bool // listed in dispatcher.waking
+}
+
+// laneHash is 64-bit FNV-1a. It is stored in records: it must stay as it is.
+func laneHash(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h ^= uint64(key[i])
+		h *= 1099511628211
+	}
+	return h
+}
+
+// lanesOf returns the hashes of an event's lane and of the lane it waits for besides, which is
+// the same unless it moved.
+func lanesOf(ev *Event) (own, wait uint64) {
+	own = laneHash(ev.OrderKey)
+	if ev.OrderKeyOld == "" || ev.OrderKeyOld == ev.OrderKey {
+		return own, own
+	}
+	return own, laneHash(ev.OrderKeyOld)
+}
+
+// lane returns the lane with that hash, made if need be.
+func (d *dispatcher) lane(hash uint64) *lane {
+	l := d.lanes[hash]
+	if l != nil {
+		return l
+	}
+	if n := len(d.spareLanes); n > 0 {
+		l = d.spareLanes[n-1]
+		d.spareLanes = d.spareLanes[:n-1]
+	} else {
+		l = new(lane)
+	}
+	*l = lane{hash: hash}
+	d.lanes[hash] = l
+	return l
+}
+
+// forget drops a lane that is empty.
+func (d *dispatcher) forget(l *lane) {
+	if l.head != nil || l.disk || l.waking {
+		return
+	}
+	delete(d.lanes, l.hash)
+	if len(d.spareLanes) < maxWindowJobs {
+		d.spareLanes = append(d.spareLanes, l)
+	}
+}
+
+// enter puts a job at the end of its lanes' memory parts, and into the ready queue when it is first in them.
+func (d *dispatcher) enter(j *job, own, wait uint64) {
+	j.lanes[0] = d.lane(own)
+	if wait != own {
+		j.lanes[1] = d.lane(wait)
+	}
+	j.state = jobWaiting
+	for _, l := range j.lanes {
+		if l == nil {
+			continue
+		}
+		if l.tail == nil {
+			l.head = j
+		} else {
+			l.tail.behind[l.tail.inLane(l)] = j
+		}
+		l.tail = j
+	}
+	d.readyIfFirst(j)
+}
+
+// readyIfFirst queues a job that nothing in its lanes stands before.
+func (d *dispatcher) readyIfFirst(j *job) {
+	for _, l := range j.lanes {
+		if l != nil && l.head != j {
+			return
+		}
+	}
+	d.makeReady(j)
+}
+
+// leave takes a job that is first in its lanes out of them. The lanes' next jobs do not become ready here.
+func (d *dispatcher) leave(j *job) {
+	for i, l := range j.lanes {
+		if l == nil {
+			continue
+		}
+		l.head = j.behind[i]
+		if l.head == nil {
+			l.tail = nil
+		}
+		j.behind[i] = nil
+	}
+}
+
+// advance lets the lanes go on that a finished job has left.
+func (d *dispatcher) advance(lanes [2]*lane) {
+	for _, l := range lanes {
+		switch {
+		case l == nil:
+		case l.head != nil:
+			d.readyIfFirst(l.head)
+		case l.disk:
+			d.wakeLane(l)
+		default:
+			d.forget(l)
+		}
+	}
+}
+
+// wakeLane lists a lane whose records on disk are to be looked at.
+func (d *dispatcher) wakeLane(l *lane) {
+	if l.disk && !l.waking && !l.asleep {
+		l.waking = true
+		d.waking = append(d.waking, l)
+	}
+}
+
+// block turns lanes to disk after the job that was first in them failed: what stands behind it
+// in memory follows it there, and nothing is looked at until its retry is due.
+func (d *dispatcher) block(lanes [2]*lane) {
+	for _, l := range lanes {
+		if l == nil {
+			continue
+		}
+		l.disk, l.asleep = true, true
+		if l.head != nil {
+			d.evict(l.head)
+		}
+	}
+}
+
+// evict moves a job that no worker has, and all jobs behind it in its lanes, to disk.
+func (d *dispatcher) evict(first *job) {
+	moved := []*job{first}
+	for len(moved) > 0 {
+		j := moved[len(moved)-1]
+		moved = moved[:len(moved)-1]
+		lanes := j.lanes
+		if lanes[0] == nil {
+			continue // reached a second time, by its other lane
+		}
+		for _, l := range lanes {
+			if l != nil {
+				moved = append(moved, l.cut(j)...)
+				l.disk = true
+			}
+		}
+		j.lanes = [2]*lane{}
+		d.spill(j)
+		for _, l := range lanes {
+			if l != nil && l.head == nil {
+				d.wakeLane(l)
+			}
+		}
+	}
+}
+
+// cut ends the lane's memory part before j and returns what stood behind it.
+func (l *lane) cut(j *job) []*job {
+	var before *job
+	at := l.head
+	for at != nil && at != j {
+		before, at = at, at.behind[at.inLane(l)]
+	}
+	if at == nil {
+		return nil // cut off already, with one before it
+	}
+	var behind []*job
+	for at = j.behind[j.inLane(l)]; at != nil; at = at.behind[at.inLane(l)] {
+		behind = append(behind, at)
+	}
+	l.tail = before
+	if before == nil {
+		l.head = nil
+	} else {
+		before.behind[before.inLane(l)] = nil
+	}
+	return behind
+}
+
+// laneChunk is how many records of a lane are loaded at a time.
+const laneChunk = 8
+
+// loadLanes looks at the lanes that were woken, while there is room. What was decided
+// before must have been committed: it reads the store.
+func (d *dispatcher) loadLanes(now time.Time) error {
+	for len(d.waking) > 0 && d.room() {
+		l := d.waking[0]
+		d.waking = d.waking[1:]
+		l.waking = false
+		if err := d.loadLane(l, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadLane brings a lane's first records on disk into memory, if they may go.
+func (d *dispatcher) loadLane(l *lane, now time.Time) error {
+	if l.head != nil || !l.disk {
+		d.forget(l)
+		return nil // woken again when it has drained
+	}
+	records, err := d.store.Lane(d.id, l.hash, 0, d.records[:0], laneChunk)
+	if err != nil {
+		return fmt.Errorf("read lane: %w", err)
+	}
+	defer clear(records)
+	if len(records) == 0 {
+		l.disk, l.asleep = false, false
+		d.forget(l)
+		return nil
+	}
+	for i := range records {
+		r := &records[i]
+		if r.State == Retrying && r.Due.After(now) {
+			if i == 0 {
+				l.asleep = true
+				d.dueBy(r.Due)
+			}
+			return nil
+		}
+		if r.Lane != r.WaitLane {
+			first, err := d.firstInOther(l, r)
+			if err != nil {
+				return err
+			}
+			if i > 0 || !first {
+				return nil
+			}
+		}
+		if err := d.load(*r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstInOther reports whether a record that stands in two lanes is first in the one that is not l.
+// When it is not, that lane will come upon it.
+func (d *dispatcher) firstInOther(l *lane, r *Delivery) (bool, error) {
+	hash := r.Lane
+	if hash == l.hash {
+		hash = r.WaitLane
+	}
+	other := d.lane(hash)
+	other.disk = true
+	if other.head != nil {
+		return false, nil
+	}
+	records, err := d.store.Lane(d.id, hash, 0, nil, 1)
+	if err != nil {
+		return false, fmt.Errorf("read lane: %w", err)
+	}
+	return len(records) > 0 && records[0].Seq == r.Seq, nil
+}

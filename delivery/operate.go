@@ -1,0 +1,305 @@
+package delivery
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Filter selects deliveries. What is empty does not select.
+type Filter struct {
+	Profile string    `json:"profile,omitempty"` // code
+	ID      string    `json:"id,omitempty"`      // of the event
+	Type    string    `json:"type,omitempty"`    // glob
+	Key     string    `json:"key,omitempty"`     // the key's JSON, or the values of its members, joined by commas
+	State   string    `json:"state,omitempty"`   // as in Item
+	Reason  string    `json:"reason,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // of the event's time; for dead letters of when they died
+	Until   time.Time `json:"until,omitzero"`
+	Limit   int       `json:"limit,omitempty"` // of a list; default 1000
+}
+
+const defaultLimit = 1000
+
+// Item is a delivery that waits, or a dead letter.
+type Item struct {
+	Profile  string          `json:"profile"`
+	State    string          `json:"state"` // pending, in_flight, retrying, blocked, held, dead
+	ID       string          `json:"id"`
+	Type     string          `json:"type"`
+	Table    string          `json:"table,omitempty"`
+	Key      json.RawMessage `json:"key,omitempty"`
+	Position string          `json:"position,omitempty"`
+	Time     time.Time       `json:"time"` // of the event
+	Bytes    int             `json:"bytes"`
+
+	Round       int       `json:"round,omitempty"`
+	Attempts    int       `json:"attempts,omitempty"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Since       time.Time `json:"since,omitzero"` // of the first attempt, or of having been given up
+	Reason      string    `json:"reason,omitempty"`
+	Status      int       `json:"status,omitempty"`
+	Error       string    `json:"error,omitempty"`
+
+	seq Seq
+}
+
+// Items is a list that may have been cut at the filter's limit.
+type Items struct {
+	Items []Item `json:"items"`
+	More  bool   `json:"more,omitempty"`
+}
+
+// Letter is a dead letter with what was sent.
+type Letter struct {
+	Item
+	ContentType string `json:"content_type,omitempty"`
+	Body        string `json:"body,omitempty"`
+}
+
+// operatorError is something that an operator asked for and cannot have.
+type operatorError struct{ text, hint string }
+
+func (e *operatorError) Error() string { return e.text }
+
+// Hint says what could be done instead.
+func (e *operatorError) Hint() string { return e.hint }
+
+// with calls fn with the dispatcher's state at hand, whether it runs or not, and makes durable what it decided.
+func (d *dispatcher) with(fn func(now time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.loadState(); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := fn(now); err != nil {
+		return err
+	}
+	committed, err := d.commit(now)
+	if err == nil && !committed {
+		err = fmt.Errorf("write delivery log: %w", d.engine.LogError())
+	}
+	d.poke()
+	return err
+}
+
+// choose returns the dispatchers that a profile's code names; all for an empty one.
+func (e *Engine) choose(code string) ([]*dispatcher, error) {
+	if code == "" {
+		return e.dispatchers, nil
+	}
+	if d := e.byCode[code]; d != nil {
+		return []*dispatcher{d}, nil
+	}
+	var known []string
+	for _, d := range e.dispatchers {
+		known = append(known, d.profile.code)
+	}
+	return nil, &operatorError{fmt.Sprintf("there is no profile %q", code), "profiles are: " + strings.Join(known, ", ")}
+}
+
+// one is choose for what concerns a single profile.
+func (e *Engine) one(code string) (*dispatcher, error) {
+	if code == "" {
+		return nil, &operatorError{"which profile?", "name one with --profile"}
+	}
+	chosen, err := e.choose(code)
+	if err != nil {
+		return nil, err
+	}
+	return chosen[0], nil
+}
+
+// Queue lists what waits to be delivered, profile by profile, the oldest first.
+func (e *Engine) Queue(f Filter) (Items, error) {
+	return e.list(f, func(d *dispatcher, l *listing) error {
+		handed, err := d.inFlight()
+		if err != nil {
+			return err
+		}
+		l.handed = handed
+		if err := d.eachRecord([]State{Retrying, Blocked, Held}, l.record); err != nil {
+			return err
+		}
+		return l.log()
+	})
+}
+
+// Failed lists dead letters, profile by profile, the oldest first.
+func (e *Engine) Failed(f Filter) (Items, error) {
+	return e.list(f, func(d *dispatcher, l *listing) error {
+		return d.eachRecord([]State{Dead}, l.record)
+	})
+}
+
+func (e *Engine) list(f Filter, collect func(*dispatcher, *listing) error) (Items, error) {
+	if f.Limit <= 0 {
+		f.Limit = defaultLimit
+	}
+	chosen, err := e.choose(f.Profile)
+	if err != nil {
+		return Items{}, err
+	}
+	all := Items{Items: []Item{}}
+	for _, d := range chosen {
+		l := &listing{d: d, filter: f, limit: f.Limit - len(all.Items) + 1}
+		if err := collect(d, l); err != nil {
+			return Items{}, err
+		}
+		slices.SortStableFunc(l.items, func(a, b Item) int { return int(int64(a.seq) - int64(b.seq)) })
+		all.Items = append(all.Items, l.items...)
+		if len(all.Items) > f.Limit {
+			all.Items, all.More = all.Items[:f.Limit], true
+			break
+		}
+	}
+	return all, nil
+}
+
+// inFlight makes progress durable and returns what workers have.
+func (d *dispatcher) inFlight() (map[Seq]bool, error) {
+	handed := make(map[Seq]bool)
+	err := d.with(func(time.Time) error {
+		for i := range d.window.n {
+			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
+				handed[j.seq] = true
+			}
+		}
+		for seq, j := range d.stored {
+			if j.state == jobHanded {
+				handed[seq] = true
+			}
+		}
+		return nil
+	})
+	return handed, err
+}
+
+// listing collects items of one profile from the store, without holding up its dispatcher.
+type listing struct {
+	d      *dispatcher
+	filter Filter
+	limit  int
+	handed map[Seq]bool
+	items  []Item
+}
+
+func (l *listing) record(r *Delivery) (more bool, err error) {
+	item := Item{
+		State: r.State.String(), Bytes: r.Bytes, Round: r.Round, Attempts: r.Attempts, NextAttempt: r.Due, Since: r.Since,
+		Reason: r.Reason, Status: r.Status, Error: r.Error, seq: r.Seq,
+	}
+	if l.handed[r.Seq] {
+		item.State = "in_flight"
+	}
+	if l.filter.State != "" && l.filter.State != item.State || l.filter.Reason != "" && l.filter.Reason != r.Reason {
+		return true, nil
+	}
+	ev, err := l.d.store.Event(l.d.id, r.Seq)
+	if err != nil {
+		return false, fmt.Errorf("read event of a waiting delivery: %w", err)
+	}
+	return l.add(&item, ev), nil
+}
+
+// log collects what has no record yet.
+func (l *listing) log() error {
+	if l.filter.Reason != "" || l.filter.State != "" && l.filter.State != "pending" && l.filter.State != "in_flight" {
+		return nil
+	}
+	d := l.d
+	progress, err := d.store.Progress(d.id)
+	if err != nil {
+		return fmt.Errorf("read progress: %w", err)
+	}
+	settled := make(map[Seq]bool, len(progress.Done))
+	for _, seq := range progress.Done {
+		settled[seq] = true
+	}
+	err = d.store.Deliveries(d.id, progress.Cursor, nil, func(r Delivery) bool {
+		settled[r.Seq] = true
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read waiting deliveries: %w", err)
+	}
+	var entries []Entry
+	for next, end := progress.Cursor, false; !end; {
+		entries, next, end, err = d.store.Read(d.id, next, entries[:0], readChunk, 1<<20)
+		if err != nil {
+			return fmt.Errorf("read spool at %d: %w", next, err)
+		}
+		for _, entry := range entries {
+			if settled[entry.Seq] {
+				continue
+			}
+			item := Item{State: "pending", Bytes: entry.Bytes, seq: entry.Seq}
+			if l.handed[entry.Seq] {
+				item.State = "in_flight"
+			}
+			if l.filter.State != "" && l.filter.State != item.State {
+				continue
+			}
+			if !l.add(&item, entry.Event) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// add completes an item and keeps it if the filter lets it pass. It reports whether there is room for more.
+func (l *listing) add(item *Item, ev *Event) bool {
+	at := ev.Time
+	if item.State == Dead.String() {
+		at = item.Since
+	}
+	if !l.filter.matches(ev, at) {
+		return true
+	}
+	item.Profile = l.d.profile.code
+	item.ID, item.Type, item.Table, item.Position, item.Time = ev.ID, ev.Type, ev.Origin.Table, ev.Origin.Position, ev.Time
+	item.Key = json.RawMessage(bytes.Clone(ev.Key))
+	if len(item.Key) == 0 {
+		item.Key = nil
+	}
+	l.items = append(l.items, *item)
+	return len(l.items) < l.limit
+}
+
+// matches is the part of the filter that looks at the event.
+func (f *Filter) matches(ev *Event, at time.Time) bool {
+	return (f.ID == "" || f.ID == ev.ID) &&
+		(f.Type == "" || matchGlob(f.Type, ev.Type)) &&
+		(f.Since.IsZero() || !at.Before(f.Since)) &&
+		(f.Until.IsZero() || at.Before(f.Until)) &&
+		(f.Key == "" || keyMatches(ev.Key, f.Key))
+}
+
+// keyMatches compares an event's key with what an operator wrote: its JSON, or its values.
+func keyMatches(key []byte, want string) bool {
+	if string(key) == want {
+		return true
+	}
+	decoder := json.NewDecoder(bytes.NewReader(key))
+	decoder.UseNumber()
+	if t, err := decoder.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	var values []string
+	for decoder.More() {
+		if _, err := decoder.Token(); err != nil {
+			return false
+		}
+		var value any
+		if err := decoder.Decode(&value); err != nil {
+			return false
+		}
+		values = append(values, fmt.Sprint(value))
+	}
+	return strings.Join(values, ",") == want
+}

@@ -1,0 +1,151 @@
+package delivery
+
+import "time"
+
+// ProfileStatus is where one profile stands.
+type ProfileStatus struct {
+	Profile string `json:"profile"`
+	Name    string `json:"name,omitempty"`
+	// State is active, waiting (for its endpoint, or for what Reason says) or inactive (until it is resumed).
+	State  string    `json:"state"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	// Attention is set when it waits for a person.
+	Attention bool `json:"attention,omitempty"`
+
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	LastFailure time.Time `json:"last_failure,omitzero"`
+	LastReason  string    `json:"last_reason,omitempty"` // of the last failure
+	LastStatus  int       `json:"last_status,omitempty"`
+	// NextAttempt is when a retry or a probe of the endpoint is due.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+
+	BacklogEvents int64     `json:"backlog_events"`
+	BacklogBytes  int64     `json:"backlog_bytes"`
+	Oldest        time.Time `json:"oldest,omitzero"` // commit time of the oldest undelivered event
+	InFlight      int       `json:"in_flight"`
+	Retrying      int64     `json:"retrying"`
+	Blocked       int64     `json:"blocked"` // deliveries on disk behind others of their keys
+	BlockedKeys   int       `json:"blocked_keys"`
+	Dead          int64     `json:"dead"`
+	// Rate is how many events were delivered per second lately, DrainSeconds how long
+	// the backlog takes at that rate; 0 when it cannot be told.
+	Rate         float64 `json:"rate"`
+	DrainSeconds float64 `json:"drain_seconds,omitempty"`
+	// Outcomes counts the delivery log's lines since start.
+	Outcomes map[Outcome]int64 `json:"outcomes"`
+}
+
+// The states of a [ProfileStatus].
+const (
+	stateActive   = "active"
+	stateWaiting  = "waiting"
+	stateInactive = "inactive"
+)
+
+// lastResults is what the last attempts came to.
+type lastResults struct {
+	success, failure time.Time
+	reason           string
+	status           int
+}
+
+// Status returns where each profile stands, in the config's order.
+func (e *Engine) Status() ([]ProfileStatus, error) {
+	all := make([]ProfileStatus, 0, len(e.dispatchers))
+	for _, d := range e.dispatchers {
+		err := d.with(func(now time.Time) error {
+			s, err := d.status(now)
+			all = append(all, s)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
+	backlog, err := d.store.Backlog(d.id)
+	if err != nil {
+		return ProfileStatus{}, err
+	}
+	s := ProfileStatus{
+		Profile: d.profile.code, Name: d.profile.config.Name,
+		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
+		NextAttempt:   d.nextDue,
+		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
+		InFlight: d.handed, Retrying: d.counts[Retrying], Blocked: d.counts[Blocked] + d.counts[Held], Dead: d.counts[Dead],
+		Outcomes: map[Outcome]int64{OutcomeDelivered: d.delivered},
+	}
+	for outcome, n := range d.outcomes {
+		s.Outcomes[outcome] = n
+	}
+	for _, l := range d.lanes {
+		if l.disk {
+			s.BlockedKeys++
+		}
+	}
+	s.Rate = d.rate.perSecond(now)
+	if s.Rate > 0 {
+		s.DrainSeconds = float64(backlog.Events) / s.Rate
+	}
+	d.statusState(&s, now)
+	return s, nil
+}
+
+// statusState fills in the state: the strongest reason not to deliver is shown.
+func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
+	hold, since := d.engine.waiting()
+	switch {
+	case d.state.Inactive:
+		s.State, s.Reason, s.Since, s.Attention = stateInactive, d.state.Reason, d.state.Since, true
+		s.NextAttempt = time.Time{}
+	case hold != "":
+		s.State, s.Reason, s.Since, s.Attention = stateWaiting, hold, since, true
+		s.NextAttempt = time.Time{}
+	case d.endpoint.reason != "":
+		s.State, s.Reason, s.Since, s.Attention = stateWaiting, d.endpoint.reason, d.endpoint.waiting, d.endpoint.ours
+		s.NextAttempt = d.endpoint.until
+	case d.endpoint.failing():
+		s.State, s.Reason, s.Since = stateWaiting, d.last.reason, d.endpoint.since
+	default:
+		s.State = stateActive
+	}
+}
+
+// rate counts deliveries in the last seconds.
+type rate struct {
+	second int64 // Unix time of the newest count
+	counts [10]int64
+}
+
+func (r *rate) add(now time.Time) {
+	r.roll(now)
+	r.counts[r.second%int64(len(r.counts))]++
+}
+
+func (r *rate) roll(now time.Time) {
+	second := now.Unix()
+	if second-r.second >= int64(len(r.counts)) {
+		r.counts = [10]int64{}
+		r.second = second
+	}
+	for r.second < second {
+		r.second++
+		r.counts[r.second%int64(len(r.counts))] = 0
+	}
+}
+
+// perSecond leaves the running second out, which is not over.
+func (r *rate) perSecond(now time.Time) float64 {
+	r.roll(now)
+	var sum int64
+	for i, n := range r.counts {
+		if int64(i) != r.second%int64(len(r.counts)) {
+			sum += n
+		}
+	}
+	return float64(sum) / float64(len(r.counts)-1)
+}

@@ -1,0 +1,215 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+)
+
+// Reasons that the engine itself gives; the sender has its own.
+const (
+	reasonOperator = "operator"
+	reasonOversize = "oversize"
+	reasonTemplate = "template"
+	reasonShare    = "share"
+	reasonLog      = "log"
+	reasonShutdown = "shutdown"
+)
+
+// eventTries is how often an event is sent that its receiver refuses.
+const eventTries = 3
+
+// settle decides what follows from what a worker brought back.
+func (d *dispatcher) settle(j *job, now time.Time) error {
+	carried := d.carrier == j
+	if carried {
+		d.carrier = nil
+	}
+	if !j.sent {
+		d.requeue(j)
+		return nil
+	}
+	d.pending.result(now)
+	if j.reply.Class == ClassOK {
+		if carried {
+			if err := d.gapTold(); err != nil {
+				return err
+			}
+		}
+		d.answered(now)
+		d.last.success = now
+		d.delivered++
+		d.rate.add(now)
+		d.over(j)
+		return nil
+	}
+	d.last.failure, d.last.reason, d.last.status = now, j.reply.Reason, j.reply.Status
+	r := &j.record
+	if r.Since.IsZero() {
+		r.Since = now
+	}
+	r.Reason, r.Status, r.Error = j.reply.Reason, j.reply.Status, j.reply.Error
+	return d.failed(j, now)
+}
+
+// failed is settle for all that is not a success.
+func (d *dispatcher) failed(j *job, now time.Time) error {
+	r := &j.record
+	switch j.reply.Class {
+	case ClassOurs, ClassDead:
+		d.answeredBy(j, now)
+		d.die(j, now)
+	case ClassEvent:
+		d.answeredBy(j, now)
+		r.Refusals++
+		if r.Refusals >= eventTries {
+			d.die(j, now)
+			return nil
+		}
+		d.retry(j, now)
+	case ClassThrottle:
+		wait := d.profile.schedule.throttled(d.endpoint.strike(), j.reply.RetryAfter, vary())
+		d.endpointWaits(now, wait, j.reply.Reason, false)
+		d.retry(j, now)
+	case ClassAuth:
+		d.endpointWaits(now, d.profile.config.Retry.Max, j.reply.Reason, true)
+		d.postpone(j, OutcomeRetrying, d.endpoint.until, now)
+	case ClassProfile:
+		wait := min(d.profile.schedule.wait(d.endpoint.strike(), vary()), profileRecheck)
+		d.endpointWaits(now, wait, j.reply.Reason, true)
+		d.postpone(j, OutcomeRetrying, d.endpoint.until, now)
+	case ClassGone:
+		d.postpone(j, OutcomeHeld, now, now)
+		return d.deactivate(now, j.reply.Reason)
+	case ClassStopped:
+		d.postpone(j, OutcomeInterrupted, now, now)
+	default: // endpoint, transient, network
+		d.endpoint.fail(now)
+		d.retry(j, now)
+	}
+	return nil
+}
+
+// profileRecheck is the longest wait before a setting of ours that stood in the way is tried again: it
+// costs the receiver nothing.
+const profileRecheck = time.Minute
+
+// requeue takes back a job that was not begun.
+func (d *dispatcher) requeue(j *job) {
+	j.state, j.gap = jobReady, ""
+	if j.firstTry() {
+		d.fresh.pushFront(j)
+	} else {
+		d.retries.pushFront(j)
+	}
+}
+
+// over ends a job for good.
+func (d *dispatcher) over(j *job) {
+	if j.stored {
+		d.remove(j)
+	} else {
+		d.window.settle(j.slot)
+	}
+	d.pending.off(1, j.bytes)
+	d.depart(j)
+}
+
+// depart lets go of a job that its lanes need not wait for any longer.
+func (d *dispatcher) depart(j *job) {
+	lanes := j.lanes
+	d.leave(j)
+	d.release(j)
+	d.advance(lanes)
+}
+
+// die gives a delivery up after an attempt.
+func (d *dispatcher) die(j *job, now time.Time) {
+	d.writeAttempt(j, OutcomeDead, time.Time{})
+	j.record.Attempts++
+	d.bury(j, now)
+}
+
+// bury makes a dead letter of a job.
+func (d *dispatcher) bury(j *job, now time.Time) {
+	j.record.Since, j.record.Due = now, time.Time{}
+	d.logger().Warn("delivery given up", "event", j.event.ID, "reason", j.record.Reason, "attempt", j.record.Attempts)
+	d.put(j, Dead, time.Time{})
+	d.pending.off(1, j.bytes)
+	if j.stored {
+		delete(d.stored, j.seq)
+	} else {
+		d.window.settle(j.slot)
+	}
+	d.depart(j)
+}
+
+// retry spends an attempt and has the next one wait for the schedule, or gives up.
+func (d *dispatcher) retry(j *job, now time.Time) {
+	r := &j.record
+	r.Clock += j.reply.Duration
+	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
+	if over {
+		d.die(j, now)
+		return
+	}
+	due := now.Add(wait)
+	if d.endpoint.until.After(due) {
+		due = d.endpoint.until // the endpoint asked for more
+	}
+	r.Clock += wait
+	d.writeAttempt(j, OutcomeRetrying, due)
+	r.Attempts++
+	d.keep(j, due)
+}
+
+// postpone has a delivery wait without spending an attempt.
+func (d *dispatcher) postpone(j *job, outcome Outcome, due, now time.Time) {
+	next := due
+	if outcome != OutcomeRetrying {
+		next = time.Time{}
+	}
+	d.writeAttempt(j, outcome, next)
+	d.keep(j, due)
+}
+
+// writeAttempt writes the line of an attempt that did not succeed, before the record counts it.
+func (d *dispatcher) writeAttempt(j *job, outcome Outcome, next time.Time) {
+	rec := &d.lineBuf
+	d.profile.line(rec, j, outcome, j.record.Body)
+	rec.NextAttempt = next
+	rec.Method, rec.URL = d.profile.sender.Describe()
+	d.write(rec)
+}
+
+// close ends a job without an attempt, with a line that says so.
+func (d *dispatcher) close(j *job, outcome Outcome, reason string, now time.Time) {
+	d.pending.result(now)
+	d.writeEvent(j.event, outcome, reason, now)
+	d.over(j)
+}
+
+// writeEvent writes a line about an event that no attempt was made of.
+func (d *dispatcher) writeEvent(ev *Event, outcome Outcome, reason string, now time.Time) {
+	rec := &d.lineBuf
+	d.profile.eventLine(rec, ev, outcome)
+	rec.Time, rec.Reason = now, reason
+	d.write(rec)
+}
+
+// write appends a line and counts it.
+func (d *dispatcher) write(rec *LogRecord) {
+	d.log.Append(rec)
+	d.outcomes[rec.Outcome]++
+}
+
+// deactivate makes the profile inactive: nothing is read or sent until it is resumed.
+func (d *dispatcher) deactivate(now time.Time, reason string) error {
+	if d.state.Inactive {
+		return nil
+	}
+	d.state.Inactive, d.state.Since, d.state.Reason = true, now, reason
+	d.halted.Store(true)
+	d.logger().Warn("profile is inactive: its events are held", "reason", reason,
+		"hint", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
+	return d.saveState()
+}

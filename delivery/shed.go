@@ -1,0 +1,308 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+)
+
+// gap is what was dropped since the receiver was last told so.
+type gap struct {
+	Count int64  `json:"count"`
+	First string `json:"first"`
+	Last  string `json:"last"`
+}
+
+// header is the value of the rowhook-gap header.
+func (g *gap) header() string {
+	return fmt.Sprintf("count=%d; first=%s; last=%s", g.Count, g.First, g.Last)
+}
+
+// markGap has a job carry the gap marker, one at a time until it was delivered.
+func (d *dispatcher) markGap(j *job) {
+	j.gap = ""
+	if d.state.Gap != nil && d.carrier == nil {
+		d.carrier = j
+		j.gap = d.state.Gap.header()
+	}
+}
+
+// gapTold takes note that the receiver knows.
+func (d *dispatcher) gapTold() error {
+	d.state.Gap = nil
+	return d.saveState()
+}
+
+// gapGrows takes note of an event that was dropped.
+func (d *dispatcher) gapGrows(id string) {
+	if d.state.Gap == nil {
+		d.state.Gap = &gap{First: id}
+	}
+	d.state.Gap.Count++
+	d.state.Gap.Last = id
+	d.carrier = nil // what is under way tells of less
+}
+
+// tick looks once a second after what is not driven by results.
+func (d *dispatcher) tick(now time.Time) error {
+	if d.pull {
+		if err := d.bringForward(now); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !d.busy():
+		d.tickAt = time.Time{}
+		return nil
+	case d.tickAt.IsZero():
+		d.tickAt = now.Add(tickDelay)
+		return nil
+	case now.Before(d.tickAt):
+		return nil
+	}
+	d.tickAt = now.Add(tickDelay)
+	if err := d.shed(now); err != nil {
+		return err
+	}
+	return d.bringForward(now)
+}
+
+// busy reports whether anything waits, or might.
+func (d *dispatcher) busy() bool {
+	return d.state.Inactive || d.window.n > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+}
+
+// excess returns by how many bytes the backlog is above the profile's share of the spool.
+func (d *dispatcher) excess() int64 {
+	limit := d.store.Usage().Max
+	backlog, err := d.store.Backlog(d.id)
+	if err != nil || limit <= 0 {
+		return 0
+	}
+	return backlog.Bytes - int64(float64(d.profile.config.Share)*float64(limit))
+}
+
+// Relief of a spool that is full as a whole: the space of what is dropped comes back
+// with a delay, so that it is done in steps with a pause between them.
+const (
+	reliefPart  = 8
+	reliefPause = 10 * time.Second
+)
+
+// shed drops the profile's oldest events while it holds more than its share, or has the largest
+// backlog of a spool that is full.
+func (d *dispatcher) shed(now time.Time) error {
+	if d.profile.config.OnFull != "shed" {
+		return nil
+	}
+	excess := d.excess()
+	if excess <= 0 && !now.Before(d.shedAt) && d.engine.largestWhenFull(d) {
+		backlog, err := d.store.Backlog(d.id)
+		if err != nil {
+			return fmt.Errorf("read backlog: %w", err)
+		}
+		excess = max(1, backlog.Bytes/reliefPart)
+		d.shedAt = now.Add(reliefPause)
+	}
+	if excess <= 0 {
+		return nil
+	}
+	dropped, err := d.clear(now, OutcomeDropped, reasonShare, excess)
+	if dropped > 0 {
+		d.logger().Error("spool share is used up: oldest events are dropped", "events", dropped)
+	}
+	return err
+}
+
+// largestWhenFull reports whether the spool is full, history aside, and d has the largest
+// backlog of those that may shed.
+func (e *Engine) largestWhenFull(d *dispatcher) bool {
+	usage := e.store.Usage()
+	if usage.Max <= 0 || usage.Bytes-usage.History < usage.Max {
+		return false
+	}
+	own, err := e.store.Backlog(d.id)
+	if err != nil || own.Bytes == 0 {
+		return false
+	}
+	for _, other := range e.dispatchers {
+		if other == d || other.profile.config.OnFull != "shed" {
+			continue
+		}
+		if b, err := e.store.Backlog(other.id); err == nil && (b.Bytes > own.Bytes || b.Bytes == own.Bytes && other.id < d.id) {
+			return false
+		}
+	}
+	return true
+}
+
+// clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until that many bytes are
+// gone. It returns how many there were.
+func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes int64) (int, error) {
+	if err := d.unloadAll(); err != nil {
+		return 0, err
+	}
+	if committed, err := d.commit(now); err != nil || !committed {
+		return 0, err
+	}
+	c := clearing{d: d, now: now, outcome: outcome, reason: reason, left: bytes}
+	if err := c.records(); err != nil {
+		return c.count, err
+	}
+	err := c.log()
+	if err == nil {
+		err = d.saveState()
+	}
+	if err == nil {
+		_, err = d.commit(now)
+	}
+	return c.count, err
+}
+
+// unloadAll brings all jobs to disk that no worker has.
+func (d *dispatcher) unloadAll() error {
+	var loose []*job
+	for i := range d.window.n {
+		s := &d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)]
+		if s.job != nil && s.job.state != jobHanded {
+			loose = append(loose, s.job)
+		}
+	}
+	for _, j := range d.stored {
+		if j.state != jobHanded {
+			loose = append(loose, j)
+		}
+	}
+	for _, j := range loose {
+		// One that went to disk behind another is reused already.
+		if j.seq != 0 && (j.lanes[0] != nil || !d.profile.ordered()) {
+			d.unload(j)
+		}
+	}
+	return nil
+}
+
+// clearing is one go of [dispatcher.clear].
+type clearing struct {
+	d       *dispatcher
+	now     time.Time
+	outcome Outcome
+	reason  string
+	left    int64
+	count   int
+}
+
+// end writes the line of one event and counts it off.
+func (c *clearing) end(ev *Event, bytes int) {
+	c.d.writeEvent(ev, c.outcome, c.reason, c.now)
+	if c.outcome == OutcomeDropped {
+		c.d.gapGrows(ev.ID)
+	}
+	c.left -= int64(bytes)
+	c.count++
+}
+
+// records ends what waits on disk.
+func (c *clearing) records() error {
+	d := c.d
+	return d.eachRecord([]State{Retrying, Blocked, Held}, func(r *Delivery) (bool, error) {
+		if c.left <= 0 {
+			return false, nil
+		}
+		if d.stored[r.Seq] != nil {
+			return true, nil
+		}
+		ev, err := d.store.Event(d.id, r.Seq)
+		if err != nil {
+			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
+		}
+		c.end(ev, r.Bytes)
+		d.drop(r)
+		return true, d.commitIfDue(c.now)
+	})
+}
+
+// log ends what was not read yet.
+func (c *clearing) log() error {
+	d := c.d
+	d.skip = func(j *job) bool {
+		if c.left <= 0 {
+			return false
+		}
+		c.end(j.event, j.bytes)
+		d.pending.result(c.now)
+		d.over(j)
+		return true
+	}
+	defer func() { d.skip = nil }()
+	for c.left > 0 {
+		before := d.next
+		if err := d.readSome(c.now); err != nil {
+			return err
+		}
+		if err := d.commitIfDue(c.now); err != nil {
+			return err
+		}
+		if d.end || d.next == before {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (d *dispatcher) commitIfDue(now time.Time) error {
+	if !d.pending.due(now) {
+		return nil
+	}
+	_, err := d.commit(now)
+	return err
+}
+
+// drop takes a record away that is not in memory and is not dead, and lets its lanes go on.
+func (d *dispatcher) drop(r *Delivery) {
+	d.counts[r.State]--
+	d.pending.removes = append(d.pending.removes, r.Seq)
+	d.pending.off(1, r.Bytes)
+	d.pending.result(time.Now())
+	d.arouse(r)
+}
+
+// arouse has the lanes of a record looked at again.
+func (d *dispatcher) arouse(r *Delivery) {
+	if !d.profile.ordered() {
+		return
+	}
+	for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+		l := d.lane(hash)
+		l.disk, l.asleep = true, false
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+	}
+}
+
+// recordChunk is how many records are looked at between two reads of the store.
+const recordChunk = 256
+
+// eachRecord calls fn for the records in the given states, in order, until it returns false.
+// Records may be changed meanwhile.
+func (d *dispatcher) eachRecord(states []State, fn func(*Delivery) (bool, error)) error {
+	chunk := make([]Delivery, 0, recordChunk)
+	for from := Seq(0); ; from = chunk[len(chunk)-1].Seq + 1 {
+		chunk = chunk[:0]
+		err := d.store.Deliveries(d.id, from, states, func(r Delivery) bool {
+			chunk = append(chunk, r)
+			return len(chunk) < recordChunk
+		})
+		if err != nil {
+			return fmt.Errorf("read waiting deliveries: %w", err)
+		}
+		for i := range chunk {
+			if more, err := fn(&chunk[i]); err != nil || !more {
+				return err
+			}
+		}
+		if len(chunk) < recordChunk {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package delivery
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+)
+
+// worker makes attempts. Its buffers live as long as it does, so that an attempt that
+// succeeds allocates nothing of its own.
+type worker struct {
+	d           *dispatcher
+	method, url string
+	request     Request
+	line        LogRecord
+	buf         []byte
+}
+
+// maxKeptBuffer is the largest body buffer that a worker keeps for the next attempt.
+const maxKeptBuffer = 256 << 10
+
+// work makes the attempts that are handed out until the dispatcher closes the channel.
+func (d *dispatcher) work(ctx context.Context) {
+	w := &worker{d: d}
+	w.method, w.url = d.profile.sender.Describe()
+	for {
+		var j *job
+		var ok bool
+		select {
+		case j, ok = <-d.handout:
+		default:
+			// Nothing to do: now the dispatcher must look at the results.
+			d.poke()
+			j, ok = <-d.handout
+		}
+		if !ok {
+			return
+		}
+		if j.sent = !d.halted.Load(); j.sent {
+			w.attempt(ctx, j)
+		}
+		d.giveBack(j)
+	}
+}
+
+// attempt renders and sends one delivery. A success is logged here; what else may come of it
+// is for the dispatcher to decide, which gets the body along.
+func (w *worker) attempt(ctx context.Context, j *job) {
+	body := j.record.Body
+	contentType := j.record.ContentType
+	if body == nil {
+		rendered, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
+		if err != nil {
+			j.reply = Reply{Class: ClassOurs, Reason: reasonTemplate, Error: err.Error()}
+			return
+		}
+		body, contentType = rendered, w.d.profile.formatter.ContentType()
+		if cap(body) <= maxKeptBuffer {
+			w.buf = body
+		}
+	}
+	j.size = len(body)
+	if int64(len(body)) > w.d.profile.config.MaxBody {
+		j.reply = Reply{Class: ClassOurs, Reason: reasonOversize}
+	} else {
+		w.request = Request{ID: j.event.ID, Body: body, ContentType: contentType, Gap: j.gap}
+		j.reply = w.d.profile.sender.Send(ctx, &w.request)
+	}
+	if j.reply.Class == ClassOK {
+		w.d.profile.line(&w.line, j, OutcomeDelivered, body)
+		w.line.Method, w.line.URL = w.method, w.url
+		w.d.log.Append(&w.line)
+		return
+	}
+	if j.record.Body == nil {
+		j.record.Body = append(make([]byte, 0, len(body)), body...)
+		j.record.ContentType = contentType
+	}
+}
+
+// line fills in a line of the delivery log about an attempt.
+func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
+	p.eventLine(rec, j.event, outcome)
+	rec.Attempt = j.record.Attempts + 1
+	if j.record.Round > 1 {
+		rec.Round = j.record.Round
+	}
+	if j.reply.Started.IsZero() {
+		rec.Time = time.Now()
+	} else {
+		rec.Time = j.reply.Started.Add(j.reply.Duration)
+	}
+	rec.Status, rec.Duration = j.reply.Status, j.reply.Duration
+	rec.Reason, rec.Error = j.reply.Reason, j.reply.Error
+	rec.Response = j.reply.Response
+	rec.Bytes, rec.Body = j.size, p.logged(body)
+}
+
+// eventLine fills in what a line says about its event.
+func (p *Profile) eventLine(rec *LogRecord, ev *Event, outcome Outcome) {
+	*rec = LogRecord{
+		Profile:  p.code,
+		Outcome:  outcome,
+		Event:    ev.ID,
+		Type:     ev.Type,
+		Table:    ev.Origin.Table,
+		Key:      ev.Key,
+		Position: ev.Origin.Position,
+		Unit:     "record",
+		Flags:    ev.Flags,
+	}
+}
+
+// logged returns the part of a body that the profile lets into the delivery log.
+func (p *Profile) logged(body []byte) []byte {
+	if p.config.LogBody == nil {
+		return body
+	}
+	end := 0
+	for range *p.config.LogBody {
+		if end >= len(body) {
+			return body
+		}
+		_, size := utf8.DecodeRune(body[end:])
+		end += size
+	}
+	return body[:end]
+}
+
+// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry,
+// and in any case soon (see dispatcher.wakeAt): there is no wake-up for each of them.
+func (d *dispatcher) giveBack(j *job) {
+	d.resultsMu.Lock()
+	d.results = append(d.results, j)
+	d.resultsMu.Unlock()
+}
+
+// takeResults returns what workers gave back. It is valid until the next call.
+func (d *dispatcher) takeResults() []*job {
+	d.resultsMu.Lock()
+	d.results, d.taken = d.taken[:0], d.results
+	d.resultsMu.Unlock()
+	return d.taken
+}
+
+// poke wakes the dispatcher.
+func (d *dispatcher) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
