@@ -79,11 +79,11 @@ func (e *Engine) Skip(profile, id string) error {
 		} else {
 			d.counts[r.State]--
 		}
-		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = Dead, reasonOperator, 0, "", now, time.Time{}
+		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = Dead, ReasonOperator, 0, "", now, time.Time{}
 		d.counts[Dead]++
 		d.pending.put(*r)
 		d.pending.off(1, r.Bytes)
-		d.writeEvent(ev, OutcomeDead, reasonOperator, now)
+		d.writeEvent(ev, OutcomeDead, ReasonOperator, now)
 		d.arouse(r)
 		return nil
 	})
@@ -175,7 +175,7 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 // FailedDiscard takes dead letters away for good, each with a line in the delivery log.
 func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *Delivery, ev *Event, now time.Time) (bool, error) {
-		d.writeEvent(ev, OutcomeDiscarded, reasonOperator, now)
+		d.writeEvent(ev, OutcomeDiscarded, ReasonOperator, now)
 		d.counts[Dead]--
 		d.pending.removes = append(d.pending.removes, r.Seq)
 		d.pending.result(now)
@@ -243,7 +243,7 @@ func (d *dispatcher) locked(fn func(now time.Time) error) error {
 
 // revive has a dead letter wait in its place in the order again.
 func (d *dispatcher) revive(r Delivery, now time.Time) {
-	if r.Reason == reasonTemplate || r.Reason == reasonOversize {
+	if r.Reason == ReasonFormat || r.Reason == ReasonOversize {
 		r.Body, r.ContentType = nil, "" // it was never sent: what stood in its way may be mended
 	}
 	r.Round++
@@ -285,7 +285,7 @@ func (e *Engine) Pause(profile string) error {
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error { return d.deactivate(now, reasonOperator) })
+	return d.with(func(now time.Time) error { return d.deactivate(now, ReasonOperator) })
 }
 
 // The ways to resume a profile.
@@ -308,7 +308,7 @@ func (e *Engine) Resume(profile, from string) error {
 			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), "`rowhook status` shows what it waits for"}
 		}
 		if from == ResumeNow {
-			if _, err := d.clear(now, OutcomeSkipped, reasonOperator, math.MaxInt64); err != nil {
+			if _, err := d.clear(now, OutcomeSkipped, ReasonOperator, math.MaxInt64); err != nil {
 				return err
 			}
 		}

@@ -11,6 +11,7 @@ type Profile struct {
 	formatter     Formatter
 	subscriptions []subscription
 	schedule      schedule
+	bodyLimit     int // see LogRecord
 }
 
 // NewProfile checks a profile's config (see [ProfileConfig.Validate]) and compiles it.
@@ -27,6 +28,12 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 		sender:    sender,
 		formatter: formatter,
 		schedule:  newSchedule(config.Retry),
+	}
+	if n := config.LogBody; n != nil {
+		p.bodyLimit = *n
+		if *n == 0 {
+			p.bodyLimit = -1
+		}
 	}
 	for i := range config.Subscriptions {
 		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))

@@ -53,6 +53,7 @@ const (
 	ReasonFormat      = "format"      // the body could not be rendered
 	ReasonOperator    = "operator"    // somebody skipped or discarded it
 	ReasonInterrupted = "interrupted" // rowhook stopped during the request
+	ReasonShare       = "share"       // dropped: the profile's share of the spool is used up
 )
 
 // Request is one attempt's worth for a [Sender].

@@ -5,15 +5,8 @@ import (
 	"time"
 )
 
-// Reasons that the engine itself gives; the sender has its own.
-const (
-	reasonOperator = "operator"
-	reasonOversize = "oversize"
-	reasonTemplate = "template"
-	reasonShare    = "share"
-	reasonLog      = "log"
-	reasonShutdown = "shutdown"
-)
+// reasonLog is shown while the delivery log cannot be written.
+const reasonLog = "log"
 
 // eventTries is how often an event is sent that its receiver refuses.
 const eventTries = 3

@@ -106,7 +106,7 @@ func (d *dispatcher) shed(now time.Time) error {
 	if excess <= 0 {
 		return nil
 	}
-	dropped, err := d.clear(now, OutcomeDropped, reasonShare, excess)
+	dropped, err := d.clear(now, OutcomeDropped, ReasonShare, excess)
 	if dropped > 0 {
 		d.logger().Error("spool share is used up: oldest events are dropped", "events", dropped)
 	}

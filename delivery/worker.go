@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"time"
-	"unicode/utf8"
 )
 
 // worker makes attempts. Its buffers live as long as it does, so that an attempt that
@@ -51,7 +50,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	if body == nil {
 		rendered, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
 		if err != nil {
-			j.reply = Reply{Class: ClassOurs, Reason: reasonTemplate, Error: err.Error()}
+			j.reply = Reply{Class: ClassOurs, Reason: ReasonFormat, Error: err.Error()}
 			return
 		}
 		body, contentType = rendered, w.d.profile.formatter.ContentType()
@@ -61,7 +60,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 	j.size = len(body)
 	if int64(len(body)) > w.d.profile.config.MaxBody {
-		j.reply = Reply{Class: ClassOurs, Reason: reasonOversize}
+		j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
 	} else {
 		w.request = Request{ID: j.event.ID, Body: body, ContentType: contentType, Gap: j.gap}
 		j.reply = w.d.profile.sender.Send(ctx, &w.request)
@@ -93,7 +92,7 @@ func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
 	rec.Status, rec.Duration = j.reply.Status, j.reply.Duration
 	rec.Reason, rec.Error = j.reply.Reason, j.reply.Error
 	rec.Response = j.reply.Response
-	rec.Bytes, rec.Body = j.size, p.logged(body)
+	rec.Bytes, rec.Body = j.size, body
 }
 
 // eventLine fills in what a line says about its event.
@@ -108,23 +107,9 @@ func (p *Profile) eventLine(rec *LogRecord, ev *Event, outcome Outcome) {
 		Position: ev.Origin.Position,
 		Unit:     "record",
 		Flags:    ev.Flags,
-	}
-}
 
-// logged returns the part of a body that the profile lets into the delivery log.
-func (p *Profile) logged(body []byte) []byte {
-	if p.config.LogBody == nil {
-		return body
+		BodyLimit: p.bodyLimit,
 	}
-	end := 0
-	for range *p.config.LogBody {
-		if end >= len(body) {
-			return body
-		}
-		_, size := utf8.DecodeRune(body[end:])
-		end += size
-	}
-	return body[:end]
 }
 
 // giveBack returns a job to the dispatcher, which looks at results when a worker runs dry,
