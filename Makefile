@@ -15,8 +15,12 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: tools build ## install what is missing, then show the product in a minute
-	@$(GO) run ./cmd/rowhook-demo -rowhook bin/rowhook $(ARGS)
+demo: ## install what is missing, then show the product in a minute (ARGS=-keep to play)
+	@.ci/install demo
+	@echo "building rowhook"
+	@$(MAKE) --no-print-directory --silent build
+	@$(GO) build -o bin/rowhook-demo ./cmd/rowhook-demo
+	@bin/rowhook-demo -rowhook bin/rowhook $(ARGS)
 
 .PHONY: test
 test: tools vet ## install what is missing, then run every check and test
@@ -55,7 +59,7 @@ lint: ## run golangci-lint, which must be installed
 	golangci-lint run
 
 .PHONY: tools
-tools: ## install what demo and test need (asks for sudo if packages are missing)
+tools: ## install what test needs (asks for sudo if packages are missing)
 	@.ci/install
 
 .PHONY: clean

@@ -184,6 +184,7 @@ func outage() []act {
 // absence is what happens while rowhook itself is gone.
 func absence() []act {
 	return []act{
+		buys("b-4", "Database System Concepts", "Silberschatz"),
 		joins(3, "Edsger"),
 		lends(4, "b-2", 3),
 		takesBack(4),

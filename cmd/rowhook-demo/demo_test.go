@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// TestBalance checks that the books only balance when they should.
+func TestBalance(t *testing.T) {
+	t.Parallel()
+	a, b := lends(1, "b-1", 1), renews(1)
+	created, renewed := a.events[0], b.events[0]
+	for _, c := range []struct {
+		name    string
+		arrived []arrival
+		good    bool
+		want    balance
+	}{
+		{"all", []arrival{came("1", created), came("2", renewed)}, true, balance{}},
+		{"one repeated", []arrival{came("1", created), came("1", created), came("2", renewed)}, true, balance{repeated: 1}},
+		{"one missing", []arrival{came("1", created)}, false, balance{missing: 1}},
+		{"another order", []arrival{came("2", renewed), came("1", created)}, false, balance{disordered: []string{"?"}}},
+		{"one too many", []arrival{came("1", created), came("2", renewed), came("3", renewed)}, false, balance{surplus: 1}},
+		{"of a key that has none", []arrival{came("1", created), came("2", renewed), came("3", loanEvent("created", 9))}, false, balance{surplus: 1}},
+		{"to the wrong receiver", []arrival{came("1", created), came("2", renewed), came("3", expectation{search, created.kind, created.key})}, false, balance{surplus: 1}},
+		{"a forgery", []arrival{came("1", created), came("2", renewed), {expectation: created, id: "3"}}, false, balance{forged: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			book := newLedger()
+			book.expect(a.changes(), a.events)
+			book.expect(b.changes(), b.events)
+			for i := range c.arrived {
+				book.arrive(&c.arrived[i])
+			}
+			got := book.balance()
+			if got.good() != c.good || got.missing != c.want.missing || got.surplus != c.want.surplus ||
+				got.repeated != c.want.repeated || got.forged != c.want.forged || len(got.disordered) != len(c.want.disordered) {
+				t.Errorf("balance is %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func came(id string, e expectation) arrival { return arrival{expectation: e, id: id, genuine: true} }
+
+// TestVerifyAgreesWithTheStandardsLibrary signs with the receivers' own library.
+func TestVerifyAgreesWithTheStandardsLibrary(t *testing.T) {
+	t.Parallel()
+	secret, body, now := []byte("0123456789abcdef01234567"), []byte(`{"a":1}`), time.Now()
+	library, err := standardwebhooks.NewWebhook("whsec_" + base64.StdEncoding.EncodeToString(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := library.Sign("msg_1", now, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := func(id, signature string, at time.Time) http.Header {
+		h := http.Header{}
+		h.Set("webhook-id", id)
+		h.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
+		h.Set("webhook-signature", signature)
+		return h
+	}
+	for _, c := range []struct {
+		name   string
+		header http.Header
+		body   []byte
+		want   bool
+	}{
+		{"genuine", header("msg_1", signature, now), body, true},
+		{"one of two", header("msg_1", "v1,AAAA "+signature, now), body, true},
+		{"another body", header("msg_1", signature, now), []byte(`{"a":2}`), false},
+		{"another id", header("msg_2", signature, now), body, false},
+		{"another time", header("msg_1", signature, now.Add(time.Minute)), body, false},
+		{"too old", header("msg_1", signature, now.Add(-time.Hour)), body, false},
+		{"unsigned", header("msg_1", "", now), body, false},
+	} {
+		if got := verify(secret, c.header, c.body, now); got != c.want {
+			t.Errorf("%s: verified is %t", c.name, got)
+		}
+	}
+}
+
+func TestActs(t *testing.T) {
+	t.Parallel()
+	if a := regretted(); len(a.events) != 0 || !strings.HasSuffix(a.script(), "rollback") {
+		t.Errorf("what is regretted must come to nothing: %+v", a)
+	}
+	if a := says("Mina", "desk", lends(1, "b-1", 1)); a.changes() != 1 || len(a.events) != 1 {
+		t.Errorf("a message counts as %d changes and %d events", a.changes(), len(a.events))
+	}
+	if a := rush(10); a.changes() != 20 || len(a.events) != 20 {
+		t.Errorf("a rush of 10 loans is %d changes and %d events", a.changes(), len(a.events))
+	}
+}
+
+func TestScreenIsPlainWithoutATerminal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	s := &screen{out: &out}
+	s.arrival(&arrival{expectation: loanEvent("created", 7), at: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), lag: 1234 * time.Microsecond, genuine: true})
+	if want := "  10:00:00.000    > desk    loan.created     loan_id 7      1.2 ms   signature ok\n"; out.String() != want {
+		t.Errorf("printed %q, want %q", out.String(), want)
+	}
+}
