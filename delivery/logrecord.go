@@ -20,6 +20,14 @@ const (
 	OutcomeInterrupted Outcome = "interrupted"
 )
 
+// Outcomes lists all outcomes of version 1.
+func Outcomes() []Outcome {
+	return []Outcome{
+		OutcomeDelivered, OutcomeDead, OutcomeDiscarded, OutcomeDropped, OutcomeDryRun, OutcomeSkipped,
+		OutcomeUndecidable, OutcomeUnmapped, OutcomeRetrying, OutcomeHeld, OutcomeInterrupted,
+	}
+}
+
 // Terminal reports whether nothing follows for that event and profile (in this round).
 func (o Outcome) Terminal() bool {
 	switch o {

@@ -156,4 +156,6 @@ type Parked struct {
 	Assumed     bool
 	Relation    []byte
 	Change      []byte
+	// Second is the insert of a row's move between partitions, whose delete is Change.
+	Second []byte
 }

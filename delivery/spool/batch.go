@@ -66,6 +66,19 @@ func (b *Batch) Commit(position string) {
 	b.visible, b.seen = len(b.entries), len(b.parked)
 }
 
+// Rollback takes what was added since the last Commit, or since Reset, out of the batch.
+func (b *Batch) Rollback() {
+	clear(b.entries[b.visible:])
+	clear(b.parked[b.seen:])
+	b.entries, b.parked = b.entries[:b.visible], b.parked[:b.seen]
+	b.ends = b.ends[:b.visible]
+	size := 0
+	if b.visible > 0 {
+		size = b.ends[b.visible-1]
+	}
+	b.records = b.records[:size]
+}
+
 // Len returns the number of events and dead letters.
 func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
 

@@ -145,7 +145,7 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	} {
 		dst = appendText(dst, s)
 	}
-	return appendText(appendText(dst, p.Relation), p.Change)
+	return appendText(appendText(appendText(dst, p.Relation), p.Change), p.Second)
 }
 
 func decodeParked(b []byte) (p delivery.Parked, err error) {
@@ -164,6 +164,7 @@ func decodeParked(b []byte) (p delivery.Parked, err error) {
 	}
 	p.Relation = append([]byte(nil), r.bytes()...)
 	p.Change = append([]byte(nil), r.bytes()...)
+	p.Second = append([]byte(nil), r.bytes()...)
 	return p, r.close("parked change")
 }
 
