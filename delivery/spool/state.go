@@ -102,7 +102,7 @@ func encodeDelivery(dst []byte, d *delivery.Delivery, when time.Time) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, d.WaitLane)
 	dst = appendTime(dst, d.Due)
 	dst = appendTime(dst, d.Since)
-	for _, n := range [...]int64{int64(d.Round), int64(d.Attempts), int64(d.Clock), int64(d.Status), int64(d.Bytes)} {
+	for _, n := range [...]int64{int64(d.Round), int64(d.Attempts), int64(d.Refusals), int64(d.Clock), int64(d.Status), int64(d.Bytes)} {
 		dst = binary.AppendUvarint(dst, zigzag(n))
 	}
 	dst = appendText(dst, d.Reason)
@@ -127,7 +127,7 @@ func decodeDelivery(b []byte) (d storedDelivery, err error) {
 	d.when = r.time()
 	d.Lane, d.WaitLane = r.uint64(), r.uint64()
 	d.Due, d.Since = r.time(), r.time()
-	d.Round, d.Attempts = int(r.varint()), int(r.varint())
+	d.Round, d.Attempts, d.Refusals = int(r.varint()), int(r.varint()), int(r.varint())
 	d.Clock = time.Duration(r.varint())
 	d.Status, d.Bytes = int(r.varint()), int(r.varint())
 	d.Reason, d.Error, d.ContentType = r.text(), r.text(), r.text()
