@@ -16,6 +16,7 @@ import (
 
 const (
 	minLogFile   = 64 << 10
+	minLogKeep   = time.Hour
 	maxUnwritten = 1 << 20         // bytes of lines beyond which Append writes them itself
 	keptBuffer   = 4 << 20         // a buffer that has grown beyond this is not kept
 	movedCheck   = time.Second     // how often the path is looked at for a file moved away

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -32,30 +31,23 @@ func DefaultLogConfig() LogConfig {
 
 // Validate reports every setting that cannot work, joined; each error has a ConfigPath and a Hint.
 func (c LogConfig) Validate() error {
-	var v logValidation
-	v.check(c.Deliveries != "", "deliveries", "the delivery log needs a file", "write a path such as ./log/deliveries.jsonl")
-	v.check(c.MaxSize >= minLogFile, "max_size", "a file of the delivery log needs at least 64KiB", "100MiB suits most")
-	v.check(c.MaxTotal >= c.MaxSize, "max_total", "all files together cannot be smaller than one", "give max_total at least max_size")
-	v.check(c.Keep > 0, "keep", "files need a time to be kept", "write a duration above 0, such as 30d")
-	v.check(c.Body >= 0, "body", "a number of characters cannot be negative", "0 keeps no bodies")
-	return v.join()
-}
-
-type logValidation struct{ found []error }
-
-func (v *logValidation) check(ok bool, key, text, hint string) {
-	if !ok {
-		v.found = append(v.found, &logConfigError{[]string{"log", key}, text, hint})
+	v := &validation{at: []string{"log"}}
+	v.oneOf("level", c.Level, "debug", "info", "warn", "error")
+	v.oneOf("format", c.Format, "text", "json")
+	if c.Deliveries == "" {
+		v.add("the delivery log needs a file", "write a path such as ./log/deliveries.jsonl", "deliveries")
 	}
+	if c.MaxSize < minLogFile {
+		v.add("a file of the delivery log needs at least 64KiB", "100MiB suits most", "max_size")
+	}
+	if c.MaxTotal < c.MaxSize {
+		v.add("all files together cannot be smaller than one", "make it at least max_size", "max_total")
+	}
+	if c.Keep < minLogKeep {
+		v.add("files are kept for at least an hour", "write a duration such as 30d", "keep")
+	}
+	if c.Body < 0 {
+		v.add("a number of characters cannot be negative", "0 keeps no bodies", "body")
+	}
+	return errors.Join(v.found...)
 }
-
-func (v *logValidation) join() error { return errors.Join(v.found...) }
-
-type logConfigError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *logConfigError) Error() string        { return strings.Join(e.path, ".") + ": " + e.text }
-func (e *logConfigError) ConfigPath() []string { return e.path }
-func (e *logConfigError) Hint() string         { return e.hint }

@@ -120,8 +120,12 @@ func (a *attempt) roundTrip(ctx context.Context, transport http.RoundTripper) (*
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.conn = countingConnOf(info.Conn)
 	a.reused = info.Reused
-	if a.conn != nil {
-		a.before = a.conn.written.Load()
+	if a.conn == nil {
+		return
+	}
+	a.before = a.conn.written.Load()
+	if a.reused {
+		a.conn.closeIfStale()
 	}
 }
 

@@ -83,17 +83,17 @@ func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool
 	if errors.As(err, &certificate) {
 		return delivery.ReasonTLS, "certificate of " + s.url.Hostname() + ": " + certificateText(certificate.Err), true
 	}
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
-		return delivery.ReasonTLS, "the endpoint refused the TLS handshake: " + printable(alert.Error()), true
+	var network *net.OpError
+	isOp := errors.As(err, &network)
+	if isOp && network.Op == "remote error" && network.Err != nil { // how crypto/tls wraps an alert
+		return delivery.ReasonTLS, "the endpoint refused the TLS handshake: " + printable(network.Err.Error()), true
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
 		return delivery.ReasonTLS, "the endpoint does not speak TLS on this port", true
 	}
-	var network *net.OpError
 	var number syscall.Errno
-	isNetwork := errors.As(err, &network) || errors.As(err, &number) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	isNetwork := isOp && network.Op != "local error" || errors.As(err, &number) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if s.url.Scheme == "https" && a.conn == nil && !isNetwork {
 		return delivery.ReasonTLS, "the TLS handshake failed: " + printable(err.Error()), true
 	}

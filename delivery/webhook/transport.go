@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -27,8 +29,9 @@ const (
 // Transports holds the connections of all senders made with it: profiles whose network settings are the same
 // share them, and they outlive a reload. It is safe for concurrent use.
 type Transports struct {
-	roots  *x509.CertPool // nil: the system's
-	opened atomic.Int64
+	roots    *x509.CertPool // nil: the system's
+	resolver *net.Resolver  // nil: the system's
+	opened   atomic.Int64
 
 	mu      sync.Mutex
 	byGuard map[string]*http.Transport
@@ -64,7 +67,7 @@ func (t *Transports) get(g *guard) *http.Transport {
 }
 
 func (t *Transports) newTransport(g *guard) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: g.control}
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: g.control, Resolver: t.resolver}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
@@ -75,7 +78,7 @@ func (t *Transports) newTransport(g *guard) *http.Transport {
 				return nil, err
 			}
 			t.opened.Add(1)
-			return &countingConn{Conn: conn}, nil
+			return newCountingConn(conn), nil
 		},
 		TLSClientConfig:        &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    dialTimeout,
@@ -87,16 +90,45 @@ func (t *Transports) newTransport(g *guard) *http.Transport {
 	}
 }
 
-// countingConn counts the bytes that went out.
+// countingConn counts the bytes that went out, and can tell that the other side has closed.
 type countingConn struct {
 	net.Conn
 	written atomic.Int64
+	raw     syscall.RawConn // nil when the connection has no socket
+	peek    func(fd uintptr)
+	stale   bool // what peek found
+}
+
+func newCountingConn(conn net.Conn) *countingConn {
+	c := &countingConn{Conn: conn}
+	c.peek = func(fd uintptr) {
+		var one [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		c.stale = !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	}
+	if socket, ok := conn.(syscall.Conn); ok {
+		c.raw, _ = socket.SyscallConn()
+	}
+	return c
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err
+}
+
+// closeIfStale closes an idle connection on which something waits to be read: its end, an alert, or a
+// reply to nothing. net/http sees that too, but only when its reading goroutine gets to run, and a request
+// written in between is lost. It must not be called while a request is under way.
+func (c *countingConn) closeIfStale() {
+	if c.raw == nil {
+		return
+	}
+	c.stale = false
+	if err := c.raw.Control(c.peek); err != nil || c.stale {
+		_ = c.Close()
+	}
 }
 
 // countingConnOf returns our connection below what the transport has, which may be TLS.
