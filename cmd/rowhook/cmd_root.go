@@ -80,6 +80,7 @@ func newRootCommand(c *console) *cobra.Command {
 	root.SetHelpTemplate("{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}")
 
 	root.AddCommand(
+		newListenCommand(c),
 		newSchemaCommand(c),
 		newVersionCommand(c),
 		newCompletionCommand(c),

@@ -5,9 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -26,7 +24,7 @@ type Config struct {
 	Mapping       mapping.Config           `yaml:"mapping" doc:"which tables make which events; an entry is named for its table, or has a table of its own"`
 	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
-	Log           logConfig                `yaml:"log" doc:"rowhook's own messages and the delivery log"`
+	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
 
 	_ struct{} `later:"rate alerts admin"`
 
@@ -57,7 +55,7 @@ type spoolConfig struct {
 
 // defaultConfig is the config before the file is read. Paths are relative to dir.
 func defaultConfig(dir string) *Config {
-	log := defaultLogConfig()
+	log := delivery.DefaultLogConfig()
 	log.Deliveries = filepath.Join(dir, log.Deliveries)
 	return &Config{
 		Source: sourceConfig{
@@ -118,7 +116,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})
 	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
 
-	errs := append(d.errs, c.validate(d.errs)...)
+	errs := d.errs.with(c.validate())
 	if err := errs.orNil(); err != nil {
 		return nil, err
 	}
@@ -140,41 +138,6 @@ func profileDefaults(d *decoder, defaults, profile *yaml.Node) delivery.ProfileC
 	}
 	format := over(delivery.ProfileConfig{Format: "native"}, defaults, profile).Format
 	return over(delivery.Defaults(format), defaults)
-}
-
-var profileCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
-// validate says what is wrong beyond the values' own notation. Where the decoder has found
-// an error already, nothing is added.
-func (c *Config) validate(known configErrors) configErrors {
-	var errs configErrors
-	require := func(missing bool, text string, path ...string) {
-		if missing {
-			errs = append(errs, c.problem(path, text, ""))
-		}
-	}
-	require(c.Source.Type == "", "missing; expected postgres", "source", "type")
-	require(c.Source.URL == "", "missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "source", "url")
-	require(len(c.Mapping) == 0, "missing; expected at least one table, such as  circulation.loans: {}", "mapping")
-	for i := range c.Profiles {
-		p := &c.Profiles[i]
-		require(p.URL == "", "missing; expected where to POST the profile's events", "profiles", p.Code, "url")
-		require(!profileCode.MatchString(p.Code), "a profile's code takes letters, digits, _ and - only", "profiles", p.Code)
-	}
-	for i := range c.Profiles {
-		errs = append(errs, c.problems(c.Profiles[i].Validate())...)
-	}
-	spoken := map[string]bool{}
-	for _, e := range known {
-		spoken[strings.SplitN(e.text, ": ", 2)[0]] = true
-	}
-	var fresh configErrors
-	for _, e := range errs {
-		if !spoken[strings.SplitN(e.text, ": ", 2)[0]] {
-			fresh = append(fresh, e)
-		}
-	}
-	return fresh
 }
 
 // locate returns line and column of the value at a path of keys and indexes, or of the nearest

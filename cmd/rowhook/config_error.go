@@ -55,6 +55,24 @@ func (e configErrors) Unwrap() []error {
 	return all
 }
 
+// with adds errors about values that have none yet: one is enough to mend them by.
+func (e configErrors) with(more configErrors) configErrors {
+	subject := func(one *configError) string {
+		path, _, _ := strings.Cut(one.text, ": ")
+		return path
+	}
+	spoken := map[string]bool{}
+	for _, one := range e {
+		spoken[subject(one)] = true
+	}
+	for _, one := range more {
+		if !spoken[subject(one)] {
+			e = append(e, one)
+		}
+	}
+	return e
+}
+
 // orNil sorts the errors by place, drops repetitions, and returns nil when there are none.
 func (e configErrors) orNil() error {
 	if len(e) == 0 {

@@ -1,20 +1,25 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/webhook"
 )
 
-// findings says what is odd about the config without being wrong, for `rowhook check`.
+// findings says what is odd about the config without being wrong, for `rowhook check`. What
+// rooms have to say beside it goes through [Config.warnings].
 func (c *Config) findings() []capture.Finding {
 	found := c.secretFindings()
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
-		found = append(found, c.unsigned(p)...)
+		if sender, err := webhook.New(*p, webhook.Options{}); err == nil {
+			found = append(found, c.warnings("profile", sender.Warnings()...)...)
+		}
 		found = append(found, c.subscriptionFindings(p)...)
 	}
 	return found
@@ -32,14 +37,20 @@ func (c *Config) finding(code, text, remedy string, path ...string) capture.Find
 	}
 }
 
-// unsigned tells of requests that a receiver cannot verify, unless the config says so outright.
-func (c *Config) unsigned(p *delivery.ProfileConfig) []capture.Finding {
-	if p.Signature == "none" || p.Secret != "" || len(p.Secrets) > 0 {
-		return nil
+// warnings makes findings of what a room says about the config with a ConfigPath, but does not refuse.
+func (c *Config) warnings(code string, said ...error) []capture.Finding {
+	var found []capture.Finding
+	for _, one := range flatten(errors.Join(said...)) {
+		problem := c.problems(one)[0]
+		found = append(found, capture.Finding{
+			Severity: capture.Warning,
+			Code:     code,
+			Subject:  fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column),
+			Text:     problem.text,
+			Remedy:   problem.hint,
+		})
 	}
-	return []capture.Finding{c.finding("unsigned",
-		fmt.Sprintf("profile %s has no secret: its requests are not signed, so the receiver cannot tell them from forged ones", p.Code),
-		"give it a secret or secret_file, or say signature: none", "profiles", p.Code)}
+	return found
 }
 
 // subscriptionFindings tells of globs that no event type or mapping entry fits.

@@ -20,7 +20,7 @@ func write(t *testing.T, text string) (*Config, string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := loadConfig(path, env(map[string]string{"SECRET": "from the environment"}))
+	c, err := loadConfig(path, env(map[string]string{"SECRET": "from the environment, and long"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +46,9 @@ func TestFindingsOfSubscriptions(t *testing.T) {
         tables: ["circulation.*"]
       - events: [loan.retuned]
         tables: [catalogue.items]
-  open: {url: https://open.example.org/}
-  plain: {url: https://plain.example.org/, signature: none}
 `)
 	found := c.findings()
-	if got, want := codes(c), "subscription_event subscription_table unsigned"; got != want {
+	if got, want := codes(c), "subscription_event subscription_table"; got != want {
 		t.Fatalf("findings %q, want %q", got, want)
 	}
 	if got, want := found[0].Text, `profile desk: "loan.retuned" fits no event type of the mapping; did you mean "loan.returned"?`; got != want {
@@ -67,7 +65,7 @@ func TestFindingsOfSubscriptions(t *testing.T) {
 func TestFindingsOfReadableSecrets(t *testing.T) {
 	t.Parallel()
 	c, path := write(t, smallConfig+`profiles:
-  desk: {url: https://desk.example.org/, secret: in the file}
+  desk: {url: https://desk.example.org/, secret: "in the file, and long enough"}
 `)
 	key := filepath.Join(filepath.Dir(path), "key")
 	if err := os.WriteFile(key, []byte("key\n"), 0o600); err != nil {
@@ -103,5 +101,30 @@ func TestFindingsOfVariablesAreNone(t *testing.T) {
 	}
 	if got := codes(c); got != "" {
 		t.Errorf("findings %q", got)
+	}
+}
+
+// remark is what a room says about a place in the config.
+type remark struct{ path []string }
+
+func (remark) Error() string          { return "profiles.desk.secret: from the environment, and long is short" }
+func (r remark) ConfigPath() []string { return r.path }
+func (remark) Hint() string           { return "make it longer" }
+
+func TestWarningsOfRooms(t *testing.T) {
+	t.Parallel()
+	c, path := write(t, smallConfig+`profiles:
+  desk: {url: https://desk.example.org/, secret: "${SECRET}"}
+`)
+	found := c.warnings("secret", remark{[]string{"profiles", "desk", "secret"}}, remark{[]string{"profiles", "desk", "secrets"}})
+	if len(found) != 2 {
+		t.Fatalf("%d findings", len(found))
+	}
+	first := found[0]
+	if first.Subject != path+":6:50" || first.Text != "profiles.desk.secret: … is short" || first.Remedy != "make it longer" {
+		t.Errorf("got %+v", first)
+	}
+	if got, want := found[1].Subject, path+":6:3"; got != want {
+		t.Errorf("subject %q, want %q", got, want)
 	}
 }

@@ -39,6 +39,10 @@ func (d *decoder) files(n *yaml.Node, v reflect.Value, spec *structSpec) {
 	}
 }
 
+// unreadSecret stands for a secret whose file could not be read, which has its error, so that the
+// rooms do not complain of a missing one as well.
+const unreadSecret = "the file of this secret could not be read"
+
 // secretFile reads a secret without the newline that ends it.
 func (d *decoder) secretFile(n *yaml.Node, path string) string {
 	if path == "" {
@@ -47,12 +51,12 @@ func (d *decoder) secretFile(n *yaml.Node, path string) string {
 	data, err := d.readFile(path)
 	if err != nil {
 		d.refuse(n, "cannot read the file: %s", hideIn(path+": "+cause(err).Error(), d.hidden))
-		return ""
+		return unreadSecret
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if secret == "" {
 		d.refuse(n, "the file is empty")
-		return ""
+		return unreadSecret
 	}
 	d.hidden = append(d.hidden, secret)
 	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})
