@@ -95,13 +95,24 @@ func (s *Source) pooler() string {
 	return "a connection pooler (PgBouncer or the like)"
 }
 
-// redact takes the password out of an error.
-func (s *Source) redact(err error) error {
-	if err == nil || s.password == "" || !strings.Contains(err.Error(), s.password) {
+// redact takes the password out of an error about connecting.
+func (s *Source) redact(err error) error { return redactPassword(err, s.password) }
+
+func redactPassword(err error, password string) error {
+	if err == nil || password == "" || !strings.Contains(err.Error(), password) {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), s.password, "xxxxx"))
+	return &redactedError{text: strings.ReplaceAll(err.Error(), password, "xxxxx"), err: err}
 }
+
+// redactedError stays the error it was for errors.As, but does not print the password.
+type redactedError struct {
+	text string
+	err  error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.err }
 
 // closeNow ends a connection without waiting for the server for long.
 func closeNow(conn *pgconn.PgConn) {

@@ -231,7 +231,8 @@ func (d *decoder) park(rel *relation, b []byte, cause error) error {
 // decodeRow decodes an insert, update or delete of rel into change, whose rows are rows'.
 func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change) error {
 	*change = capture.Change{Table: rel.table, Raw: capture.Raw{Relation: rel.raw, Change: b}}
-	r := reader{b: b[5:]}
+	r := reader{b: b}
+	r.take(5) // type and relation
 	mark := r.byte()
 	var err error
 	if (b[0] == msgUpdate || b[0] == msgDelete) && (mark == 'K' || mark == 'O') {

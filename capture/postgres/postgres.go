@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -83,7 +84,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		config.ConnectTimeout = dialTimeout
 	}
 	s.connect = config
-	s.query = s.newQuerier()
+	s.query = s.newQuerier(queryTimeout)
 	return s, nil
 }
 
@@ -93,8 +94,8 @@ func (s *Source) Close() { s.query.close() }
 // Database returns the name of the database, as configured.
 func (s *Source) Database() string { return s.connect.Database }
 
-func (s *Source) newQuerier() *querier {
-	return &querier{config: s.connect, redact: s.redact}
+func (s *Source) newQuerier(timeout time.Duration) *querier {
+	return &querier{config: s.connect, timeout: timeout, redact: s.redact}
 }
 
 func validSlotName(name string) bool {

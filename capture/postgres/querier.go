@@ -9,14 +9,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// queryTimeout bounds one use of the catalog, dial included. It is well below any sensible
-// wal_sender_timeout, since the replication connection is silent meanwhile.
-const queryTimeout = 5 * time.Second
+// streamQueryTimeout bounds one use of the catalog while the stream waits for it, dial included.
+// It is well below any sensible wal_sender_timeout, since the replication connection is silent meanwhile.
+// queryTimeout bounds all others.
+const (
+	streamQueryTimeout = 5 * time.Second
+	queryTimeout       = 30 * time.Second
+	setupTimeout       = 5 * time.Minute
+)
 
 // querier owns an ordinary connection, made when first needed and again when it broke.
 type querier struct {
-	config *pgx.ConnConfig
-	redact func(error) error
+	config  *pgx.ConnConfig
+	timeout time.Duration
+	redact  func(error) error
 
 	mu   sync.Mutex
 	conn *pgx.Conn
@@ -26,7 +32,7 @@ type querier struct {
 func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	if q.conn == nil || q.conn.IsClosed() {
 		conn, err := pgx.ConnectConfig(ctx, q.config.Copy())
@@ -35,7 +41,7 @@ func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		}
 		q.conn = conn
 	}
-	return q.redact(f(q.conn))
+	return f(q.conn)
 }
 
 // close ends the connection; the next use makes a new one.

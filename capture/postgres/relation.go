@@ -140,6 +140,8 @@ type tableShape struct {
 
 // leafShape is a partition's own replica identity.
 type leafShape struct {
+	table    string // schema.table
+	sql      string // its name as SQL wants it
 	identity capture.Identity
 	columns  []string
 }
@@ -156,11 +158,13 @@ select c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
 from pg_catalog.pg_class c where c.oid = $1`
 
 const leavesSQL = `
-select c.relreplident::text, (` + indexColumns + ` and case c.relreplident
+select n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and case c.relreplident
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
 from pg_catalog.pg_partition_tree($1) l
 join pg_catalog.pg_class c on c.oid = l.relid
-where l.isleaf`
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where l.isleaf
+order by 1`
 
 // readShape asks for a table by OID; one that is gone has no shape.
 func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error) {
@@ -181,7 +185,7 @@ func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error)
 			leaf     leafShape
 			identity string
 		)
-		err := row.Scan(&identity, &leaf.columns)
+		err := row.Scan(&leaf.table, &leaf.sql, &identity, &leaf.columns)
 		if err == nil && identity != "" {
 			leaf.identity = identityOf(identity[0])
 		}

@@ -66,7 +66,7 @@ func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink)
 			r.final()
 			return nil
 		}
-		if err = s.redact(err); r.isPermanent(err) {
+		if r.isPermanent(err) {
 			return unwrapPermanent(err)
 		}
 		if streamed {
@@ -108,7 +108,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 		r.start.OnStarted(started)
 	}
 
-	query := r.newQuerier()
+	query := r.newQuerier(streamQueryTimeout)
 	defer query.close()
 	st := newStream(ctx, conn, r, query, confirmed, started.Server.SenderTimeout)
 	if !started.Resumed {

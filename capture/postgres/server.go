@@ -61,11 +61,11 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (Server, err
 			// A server that knows the replication protocol does not call this a syntax error.
 			return Server{}, s.poolerError(errors.New("IDENTIFY_SYSTEM is not understood"))
 		}
-		return Server{}, s.redact(fmt.Errorf("identify the server: %w", err))
+		return Server{}, fmt.Errorf("identify the server: %w", err)
 	}
 	got, err := rows(ctx, conn, serverSQL)
 	if err != nil || len(got) != 1 || len(got[0]) != 6 {
-		return Server{}, s.redact(fmt.Errorf("read the server's settings: %w", orShort(err)))
+		return Server{}, fmt.Errorf("read the server's settings: %w", orShort(err))
 	}
 	row := got[0]
 	server := Server{

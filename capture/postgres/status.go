@@ -1,0 +1,116 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+)
+
+// Status is how the source stands, as the server sees it.
+type Status struct {
+	// End is how far the server's WAL goes; LagBytes is what of it is not confirmed yet.
+	End      capture.Position `json:"end"`
+	LagBytes int64            `json:"lag_bytes"`
+	Slot     SlotStatus       `json:"slot"`
+}
+
+// SlotStatus is our replication slot.
+type SlotStatus struct {
+	Name      string           `json:"name"`
+	Exists    bool             `json:"exists"`
+	Active    bool             `json:"active"`
+	ActivePID int32            `json:"active_pid,omitempty"`
+	Restart   capture.Position `json:"restart_lsn,omitempty"`
+	Confirmed capture.Position `json:"confirmed_flush_lsn,omitempty"`
+	// WALStatus is reserved, extended, unreserved or lost.
+	WALStatus string `json:"wal_status,omitempty"`
+	// Invalid is why the slot can no longer be used; empty when it can.
+	Invalid string `json:"invalidation_reason,omitempty"`
+	// RetainedBytes is the WAL that the slot keeps from being removed.
+	RetainedBytes int64 `json:"retained_bytes"`
+	// SafeBytes is how much more WAL may be written before the slot is lost; -1 is no limit.
+	SafeBytes int64 `json:"safe_wal_size"`
+	// CatalogAge is how many transactions old the catalog rows are that the slot keeps from
+	// being vacuumed.
+	CatalogAge int64 `json:"catalog_xmin_age"`
+}
+
+const statusSQL = `
+select e.lsn::text, coalesce(s.slot_name is not null, false), coalesce(s.active, false), coalesce(s.active_pid, 0),
+  coalesce(s.restart_lsn::text, ''), coalesce(s.confirmed_flush_lsn::text, ''), coalesce(s.wal_status, ''),
+  coalesce(j.j ->> 'invalidation_reason', case when (j.j ->> 'conflicting')::boolean then 'conflicting' end,
+    case when s.wal_status = 'lost' then 'wal_removed' end, ''),
+  coalesce(pg_catalog.pg_wal_lsn_diff(e.lsn, s.restart_lsn), 0)::bigint,
+  coalesce(s.safe_wal_size, -1), coalesce(pg_catalog.age(s.catalog_xmin), 0)::bigint
+from (select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+  else pg_catalog.pg_current_wal_flush_lsn() end as lsn) e
+left join pg_catalog.pg_replication_slots s on s.slot_name = $1
+cross join lateral (select pg_catalog.to_jsonb(s) as j) j`
+
+// Status asks the server how far the slot is.
+func (s *Source) Status(ctx context.Context) (Status, error) {
+	st := Status{Slot: SlotStatus{Name: s.config.Slot}}
+	slot := &st.Slot
+	err := s.query.do(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, statusSQL, s.config.Slot).Scan(&st.End, &slot.Exists, &slot.Active, &slot.ActivePID,
+			&slot.Restart, &slot.Confirmed, &slot.WALStatus, &slot.Invalid, &slot.RetainedBytes, &slot.SafeBytes, &slot.CatalogAge)
+	})
+	if err != nil {
+		return Status{}, fmt.Errorf("ask for the slot's status: %w", err)
+	}
+	if st.LagBytes, err = s.Lag(slot.Confirmed, st.End); err != nil {
+		return Status{}, err
+	}
+	return st, nil
+}
+
+// Lag is the WAL between two positions in bytes; 0 where one is unknown.
+func (s *Source) Lag(from, to capture.Position) (int64, error) {
+	a, errA := parsePosition(from)
+	b, errB := parsePosition(to)
+	if err := errors.Join(errA, errB); err != nil || a == 0 || b < a {
+		return 0, err
+	}
+	return int64(b - a), nil
+}
+
+// DecodeRaw decodes a parked change again. The change is the caller's to keep. Its
+// ordinal is not known here.
+func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error) {
+	if len(raw.Relation) == 0 || len(raw.Change) == 0 {
+		return nil, fmt.Errorf("decode parked change: %w", errNoRelation)
+	}
+	m, err := parseRelation(raw.Relation)
+	if err != nil {
+		return nil, fmt.Errorf("decode parked change: %w", err)
+	}
+	rel, err := newDescriber(s.query).relation(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("describe table %s.%s: %w", m.schema, m.name, err)
+	}
+	rel.raw = append([]byte(nil), raw.Relation...)
+	change := &capture.Change{}
+	if err := decodeParked(append([]byte(nil), raw.Change...), rel, change); err != nil {
+		return nil, fmt.Errorf("decode parked change of %s: %w", rel.table, err)
+	}
+	return change, nil
+}
+
+func decodeParked(b []byte, rel *relation, change *capture.Change) error {
+	switch b[0] {
+	case msgTruncate:
+		*change = capture.Change{Op: capture.Truncate, Table: rel.table, Raw: capture.Raw{Relation: rel.raw, Change: b}}
+		return nil
+	case msgInsert, msgUpdate, msgDelete:
+		r := reader{b: b[1:]}
+		if oid := r.uint32(); r.fail || oid != rel.oid {
+			return errNoRelation
+		}
+		return decodeRow(b, rel, &rowBuffer{}, change)
+	}
+	return errMalformed
+}

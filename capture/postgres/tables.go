@@ -1,0 +1,304 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+)
+
+// Tables describes the tables that the patterns name ("schema.table", with * in either
+// part), as the catalog has them now and as the stream would: without columns that the publication
+// leaves out. Partitions do not count beside their root. What a pattern does not find is
+// [Source.Check]'s matter.
+func (s *Source) Tables(ctx context.Context, patterns []string) ([]*capture.Table, error) {
+	found, err := s.inspect(ctx, patterns)
+	if err != nil {
+		return nil, err
+	}
+	var tables []*capture.Table
+	for _, f := range found.tables {
+		if f.streamed() == "" {
+			tables = append(tables, f.table)
+		}
+	}
+	return tables, nil
+}
+
+// inspection is what the catalog says about the mapped tables and the publication.
+type inspection struct {
+	version     int
+	publication publication
+	tables      []*tableFacts
+	missing     []string // patterns that match no relation
+	near        map[string]string
+}
+
+// publication is our publication as it is declared.
+type publication struct {
+	exists, allTables                bool
+	insert, update, delete, truncate bool
+	viaRoot                          bool
+	generated                        bool // stored generated columns are published
+	members                          map[string]member
+}
+
+// member is one published table: roots where the publication publishes by root, else partitions.
+type member struct {
+	columns []string // published; nil is all
+	filter  string   // row filter
+}
+
+// tableFacts is one relation that a pattern names.
+type tableFacts struct {
+	oid         uint32
+	table       *capture.Table
+	sql         string // its name as SQL wants it
+	kind        byte   // r, p, v, m, f as in pg_class.relkind
+	unlogged    bool
+	root        string // of a partition: its topmost table
+	primary     []string
+	usable      bool // the replica identity suffices for updates and deletes
+	leaves      []leafShape
+	generated   []string // stored generated columns, which the stream leaves out
+	unpublished []string // columns that the publication's column list leaves out
+	selectable  bool     // the role may read it
+	usage       bool     // the role may use its schema
+}
+
+// streamed says why the relation's changes are never in the stream; empty when they can be.
+func (f *tableFacts) streamed() string {
+	switch {
+	case f.kind == 'v':
+		return "is a view"
+	case f.kind == 'm':
+		return "is a materialized view"
+	case f.kind == 'f':
+		return "is a foreign table"
+	case f.unlogged:
+		return "is unlogged or temporary: its changes are not in the WAL"
+	case f.root != "":
+		return "is a partition of " + f.root
+	}
+	return ""
+}
+
+// inspect asks the catalog about the patterns' tables and the publication.
+func (s *Source) inspect(ctx context.Context, patterns []string) (*inspection, error) {
+	var found *inspection
+	err := s.query.do(ctx, func(c *pgx.Conn) (err error) {
+		found, err = s.inspectOn(ctx, c, patterns, s.connect.User)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inspect tables: %w", err)
+	}
+	return found, nil
+}
+
+func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, role string) (*inspection, error) {
+	in := &inspection{near: map[string]string{}}
+	if err := c.QueryRow(ctx, `select current_setting('server_version_num')::int`).Scan(&in.version); err != nil {
+		return nil, err
+	}
+	var err error
+	if in.publication, err = readPublication(ctx, c, s.config.Publication); err != nil {
+		return nil, err
+	}
+	d := newDescriber(s.query)
+	seen := map[uint32]bool{}
+	for _, pattern := range slices.Compact(slices.Sorted(slices.Values(patterns))) {
+		facts, err := readTables(ctx, c, pattern, role)
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+		}
+		if len(facts) == 0 {
+			in.missing = append(in.missing, pattern)
+			if in.near[pattern], err = nearName(ctx, c, pattern); err != nil {
+				return nil, err
+			}
+		}
+		for _, f := range facts {
+			if seen[f.oid] {
+				continue
+			}
+			seen[f.oid] = true
+			if err := d.describeTable(ctx, c, f, &in.publication); err != nil {
+				return nil, fmt.Errorf("describe %s: %w", f.table, err)
+			}
+			in.tables = append(in.tables, f)
+		}
+	}
+	return in, nil
+}
+
+const tablesSQL = `
+select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, c.relpersistence <> 'p',
+  pg_catalog.format('%I.%I', n.nspname, c.relname),
+  coalesce((select rn.nspname || '.' || r.relname
+    from pg_catalog.pg_class r join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
+    where c.relispartition and r.oid = pg_catalog.pg_partition_root(c.oid)), ''),
+  case when $3 = '' then false else pg_catalog.has_table_privilege($3, c.oid, 'select') end,
+  case when $3 = '' then false else pg_catalog.has_schema_privilege($3, n.oid, 'usage') end
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname like $1 and c.relname like $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and (not $4 or (c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
+    and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'))
+order by 2, 3`
+
+// readTables returns the relations that one pattern names. A wildcard takes only those
+// that can be streamed.
+func readTables(ctx context.Context, c *pgx.Conn, pattern, role string) ([]*tableFacts, error) {
+	schema, name, ok := capture.ParseTable(pattern)
+	if !ok {
+		return nil, nil
+	}
+	wild := strings.Contains(pattern, "*")
+	rows, err := c.Query(ctx, tablesSQL, likePattern(schema), likePattern(name), role, wild)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*tableFacts, error) {
+		f := &tableFacts{table: &capture.Table{}}
+		var kind, identity string
+		err := row.Scan(&f.oid, &f.table.Schema, &f.table.Name, &kind, &identity, &f.unlogged, &f.sql, &f.root, &f.selectable, &f.usage)
+		if err != nil {
+			return nil, err
+		}
+		f.kind, f.table.Identity = kind[0], identityOf(identity[0])
+		return f, nil
+	})
+}
+
+// likePattern turns * into LIKE's %, and everything else into itself.
+func likePattern(glob string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
+}
+
+// columnsSQL reads a table's columns. Virtual generated columns are never in the stream.
+const columnsSQL = `
+select a.attname::text, a.atttypid, a.attgenerated::text, coalesce(a.attnum = any(i.indkey::int2[]), false)
+from pg_catalog.pg_attribute a
+left join pg_catalog.pg_index i on i.indrelid = a.attrelid and case $2::text
+    when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+order by a.attnum`
+
+// describeTable fills in columns, keys and partitions.
+func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFacts, p *publication) error {
+	shape, err := readShape(ctx, c, f.oid)
+	if err != nil {
+		return err
+	}
+	rows, err := c.Query(ctx, columnsSQL, f.oid, identityCode(f.table.Identity))
+	if err != nil {
+		return err
+	}
+	type column struct {
+		name, generated string
+		oid             uint32
+		key             bool
+	}
+	columns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (col column, err error) {
+		return col, row.Scan(&col.name, &col.oid, &col.generated, &col.key)
+	})
+	if err != nil {
+		return err
+	}
+	published := p.members[f.table.String()].columns
+	for _, col := range columns {
+		if col.generated == "v" || col.generated == "s" && !p.generated && !slices.Contains(published, col.name) {
+			f.generated = append(f.generated, col.name)
+			continue
+		}
+		if published != nil && !slices.Contains(published, col.name) {
+			f.unpublished = append(f.unpublished, col.name)
+			continue
+		}
+		typ, err := d.typeOf(ctx, c, col.oid, 0)
+		if err != nil {
+			return err
+		}
+		f.table.Columns = append(f.table.Columns, capture.Column{Name: col.name, Type: typ,
+			Identity: col.key || f.table.Identity == capture.IdentityFull})
+	}
+	f.settle(shape)
+	return nil
+}
+
+// settle derives what rests on the columns and the partitions.
+func (f *tableFacts) settle(shape tableShape) {
+	f.primary, f.leaves = shape.primary, shape.leaves
+	f.usable = f.table.Identity == capture.IdentityFull || len(identityColumns(f.table)) > 0
+	f.table.Partitioned = shape.partitioned
+	f.table.Key = keyOf(f.table, shape.primary)
+	rel := relation{table: f.table}
+	rel.judge(shape)
+}
+
+func identityCode(i capture.Identity) string {
+	switch i {
+	case capture.IdentityIndex:
+		return "i"
+	case capture.IdentityFull:
+		return "f"
+	case capture.IdentityNothing:
+		return "n"
+	}
+	return "d"
+}
+
+// nearName looks for a table with a similar name, for "did you mean".
+func nearName(ctx context.Context, c *pgx.Conn, pattern string) (string, error) {
+	schema, name, ok := capture.ParseTable(pattern)
+	if !ok {
+		schema, name = "", pattern
+	}
+	rows, err := c.Query(ctx, `select n.nspname::text, c.relname::text
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and not c.relispartition and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+order by 1, 2 limit 10000`)
+	if err != nil {
+		return "", err
+	}
+	best, least := "", 4
+	for rows.Next() {
+		var s, n string
+		if err := rows.Scan(&s, &n); err != nil {
+			return "", err
+		}
+		away := distance(n, name)
+		if s != schema {
+			away++ // another schema is a small difference, whatever its name
+		}
+		if away < least {
+			best, least = s+"."+n, away
+		}
+	}
+	return best, rows.Err()
+}
+
+// distance is the number of letters to insert, delete or change to turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
