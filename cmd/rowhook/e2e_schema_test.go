@@ -1,0 +1,302 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"rowhook/capture/capturetest"
+)
+
+// body is a native payload as the receiver got it.
+type body struct {
+	ID     string `json:"id"`
+	Type   string `json:"type"`
+	Source struct {
+		Table string `json:"table"`
+		Op    string `json:"op"`
+		Seq   int    `json:"seq"`
+	} `json:"source"`
+	Key         map[string]any `json:"key"`
+	Data        map[string]any `json:"data"`
+	Previous    map[string]any `json:"previous"`
+	Unavailable []string       `json:"unavailable"`
+}
+
+// bodies are the payloads that a profile accepted, in order.
+func (w *world) bodies(profile string) []body {
+	w.tb.Helper()
+	var bodies []body
+	for _, a := range w.hook.all(profile) {
+		if !a.accepted {
+			continue
+		}
+		var b body
+		if err := json.Unmarshal(a.body, &b); err != nil {
+			w.tb.Fatalf("body: %v: %.200q", err, a.body)
+		}
+		bodies = append(bodies, b)
+	}
+	return bodies
+}
+
+// Tables change their shape under load; nothing is lost, and no event is told in
+// another transaction's shape.
+func TestDDLUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	a := w.begin()
+	l := w.load(4, 200, false)
+	ddl := []string{
+		`alter table proof.rows add column extra text`,
+		`alter table proof.rows add column counted bigint not null default 7`,
+		`alter table proof.rows rename column extra to renamed`,
+		`alter table proof.rows drop column renamed`,
+		`alter table proof.rows alter column note type varchar(400)`,
+		`alter table proof.rows alter column counted type numeric using counted::numeric`,
+		`alter table proof.rows drop column counted`,
+		`alter table proof.noise add column more text`,
+		`vacuum full proof.rows`,
+		`create table proof.other (id bigint primary key); alter publication rowhook add table proof.other; grant select on proof.other to rowhook`,
+		`drop table proof.other`,
+	}
+	for range count(1, 10) {
+		for _, statement := range ddl {
+			w.hook.wait(t, "main", w.hook.distinct("main")+20, patience)
+			w.exec(statement)
+		}
+	}
+	w.hook.wait(t, "main", w.hook.distinct("main")+20, patience)
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), patience)
+	w.logCount("main", len(changes))
+	a.term()
+	w.verify(changes, judge{profile: "main"})
+}
+
+// A table that changed while the agent was down is read with the shape that each
+// transaction had.
+func TestDDLAcrossRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	w.begin().term()
+	w.exec(`insert into proof.rows values (1, 1, 'old')`,
+		`alter table proof.rows add column colour text`,
+		`insert into proof.rows values (2, 1, 'new', 'red')`,
+		`alter table proof.rows rename column colour to color`,
+		`update proof.rows set color = 'blue' where id = 2`,
+		`alter table proof.rows drop column color`,
+		`insert into proof.rows values (3, 1, 'newest')`)
+	a := w.begin()
+	w.hook.wait(t, "main", 4, patience)
+	a.term()
+	shapes := map[string]map[string]any{}
+	for _, b := range w.bodies("main") {
+		shapes[fmt.Sprintf("%v %s", b.Key["id"], b.Source.Op)] = b.Data
+	}
+	want := map[string]map[string]any{
+		"1 insert": {"id": 1.0, "seq": 1.0, "note": "old"},
+		"2 insert": {"id": 2.0, "seq": 1.0, "note": "new", "colour": "red"},
+		"2 update": {"id": 2.0, "seq": 1.0, "note": "new", "color": "blue"},
+		"3 insert": {"id": 3.0, "seq": 1.0, "note": "newest"},
+	}
+	if !reflect.DeepEqual(shapes, want) {
+		t.Errorf("got  %v\nwant %v", shapes, want)
+	}
+}
+
+// TRUNCATE is no change of a row: nobody hears of it unless a rule names it.
+func TestTruncate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	w.exec(`create table proof.named (id bigint primary key)`, `alter publication rowhook add table proof.named`, `grant select on proof.named to rowhook`)
+	w.conf.mapping = "  proof.rows: {}\n  proof.named:\n    events:\n      named.added: {op: insert}\n      named.emptied: {op: truncate}\n"
+	a := w.begin()
+	w.exec(`insert into proof.rows values (1, 1, 'kept')`, `insert into proof.named values (1)`,
+		`truncate proof.rows`, `truncate proof.named`, `truncate proof.rows, proof.named`,
+		`insert into proof.rows values (2, 1, 'kept')`)
+	w.hook.wait(t, "main", 5, patience)
+	a.term()
+	got := map[string]int{}
+	for _, b := range w.bodies("main") {
+		got[b.Type+" "+b.Source.Op]++
+	}
+	want := map[string]int{"record.inserted insert": 2, "named.added insert": 1, "named.emptied truncate": 2}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A row that moves between partitions is deleted in one and inserted in the other; to
+// receivers it is one update of the root.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	w.exec(`create table proof.parted (id bigint, region text, seq bigint, primary key (id, region)) partition by list (region)`,
+		`create table proof.parted_east partition of proof.parted for values in ('east')`,
+		`create table proof.parted_west partition of proof.parted for values in ('west')`,
+		`alter table proof.parted replica identity full`,
+		`alter table proof.parted_east replica identity full`,
+		`alter table proof.parted_west replica identity full`,
+		`alter publication rowhook add table proof.parted`,
+		`alter publication rowhook set (publish_via_partition_root = true)`,
+		`grant select on proof.parted to rowhook`)
+	w.conf.mapping = "  proof.parted: {key: [id]}\n"
+	a := w.begin()
+	w.exec(`insert into proof.parted values (1, 'east', 1), (2, 'west', 1)`,
+		`update proof.parted set region = 'west', seq = 2 where id = 1`,
+		`update proof.parted set seq = 2 where id = 2`,
+		`delete from proof.parted where id = 2`)
+	w.hook.wait(t, "main", 5, patience)
+	a.term()
+	var got []string
+	for _, b := range w.bodies("main") {
+		if b.Source.Table != "proof.parted" {
+			t.Errorf("an event of %s, want the root", b.Source.Table)
+		}
+		if b.Key["id"] == 1.0 {
+			got = append(got, fmt.Sprintf("%s %v<-%v", b.Source.Op, b.Data["region"], b.Previous["region"]))
+		}
+	}
+	if want := []string{"insert east<-<nil>", "update west<-east"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("row 1: %q, want %q", got, want)
+	}
+}
+
+// An unchanged TOAST column is not in the stream: under FULL its value comes from the
+// old row, otherwise it is said to be unavailable, never null.
+func TestTOAST(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	var mapping strings.Builder
+	identities := map[string]string{"bydefault": "default", "byindex": "using index byindex_code", "byfull": "full"}
+	for name, identity := range identities {
+		w.exec(`create table proof.`+name+` (id bigint primary key, code text not null, small int, wide text)`,
+			`alter table proof.`+name+` alter column wide set storage external`,
+			`create unique index `+name+`_code on proof.`+name+` (code)`,
+			`alter table proof.`+name+` replica identity `+identity,
+			`alter publication rowhook add table proof.`+name, `grant select on proof.`+name+` to rowhook`)
+		fmt.Fprintf(&mapping, "  proof.%s: {}\n", name)
+	}
+	w.conf.mapping = mapping.String()
+	a := w.begin()
+	for name := range identities {
+		w.exec(`insert into proof.`+name+` values (1, 'a', 1, repeat('wide', 5000))`,
+			`update proof.`+name+` set small = 2`,
+			`update proof.`+name+` set wide = null`)
+	}
+	w.hook.wait(t, "main", 9, patience)
+	a.term()
+	wide := strings.Repeat("wide", 5000)
+	updates := map[string]int{}
+	for _, b := range w.bodies("main") {
+		if b.Source.Op != "update" {
+			continue
+		}
+		updates[b.Source.Table]++
+		value, present := b.Data["wide"]
+		switch {
+		case updates[b.Source.Table] == 2:
+			if !present || value != nil {
+				t.Errorf("%s: wide is %.20v, want null", b.Source.Table, value)
+			}
+		case b.Source.Table == "proof.byfull":
+			if value != wide || len(b.Unavailable) != 0 || b.Previous["small"] != 1.0 {
+				t.Errorf("%s: wide is %.20v, unavailable %v, previous %v", b.Source.Table, value, b.Unavailable, b.Previous)
+			}
+		default:
+			if present || !reflect.DeepEqual(b.Unavailable, []string{"wide"}) {
+				t.Errorf("%s: wide is %.20v, unavailable %v", b.Source.Table, value, b.Unavailable)
+			}
+		}
+	}
+	if len(updates) != 3 {
+		t.Errorf("updates by table: %v", updates)
+	}
+}
+
+// How a role likes its dates does not change payloads.
+func TestRoleSettings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	w.exec(`create table proof.typed (id bigint primary key, at timestamptz, day date, raw bytea, span interval, real8 float8)`,
+		`alter publication rowhook add table proof.typed`, `grant select on proof.typed to rowhook`)
+	w.conf.mapping = "  proof.typed: {}\n"
+	row := `'2026-11-22 01:02:03.456789+00', '2026-11-22', '\x00ff10', '1 year 2 mons 3 days 04:05:06.78', 0.1::float8 + 0.2::float8)`
+	a := w.begin()
+	w.exec(`insert into proof.typed values (1, ` + row)
+	w.hook.wait(t, "main", 1, patience)
+	a.term()
+	w.exec(`alter role rowhook set datestyle = 'SQL, DMY'`, `alter role rowhook set timezone = 'Asia/Kolkata'`,
+		`alter role rowhook set bytea_output = 'escape'`, `alter role rowhook set intervalstyle = 'sql_standard'`,
+		`alter role rowhook set extra_float_digits = -5`)
+	a = w.begin()
+	w.exec(`insert into proof.typed values (2, ` + row)
+	w.hook.wait(t, "main", 2, patience)
+	a.term()
+	bodies := w.bodies("main")
+	first, second := bodies[0].Data, bodies[1].Data
+	delete(first, "id")
+	delete(second, "id")
+	if !reflect.DeepEqual(first, second) {
+		t.Errorf("with settings of the role's own:\n%v\nwithout:\n%v", second, first)
+	}
+	if first["at"] != "2026-11-22T01:02:03.456789Z" || first["raw"] != "AP8Q" {
+		t.Errorf("typed row: %v", first)
+	}
+}
+
+// Large rows pass while max_body lets them, and are dead with their own reason otherwise.
+func TestLargeRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.conf.profiles = strings.Replace(w.usualProfile("main"), "timeout: 5s", "timeout: 30s\n    max_body: 64MiB", 1) + w.usualProfile("small")
+	a := w.begin()
+	w.exec(`insert into proof.rows values (1, 1, repeat('x', 20000000)); insert into proof.ledger (key, seq, op) values (1, 1, 'insert')`)
+	w.insert(2)
+	w.hook.wait(t, "main", 2, patience)
+	w.hook.wait(t, "small", 1, patience)
+	eventually(t, patience, "the small profile's log has both", func() bool { return len(w.told("small")) == 2 })
+	a.term()
+	told := strings.Join(w.told("small"), ", ")
+	if !strings.Contains(told, "dead oversize") || !strings.Contains(told, "delivered") {
+		t.Errorf("the small profile's log tells %q", told)
+	}
+	w.verify(w.ledger(nil), judge{profile: "main"})
+}
+
+// A change that a rule cannot be decided for is parked, said, and retried in order once
+// the cause is mended; the stream goes on meanwhile.
+func TestUndecidable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.conf.mapping = "  proof.rows:\n    events:\n      note.changed: {op: update, changed: [note]}\n      row.added: {op: insert}\n"
+	a := w.begin()
+	w.exec(`insert into proof.rows values (1, 1, 'kept')`,
+		`alter table proof.rows replica identity default`,
+		`update proof.rows set note = 'other', seq = 2 where id = 1`,
+		`insert into proof.rows values (2, 1, 'kept')`)
+	w.hook.wait(t, "main", 2, patience)
+	var listed result
+	eventually(t, patience, "the change is a dead letter of the source", func() bool {
+		listed = w.rowhook("failed", "list", "--source", "--json")
+		return listed.code == 0 && strings.Contains(listed.stdout, "proof.rows")
+	})
+	if strings.Contains(listed.stdout, "other") {
+		t.Errorf("the list tells row data:\n%s", listed.stdout)
+	}
+	if _, code := w.status(); code != 3 {
+		t.Errorf("status ends with %d while a change is parked, want 3", code)
+	}
+	// The application goes on after the cure.
+	w.exec(`alter table proof.rows replica identity full`, `update proof.rows set note = 'third', seq = 3 where id = 1`)
+	w.hook.wait(t, "main", 3, patience)
+	a.term()
+}
