@@ -137,7 +137,7 @@ func TestTermTwice(t *testing.T) {
 	w.insert(1)
 	eventually(t, patience, "a request is in flight", func() bool { return w.hook.requests.Load() > 0 })
 	a.signal(15)
-	a.says("") // it still runs: its grace is 20 s
+	a.says("stopping") // and waits for the request: its grace is 20 s
 	a.signal(15)
 	a.wait(5 * time.Second)
 }

@@ -1,0 +1,328 @@
+package main_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"rowhook/capture/capturetest"
+)
+
+// BenchmarkEndToEnd measures PostgreSQL to agent to receiver, each a process of its own,
+// beside the floor in the same run, and prints one table. Absolute figures hold on
+// one machine only; ratios travel.
+func BenchmarkEndToEnd(b *testing.B) {
+	w := newWorld(b, capturetest.Options{Settings: map[string]string{
+		"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
+	}})
+	m := &meter{world: w, target: startReceiver(b)}
+	w.conf.spool = "{max_size: 20GiB}"
+	w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
+	for range b.N { // one round takes minutes, so there is only one
+		m.throughput("1 row a transaction", 1)
+		m.throughput("1,000 rows a transaction", 1000)
+		m.latency(200)
+		m.latency(2000)
+		m.neighbour()
+		m.capture("1 row a transaction", 1)
+		m.capture("1,000 rows a transaction", 1000)
+		m.unwanted()
+		m.idle()
+	}
+	m.print()
+}
+
+// meter collects figures and prints them.
+type meter struct {
+	*world
+	target string
+	slots  int
+	rows   []figure
+}
+
+// figure is one line of the table. Empty texts stay empty.
+type figure struct{ what, agent, floor, ratio, target string }
+
+func (m *meter) add(what, format string, agent, floor float64, target string) {
+	f := figure{what: what, agent: fmt.Sprintf(format, agent), target: target}
+	if floor > 0 {
+		f.floor, f.ratio = fmt.Sprintf(format, floor), fmt.Sprintf("%.2f", agent/floor)
+	}
+	m.rows = append(m.rows, f)
+	m.tb.Logf("%s: agent %s, floor %s", f.what, f.agent, f.floor)
+}
+
+func (m *meter) print() {
+	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "\nfigure\tagent\tfloor\tratio\ttarget")
+	for _, f := range m.rows {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.what, f.agent, f.floor, f.ratio, f.target)
+	}
+	_ = table.Flush() // to standard output
+}
+
+// startReceiver starts a receiver process and returns its base URL.
+func startReceiver(tb testing.TB) string {
+	tb.Helper()
+	read, write, err := os.Pipe()
+	capturetest.Must(tb, err)
+	defer read.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"=receiver")
+	cmd.Stdout = write
+	launch(tb, cmd)
+	_ = write.Close() // the child has its own
+	address, err := bufio.NewReader(read).ReadString('\n')
+	capturetest.Must(tb, err)
+	return "http://" + strings.TrimSpace(address)
+}
+
+// stats asks the receiver.
+func (m *meter) stats(query string) receiverStats {
+	m.tb.Helper()
+	resp, err := http.Get(m.target + "/?" + query)
+	capturetest.Must(m.tb, err)
+	defer resp.Body.Close()
+	var stats receiverStats
+	capturetest.Must(m.tb, json.NewDecoder(resp.Body).Decode(&stats))
+	return stats
+}
+
+// received waits until the receiver has n requests.
+func (m *meter) received(n int) receiverStats {
+	m.tb.Helper()
+	var stats receiverStats
+	eventually(m.tb, 10*time.Minute, fmt.Sprintf("%d requests", n), func() bool {
+		stats = m.stats("")
+		return stats.Count >= int64(n)
+	})
+	return stats
+}
+
+// contender is the agent or the floor, ready to be started on a slot of its own.
+type contender struct {
+	name  string
+	slot  string
+	start func(slot string) *agent
+}
+
+// contenders makes slots for agent and floor before rows are written, so that both read the same.
+func (m *meter) contenders(target, profile string) []contender {
+	m.slots++
+	var made []contender
+	for _, name := range []string{"floor", "agent"} {
+		slot := fmt.Sprintf("%s%d", name, m.slots)
+		m.exec(`select pg_create_logical_replication_slot('` + slot + `', 'pgoutput')`)
+		c := contender{name: name, slot: slot, start: func(slot string) *agent { return m.startFloor(slot, target) }}
+		if name == "agent" {
+			c.start = func(slot string) *agent { return m.startAgent(slot, target, profile) }
+		}
+		made = append(made, c)
+	}
+	return made
+}
+
+func (m *meter) startFloor(slot, target string) *agent {
+	m.tb.Helper()
+	cmd := exec.Command(os.Args[0])
+	dsn := m.pg.TCP(m.db, "rowhook") + "&replication=database"
+	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_DSN="+dsn, "ROWHOOK_TEST_SLOT="+slot, "ROWHOOK_TEST_TARGET="+target)
+	return launch(m.tb, cmd)
+}
+
+func (m *meter) startAgent(slot, target, profile string) *agent {
+	m.tb.Helper()
+	m.forget()
+	capturetest.Must(m.tb, os.RemoveAll(m.path("log")))
+	if target == "" {
+		target = "http://127.0.0.1:9/" // nobody listens on the discard port
+	}
+	m.conf.source = "  slot: " + slot + "\n"
+	m.conf.profiles = fmt.Sprintf("  main:\n    url: %s\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n%s", target, secret, profile)
+	return m.start("--start", "slot")
+}
+
+// end stops a contender and gives its slot back.
+func (m *meter) end(c contender, a *agent) {
+	m.tb.Helper()
+	a.kill()
+	eventually(m.tb, patience, "the slot is free", func() bool {
+		return m.value(`select count(*) from pg_replication_slots where slot_name = '`+c.slot+`' and not active`) == "1"
+	})
+	m.exec(`select pg_drop_replication_slot('` + c.slot + `')`)
+}
+
+// fill writes rows of about 200 bytes.
+func (m *meter) fill(rows, perTransaction int) {
+	m.tb.Helper()
+	m.exec(`truncate proof.rows`)
+	// Unsynced, so that it is quick; a walsender reads what is flushed, which is all by the end.
+	m.exec(`set synchronous_commit = off`, fmt.Sprintf(`do $$ begin for i in 0..%d loop
+		insert into proof.rows select i * %d + g, 1, '%s' from generate_series(1, %d) g; commit;
+		end loop; end $$`, rows/perTransaction-1, perTransaction, filler, perTransaction))
+	m.exec(`insert into proof.noise (filler) values ('synced')`)
+}
+
+// throughput drains a backlog, one request a row.
+func (m *meter) throughput(what string, perTransaction int) {
+	const rows = 100_000
+	contenders := m.contenders(m.target, "")
+	m.fill(rows, perTransaction)
+	rate, cpu, peak := map[string]float64{}, map[string]float64{}, map[string]float64{}
+	for _, c := range contenders {
+		m.stats("reset")
+		a := c.start(c.slot)
+		stats := m.received(rows)
+		rate[c.name] = rows / time.Duration(stats.Last-stats.First).Seconds()
+		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
+		peak[c.name] = float64(a.memory("VmHWM")) / (1 << 20)
+		m.end(c, a)
+	}
+	m.add("events/s, "+what, "%.0f", rate["agent"], rate["floor"], "0.85 of the floor")
+	m.add("CPU s per 100,000, "+what, "%.2f", cpu["agent"], cpu["floor"], "1.3 of the floor")
+	m.add("peak MiB, "+what, "%.0f", peak["agent"], peak["floor"], "48 typical, 100 worst")
+}
+
+// latency measures commit to receipt at a steady rate.
+func (m *meter) latency(perSecond int) {
+	delays := map[string][]time.Duration{}
+	for _, c := range m.contenders(m.target, "") {
+		a := c.start(c.slot)
+		delays[c.name] = m.delays(c, perSecond)
+		m.end(c, a)
+	}
+	for _, p := range []struct {
+		name   string
+		at     float64
+		target string
+	}{{"p50", 0.5, "1.3 of the floor"}, {"p99", 0.99, "2 of the floor"}} {
+		m.add(fmt.Sprintf("%s ms at %d/s", p.name, perSecond), "%.2f",
+			percentile(delays["agent"], p.at).Seconds()*1000, percentile(delays["floor"], p.at).Seconds()*1000, p.target)
+	}
+}
+
+// delays writes single rows at a steady rate for ten seconds and returns how long each took
+// from commit to receipt. The first second warms up.
+func (m *meter) delays(c contender, perSecond int) []time.Duration {
+	m.tb.Helper()
+	eventually(m.tb, patience, c.name+" streams", func() bool {
+		return m.value(`select active from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
+	})
+	conn := m.connect()
+	m.exec(`truncate proof.rows`)
+	m.stats("reset&delays=1")
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	rows := 10 * perSecond
+	for i := range rows {
+		<-tick.C
+		_, err := conn.Exec(m.tb.Context(), `insert into proof.rows values ($1, 1, $2)`, i, filler)
+		capturetest.Must(m.tb, err)
+	}
+	m.received(rows)
+	var delays []time.Duration
+	for _, d := range m.stats("reset").Delays[rows/10:] {
+		delays = append(delays, time.Duration(d))
+	}
+	return delays
+}
+
+// neighbour measures a healthy profile beside one that takes requests and never answers.
+func (m *meter) neighbour() {
+	alone, beside := m.contenders(m.target, "")[1], m.contenders(m.target, "")[1]
+	hang := fmt.Sprintf("  hang:\n    url: %s/hang\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n", m.target, secret)
+	a := m.startAgent(alone.slot, m.target, "")
+	before := percentile(m.delays(alone, 200), 0.99)
+	m.end(alone, a)
+	a = m.startAgent(beside.slot, m.target, hang)
+	after := percentile(m.delays(beside, 200), 0.99)
+	m.end(beside, a)
+	m.add("p99 ms beside a black hole, at 200/s", "%.2f", after.Seconds()*1000, before.Seconds()*1000, "1.5 of alone")
+	m.dropSlots()
+}
+
+// dropSlots gives back slots that nobody was started on.
+func (m *meter) dropSlots() {
+	m.exec(`select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active`)
+}
+
+// capture drains a backlog into the spool while the receiver is dead; the floor parses
+// and throws away.
+func (m *meter) capture(what string, perTransaction int) {
+	const rows = 500_000
+	contenders := m.contenders("", "")
+	m.fill(rows, perTransaction)
+	end := m.value(`select pg_current_wal_lsn()`)
+	rate := map[string]float64{}
+	for _, c := range contenders {
+		moved := `select confirmed_flush_lsn from pg_replication_slots where slot_name = '` + c.slot + `'`
+		before := m.value(moved)
+		a := c.start(c.slot)
+		eventually(m.tb, patience, c.name+" begins", func() bool { return m.value(moved) != before })
+		begun, first := time.Now(), m.value(moved)
+		eventually(m.tb, 10*time.Minute, c.name+" confirms all", func() bool {
+			return m.value(`select confirmed_flush_lsn >= '`+end+`' from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
+		})
+		took := time.Since(begun)
+		share := m.value(`select ('` + end + `'::pg_lsn - '` + first + `') / ('` + end + `'::pg_lsn - '` + before + `')`)
+		var part float64
+		_, err := fmt.Sscan(share, &part)
+		capturetest.Must(m.tb, err)
+		rate[c.name] = rows * part / took.Seconds()
+		if c.name == "agent" {
+			m.add("peak MiB, receiver dead, "+what, "%.0f", float64(a.memory("VmHWM"))/(1<<20), 0, "100")
+		}
+		m.end(c, a)
+	}
+	m.add("rows/s into the spool, "+what, "%.0f", rate["agent"], rate["floor"], "130,000")
+}
+
+// unwanted measures changes that no rule wants.
+func (m *meter) unwanted() {
+	const rows = 300_000
+	contenders := m.contenders("", "")
+	m.fill(rows, 100)
+	end := m.value(`select pg_current_wal_lsn()`)
+	m.conf.mapping = "  proof.rows: {events: {never: {op: insert, where: {seq: 2}}}}\n"
+	defer func() { m.conf.mapping = "" }()
+	cpu := map[string]float64{}
+	for _, c := range contenders {
+		a := c.start(c.slot)
+		eventually(m.tb, 5*time.Minute, c.name+" confirms all", func() bool {
+			return m.value(`select confirmed_flush_lsn >= '`+end+`' from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
+		})
+		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
+		m.end(c, a)
+	}
+	m.add("CPU s per 100,000 that no rule wants", "%.2f", cpu["agent"], cpu["floor"], "1.2 of the floor")
+}
+
+// idle measures start, idle time and the binary.
+func (m *meter) idle() {
+	m.dropSlots()
+	c := m.contenders(m.target, "")[1]
+	begun := time.Now()
+	a := c.start(c.slot)
+	eventually(m.tb, patience, "the agent streams", func() bool {
+		return m.value(`select active from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
+	})
+	m.add("start to streaming, s", "%.2f", time.Since(begun).Seconds(), 0, "1")
+	elapse(m.tb, 2*time.Second, "", nil)
+	used := a.cpu()
+	const long = 20 * time.Second
+	elapse(m.tb, long, "", nil)
+	m.add("idle CPU, % of a core", "%.2f", 100*(a.cpu()-used).Seconds()/long.Seconds(), 0, "0.5")
+	m.add("idle MiB", "%.0f", float64(a.memory("VmRSS"))/(1<<20), 0, "48")
+	info, err := os.Stat(binary)
+	capturetest.Must(m.tb, err)
+	m.add("binary MiB", "%.1f", float64(info.Size())/(1<<20), 0, "45")
+	m.end(c, a)
+	m.dropSlots()
+}
