@@ -28,6 +28,7 @@ type boundEntry struct {
 	table    *capture.Table
 	ops      opSet
 	problems []problem // a faulty entry maps nothing: its changes are parked
+	warnings []problem // what is allowed, but hardly meant
 	where    []boundCondition
 	events   []boundEvent
 	key      []member
@@ -207,6 +208,11 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 		bound := boundCondition{col: col, numeric: numeric(kind), values: c.Values}
 		if kind == capture.Bool {
 			bound.values = b.booleans(c.Values, at.at(c.Column))
+		}
+		for _, v := range c.Values {
+			if _, ok := parseNumber(v.Text); bound.numeric && !v.Null && !ok {
+				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column is a number and never %q", v.Text), "write null for NULL"})
+			}
 		}
 		list = append(list, bound)
 	}

@@ -87,6 +87,10 @@ func (r *Rules) Check(t *capture.Table) []capture.Finding {
 			p := &be.problems[i]
 			add(capture.Error, "mapping", strings.Join(p.path, "."), p.text, p.hint)
 		}
+		for i := range be.warnings {
+			p := &be.warnings[i]
+			add(capture.Warning, "mapping", strings.Join(p.path, "."), p.text, p.hint)
+		}
 		if len(be.problems) > 0 {
 			continue
 		}

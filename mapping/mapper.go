@@ -213,6 +213,9 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 			Err: fmt.Errorf("map %s: %s", be.table, p), Remedy: p.hint,
 		})
 	}
+	if err := m.eval.check(); err != nil {
+		return m.fail(be, delivery.OutcomeUnmapped, err)
+	}
 	fired, decided := m.decide(be)
 	if !decided {
 		if b := m.eval.blame; b.err != nil {

@@ -138,7 +138,8 @@ func (c *expressionCompiler) comparison(n *ast.BinaryNode, left, right node) nod
 		return compare
 	}
 	return func(m *machine) any {
-		if m.e.unchanged(m.cols[index]) {
+		// A value that the stream leaves out as unchanged lies outside the row, and so is not NULL.
+		if col := m.cols[index]; m.e.unchanged(col) && !known(m.e.after(col)) {
 			return op == "==" || op == "<=" || op == ">="
 		}
 		return compare(m)

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"fmt"
 
 	"rowhook/capture"
 )
@@ -28,6 +29,24 @@ func newRows(c *capture.Change) rows {
 		sameIdentity: c.Op == capture.Update && c.Old == nil && !t.Partitioned &&
 			(t.Identity == capture.IdentityDefault || t.Identity == capture.IdentityIndex),
 	}
+}
+
+// check holds a change to its table's description: the rows that its operation has, a value for each column.
+func (r *rows) check() error {
+	columns := len(r.table.Columns)
+	for _, row := range []struct {
+		name   string
+		values capture.Row
+		needed bool
+	}{
+		{"old", r.old, r.op == capture.Delete},
+		{"new", r.new, r.op == capture.Insert || r.op == capture.Update},
+	} {
+		if len(row.values) != columns && (row.needed || row.values != nil) {
+			return fmt.Errorf("map %s: the %s row has %d values for %d columns", r.table, row.name, len(row.values), columns)
+		}
+	}
+	return nil
 }
 
 // before returns the column's old value.

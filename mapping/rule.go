@@ -62,6 +62,17 @@ type evaluation struct {
 	blame   blame
 }
 
+// onlyNull reports whether nothing but NULL meets the condition. A value that the stream left
+// out as unchanged lies outside the row, and so is not NULL.
+func (c *boundCondition) onlyNull() bool {
+	for i := range c.values {
+		if !c.values[i].Null {
+			return false
+		}
+	}
+	return true
+}
+
 // blame is what stands in the way of a decision: the first value that was missed,
 // or the first that could not be computed with.
 type blame struct {
@@ -211,6 +222,9 @@ const (
 func (e *evaluation) possible(c *boundCondition) pairs {
 	now, before := e.after(c.col), e.before(c.col)
 	if e.unchanged(c.col) && !known(now) {
+		if c.onlyNull() {
+			return holdsNever
+		}
 		return holdsBoth | holdsNever
 	}
 	p := holdsBoth | holdsNow | heldBefore | holdsNever
@@ -249,11 +263,12 @@ func (r *boundRule) isWhere(e *evaluation) delivery.Truth { return e.where(r.whe
 func (e *evaluation) where(conditions []boundCondition) delivery.Truth {
 	answer := delivery.True
 	for i := range conditions {
-		v := e.current(conditions[i].col)
-		if !known(v) {
-			answer = e.undecided("where", conditions[i].col, e.op == capture.Delete)
-		} else if !conditions[i].holds(v) {
+		c := &conditions[i]
+		switch v := e.current(c.col); {
+		case known(v) && !c.holds(v), !known(v) && e.unchanged(c.col) && c.onlyNull():
 			return delivery.False
+		case !known(v):
+			answer = e.undecided("where", c.col, e.op == capture.Delete)
 		}
 	}
 	return answer
