@@ -59,7 +59,8 @@ type Source struct {
 	query       *querier
 }
 
-// New checks the configuration. It does not connect.
+// New checks the configuration. It does not connect. What is wrong with a setting is an error with a
+// ConfigPath.
 func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	s := &Source{config: cfg, log: opts.Logger, application: "rowhook:" + opts.AgentID}
 	if s.config.Slot == "" {
@@ -69,11 +70,11 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		s.config.Publication = "rowhook"
 	}
 	if !validSlotName(s.config.Slot) {
-		return nil, fmt.Errorf("slot %q: only lower-case letters, digits and underscores, at most 63", s.config.Slot)
+		return nil, &configError{"slot", fmt.Errorf("%q is no slot's name", s.config.Slot), "use lower-case letters, digits and underscores, at most 63"}
 	}
 	config, err := pgx.ParseConfig(cfg.URL)
 	if err != nil {
-		return nil, s.redact(fmt.Errorf("source url: %w", err))
+		return nil, &configError{key: "url", err: s.redact(err)}
 	}
 	if cfg.Password != "" {
 		config.Password = cfg.Password

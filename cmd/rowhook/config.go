@@ -28,6 +28,8 @@ type Config struct {
 
 	_ struct{} `later:"rate alerts admin"`
 
+	rules *mapping.Rules // Mapping, compiled
+
 	file    string // as given
 	root    *yaml.Node
 	hidden  []string
@@ -116,7 +118,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})
 	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
 
-	errs := d.errs.with(c.validate())
+	errs := d.errs.with(c.validate(readFile, d.errs.under("mapping", "source")))
 	if err := errs.orNil(); err != nil {
 		return nil, err
 	}

@@ -73,6 +73,14 @@ func (e configErrors) with(more configErrors) configErrors {
 	return e
 }
 
+// under reports whether there are errors in one of these sections.
+func (e configErrors) under(sections ...string) bool {
+	return slices.ContainsFunc(e, func(one *configError) bool {
+		section, _, _ := strings.Cut(one.text, ".")
+		return slices.Contains(sections, section)
+	})
+}
+
 // orNil sorts the errors by place, drops repetitions, and returns nil when there are none.
 func (e configErrors) orNil() error {
 	if len(e) == 0 {
@@ -112,10 +120,12 @@ func (c *Config) problems(err error) configErrors {
 // problem is the error at a place in the config, with what must not be shown taken out of its text.
 func (c *Config) problem(path []string, text, hint string) *configError {
 	line, column := c.locate(path...)
-	if prefix := strings.Join(path, "."); prefix != "" && !strings.HasPrefix(text, prefix) {
-		text = prefix + ": " + text
+	subject := ""
+	if len(path) > 0 {
+		subject = strings.Join(path, ".") + ": "
+		text = strings.TrimPrefix(text, subject)
 	}
-	return &configError{file: c.file, line: line, column: column, text: c.hide(text), hint: c.hide(hint)}
+	return &configError{file: c.file, line: line, column: column, text: subject + c.hide(text), hint: c.hide(hint)}
 }
 
 // flatten takes joined errors apart. An error that wraps several and says where it

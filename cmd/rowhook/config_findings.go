@@ -59,7 +59,7 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 	var found []capture.Finding
 	report := func(code, what string, globs, names []string, path ...string) {
 		for i, glob := range globs {
-			if slices.ContainsFunc(names, func(name string) bool { return delivery.MatchGlob(glob, name) }) {
+			if slices.ContainsFunc(names, func(name string) bool { return fitsAny([]string{glob}, name) }) {
 				continue
 			}
 			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, didYouMean(glob, names))
@@ -76,18 +76,11 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 
 // eventTypes lists the event types that can come, and the mapping's entries.
 func (c *Config) eventTypes() (types, entries []string) {
-	for i := range c.Mapping {
-		entry := &c.Mapping[i]
-		entries = append(entries, entry.Name)
-		if len(entry.Events) == 0 {
-			types = append(types, "record.inserted", "record.updated", "record.deleted")
-		}
-		for j := range entry.Events {
-			types = append(types, entry.Events[j].Type)
-		}
+	for _, event := range c.rules.Events() {
+		types = append(types, event.Type)
 	}
-	for i := range c.Source.Signals.Types {
-		types = append(types, c.Source.Signals.Types[i].Type)
+	for i := range c.Mapping {
+		entries = append(entries, c.Mapping[i].Name)
 	}
 	return append(types, "rowhook.gap"), entries
 }

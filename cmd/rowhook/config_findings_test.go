@@ -91,6 +91,25 @@ func TestFindingsOfReadableSecrets(t *testing.T) {
 	}
 }
 
+func TestFindingsOfPasswordsInURLs(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(smallConfig, "rowhook@", "rowhook:%s@", 1)
+	c, path := write(t, strings.Replace(text, "%s", "${SECRET}", 1))
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := codes(c); got != "" {
+		t.Errorf("findings %q of a variable", got)
+	}
+	c, path = write(t, strings.Replace(text, "%s", "swordfish", 1))
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := codes(c); got != "config_readable" {
+		t.Errorf("findings %q", got)
+	}
+}
+
 func TestFindingsOfVariablesAreNone(t *testing.T) {
 	t.Parallel()
 	c, path := write(t, smallConfig+`profiles:

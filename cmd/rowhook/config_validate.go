@@ -1,16 +1,25 @@
 package main
 
 import (
+	"fmt"
+	"log/slog"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
+	"rowhook/capture/postgres"
+	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
+	"rowhook/mapping"
 )
 
 var profileCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// validate says what is wrong beyond the values' own notation: each room checks its section.
-func (c *Config) validate() configErrors {
+// validate says what is wrong beyond the values' own notation: each room checks its section. The
+// mapping is left out while it could not be read whole; its rooms would stumble over the same things.
+func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread bool) configErrors {
 	var errs configErrors
 	refuse := func(text string, path ...string) { errs = append(errs, c.problem(path, text, "")) }
 	if c.Source.Type == "" {
@@ -26,15 +35,98 @@ func (c *Config) validate() configErrors {
 		refuse("missing; expected a directory", "state")
 	}
 	for i := range c.Profiles {
-		p := &c.Profiles[i]
-		if !profileCode.MatchString(p.Code) {
-			refuse("a profile's code takes letters, digits, _ and - only", "profiles", p.Code)
+		if code := c.Profiles[i].Code; !profileCode.MatchString(code) {
+			refuse("a profile's code takes letters, digits, _ and - only", "profiles", code)
 		}
-		errs = errs.with(c.problems(p.Validate()))
-		_, err := webhook.New(*p, webhook.Options{})
-		errs = errs.with(c.problems(err))
-		_, err = format.New(*p)
-		errs = errs.with(c.problems(err))
+		errs = errs.with(c.validateProfile(&c.Profiles[i]))
 	}
-	return errs.with(c.problems(c.Log.Validate()))
+	errs = errs.with(c.problems(c.Log.Validate()))
+	if mappingUnread {
+		return errs
+	}
+	errs = errs.with(c.validateSource())
+	rules, err := mapping.Compile(c.Mapping, mapping.Options{Context: c.Source.Context, Signals: c.Source.Signals, ReadFile: readFile})
+	if err != nil {
+		return errs.with(c.problems(err))
+	}
+	c.rules = rules
+	return errs.with(c.validateOperations())
+}
+
+func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
+	errs := c.problems(p.Validate())
+	_, err := webhook.New(*p, webhook.Options{})
+	errs = errs.with(c.problems(err))
+	_, err = format.New(*p)
+	return errs.with(c.problems(err))
+}
+
+// validateSource has the source check its connection settings, without connecting.
+func (c *Config) validateSource() configErrors {
+	if c.Source.URL == "" {
+		return nil
+	}
+	if !strings.HasPrefix(c.Source.URL, "postgres://") && !strings.HasPrefix(c.Source.URL, "postgresql://") {
+		return configErrors{c.problem([]string{"source", "url"},
+			"expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "")}
+	}
+	source, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return c.problems(err)
+	}
+	source.Close()
+	return nil
+}
+
+// validateOperations refuses filters for operations that cannot come: those outside the closed
+// lists of all events that the subscription is about.
+func (c *Config) validateOperations() configErrors {
+	var errs configErrors
+	events := c.rules.Events()
+	for _, p := range c.Profiles {
+		for i, s := range p.Subscriptions {
+			possible, closed := operationsOf(events, s)
+			if !closed {
+				continue
+			}
+			path := []string{"profiles", p.Code, "subscriptions", strconv.Itoa(i), "operations"}
+			errs = append(errs, c.foreignOperations(s.Operations.Only, possible, path...)...)
+			errs = append(errs, c.foreignOperations(s.Operations.Not, possible, append(path, "not")...)...)
+		}
+	}
+	return errs
+}
+
+func (c *Config) foreignOperations(globs, possible []string, path ...string) configErrors {
+	var errs configErrors
+	for i, glob := range globs {
+		fits := func(operation string) bool { return delivery.MatchGlob(glob, operation) }
+		if slices.ContainsFunc(possible, fits) {
+			continue
+		}
+		text := fmt.Sprintf("%q is in none of the events' lists of operations: %s%s", glob, strings.Join(possible, ", "), didYouMean(glob, possible))
+		errs = append(errs, c.problem(append(slices.Clone(path), strconv.Itoa(i)), text, ""))
+	}
+	return errs
+}
+
+// operationsOf returns the operations by which a subscription's events can come, and
+// whether these are all.
+func operationsOf(events []mapping.EventInfo, s delivery.SubscriptionConfig) (possible []string, closed bool) {
+	for _, event := range events {
+		if !fitsAny(s.Events, event.Type) || !fitsAny(s.Tables, event.Entry) {
+			continue
+		}
+		if event.Operations == nil {
+			return nil, false
+		}
+		possible = append(possible, event.Operations...)
+	}
+	slices.Sort(possible)
+	return slices.Compact(possible), len(possible) > 0
+}
+
+// fitsAny reports whether a name fits one of the globs; no globs fit everything.
+func fitsAny(globs []string, name string) bool {
+	return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
 }

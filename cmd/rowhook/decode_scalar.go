@@ -69,14 +69,22 @@ func (d *decoder) expand(n *yaml.Node, f *field) (text string, fromEnv, ok bool)
 	return text, len(values) > 0, true
 }
 
+// urlPassword finds what may be a password in a URL, also in one that is not well formed.
+var urlPassword = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^:@/]*:(.+)@`)
+
 // urlSecret notes the password that a URL may hold.
 func (d *decoder) urlSecret(n *yaml.Node, text string) {
+	parts := urlPassword.FindStringSubmatch(text)
+	if parts == nil {
+		return
+	}
+	d.hidden = append(d.hidden, text, parts[1])
 	u, err := url.Parse(text)
 	if err != nil {
 		return
 	}
-	if password, given := u.User.Password(); given && password != "" {
-		d.hidden = append(d.hidden, password, text)
+	if password, given := u.User.Password(); given {
+		d.hidden = append(d.hidden, password)
 		if !strings.Contains(n.Value, "${") {
 			d.inline = append(d.inline, [2]int{n.Line, n.Column})
 		}
