@@ -72,7 +72,30 @@ func decodeRune[S ~string | ~[]byte](s S, i int) (rune, int) {
 
 // AppendJSONTime appends t as a JSON string: RFC 3339 in UTC with six digits of a second.
 func AppendJSONTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(dst, `"2006-01-02T15:04:05.000000Z"`)
+	}
+	hour, minute, second := t.Clock()
 	dst = append(dst, '"')
-	dst = t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
-	return append(dst, '"')
+	dst = append(appendDigits(dst, year, 4), '-')
+	dst = append(appendDigits(dst, int(month), 2), '-')
+	dst = append(appendDigits(dst, day, 2), 'T')
+	dst = append(appendDigits(dst, hour, 2), ':')
+	dst = append(appendDigits(dst, minute, 2), ':')
+	dst = append(appendDigits(dst, second, 2), '.')
+	dst = appendDigits(dst, t.Nanosecond()/1000, 6)
+	return append(dst, 'Z', '"')
+}
+
+// appendDigits appends the last width decimal digits of n.
+func appendDigits(dst []byte, n, width int) []byte {
+	dst = append(dst, "000000"[:width]...)
+	for i := len(dst) - 1; n > 0 && width > 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+		width--
+	}
+	return dst
 }

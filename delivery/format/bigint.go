@@ -11,18 +11,20 @@ var errBadJSON = errors.New("the event's values are not valid JSON")
 // maxDepth bounds the nesting that is followed, as encoding/json does.
 const maxDepth = 10000
 
-// quoteBigints appends the JSON object to dst with the numbers at the given dotted paths in quotes;
-// in an array at such a path, every number in it. Everything else is copied byte by byte.
-func quoteBigints(dst, object []byte, paths []string) ([]byte, error) {
-	var name [128]byte
-	q := quoter{src: object, dst: dst, paths: paths, path: name[:0]}
-	if !q.value(false, 0) || q.pos != len(q.src) {
-		return q.dst, errBadJSON
+// quote appends the JSON object to dst with the numbers at the given dotted paths in quotes; in an array at
+// such a path, every number in it. Everything else is copied byte by byte.
+func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
+	q.src, q.dst, q.pos, q.paths, q.path = object, dst, 0, paths, q.path[:0]
+	ok := q.value(false, 0) && q.pos == len(q.src)
+	dst = q.dst
+	q.src, q.dst, q.paths = nil, nil, nil
+	if !ok {
+		return dst, errBadJSON
 	}
-	return q.dst, nil
+	return dst, nil
 }
 
-// quoter walks one JSON text from start to end. Each step reports whether the text was valid so far.
+// quoter walks JSON texts from start to end, one at a time. Each step reports whether the text was valid so far.
 type quoter struct {
 	src, dst []byte
 	pos      int

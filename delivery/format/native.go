@@ -3,6 +3,7 @@ package format
 import (
 	"fmt"
 	"strconv"
+	"sync"
 
 	"rowhook/delivery"
 )
@@ -11,6 +12,7 @@ import (
 // what is empty left out, except key and data, which are always there.
 type native struct {
 	bigintStrings bool
+	quoters       sync.Pool // of *quoter, which would be an allocation a body
 }
 
 func newNative(cfg delivery.ProfileConfig) (*native, error) {
@@ -25,7 +27,7 @@ func newNative(cfg delivery.ProfileConfig) (*native, error) {
 	case "", "number":
 		return &native{}, nil
 	case "string":
-		return &native{bigintStrings: true}, nil
+		return &native{bigintStrings: true, quoters: sync.Pool{New: func() any { return new(quoter) }}}, nil
 	}
 	return nil, &configError{
 		path: []string{"profiles", cfg.Code, "bigint"},
@@ -51,7 +53,7 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 		{`,"data":`, ev.Data, true},
 		{`,"previous":`, ev.Previous, false},
 	} {
-		if len(part.value) == 0 && !part.always {
+		if len(part.value) <= len("{}") && !part.always {
 			continue
 		}
 		dst = append(dst, part.member...)
@@ -132,5 +134,7 @@ func (n *native) appendObject(dst, object []byte, bigints []string) ([]byte, err
 	if !n.bigintStrings || len(bigints) == 0 {
 		return append(dst, object...), nil
 	}
-	return quoteBigints(dst, object, bigints)
+	q := n.quoters.Get().(*quoter)
+	defer n.quoters.Put(q)
+	return q.quote(dst, object, bigints)
 }

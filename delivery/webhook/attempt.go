@@ -1,18 +1,20 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"rowhook/delivery"
 )
+
+// keptBody bounds the copy of a body that is kept for the next attempt, in bytes.
+const keptBody = 64 << 10
 
 // attempt is the working space of one request, used again for the next one of the profile once the transport
 // is certainly done with it.
@@ -20,7 +22,12 @@ type attempt struct {
 	sender *Sender
 	proto  http.Request // everything but context and body
 	signer *signer
-	body   *requestBody
+
+	// net/http writes header and body in one piece only when it knows the reader to be in memory, which leaves no
+	// way to hear when it is done with the caller's bytes. So it gets a copy.
+	body   []byte
+	reader bytes.Reader
+	closer io.ReadCloser // of reader
 
 	// The values of the headers that change, in the slices that the header map holds.
 	id, timestamp, signature, contentType, gap []string
@@ -31,13 +38,14 @@ type attempt struct {
 	reused    bool
 	before    int64 // bytes that had gone out on conn before this request
 	firstByte atomic.Bool
-	bodySent  bool // all of the body was handed to the connection
+	wrote     atomic.Bool // the transport is done with header and body
 
 	head [keptReply]byte
 }
 
 func (s *Sender) newAttempt() *attempt {
-	a := &attempt{sender: s, body: new(requestBody)}
+	a := &attempt{sender: s}
+	a.closer = io.NopCloser(&a.reader)
 	a.id, a.timestamp, a.signature = make([]string, 1), make([]string, 1), make([]string, 1)
 	a.contentType, a.gap = make([]string, 1), make([]string, 1)
 	a.signer = newSigner(s.keys)
@@ -60,6 +68,7 @@ func (s *Sender) newAttempt() *attempt {
 	}
 	a.trace = httptrace.ClientTrace{
 		GotConn:              a.gotConn,
+		WroteRequest:         func(httptrace.WroteRequestInfo) { a.wrote.Store(true) },
 		GotFirstResponseByte: func() { a.firstByte.Store(true) },
 	}
 	return a
@@ -78,13 +87,8 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 		a.gap[0] = req.Gap
 		a.proto.Header["Rowhook-Gap"] = a.gap
 	}
-	a.proto.ContentLength = int64(len(req.Body))
-	a.body.set(req.Body)
-	a.proto.Body = a.body
-	if len(req.Body) == 0 {
-		a.proto.Body = http.NoBody
-		_ = a.body.Close()
-	}
+	a.body = append(a.body[:0], req.Body...)
+	a.proto.ContentLength = int64(len(a.body))
 	if len(a.sender.keys) == 0 {
 		return true
 	}
@@ -102,22 +106,29 @@ func (a *attempt) roundTrip(ctx context.Context, transport http.RoundTripper) (*
 		trace = &own
 	}
 	ctx = httptrace.WithClientTrace(ctx, trace)
+	a.reader.Reset(a.body)
+	a.proto.Body = a.closer
+	if len(a.body) == 0 {
+		a.proto.Body = http.NoBody
+	}
 	for {
 		a.conn, a.reused = nil, false
 		a.firstByte.Store(false)
+		a.wrote.Store(false)
 		resp, err := transport.RoundTrip(a.proto.WithContext(ctx))
 		if err == nil || !a.unsent() || ctx.Err() != nil {
 			return resp, err
 		}
-		if _, err := a.rewind(); err != nil {
-			return nil, err
-		}
-		a.proto.Body = a.body
+		a.proto.Body, _ = a.rewind()
 	}
 }
 
+// done reports whether the transport has let go of the attempt, so that it can be used again.
+func (a *attempt) done() bool { return a.wrote.Load() && cap(a.body) <= keptBody }
+
 // gotConn notes which connection the request goes out on.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	a.wrote.Store(false)
 	a.conn = countingConnOf(info.Conn)
 	a.reused = info.Reused
 	if a.conn == nil {
@@ -137,75 +148,7 @@ func (a *attempt) unsent() bool {
 	return a.reused && a.conn != nil && !a.firstByte.Load() && a.conn.written.Load()-a.before < shortestRequest
 }
 
-// rewind gives the transport the body from its start again.
+// rewind gives the transport the body from its start again. The reader before may still be looked at.
 func (a *attempt) rewind() (io.ReadCloser, error) {
-	fresh := new(requestBody)
-	if !a.body.restart(fresh) {
-		return nil, errDetached
-	}
-	a.body = fresh
-	return fresh, nil
-}
-
-var errDetached = errors.New("the attempt is over")
-
-// requestBody is a request's body. The transport may read it in a goroutine that outlives the attempt, so
-// it is cut off from the caller's bytes when the attempt ends.
-type requestBody struct {
-	mu       sync.Mutex
-	whole    []byte
-	at       int
-	closed   bool // the transport is done with it
-	detached bool
-}
-
-func (b *requestBody) set(body []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.whole, b.at, b.closed, b.detached = body, 0, false, false
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.detached:
-		return 0, errDetached
-	case b.at >= len(b.whole):
-		return 0, io.EOF
-	}
-	n := copy(p, b.whole[b.at:])
-	b.at += n
-	return n, nil
-}
-
-func (b *requestBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return nil
-}
-
-// sent reports whether all of the body was handed to the connection.
-func (b *requestBody) sent() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.at >= len(b.whole)
-}
-
-// restart makes fresh read the same bytes from the start.
-func (b *requestBody) restart(fresh *requestBody) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	fresh.whole = b.whole
-	return !b.detached
-}
-
-// detach ends the attempt for the body, and reports whether the transport is done with it and with
-// the request's headers, which it writes before.
-func (b *requestBody) detach() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.whole, b.detached = nil, true
-	return b.closed
+	return io.NopCloser(bytes.NewReader(a.body)), nil
 }

@@ -129,7 +129,7 @@ func (s *Sender) timeoutText(a *attempt) string {
 	switch {
 	case a.conn == nil:
 		return fmt.Sprintf("no connection within %s", s.timeout)
-	case !a.bodySent:
+	case !a.wrote.Load():
 		return fmt.Sprintf("the request was not taken within %s", s.timeout)
 	}
 	return fmt.Sprintf("no reply within %s", s.timeout)

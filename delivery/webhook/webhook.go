@@ -121,7 +121,6 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 	}
 	a := s.attempts.Get().(*attempt)
 	if !a.prepare(req, now) {
-		a.body.detach()
 		s.attempts.Put(a)
 		return delivery.Reply{
 			Class:  delivery.ClassProfile,
@@ -133,12 +132,10 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 	defer cancel()
 	resp, err := a.roundTrip(timed, s.transport)
 	if err != nil {
-		a.bodySent = a.body.sent()
-		a.body.detach()
 		return s.failure(ctx, a, err)
 	}
 	reply := s.read(resp, a, now)
-	if a.body.detach() {
+	if a.done() {
 		s.attempts.Put(a)
 	}
 	return reply

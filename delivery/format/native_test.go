@@ -1,0 +1,224 @@
+package format
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"rowhook/delivery"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// events are the shapes an event can have. Each has a golden file of its name.
+func events() map[string]*delivery.Event {
+	at := time.Date(2026, 11, 22, 10, 2, 3, 456789012, time.FixedZone("", 9*3600))
+	origin := func(op string) delivery.Origin {
+		return delivery.Origin{Source: "library", Table: "circulation.loans", Op: op, Position: "0/16B3748", Transaction: "745", Seq: 2}
+	}
+	return map[string]*delivery.Event{
+		"insert": {
+			ID: "evt_01", Type: "loan.created", Time: at, Origin: origin("insert"),
+			Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000,"returned_at":null}`), Bigints: []string{"loan_id"},
+		},
+		"update": {
+			ID: "evt_02", Type: "loan.returned", Time: at, Origin: origin("update"),
+			Actor: delivery.Actor{ID: "aa010001", Name: "Ada Lovelace"}, Operation: "web_form", Link: "https://ils.example.org/loans/1000?a=1&b=2",
+			Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000,"fee":"12.50","returned_at":"2026-11-22T01:02:03.120000Z"}`),
+			Previous: []byte(`{"returned_at":null}`), Bigints: []string{"loan_id"},
+		},
+		"delete": {
+			ID: "evt_03", Type: "loan.deleted", Time: at, Origin: origin("delete"), Actor: delivery.Actor{ID: "aa010001"},
+			Key: []byte(`{"loan_id":9223372036854775807}`), Data: []byte(`{"loan_id":9223372036854775807}`),
+			Previous: []byte(`{"loan_id":9223372036854775807,"fee":"12.50"}`), Bigints: []string{"loan_id"},
+		},
+		"truncate": {ID: "evt_04", Type: "record.truncated", Time: at, Origin: origin("truncate")},
+		"signal": {
+			ID: "evt_05", Type: "job.finished", Time: at.Add(-at.Sub(at.Truncate(time.Second))),
+			Origin: delivery.Origin{Source: "library", Op: "signal", Position: "0/16B3748", Transaction: "745", Seq: 1},
+			Key:    []byte(`{"job":"nightly"}`), Data: []byte(`{"rows":12}`),
+		},
+		"defaults": {
+			ID: "evt_06", Type: "loan.created", Time: at, Origin: origin("insert"), Assumed: true,
+			Actor: delivery.Actor{ID: "system", Name: "system"}, Operation: "unknown",
+			Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`),
+		},
+		"unknowns": {
+			ID: "evt_07", Type: "loan.returned", Time: at, Origin: origin("update"), Actor: delivery.Actor{Name: "Ada"},
+			Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`), Previous: []byte(`{}`), Unavailable: []string{"big_note", `odd "name"`},
+		},
+		"nasty": {
+			ID: "evt_08", Type: "note.changed", Time: at,
+			Origin: delivery.Origin{Source: "böse\\\"\n", Table: "public.a<b>&c", Op: "update", Position: "mysql-bin.000012:4", Transaction: "3E11FA47:23"},
+			Actor:  delivery.Actor{ID: "\x00\x1f\x7f", Name: "\u2028\u2029 😀 \xff\xfe"}, Operation: "</script>", Link: "javascript:alert('1')",
+			Key: []byte(`{"a.b":1,"ä\"":2}`), Data: []byte(`{"t":"<&>\u2028😀\\","n":0.10,"e":1e400,"big":123456789012345678901234567890.10}`),
+		},
+		"bigints": {
+			ID: "evt_09", Type: "loan.created", Time: at, Origin: origin("insert"),
+			Key:     []byte(`{"id":-9007199254740993}`),
+			Data:    []byte(`{"id":-9007199254740993,"library":{"id":7,"no":7},"list":[1,[2,null],"3",{"id":4}],"nulled":null,"text":"8","d\u0065ep":{"x.y":5},"no":{"id":6}}`),
+			Bigints: []string{"id", "library.id", "list", "nulled", "text", "deep.x.y"},
+		},
+	}
+}
+
+func render(t testing.TB, bigint string, ev *delivery.Event) []byte {
+	t.Helper()
+	f, err := New(delivery.ProfileConfig{Code: "desk", Format: "native", MessageType: "json", Bigint: bigint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := f.AppendBody(nil, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// TestNativeGolden compares every shape, in both ways to write 64-bit integers, with its golden file: one line each.
+func TestNativeGolden(t *testing.T) {
+	t.Parallel()
+	for name, ev := range events() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := append(render(t, "number", ev), '\n')
+			got = append(append(got, render(t, "string", ev)...), '\n')
+			path := filepath.Join("testdata", name+".jsonl")
+			if *update {
+				if err := os.WriteFile(path, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != string(want) {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			assertBody(t, got[:strings.IndexByte(string(got), '\n')])
+		})
+	}
+}
+
+// assertBody fails when a body is not one line of valid UTF-8 JSON.
+func assertBody(t testing.TB, body []byte) {
+	t.Helper()
+	if !json.Valid(body) || !utf8.Valid(body) || strings.ContainsAny(string(body), "\r\n\u2028\u2029") {
+		t.Errorf("not one line of JSON: %q", body)
+	}
+}
+
+func TestNativeAppendsAndKeepsNothing(t *testing.T) {
+	t.Parallel()
+	f, err := New(delivery.ProfileConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := events()["update"]
+	first, _ := f.AppendBody(nil, ev)
+	both, err := f.AppendBody([]byte("before"), ev)
+	if err != nil || string(both) != "before"+string(first) {
+		t.Errorf("%s, %v", both, err)
+	}
+	if f.ContentType() != "application/json" {
+		t.Error(f.ContentType())
+	}
+}
+
+// TestNativeAllocates holds the promise that a body costs no allocation beyond the caller's buffer.
+func TestNativeAllocates(t *testing.T) {
+	for _, bigint := range []string{"number", "string"} {
+		f, err := New(delivery.ProfileConfig{Bigint: bigint})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, buf := events()["update"], make([]byte, 0, 4096)
+		if n := testing.AllocsPerRun(100, func() { _, _ = f.AppendBody(buf, ev) }); n > 0 {
+			t.Errorf("bigint %s: %.0f allocations", bigint, n)
+		}
+	}
+}
+
+func TestNativeRefusesBrokenValues(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{`{`, `{"id"`, `{"id":}`, `{"id":1`, `{"id":[1}`, `{"id":1}}`, `{"id" 1}`, `{"id":"1}`, `{"a":1 "id":1}`, strings.Repeat("[", 20000)} {
+		ev := &delivery.Event{ID: "evt_1", Data: []byte(data), Bigints: []string{"id"}}
+		f, _ := New(delivery.ProfileConfig{Bigint: "string"})
+		body, err := f.AppendBody([]byte("kept"), ev)
+		if !errors.Is(err, errBadJSON) || string(body) != "kept" {
+			t.Errorf("%.20s: %q, %v", data, body, err)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		cfg  delivery.ProfileConfig
+		path string
+	}{
+		{delivery.ProfileConfig{Code: "desk", Format: "alma"}, "profiles.desk.format"},
+		{delivery.ProfileConfig{Code: "desk", MessageType: "xml"}, "profiles.desk.message_type"},
+		{delivery.ProfileConfig{Code: "desk", Bigint: "float"}, "profiles.desk.bigint"},
+	} {
+		_, err := New(test.cfg)
+		var e *configError
+		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != test.path || e.Hint() == "" {
+			t.Errorf("%+v: %v", test.cfg, err)
+		}
+	}
+}
+
+// FuzzNative proves that whatever texts and valid objects an event has, its body is one line of valid JSON with the same values.
+func FuzzNative(f *testing.F) {
+	f.Add("evt_1", "loan.created", "web_form", `{"id":1,"a":{"b":[2,"3"]}}`, "id", "a.b")
+	f.Add("\xff", "a\u2028b", "\x00", `{"\u0069d":1e5}`, "id", "")
+	f.Add("", "", "", `{ "a" : [ ] , "b" : { } }`, "a", "b")
+	f.Fuzz(func(t *testing.T, id, typ, operation, data, path1, path2 string) {
+		if !json.Valid([]byte(data)) || data[0] != '{' || strings.ContainsAny(data, "\r\n\u2028\u2029") || !utf8.ValidString(data) {
+			return
+		}
+		ev := &delivery.Event{
+			ID: id, Type: typ, Operation: operation, Actor: delivery.Actor{Name: operation}, Link: id,
+			Data: []byte(data), Previous: []byte(data), Bigints: []string{path1, path2}, Unavailable: []string{id, typ},
+		}
+		plain, quoted := render(t, "number", ev), render(t, "string", ev)
+		assertBody(t, plain)
+		assertBody(t, quoted)
+		var back struct {
+			ID   string
+			Data json.RawMessage
+		}
+		if err := json.Unmarshal(plain, &back); err != nil || string(back.Data) != data {
+			t.Errorf("data %s became %s (%v)", data, back.Data, err)
+		}
+		if want := strings.ToValidUTF8(id, "\ufffd"); utf8.ValidString(id) && back.ID != want {
+			t.Errorf("id %q became %q", id, back.ID)
+		}
+	})
+}
+
+func BenchmarkNative(b *testing.B) {
+	for _, bigint := range []string{"number", "string"} {
+		b.Run(bigint, func(b *testing.B) {
+			f, err := New(delivery.ProfileConfig{Bigint: bigint})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ev, buf := events()["update"], make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.AppendBody(buf, ev); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
