@@ -14,7 +14,8 @@ import (
 // say it; keys and values of later versions are not in it. Every scalar but a secret's place may be a
 // ${NAME}, since its value is known only when the file is loaded.
 type schemaBuilder struct {
-	definitions map[string]any
+	definitions schemaNode
+	defaults    map[reflect.Type]reflect.Value
 }
 
 // schemaNode is a JSON Schema.
@@ -22,14 +23,14 @@ type schemaNode = map[string]any
 
 // configSchema is the schema of the whole file.
 func configSchema() schemaNode {
-	b := &schemaBuilder{definitions: schemaNode{
+	b := &schemaBuilder{defaults: prototypes(), definitions: schemaNode{
 		"text":     schemaNode{"type": []string{"string", "number", "boolean"}},
 		"variable": schemaNode{"type": "string", "pattern": `\$\{`, "description": "an environment variable, as ${NAME} or ${NAME:-default}"},
 		"duration": notationSchema(`^(0|([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+)$`, notation(reflect.TypeFor[time.Duration](), &field{}), 0),
 		"size":     notationSchema(`^(0|[0-9]{1,18}(B|KiB|MiB|GiB|TiB))$`, notation(reflect.TypeFor[int64](), &field{size: true}), 0),
 		"percent":  notationSchema(`^(100|[0-9]{1,2}(\.[0-9]{1,6})?)%$`, notation(reflect.TypeFor[delivery.Percent](), &field{}), nil),
 	}}
-	root := b.properties(specOf(reflect.TypeFor[Config]()))
+	root := b.properties(reflect.TypeFor[Config](), specOf(reflect.TypeFor[Config]()))
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "rowhook's config file"
 	root["required"] = []string{"source", "mapping"}
@@ -92,7 +93,7 @@ func (b *schemaBuilder) object(t reflect.Type) schemaNode {
 	if _, known := b.definitions[name]; !known {
 		b.definitions[name] = schemaNode{}
 		spec := specOf(t)
-		definition := b.properties(spec)
+		definition := b.properties(t, spec)
 		var instead []schemaNode
 		for _, f := range []*field{spec.scalar, spec.list} {
 			if f != nil {
@@ -107,11 +108,17 @@ func (b *schemaBuilder) object(t reflect.Type) schemaNode {
 	return reference(name)
 }
 
-func (b *schemaBuilder) properties(spec *structSpec) schemaNode {
+func (b *schemaBuilder) properties(t reflect.Type, spec *structSpec) schemaNode {
 	properties := schemaNode{}
 	var exclusive []schemaNode
 	for _, f := range spec.fields {
-		properties[f.name] = b.value(f.typ, f)
+		property := b.value(f.typ, f)
+		if from, known := b.defaults[t]; known {
+			if value, given := asWritten(from.FieldByIndex(f.index), f); given {
+				property["default"] = value
+			}
+		}
+		properties[f.name] = property
 		if f.secret {
 			exclusive = append(exclusive, schemaNode{"not": schemaNode{"required": []string{f.name, f.name + "_file"}}})
 		}
@@ -173,5 +180,9 @@ func reference(name string) schemaNode { return schemaNode{"$ref": "#/$defs/" + 
 
 // definitionName names a struct's definition: delivery.Retry for delivery.RetryConfig.
 func definitionName(t reflect.Type) string {
-	return path.Base(t.PkgPath()) + "." + strings.TrimSuffix(t.Name(), "Config")
+	room := path.Base(t.PkgPath())
+	if room == "main" { // as the binary calls it; under test it has its path
+		room = "rowhook"
+	}
+	return room + "." + strings.TrimSuffix(t.Name(), "Config")
 }

@@ -134,3 +134,40 @@ func TestSchemaHasNoLaterKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestSchemaTellsDefaults holds that the defaults told are those used, in the loader's notation.
+func TestSchemaTellsDefaults(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Properties map[string]struct{ Default any }
+		Defs       map[string]struct {
+			Properties map[string]struct{ Default any }
+		} `json:"$defs"`
+	}
+	text, err := json.Marshal(configSchema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	told := func(definition, key string) any { return schema.Defs[definition].Properties[key].Default }
+	for _, test := range []struct{ got, want any }{
+		{schema.Properties["state"].Default, "state"},
+		{schema.Properties["shutdown_grace"].Default, "20s"},
+		{told("rowhook.spool", "max_size"), "10GiB"},
+		{told("rowhook.spool", "dead"), "30d"},
+		{told("rowhook.spool", "sync"), "10ms"},
+		{told("rowhook.source", "slot"), "rowhook"},
+		{told("delivery.Profile", "share"), "25%"},
+		{told("delivery.Profile", "concurrency"), 8.0},
+		{told("delivery.Retry", "max_age"), "72h"},
+		{told("delivery.Retry", "jitter"), 0.2},
+		{told("delivery.Log", "max_size"), "100MiB"},
+		{told("delivery.Profile", "url"), nil},
+	} {
+		if test.got != test.want {
+			t.Errorf("default %v, want %v", test.got, test.want)
+		}
+	}
+}
