@@ -24,7 +24,9 @@ func lockDir(dir string, files vfs.FS) (*pebble.Lock, error) {
 	if err == nil {
 		return lock, nil
 	}
-	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && lockExists(dir, files) ||
+	// fcntl itself reports a held lock as one of these; a file that cannot be created is a PathError.
+	var path *fs.PathError
+	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.As(err, &path) ||
 		strings.Contains(err.Error(), "held by current process")
 	if !held {
 		return nil, fmt.Errorf("lock spool %s: %w", dir, err)
@@ -35,15 +37,6 @@ func lockDir(dir string, files vfs.FS) (*pebble.Lock, error) {
 		_ = json.Unmarshal(b, &locked.Holder)
 	}
 	return nil, locked
-}
-
-// lockExists tells a lock that is held from a directory that we may not write: fcntl reports both as EACCES.
-func lockExists(dir string, files vfs.FS) bool {
-	f, err := files.OpenReadWrite(files.PathJoin(dir, "probe"), vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return false
-	}
-	return errors.Join(f.Close(), files.Remove(files.PathJoin(dir, "probe"))) == nil
 }
 
 // writeHolder leaves our name beside the lock, for those who are refused.

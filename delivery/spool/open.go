@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"rowhook/delivery"
 )
@@ -31,15 +32,15 @@ func Open(dir string, o Options) (*Spool, error) {
 		errs:    make(chan error, 1),
 		durable: durable{changed: make(chan struct{})},
 	}
-	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create spool: %w", err)
+	err := createDir(o.FS, dir)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if s.lock, err = lockDir(dir, o.FS); err != nil {
 		return nil, err
 	}
 	if err = s.openLocked(); err != nil {
-		if s.db != nil && s.failed() == nil {
+		if s.db != nil && !s.broken.Load() {
 			err = errors.Join(err, s.db.Close())
 		}
 		return nil, errors.Join(err, s.release())
@@ -48,6 +49,24 @@ func Open(dir string, o Options) (*Spool, error) {
 	go s.syncLoop()
 	go s.janitor()
 	return s, nil
+}
+
+// createDir makes the directory and those above it, as far as they are missing, durably.
+func createDir(files vfs.FS, dir string) error {
+	found, err := exists(files, dir)
+	if found || err != nil {
+		return err
+	}
+	above := files.PathDir(dir)
+	if above != dir {
+		if err := createDir(files, above); err != nil {
+			return err
+		}
+	}
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create spool: %w", err)
+	}
+	return syncDir(files, above)
 }
 
 func (s *Spool) openLocked() error {
@@ -75,7 +94,7 @@ func (s *Spool) openLocked() error {
 // openStore opens witness and store; found says that there was a witness.
 func (s *Spool) openStore() (found bool, err error) {
 	files := s.options.FS
-	s.witness, found, err = openWitness(files, files.PathJoin(s.dir, witnessFile))
+	s.witness, found, err = openWitness(files, s.dir)
 	if errors.Is(err, errWitness) {
 		return found, &DamageError{Dir: s.dir, File: witnessFile, Lost: "whether anything else is lost cannot be told", Err: err}
 	}
@@ -125,13 +144,13 @@ func (s *Spool) openPebble(exists bool) error {
 		r.db, r.err = pebble.Open(s.dir, o)
 	}()
 	r := <-opened
+	s.db = r.db
 	if err := s.failed(); err != nil {
 		return err
 	}
 	if r.err != nil {
 		return s.damage(fmt.Errorf("open spool: %w", r.err))
 	}
-	s.db = r.db
 	return nil
 }
 
@@ -277,7 +296,7 @@ func (s *Spool) recoverMarks() error {
 }
 
 func (s *Spool) recoverProfiles() error {
-	return s.scan([]byte{prefixRegistry}, []byte{prefixRegistry + 1}, func(key, value []byte) (bool, error) {
+	err := s.scan([]byte{prefixRegistry}, []byte{prefixRegistry + 1}, func(key, value []byte) (bool, error) {
 		g, err := decodeRegistration(value)
 		if err != nil {
 			return false, err
@@ -288,24 +307,34 @@ func (s *Spool) recoverProfiles() error {
 		p := &profile{id: profileNumber(key), code: g.code}
 		if g.retired {
 			s.profiles.reserve(p.id)
-			return true, nil
+		} else {
+			s.profiles.add(p)
 		}
-		stored, err := s.get(profileKey(p.id, kindProgress))
-		if err != nil {
-			return false, err
-		}
-		if stored == nil {
-			return false, &DamageError{Dir: s.dir, Lost: "the progress of profile " + g.code}
-		}
-		if p.progress, err = decodeProgress(stored); err != nil {
-			return false, fmt.Errorf("profile %s: %w", g.code, err)
-		}
-		s.profiles.add(p)
 		return true, nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, p := range s.profiles.all() {
+		if err := s.recoverProgress(p); err != nil {
+			return fmt.Errorf("profile %s: %w", p.code, err)
+		}
+	}
+	return nil
 }
 
-// recoverTotals takes the last totals and counts what came after them.
+func (s *Spool) recoverProgress(p *profile) error {
+	value, err := s.get(profileKey(p.id, kindProgress))
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		return &DamageError{Dir: s.dir, Lost: "the progress of profile " + p.code}
+	}
+	p.progress, err = decodeProgress(value)
+	return err
+}
+
 func (s *Spool) recoverTotals() error {
 	value, err := s.get([]byte{prefixTotals})
 	if err != nil {

@@ -22,23 +22,55 @@ func (s *Spool) ParkedCount() (count, bytes int64) {
 	return t.events, t.bytes
 }
 
-// Parked calls yield for the source's dead letters from seq on, oldest first, until it returns false.
+// parkedChunk is how many dead letters are read before they are yielded.
+const parkedChunk = 16
+
+// Parked calls yield for the source's dead letters from seq on, oldest first, until it returns
+// false. yield may use the spool.
 func (s *Spool) Parked(from delivery.Seq, yield func(delivery.Parked) bool) error {
-	s.write.Lock()
-	last := s.committed.parked
-	s.write.Unlock()
-	return s.scan(seqKey(prefixParked, from), seqKey(prefixParked, last+1), func(key, value []byte) (bool, error) {
+	for {
+		chunk, err := s.parkedFrom(from)
+		if err != nil {
+			return err
+		}
+		for i := range chunk {
+			if !yield(chunk[i]) {
+				return nil
+			}
+		}
+		if len(chunk) < parkedChunk {
+			return nil
+		}
+		from = chunk[len(chunk)-1].Seq + 1
+	}
+}
+
+func (s *Spool) parkedFrom(from delivery.Seq) (chunk []delivery.Parked, err error) {
+	upper := seqKey(prefixParked, s.lastParked()+1)
+	err = s.scan(seqKey(prefixParked, from), upper, func(key, value []byte) (bool, error) {
 		p, err := decodeParked(value)
 		if err != nil {
 			return false, fmt.Errorf("dead letter %d of the source: %w", keySeq(key), err)
 		}
 		p.Seq = keySeq(key)
-		return yield(p), nil
+		chunk = append(chunk, p)
+		return len(chunk) < parkedChunk, nil
 	})
+	return chunk, err
+}
+
+// lastParked returns the number of the last visible dead letter.
+func (s *Spool) lastParked() delivery.Seq {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.committed.parked
 }
 
 // ParkedChange returns one dead letter of the source; ok is false when there is none of that number.
 func (s *Spool) ParkedChange(seq delivery.Seq) (p delivery.Parked, ok bool, err error) {
+	if seq > s.lastParked() {
+		return p, false, nil
+	}
 	value, err := s.get(seqKey(prefixParked, seq))
 	if err != nil || value == nil {
 		return p, false, err
@@ -66,12 +98,16 @@ func (s *Spool) removeParked(seqs []delivery.Seq) error {
 	defer w.Close()
 	var gone tally
 	seen := make(map[delivery.Seq]bool, len(seqs))
+	last := s.lastParked()
 	for _, seq := range seqs {
+		if seq > last || seen[seq] {
+			continue
+		}
 		value, err := s.get(seqKey(prefixParked, seq))
 		if err != nil {
 			return err
 		}
-		if value == nil || seen[seq] {
+		if value == nil {
 			continue
 		}
 		seen[seq] = true

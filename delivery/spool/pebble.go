@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	memtableSize  = 4 << 20
+	memtableSize  = 2 << 20
 	cacheSize     = 4 << 20
 	tableSize     = 4 << 20
 	formatVersion = pebble.FormatValueSeparation
@@ -98,6 +98,7 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 			err = fmt.Errorf("%s: %w", strings.TrimSuffix(strings.TrimPrefix(format, "pebble: "), ": %v"), cause)
 		}
 	}
+	l.s.broken.Store(true)
 	l.s.fail(fmt.Errorf("write spool: %w", err))
 	if strings.HasPrefix(format, "pebble: fatal commit error") {
 		return
@@ -105,20 +106,27 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// guard runs a call into Pebble that may panic once its log has failed.
+// guard runs a write, which may panic once the store's log has failed. A write that
+// fails in any way is the end: what of it is on disk is not known.
 func (s *Spool) guard(what string, call func() error) (err error) {
 	if err := s.failed(); err != nil {
 		return err
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = s.fail(fmt.Errorf("%s: %v", what, r))
+			err = fmt.Errorf("%v", r)
+		}
+		if err != nil && !s.broken.Swap(true) {
+			err = s.fail(fmt.Errorf("%s: %w", what, err))
 		}
 	}()
 	if err := call(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
-	return s.failed()
+	if s.broken.Load() {
+		return s.failed()
+	}
+	return nil
 }
 
 // opsMerger adds up how many batches there were: each batch merges its own number in.
@@ -153,11 +161,28 @@ func (o *opsCount) encode(dst []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(dst, o.count), o.last)
 }
 
+// startReading keeps the store open until reading is unlocked. Reads must not nest: Close may
+// wait in between.
+func (s *Spool) startReading() error {
+	s.reading.RLock()
+	err := s.failed()
+	select {
+	case <-s.stop:
+		err = errClosed
+	default:
+	}
+	if err != nil {
+		s.reading.RUnlock()
+	}
+	return err
+}
+
 // get returns a copy of a key's value, or nil.
 func (s *Spool) get(key []byte) ([]byte, error) {
-	if err := s.failed(); err != nil {
+	if err := s.startReading(); err != nil {
 		return nil, err
 	}
+	defer s.reading.RUnlock()
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
@@ -170,11 +195,12 @@ func (s *Spool) get(key []byte) ([]byte, error) {
 }
 
 // scan calls yield for the keys from lower up to upper, in order, until it returns
-// false or an error. Key and value are valid only during the call.
+// false or an error. Key and value are valid only during the call, which must not read the store.
 func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, error)) (err error) {
-	if err := s.failed(); err != nil {
+	if err := s.startReading(); err != nil {
 		return err
 	}
+	defer s.reading.RUnlock()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return s.damage(fmt.Errorf("read spool: %w", err))

@@ -22,6 +22,10 @@ type profile struct {
 	mu       sync.Mutex // held through an Update
 	progress progressRecord
 	oldest   oldest
+	// No live delivery lies below liveFrom and none is due before dueFrom. What ended leaves
+	// tombstones at the front of both, over which a search would crawl.
+	liveFrom delivery.Seq
+	dueFrom  uint64
 }
 
 func (p *profile) sentSoFar() tally {
@@ -235,6 +239,7 @@ func (s *Spool) change(fill func(w *pebble.Batch) error) error {
 // oldest caches the commit time of a profile's oldest unfinished event.
 type oldest struct {
 	valid bool
+	live  bool // it has a live delivery; otherwise it was not read yet
 	seq   delivery.Seq
 	time  time.Time
 }
@@ -272,10 +277,12 @@ const oldestScan = 4096
 // findOldest looks among the live deliveries, then in the log behind the cursor.
 func (s *Spool) findOldest(p *profile) error {
 	p.oldest = oldest{}
-	lower := profileKey(p.id, kindLive)
-	err := s.scan(lower, after(lower), func(key, value []byte) (bool, error) {
+	lower, upper := profileKey(p.id, kindLive, uint64(p.liveFrom)), after(profileKey(p.id, kindLive))
+	p.liveFrom = s.tail.end() + 1
+	err := s.scan(lower, upper, func(key, value []byte) (bool, error) {
 		d, err := decodeDelivery(value)
-		p.oldest = oldest{valid: true, seq: keySeq(key), time: d.when}
+		p.liveFrom = keySeq(key)
+		p.oldest = oldest{valid: true, live: true, seq: keySeq(key), time: d.when}
 		return false, err
 	})
 	if err != nil || p.oldest.valid && p.oldest.seq < p.progress.Cursor {
@@ -288,7 +295,7 @@ func (s *Spool) findOldest(p *profile) error {
 		if err != nil || scanned < oldestScan && (!mine || p.progress.over(seq)) {
 			return err == nil, err
 		}
-		if p.oldest.valid && p.oldest.seq < seq {
+		if p.oldest.valid && p.oldest.seq <= seq {
 			return false, nil
 		}
 		_, when, err := openEvent(value)

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -38,40 +39,65 @@ func (s *Spool) Delivery(id delivery.ProfileID, seq delivery.Seq) (delivery.Deli
 
 // Due implements [delivery.Store].
 func (s *Spool) Due(id delivery.ProfileID, until time.Time, dst []delivery.Delivery, max int) ([]delivery.Delivery, error) {
-	return s.indexed(id, profileKey(id, kindDue), profileKey(id, kindDue, sortableTime(until)+1), dst, max)
+	p, err := s.profile(id)
+	if err != nil {
+		return dst, err
+	}
+	seqs, err := s.due(p, sortableTime(until)+1, max)
+	if err != nil {
+		return dst, err
+	}
+	return s.collect(id, seqs, dst)
+}
+
+// due searches the index by due time, and remembers where it begins.
+func (s *Spool) due(p *profile, end uint64, max int) (seqs []delivery.Seq, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dueFrom >= end || max <= 0 {
+		return nil, nil
+	}
+	first := end
+	err = s.scan(profileKey(p.id, kindDue, p.dueFrom), profileKey(p.id, kindDue, end), func(key, _ []byte) (bool, error) {
+		if len(seqs) == 0 {
+			first = binary.BigEndian.Uint64(key[len(key)-16:])
+		}
+		seqs = append(seqs, keySeq(key))
+		return len(seqs) < max, nil
+	})
+	if err == nil {
+		p.dueFrom = first
+	}
+	return seqs, err
 }
 
 // Lane implements [delivery.Store].
 func (s *Spool) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst []delivery.Delivery, max int) (
 	[]delivery.Delivery, error,
 ) {
-	prefix := profileKey(id, kindLane, lane)
-	return s.indexed(id, profileKey(id, kindLane, lane, uint64(from)), after(prefix), dst, max)
-}
-
-// indexed appends the deliveries that an index names, up to max.
-func (s *Spool) indexed(id delivery.ProfileID, lower, upper []byte, dst []delivery.Delivery, max int) (
-	[]delivery.Delivery, error,
-) {
-	if _, err := s.profile(id); err != nil {
+	if _, err := s.profile(id); err != nil || max <= 0 {
 		return dst, err
 	}
 	var seqs []delivery.Seq
-	err := s.scan(lower, upper, func(key, _ []byte) (bool, error) {
-		if len(seqs) < max {
-			seqs = append(seqs, keySeq(key))
-		}
+	upper := after(profileKey(id, kindLane, lane))
+	err := s.scan(profileKey(id, kindLane, lane, uint64(from)), upper, func(key, _ []byte) (bool, error) {
+		seqs = append(seqs, keySeq(key))
 		return len(seqs) < max, nil
 	})
 	if err != nil {
 		return dst, err
 	}
+	return s.collect(id, seqs, dst)
+}
+
+// collect appends the live deliveries of these numbers. Those that have ended since they were
+// found in an index are passed over.
+func (s *Spool) collect(id delivery.ProfileID, seqs []delivery.Seq, dst []delivery.Delivery) ([]delivery.Delivery, error) {
 	for _, seq := range seqs {
 		d, ok, err := s.Delivery(id, seq)
 		if err != nil {
 			return dst, err
 		}
-		// Between the index and the record the delivery may have ended.
 		if ok && live(d.State) {
 			dst = append(dst, d)
 		}

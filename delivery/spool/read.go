@@ -2,6 +2,7 @@ package spool
 
 import (
 	"fmt"
+	"time"
 
 	"rowhook/delivery"
 )
@@ -116,17 +117,16 @@ func (s *Spool) eventRecord(id delivery.ProfileID, seq delivery.Seq) ([]byte, er
 }
 
 // eventTime returns the commit time of an event.
-func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (e tailEntry, err error) {
+func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, error) {
 	if e, ok := s.tail.entry(seq); ok {
-		return e, nil
+		return e.event.Time, nil
 	}
 	value, err := s.eventRecord(id, seq)
 	if err != nil {
-		return e, err
+		return time.Time{}, err
 	}
-	ev := &delivery.Event{}
-	_, ev.Time, err = openEvent(value)
-	return tailEntry{event: ev, bytes: len(value) + logKeySize}, err
+	_, when, err := openEvent(value)
+	return when, err
 }
 
 // Appended implements [delivery.Store].

@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,8 @@ const (
 	expiryInterval = time.Hour
 	// usageInterval is how old the figures of Usage may be.
 	usageInterval = time.Second
+	// makeWayInterval is how long the disk gets to give back what history took.
+	makeWayInterval = time.Minute
 	// removeMarks is how many marks' worth of history goes at a time.
 	removeMarks = 64
 )
@@ -35,8 +38,10 @@ type retention struct {
 	usage delivery.Usage
 	asked time.Time
 
-	lastOps uint64 // of the janitor: nothing to do while nothing changes
+	// The janitor's own.
+	lastOps uint64 // nothing to do while nothing changes
 	expired time.Time
+	madeWay time.Time
 }
 
 func (r *retention) floor() delivery.Seq { return delivery.Seq(r.first.Load()) }
@@ -59,18 +64,26 @@ func (r *retention) lastMark() mark {
 	return r.marks[len(r.marks)-1]
 }
 
-// before returns the bytes of the log before seq, to the mark below it.
+// before returns the bytes of the log before seq, to the mark at or below it.
 func (r *retention) before(seq delivery.Seq) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var before uint64
-	for _, m := range r.marks {
-		if m.seq > seq {
-			break
-		}
-		before = m.before
+	i := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].seq > seq })
+	if i == 0 {
+		return 0
 	}
-	return before
+	return r.marks[i-1].before
+}
+
+// after returns the mark that is n marks behind seq, but no more than limit.
+func (r *retention) after(seq delivery.Seq, n int, limit delivery.Seq) delivery.Seq {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].seq > seq })
+	if i+n < len(r.marks) {
+		return min(limit, r.marks[i+n].seq)
+	}
+	return limit
 }
 
 // start returns the bytes before the first event that is still there.
@@ -174,18 +187,13 @@ func (s *Spool) tidy(now time.Time) error {
 	return s.trim(now)
 }
 
-// trim removes history by range, a piece at a time.
+// trim removes history by range, a piece at a time, so that nobody who puts a delivery waits long.
 func (s *Spool) trim(now time.Time) error {
-	for {
-		cut, more := s.cut(now)
-		if cut <= s.retention.floor() {
-			return nil
-		}
-		if err := s.removeBelow(cut); err != nil {
+	cut := s.cut(now)
+	for s.retention.floor() < cut {
+		piece := s.retention.after(s.retention.floor(), removeMarks, cut)
+		if err := s.removeBelow(piece); err != nil {
 			return fmt.Errorf("remove history: %w", err)
-		}
-		if !more {
-			return nil
 		}
 		select {
 		case <-s.stop:
@@ -193,11 +201,12 @@ func (s *Spool) trim(now time.Time) error {
 		default:
 		}
 	}
+	return nil
 }
 
 // cut returns where the log may begin now: at the highest mark within history that is too old or
-// beyond the size. more says that it is worth asking again.
-func (s *Spool) cut(now time.Time) (cut delivery.Seq, more bool) {
+// beyond the size; at 0 when nothing is to go.
+func (s *Spool) cut(now time.Time) (cut delivery.Seq) {
 	low := s.low()
 	end := s.retention.before(low)
 	usage := s.Usage()
@@ -205,11 +214,15 @@ func (s *Spool) cut(now time.Time) (cut delivery.Seq, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.marks) == 0 {
-		return 0, false
+		return 0
 	}
-	// What the disk holds beyond the budget goes with history, whatever its age. Encoded
-	// sizes are above those on disk, so that rather too little goes, and the rest the next time.
-	excess := uint64(max(usage.Bytes-usage.Max, 0))
+	// What the disk holds beyond the budget goes with history, whatever its age. The disk takes
+	// its time to give the space back, so that the figure must not be believed again at once.
+	var excess uint64
+	if usage.Bytes > usage.Max && now.Sub(r.madeWay) >= makeWayInterval {
+		excess = uint64(usage.Bytes - usage.Max)
+		r.madeWay = now
+	}
 	for i, m := range r.marks {
 		tooOld := now.Sub(m.time) > s.options.History
 		tooMuch := end > m.before && end-m.before > uint64(s.options.HistorySize)
@@ -217,12 +230,9 @@ func (s *Spool) cut(now time.Time) (cut delivery.Seq, more bool) {
 		if m.seq > low || !tooOld && !tooMuch && !makesWay {
 			break
 		}
-		if i > removeMarks {
-			return cut, true
-		}
 		cut = m.seq
 	}
-	return cut, false
+	return cut
 }
 
 // removeBelow makes cut the first event of the log. Events that deliveries below it still
@@ -268,28 +278,33 @@ const copyChunk = 1 << 20
 // copyEvents copies the events of a profile's deliveries between the floor and cut. Copies
 // may be written before the removal: they do no harm if it does not come about.
 func (s *Spool) copyEvents(w *pebble.Batch, p *profile, kind byte, cut delivery.Seq) error {
+	var seqs []delivery.Seq
 	from := profileKey(p.id, kind, uint64(s.retention.floor()))
-	return s.scan(from, profileKey(p.id, kind, uint64(cut)), func(key, _ []byte) (bool, error) {
-		seq := keySeq(key)
-		value, err := s.get(seqKey(prefixLog, seq))
-		if err != nil {
-			return false, err
-		}
-		if value == nil {
-			return false, s.missing(seq, seq)
-		}
-		if err := w.Set(profileKey(p.id, kindEvent, uint64(seq)), value, nil); err != nil {
-			return false, err
-		}
-		if w.Len() < copyChunk {
-			return true, nil
-		}
-		if err := s.commit(w, nil); err != nil {
-			return false, err
-		}
-		w.Reset()
+	err := s.scan(from, profileKey(p.id, kind, uint64(cut)), func(key, _ []byte) (bool, error) {
+		seqs = append(seqs, keySeq(key))
 		return true, nil
 	})
+	for _, seq := range seqs {
+		if err == nil {
+			err = s.copyEvent(w, p, seq)
+		}
+		if err == nil && w.Len() >= copyChunk {
+			err = s.commit(w, nil)
+			w.Reset()
+		}
+	}
+	return err
+}
+
+func (s *Spool) copyEvent(w *pebble.Batch, p *profile, seq delivery.Seq) error {
+	value, err := s.get(seqKey(prefixLog, seq))
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		return s.missing(seq, seq)
+	}
+	return w.Set(profileKey(p.id, kindEvent, uint64(seq)), value, nil)
 }
 
 // expire removes dead letters that have been kept for Options.Dead.

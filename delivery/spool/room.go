@@ -2,7 +2,9 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -37,10 +39,13 @@ func (r *room) check(now time.Time) error {
 	defer r.mu.Unlock()
 	if since := now.Sub(r.checked); since < 0 || since >= roomInterval {
 		usage, err := r.files.GetDiskUsage(r.dir)
+		if errors.Is(err, vfs.ErrUnsupported) {
+			usage.AvailBytes, err = math.MaxInt64, nil
+		}
 		if err != nil {
 			return fmt.Errorf("ask for free space of %s: %w", r.dir, err)
 		}
-		r.checked, r.free = now, int64(min(usage.AvailBytes, 1<<62))
+		r.checked, r.free = now, int64(min(usage.AvailBytes, math.MaxInt64))
 		if r.free >= r.reserve {
 			r.refused = nil
 		}

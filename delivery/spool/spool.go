@@ -96,7 +96,11 @@ type Spool struct {
 	stopOnce sync.Once
 	workers  sync.WaitGroup
 
+	// reading is held for reading while the store is read, so that Close waits for readers.
+	reading sync.RWMutex
+
 	failure atomic.Pointer[error]
+	broken  atomic.Bool   // the store cannot even be closed any more
 	fatal   chan struct{} // closed with the first fatal error
 	errs    chan error
 }
@@ -165,23 +169,33 @@ func (s *Spool) Close() error {
 }
 
 func (s *Spool) close() error {
-	if s.failed() != nil {
-		close(s.stop)
-		return nil
+	err := s.failed()
+	if err == nil {
+		err = s.checkpoint()
 	}
-	err := s.checkpoint()
 	s.write.Lock()
 	close(s.stop)
 	s.write.Unlock()
+	if s.broken.Load() {
+		// The sync loop may hang in a store that waits for itself.
+		return nil
+	}
 	s.workers.Wait()
-	if ferr := s.failed(); ferr != nil {
-		return errors.Join(err, ferr)
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if err == nil {
+		err = s.sync()
 	}
-	if serr := s.sync(); serr != nil {
-		return errors.Join(err, serr)
+	if err == nil {
+		err = s.seal()
 	}
-	err = errors.Join(err, s.seal(), s.guard("close spool", s.db.Close))
-	return errors.Join(err, s.release())
+	if s.broken.Load() {
+		return err
+	}
+	if s.failed() != nil {
+		err = nil // Err has told it
+	}
+	return errors.Join(err, s.db.Close(), s.release())
 }
 
 // release gives the directory back.

@@ -152,7 +152,7 @@ func (s *Spool) sync() error {
 		err = s.guard("sync spool", b.SyncWait)
 	}
 	if err != nil {
-		return s.fail(err)
+		return err
 	}
 	s.durable.publish(ops, committed)
 	return b.Close()

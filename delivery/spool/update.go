@@ -31,9 +31,9 @@ func deliveryKind(state delivery.State) byte {
 
 // update is an Update on its way into a batch.
 type update struct {
-	s *Spool
-	p *profile
-	w *pebble.Batch
+	s        *Spool
+	p        *profile
+	w        *pebble.Batch
 	finished tally // what comes off the backlog
 	stale    bool  // the oldest event may have ended
 	oldest   oldest
@@ -63,7 +63,7 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 		return fmt.Errorf("update profile %s: %w", p.code, err)
 	}
 	p.progress, p.oldest = progress, u.oldest
-	if u.stale || p.oldest.valid && progress.over(p.oldest.seq) && change.Progress != nil {
+	if u.stale || !p.oldest.live && progress.over(p.oldest.seq) {
 		p.oldest = oldest{}
 	}
 	return nil
@@ -139,19 +139,29 @@ func (u *update) put(d *delivery.Delivery) error {
 			}
 		}
 	} else {
-		e, err := u.s.eventTime(u.p.id, d.Seq)
+		when, err = u.s.eventTime(u.p.id, d.Seq)
 		if err != nil {
 			return err
 		}
-		when = e.event.Time
 	}
-	if live(d.State) && u.oldest.valid && d.Seq < u.oldest.seq {
-		u.oldest = oldest{valid: true, seq: d.Seq, time: when}
-	}
-	if !live(d.State) && u.oldest.seq == d.Seq {
-		u.stale = true
-	}
+	u.note(d, when)
 	return u.write(d, &old, when)
+}
+
+// note keeps what is known of the oldest and the next due delivery. Lower bounds may be lowered
+// before the batch is applied.
+func (u *update) note(d *delivery.Delivery, when time.Time) {
+	if !live(d.State) {
+		u.stale = u.stale || u.oldest.seq == d.Seq
+		return
+	}
+	u.p.liveFrom = min(u.p.liveFrom, d.Seq)
+	if d.State == delivery.Retrying {
+		u.p.dueFrom = min(u.p.dueFrom, sortableTime(d.Due))
+	}
+	if u.oldest.valid && d.Seq <= u.oldest.seq {
+		u.oldest = oldest{valid: true, live: true, seq: d.Seq, time: when}
+	}
 }
 
 func (u *update) write(d *delivery.Delivery, old *storedDelivery, when time.Time) error {

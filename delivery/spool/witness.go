@@ -68,44 +68,62 @@ func decodeSeal(b []byte) (w seal, ok bool) {
 	return w, true
 }
 
-// openWitness reads the witness and keeps it open for writing. found is false when there is none.
-func openWitness(files vfs.FS, name string) (w *witness, found bool, err error) {
-	found, err = exists(files, name)
+// openWitness reads the witness and keeps it open for writing. found is false when nothing was
+// ever written to it.
+func openWitness(files vfs.FS, dir string) (w *witness, found bool, err error) {
+	name := files.PathJoin(dir, witnessFile)
+	there, err := exists(files, name)
 	if err != nil {
 		return nil, false, fmt.Errorf("open witness of the spool: %w", err)
 	}
 	w = &witness{}
-	if found {
-		if err := w.read(files, name); err != nil {
+	if there {
+		if found, err = w.read(files, name); err != nil {
 			return nil, true, err
 		}
 	}
-	w.file, err = files.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
-	if err != nil {
+	if w.file, err = files.OpenReadWrite(name, vfs.WriteCategoryUnspecified); err != nil {
 		return nil, found, fmt.Errorf("open witness of the spool: %w", err)
 	}
-	return w, found, nil
+	if !there {
+		err = syncDir(files, dir)
+	}
+	return w, found, err
 }
 
-func (w *witness) read(files vfs.FS, name string) error {
+// read takes the newer of the whole slots.
+func (w *witness) read(files vfs.FS, name string) (found bool, err error) {
 	b, err := readFile(files, name)
 	if err != nil {
-		return fmt.Errorf("read witness of the spool: %w", err)
+		return true, fmt.Errorf("read witness of the spool: %w", err)
 	}
-	valid := false
+	if len(b) == 0 {
+		return false, nil
+	}
 	for turn := range int64(2) {
 		slot := b[min(len(b), int(turn)*witnessSlot):min(len(b), int(turn+1)*witnessSlot)]
-		if s, ok := decodeSeal(slot); ok && (!valid || s.ops >= w.last.ops) {
-			w.last, w.turn, valid = s, turn+1, true
+		if s, ok := decodeSeal(slot); ok && (!found || s.ops >= w.last.ops) {
+			w.last, w.turn, found = s, turn+1, true
 		}
 	}
-	if !valid {
-		return errWitness
+	if !found {
+		return true, errWitness
 	}
-	return nil
+	return true, nil
 }
 
 var errWitness = errors.New("no slot of the witness is whole")
+
+func syncDir(files vfs.FS, dir string) error {
+	d, err := files.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory of the spool: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory of the spool: %w", err)
+	}
+	return nil
+}
 
 // write makes s what the witness says, durably.
 func (w *witness) write(s seal) error {
