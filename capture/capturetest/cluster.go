@@ -166,12 +166,14 @@ func (c *Cluster) arguments() []string {
 		"wal_level":               "logical",
 		"max_replication_slots":   "20",
 		"max_wal_senders":         "20",
-		"shared_buffers":          "16MB",
-		"max_wal_size":            "128MB",
-		"timezone":                "UTC",
-		"log_timezone":            "UTC",
-		"fsync":                   strconv.FormatBool(c.opts.Durable),
-		"full_page_writes":        strconv.FormatBool(c.opts.Durable),
+		// 0 by default, which takes prepared transactions away.
+		"max_prepared_transactions": "10",
+		"shared_buffers":            "16MB",
+		"max_wal_size":              "128MB",
+		"timezone":                  "UTC",
+		"log_timezone":              "UTC",
+		"fsync":                     strconv.FormatBool(c.opts.Durable),
+		"full_page_writes":          strconv.FormatBool(c.opts.Durable),
 	}
 	maps.Copy(settings, c.opts.Settings)
 	args := []string{"-D", c.DataDir}

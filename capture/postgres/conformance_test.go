@@ -37,6 +37,15 @@ var dialect = conformance.Dialect{
 	Message: func(content string) string {
 		return "select pg_logical_emit_message(true, 'rowhook', " + quoteLiteral(content) + ")"
 	},
+	Prepared: func(id string) conformance.Prepared {
+		id = quoteLiteral(id)
+		return conformance.Prepared{
+			Begin:    []string{"begin"},
+			Prepare:  []string{"prepare transaction " + id},
+			Commit:   []string{"commit prepared " + id},
+			Rollback: []string{"rollback prepared " + id},
+		}
+	},
 }
 
 // backend is one database of a server, with a slot of its own name.

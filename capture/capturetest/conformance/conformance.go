@@ -56,7 +56,14 @@ type Dialect struct {
 	// Message returns the statement that says something about its transaction; nil when
 	// the database has none.
 	Message func(content string) string
+	// Prepared returns the statements around the two phases of a prepared transaction; nil
+	// when the database has none.
+	Prepared func(id string) Prepared
 }
+
+// Prepared are the statements of one prepared transaction. Commit and Rollback may
+// come from any session.
+type Prepared struct{ Begin, Prepare, Commit, Rollback []string }
 
 // patience bounds the wait for what must arrive.
 const patience = 60 * time.Second

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -166,5 +167,23 @@ func scenarios(d Dialect) []scenario {
 			"insert into items values (4, 'd')",
 		)})
 	}
+	if d.Prepared != nil {
+		list = append(list, scenario{"prepared", []table{items}, prepared(d)})
+	}
 	return list
+}
+
+// prepared is two transactions that are prepared, and finished when others have
+// come in between: the first is committed, the second rolled back.
+func prepared(d Dialect) []step {
+	first, second := d.Prepared("first"), d.Prepared("second")
+	return alone(slices.Concat(
+		first.Begin, []string{"insert into items values (1, 'prepared first')"}, first.Prepare,
+		second.Begin, []string{"insert into items values (2, 'never')"}, second.Prepare,
+		[]string{"insert into items values (3, 'committed before')"},
+		first.Commit,
+		[]string{"update items set title = 'committed after' where id = 1"},
+		second.Rollback,
+		[]string{"insert into items values (2, 'in its place')"},
+	)...)
 }
