@@ -143,11 +143,36 @@ func (st *stage) setUp(ctx context.Context, o options, secret string) error {
 		return err
 	}
 	st.done("rowhook check           no findings")
+	began := time.Now()
+	if err := st.run(ctx); err != nil {
+		return err
+	}
+	st.done("rowhook run             streaming after %s", span(time.Since(began)))
+	return nil
+}
+
+// run starts the agent and waits until it reads its slot, which a first start makes.
+func (st *stage) run(ctx context.Context) error {
 	if err := st.agent.start(); err != nil {
 		return err
 	}
-	st.done("rowhook run             %s", st.agent.config())
-	return nil
+	deadline := time.After(patience)
+	for {
+		rows, err := st.postgres.Query(ctx, database, "select 1 from pg_replication_slots where slot_name = 'rowhook' and active")
+		if err != nil || len(rows) == 1 {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case err := <-st.agent.ended:
+			st.agent.process = nil
+			return fmt.Errorf("rowhook has ended: %v", err)
+		case <-deadline:
+			return fmt.Errorf("rowhook does not read its slot within %s", patience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // perform does acts one by one and enters them into the books.
@@ -245,7 +270,7 @@ func (st *stage) agentKilled(ctx context.Context) error {
 	if err := st.perform(ctx, absence(), 150*time.Millisecond); err != nil {
 		return err
 	}
-	if err := st.agent.start(); err != nil {
+	if err := st.run(ctx); err != nil {
 		return err
 	}
 	return st.settle(ctx, "")
