@@ -117,6 +117,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 	}
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})
 	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
+	c.noteHeaders()
 
 	errs := d.errs.with(c.validate(readFile, d.errs.under("mapping", "source")))
 	if err := errs.orNil(); err != nil {

@@ -110,6 +110,24 @@ func TestFindingsOfPasswordsInURLs(t *testing.T) {
 	}
 }
 
+func TestFindingsOfSecretHeaders(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"Authorization: Bearer swordfish":   "config_readable",
+		"X-Api-Key: swordfish":              "config_readable",
+		`Authorization: "Bearer ${SECRET}"`: "",
+		"X-Library: main":                   "",
+	} {
+		c, path := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none, headers: {"+header+"}}\n")
+		if err := os.Chmod(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := codes(c); got != want {
+			t.Errorf("%s: findings %q, want %q", header, got, want)
+		}
+	}
+}
+
 func TestFindingsOfVariablesAreNone(t *testing.T) {
 	t.Parallel()
 	c, path := write(t, smallConfig+`profiles:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,6 +83,27 @@ func readSecretFile(path string) ([]byte, error) {
 		err = fmt.Errorf("it holds more than %d bytes, which is no secret", maxSecretFile)
 	}
 	return data, err
+}
+
+var secretHeader = regexp.MustCompile(`(?i)auth|token|key|secret|password|cookie|signature`)
+
+// noteHeaders treats the values of headers that carry credentials as the secrets they are.
+func (c *Config) noteHeaders() {
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		for _, h := range p.Headers {
+			if !secretHeader.MatchString(h.Name) || h.Value == "" {
+				continue
+			}
+			c.hidden = append(c.hidden, h.Value)
+			for _, section := range []*yaml.Node{child(child(c.root, "profiles"), p.Code), child(c.root, "defaults")} {
+				value := child(child(section, "headers"), h.Name)
+				if value != nil && value.Kind == yaml.ScalarNode && !strings.Contains(value.Value, "${") {
+					c.inline = append(c.inline, [2]int{value.Line, value.Column})
+				}
+			}
+		}
+	}
 }
 
 // hide takes secrets, and values from the environment, out of a text.

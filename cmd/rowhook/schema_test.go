@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -14,10 +15,10 @@ import (
 )
 
 // compileSchema compiles what `rowhook schema` prints.
-func compileSchema(t *testing.T) *jsonschema.Schema {
+func compileSchema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	var printed bytes.Buffer
-	if code := execute(t.Context(), []string{"schema"}, &console{out: &printed, err: &printed, env: env(nil)}); code != 0 {
+	if code := execute(context.Background(), []string{"schema"}, &console{out: &printed, err: &printed, env: env(nil)}); code != 0 {
 		t.Fatalf("exit code %d: %s", code, &printed)
 	}
 	document, err := jsonschema.UnmarshalJSON(&printed)
