@@ -211,7 +211,7 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 		}
 		for _, v := range c.Values {
 			if _, ok := parseNumber(v.Text); bound.numeric && !v.Null && !ok {
-				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column is a number and never %q", v.Text), "write null for NULL"})
+				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column is a number and never %q", v.Text), ""})
 			}
 		}
 		list = append(list, bound)

@@ -1,0 +1,237 @@
+package mapping
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// field builds a field: a column, or members.
+func fieldOf(name string, content ...any) FieldConfig {
+	f := FieldConfig{Name: name}
+	for _, c := range content {
+		switch c := c.(type) {
+		case string:
+			f.Value.Text = c
+		case FieldConfig:
+			f.Members = append(f.Members, c)
+		}
+	}
+	return f
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	op := func(pairs ...string) []any {
+		var list []any
+		for i := 0; i < len(pairs); i += 2 {
+			list = append(list, fieldOf(pairs[i], pairs[i+1]))
+		}
+		return list
+	}
+	nothing := FieldConfig{Name: "nothing", Members: []FieldConfig{{Name: "const", Value: delivery.Literal{Null: true}}}}
+	m, out := setup(t, Config{{Name: "circulation.loans", Fields: []FieldConfig{
+		fieldOf("id", op("column", "id", "type", "string")...),
+		fieldOf("number", "id"),
+		fieldOf("person", fieldOf("value", "name"), fieldOf("type", "gone"), fieldOf("deep", fieldOf("active", "active"))),
+		fieldOf("kind", op("const", "LOAN")...),
+		fieldOf("version", op("const", "01", "type", "string")...),
+		fieldOf("weight", op("const", "1.50", "type", "number")...),
+		fieldOf("empty", op("const", "[]", "type", "json")...),
+		nothing,
+		fieldOf("due", op("column", "due_at", "format", "seconds")...),
+		fieldOf("due_ms", op("column", "due_at", "format", "milliseconds", "type", "datetime")...),
+		fieldOf("due_day", op("column", "due_at", "type", "date")...),
+		fieldOf("midnight", op("column", "day", "type", "datetime")...),
+		fieldOf("amount", op("column", "amount", "type", "number")...),
+		fieldOf("active", op("column", "active", "type", "string")...),
+		fieldOf("doc", op("column", "doc", "type", "string")...),
+		fieldOf("names", op("column", "name", "type", "list")...),
+		fieldOf("wrong", op("column", "name", "type", "number")...),
+		fieldOf("overdue", op("expr", "row.due_at < now()")...),
+		fieldOf("third", op("expr", "row.amount / 3")...),
+		fieldOf("sum", op("expr", "row.amount + row.ratio", "type", "string")...),
+		fieldOf("size", op("expr", "len(row.big)")...),
+		fieldOf("broken", op("expr", "row.name - 1")...),
+		fieldOf("big", "big"),
+	}}}, Options{})
+	c := typedChange()
+	c.Table.Key, c.Table.Identity = []int{0}, capture.IdentityDefault
+	if err := m.Change(c); err != nil {
+		t.Fatal(err)
+	}
+	c.Op, c.New = capture.Delete, nil
+	if err := m.Change(c); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "fields.golden", describe(out.events))
+	for _, ev := range out.events {
+		for _, body := range [][]byte{ev.Key, ev.Data, ev.Previous} {
+			if !json.Valid(body) {
+				t.Errorf("not JSON: %s", body)
+			}
+		}
+	}
+}
+
+func TestMask(t *testing.T) {
+	t.Parallel()
+	loans := loans(capture.IdentityFull)
+	cfg := Config{{
+		Name: "circulation.loans", Link: "https://x/{loan_id}/{branch}",
+		Columns: ColumnsConfig{Mask: []string{"loan_id", "branch", "returned_at"}, MaskKeyFile: "mask.key"},
+	}}
+	m, out := setup(t, cfg, Options{ReadFile: goodKey})
+	old := row("1000", "i", "MAIN", "s", null, null, null, "n")
+	new := row("1000", "i", "EAST", "s", null, null, null, "n")
+	if err := m.Change(&capture.Change{Op: capture.Update, Table: loans, Old: old, New: new}); err != nil {
+		t.Fatal(err)
+	}
+	ev := out.events[0]
+	all := string(ev.Key) + string(ev.Data) + string(ev.Previous) + ev.Link
+	if strings.Contains(all, "1000") || strings.Contains(all, "MAIN") || strings.Contains(all, "EAST") {
+		t.Errorf("a masked value is seen: %s", all)
+	}
+	id := string(mask([]byte("0123456789abcdef0123456789abcdef"), []byte("1000")))
+	if len(id) != 32 || string(ev.Key) != `{"loan_id":"`+id+`"}` || !strings.Contains(ev.Link, id) || len(ev.Bigints) > 0 {
+		t.Errorf("key %s link %s bigints %q", ev.Key, ev.Link, ev.Bigints)
+	}
+	if !strings.Contains(string(ev.Data), `"returned_at":null`) {
+		t.Errorf("NULL is not masked: %s", ev.Data)
+	}
+}
+
+// TestHiddenColumnsStayHidden: nothing sends an excluded column by another way.
+func TestHiddenColumnsStayHidden(t *testing.T) {
+	t.Parallel()
+	hidden := ColumnsConfig{Exclude: []string{"branch"}}
+	for name, e := range map[string]EntryConfig{
+		"field":      {Fields: []FieldConfig{fieldOf("x", "branch")}},
+		"expression": {Fields: []FieldConfig{fieldOf("x", fieldOf("expr", "row.branch"))}},
+		"link":       {Link: "https://x/{branch}"},
+		"key":        {Key: []string{"branch"}},
+	} {
+		e.Name, e.Columns = "circulation.loans", hidden
+		rules, err := Compile(Config{e}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if findings := rules.Check(loans(capture.IdentityFull)); len(findings) != 1 || findings[0].Severity != capture.Error {
+			t.Errorf("%s: %v", name, findings)
+		}
+	}
+}
+
+func TestOrderKeys(t *testing.T) {
+	t.Parallel()
+	two := table("app.t", capture.IdentityFull, "a text key", "b text key")
+	keyless := table("app.t", capture.IdentityFull, "a text", "b text")
+	for _, tt := range []struct {
+		name     string
+		entry    EntryConfig
+		change   capture.Change
+		key, old string
+	}{
+		{"insert", EntryConfig{}, capture.Change{Op: capture.Insert, Table: two, New: row("1", "2")}, "app.t/1/2", ""},
+		{"parts do not run together", EntryConfig{}, capture.Change{Op: capture.Insert, Table: two, New: row("1/2", "%")}, "app.t/1%2F2/%25", ""},
+		{"NULL is not the empty text", EntryConfig{OrderBy: []string{"a", "b"}}, capture.Change{Op: capture.Insert, Table: two, New: row(null, "")}, "app.t/%/", ""},
+		{"moved", EntryConfig{}, capture.Change{Op: capture.Update, Table: two, Old: row("1", "2"), New: row("1", "3")}, "app.t/1/3", "app.t/1/2"},
+		{"not moved", EntryConfig{}, capture.Change{Op: capture.Update, Table: two, Old: row("1", "2"), New: row("1", "2")}, "app.t/1/2", ""},
+		{"no old tuple", EntryConfig{}, capture.Change{Op: capture.Update, Table: two, New: row("1", "2")}, "app.t/1/2", ""},
+		{"order_by", EntryConfig{OrderBy: []string{"b"}}, capture.Change{Op: capture.Delete, Table: two, Old: row("1", "2")}, "app.t/2", ""},
+		{"group", EntryConfig{OrderGroup: "loans", OrderBy: []string{"b"}}, capture.Change{Op: capture.Insert, Table: two, New: row("1", "2")}, "loans/2", ""},
+		{"no key", EntryConfig{}, capture.Change{Op: capture.Insert, Table: keyless, New: row("1", "2")}, "app.t", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.entry.Name = "app.t"
+			m, out := setup(t, Config{tt.entry}, Options{})
+			if err := m.Change(&tt.change); err != nil || len(out.events) != 1 {
+				t.Fatal(err, out.failures)
+			}
+			if ev := out.events[0]; ev.OrderKey != tt.key || ev.OrderKeyOld != tt.old {
+				t.Errorf("got %q %q, want %q %q", ev.OrderKey, ev.OrderKeyOld, tt.key, tt.old)
+			}
+		})
+	}
+}
+
+// TestUnknownKeyIsParked: an event without its key, or without its lane, is not made.
+func TestUnknownKeyIsParked(t *testing.T) {
+	t.Parallel()
+	tbl := table("app.t", capture.IdentityDefault, "a text key", "b text")
+	for clause, e := range map[string]EntryConfig{"key": {Key: []string{"b"}}, "order_by": {OrderBy: []string{"b"}}} {
+		e.Name = "app.t"
+		m, out := setup(t, Config{e}, Options{})
+		if err := m.Change(&capture.Change{Op: capture.Delete, Table: tbl, Old: row("1", missing)}); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.failures) != 1 || !strings.Contains(out.failures[0].Err.Error(), clause+`: the old value of column "b" is not in the stream`) {
+			t.Errorf("%s: %+v", clause, out.failures)
+		}
+	}
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	link := func(template string, r capture.Row) string {
+		m, out := setup(t, Config{{Name: "app.t", Link: template}}, Options{})
+		tbl := table("app.t", capture.IdentityFull, "a text key", "b text")
+		if err := m.Change(&capture.Change{Op: capture.Insert, Table: tbl, New: r}); err != nil || len(out.events) != 1 {
+			t.Fatal(err, out.failures)
+		}
+		return out.events[0].Link
+	}
+	for _, tt := range []struct{ template, a, b, want string }{
+		{"https://x/{a}", "1", "", "https://x/1"},
+		{"https://x/{a}?q={b}#{a}", "a/b?c", "ü&=", "https://x/a%2Fb%3Fc?q=%C3%BC%26%3D#a%2Fb%3Fc"},
+		{"https://x/{a}/{b}", "1", null, ""},
+		{"https://x/{b}", "1", unchanged, ""},
+		{"http://x/static", "1", "2", "http://x/static"},
+	} {
+		if got := link(tt.template, row(tt.a, tt.b)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.template, got, tt.want)
+		}
+	}
+}
+
+func FuzzLink(f *testing.F) {
+	f.Add("https://x/{a}/{b}", "va/lue")
+	f.Add("https://x/}{", "")
+	f.Fuzz(func(t *testing.T, template, value string) {
+		parts, err := parseLink(template)
+		if err != nil {
+			return
+		}
+		var again strings.Builder
+		for _, p := range parts {
+			if p.column != "" {
+				again.WriteString("{" + p.column + "}")
+			}
+			again.WriteString(p.text)
+		}
+		if again.String() != template {
+			t.Errorf("%q was read as %q", template, again.String())
+		}
+		if strings.ContainsAny(string(appendEscaped(nil, []byte(value))), " /?#&=+\"<>") {
+			t.Errorf("%q is not escaped", value)
+		}
+	})
+}
+
+func FuzzString(f *testing.F) {
+	f.Add("a\"b\\\n\u2028<é\xff\x00")
+	f.Fuzz(func(t *testing.T, s string) {
+		text := appendString(nil, s)
+		var back string
+		if err := json.Unmarshal(text, &back); err != nil || back != strings.ToValidUTF8(s, "\uFFFD") && !strings.Contains(back, "\uFFFD") {
+			t.Errorf("%q became %s: %v", s, text, err)
+		}
+		if again := appendString(nil, back); string(again) != string(text) {
+			t.Errorf("%s is no fixed point: %s", text, again)
+		}
+	})
+}
