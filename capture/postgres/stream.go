@@ -106,6 +106,9 @@ func (st *stream) arm(ctx context.Context) {
 	}
 	if soon := now.Add(durableWait); at.Before(soon) {
 		at = soon
+		if st.deadline.After(now) {
+			at = earlier(at, st.deadline)
+		}
 	}
 	st.deadline = at
 	st.conn.Conn().SetReadDeadline(at)
@@ -172,6 +175,13 @@ func (st *stream) keepalive(ctx context.Context, k keepalive) error {
 	if k.reply {
 		st.asked = true
 		if err := st.status(now); err != nil {
+			return err
+		}
+	}
+	// Keepalives come with every transaction of a busy server: each sets the deadline
+	// anew, so what has become due by now is done first, or it never would be.
+	if !now.Before(st.deadline) {
+		if err := st.tick(now); err != nil {
 			return err
 		}
 	}

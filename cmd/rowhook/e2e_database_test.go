@@ -17,6 +17,7 @@ func (w *world) through() *proxy {
 	w.tb.Helper()
 	p := newProxy(w.tb, "127.0.0.1:"+strconv.Itoa(w.pg.Port))
 	w.conf.url = fmt.Sprintf("postgres://rowhook@%s/%s?sslmode=disable", p.addr(), w.db)
+	w.proxied = true
 	return p
 }
 

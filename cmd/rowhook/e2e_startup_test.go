@@ -175,6 +175,7 @@ func TestWrongServer(t *testing.T) {
 	if r := w.rowhook("source", "adopt"); r.code != 0 {
 		t.Fatalf("source adopt ends with %d: %s", r.code, r.stderr)
 	}
+	other.proxied = true
 	other.streaming(a)
 	other.exec(`insert into proof.rows values (3, 1, 'kept')`)
 	eventually(t, patience, "events of the adopted server arrive", func() bool {

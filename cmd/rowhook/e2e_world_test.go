@@ -28,6 +28,7 @@ type world struct {
 	env  []string // of the agent, besides ours
 	// attributes of the agent's process, such as a mount namespace of its own.
 	attributes *syscall.SysProcAttr
+	proxied    bool // the agent's ports are not what the server sees
 }
 
 // config is the config file in pieces, so that a test writes only what it is about.
@@ -173,7 +174,7 @@ func (w *world) streaming(a *agent) {
 		// A walsender that outlived a killed agent must not be taken for the new one's.
 		rows, err := w.pg.Query(context.Background(), w.db, `
 			select count(*) from pg_replication_slots s join pg_stat_activity p on p.pid = s.active_pid
-			where s.slot_name = 'rowhook' and (p.client_port = -1 or p.client_port in (`+localPorts(a.pid)+`))`)
+			where s.slot_name = 'rowhook' and (p.client_port = -1 or `+strconv.FormatBool(w.proxied)+` or p.client_port in (`+localPorts(a.pid)+`))`)
 		return err == nil && rows[0][0] == "1"
 	})
 }
