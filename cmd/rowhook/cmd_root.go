@@ -80,6 +80,15 @@ func newRootCommand(c *console) *cobra.Command {
 	root.SetHelpTemplate("{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}")
 
 	root.AddCommand(
+		newCheckCommand(c),
+		newSetupCommand(c),
+		newRunCommand(c),
+		newStatusCommand(c),
+		newLogCommand(c),
+		newQueueCommand(c),
+		newFailedCommand(c),
+		newProfileCommand(c),
+		newSourceCommand(c),
 		newListenCommand(c),
 		newSchemaCommand(c),
 		newVersionCommand(c),

@@ -31,6 +31,7 @@ type Config struct {
 	rules *mapping.Rules // Mapping, compiled
 
 	file    string // as given
+	env     func(string) (string, bool)
 	root    *yaml.Node
 	hidden  []string
 	inline  [][2]int
@@ -105,7 +106,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 	}
 	d := &decoder{file: file, dir: filepath.Dir(file), env: env, readFile: readFile}
 	c := defaultConfig(d.dir)
-	c.file, c.root = file, root
+	c.file, c.root, c.env = file, root, env
 	d.prefill = map[reflect.Type]func(*yaml.Node) reflect.Value{
 		reflect.TypeFor[delivery.ProfileConfig](): func(profile *yaml.Node) reflect.Value {
 			return reflect.ValueOf(profileDefaults(d, child(root, "defaults"), profile))

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"rowhook/capture/postgres"
+	"rowhook/delivery"
+	"rowhook/delivery/format"
+	"rowhook/delivery/spool"
+	"rowhook/delivery/webhook"
+)
+
+// senders makes what sends each profile's requests. Profiles share connections.
+func (c *Config) senders() ([]*webhook.Sender, error) {
+	options := webhook.Options{UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
+	var senders []*webhook.Sender
+	var errs configErrors
+	for i := range c.Profiles {
+		sender, err := webhook.New(c.Profiles[i], options)
+		if err != nil {
+			errs = append(errs, c.problems(err)...)
+		}
+		senders = append(senders, sender)
+	}
+	return senders, errs.orNil()
+}
+
+// profiles makes the profiles ready for the engine.
+func (c *Config) profiles() ([]*delivery.Profile, error) {
+	senders, err := c.senders()
+	if err != nil {
+		return nil, err
+	}
+	var profiles []*delivery.Profile
+	var errs configErrors
+	for i := range c.Profiles {
+		formatter, err := format.New(c.Profiles[i])
+		if err != nil {
+			errs = append(errs, c.problems(err)...)
+			continue
+		}
+		profile, err := delivery.NewProfile(c.Profiles[i], senders[i], formatter)
+		if err != nil {
+			errs = append(errs, c.problems(err)...)
+			continue
+		}
+		profiles = append(profiles, profile)
+	}
+	return profiles, errs.orNil()
+}
+
+// logOptions are the delivery log's.
+func (c *Config) logOptions(logger *slog.Logger) delivery.LogOptions {
+	return delivery.LogOptions{
+		Path: c.Log.Deliveries, MaxSize: c.Log.MaxSize, Keep: c.Log.Keep, MaxTotal: c.Log.MaxTotal,
+		Body: c.Log.Body, Logger: logger,
+	}
+}
+
+// spoolOptions are the spool's.
+func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
+	return spool.Options{
+		MaxSize: c.Spool.MaxSize, HistorySize: c.Spool.HistorySize, History: c.Spool.History,
+		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: c.Spool.Reserve, Logger: logger,
+	}
+}
+
+// newSource makes the source. It does not connect. The agent's id marks its connections.
+func (c *Config) newSource(logger *slog.Logger, agent string) (*postgres.Source, error) {
+	source, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
+	if err != nil {
+		return nil, c.explain(fmt.Errorf("source: %w", err))
+	}
+	return source, nil
+}
+
+// newLogger makes rowhook's own log, which goes to w.
+func (c *Config) newLogger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[c.Log.Level]}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+const checkLong = `Looks at the config, the database and the endpoints, and prints each finding with its
+remedy. Nothing is changed, and no endpoint gets a request: it is only connected to. Exit code 3
+when there is an error or a warning.`
+
+func newCheckCommand(c *console) *cobra.Command {
+	var asJSON, events bool
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check config, database and endpoints", Long: checkLong, GroupID: groupPrepare, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config()
+			if err != nil {
+				return err
+			}
+			if events {
+				return c.listEvents(config, asJSON)
+			}
+			return c.check(cmd.Context(), config, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&events, "events", false, "list every event that the mapping can make, and who gets it")
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+// checkTimeout bounds what check asks of the database and of each endpoint.
+const checkTimeout = 30 * time.Second
+
+// checkReport is the output of `rowhook check --json`.
+type checkReport struct {
+	OK       bool          `json:"ok"` // no error and no warning
+	Findings []findingJSON `json:"findings"`
+}
+
+// findingJSON is a finding with its severity in words.
+type findingJSON struct {
+	Severity string `json:"severity"`
+	capture.Finding
+}
+
+func (c *console) check(ctx context.Context, config *Config, asJSON bool) error {
+	found := config.findings()
+	found = append(found, config.checkSource(ctx)...)
+	found = append(found, config.checkEndpoints(ctx)...)
+	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	bad := slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Severity >= capture.Warning })
+	var err error
+	if asJSON {
+		err = printJSON(c.out, newCheckReport(found, !bad))
+	} else {
+		err = printCheck(c.out, found)
+	}
+	if err == nil && bad {
+		return findingsError{}
+	}
+	return err
+}
+
+func newCheckReport(found []capture.Finding, ok bool) checkReport {
+	report := checkReport{OK: ok, Findings: []findingJSON{}}
+	for _, f := range found {
+		report.Findings = append(report.Findings, findingJSON{Severity: f.Severity.String(), Finding: f})
+	}
+	return report
+}
+
+// checkSource asks the database. That it cannot be asked is a finding too.
+func (c *Config) checkSource(ctx context.Context) []capture.Finding {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	source, err := c.newSource(slog.New(slog.DiscardHandler), "check")
+	if err != nil {
+		return []capture.Finding{failed("source", "source.url", err)}
+	}
+	defer source.Close()
+	found, err := source.Check(ctx, c.rules.Tables())
+	if err != nil {
+		return append(found, failed("source", source.Hosts(), err))
+	}
+	tables, err := source.Tables(ctx, c.rules.Tables())
+	if err != nil {
+		return append(found, failed("source", source.Hosts(), err))
+	}
+	for _, table := range tables {
+		found = append(found, c.rules.Check(table)...)
+	}
+	return append(found, c.whereFindings(tables)...)
+}
+
+// checkEndpoints connects to each endpoint.
+func (c *Config) checkEndpoints(ctx context.Context) []capture.Finding {
+	senders, err := c.senders()
+	if err != nil {
+		return []capture.Finding{failed("profiles", "profiles", err)}
+	}
+	var found []capture.Finding
+	for i, sender := range senders {
+		at := "profiles." + c.Profiles[i].Code
+		for _, warning := range sender.Warnings() {
+			found = append(found, capture.Finding{
+				Severity: capture.Warning, Code: "profile", Subject: at, Text: warning.Error(), Remedy: hintOf(warning),
+			})
+		}
+		if err := sender.Probe(ctx); err != nil {
+			found = append(found, capture.Finding{
+				Severity: capture.Warning, Code: "endpoint", Subject: at,
+				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: hintOf(err),
+			})
+		}
+	}
+	return found
+}
+
+// failed is the finding that something could not be looked at.
+func failed(code, subject string, err error) capture.Finding {
+	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: hintOf(err)}
+}
+
+// whereFindings are conditions of subscriptions on columns that none of their tables has.
+func (c *Config) whereFindings(tables []*capture.Table) []capture.Finding {
+	var found []capture.Finding
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		for j := range p.Subscriptions {
+			columns, complete := c.subscriptionColumns(&p.Subscriptions[j], tables)
+			for _, condition := range p.Subscriptions[j].Where {
+				if !complete || slices.Contains(columns, condition.Column) {
+					continue
+				}
+				found = append(found, c.finding("subscription_where",
+					fmt.Sprintf("profile %s: no table of the subscription has a column %q%s", p.Code, condition.Column, didYouMean(condition.Column, columns)),
+					"name a column of the table; excluded columns count too",
+					"profiles", p.Code, "subscriptions", fmt.Sprint(j), "where", condition.Column))
+			}
+		}
+	}
+	return found
+}
+
+// subscriptionColumns are the columns that a subscription's conditions can look at. They are
+// not complete where signals, whose members nobody declares, or unknown tables are among its events.
+func (c *Config) subscriptionColumns(s *delivery.SubscriptionConfig, tables []*capture.Table) (columns []string, complete bool) {
+	selects := func(globs []string, name string) bool {
+		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
+	}
+	complete = true
+	for _, event := range c.rules.Events() {
+		if !selects(s.Events, event.Type) || !selects(s.Tables, event.Entry) {
+			continue
+		}
+		known := false
+		for _, table := range tables {
+			if event.Table != "" && delivery.MatchGlob(event.Table, table.String()) {
+				known = true
+				for i := range table.Columns {
+					columns = append(columns, table.Columns[i].Name)
+				}
+			}
+		}
+		complete = complete && known
+	}
+	return columns, complete
+}
+
+func printCheck(w io.Writer, found []capture.Finding) error {
+	if len(found) == 0 {
+		_, err := fmt.Fprintln(w, "Config, database and endpoints are fine.")
+		return err
+	}
+	if err := printFindings(w, found); err != nil {
+		return err
+	}
+	var counts [3]int
+	for _, f := range found {
+		counts[f.Severity]++
+	}
+	_, err := fmt.Fprintf(w, "\n%d errors, %d warnings, %d notes\n", counts[capture.Error], counts[capture.Warning], counts[capture.Info])
+	return err
+}
+
+// printFindings prints findings with their remedies indented below.
+func printFindings(w io.Writer, found []capture.Finding) error {
+	var errs []error
+	for _, f := range found {
+		severity := f.Severity.String()
+		if f.Severity == capture.Info {
+			severity = "note"
+		}
+		subject := f.Subject
+		if subject != "" {
+			subject += ": "
+		}
+		_, err := fmt.Fprintf(w, "%-8s %s%s\n", severity, subject, f.Text)
+		errs = append(errs, err)
+		if f.Remedy != "" {
+			_, err := fmt.Fprintf(w, "         %s\n", strings.ReplaceAll(f.Remedy, "\n", "\n         "))
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// eventRow is one event of `rowhook check --events --json`.
+type eventRow struct {
+	Type       string   `json:"type"`
+	Entry      string   `json:"entry,omitempty"`
+	Table      string   `json:"table,omitempty"`
+	Title      string   `json:"title,omitempty"`
+	Ops        []string `json:"ops"`
+	Operations []string `json:"operations,omitempty"`
+	Profiles   []string `json:"profiles"`
+}
+
+// listEvents prints every event that can come, and the profiles that may get it.
+func (c *console) listEvents(config *Config, asJSON bool) error {
+	profiles, err := config.profiles()
+	if err != nil {
+		return err
+	}
+	rows := []eventRow{}
+	for _, info := range config.rules.Events() {
+		row := eventRow{Type: info.Type, Entry: info.Entry, Table: info.Table, Title: info.Title, Ops: info.Ops, Operations: info.Operations, Profiles: []string{}}
+		for _, p := range profiles {
+			if p.Subscribes(info.Type, info.Entry) {
+				row.Profiles = append(row.Profiles, p.Code())
+			}
+		}
+		rows = append(rows, row)
+	}
+	if asJSON {
+		return printJSON(c.out, rows)
+	}
+	t := newTable("EVENT", "ENTRY", "TABLE", "TITLE", "ON", "PROFILES")
+	for _, r := range rows {
+		t.add(r.Type, orDash(r.Entry), orDash(r.Table), orDash(r.Title), strings.Join(r.Ops, " "), orDash(strings.Join(r.Profiles, " ")))
+	}
+	return t.print(c.out)
+}

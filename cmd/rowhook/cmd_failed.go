@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/delivery"
+)
+
+const failedLong = `Dead letters are deliveries that were given up. They stay, with the reason and the body that
+was sent, until they are retried or discarded, or spool.dead is over. With --source they are
+changes that could not be decoded or mapped: they were parked as they came, and are mapped again
+once the cause is mended.`
+
+func newFailedCommand(c *console) *cobra.Command {
+	cmd := newGroupCommand("failed", "Show, retry and discard dead letters", groupMend,
+		newFailedListCommand(c),
+		newFailedShowCommand(c),
+		newFailedChangeCommand(c, "retry", "Deliver dead letters again, in their keys' order", "retried"),
+		newFailedChangeCommand(c, "discard", "Take dead letters away for good", "discarded"),
+	)
+	cmd.Long = failedLong
+	return cmd
+}
+
+// failedFlags select dead letters.
+type failedFlags struct {
+	filter       delivery.Filter
+	since, until string
+	source, all  bool
+	table        string
+}
+
+func (f *failedFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.filter.Profile, "profile", "", "profile's `code`")
+	flags.StringVar(&f.filter.Type, "type", "", "event type, may be a `glob`")
+	flags.StringVar(&f.filter.Key, "key", "", "event's `key`: its JSON, or its values joined by commas")
+	flags.StringVar(&f.filter.Reason, "reason", "", "`reason` of the last failure, such as status_4xx")
+	flags.StringVar(&f.since, "since", "", "given up since `time`: RFC 3339, or how long ago, such as 2h or 7d")
+	flags.StringVar(&f.until, "until", "", "given up until `time`, likewise")
+	flags.BoolVar(&f.source, "source", false, "dead letters of the source: parked changes")
+	flags.StringVar(&f.table, "table", "", "with --source: `schema.table`, may be a glob")
+}
+
+// compile checks the flags. Arguments are ids of events, or with --source numbers.
+func (f *failedFlags) compile(now time.Time) error {
+	var sinceErr, untilErr error
+	f.filter.Since, sinceErr = parseMoment(f.since, now)
+	f.filter.Until, untilErr = parseMoment(f.until, now)
+	err := errors.Join(sinceErr, untilErr)
+	empty := f.filter == (delivery.Filter{Limit: f.filter.Limit})
+	if f.source && !empty {
+		err = errors.Join(err, errors.New("--source takes only --table and --all: parked changes have no profile, type or key"))
+	}
+	if !f.source && f.table != "" {
+		err = errors.Join(err, errors.New("--table goes with --source"))
+	}
+	return err
+}
+
+func newFailedListCommand(c *console) *cobra.Command {
+	var flags failedFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List dead letters, the oldest first", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.compile(time.Now()); err != nil {
+				return &usageError{err: err, command: cmd.CommandPath()}
+			}
+			return c.withControl(func(control *control) error {
+				if flags.source {
+					var list parkedList
+					request := parkedRequest{Table: flags.table, Limit: flags.filter.Limit}
+					if err := control.call(cmd.Context(), "parked/list", request, &list); err != nil {
+						return err
+					}
+					return c.printParked(list, asJSON)
+				}
+				var items delivery.Items
+				if err := control.call(cmd.Context(), "failed/list", filterRequest{Filter: flags.filter}, &items); err != nil {
+					return err
+				}
+				return c.printItems(items, asJSON, "There are no dead letters.")
+			})
+		},
+	}
+	flags.register(cmd)
+	cmd.Flags().IntVar(&flags.filter.Limit, "limit", 0, "most lines shown (default 1000)")
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+func newFailedShowCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show ID", Short: "Show a dead letter with the body that was sent", Args: oneArg("the event's id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withControl(func(control *control) error {
+				var letters []delivery.Letter
+				if err := control.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(c.out, letters)
+				}
+				for i := range letters {
+					if err := printLetter(c.out, &letters[i]); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+func printLetter(w io.Writer, l *delivery.Letter) error {
+	_, err := fmt.Fprintf(w, "event     %s\nprofile   %s\ntype      %s\ntable     %s\nkey       %s\nposition  %s\ntime      %s\ngiven up  %s\nreason    %s\nstatus    %s\nerror     %s\nattempts  %d in round %d\n",
+		l.ID, l.Profile, l.Type, orDash(l.Table), compactKey(l.Key), orDash(l.Position), l.Time.Format(time.RFC3339Nano),
+		l.Since.Format(time.RFC3339), orDash(l.Reason), orDash(strconv.Itoa(l.Status)), orDash(l.Error), l.Attempts, l.Round)
+	if err != nil || l.Body == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\n%s\n\n", l.Body)
+	return err
+}
+
+// newFailedChangeCommand is retry or discard.
+func newFailedChangeCommand(c *console, name, short, done string) *cobra.Command {
+	var flags failedFlags
+	cmd := &cobra.Command{
+		Use: name + " [ID...]", Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.compile(time.Now()); err != nil {
+				return &usageError{err: err, command: cmd.CommandPath()}
+			}
+			if flags.source {
+				return c.changeParked(cmd, name, done, flags, args)
+			}
+			return c.changeFailed(cmd, name, done, flags, args)
+		},
+	}
+	flags.register(cmd)
+	cmd.Flags().BoolVar(&flags.all, "all", false, "all of them")
+	return cmd
+}
+
+func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags failedFlags, ids []string) error {
+	if len(ids) == 0 && flags.filter == (delivery.Filter{}) && !flags.all {
+		return &usageError{err: errors.New("which dead letters? Name ids, conditions, or --all"), command: cmd.CommandPath()}
+	}
+	if len(ids) == 0 {
+		ids = []string{""}
+	}
+	return c.withControl(func(control *control) error {
+		for _, id := range ids {
+			request := filterRequest{User: osUser(), Filter: flags.filter}
+			request.Filter.ID = id
+			if err := c.countDone(cmd.Context(), control, "failed/"+name, request, done); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *console) changeParked(cmd *cobra.Command, name, done string, flags failedFlags, numbers []string) error {
+	request := parkedRequest{User: osUser(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
+	for _, number := range numbers {
+		seq, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return &usageError{err: fmt.Errorf("%q is no number of a parked change", number), command: cmd.CommandPath()}
+		}
+		request.Seqs = append(request.Seqs, delivery.Seq(seq))
+	}
+	return c.withControl(func(control *control) error {
+		return c.countDone(cmd.Context(), control, "parked/"+name, request, done)
+	})
+}
+
+func (c *console) printParked(list parkedList, asJSON bool) error {
+	if asJSON {
+		return printJSON(c.out, list)
+	}
+	if len(list.Items) == 0 {
+		_, err := fmt.Fprintln(c.err, "No change is parked.")
+		return err
+	}
+	t := newTable("NUMBER", "TABLE", "ENTRY", "PROFILE", "REASON", "POSITION", "TIME", "ERROR")
+	for _, item := range list.Items {
+		t.add(fmt.Sprint(item.Seq), orDash(item.Table), orDash(item.Entry), orDash(item.Profile), item.Reason,
+			fmt.Sprintf("%s #%d", item.Position, item.Ordinal), item.Time.Format(time.RFC3339), item.Error)
+	}
+	if err := t.print(c.out); err != nil {
+		return err
+	}
+	if list.More {
+		fmt.Fprintln(c.err, "There are more: narrow the list down, or raise --limit.")
+	}
+	return nil
+}

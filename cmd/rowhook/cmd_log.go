@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/delivery"
+)
+
+const logLong = `Searches the delivery log, which has one line for each attempt and each end of a delivery.
+Conditions given together must all hold. --payload searches the body as far as the log kept it
+(log.body characters), and the whole of it while the spool has the event; how many lines
+could not be decided is said at the end.`
+
+const logExample = `  rowhook log --profile desk --outcome dead --since 2h
+  rowhook log --payload key.loan_id=1000 --json
+  rowhook log --status 5xx -f`
+
+// logFlags are the conditions of `rowhook log`.
+type logFlags struct {
+	query        delivery.LogQuery
+	statuses     []string
+	outcome      string
+	since, until string
+	follow, json bool
+}
+
+func newLogCommand(c *console) *cobra.Command {
+	var flags logFlags
+	cmd := &cobra.Command{
+		Use: "log", Short: "Search the delivery log", Long: logLong, Example: logExample,
+		GroupID: groupRun, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config()
+			if err != nil {
+				return err
+			}
+			return c.searchLog(cmd.Context(), config, flags)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.query.Profile, "profile", "", "profile's `code`, may be a glob")
+	f.StringVar(&flags.query.Event, "event", "", "event's `id`")
+	f.StringVar(&flags.query.Type, "type", "", "event type, may be a `glob`")
+	f.StringSliceVar(&flags.statuses, "status", nil, "HTTP `status`: a code, 4xx or a range such as 400-499")
+	f.StringVar(&flags.outcome, "outcome", "", "delivered, dead, discarded, dropped, dry_run, skipped, undecidable,\nunmapped, retrying, held or interrupted")
+	f.StringVar(&flags.query.URL, "url", "", "`text` that the URL contains")
+	f.StringArrayVar(&flags.query.Payload, "payload", nil, "`PATH=VALUE` of a member of the body, such as key.loan_id=1000; may be repeated")
+	f.StringVar(&flags.since, "since", "", "`time`: RFC 3339, or how long ago, such as 2h or 7d")
+	f.StringVar(&flags.until, "until", "", "`time`, likewise")
+	f.BoolVarP(&flags.follow, "follow", "f", false, "go on with lines as they come")
+	addJSONFlag(cmd, &flags.json)
+	return cmd
+}
+
+// searchLog prints the lines that fit.
+func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags) error {
+	query, err := flags.compile(time.Now())
+	if err != nil {
+		return &usageError{err: err, command: "rowhook log"}
+	}
+	query.Path = config.Log.Deliveries
+	bodies := &bodyLookup{ctx: ctx, console: c, config: config}
+	defer bodies.close()
+	query.FullBody = bodies.find
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	undecided, err := delivery.SearchLog(ctx, query, func(line []byte, rec delivery.ParsedRecord) error {
+		if flags.json {
+			_, err := fmt.Fprintf(c.out, "%s\n", strings.TrimRight(string(line), "\n"))
+			return err
+		}
+		return printLogLine(c.out, rec)
+	})
+	if undecided > 0 {
+		fmt.Fprintf(c.err, "rowhook: %d more lines could not be decided: they keep only a part of the body, and the spool has it no more\n", undecided)
+	}
+	return err
+}
+
+// compile checks the flags' notation.
+func (f *logFlags) compile(now time.Time) (delivery.LogQuery, error) {
+	q := f.query
+	q.Follow = f.follow
+	q.Outcome = delivery.Outcome(f.outcome)
+	if f.outcome != "" && !slices.Contains(delivery.Outcomes(), q.Outcome) {
+		var names []string
+		for _, o := range delivery.Outcomes() {
+			names = append(names, string(o))
+		}
+		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, didYouMean(f.outcome, names))
+	}
+	var err, sinceErr, untilErr error
+	q.Status, err = delivery.ParseStatuses(f.statuses...)
+	q.Since, sinceErr = parseMoment(f.since, now)
+	q.Until, untilErr = parseMoment(f.until, now)
+	for _, pair := range q.Payload {
+		if path, _, ok := strings.Cut(pair, "="); !ok || path == "" {
+			err = errors.Join(err, fmt.Errorf("--payload %q: expected PATH=VALUE, such as key.loan_id=1000", pair))
+		}
+	}
+	return q, errors.Join(err, sinceErr, untilErr)
+}
+
+// parseMoment reads a time or how long ago it was; empty is the zero time.
+func parseMoment(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	if t, err := time.ParseInLocation("2006-01-02", s, time.Local); err == nil {
+		return t, nil
+	}
+	d, _, ok := parseDuration(s)
+	if !ok || d < 0 {
+		return time.Time{}, fmt.Errorf("%q is no time: expected 2026-11-22T10:00:00Z, 2026-11-22, or how long ago, such as 2h or 7d", s)
+	}
+	return now.Add(-d), nil
+}
+
+// printLogLine prints one line of the log for people.
+func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-11s %s  %s %s", rec.Time.Local().Format("2006-01-02 15:04:05.000"), rec.Outcome, orDash(rec.Profile), orDash(rec.Type), compactKey(rec.Key))
+	if rec.Attempt > 0 {
+		fmt.Fprintf(&b, "  attempt %d", rec.Attempt)
+	}
+	if rec.Round > 1 {
+		fmt.Fprintf(&b, " of round %d", rec.Round)
+	}
+	if rec.Status > 0 {
+		fmt.Fprintf(&b, "  %d", rec.Status)
+	}
+	if rec.Duration > 0 {
+		fmt.Fprintf(&b, " in %s", humanDuration(rec.Duration))
+	}
+	if rec.Reason != "" {
+		fmt.Fprintf(&b, "  %s", rec.Reason)
+	}
+	if rec.Error != "" {
+		fmt.Fprintf(&b, ": %s", rec.Error)
+	}
+	if !rec.NextAttempt.IsZero() {
+		fmt.Fprintf(&b, "  next %s", rec.NextAttempt.Local().Format("15:04:05"))
+	}
+	fmt.Fprintf(&b, "  %s\n", orDash(rec.Event))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// compactKey writes a key as column=value pairs, or as it is when it is no flat object.
+func compactKey(raw []byte) string {
+	if len(raw) == 0 {
+		return "-"
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(raw)))
+	if open, err := decoder.Token(); err != nil || open != json.Delim('{') {
+		return string(raw)
+	}
+	var parts []string
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return string(raw)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return string(raw)
+		}
+		parts = append(parts, fmt.Sprintf("%v=%s", name, strings.Trim(string(value), `"`)))
+	}
+	return strings.Join(parts, " ")
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// bodyLookup finds whole bodies of events in the spool, through the agent or directly.
+// It opens what it needs at the first line that needs it, and gives up after a while: the
+// spool has no index by id, so that each look reads what it holds.
+type bodyLookup struct {
+	ctx     context.Context
+	console *console
+	config  *Config
+	control *control
+	spent   time.Duration
+	failed  bool
+}
+
+// lookupBudget is how long one search may read the spool.
+const lookupBudget = 10 * time.Second
+
+func (l *bodyLookup) find(profile, event string) ([]byte, bool) {
+	if l.failed || l.spent > lookupBudget {
+		return nil, false
+	}
+	began := time.Now()
+	defer func() { l.spent += time.Since(began) }()
+	if l.control == nil {
+		var err error
+		if l.control, err = l.console.openControl(l.config); err != nil {
+			l.failed = true
+			return nil, false
+		}
+	}
+	var answer bodyAnswer
+	err := l.control.call(l.ctx, "body", bodyRequest{Profile: profile, Event: event}, &answer)
+	return answer.Body, err == nil && answer.Found
+}
+
+func (l *bodyLookup) close() {
+	if l.control != nil {
+		l.control.close()
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+const runLong = `Runs the agent until SIGTERM or SIGINT: reads the replication stream, spools events,
+delivers them. The first signal stops it in order: what is in flight finishes within
+shutdown_grace, and a restart repeats nothing. A second signal stops it at once; what was in
+flight is then sent again, with the same ids.
+
+The first start creates the slot and delivers what is committed from then on. Afterwards
+the stored position decides. An empty state directory beside a slot that is in use,
+and a stored position that the server cannot continue, stop the agent with exit code 4.`
+
+func newRunCommand(c *console) *cobra.Command {
+	var flags startFlags
+	cmd := &cobra.Command{
+		Use:     "run",
+		Short:   "Run the agent",
+		Long:    runLong,
+		GroupID: groupRun,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config()
+			if err != nil {
+				return err
+			}
+			return c.runAgent(cmd.Context(), config, flags)
+		},
+	}
+	cmd.Flags().StringVar(&flags.start, "start", "", "where to begin when nothing is stored: `slot|now|POSITION`")
+	cmd.Flags().BoolVar(&flags.acceptGap, "accept-gap", false, "go on although changes between the stored position and the server's are lost")
+	return cmd
+}
+
+// runAgent runs the agent until a signal ends it.
+func (c *console) runAgent(ctx context.Context, config *Config, flags startFlags) (err error) {
+	logger := config.newLogger(c.err)
+	a, err := newAgent(config, flags, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	second := context.AfterFunc(ctx, func() {
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, syscall.SIGTERM, syscall.SIGINT)
+		<-again
+		logger.Warn("second signal: stopping at once")
+		os.Exit(exitFailed)
+	})
+	defer second()
+	return a.run(ctx)
+}

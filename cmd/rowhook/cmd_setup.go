@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/capture/postgres"
+)
+
+const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
+identities. --apply runs it, as the owner that --as names or as rowhook's own role. The slot is
+created by the first run, so that nothing keeps WAL before somebody reads it; --slot creates it now.
+--remove takes slot and publication away.`
+
+// setupFlags are the flags of `rowhook setup`.
+type setupFlags struct {
+	apply, remove, slot bool
+	owner               string
+	json                bool
+}
+
+func newSetupCommand(c *console) *cobra.Command {
+	var flags setupFlags
+	cmd := &cobra.Command{
+		Use: "setup", Short: "Print or run the SQL that the source needs", Long: setupLong, GroupID: groupPrepare, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config()
+			if err != nil {
+				return err
+			}
+			return c.setup(cmd.Context(), config, flags)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&flags.apply, "apply", false, "run the statements")
+	f.StringVar(&flags.owner, "as", "", "`URL` of a login that owns the tables")
+	f.BoolVar(&flags.slot, "slot", false, "create the slot too")
+	f.BoolVar(&flags.remove, "remove", false, "drop slot and publication")
+	addJSONFlag(cmd, &flags.json)
+	return cmd
+}
+
+// statementJSON is a statement of `rowhook setup --json`.
+type statementJSON struct {
+	SQL     string `json:"sql"`
+	Why     string `json:"why"`
+	Applied bool   `json:"applied"`
+}
+
+func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) error {
+	source, err := config.newSource(slog.New(slog.DiscardHandler), "setup")
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	plan, err := c.plan(ctx, config, source, flags)
+	if len(plan) == 0 && err != nil {
+		return err
+	}
+	if flags.json {
+		rows := []statementJSON{}
+		for _, s := range plan {
+			rows = append(rows, statementJSON{SQL: s.SQL, Why: s.Why, Applied: flags.apply || flags.remove})
+		}
+		if perr := printJSON(c.out, rows); perr != nil {
+			return perr
+		}
+		return err
+	}
+	if perr := printPlan(c.out, plan); perr != nil {
+		return perr
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.err, setupVerdict(flags, len(plan)))
+	return nil
+}
+
+// plan makes the statements and, with --apply, runs them.
+func (c *console) plan(ctx context.Context, config *Config, source *postgres.Source, flags setupFlags) ([]postgres.Statement, error) {
+	if flags.remove {
+		return source.Remove(ctx, flags.owner)
+	}
+	options, err := config.setupOptions(ctx, source, flags)
+	if err != nil {
+		return nil, err
+	}
+	if flags.apply {
+		return source.Setup(ctx, options)
+	}
+	return source.SetupSQL(ctx, options)
+}
+
+// setupOptions finds the tables whose rules need whole old rows.
+func (c *Config) setupOptions(ctx context.Context, source *postgres.Source, flags setupFlags) (postgres.SetupOptions, error) {
+	tables, err := source.Tables(ctx, c.rules.Tables())
+	if err != nil {
+		return postgres.SetupOptions{}, err
+	}
+	options := postgres.SetupOptions{Tables: c.rules.Tables(), Full: map[string]string{}, Slot: flags.slot, Owner: flags.owner}
+	for _, table := range tables {
+		if needs := c.rules.Needs(table); len(needs) > 0 {
+			options.Full[table.String()] = fmt.Sprintf("%s needs the old value of %s", needs[0].Why, needs[0].Column)
+		}
+	}
+	return options, nil
+}
+
+func printPlan(w io.Writer, plan []postgres.Statement) error {
+	for _, s := range plan {
+		why := ""
+		if s.Why != "" {
+			why = "-- " + strings.ReplaceAll(s.Why, "\n", "\n-- ") + "\n"
+		}
+		if _, err := fmt.Fprintf(w, "%s%s;\n", why, strings.TrimSuffix(s.SQL, ";")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setupVerdict(flags setupFlags, count int) string {
+	switch {
+	case count == 0 && flags.remove:
+		return "There is nothing to remove."
+	case count == 0:
+		return "Nothing is missing. `rowhook check` looks at the rest, `rowhook run` starts the agent."
+	case flags.remove:
+		return "Removed. The state directory can be deleted now."
+	case flags.apply:
+		return "Done. `rowhook check` looks at the rest, `rowhook run` starts the agent."
+	}
+	return "Nothing has been changed: run these as the tables' owner, or add --apply."
+}

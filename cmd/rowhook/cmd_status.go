@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/delivery"
+)
+
+const statusLong = `Shows the source, the spool and each profile, with or without a running agent.
+Exit code 3 when something needs a hand.`
+
+func newStatusCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show source, spool and profiles", Long: statusLong, GroupID: groupRun, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := c.config()
+			if err != nil {
+				return err
+			}
+			control, err := c.openControl(config)
+			if err != nil {
+				return err
+			}
+			defer control.close()
+			var report statusReport
+			if err := control.call(cmd.Context(), "status", none{}, &report); err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(c.out, &report)
+			} else {
+				err = printStatus(c.out, &report)
+			}
+			if err == nil && len(report.Attention) > 0 {
+				return findingsError{}
+			}
+			return err
+		},
+	}
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+// printStatus prints a report for people.
+func printStatus(w io.Writer, r *statusReport) error {
+	var b strings.Builder
+	agent := "no agent is running"
+	if r.Agent.Running {
+		agent = fmt.Sprintf("running, pid %d, version %s, started %s", r.Agent.PID, r.Agent.Version, ago(r.Time, r.Agent.Since))
+	}
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("agent", "%s", agent)
+	r.printSource(line)
+	r.printSpool(line)
+	if r.Parked.Count > 0 {
+		line("parked", "%d changes, %s", r.Parked.Count, humanBytes(r.Parked.Bytes))
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if err := printProfiles(w, r); err != nil {
+		return err
+	}
+	return printAttention(w, r)
+}
+
+func (r *statusReport) printSource(line func(name, format string, args ...any)) {
+	s := r.Source
+	state := s.State
+	if !s.Since.IsZero() {
+		state += " since " + humanDuration(r.Time.Sub(s.Since))
+	}
+	line("source", "%s at %s, %s", orDash(s.Name), s.Hosts, state)
+	if s.Position != "" {
+		text := "stored " + s.Position
+		if s.Durable != s.Position {
+			text += ", fsynced " + orDash(s.Durable)
+		}
+		if !s.LastCommit.IsZero() {
+			text += ", last commit " + ago(r.Time, s.LastCommit)
+		}
+		line("position", "%s", text)
+	}
+	if s.Stream == nil {
+		return
+	}
+	slot := s.Stream.Slot
+	if !slot.Exists {
+		line("slot", "%s does not exist", slot.Name)
+		return
+	}
+	held := ""
+	if slot.Active {
+		held = fmt.Sprintf(", in use by pid %d", slot.ActivePID)
+	}
+	limit := "no limit on retained WAL"
+	if slot.SafeBytes >= 0 {
+		limit = humanBytes(slot.SafeBytes) + " more until it is lost"
+	}
+	line("slot", "%s, lag %s, retains %s (%s), %s, catalog %d transactions old%s",
+		slot.Name, humanBytes(s.Stream.LagBytes), humanBytes(slot.RetainedBytes), orDash(slot.WALStatus), limit, slot.CatalogAge, held)
+}
+
+func (r *statusReport) printSpool(line func(name, format string, args ...any)) {
+	s := r.Spool
+	text := fmt.Sprintf("%s of %s, %s of it history", humanBytes(s.Bytes), humanBytes(s.MaxBytes), humanBytes(s.HistoryBytes))
+	if s.FullInSeconds > 0 {
+		text += ", full in about " + humanDuration(time.Duration(s.FullInSeconds*float64(time.Second)))
+	}
+	line("spool", "%s, disk has %s free", text, humanBytes(s.FreeBytes))
+}
+
+func printProfiles(w io.Writer, r *statusReport) error {
+	if len(r.Profiles) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newTable("PROFILE", "STATE", "BACKLOG", "OLDEST", "RETRYING", "BLOCKED", "DEAD", "LAST SUCCESS", "LAST FAILURE", "NEXT TRY", "DRAINED IN")
+	for _, p := range r.Profiles {
+		t.add(profileRow(r.Time, p)...)
+	}
+	return t.print(w)
+}
+
+// profileRow is a profile's line in the table.
+func profileRow(now time.Time, p delivery.ProfileStatus) []string {
+	state := p.State
+	if p.Reason != "" {
+		state += ": " + p.Reason
+	}
+	oldest, next, drained, failure := "-", "-", "-", ago(now, p.LastFailure)
+	if !p.Oldest.IsZero() {
+		oldest = humanDuration(now.Sub(p.Oldest))
+	}
+	if !p.NextAttempt.IsZero() {
+		next = "in " + humanDuration(max(p.NextAttempt.Sub(now), 0))
+	}
+	if p.BacklogEvents > 0 && p.DrainSeconds > 0 {
+		drained = humanDuration(time.Duration(p.DrainSeconds * float64(time.Second)))
+	}
+	if !p.LastFailure.IsZero() && p.LastReason != "" {
+		failure += " (" + p.LastReason + ")"
+	}
+	return []string{
+		p.Profile, state, fmt.Sprintf("%d, %s", p.BacklogEvents, humanBytes(p.BacklogBytes)), oldest,
+		fmt.Sprint(p.Retrying), fmt.Sprintf("%d on %d keys", p.Blocked, p.BlockedKeys), fmt.Sprint(p.Dead),
+		ago(now, p.LastSuccess), failure, next, drained,
+	}
+}
+
+func printAttention(w io.Writer, r *statusReport) error {
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(w)
+		if err := printFindings(w, r.Findings); err != nil {
+			return err
+		}
+	}
+	if len(r.Attention) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w, "\nNeeds a hand:")
+	for _, text := range r.Attention {
+		if _, err := fmt.Fprintf(w, "  %s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

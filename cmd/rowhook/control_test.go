@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+)
+
+type echoRequest struct {
+	Text string `json:"text"`
+}
+
+func TestControlSocket(t *testing.T) {
+	t.Parallel()
+	for name, dir := range map[string]string{
+		"short path":                       t.TempDir(),
+		"path longer than a socket's name": filepath.Join(t.TempDir(), strings.Repeat("long/", 30)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+				t.Fatalf("dial without an agent: %v", err)
+			}
+			server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler), operations: map[string]operation{
+				"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
+				"fail": func(context.Context, json.RawMessage) (any, error) {
+					return nil, &capture.OperatorError{Err: errors.New("no such profile"), Remedy: "see `rowhook profile list`"}
+				},
+			}}
+			listener, err := server.listen()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			go func() { served <- server.serve(ctx, listener) }()
+
+			client, err := dialControl(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.close()
+			var got echoRequest
+			if err := client.call(t.Context(), "echo", echoRequest{Text: "loan"}, &got); err != nil || got.Text != "loan" {
+				t.Errorf("echo = %+v, %v", got, err)
+			}
+			err = client.call(t.Context(), "fail", struct{}{}, &got)
+			if err == nil || err.Error() != "no such profile" || hintOf(err) != "see `rowhook profile list`" {
+				t.Errorf("fail = %v, hint %q", err, hintOf(err))
+			}
+			if err := client.call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
+				t.Error("an unknown operation was answered")
+			}
+			info, err := os.Stat(filepath.Join(dir, controlSocket))
+			if err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("socket: %v, %v", info.Mode(), err)
+			}
+			stop()
+			if err := <-served; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+			if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+				t.Errorf("dial after the agent stopped: %v", err)
+			}
+		})
+	}
+}
+
+// A dead agent leaves its socket behind; the next one takes its place.
+func TestControlSocketOfADeadAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler)}
+	first, err := server.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+		t.Errorf("dial a dead agent's socket: %v", err)
+	}
+	second, err := server.listen()
+	if err != nil {
+		t.Fatalf("listen over a dead agent's socket: %v", err)
+	}
+	second.Close()
+}

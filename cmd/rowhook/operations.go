@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"rowhook/delivery"
+	"rowhook/delivery/format"
+)
+
+// The requests of operations. Who asks is for the audit log.
+
+type filterRequest struct {
+	User   string          `json:"user"`
+	Filter delivery.Filter `json:"filter"`
+}
+
+type deliveryRequest struct {
+	User    string `json:"user"`
+	Profile string `json:"profile"`
+	Event   string `json:"event"`
+}
+
+type resumeRequest struct {
+	User    string `json:"user"`
+	Profile string `json:"profile"`
+	From    string `json:"from"`
+}
+
+type userRequest struct {
+	User string `json:"user"`
+}
+
+type bodyRequest struct {
+	Profile string `json:"profile"`
+	Event   string `json:"event"`
+}
+
+type bodyAnswer struct {
+	Found bool   `json:"found"`
+	Body  []byte `json:"body,omitempty"`
+}
+
+type none struct{}
+
+// operations are what commands can ask of a state directory, with or without an agent.
+func (s *station) operations() map[string]operation {
+	return map[string]operation{
+		"queue/list": typed(func(_ context.Context, r filterRequest) (delivery.Items, error) {
+			return s.engine.Queue(r.Filter)
+		}),
+		"queue/retry-now": typed(func(_ context.Context, r deliveryRequest) (none, error) {
+			return none{}, s.audited(r.User, "queue retry-now", r.Profile, r.Event, s.engine.RetryNow(r.Profile, r.Event))
+		}),
+		"queue/skip": typed(func(_ context.Context, r deliveryRequest) (none, error) {
+			return none{}, s.audited(r.User, "queue skip", r.Profile, r.Event, s.engine.Skip(r.Profile, r.Event))
+		}),
+		"failed/list": typed(func(_ context.Context, r filterRequest) (delivery.Items, error) {
+			return s.engine.Failed(r.Filter)
+		}),
+		"failed/show": typed(func(_ context.Context, r deliveryRequest) ([]delivery.Letter, error) {
+			return s.engine.FailedShow(r.Event)
+		}),
+		"failed/retry": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
+			changed, err := s.engine.FailedRetry(r.Filter)
+			return changed, s.audited(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), err)
+		}),
+		"failed/discard": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
+			changed, err := s.engine.FailedDiscard(r.Filter)
+			return changed, s.audited(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), err)
+		}),
+		"parked/list": typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
+			return s.listParked(r)
+		}),
+		"parked/discard": typed(func(_ context.Context, r parkedRequest) (delivery.Changed, error) {
+			changed, err := s.discardParked(r)
+			return changed, s.audited(r.User, "failed discard --source", "", r.Table, err)
+		}),
+		"parked/retry": typed(func(context.Context, parkedRequest) (delivery.Changed, error) {
+			return delivery.Changed{}, &controlFailure{
+				Message: "parked changes are decoded with the database's help, and no agent is running",
+				Remedy:  "start the agent with `rowhook run`, then retry",
+			}
+		}),
+		"profile/list": typed(func(context.Context, none) ([]delivery.ProfileStatus, error) {
+			return s.engine.Status()
+		}),
+		"profile/pause": typed(func(_ context.Context, r resumeRequest) (none, error) {
+			return none{}, s.audited(r.User, "profile pause", r.Profile, "", s.engine.Pause(r.Profile))
+		}),
+		"profile/resume": typed(func(_ context.Context, r resumeRequest) (none, error) {
+			return none{}, s.audited(r.User, "profile resume --from "+r.From, r.Profile, "", s.engine.Resume(r.Profile, r.From))
+		}),
+		"body": typed(func(_ context.Context, r bodyRequest) (bodyAnswer, error) {
+			return s.body(r)
+		}),
+		"status": typed(func(ctx context.Context, _ none) (*statusReport, error) {
+			return s.status(ctx)
+		}),
+		"source/adopt": typed(func(ctx context.Context, r userRequest) (adoption, error) {
+			return s.adoptNow(ctx, r.User)
+		}),
+	}
+}
+
+// operations adds to the station's what only a running agent can do.
+func (a *agent) operations() map[string]operation {
+	all := a.station.operations()
+	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
+		changed, err := a.retryParked(ctx, r)
+		return changed, a.audited(r.User, "failed retry --source", "", r.Table, err)
+	})
+	all["status"] = typed(func(ctx context.Context, _ none) (*statusReport, error) {
+		return a.status(ctx)
+	})
+	all["source/adopt"] = typed(func(_ context.Context, r userRequest) (adoption, error) {
+		return a.adopt(r.User)
+	})
+	return all
+}
+
+// audited writes the audit line of a change that was made; err is what came of it.
+func (s *station) audited(user, command, profile, key string, err error) error {
+	if err != nil {
+		return err
+	}
+	return s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: key})
+}
+
+// describeFilter is a filter as the audit log shows it.
+func describeFilter(f delivery.Filter) string {
+	if f.ID != "" {
+		return f.ID
+	}
+	f.Profile = ""
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+// adoptNow adopts without a running agent: the database is asked who it is.
+func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
+	source, err := s.config.newSource(s.logger, "adopt")
+	if err != nil {
+		return adoption{}, err
+	}
+	defer source.Close()
+	server, err := source.Identify(ctx)
+	if err != nil {
+		return adoption{}, err
+	}
+	found := identity{Lineage: server.SystemID, Hosts: source.Hosts(), Machine: thisMachine()}
+	pinned, known, err := loadIdentity(s.spool)
+	if err != nil {
+		return adoption{}, err
+	}
+	diffs := pinned.compare(found, s.config.Source.Servers)
+	if known && len(diffs) == 0 || !known {
+		return adoption{}, errNothingToAdopt
+	}
+	return s.adopt(user, found, diffs)
+}
+
+var errNothingToAdopt = &controlFailure{
+	Message: "there is nothing to adopt: the state directory belongs to this source and machine",
+	Remedy:  "`rowhook status` shows what waits and why",
+}
+
+// body returns the whole body of an event for a profile, as long as the spool has it: as it was
+// sent where that is kept, else rendered again.
+func (s *station) body(r bodyRequest) (bodyAnswer, error) {
+	if letters, err := s.engine.FailedShow(r.Event); err == nil {
+		for _, letter := range letters {
+			if letter.Profile == r.Profile && letter.Body != "" {
+				return bodyAnswer{Found: true, Body: []byte(letter.Body)}, nil
+			}
+		}
+	}
+	event, err := s.findEvent(r)
+	if err != nil || event == nil {
+		return bodyAnswer{}, err
+	}
+	for i := range s.config.Profiles {
+		if s.config.Profiles[i].Code != r.Profile {
+			continue
+		}
+		formatter, err := format.New(s.config.Profiles[i])
+		if err != nil {
+			return bodyAnswer{}, err
+		}
+		body, err := formatter.AppendBody(nil, event)
+		return bodyAnswer{Found: err == nil, Body: body}, err
+	}
+	return bodyAnswer{}, nil
+}
+
+// findEvent reads the spool's log for an event of a profile; nil when it is not there any more.
+func (s *station) findEvent(r bodyRequest) (*delivery.Event, error) {
+	id, err := s.spool.Register(r.Profile)
+	if err != nil {
+		return nil, err
+	}
+	var entries []delivery.Entry
+	for next, end := delivery.Seq(0), false; !end; {
+		entries, next, end, err = s.spool.Read(id, next, entries[:0], 1000, 1<<20)
+		if err != nil {
+			return nil, fmt.Errorf("look for event %s: %w", r.Event, err)
+		}
+		for i := range entries {
+			if entries[i].Event.ID == r.Event {
+				return entries[i].Event, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// control is how a command works on a state directory: through its agent's socket, or,
+// when none is running, on the directory itself.
+type control struct {
+	client  *controlClient
+	station *station
+	local   map[string]operation
+}
+
+// openControl reaches the agent or opens the state directory.
+func (c *console) openControl(config *Config) (*control, error) {
+	client, err := dialControl(config.State)
+	if err == nil {
+		return &control{client: client}, nil
+	}
+	if !errors.Is(err, errNoAgent) {
+		return nil, err
+	}
+	s, err := openStation(config, config.newLogger(c.err))
+	if err != nil {
+		return nil, err
+	}
+	return &control{station: s, local: s.operations()}, nil
+}
+
+// running reports whether an agent answers.
+func (c *control) running() bool { return c.client != nil }
+
+func (c *control) call(ctx context.Context, name string, req, resp any) error {
+	if c.client != nil {
+		return c.client.call(ctx, name, req, resp)
+	}
+	raw, err := json.Marshal(req)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	answer, err := c.local[name](ctx, raw)
+	if err != nil {
+		return err
+	}
+	if raw, err = json.Marshal(answer); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	return json.Unmarshal(raw, resp)
+}
+
+func (c *control) close() error {
+	if c.client != nil {
+		c.client.close()
+		return nil
+	}
+	return c.station.close()
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// parkedRequest selects dead letters of the source: by number, by table, or all.
+type parkedRequest struct {
+	User  string         `json:"user"`
+	Seqs  []delivery.Seq `json:"seqs,omitempty"`
+	Table string         `json:"table,omitempty"`
+	All   bool           `json:"all,omitempty"`
+	Limit int            `json:"limit,omitempty"`
+}
+
+// parkedItem is a dead letter of the source as commands show it: never its row.
+type parkedItem struct {
+	Seq         delivery.Seq `json:"seq"`
+	Table       string       `json:"table,omitempty"`
+	Entry       string       `json:"entry,omitempty"`
+	Profile     string       `json:"profile,omitempty"`
+	Reason      string       `json:"reason"`
+	Error       string       `json:"error,omitempty"`
+	Transaction string       `json:"transaction"`
+	Position    string       `json:"position"`
+	Ordinal     int          `json:"ordinal"`
+	Time        time.Time    `json:"time"`
+	Bytes       int          `json:"bytes"`
+}
+
+type parkedList struct {
+	Items []parkedItem `json:"items"`
+	More  bool         `json:"more,omitempty"`
+}
+
+// parkedLimit is how many dead letters of the source one list or one step shows.
+const parkedLimit = 1000
+
+// eachParked calls fn for the selected dead letters, oldest first, until it returns false.
+func (s *station) eachParked(r parkedRequest, fn func(delivery.Parked) bool) error {
+	wanted := make(map[delivery.Seq]bool, len(r.Seqs))
+	for _, seq := range r.Seqs {
+		wanted[seq] = true
+	}
+	err := s.spool.Parked(0, func(p delivery.Parked) bool {
+		if len(wanted) > 0 && !wanted[p.Seq] || r.Table != "" && !delivery.MatchGlob(r.Table, p.Table) {
+			return true
+		}
+		return fn(p)
+	})
+	if err != nil {
+		return fmt.Errorf("read dead letters of the source: %w", err)
+	}
+	return nil
+}
+
+func (s *station) listParked(r parkedRequest) (parkedList, error) {
+	list := parkedList{Items: []parkedItem{}}
+	limit := r.Limit
+	if limit <= 0 {
+		limit = parkedLimit
+	}
+	err := s.eachParked(r, func(p delivery.Parked) bool {
+		if len(list.Items) == limit {
+			list.More = true
+			return false
+		}
+		list.Items = append(list.Items, parkedItem{
+			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Reason: p.Reason, Error: p.Error,
+			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
+			Bytes: len(p.Relation) + len(p.Change) + len(p.Second),
+		})
+		return true
+	})
+	return list, err
+}
+
+// errSelect refuses to touch all dead letters of the source by accident.
+var errSelect = &controlFailure{
+	Message: "which dead letters of the source?",
+	Remedy:  "name numbers as `rowhook failed list --source` shows them, --table, or --all",
+}
+
+func (r parkedRequest) selects() bool { return r.All || r.Table != "" || len(r.Seqs) > 0 }
+
+// discardParked takes dead letters of the source away for good, each with a line in the delivery log.
+func (s *station) discardParked(r parkedRequest) (delivery.Changed, error) {
+	if !r.selects() {
+		return delivery.Changed{}, errSelect
+	}
+	var changed delivery.Changed
+	for {
+		var gone []delivery.Seq
+		err := s.eachParked(r, func(p delivery.Parked) bool {
+			s.log.Append(&delivery.LogRecord{
+				Time: time.Now(), Profile: p.Profile, Outcome: delivery.OutcomeDiscarded, Table: p.Table,
+				Position: p.Position, Reason: delivery.ReasonOperator,
+			})
+			gone = append(gone, p.Seq)
+			return len(gone) < parkedLimit
+		})
+		if err != nil || len(gone) == 0 {
+			return changed, err
+		}
+		// The lines come first: nothing leaves without one.
+		if err := s.log.Flush(); err != nil {
+			return changed, err
+		}
+		if err := s.spool.RemoveParked(gone...); err != nil {
+			return changed, err
+		}
+		changed.Count += len(gone)
+	}
+}
+
+// retryParked decodes and maps dead letters of the source again, oldest first, and
+// spools what comes of them under the ids it would have had. What fails again stays.
+func (a *agent) retryParked(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
+	if !r.selects() {
+		return delivery.Changed{}, errSelect
+	}
+	var letters []delivery.Parked
+	var changed delivery.Changed
+	from := delivery.Seq(0)
+	for {
+		letters = letters[:0]
+		err := a.eachParked(r, func(p delivery.Parked) bool {
+			if p.Seq > from {
+				letters = append(letters, p)
+			}
+			return len(letters) < parkedLimit
+		})
+		if err != nil || len(letters) == 0 {
+			return changed, err
+		}
+		for i := range letters {
+			from = letters[i].Seq
+			if err := a.retryOne(ctx, &letters[i]); err != nil {
+				return changed, fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err)
+			}
+			changed.Count++
+		}
+	}
+}
+
+// retryOne maps one dead letter again.
+func (a *agent) retryOne(ctx context.Context, p *delivery.Parked) error {
+	change, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
+	if err != nil {
+		return err
+	}
+	if len(p.Second) > 0 {
+		second, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})
+		if err != nil {
+			return err
+		}
+		change = &capture.Change{Op: capture.Update, Table: second.Table, Old: change.Old, New: second.New}
+	}
+	change.Ordinal = p.Ordinal
+	return a.pipe.remap(ctx, a.rules, p, change)
+}
+
+// remapOutput collects what comes of a dead letter.
+type remapOutput struct {
+	pipe   *pipeline
+	only   string // the profile it was parked for; empty for all
+	events []*delivery.Event
+	to     [][]delivery.ProfileID
+	err    error
+}
+
+// Event implements [mapping.Output].
+func (o *remapOutput) Event(ev *delivery.Event, row delivery.Row) error {
+	to, undecided := o.pipe.router.Match(ev, row, nil, nil)
+	other := func(id delivery.ProfileID) bool { return o.only != "" && o.pipe.codes[id] != o.only }
+	to, undecided = slices.DeleteFunc(to, other), slices.DeleteFunc(undecided, other)
+	if len(undecided) > 0 {
+		o.err = errFilter
+		return nil
+	}
+	if len(to) > 0 {
+		o.events, o.to = append(o.events, ev), append(o.to, to)
+	}
+	return nil
+}
+
+// Fail implements [mapping.Output].
+func (o *remapOutput) Fail(f *mapping.Failure) error {
+	o.err = f.Err
+	return nil
+}
+
+// Notice implements [mapping.Output].
+func (o *remapOutput) Notice(mapping.Notice) {}
+
+// errUnmapped says that a dead letter has no place any more.
+var errUnmapped = errors.New("no entry of the mapping is about this table any more: discard it, or map the table again")
+
+// remap maps a parked change outside the stream, stores its events and removes the letter. The
+// events are fsynced before the letter goes: a crash in between repeats them, with the same ids.
+func (p *pipeline) remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
+	out := &remapOutput{pipe: p, only: parked.Profile}
+	p.mu.Lock()
+	mapped, err := rules.NewMapper(out, p.identity).Remap(&mapping.Parked{
+		Transaction: capture.Transaction{
+			ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
+		},
+		Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry,
+	}, change)
+	p.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case out.err != nil:
+		return out.err
+	case !mapped:
+		return errUnmapped
+	}
+	if err := p.inject(ctx, out); err != nil {
+		return err
+	}
+	return p.spool.RemoveParked(parked.Seq)
+}
+
+// injection is what comes into the spool beside the stream.
+type injection struct {
+	events []*delivery.Event
+	to     [][]delivery.ProfileID
+	stored chan struct{}
+}
+
+// inject stores events between two transactions of the stream and returns when they are fsynced.
+func (p *pipeline) inject(ctx context.Context, out *remapOutput) error {
+	in := injection{events: out.events, to: out.to, stored: make(chan struct{})}
+	p.mu.Lock()
+	p.injections = append(p.injections, in)
+	if !p.open {
+		p.settle(p.end)
+	}
+	p.mu.Unlock()
+	select {
+	case <-in.stored:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return p.spool.Flush(ctx)
+}

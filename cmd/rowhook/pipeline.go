@@ -1,0 +1,432 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/delivery/spool"
+	"rowhook/mapping"
+)
+
+const (
+	// partBytes is how much is collected before a part of an open transaction is stored,
+	// and, when storing falls behind, before the source is told to wait.
+	partBytes = 1 << 20
+	// positionInterval is how often the position is stored while nothing is mapped: a
+	// change that no rule wants must not cost a write of its own.
+	positionInterval = time.Second
+	// noticeInterval is how often a message that was left out is logged.
+	noticeInterval = time.Minute
+	// parkedShare is the share of the spool that dead letters of the source may take.
+	parkedShare = 0.1
+)
+
+// parkUndecoded is the reason of a change that could not be decoded.
+const parkUndecoded = "undecoded"
+
+// errParkedFull ends the agent: going on would lose changes.
+var errParkedFull = &capture.OperatorError{
+	Err:    errors.New("dead letters of the source fill their share of the spool"),
+	Remedy: "mend what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
+}
+
+// pipeline is the source's sink: it maps changes to events, matches them with
+// subscriptions and hands batches of them to the appender, a goroutine that stores
+// them. While one batch is being stored the next is filled, so that
+// transactions share appends under load and go at once when there is none.
+//
+// The receive goroutine never waits for the disk here; when storing falls behind,
+// Busy says so and the source stops reading.
+type pipeline struct {
+	mapper   *mapping.Mapper
+	identity mapping.Identity // as the mapper has it
+	router   *delivery.Router
+	spool    *spool.Spool
+	log      *delivery.Log
+	logger   *slog.Logger
+	codes    map[delivery.ProfileID]string
+	// pausing reports that a profile with on_full: pause_source has used up its share.
+	pausing func() bool
+	counts  pipelineCounts
+	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty for none.
+	abandoned atomic.Pointer[capture.Position]
+
+	// Used by the receive goroutine only.
+	tx                    capture.Transaction
+	recipients, undecided []delivery.ProfileID
+	warned                time.Time // when a message that was left out was last logged
+
+	mu         sync.Mutex
+	cur        pipelineBatch    // being filled
+	spare      *pipelineBatch   // nil while the appender stores it
+	open       bool             // a transaction is open
+	end        capture.Position // after the last transaction or keepalive
+	parts      bool             // parts of it have been handed over
+	waiting    chan struct{}    // closed when there is room again; nil while nobody waits
+	failure    error            // why nothing can be stored any more
+	work       chan pipelineBatch
+	injections []injection // what comes beside the stream, for the next batch
+	lazy       *time.Timer // hands over a batch that holds a position only
+	idle       *sync.Cond  // the appender has stored a batch, or failed
+}
+
+// pipelineBatch is what is stored at once, with the log lines that belong to it.
+type pipelineBatch struct {
+	batch   *spool.Batch
+	lines   []delivery.LogRecord
+	settled int             // of lines, those of complete transactions
+	stored  []chan struct{} // closed once it is
+	// abort says that the parts of an open transaction in the spool are to be dropped first.
+	abort bool
+	// pending says that it holds complete transactions or a position; urgent that somebody waits for them.
+	pending, urgent bool
+}
+
+// pipelineCounts are read by status.
+type pipelineCounts struct {
+	transactions, changes, events, unsubscribed, parked, notices atomic.Int64
+	lastCommit                                                   atomic.Int64 // time of the last commit seen, Unix nanoseconds
+}
+
+// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays so.
+func newPipeline(s *station) (*pipeline, error) {
+	p := &pipeline{
+		router: s.engine.Router(), spool: s.spool, log: s.log, logger: s.logger, pausing: s.engine.Pausing,
+		codes: make(map[delivery.ProfileID]string),
+		cur:   pipelineBatch{batch: s.spool.NewBatch()},
+		spare: &pipelineBatch{batch: s.spool.NewBatch()},
+		work:  make(chan pipelineBatch, 1),
+		end:   capture.Position(s.spool.Position()),
+	}
+	p.idle = sync.NewCond(&p.mu)
+	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
+	p.lazy.Stop()
+	p.mapper = s.rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
+	for i := range s.config.Profiles {
+		code := s.config.Profiles[i].Code
+		id, err := s.spool.Register(code)
+		if err != nil {
+			return nil, fmt.Errorf("register profile %s: %w", code, err)
+		}
+		p.codes[id] = code
+	}
+	abandoned, err := s.spool.Meta(metaAbandoned)
+	if err != nil {
+		return nil, fmt.Errorf("read the abandoned position: %w", err)
+	}
+	if len(abandoned) > 0 {
+		p.abandon(capture.Position(abandoned))
+	}
+	return p, nil
+}
+
+// run stores batches until ctx ends and the last one that was handed over is stored.
+// The source has stopped by then.
+func (p *pipeline) run(ctx context.Context) error {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	defer p.lazy.Stop()
+	for {
+		select {
+		case b := <-p.work:
+			if err := p.store(ctx, b); err != nil {
+				return err
+			}
+		case <-retry.C:
+			p.mu.Lock()
+			p.release()
+			p.mu.Unlock()
+		case <-ctx.Done():
+			return p.drain()
+		}
+	}
+}
+
+// store appends one batch, waiting for room on the disk, and takes the next if it is ready.
+func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
+	stored, err := p.append(ctx, b)
+	b.batch.Reset()
+	b.lines = b.lines[:0]
+	for _, told := range b.stored {
+		if stored {
+			close(told)
+		}
+	}
+	b.stored, b.settled, b.abort, b.pending, b.urgent = nil, 0, false, false, false
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spare = &b
+	defer p.idle.Broadcast()
+	if err != nil {
+		p.failure = err
+		p.release()
+		return err
+	}
+	p.handOver()
+	p.release()
+	return nil
+}
+
+// append stores a batch. A full disk is waited for: nothing is lost, since the
+// position does not move and the source pauses meanwhile.
+func (p *pipeline) append(ctx context.Context, b pipelineBatch) (stored bool, err error) {
+	if b.abort {
+		if err := p.spool.Abort(); err != nil {
+			return false, fmt.Errorf("drop an open transaction from the spool: %w", err)
+		}
+	}
+	for {
+		var full *spool.NoRoomError
+		err := p.spool.Apply(b.batch)
+		if err == nil {
+			break
+		}
+		if !errors.As(err, &full) {
+			return false, fmt.Errorf("append to the spool: %w", err)
+		}
+		p.logger.Error("spool cannot grow: the source is paused", "err", err, "remedy", full.Hint())
+		if p.spool.WaitRoom(ctx) != nil {
+			return false, nil // the agent stops; the source repeats it after the restart
+		}
+	}
+	for i := range b.lines {
+		p.log.Append(&b.lines[i])
+	}
+	return true, nil
+}
+
+// drain stores what had been handed over when the agent was told to stop.
+func (p *pipeline) drain() error {
+	for {
+		select {
+		case b := <-p.work:
+			stopped, cancel := context.WithCancel(context.Background())
+			cancel()
+			if err := p.store(stopped, b); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// handOver gives the current batch to the appender if that is idle and the batch is fit
+// to be stored on its own. Called with mu held.
+func (p *pipeline) handOver() {
+	if p.spare == nil || p.failure != nil {
+		return
+	}
+	part := p.open && p.cur.batch.Bytes() >= partBytes && !p.mapper.Held()
+	if !part && !p.cur.abort && (p.open || !p.cur.urgent) {
+		return
+	}
+	p.lazy.Stop()
+	p.parts = p.parts || part
+	full := p.cur
+	p.cur, p.spare = *p.spare, nil
+	p.work <- full
+}
+
+// flushLazy hands over a position that nobody was in a hurry to store.
+func (p *pipeline) flushLazy() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cur.urgent = p.cur.pending
+	p.handOver()
+}
+
+// fail ends the pipeline, and with it the source's run.
+func (p *pipeline) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure == nil {
+		p.failure = err
+	}
+	p.release()
+}
+
+// release lets a waiting source go on once there is room. Called with mu held.
+func (p *pipeline) release() {
+	if p.waiting != nil && (p.failure != nil || !p.full()) {
+		close(p.waiting)
+		p.waiting = nil
+	}
+}
+
+// full reports that the source has to wait. Called with mu held.
+func (p *pipeline) full() bool {
+	return p.spare == nil && p.cur.batch.Bytes() >= partBytes || p.pausing()
+}
+
+// Busy implements [capture.Sink].
+func (p *pipeline) Busy() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil || !p.full() {
+		return nil
+	}
+	if p.waiting == nil {
+		p.waiting = make(chan struct{})
+	}
+	return p.waiting
+}
+
+// Durable implements [capture.Sink]. A position that was given up says nothing to the server of today.
+func (p *pipeline) Durable() capture.Position {
+	durable := capture.Position(p.spool.Durable())
+	if durable == p.abandonedPosition() {
+		return ""
+	}
+	return durable
+}
+
+func (p *pipeline) abandonedPosition() capture.Position {
+	if abandoned := p.abandoned.Load(); abandoned != nil {
+		return *abandoned
+	}
+	return ""
+}
+
+// abandon gives up the stored position, which belongs to a server that is no longer the source.
+func (p *pipeline) abandon(position capture.Position) { p.abandoned.Store(&position) }
+
+// identify names the source in events, before the first of them.
+func (p *pipeline) identify(id mapping.Identity) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.identity = id
+	p.mapper.SetIdentity(id)
+}
+
+// Begin implements [capture.Sink].
+func (p *pipeline) Begin(tx *capture.Transaction) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tx = *tx
+	p.open = true
+	p.mapper.Begin(tx)
+	return p.failure
+}
+
+// Change implements [capture.Sink].
+func (p *pipeline) Change(change *capture.Change) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return p.failure
+	}
+	p.counts.changes.Add(1)
+	if err := p.mapper.Change(change); err != nil {
+		return err
+	}
+	if p.cur.batch.Bytes() >= partBytes && !p.mapper.Held() {
+		p.handOver()
+	}
+	return nil
+}
+
+// Message implements [capture.Sink].
+func (p *pipeline) Message(m *capture.Message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return p.failure
+	}
+	return p.mapper.Message(m)
+}
+
+// Commit implements [capture.Sink].
+func (p *pipeline) Commit(end capture.Position) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return p.failure
+	}
+	if err := p.mapper.End(); err != nil {
+		return err
+	}
+	p.counts.transactions.Add(1)
+	p.counts.lastCommit.Store(p.tx.Time.UnixNano())
+	p.cur.urgent = p.cur.urgent || p.parts || p.cur.batch.Len() > 0
+	p.open, p.parts = false, false
+	p.settle(end)
+	return nil
+}
+
+// Idle implements [capture.Sink].
+func (p *pipeline) Idle(end capture.Position) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return p.failure
+	}
+	p.settle(end)
+	return nil
+}
+
+// settle notes that everything before end is in the batch. Called with mu held, between transactions.
+func (p *pipeline) settle(end capture.Position) {
+	for _, in := range p.injections {
+		for i, event := range in.events {
+			p.cur.batch.Add(event, in.to[i])
+		}
+		p.cur.stored = append(p.cur.stored, in.stored)
+		p.cur.urgent = true
+	}
+	p.injections = p.injections[:0]
+	p.end = end
+	p.cur.batch.Commit(string(end))
+	p.cur.settled = len(p.cur.lines)
+	if !p.cur.pending && !p.cur.urgent {
+		p.lazy.Reset(positionInterval)
+	}
+	p.cur.pending = true
+	p.handOver()
+}
+
+// Abort implements [capture.Sink]: what the open transaction left is dropped, in the batch and,
+// as parts, in the spool; complete transactions before it stay.
+func (p *pipeline) Abort() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.open {
+		return
+	}
+	p.mapper.Abort()
+	p.cur.batch.Rollback()
+	p.cur.lines = p.cur.lines[:p.cur.settled]
+	// Parts were handed over with everything that came before them, so that nothing else is in the batch.
+	p.cur.abort = p.parts
+	p.open, p.parts = false, false
+	p.handOver()
+}
+
+// flush stores what is complete, waits until it is fsynced and returns the durable
+// position. It is called when the source has stopped reading.
+func (p *pipeline) flush(ctx context.Context) capture.Position {
+	p.Abort()
+	stop := context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.idle.Broadcast()
+	})
+	defer stop()
+	p.mu.Lock()
+	p.cur.urgent = p.cur.pending
+	p.handOver()
+	for p.failure == nil && ctx.Err() == nil && (p.spare == nil || p.cur.pending) {
+		p.idle.Wait()
+	}
+	p.mu.Unlock()
+	// An error is the spool's own, which ends the agent elsewhere; what is durable stays true.
+	_ = p.spool.Flush(ctx)
+	return p.Durable()
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// pipelineOutput is the pipeline as the mapper sees it. Its methods run inside the pipeline's
+// own, with mu held.
+type pipelineOutput pipeline
+
+var _ mapping.Output = (*pipelineOutput)(nil)
+
+// errFilter says why a change is parked for one profile.
+var errFilter = errors.New("a subscription's condition needs a value that the stream does not carry")
+
+// Event implements [mapping.Output]: the event goes into the batch if somebody wants it.
+func (o *pipelineOutput) Event(ev *delivery.Event, row delivery.Row) error {
+	p := (*pipeline)(o)
+	p.recipients, p.undecided = p.router.Match(ev, row, p.recipients[:0], p.undecided[:0])
+	for _, profile := range p.undecided {
+		err := p.park(&delivery.Parked{
+			Table: ev.Origin.Table, Entry: ev.Entry, Profile: p.codes[profile],
+			Reason: string(delivery.OutcomeUndecidable), Error: errFilter.Error(),
+			Actor: ev.Actor, Operation: ev.Operation, Assumed: ev.Assumed,
+		}, p.mapper.Changes())
+		if err != nil {
+			return err
+		}
+	}
+	if len(p.recipients) == 0 {
+		p.counts.unsubscribed.Add(1)
+		return nil
+	}
+	p.counts.events.Add(1)
+	p.cur.batch.Add(ev, p.recipients)
+	return nil
+}
+
+// Fail implements [mapping.Output]: the change is parked for the entry.
+func (o *pipelineOutput) Fail(f *mapping.Failure) error {
+	p := (*pipeline)(o)
+	return p.park(&delivery.Parked{
+		Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error(),
+		Actor: f.Actor, Operation: f.Operation,
+	}, p.mapper.Changes())
+}
+
+// Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without limit.
+func (o *pipelineOutput) Notice(n mapping.Notice) {
+	p := (*pipeline)(o)
+	p.counts.notices.Add(1)
+	if now := time.Now(); now.Sub(p.warned) >= noticeInterval {
+		p.warned = now
+		p.logger.Warn("message left out", "kind", n.Kind, "type", n.Type, "position", n.Position, "err", n.Err, "count", p.counts.notices.Load())
+	}
+}
+
+// Park implements [capture.Sink].
+func (p *pipeline) Park(u *capture.Undecoded) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return p.failure
+	}
+	p.counts.changes.Add(1)
+	return p.park(&delivery.Parked{Table: u.Table, Reason: parkUndecoded, Error: u.Err.Error()},
+		[]*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
+}
+
+// park keeps a change as a dead letter of the source, with its line for the delivery log. A
+// row's move between partitions is two raw changes. Called with mu held.
+func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) error {
+	usage := p.spool.Usage()
+	if float64(usage.Parked) > parkedShare*float64(usage.Max) {
+		return errParkedFull
+	}
+	for i, c := range changes {
+		switch i {
+		case 0:
+			parked.Ordinal = c.Ordinal
+			parked.Relation, parked.Change = bytes.Clone(c.Raw.Relation), bytes.Clone(c.Raw.Change)
+		case 1:
+			parked.Second = bytes.Clone(c.Raw.Change)
+		}
+	}
+	parked.Transaction, parked.Identity = p.tx.ID, p.tx.Identity
+	parked.Position, parked.Time = string(p.tx.Position), p.tx.Time
+	p.counts.parked.Add(1)
+	p.cur.batch.Park(parked)
+	outcome := delivery.OutcomeUnmapped
+	if parked.Reason == string(delivery.OutcomeUndecidable) {
+		outcome = delivery.OutcomeUndecidable
+	}
+	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
+		Time: time.Now(), Profile: parked.Profile, Outcome: outcome, Table: parked.Table,
+		Position: parked.Position, Reason: parked.Reason, Error: parked.Error,
+	})
+	return nil
+}
+
+// gapType is the event that tells subscribers of an accepted gap.
+const gapType = "rowhook.gap"
+
+// gap tells the log and those who subscribe that changes between two positions may be missing.
+// It is called between transactions, before the stream goes on at to.
+func (p *pipeline) gap(source string, from, to capture.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now().UTC()
+	data, err := json.Marshal(map[string]capture.Position{"from": from, "to": to})
+	if err != nil {
+		p.failure = fmt.Errorf("encode the gap: %w", err)
+		return
+	}
+	hash := sha256.Sum256(fmt.Append(nil, gapType, "|", source, "|", from, "|", to, "|", now.UnixNano()))
+	event := &delivery.Event{
+		ID: "gap_" + hex.EncodeToString(hash[:16]), Type: gapType, Time: now,
+		Origin: delivery.Origin{Source: source, Op: "signal", Position: string(to)},
+		Key:    []byte("{}"), Data: data, OrderKey: gapType,
+	}
+	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
+		Time: now, Outcome: delivery.OutcomeSkipped, Event: event.ID, Type: gapType, Position: string(to),
+		Reason: "gap", Error: fmt.Sprintf("changes committed between %s and %s may be missing", orNone(from), to),
+	})
+	if p.recipients, _ = p.router.Match(event, emptyRow{}, p.recipients[:0], nil); len(p.recipients) > 0 {
+		p.cur.batch.Add(event, p.recipients)
+	}
+	p.cur.urgent = true
+	p.settle(to)
+}
+
+func orNone(p capture.Position) string {
+	if p == "" {
+		return "none"
+	}
+	return string(p)
+}
+
+// emptyRow is the row of an event that comes from none.
+type emptyRow struct{}
+
+// Column implements [delivery.Row].
+func (emptyRow) Column(string) (string, delivery.Known, bool, bool) {
+	return "", delivery.ValueUnknown, false, false
+}

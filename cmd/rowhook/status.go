@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/capture/postgres"
+	"rowhook/delivery"
+)
+
+// statusReport is the output of `rowhook status --json`. Its member names are a contract.
+type statusReport struct {
+	Time     time.Time                `json:"time"`
+	Agent    agentStatus              `json:"agent"`
+	Source   sourceStatus             `json:"source"`
+	Identity identityStatus           `json:"identity"`
+	Spool    spoolStatus              `json:"spool"`
+	Parked   parkedStatus             `json:"parked"`
+	Profiles []delivery.ProfileStatus `json:"profiles"`
+	// Removed are profiles that the config no longer has and whose events the spool still holds.
+	Removed  []removedStatus   `json:"removed,omitempty"`
+	Findings []capture.Finding `json:"findings,omitempty"`
+	// Attention says what needs a hand; empty when nothing does.
+	Attention []string `json:"attention,omitempty"`
+}
+
+type agentStatus struct {
+	Running bool      `json:"running"`
+	PID     int       `json:"pid,omitempty"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+type sourceStatus struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Hosts string `json:"hosts"`
+	// State is connecting, streaming, waiting for adoption, or stopped without an agent.
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	Error string    `json:"error,omitempty"`
+	// Position is up to where changes are stored; Durable what of it is fsynced.
+	Position   string           `json:"position,omitempty"`
+	Durable    string           `json:"durable,omitempty"`
+	LastCommit time.Time        `json:"last_commit,omitzero"`
+	Server     *serverStatus    `json:"server,omitempty"`
+	Stream     *postgres.Status `json:"stream,omitempty"`
+	Counts     *streamCounts    `json:"counts,omitempty"`
+}
+
+type serverStatus struct {
+	Lineage  string `json:"lineage"`
+	Timeline int32  `json:"timeline"`
+	Version  int    `json:"version"`
+	Host     string `json:"host"`
+	Standby  bool   `json:"standby,omitempty"`
+}
+
+// streamCounts are what passed since the agent's start.
+type streamCounts struct {
+	Transactions int64 `json:"transactions"`
+	Changes      int64 `json:"changes"`
+	Events       int64 `json:"events"`
+	Unsubscribed int64 `json:"unsubscribed"`
+	Parked       int64 `json:"parked"`
+	Notices      int64 `json:"notices"`
+}
+
+type identityStatus struct {
+	Pinned      *identity    `json:"pinned,omitempty"`
+	Found       *identity    `json:"found,omitempty"`
+	Differences []difference `json:"differences,omitempty"`
+}
+
+type spoolStatus struct {
+	Bytes        int64 `json:"bytes"`
+	MaxBytes     int64 `json:"max_bytes"`
+	HistoryBytes int64 `json:"history_bytes"`
+	FreeBytes    int64 `json:"free_bytes"`
+	ReserveBytes int64 `json:"reserve_bytes"`
+	// FullInSeconds is when it is full if it goes on growing as lately; 0 when it is not growing.
+	FullInSeconds float64 `json:"full_in_seconds,omitempty"`
+	Error         string  `json:"error,omitempty"`
+}
+
+type parkedStatus struct {
+	Count int64 `json:"count"`
+	Bytes int64 `json:"bytes"`
+}
+
+type removedStatus struct {
+	Profile       string `json:"profile"`
+	BacklogEvents int64  `json:"backlog_events"`
+	BacklogBytes  int64  `json:"backlog_bytes"`
+}
+
+// statusTimeout bounds what status asks of the database.
+const statusTimeout = 3 * time.Second
+
+// status reports on the state directory and asks the database itself.
+func (s *station) status(ctx context.Context) (*statusReport, error) {
+	report, err := s.report()
+	if err != nil {
+		return nil, err
+	}
+	report.Source.State = "stopped"
+	source, err := s.config.newSource(s.logger, "status")
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	if report.Source.Name == "" {
+		report.Source.Name = source.Database()
+	}
+	report.Source.Hosts = source.Hosts()
+	report.askSource(ctx, source)
+	report.judge()
+	return report, nil
+}
+
+// report is what the state directory itself tells.
+func (s *station) report() (*statusReport, error) {
+	profiles, err := s.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	usage := s.spool.Usage()
+	count, bytes := s.spool.ParkedCount()
+	report := &statusReport{
+		Time:     time.Now().UTC(),
+		Agent:    agentStatus{Version: readVersion().Version},
+		Source:   sourceStatus{Name: s.config.Source.Name, Type: s.config.Source.Type, Position: s.spool.Position(), Durable: s.spool.Durable()},
+		Profiles: profiles,
+		Parked:   parkedStatus{Count: count, Bytes: bytes},
+		Spool: spoolStatus{
+			Bytes: usage.Bytes, MaxBytes: usage.Max, HistoryBytes: usage.History, FreeBytes: usage.Free, ReserveBytes: usage.Reserve,
+		},
+	}
+	if err := s.spool.Room(); err != nil {
+		report.Spool.Error = err.Error()
+	}
+	pinned, known, err := loadIdentity(s.spool)
+	if err != nil {
+		return nil, err
+	}
+	if known {
+		report.Identity.Pinned = &pinned
+	}
+	report.Removed, err = s.removedProfiles()
+	return report, err
+}
+
+// removedProfiles are those that the spool keeps events for and the config no longer has.
+func (s *station) removedProfiles() ([]removedStatus, error) {
+	known, err := s.spool.Profiles()
+	if err != nil {
+		return nil, err
+	}
+	var removed []removedStatus
+	for _, p := range known {
+		configured := slices.ContainsFunc(s.config.Profiles, func(c delivery.ProfileConfig) bool { return c.Code == p.Code })
+		if !configured {
+			removed = append(removed, removedStatus{Profile: p.Code, BacklogEvents: p.Backlog.Events, BacklogBytes: p.Backlog.Bytes})
+		}
+	}
+	return removed, nil
+}
+
+// askSource adds how the slot stands.
+func (r *statusReport) askSource(ctx context.Context, source *postgres.Source) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	stream, err := source.Status(ctx)
+	if err != nil {
+		r.Source.Error = err.Error()
+		return
+	}
+	r.Source.Stream = &stream
+}
+
+// status adds to the station's report what only the running agent knows.
+func (a *agent) status(ctx context.Context) (*statusReport, error) {
+	report, err := a.report()
+	if err != nil {
+		return nil, err
+	}
+	report.Agent.Running, report.Agent.PID, report.Agent.Since = true, os.Getpid(), a.began.UTC()
+	report.Source.Name, report.Source.Hosts = a.sourceName(), a.source.Hosts()
+	a.mu.Lock()
+	link, findings, growth := a.link, slices.Clone(a.findings), a.growth
+	a.mu.Unlock()
+	report.Source.State, report.Source.Since = link.State, link.Since.UTC()
+	report.Findings = findings
+	report.Identity.Differences = link.Diffs
+	if server := link.Server; server != nil {
+		report.Source.Server = &serverStatus{
+			Lineage: server.SystemID, Timeline: server.Timeline, Version: server.Version, Host: server.Host, Standby: server.Standby,
+		}
+		report.Identity.Found = &link.Found
+	}
+	if at := a.pipe.counts.lastCommit.Load(); at != 0 {
+		report.Source.LastCommit = time.Unix(0, at).UTC()
+	}
+	report.Source.Counts = a.pipe.counts.read()
+	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
+	report.askSource(ctx, a.source)
+	if err := a.engine.LogError(); err != nil {
+		report.Attention = append(report.Attention, err.Error())
+	}
+	report.judge()
+	return report, nil
+}
+
+func (c *pipelineCounts) read() *streamCounts {
+	return &streamCounts{
+		Transactions: c.transactions.Load(), Changes: c.changes.Load(), Events: c.events.Load(),
+		Unsubscribed: c.unsubscribed.Load(), Parked: c.parked.Load(), Notices: c.notices.Load(),
+	}
+}
+
+// judge fills in what needs a hand.
+func (r *statusReport) judge() {
+	say := func(format string, args ...any) { r.Attention = append(r.Attention, fmt.Sprintf(format, args...)) }
+	if len(r.Identity.Differences) > 0 {
+		say("%s; %s", describeDifferences(r.Identity.Differences), adoptRemedy)
+	}
+	if r.Source.Error != "" {
+		say("source: %s", r.Source.Error)
+	}
+	if stream := r.Source.Stream; stream != nil {
+		switch slot := stream.Slot; {
+		case !slot.Exists && r.Source.Position != "":
+			say("slot %s is gone while a position is stored", slot.Name)
+		case slot.Invalid != "":
+			say("slot %s can no longer be used: %s", slot.Name, slot.Invalid)
+		case slot.WALStatus == "unreserved":
+			say("slot %s is about to be lost: the server keeps no WAL for it any more", slot.Name)
+		}
+	}
+	if r.Spool.Error != "" {
+		say("spool: %s", r.Spool.Error)
+	}
+	if r.Parked.Count > 0 {
+		say("%d changes are parked: `rowhook failed list --source`", r.Parked.Count)
+	}
+	for _, p := range r.Profiles {
+		switch {
+		case p.Attention:
+			say("profile %s is %s: %s", p.Profile, p.State, p.Reason)
+		case p.Dead > 0:
+			say("profile %s has %d dead letters: `rowhook failed list --profile %s`", p.Profile, p.Dead, p.Profile)
+		}
+	}
+	for _, p := range r.Removed {
+		say("profile %s is no longer in the config, %d of its events wait in the spool", p.Profile, p.BacklogEvents)
+	}
+	for _, f := range r.Findings {
+		if f.Severity == capture.Error {
+			say("%s: %s", f.Subject, f.Text)
+		}
+	}
+}
+
+// growthWindow is how many samples of the spool's size, one a minute, growth looks back.
+const growthWindow = 30
+
+// spoolGrowth tells how fast the spool grows, from samples taken now and then.
+type spoolGrowth struct {
+	times [growthWindow]time.Time
+	sizes [growthWindow]int64
+	next  int
+	count int
+}
+
+// add takes a sample.
+func (g *spoolGrowth) add(at time.Time, size int64) {
+	g.times[g.next], g.sizes[g.next] = at, size
+	g.next = (g.next + 1) % growthWindow
+	g.count = min(g.count+1, growthWindow)
+}
+
+// fullIn is how long the free bytes last at the present growth; 0 when it does not grow.
+func (g *spoolGrowth) fullIn(free int64) time.Duration {
+	if g.count < 2 {
+		return 0
+	}
+	oldest := (g.next - g.count + growthWindow) % growthWindow
+	newest := (g.next - 1 + growthWindow) % growthWindow
+	grown, took := g.sizes[newest]-g.sizes[oldest], g.times[newest].Sub(g.times[oldest])
+	if grown <= 0 || took <= 0 {
+		return 0
+	}
+	return time.Duration(float64(max(free, 0)) / float64(grown) * float64(took)).Round(time.Second)
+}
