@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// pending is what was decided and is not in the store yet.
+// pending is what was decided and is not on its way into the store yet.
 type pending struct {
 	at      time.Time // when it is to be committed; zero when there is nothing
 	results int
 	puts    []Delivery
 	removes []Seq
+	done    []Seq // buffer for Progress
 	events  int64 // what leaves the backlog
 	bytes   int64
-	done    []Seq // buffer
 }
 
 func (p *pending) by(t time.Time) {
@@ -46,31 +46,113 @@ func (p *pending) due(now time.Time) bool {
 	return !p.at.IsZero() && !p.at.After(now) || p.results >= commitResults || len(p.puts) >= commitResults
 }
 
-// commit makes the store agree with what was decided, after the delivery log's lines that this rests on are written. It
-// reports false when the log cannot be written; it is tried again, and nothing is sent meanwhile.
-func (d *dispatcher) commit(now time.Time) (bool, error) {
-	p := &d.pending
-	if p.at.IsZero() && len(p.puts) == 0 && len(p.removes) == 0 && p.events == 0 {
+func (p *pending) empty() bool {
+	return p.at.IsZero() && len(p.puts) == 0 && len(p.removes) == 0 && p.events == 0
+}
+
+// commit is one update on its way into the store.
+type commit struct {
+	pending  pending
+	progress Progress
+	err      error         // of the store
+	logError error         // of the delivery log; the commit is tried again at retryAt
+	done     chan struct{} // gets a value when the committer is through with it
+	running  bool
+	retryAt  time.Time
+}
+
+// write makes the store agree with what was decided, after the delivery log's lines that this rests
+// on are written.
+func (d *dispatcher) write(c *commit) {
+	c.logError = d.log.Flush()
+	d.engine.logFlushed(c.logError)
+	if c.logError != nil {
+		c.retryAt = time.Now().Add(tickDelay)
+		return
+	}
+	p := &c.pending
+	c.err = d.store.Update(d.id, Update{
+		Progress: &c.progress, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
+	})
+}
+
+// commitLoop writes commits while the dispatcher goes on.
+func (d *dispatcher) commitLoop(commits <-chan *commit) {
+	for c := range commits {
+		d.write(c)
+		c.done <- struct{}{}
+		d.poke()
+	}
+}
+
+// begin moves what is pending into the commit, which is free.
+func (d *dispatcher) begin() *commit {
+	c := &d.current
+	buffers := c.pending
+	c.pending = d.pending
+	clear(buffers.puts)
+	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	c.progress.Cursor, c.progress.Done = d.window.progress(d.next, c.pending.done[:0])
+	c.pending.done = c.progress.Done
+	return c
+}
+
+// commitSoon has what is due written by the committer.
+func (d *dispatcher) commitSoon(now time.Time) error {
+	c := &d.current
+	if c.running {
+		select {
+		case <-c.done:
+			c.running = false
+		default:
+			return nil
+		}
+	}
+	if c.err != nil {
+		return fmt.Errorf("store progress: %w", c.err)
+	}
+	if c.logError != nil {
+		if now.Before(c.retryAt) {
+			return nil
+		}
+	} else if !d.pending.due(now) {
+		return nil
+	} else {
+		d.begin()
+	}
+	c.running = true
+	d.commits <- c
+	return nil
+}
+
+// commit writes everything that is pending and returns when the store has it. It reports false when the delivery log
+// cannot be written; then it is tried again later, and nothing is sent meanwhile.
+func (d *dispatcher) commit() (bool, error) {
+	c := &d.current
+	if c.running {
+		<-c.done
+		c.running = false
+	}
+	if c.logError != nil {
+		d.write(c)
+	}
+	if c.err == nil && c.logError == nil && !d.pending.empty() {
+		d.write(d.begin())
+	}
+	if c.err != nil {
+		return false, fmt.Errorf("store progress: %w", c.err)
+	}
+	return c.logError == nil, nil
+}
+
+// commitRecords is commit where only records matter, not progress: before they are read.
+func (d *dispatcher) commitRecords() (bool, error) {
+	c := &d.current
+	touched := len(d.pending.puts)+len(d.pending.removes) > 0
+	if !touched && !c.running && c.logError == nil && c.err == nil {
 		return true, nil
 	}
-	err := d.log.Flush()
-	d.engine.logFlushed(err)
-	if err != nil {
-		p.at = now.Add(tickDelay)
-		p.results = 0
-		d.halted.Store(true)
-		return false, nil
-	}
-	progress := Progress{}
-	progress.Cursor, progress.Done = d.window.progress(d.next, p.done[:0])
-	p.done = progress.Done
-	update := Update{Progress: &progress, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes}
-	if err := d.store.Update(d.id, update); err != nil {
-		return false, fmt.Errorf("store progress: %w", err)
-	}
-	clear(p.puts)
-	*p = pending{puts: p.puts[:0], removes: p.removes[:0], done: p.done}
-	return true, nil
+	return d.commit()
 }
 
 // put has a job's record written with a new state.
@@ -193,6 +275,6 @@ func (d *dispatcher) reset() {
 	d.endpoint = endpoint{}
 	d.state = profileState{}
 	d.carrier = nil
-	d.pending = pending{}
+	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}
 }

@@ -50,11 +50,10 @@ type dispatcher struct {
 	resultsMu sync.Mutex
 	results   []*job
 	taken     []*job
-	workersWG sync.WaitGroup
+	helpers   sync.WaitGroup // workers and the committer
 
-	mu      sync.Mutex
-	loaded  bool // the state below reflects the store
-	running bool
+	mu     sync.Mutex
+	loaded bool // the state below reflects the store
 
 	// Reading the log.
 	next     Seq
@@ -89,6 +88,8 @@ type dispatcher struct {
 	pull     bool // retries are to be brought forward
 
 	pending pending
+	current commit // on its way into the store, or waiting for the delivery log
+	commits chan *commit
 	tickAt  time.Time
 	shedAt  time.Time // when the spool as a whole may be relieved again
 	lineBuf LogRecord
@@ -112,6 +113,7 @@ func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher 
 		lanes:    make(map[uint64]*lane),
 		stored:   make(map[Seq]*job),
 		outcomes: make(map[Outcome]int64),
+		current:  commit{done: make(chan struct{}, 1)},
 	}
 }
 
@@ -123,12 +125,13 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		return err
 	}
 	d.handout = make(chan *job, 2*d.profile.config.Concurrency)
-	d.running = true
+	d.commits = make(chan *commit, 1)
 	d.halted.Store(false)
+	d.helpers.Go(func() { d.commitLoop(d.commits) })
 	defer func() {
-		d.running = false
 		close(d.handout)
-		d.workersWG.Wait()
+		close(d.commits)
+		d.helpers.Wait()
 		d.workers = 0
 	}()
 
@@ -142,9 +145,9 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 			return fmt.Errorf("profile %s: %w", d.profile.code, err)
 		}
 		if stop.Err() != nil && d.handed == 0 {
-			return d.finish(now)
+			return d.finish()
 		}
-		if at := d.wakeAt(now); !at.IsZero() && (armed.IsZero() || at.Before(armed)) {
+		if at := d.wakeAt(now, stop.Err() != nil); !at.IsZero() && (armed.IsZero() || at.Before(armed)) {
 			timer.Reset(time.Until(at))
 			armed = at
 		}
@@ -172,17 +175,15 @@ func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) e
 			return err
 		}
 	}
+	if err := d.commitSoon(now); err != nil {
+		return err
+	}
 	if stopping {
 		d.halted.Store(true)
 		return nil
 	}
 	if err := d.tick(now); err != nil {
 		return err
-	}
-	if d.pending.due(now) {
-		if _, err := d.commit(now); err != nil {
-			return err
-		}
 	}
 	if d.state.Inactive {
 		return nil
@@ -198,8 +199,8 @@ func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) e
 }
 
 // finish makes everything durable that was decided.
-func (d *dispatcher) finish(now time.Time) error {
-	committed, err := d.commit(now)
+func (d *dispatcher) finish() error {
+	committed, err := d.commit()
 	if err == nil && !committed {
 		err = d.engine.LogError()
 	}
@@ -223,18 +224,27 @@ func (d *dispatcher) drain() {
 }
 
 // wakeAt returns when there will be something to do if nothing else happens; zero for never.
-func (d *dispatcher) wakeAt(now time.Time) time.Time {
+func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	var at time.Time
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
 	}
-	sooner(d.pending.at)
-	sooner(d.tickAt)
+	switch {
+	case d.current.running: // pokes
+	case d.current.logError != nil:
+		sooner(d.current.retryAt)
+	default:
+		sooner(d.pending.at)
+	}
 	if d.handed > 0 {
 		sooner(now.Add(commitDelay))
 	}
+	if stopping {
+		return at
+	}
+	sooner(d.tickAt)
 	if !d.end && d.readable() {
 		return now
 	}
@@ -357,7 +367,7 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 	j.stored = true
 	d.stored[j.seq] = j
 	d.window.settle(j.slot)
-	_, err := d.commit(now)
+	_, err := d.commit()
 	return err
 }
 
@@ -371,7 +381,7 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 	if d.retries.n+d.fresh.n >= d.profile.config.Concurrency && !d.room() {
 		return nil
 	}
-	if committed, err := d.commit(now); err != nil || !committed {
+	if committed, err := d.commitRecords(); err != nil || !committed {
 		return err
 	}
 	if due && len(d.waking) == 0 && d.retries.n < d.profile.config.Concurrency {
@@ -551,7 +561,7 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 		d.markGap(j)
 		if d.handed > d.workers && d.workers < d.profile.config.Concurrency {
 			d.workers++
-			d.workersWG.Go(func() { d.work(sends) })
+			d.helpers.Go(func() { d.work(sends) })
 		}
 		d.handout <- j
 	}

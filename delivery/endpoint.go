@@ -106,7 +106,7 @@ func (d *dispatcher) bringForward(now time.Time) error {
 	if limit == 0 {
 		return nil
 	}
-	if committed, err := d.commit(now); err != nil || !committed {
+	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
 	return d.makeDue(now, limit)
@@ -128,7 +128,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 		d.pending.put(*r)
 		d.dueBy(now)
 	}
-	_, err = d.commit(now)
+	_, err = d.commit()
 	return err
 }
 

@@ -102,7 +102,7 @@ func (d *dispatcher) takeRecord(seq Seq, now time.Time) (*Delivery, error) {
 	if j != nil {
 		d.unload(j)
 	}
-	if committed, err := d.commit(now); err != nil || !committed {
+	if committed, err := d.commit(); err != nil || !committed {
 		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
 	}
 	r, ok, err := d.store.Delivery(d.id, seq)

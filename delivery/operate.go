@@ -79,7 +79,7 @@ func (d *dispatcher) with(fn func(now time.Time) error) error {
 	if err := fn(now); err != nil {
 		return err
 	}
-	committed, err := d.commit(now)
+	committed, err := d.commit()
 	if err == nil && !committed {
 		err = fmt.Errorf("write delivery log: %w", d.engine.LogError())
 	}

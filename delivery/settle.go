@@ -65,16 +65,17 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 		d.retry(j, now)
 	case ClassAuth:
 		d.endpointWaits(now, d.profile.config.Retry.Max, j.reply.Reason, true)
-		d.postpone(j, OutcomeRetrying, d.endpoint.until, now)
+		d.postpone(j, OutcomeRetrying, d.endpoint.until)
 	case ClassProfile:
 		wait := min(d.profile.schedule.wait(d.endpoint.strike(), vary()), profileRecheck)
 		d.endpointWaits(now, wait, j.reply.Reason, true)
-		d.postpone(j, OutcomeRetrying, d.endpoint.until, now)
+		d.postpone(j, OutcomeRetrying, d.endpoint.until)
 	case ClassGone:
-		d.postpone(j, OutcomeHeld, now, now)
-		return d.deactivate(now, j.reply.Reason)
+		reason := j.reply.Reason
+		d.postpone(j, OutcomeHeld, now)
+		return d.deactivate(now, reason)
 	case ClassStopped:
-		d.postpone(j, OutcomeInterrupted, now, now)
+		d.postpone(j, OutcomeInterrupted, now)
 	default: // endpoint, transient, network
 		d.endpoint.fail(now)
 		d.retry(j, now)
@@ -156,7 +157,7 @@ func (d *dispatcher) retry(j *job, now time.Time) {
 }
 
 // postpone has a delivery wait without spending an attempt.
-func (d *dispatcher) postpone(j *job, outcome Outcome, due, now time.Time) {
+func (d *dispatcher) postpone(j *job, outcome Outcome, due time.Time) {
 	next := due
 	if outcome != OutcomeRetrying {
 		next = time.Time{}
@@ -171,7 +172,7 @@ func (d *dispatcher) writeAttempt(j *job, outcome Outcome, next time.Time) {
 	d.profile.line(rec, j, outcome, j.record.Body)
 	rec.NextAttempt = next
 	rec.Method, rec.URL = d.profile.sender.Describe()
-	d.write(rec)
+	d.append(rec)
 }
 
 // close ends a job without an attempt, with a line that says so.
@@ -186,11 +187,11 @@ func (d *dispatcher) writeEvent(ev *Event, outcome Outcome, reason string, now t
 	rec := &d.lineBuf
 	d.profile.eventLine(rec, ev, outcome)
 	rec.Time, rec.Reason = now, reason
-	d.write(rec)
+	d.append(rec)
 }
 
-// write appends a line and counts it.
-func (d *dispatcher) write(rec *LogRecord) {
+// append appends a line to the delivery log and counts it.
+func (d *dispatcher) append(rec *LogRecord) {
 	d.log.Append(rec)
 	d.outcomes[rec.Outcome]++
 }

@@ -141,7 +141,7 @@ func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes 
 	if err := d.unloadAll(); err != nil {
 		return 0, err
 	}
-	if committed, err := d.commit(now); err != nil || !committed {
+	if committed, err := d.commit(); err != nil || !committed {
 		return 0, err
 	}
 	c := clearing{d: d, now: now, outcome: outcome, reason: reason, left: bytes}
@@ -153,7 +153,7 @@ func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes 
 		err = d.saveState()
 	}
 	if err == nil {
-		_, err = d.commit(now)
+		_, err = d.commit()
 	}
 	return c.count, err
 }
@@ -253,7 +253,7 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 	if !d.pending.due(now) {
 		return nil
 	}
-	_, err := d.commit(now)
+	_, err := d.commit()
 	return err
 }
 
