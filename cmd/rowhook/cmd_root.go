@@ -52,12 +52,19 @@ const (
 const rootLong = `rowhook tails a database's replication stream, turns row changes into events and
 delivers them as signed webhooks.`
 
+const rootExample = `  rowhook check                    what stands in the way, with the SQL that cures it
+  rowhook setup --apply            make what the database needs
+  rowhook run -c config.yaml       the agent
+  rowhook status                   how it is doing`
+
 // newRootCommand builds the command tree.
 func newRootCommand(c *console) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "rowhook",
 		Short:         "Row changes as webhooks",
 		Long:          rootLong,
+		Example:       rootExample,
+		Version:       readVersion().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,
@@ -67,7 +74,9 @@ func newRootCommand(c *console) *cobra.Command {
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("rowhook {{.Version}}\n")
 	root.PersistentFlags().StringVarP(&c.configPath, "config", "c", "config.yaml", "the config `file`")
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails only for a flag that is not there
 	root.AddGroup(
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"},
 		&cobra.Group{ID: groupRun, Title: "Run and watch"},
