@@ -1,47 +1,49 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 	"unicode/utf8"
 )
 
 const hexDigits = "0123456789abcdef"
 
+// jsonPlain says which bytes stand for themselves in a JSON string: printable ASCII but the quote and the backslash.
+var jsonPlain = func() (plain [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = c != '"' && c != '\\'
+	}
+	return plain
+}()
+
 // AppendJSONString appends s as a JSON string. HTML characters stay as they are; U+2028 and
 // U+2029 are escaped, since some readers take them for line ends; bytes that are not UTF-8
 // become U+FFFD.
 func AppendJSONString[S ~string | ~[]byte](dst []byte, s S) []byte {
-	dst = append(dst, '"')
-	start := 0
+	dst = append(slices.Grow(dst, len(s)+2), '"')
+	// Byte by byte: in bodies every few characters need an escape, and copying short runs costs more.
 	for i := 0; i < len(s); {
-		if c := s[i]; c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			dst = append(dst, s[start:i]...)
+		c := s[i]
+		switch {
+		case jsonPlain[c]:
+			dst = append(dst, c)
+			i++
+		case c < utf8.RuneSelf:
 			dst = appendEscaped(dst, c)
 			i++
-			start = i
-			continue
-		}
-		r, size := decodeRune(s, i)
-		if r != utf8.RuneError && r != '\u2028' && r != '\u2029' || r == utf8.RuneError && size > 1 {
-			i += size
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch r {
-		case utf8.RuneError:
-			dst = append(dst, "\ufffd"...)
 		default:
-			dst = append(dst, `\u202`...)
-			dst = append(dst, hexDigits[r&0xf])
+			r, size := decodeRune(s, i)
+			switch {
+			case r == utf8.RuneError && size == 1:
+				dst = append(dst, "\ufffd"...)
+			case r == '\u2028' || r == '\u2029':
+				dst = append(append(dst, `\u202`...), hexDigits[r&0xf])
+			default:
+				dst = append(dst, s[i:i+size]...)
+			}
+			i += size
 		}
-		i += size
-		start = i
 	}
-	dst = append(dst, s[start:]...)
 	return append(dst, '"')
 }
 

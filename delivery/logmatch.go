@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // logMatcher is a query made ready.
@@ -23,21 +23,40 @@ type logMatcher struct {
 type payloadCondition struct {
 	path  []string
 	value string
+	// needle is what every body that fulfils the condition contains, unless it writes characters as \\u; nil when
+	// nothing can be said.
+	needle []byte
+}
+
+func newPayloadCondition(path, value string) payloadCondition {
+	c := payloadCondition{path: strings.Split(path, "."), value: value}
+	plain := strings.IndexFunc(value, func(r rune) bool { return r >= utf8.RuneSelf || !jsonPlain[r] || r == '/' }) < 0
+	if _, integer, fraction, ok := splitNumber(value); ok { // 12.50 also finds 12.5
+		value, plain = integer, true
+		if fraction != "" {
+			value += "." + fraction
+		}
+	}
+	if plain && value != "" {
+		c.needle = []byte(value)
+	}
+	return c
+}
+
+// may reports quickly whether the line can fulfil the condition or leave it undecided.
+func (c *payloadCondition) may(line []byte) bool {
+	return c.needle == nil || bytes.Contains(line, c.needle) || bytes.Contains(line, []byte(`"body_truncated":true`)) ||
+		!bytes.Contains(line, []byte(`,"body":"`)) || bytes.Contains(line, []byte(`\\u`))
 }
 
 func newLogMatcher(q *LogQuery) (*logMatcher, error) {
 	m := &logMatcher{query: q}
-	for _, glob := range []string{q.Profile, q.Type} {
-		if _, err := path.Match(glob, ""); err != nil {
-			return nil, fmt.Errorf("glob %q: %w", glob, err)
-		}
-	}
 	for _, text := range q.Payload {
 		at, value, ok := strings.Cut(text, "=")
 		if !ok || at == "" {
 			return nil, fmt.Errorf("payload condition %q is not PATH=VALUE", text)
 		}
-		m.payload = append(m.payload, payloadCondition{strings.Split(at, "."), value})
+		m.payload = append(m.payload, newPayloadCondition(at, value))
 	}
 	m.since, m.until = lineTimeOf(q.Since), lineTimeOf(q.Until)
 	m.need(`"profile":`, q.Profile)
@@ -62,9 +81,30 @@ func lineTimeOf(t time.Time) string {
 
 // need says that a line must have a member with exactly that value; globs are left to matches.
 func (m *logMatcher) need(member, value string) {
-	if value != "" && !strings.ContainsAny(value, `*?[\`) {
+	if value != "" && !strings.ContainsAny(value, "*?") {
 		m.needles = append(m.needles, AppendJSONString([]byte(member), value))
 	}
+}
+
+// may reports quickly, without parsing, whether a line can match.
+func (m *logMatcher) may(line []byte) bool {
+	if bytes.HasPrefix(line, []byte(lineStart)) && len(line) > len(lineStart)+len(lineTime) {
+		at := line[len(lineStart):][:len(lineTime)]
+		if m.since != "" && string(at) < m.since || m.until != "" && string(at) > m.until {
+			return false
+		}
+	}
+	for _, needle := range m.needles {
+		if !bytes.Contains(line, needle) {
+			return false
+		}
+	}
+	for i := range m.payload {
+		if !m.payload[i].may(line) {
+			return false
+		}
+	}
+	return true
 }
 
 // matches decides about a line.
@@ -73,8 +113,8 @@ func (m *logMatcher) matches(rec *ParsedRecord) Truth {
 	switch {
 	case !q.Since.IsZero() && rec.Time.Before(q.Since.Truncate(time.Microsecond)),
 		!q.Until.IsZero() && rec.Time.After(q.Until),
-		q.Profile != "" && !globMatch(q.Profile, rec.Profile),
-		q.Type != "" && !globMatch(q.Type, rec.Type),
+		q.Profile != "" && !matchGlob(q.Profile, rec.Profile),
+		q.Type != "" && !matchGlob(q.Type, rec.Type),
 		q.Outcome != "" && q.Outcome != rec.Outcome,
 		!q.Status.Empty() && !q.Status.Has(rec.Status),
 		q.URL != "" && !strings.Contains(rec.URL, q.URL):
@@ -93,14 +133,6 @@ func and(a, b Truth) Truth {
 	return True
 }
 
-func globMatch(glob, text string) bool {
-	if glob == text {
-		return true
-	}
-	ok, _ := path.Match(glob, text)
-	return ok
-}
-
 // event decides whether the line is about the wanted event, alone or in a group.
 func (m *logMatcher) event(rec *ParsedRecord) Truth {
 	id := m.query.Event
@@ -110,14 +142,8 @@ func (m *logMatcher) event(rec *ParsedRecord) Truth {
 	case rec.Count <= 1:
 		return False
 	}
-	body, whole := m.wholeBody(rec)
-	if bytes.Contains(body, AppendJSONString(nil, id)) {
-		return True
-	}
-	if !whole {
-		return Undecidable
-	}
-	return False
+	member := payloadCondition{path: []string{"events", "id"}, value: id}
+	return member.in(m.wholeBody(rec))
 }
 
 // body decides the payload conditions.

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -301,20 +300,4 @@ func (s *logSearch) next(ctx context.Context, current *os.File) error {
 	}
 	s.use(current)
 	return s.read(ctx)
-}
-
-// may reports quickly, without parsing, whether a line can match.
-func (m *logMatcher) may(line []byte) bool {
-	if bytes.HasPrefix(line, []byte(lineStart)) && len(line) > len(lineStart)+len(lineTime) {
-		at := line[len(lineStart):][:len(lineTime)]
-		if m.since != "" && string(at) < m.since || m.until != "" && string(at) > m.until {
-			return false
-		}
-	}
-	for _, needle := range m.needles {
-		if !bytes.Contains(line, needle) {
-			return false
-		}
-	}
-	return true
 }
