@@ -354,6 +354,7 @@ type station struct {
 	rules  *mapping.Rules
 	engine *delivery.Engine
 	audit  *auditLog
+	opened chan struct{} // closed when the rooms are open, or one could not be
 }
 
 // openStation opens the state directory. The caller closes it.
@@ -361,7 +362,7 @@ func openStation(c *Config, logger *slog.Logger) (*station, error) {
 	if err := os.MkdirAll(c.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	s := &station{config: c, logger: logger, audit: newAuditLog(c.State)}
+	s := &station{config: c, logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -369,17 +370,19 @@ func openStation(c *Config, logger *slog.Logger) (*station, error) {
 }
 
 func (s *station) open() (err error) {
+	defer close(s.opened)
 	s.rules = s.config.rules
 	profiles, err := s.config.profiles()
 	if err != nil {
 		return err
 	}
-	if s.log, err = delivery.OpenLog(s.config.logOptions(s.logger)); err != nil {
-		return err
-	}
+	// The spool first: its lock says who else works on this state directory.
 	options := s.config.spoolOptions(s.logger)
 	options.Expired = s.expired
 	if s.spool, err = spool.Open(filepath.Join(s.config.State, "spool"), options); err != nil {
+		return err
+	}
+	if s.log, err = delivery.OpenLog(s.config.logOptions(s.logger)); err != nil {
 		return err
 	}
 	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{

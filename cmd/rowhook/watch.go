@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -91,6 +92,10 @@ func (a *agent) watchSpool(alerted int) int {
 
 // expired writes the line of a dead letter whose time is over.
 func (s *station) expired(code string, d delivery.Delivery, ev *delivery.Event) error {
+	<-s.opened
+	if s.log == nil {
+		return errors.New("the delivery log is not open")
+	}
 	rec := delivery.LogRecord{
 		Time: time.Now(), Profile: code, Outcome: delivery.OutcomeDiscarded, Attempt: d.Attempts, Round: d.Round, Reason: "expired",
 	}

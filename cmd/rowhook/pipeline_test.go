@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// pipelineConfig maps one table for one profile whose second subscription looks at a column.
+const pipelineConfig = `
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+mapping:
+  public.loans:
+    events:
+      loan.created: {op: insert}
+      loan.noted: {op: update, where: {note: urgent}}
+profiles:
+  desk:
+    url: http://127.0.0.1:1/
+    signature: none
+    allow_networks: [loopback]
+`
+
+// pipelineWorld is a pipeline on a real spool, whose appender a test starts.
+type pipelineWorld struct {
+	t       *testing.T
+	station *station
+	pipe    *pipeline
+	table   *capture.Table
+	next    int // transaction number
+}
+
+func newPipelineWorld(t *testing.T) *pipelineWorld {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(pipelineConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := loadConfig(file, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Spool.Reserve = -1
+	s, err := openStation(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	pipe, err := newPipeline(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe.identify(mapping.Identity{Source: "library", Lineage: "7001"})
+	text := &capture.Type{Name: "text", Kind: capture.Text, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		return fmt.Appendf(dst, "%q", text), true
+	}}
+	return &pipelineWorld{t: t, station: s, pipe: pipe, table: &capture.Table{
+		Schema: "public", Name: "loans", Key: []int{0}, Identity: capture.IdentityFull,
+		Columns: []capture.Column{{Name: "id", Type: text, Identity: true}, {Name: "note", Type: text, Identity: true}},
+	}}
+}
+
+// start runs the appender until the test ends.
+func (w *pipelineWorld) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.pipe.run(ctx) }()
+	w.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+func (w *pipelineWorld) begin() {
+	w.t.Helper()
+	w.next++
+	err := w.pipe.Begin(&capture.Transaction{ID: fmt.Sprint(w.next), Identity: fmt.Sprint("tx", w.next), Position: "0/1", Time: time.Now().UTC()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *pipelineWorld) insert(ordinal int, id, note string) {
+	w.t.Helper()
+	err := w.pipe.Change(&capture.Change{Op: capture.Insert, Table: w.table, Ordinal: ordinal, New: capture.Row{
+		{State: capture.Present, Text: []byte(id)}, {State: capture.Present, Text: []byte(note)},
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *pipelineWorld) commit(end capture.Position) {
+	w.t.Helper()
+	if err := w.pipe.Commit(end); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// keys returns the keys of the events in the spool, in order.
+func (w *pipelineWorld) keys() string {
+	w.t.Helper()
+	id, err := w.station.spool.Register("desk")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var keys []string
+	for next, end := delivery.Seq(0), false; !end; {
+		var entries []delivery.Entry
+		entries, next, end, err = w.station.spool.Read(id, next, nil, 100, 1<<20)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range entries {
+			keys = append(keys, string(e.Event.Key))
+		}
+	}
+	return strings.Join(keys, "")
+}
+
+func TestPipelineStoresWholeTransactions(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.start()
+	w.begin()
+	w.insert(0, "a", "")
+	w.commit("0/10")
+	w.begin()
+	w.insert(0, "lost", "")
+	w.pipe.Abort()
+	w.begin()
+	w.insert(0, "b", "")
+	w.commit("0/20")
+	if got := w.pipe.flush(t.Context()); got != "0/20" {
+		t.Errorf("durable = %q, want 0/20", got)
+	}
+	if got := w.keys(); got != `{"id":"a"}{"id":"b"}` {
+		t.Errorf("events = %s", got)
+	}
+}
+
+// A transaction larger than a part is stored in parts, which nobody sees before its end
+// and which an abort drops.
+func TestPipelineParts(t *testing.T) {
+	t.Parallel()
+	for _, committed := range []bool{true, false} {
+		t.Run(fmt.Sprint("committed ", committed), func(t *testing.T) {
+			t.Parallel()
+			w := newPipelineWorld(t)
+			w.start()
+			w.begin()
+			w.insert(0, "first", "")
+			w.commit("0/10")
+			w.begin()
+			note := strings.Repeat("x", 1<<16)
+			for i := range 64 {
+				w.insert(i, fmt.Sprint(i), note)
+				if ch := w.pipe.Busy(); ch != nil {
+					<-ch
+				}
+			}
+			if got := w.keys(); !strings.HasPrefix(`{"id":"first"}`, got) {
+				t.Errorf("an open transaction is visible: %.100s", got)
+			}
+			want := `{"id":"first"}{"id":"last"}`
+			if committed {
+				w.commit("0/20")
+				want = ""
+				for i := range 64 {
+					want += fmt.Sprintf(`{"id":"%d"}`, i)
+				}
+				want = `{"id":"first"}` + want + `{"id":"last"}`
+			} else {
+				w.pipe.Abort()
+			}
+			w.begin()
+			w.insert(0, "last", "")
+			w.commit("0/30")
+			if got := w.pipe.flush(t.Context()); got != "0/30" {
+				t.Errorf("durable = %q", got)
+			}
+			if got := w.keys(); got != want {
+				t.Errorf("events = %.200s, want %.200s", got, want)
+			}
+		})
+	}
+}
+
+// While the appender does not keep up, the source is told to wait, and let go on afterwards.
+func TestPipelineBusy(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	note := strings.Repeat("x", 1<<16)
+	var busy <-chan struct{}
+	for i := 0; busy == nil; i++ {
+		if i > 64 {
+			t.Fatal("never busy without an appender")
+		}
+		w.begin()
+		w.insert(0, fmt.Sprint(i), note)
+		w.commit("0/10")
+		busy = w.pipe.Busy()
+	}
+	w.start()
+	<-busy
+	if w.pipe.Busy() != nil {
+		<-w.pipe.Busy()
+	}
+}
+
+func TestPipelineIdlePositionIsStored(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.start()
+	if err := w.pipe.Idle("0/99"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.pipe.Durable(); got != "" {
+		t.Errorf("confirmed %q before it was stored", got)
+	}
+	if got := w.pipe.flush(t.Context()); got != "0/99" {
+		t.Errorf("durable = %q", got)
+	}
+	w.pipe.abandon("0/99")
+	if got := w.pipe.Durable(); got != "" {
+		t.Errorf("durable = %q although that position was given up", got)
+	}
+}
+
+// A rule that hangs on a value the stream did not carry parks the change, with a line in the log.
+func TestPipelineParks(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.start()
+	w.begin()
+	err := w.pipe.Change(&capture.Change{Op: capture.Update, Table: w.table, New: capture.Row{
+		{State: capture.Present, Text: []byte("a")}, {State: capture.Unchanged},
+	}, Raw: capture.Raw{Relation: []byte("R"), Change: []byte("U")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.pipe.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 1, Err: errors.New("3 columns, 2 values"), Raw: capture.Raw{Change: []byte("X")}}); err != nil {
+		t.Fatal(err)
+	}
+	w.commit("0/20")
+	w.pipe.flush(t.Context())
+	list, err := w.station.listParked(parkedRequest{})
+	if err != nil || len(list.Items) != 2 {
+		t.Fatalf("parked = %+v, %v", list, err)
+	}
+	if got := list.Items[0]; got.Reason != "undecidable" || got.Entry != "public.loans" || got.Position != "0/1" || !strings.Contains(got.Error, "note") {
+		t.Errorf("first = %+v", got)
+	}
+	if got := list.Items[1]; got.Reason != parkUndecoded || got.Ordinal != 1 {
+		t.Errorf("second = %+v", got)
+	}
+	if err := w.station.log.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(w.station.config.Log.Deliveries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"outcome":"undecidable"`, `"outcome":"unmapped"`} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("the delivery log lacks %s: %s", want, raw)
+		}
+	}
+	if _, err := w.station.discardParked(parkedRequest{}); err == nil {
+		t.Error("everything was discarded without being asked for")
+	}
+	if done, err := w.station.discardParked(parkedRequest{All: true}); err != nil || done.Count != 2 {
+		t.Errorf("discarded %+v, %v", done, err)
+	}
+}
+
+func TestPipelineTellsOfAGap(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.start()
+	w.pipe.gap("library", "0/10", "0/90")
+	if got := w.pipe.flush(t.Context()); got != "0/90" {
+		t.Errorf("durable = %q", got)
+	}
+	id, err := w.station.spool.Register("desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, _, _, err := w.station.spool.Read(id, 0, nil, 10, 1<<20)
+	if err != nil || len(entries) != 1 || entries[0].Event.Type != gapType || string(entries[0].Event.Data) != `{"from":"0/10","to":"0/90"}` {
+		t.Errorf("entries = %+v, %v", entries, err)
+	}
+}
