@@ -75,20 +75,3 @@ func TestConfigFiles(t *testing.T) {
 		})
 	}
 }
-
-func TestExampleConfig(t *testing.T) {
-	t.Parallel()
-	c, err := loadConfig("../../config.example.yaml", env(map[string]string{"DESK_SECRET": "whsec_c2VjcmV0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.State != "../../state" || c.Log.Deliveries != "../../log/deliveries.jsonl" {
-		t.Errorf("paths %q and %q", c.State, c.Log.Deliveries)
-	}
-	if len(c.Mapping) != 2 || len(c.Mapping[0].Events) != 6 || c.Mapping[1].Name != "catalog.items" {
-		t.Errorf("mapping %+v", c.Mapping)
-	}
-	if len(c.Profiles) != 2 || c.Profiles[1].Format != "native" || c.Profiles[0].Subscriptions[0].Operations.Not[0] != "web_api" {
-		t.Errorf("profiles %+v", c.Profiles)
-	}
-}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rowhook/capture/capturetest"
+)
+
+const exampleConfig = "../../config.example.yaml"
+
+var exampleEnv = env(map[string]string{"DESK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+
+func TestExampleConfig(t *testing.T) {
+	t.Parallel()
+	c, err := loadConfig(exampleConfig, exampleEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.State != "../../state" || c.Log.Deliveries != "../../log/deliveries.jsonl" {
+		t.Errorf("paths %q and %q", c.State, c.Log.Deliveries)
+	}
+	if len(c.Mapping) != 2 || len(c.Mapping[0].Events) != 6 || c.Mapping[1].Name != "catalog.items" {
+		t.Errorf("mapping %+v", c.Mapping)
+	}
+	if len(c.Profiles) != 2 || c.Profiles[1].Format != "native" || c.Profiles[0].Subscriptions[0].Operations.Not[0] != "web_api" {
+		t.Errorf("profiles %+v", c.Profiles)
+	}
+	if got := codes(c); got != "" {
+		t.Errorf("findings %q", got)
+	}
+}
+
+// TestExampleFitsTheLibrary sets the library's database up by the example, with only the addresses
+// changed, and checks it: nothing may stand in the way but what depends on the server.
+func TestExampleFitsTheLibrary(t *testing.T) {
+	t.Parallel()
+	schema, err := os.ReadFile("../../testdata/library/postgres.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	pg.Run(t, "create database library", "create role rowhook login replication")
+	capturetest.Must(t, pg.Exec(context.Background(), "library", string(schema),
+		"grant usage on schema circulation, catalog to rowhook", "grant select on all tables in schema circulation, catalog to rowhook"))
+
+	config := exampleOnThisMachine(t, pg.TCP("library", "rowhook"))
+	if got := onExample(t, "setup", "--apply", "--as", pg.URL("library"), "-c", config); got.code != exitDone {
+		t.Fatalf("setup: exit %d\n%s%s", got.code, got.out, got.err)
+	}
+	got := onExample(t, "check", "--json", "-c", config)
+	var report struct {
+		Findings []struct{ Severity, Code, Subject, Text string }
+	}
+	if err := json.Unmarshal([]byte(got.out), &report); err != nil {
+		t.Fatalf("%v in %s%s", err, got.out, got.err)
+	}
+	for _, finding := range report.Findings {
+		if finding.Severity != "info" {
+			t.Errorf("%+v", finding)
+		}
+	}
+}
+
+// exampleOnThisMachine is the example with its database and its receivers on this machine.
+func exampleOnThisMachine(t *testing.T, database string) string {
+	t.Helper()
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(receiver.Close)
+	text, err := os.ReadFile(exampleConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := string(text)
+	for old, fresh := range map[string]string{
+		"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": database,
+		"https://desk.example.org/":                                     receiver.URL + "/",
+		"https://search.example.org/":                                   receiver.URL + "/",
+		"    allow_networks: []":                                        "   ",
+		"\ndefaults:\n":                                                 "\ndefaults:\n  allow_networks: [loopback]\n",
+	} {
+		if !strings.Contains(changed, old) {
+			t.Fatalf("the example has no %q", old)
+		}
+		changed = strings.ReplaceAll(changed, old, fresh)
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func onExample(t *testing.T, args ...string) result {
+	t.Helper()
+	var out, messages bytes.Buffer
+	code := execute(t.Context(), args, &console{in: strings.NewReader(""), out: &out, err: &messages, env: exampleEnv})
+	return result{code, out.String(), messages.String()}
+}
