@@ -44,7 +44,7 @@ func TestCompileRefuses(t *testing.T) {
 	}
 	fields := func(f ...FieldConfig) Config { return entry(func(e *EntryConfig) { e.Fields = f }) }
 	scalar := func(name, text string) FieldConfig {
-		return FieldConfig{Name: name, Value: delivery.Literal{Text: text}}
+		return FieldConfig{Name: name, Value: FieldValue{Text: text}}
 	}
 	const event = "mapping/app.t/events/t.event"
 	for _, tt := range []struct {

@@ -59,10 +59,26 @@ type ColumnRename struct {
 // other map nests. All keys come as Members, in order, since only the whole map
 // tells an operator from a nested member that happens to be called type.
 type FieldConfig struct {
-	Name    string           `yaml:",key"`
-	Value   delivery.Literal `yaml:",scalar"`
-	Members []FieldConfig    `yaml:",rest"`
+	Name    string        `yaml:",key"`
+	Value   FieldValue    `yaml:",scalar"`
+	Members []FieldConfig `yaml:",rest"`
 }
+
+// FieldValue is a scalar as written. Quotes tell a text from a number, true, false or null.
+type FieldValue struct {
+	Text   string
+	Null   bool
+	Quoted bool
+}
+
+// UnmarshalScalar takes the scalar as written; null is YAML's null.
+func (v *FieldValue) UnmarshalScalar(text string, null bool) error {
+	v.Text, v.Null = text, null
+	return nil
+}
+
+// SetQuoted is told whether the scalar stands in quotes.
+func (v *FieldValue) SetQuoted(quoted bool) { v.Quoted = quoted }
 
 // EventConfig is one event type with its rules, any of which makes it fire, once a change.
 type EventConfig struct {

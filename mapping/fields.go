@@ -108,19 +108,24 @@ func scalarOf(cfg *FieldConfig) string {
 	return cfg.Value.Text
 }
 
-// compileConstant takes the value as written, as text unless type says otherwise.
+// compileConstant takes numbers, true, false and null for what they are, and anything else or
+// in quotes for text, unless type says otherwise.
 func (f *field) compileConstant(cfg *FieldConfig) error {
 	if cfg.Value.Null {
 		f.constant = []byte("null")
 		return nil
 	}
-	f.constant = appendString(nil, cfg.Value.Text)
+	text := cfg.Value.Text
+	f.constant = appendString(nil, text)
 	if f.convert == nil {
+		if !cfg.Value.Quoted && (text == "true" || text == "false" || isJSONNumber([]byte(text))) {
+			f.constant = []byte(text)
+		}
 		return nil
 	}
 	converted, ok := f.convert(f.constant)
 	if !ok {
-		return f.path.at("const").err(fmt.Sprintf("%q does not fit its type", cfg.Value.Text), "")
+		return f.path.at("const").err(fmt.Sprintf("%q does not fit its type", text), "")
 	}
 	f.constant, f.convert = converted, nil
 	return nil

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"rowhook/capture"
-	"rowhook/delivery"
 )
 
 // field builds a field: a column, or members.
@@ -32,7 +31,7 @@ func TestFields(t *testing.T) {
 		}
 		return list
 	}
-	nothing := FieldConfig{Name: "nothing", Members: []FieldConfig{{Name: "const", Value: delivery.Literal{Null: true}}}}
+	nothing := FieldConfig{Name: "nothing", Members: []FieldConfig{{Name: "const", Value: FieldValue{Null: true}}}}
 	m, out := setup(t, Config{{Name: "circulation.loans", Fields: []FieldConfig{
 		fieldOf("id", op("column", "id", "type", "string")...),
 		fieldOf("number", "id"),
@@ -42,6 +41,8 @@ func TestFields(t *testing.T) {
 		fieldOf("weight", op("const", "1.50", "type", "number")...),
 		fieldOf("empty", op("const", "[]", "type", "json")...),
 		nothing,
+		fieldOf("five", op("const", "5")...), fieldOf("yes", op("const", "true")...), fieldOf("zero_one", op("const", "01")...),
+		{Name: "quoted", Members: []FieldConfig{{Name: "const", Value: FieldValue{Text: "5", Quoted: true}}}},
 		fieldOf("due", op("column", "due_at", "format", "seconds")...),
 		fieldOf("due_ms", op("column", "due_at", "format", "milliseconds", "type", "datetime")...),
 		fieldOf("due_day", op("column", "due_at", "type", "date")...),

@@ -32,6 +32,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		if err := custom.UnmarshalScalar(text, isNull(n)); err != nil {
 			d.refuse(n, "%s", hideIn(err.Error(), d.hidden))
 		}
+		if q, ok := custom.(quotedSetter); ok {
+			q.SetQuoted(n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0)
+		}
 		return
 	}
 	if f.secret && text != "" {

@@ -135,6 +135,11 @@ type scalarUnmarshaler interface {
 	UnmarshalScalar(text string, null bool) error
 }
 
+// quotedSetter is a scalarUnmarshaler that wants to know, too, whether the scalar stands in quotes.
+type quotedSetter interface {
+	SetQuoted(quoted bool)
+}
+
 // shape is how a Go type is written in YAML.
 type shape uint8
 

@@ -127,11 +127,13 @@ func TestMappingAsWritten(t *testing.T) {
 	if !reflect.DeepEqual(entry.Where, wantWhere) {
 		t.Errorf("where %+v", entry.Where)
 	}
+	scalar := func(text string) mapping.FieldValue { return mapping.FieldValue{Text: text} }
 	wantFields := []mapping.FieldConfig{
-		{Name: "loan_id", Members: []mapping.FieldConfig{{Name: "column", Value: literal("loan_id")}, {Name: "type", Value: literal("string")}}},
-		{Name: "plain", Value: literal("due_at")},
-		{Name: "library", Members: []mapping.FieldConfig{{Name: "value", Value: literal("branch")}, {Name: "desc", Value: literal("branch_name")}}},
-		{Name: "kind", Members: []mapping.FieldConfig{{Name: "const", Value: literal("LOAN")}}},
+		{Name: "loan_id", Members: []mapping.FieldConfig{{Name: "column", Value: scalar("loan_id")}, {Name: "type", Value: scalar("string")}}},
+		{Name: "plain", Value: scalar("due_at")},
+		{Name: "library", Members: []mapping.FieldConfig{{Name: "value", Value: scalar("branch")}, {Name: "desc", Value: scalar("branch_name")}}},
+		{Name: "kind", Members: []mapping.FieldConfig{{Name: "const", Value: scalar("LOAN")}}},
+		{Name: "version", Members: []mapping.FieldConfig{{Name: "const", Value: mapping.FieldValue{Text: "2", Quoted: true}}}},
 	}
 	if !reflect.DeepEqual(entry.Fields, wantFields) {
 		t.Errorf("fields %+v", entry.Fields)
