@@ -89,12 +89,9 @@ func (p *parser) url(allowed networks) *url.URL {
 	switch {
 	case u.Hostname() == "":
 		p.wrong("the URL has no host", want, "url")
-	case u.Scheme == "http" && allowed.empty():
-		p.wrong("http:// is only for networks in allow_networks, since the bodies can be read on the way",
-			"use https://, or name the network in allow_networks: loopback, private or a range", "url")
-	case u.Scheme == "http":
-		p.plainAddress(u.Hostname(), allowed)
-	case u.Scheme != "https":
+	case u.Scheme == "http" || u.Scheme == "https":
+		p.reachable(u.Scheme == "http", u.Hostname(), allowed)
+	default:
 		p.wrong("the URL's scheme is neither https nor http", want, "url")
 	}
 	p.credentials(u)
@@ -102,16 +99,33 @@ func (p *parser) url(allowed networks) *url.URL {
 	return u
 }
 
-// plainAddress checks an address in an http URL, where it is known before any look-up.
-func (p *parser) plainAddress(host string, allowed networks) {
+// reachable tells what the dial guard will say, as far as that is known before any look-up. http to the public
+// is refused here; an address of this machine or network that is not allowed only has its profile wait.
+func (p *parser) reachable(plain bool, host string, allowed networks) {
 	addr, err := netip.ParseAddr(host)
+	if host == "localhost" {
+		addr, err = netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
+	}
 	if err != nil {
+		if plain && allowed.empty() {
+			p.plainToPublic()
+		}
 		return
 	}
-	if newGuard(allowed, true).check(addr) != nil {
-		p.wrong("http:// is only for networks in allow_networks, and "+addr.String()+" is in none of them",
-			"use https://, or add the network to allow_networks", "url")
+	refused := newGuard(allowed, plain).check(addr)
+	switch {
+	case refused == nil:
+	case newGuard(networks{}, false).check(addr) == nil:
+		p.plainToPublic()
+	default:
+		p.warn("nothing will be sent: "+refused.Error()+" and not in allow_networks",
+			"add loopback, private or the range to the profile's allow_networks", "url")
 	}
+}
+
+func (p *parser) plainToPublic() {
+	p.wrong("http:// is only for networks in allow_networks, since the bodies can be read on the way",
+		"use https://, or name the network in allow_networks: loopback, private or a range", "url")
 }
 
 // credentials checks those in the URL, which become an authorization header.

@@ -58,7 +58,7 @@ func TestNewRefuses(t *testing.T) {
 		{"port", change(func(c *delivery.ProfileConfig) { c.URL = "https://desk.example.org:70000/hunter2" }), "url"},
 		{"port text", change(func(c *delivery.ProfileConfig) { c.URL = "https://desk.example.org:hunter2/" }), "url"},
 		{"http to anybody", change(func(c *delivery.ProfileConfig) { c.URL, c.AllowNetworks = "http://desk.example.org", nil }), "url"},
-		{"http to an address not allowed", change(func(c *delivery.ProfileConfig) { c.URL = "http://10.0.0.1/" }), "url"},
+		{"http to a public address", change(func(c *delivery.ProfileConfig) { c.URL = "http://93.184.216.34/" }), "url"},
 		{"network", change(func(c *delivery.ProfileConfig) { c.AllowNetworks = []string{"loopback", "10.0.0.0/33"} }), "allow_networks.1"},
 		{"success", change(func(c *delivery.ProfileConfig) { c.Success = []string{"200", "2000"} }), "success.1"},
 		{"success backwards", change(func(c *delivery.ProfileConfig) { c.Success = []string{"299-200"} }), "success.0"},
@@ -148,6 +148,22 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("warnings %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestWarnsOfGuardedAddresses(t *testing.T) {
+	t.Parallel()
+	for url, warned := range map[string]bool{
+		"http://127.0.0.1:8080/": false, "http://localhost/": false, "http://desk.example.org/": false, "https://desk.example.org/": false,
+		"https://[::1]/": false, "http://10.0.0.1/": true, "https://10.0.0.1/": true, "https://169.254.169.254/": true, "https://93.184.216.34/": false,
+	} {
+		s, err := New(profile(url), Options{})
+		if err != nil {
+			t.Fatal(url, err)
+		}
+		if got := len(s.Warnings()) == 1; got != warned {
+			t.Errorf("%s: %v", url, s.Warnings())
+		}
 	}
 }
 

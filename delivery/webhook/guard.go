@@ -110,7 +110,7 @@ type guardError struct {
 
 func (e *guardError) Error() string { return fmt.Sprintf("%s is %s", e.addr, e.kind) }
 
-// parseNetwork reads one item of allow_networks into n.
+// add reads one item of allow_networks.
 func (n *networks) add(item string) bool {
 	switch item {
 	case "loopback":
