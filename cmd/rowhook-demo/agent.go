@@ -91,11 +91,14 @@ func (a *agent) config() string     { return filepath.Join(a.dir, "config.yaml")
 func (a *agent) log() string        { return filepath.Join(a.dir, "rowhook.log") }
 func (a *agent) deliveries() string { return filepath.Join(a.dir, "deliveries.jsonl") }
 
+// findings is the exit code of a command that has something to say.
+const findings = 3
+
 // command runs one rowhook command to its end and returns what it printed.
 func (a *agent) command(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, a.binary, append(args, "-c", a.config())...)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
+	if err != nil && cmd.ProcessState.ExitCode() != findings {
 		return "", fmt.Errorf("rowhook %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out), nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,10 @@ type options struct {
 
 // database is the library's database.
 const database = "library"
+
+// numbers keeps the ids that the story gives out apart from those of visitors.
+const numbers = `alter table circulation.members alter member_id restart with 5001;
+alter table circulation.loans alter loan_id restart with 5001`
 
 // patience bounds the wait for what must arrive, so that the demonstration always ends.
 const patience = 20 * time.Second
@@ -67,7 +72,10 @@ func (st *stage) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil || st.agent == nil {
 		return err
 	}
-	return fmt.Errorf("%w\n\nthe end of rowhook's messages:\n%s", err, st.agent.tail())
+	if tail := st.agent.tail(); tail != "" {
+		err = fmt.Errorf("%w\n\nthe end of rowhook's messages:\n%s", err, tail)
+	}
+	return err
 }
 
 // clear ends and removes everything, in the order in which it depends on each other.
@@ -101,7 +109,7 @@ func (st *stage) prepare(ctx context.Context, o options) error {
 	}
 	if err := errors.Join(
 		st.postgres.Exec(ctx, "postgres", "create database "+database, "create role rowhook login replication"),
-		st.postgres.Exec(ctx, database, string(schema)),
+		st.postgres.Exec(ctx, database, string(schema), numbers),
 	); err != nil {
 		return err
 	}
@@ -227,7 +235,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // ordinary is a morning on which all is well.
 func (st *stage) ordinary(ctx context.Context) error {
 	st.chapter("An ordinary morning")
-	if err := st.perform(ctx, morning(), 250*time.Millisecond); err != nil {
+	if err := st.perform(ctx, morning(), 400*time.Millisecond); err != nil {
 		return err
 	}
 	return st.settle(ctx, "")
@@ -240,7 +248,7 @@ func (st *stage) receiverAway(ctx context.Context) error {
 	if err := st.receivers[desk].shut(); err != nil {
 		return err
 	}
-	if err := st.perform(ctx, outage(), 200*time.Millisecond); err != nil {
+	if err := st.perform(ctx, outage(), 300*time.Millisecond); err != nil {
 		return err
 	}
 	if err := st.settle(ctx, search); err != nil {
@@ -253,7 +261,10 @@ func (st *stage) receiverAway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st.aside("%d events wait in rowhook's spool; the database holds back %s of WAL for them", len(outage())-1, retained)
+	if err := st.quote(ctx, "status", "PROFILE"); err != nil {
+		return err
+	}
+	st.aside("the database holds back %s of WAL for them", retained)
 	st.chapter("It is back, and gets them in order")
 	if err := st.receivers[desk].open(); err != nil {
 		return err
@@ -261,13 +272,34 @@ func (st *stage) receiverAway(ctx context.Context) error {
 	return st.settle(ctx, "")
 }
 
+// quote shows what a rowhook command prints, from a line that begins so on.
+func (st *stage) quote(ctx context.Context, command, from string) error {
+	out, err := st.agent.command(ctx, command)
+	if err != nil {
+		return err
+	}
+	st.line("  $ rowhook %s", command)
+	if at := strings.Index(out, from); at > 0 {
+		out = out[at:]
+	}
+	for line := range strings.Lines(out) {
+		st.aside("%s", strings.TrimRight(line, " \n"))
+	}
+	return nil
+}
+
 // agentKilled kills rowhook; the library goes on meanwhile.
 func (st *stage) agentKilled(ctx context.Context) error {
+	// What has been acknowledged takes a moment to reach the disk. A kill before would
+	// repeat it, rightly; this is the more usual kind.
+	if err := pause(ctx, time.Second); err != nil {
+		return err
+	}
 	st.chapter("rowhook is killed (kill -9), and started again")
 	if err := st.agent.stop(syscall.SIGKILL); err == nil {
 		return errors.New("rowhook was not running")
 	}
-	if err := st.perform(ctx, absence(), 150*time.Millisecond); err != nil {
+	if err := st.perform(ctx, absence(), 300*time.Millisecond); err != nil {
 		return err
 	}
 	if err := st.run(ctx); err != nil {
@@ -309,6 +341,9 @@ func (st *stage) closing(ctx context.Context) error {
 
 // sum prints the balance; books that do not balance are an error.
 func (st *stage) sum(ctx context.Context) error {
+	if err := pause(ctx, time.Second); err != nil { // surplus events would come now
+		return err
+	}
 	retained, err := st.retained(ctx)
 	if err != nil {
 		return err
@@ -321,8 +356,8 @@ func (st *stage) sum(ctx context.Context) error {
 	row("committed changes", b.changes, fmt.Sprintf("in %d transactions", b.transactions))
 	row("events expected", b.expected, "one rolled-back transaction among them expects none")
 	row("events delivered", b.arrived, "signature verified on each")
-	row("missing", b.missing, "")
-	row("not expected", b.surplus, "")
+	row("missing", b.missing, "expected, but never came")
+	row("not expected", b.surplus, "came, but was never expected")
 	row("repeated", b.repeated, "only a kill may repeat some, with the same id")
 	row("out of order", len(b.disordered), "by key, against the order of commits")
 	row("WAL held back", retained, "by the replication slot, now")
