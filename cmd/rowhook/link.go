@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/capture/postgres"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// connected looks at the server before anything is read from it.
+func (a *agent) connected(server postgres.Server) error {
+	if err := a.config.mayPause(server); err != nil {
+		return err
+	}
+	found := identity{Lineage: server.SystemID, Hosts: a.source.Hosts(), Machine: thisMachine()}
+	diffs, err := a.identify(found)
+	if err != nil {
+		return err
+	}
+	a.setLink("connecting", &server, found, diffs)
+	sandbox := ""
+	if a.config.sandboxed(&server) {
+		sandbox = "the environment is a sandbox: production receivers get nothing from it"
+	}
+	a.holds.set(holdSandbox, sandbox)
+	a.holds.clear(holdStart)
+	if len(diffs) == 0 {
+		a.holds.clear(holdIdentity)
+	} else {
+		a.holds.set(holdIdentity, describeDifferences(diffs))
+	}
+	for _, d := range diffs {
+		if d.What == "lineage" {
+			a.setLink("waiting for adoption", &server, found, diffs)
+			a.logger.Error("the server is not the one this state directory belongs to; nothing is read from it",
+				"pinned", d.Pinned, "found", d.Found, "remedy", adoptRemedy)
+			return errForeign
+		}
+	}
+	a.pipe.identify(mapping.Identity{Source: a.sourceName(), Lineage: found.Lineage})
+	return nil
+}
+
+// identify compares what was found with what the state directory is pinned to; the first one is pinned.
+func (a *agent) identify(found identity) ([]difference, error) {
+	pinned, known, err := loadIdentity(a.spool)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		return nil, saveIdentity(a.spool, found)
+	}
+	return pinned.compare(found, a.config.Source.Servers), nil
+}
+
+// mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
+func (c *Config) mayPause(server postgres.Server) error {
+	for i := range c.Profiles {
+		if p := &c.Profiles[i]; p.OnFull == "pause_source" && server.KeepSize < 0 {
+			return &capture.OperatorError{
+				Err:    fmt.Errorf("profile %s has on_full: pause_source, and max_slot_wal_keep_size is unlimited: its backlog could fill the database's disk", p.Code),
+				Remedy: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();  or on_full: shed",
+			}
+		}
+	}
+	return nil
+}
+
+// started notes where the stream begins, and tells it where that is news.
+func (a *agent) started(s postgres.Started) {
+	a.mu.Lock()
+	a.link.State, a.link.Since = "streaming", time.Now()
+	a.mu.Unlock()
+	if err := a.spool.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
+		a.pipe.fail(fmt.Errorf("store the timeline: %w", err))
+		return
+	}
+	switch {
+	case s.GapFrom != "" || s.GapTo != "":
+		a.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
+		if err := a.audit.append(auditLine{User: osUser(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
+			a.pipe.fail(err)
+			return
+		}
+		a.pipe.gap(a.sourceName(), s.GapFrom, s.GapTo)
+	case s.Created:
+		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config.Source.Slot, "position", s.Position)
+	case !s.Resumed:
+		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config.Source.Slot, "position", s.Position)
+	}
+}
+
+func (a *agent) setLink(state string, server *postgres.Server, found identity, diffs []difference) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.link.State != state {
+		a.link.Since = time.Now()
+	}
+	a.link.State, a.link.Server, a.link.Found, a.link.Diffs = state, server, found, diffs
+}
+
+// adopt pins the identity that was found last, on a person's word.
+func (a *agent) adopt(user string) (adoption, error) {
+	a.mu.Lock()
+	found, diffs := a.link.Found, a.link.Diffs
+	a.mu.Unlock()
+	if len(diffs) == 0 {
+		return adoption{}, &capture.OperatorError{Err: errors.New("there is nothing to adopt"), Remedy: "`rowhook status` shows what waits and why"}
+	}
+	done, err := a.station.adopt(user, found, diffs)
+	if err != nil {
+		return adoption{}, err
+	}
+	if done.Abandoned != "" {
+		a.pipe.abandon(capture.Position(done.Abandoned))
+	}
+	a.mu.Lock()
+	a.link.Diffs = nil
+	a.mu.Unlock()
+	a.holds.clear(holdIdentity)
+	select {
+	case a.adopted <- struct{}{}:
+	default:
+	}
+	return done, nil
+}
+
+// The reasons for which all deliveries wait, in the order they are told.
+const (
+	holdStart = iota
+	holdIdentity
+	holdSandbox
+	holdKinds
+)
+
+// holds keeps the reasons for which all deliveries wait: they go on when the last is gone.
+type holds struct {
+	engine  *delivery.Engine
+	mu      sync.Mutex
+	reasons [holdKinds]string
+	told    string // what the engine was told last
+}
+
+func (h *holds) set(kind int, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reasons[kind] = reason
+	h.apply()
+}
+
+func (h *holds) clear(kind int) { h.set(kind, "") }
+
+// apply is called with mu held.
+func (h *holds) apply() {
+	first := cmp.Or(h.reasons[:]...)
+	if first == h.told {
+		return
+	}
+	h.told = first
+	if first == "" {
+		h.engine.Release()
+		return
+	}
+	h.engine.Hold(first)
+}

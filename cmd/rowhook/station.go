@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"rowhook/delivery"
+	"rowhook/delivery/spool"
+	"rowhook/mapping"
+)
+
+// station is the state directory with the rooms that need no database: what commands
+// work on, with or without a running agent.
+type station struct {
+	config *Config
+	logger *slog.Logger
+	spool  *spool.Spool
+	log    *delivery.Log
+	rules  *mapping.Rules
+	engine *delivery.Engine
+	audit  *auditLog
+	opened chan struct{} // closed when the rooms are open, or one could not be
+}
+
+// openStation opens the state directory. The caller closes it.
+func openStation(c *Config, logger *slog.Logger) (*station, error) {
+	if err := os.MkdirAll(c.State, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	s := &station{config: c, logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *station) open() (err error) {
+	defer close(s.opened)
+	s.rules = s.config.rules
+	profiles, err := s.config.profiles()
+	if err != nil {
+		return err
+	}
+	// The spool first: its lock says who else works on this state directory.
+	options := s.config.spoolOptions(s.logger)
+	options.Expired = s.expired
+	if s.spool, err = spool.Open(filepath.Join(s.config.State, "spool"), options); err != nil {
+		return err
+	}
+	if s.log, err = delivery.OpenLog(s.config.logOptions(s.logger)); err != nil {
+		return err
+	}
+	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
+		Logger: s.logger, Grace: s.config.ShutdownGrace,
+	})
+	return err
+}
+
+// close closes what open has opened, the log last: it takes the last lines.
+func (s *station) close() error {
+	var errs []error
+	if s.spool != nil {
+		errs = append(errs, s.spool.Close())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	return errors.Join(errs...)
+}
