@@ -37,6 +37,7 @@ type run struct {
 
 	malformedAt pglogrepl.LSN
 	malformed   int
+	silences    int // connections given up for silence since the stream last moved
 }
 
 // permanentError ends the run as it is.
@@ -117,6 +118,9 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 		}
 	}
 	err = st.follow(ctx)
+	if st.decoder.handed > r.position {
+		r.silences = 0
+	}
 	r.position = st.decoder.handed
 	r.sink.Abort()
 	if ctx.Err() != nil {

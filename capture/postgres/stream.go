@@ -19,6 +19,9 @@ const (
 	confirmEvery = time.Second
 	// durableWait is how soon the sink is asked again whether it has become durable.
 	durableWait = 100 * time.Millisecond
+	// silenceMost is how long a server may be silent whose wal_sender_timeout is off; otherwise
+	// it is twice that timeout.
+	silenceMost = 2 * time.Minute
 	// finishWait bounds the clean end of a stream.
 	finishWait = 3 * time.Second
 )
@@ -37,14 +40,25 @@ type stream struct {
 	idle        pglogrepl.LSN // a keepalive's position that the sink has not been given yet
 	lastIdle    time.Time
 	deadline    time.Time // of reads
+
+	// A connection that a firewall has forgotten brings neither data nor an error. After some
+	// silence the server is asked for a reply, and without one it is given up.
+	heard   bool // something has come since the last tick
+	heardAt time.Time
+	silence time.Duration // allowed
 }
 
 func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier, confirmed pglogrepl.LSN, timeout time.Duration) *stream {
 	describe := newDescriber(query)
-	st := &stream{conn: conn, owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost}
+	st := &stream{conn: conn, owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost,
+		heardAt: time.Now(), silence: silenceMost}
 	if timeout > 0 {
 		st.statusEvery = min(statusMost, timeout/3)
+		st.silence = 2 * timeout
 	}
+	// A server may be silent over a huge transaction of tables that are not published: without
+	// progress in between it is given longer each time.
+	st.silence *= time.Duration(1 + r.silences)
 	st.decoder = decoder{
 		sink:      r.sink,
 		relations: make(map[uint32]*relation),
@@ -77,6 +91,7 @@ func (st *stream) follow(ctx context.Context) error {
 		}
 		msg, err := st.conn.ReceiveMessage(context.Background())
 		if err == nil {
+			st.heard = true
 			err = st.take(ctx, msg)
 		} else if pgconn.Timeout(err) {
 			err = st.tick(time.Now())
@@ -203,6 +218,13 @@ func (st *stream) passIdle(now time.Time) error {
 
 // tick does what has become due.
 func (st *stream) tick(now time.Time) error {
+	if st.heard {
+		st.heardAt, st.heard = now, false
+	}
+	if silent := now.Sub(st.heardAt); silent > st.silence {
+		st.owner.silences++
+		return fmt.Errorf("receive: the server has been silent for %s", silent.Round(time.Second))
+	}
 	if st.idle > st.decoder.handed && now.Sub(st.lastIdle) >= confirmEvery {
 		if err := st.passIdle(now); err != nil {
 			return err
@@ -247,6 +269,7 @@ func (st *stream) status(now time.Time) error {
 func (st *stream) send(now time.Time, confirm pglogrepl.LSN) error {
 	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), st.conn, pglogrepl.StandbyStatusUpdate{
 		WALWritePosition: confirm, WALFlushPosition: confirm, WALApplyPosition: confirm, ClientTime: now,
+		ReplyRequested: now.Sub(st.heardAt) >= st.statusEvery,
 	})
 	if err != nil {
 		return fmt.Errorf("send status: %w", err)
@@ -269,6 +292,7 @@ func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-timer.C:
+			st.heard = true // nobody listens meanwhile
 			if err := st.tick(now); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,6 +108,10 @@ func TestSlotGone(t *testing.T) {
 	w.logCount("main", 2)
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main"})
+	gaps := slices.DeleteFunc(w.hook.all("main"), func(a arrival) bool { return a.typ != "rowhook.gap" })
+	if len(gaps) != 1 {
+		t.Errorf("%d events tell of the gap, want 1", len(gaps))
+	}
 	a = w.begin() // the gap was accepted once, not for ever, and needs no more consent
 	a.term()
 }

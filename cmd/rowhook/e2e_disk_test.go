@@ -67,8 +67,8 @@ func TestDiskBelowReserve(t *testing.T) {
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
 	free := fill(t, disk)
-	a.says("reserve") // it says why nothing moves
 	w.insert(2, 3)
+	a.says("reserve") // it says why nothing moves
 	elapse(t, 2*time.Second, "nothing is taken", func() bool { return a.running() && w.hook.distinct("main") == 1 })
 	if _, code := w.status(); code != 3 {
 		t.Errorf("status ends with %d while the disk is full, want 3", code)
@@ -80,14 +80,14 @@ func TestDiskBelowReserve(t *testing.T) {
 	w.verify(w.ledger(nil), judge{profile: "main"})
 }
 
-// A disk that is full in earnest, without a reserve, ends the agent or makes it wait;
+// A disk that is full in earnest, with a reserve of next to nothing, ends the agent or makes it wait;
 // it never loses an event.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
 	disk := smallDisk(t, 128<<20)
 	capturetest.Must(t, os.Symlink(disk, w.path("state")))
-	w.conf.spool = "{max_size: 1GiB, reserve: 0}"
+	w.conf.spool = "{max_size: 1GiB, reserve: 1KiB}"
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)

@@ -58,8 +58,8 @@ func TestBadEndpoints(t *testing.T) {
 		{name: "refused", url: "http://" + refusing + "/", want: []string{"retrying refused", "retrying refused"}},
 		{name: "untrusted", url: strange.URL, want: []string{"retrying tls", "retrying tls"}},
 		{name: "notls", url: "https://" + w.hook.addr + "/notls", want: []string{"retrying tls", "retrying tls"}},
-		{name: "guarded", profile: "allow_networks: []", answer: always(reply{}), want: []string{"retrying guard"}},
-		{name: "large", profile: "max_body: 64", answer: always(reply{}), want: []string{"dead oversize"}},
+		{name: "guarded", url: "https://" + w.hook.addr + "/guarded", profile: "allow_networks: []", answer: always(reply{}), want: []string{"retrying guard"}},
+		{name: "large", profile: "max_body: 64B", answer: always(reply{}), want: []string{"dead oversize"}},
 		{name: "lost", url: "https://no-such-host.invalid/", want: []string{"retrying *", "retrying *"}},
 	}
 	tries := map[string]int{}

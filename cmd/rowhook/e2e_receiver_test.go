@@ -167,7 +167,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		how = r.behave(a)
 	}
 	a.accepted = how.accepts()
-	if a.accepted && !r.seen[a.profile+" "+a.id] {
+	if a.accepted && !ownEvent(a.typ) && !r.seen[a.profile+" "+a.id] {
 		r.seen[a.profile+" "+a.id] = true
 		r.accepted[a.profile]++
 	}
