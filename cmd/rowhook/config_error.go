@@ -14,6 +14,7 @@ type configError struct {
 	line, column int // from 1; 0 when the file as a whole is meant
 	text         string
 	hint         string
+	meant        string // the path of what an unknown key was probably meant to be
 }
 
 func (e *configError) Error() string {
@@ -63,7 +64,7 @@ func (e configErrors) with(more configErrors) configErrors {
 	}
 	spoken := map[string]bool{}
 	for _, one := range e {
-		spoken[subject(one)] = true
+		spoken[subject(one)], spoken[one.meant] = true, true
 	}
 	for _, one := range more {
 		if !spoken[subject(one)] {

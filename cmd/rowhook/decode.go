@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -161,7 +162,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, f *field) {
 	case n.Kind == yaml.MappingNode:
 		d.members(n, v, spec)
 	default:
-		d.refuse(n, "expected a map, got %s", describe(n, f))
+		d.refuse(n, "expected %s, got %s", spec.expected(), describe(n, f))
 	}
 }
 
@@ -192,11 +193,17 @@ func (d *decoder) unknown(key *yaml.Node, spec *structSpec) {
 		}
 	}
 	names := spec.names()
-	near := didYouMean(key.Value, names)
-	if near == "" && len(names) <= 12 {
-		near = "; expected " + oneOf(names)
+	near := nearest(key.Value, names)
+	switch {
+	case near != "":
+		d.refuse(key, "unknown key%s", meant(near))
+		path := append(slices.Clone(d.path[:len(d.path)-1]), near)
+		d.errs[len(d.errs)-1].meant = strings.Join(path, ".")
+	case len(names) <= 12:
+		d.refuse(key, "unknown key; expected %s", oneOf(names))
+	default:
+		d.refuse(key, "unknown key")
 	}
-	d.refuse(key, "unknown key%s", near)
 }
 
 // describe says what a node is, without showing what must not be shown. Values are

@@ -123,6 +123,17 @@ func (s *structSpec) names() []string {
 	return names
 }
 
+// expected names what may stand in the struct's place.
+func (s *structSpec) expected() string {
+	switch {
+	case s.scalar != nil:
+		return "text or a map"
+	case s.list != nil:
+		return "a list or a map"
+	}
+	return "a map"
+}
+
 func splitList(s string) []string {
 	if s == "" {
 		return nil

@@ -213,12 +213,12 @@ func TestLocate(t *testing.T) {
 		{nil, 1, 1},
 		{[]string{"source", "url"}, 3, 8},
 		{[]string{"source", "slot"}, 1, 1},
-		{[]string{"mapping", "overdue", "events", "loan.overdue", "0", "if"}, 15, 48},
+		{[]string{"mapping", "overdue", "events", "loan.overdue", "0", "if"}, 16, 48},
 		{[]string{"mapping", "overdue", "where", "branch", "1"}, 8, 56},
-		{[]string{"profiles", "desk", "retry"}, 25, 5},
-		{[]string{"profiles", "desk", "retry", "initial"}, 19, 20},
-		{[]string{"profiles", "desk", "subscriptions", "1"}, 30, 9},
-		{[]string{"profiles", "desk", "share"}, 23, 3},
+		{[]string{"profiles", "desk", "retry"}, 26, 5},
+		{[]string{"profiles", "desk", "retry", "initial"}, 20, 20},
+		{[]string{"profiles", "desk", "subscriptions", "1"}, 31, 9},
+		{[]string{"profiles", "desk", "share"}, 24, 3},
 		{[]string{"nothing", "here"}, 1, 1},
 	} {
 		if line, column := c.locate(test.path...); line != test.line || column != test.column {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -25,59 +22,18 @@ func parseYAML(file string, data []byte) (*yaml.Node, error) {
 		return nil, configErrors{{file: file, line: 1, column: 1, text: "the file is empty",
 			hint: "config.example.yaml shows every key; source, mapping and profiles are what it takes"}}
 	case err != nil:
-		return nil, configErrors{yamlError(file, data, err)}
+		return nil, configErrors{syntaxError(file, data, err)}
 	}
 	switch err := decoder.Decode(&second); {
 	case err == nil:
 		return nil, configErrors{{file: file, line: second.Line, column: second.Column,
 			text: "a second YAML document begins here; the config is one document"}}
 	case !errors.Is(err, io.EOF):
-		return nil, configErrors{yamlError(file, data, err)}
+		return nil, configErrors{syntaxError(file, data, err)}
 	}
 	r := resolver{file: file, open: map[*yaml.Node]bool{}}
 	root := r.resolve(document.Content[0])
 	return root, r.errs.orNil()
-}
-
-var (
-	yamlLine      = regexp.MustCompile(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`)
-	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
-)
-
-// yamlError gives a syntax error its place. yaml.v3 tells lines at most; the column is the
-// line's first character, or that of a tab in the indentation, the commonest cause.
-func yamlError(file string, data []byte, err error) *configError {
-	parts := yamlLine.FindStringSubmatch(err.Error())
-	e := &configError{file: file, line: 1, column: 1, text: parts[2]}
-	if number, err := strconv.Atoi(parts[1]); err == nil {
-		e.line = number
-	}
-	lines := strings.Split(string(data), "\n")
-	if anchor := unknownAnchor.FindStringSubmatch(e.text); anchor != nil {
-		e.text = "there is no anchor &" + anchor[1] + " before this alias"
-		for i, line := range lines {
-			if at := strings.Index(line, "*"+anchor[1]); at >= 0 {
-				e.line, e.column = i+1, at+1
-				return e
-			}
-		}
-	}
-	for _, number := range []int{e.line + 1, e.line} {
-		if number > len(lines) {
-			continue
-		}
-		rest := strings.TrimLeft(lines[number-1], " \t")
-		indent := lines[number-1][:len(lines[number-1])-len(rest)]
-		if number == e.line {
-			e.column = len(indent) + 1
-		}
-		if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
-			e.line, e.column = number, tab+1
-			e.hint = "YAML is indented with spaces, never with tabs"
-			return e
-		}
-	}
-	return e
 }
 
 // resolver copies a tree of nodes with aliases and merge keys resolved. The copies

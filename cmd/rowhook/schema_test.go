@@ -104,7 +104,7 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	schema := compileSchema(t)
 	// What JSON Schema cannot say, or what JSON does not have.
 	beyond := []string{
-		"empty", "only-comments", "second-document", "tab", "syntax", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
+		"empty", "only-comments", "second-document", "tab", "syntax", "syntax-indent", "syntax-quote", "syntax-colon", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
 		"key-not-text", "duplicate-key", "variable-unset", "variable-value-hidden", "room-validation", "numbers",
 		"mapping-rules", "operations", "source-slot", "source-url", "source-url-parts",
 	}
