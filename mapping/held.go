@@ -12,6 +12,9 @@ import (
 // the same key into the same table as the very next change of the transaction, with no
 // context message or signal between. A key deleted and inserted again by hand, one statement right after the
 // other, looks the same and is an update too. Anything else stays a delete and an insert.
+//
+// The delete is held in the mapper alone, so a large transaction may be stored in parts around it: a
+// transaction that breaks off comes again whole, and its delete with it.
 type heldDelete struct {
 	on     bool
 	change capture.Change

@@ -106,10 +106,6 @@ func (m *Mapper) Abort() { m.held.on = false }
 // End closes the transaction, and maps a delete that was held for it.
 func (m *Mapper) End() error { return m.flush() }
 
-// Held reports whether a delete waits for the change after it. A transaction that passes in
-// parts is not cut there: its events would not be known to belong to what is stored.
-func (m *Mapper) Held() bool { return m.held.on }
-
 // Changes returns the raw changes at hand, for parking: one, or the delete and the insert that
 // a row's move between partitions consists of. It is valid inside Output's methods; empty for messages.
 func (m *Mapper) Changes() []*capture.Change { return m.changes }

@@ -243,7 +243,7 @@ func TestPartitionMoves(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := out.types(); got != tt.want || len(out.failures) > 0 || m.Held() {
+			if got := out.types(); got != tt.want || len(out.failures) > 0 || m.held.on {
 				t.Errorf("got %s, %d failures", got, len(out.failures))
 			}
 		})

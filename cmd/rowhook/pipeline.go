@@ -224,7 +224,7 @@ func (p *pipeline) handOver() {
 	if p.spare == nil || p.failure != nil {
 		return
 	}
-	part := p.open && p.cur.batch.Bytes() >= partBytes && !p.mapper.Held()
+	part := p.open && p.cur.batch.Bytes() >= partBytes
 	if !part && !p.cur.abort && (p.open || !p.cur.urgent) {
 		return
 	}
@@ -327,10 +327,15 @@ func (p *pipeline) Change(change *capture.Change) error {
 	if err := p.mapper.Change(change); err != nil {
 		return err
 	}
-	if p.cur.batch.Bytes() >= partBytes && !p.mapper.Held() {
+	p.cut()
+	return nil
+}
+
+// cut stores a part of the open transaction when enough is collected. Called with mu held.
+func (p *pipeline) cut() {
+	if p.cur.batch.Bytes() >= partBytes {
 		p.handOver()
 	}
-	return nil
 }
 
 // Message implements [capture.Sink].
@@ -340,7 +345,11 @@ func (p *pipeline) Message(m *capture.Message) error {
 	if p.failure != nil {
 		return p.failure
 	}
-	return p.mapper.Message(m)
+	if err := p.mapper.Message(m); err != nil {
+		return err
+	}
+	p.cut()
+	return nil
 }
 
 // Commit implements [capture.Sink].

@@ -24,6 +24,7 @@ mapping:
     events:
       loan.created: {op: insert}
       loan.noted: {op: update, where: {note: urgent}}
+      loan.deleted: {op: delete}
 profiles:
   desk:
     url: http://127.0.0.1:1/
@@ -199,6 +200,29 @@ func TestPipelineParts(t *testing.T) {
 				t.Errorf("events = %.200s, want %.200s", got, want)
 			}
 		})
+	}
+}
+
+// A large delete on a partitioned table, whose mapper always holds the last one, is stored in parts too.
+func TestPipelinePartsOfDeletes(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.table.Partitioned = true
+	note := strings.Repeat("x", 1<<16)
+	w.begin()
+	for i := 0; !w.pipe.parts; i++ {
+		if i > 64 {
+			t.Fatal("no part was handed over")
+		}
+		old := capture.Row{{State: capture.Present, Text: fmt.Append(nil, i)}, {State: capture.Present, Text: []byte(note)}}
+		if err := w.pipe.Change(&capture.Change{Op: capture.Delete, Table: w.table, Ordinal: i, Old: old}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.start()
+	w.commit("0/20")
+	if got := w.pipe.flush(t.Context()); got != "0/20" {
+		t.Errorf("durable = %q", got)
 	}
 }
 
