@@ -11,7 +11,7 @@ type LogConfig struct {
 	Format     string        `yaml:"format" enum:"text,json" doc:"of rowhook's own messages"`
 	Deliveries string        `yaml:"deliveries" path:"file" doc:"the delivery log, one JSON object a line"`
 	MaxSize    int64         `yaml:"max_size" unit:"size" doc:"of one file of the delivery log, then a new one is begun"`
-	Keep       time.Duration `yaml:"keep" doc:"how long files of the delivery log are kept"`
+	Keep       time.Duration `yaml:"keep" doc:"how long files of the delivery log are kept; one is closed after a thirtieth of it"`
 	MaxTotal   int64         `yaml:"max_total" unit:"size" doc:"of all files of the delivery log; the oldest go first"`
 	Body       int           `yaml:"body" doc:"characters of each request body kept in the delivery log; 0 none"`
 }

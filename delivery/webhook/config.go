@@ -118,7 +118,7 @@ func (p *parser) reachable(plain bool, host string, allowed networks) {
 	case newGuard(networks{}, false).check(addr) == nil:
 		p.plainToPublic()
 	default:
-		p.warn("nothing will be sent: "+refused.Error()+" and not in allow_networks",
+		p.warn("nothing will be sent, since "+refused.Error()+" and not in allow_networks",
 			"add loopback, private or the range to the profile's allow_networks", "url")
 	}
 }

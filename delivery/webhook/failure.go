@@ -26,7 +26,7 @@ func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Re
 		return delivery.Reply{
 			Class:  delivery.ClassProfile,
 			Reason: delivery.ReasonGuard,
-			Error:  fmt.Sprintf("%s: allow it with profiles.%s.allow_networks, or change the URL", refused, s.profile),
+			Error:  fmt.Sprintf("%s; profiles.%s.allow_networks has to allow it", refused, s.profile),
 		}
 	}
 	reply := delivery.Reply{Class: delivery.ClassNetwork}

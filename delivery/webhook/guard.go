@@ -70,10 +70,10 @@ func (g *guard) check(addr netip.Addr) error {
 		return &guardError{addr, "a metadata service"}
 	case contains(g.allowed.keywords, addr):
 		return nil
-	case g.only:
-		return &guardError{addr, "not an allowed network for http"}
 	case g.public.SafeAddr(addr) != nil:
 		return &guardError{addr, kindOf(addr)}
+	case g.only:
+		return &guardError{addr, "a public address, where only https goes"}
 	}
 	return nil
 }
