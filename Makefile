@@ -17,9 +17,9 @@ help: ## list the targets
 .PHONY: demo
 demo: ## install what is missing, then show the product in a minute (ARGS=-keep to play)
 	@.ci/install demo
-	@echo "building rowhook"
+	@test -x bin/rowhook-demo || echo "building rowhook, which takes a few minutes the first time"
 	@$(MAKE) --no-print-directory --silent build
-	@$(GO) build -o bin/rowhook-demo ./cmd/rowhook-demo
+	@CGO_ENABLED=0 $(GO) build -o bin/rowhook-demo ./cmd/rowhook-demo
 	@bin/rowhook-demo -rowhook bin/rowhook $(ARGS)
 
 .PHONY: test

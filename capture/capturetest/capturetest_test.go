@@ -21,6 +21,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestEveryInstalledMajorServes(t *testing.T) {
+	library, err := os.ReadFile("../../testdata/library/postgres.sql")
+	Must(t, err)
 	majors := Majors()
 	if len(majors) < 2 {
 		t.Fatalf("installed are %v, want at least two majors: run `make test`", majors)
@@ -34,6 +36,7 @@ func TestEveryInstalledMajorServes(t *testing.T) {
 			if want := []string{strconv.Itoa(major), "logical", "UTC"}; strings.Join(got[0], " ") != strings.Join(want, " ") {
 				t.Errorf("server says %v, want %v", got[0], want)
 			}
+			pg.Run(t, string(library))
 		})
 	}
 }

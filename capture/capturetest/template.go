@@ -3,6 +3,7 @@ package capturetest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,9 @@ func (c *Cluster) create() error {
 		return c.initdb(c.DataDir)
 	}
 	template, err := c.template()
+	if errors.Is(err, fs.ErrPermission) {
+		return c.initdb(c.DataDir) // somebody else's tools: do without a template
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,6 +13,23 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
+
+// TestShow runs the whole demonstration, without the time for people to read along.
+func TestShow(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "rowhook")
+	if out, err := exec.Command("go", "build", "-o", binary, "../rowhook").CombinedOutput(); err != nil {
+		t.Fatalf("build rowhook: %v\n%s", err, out)
+	}
+	var out bytes.Buffer
+	err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, schema: "../../testdata/library/postgres.sql", pace: 0.1})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "The books balance.") {
+		t.Errorf("the books are not shown:\n%s", out.String())
+	}
+}
 
 // TestBalance checks that the books only balance when they should.
 func TestBalance(t *testing.T) {

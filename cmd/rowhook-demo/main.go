@@ -21,7 +21,7 @@ import (
 func main() {
 	// The kernel ends our children when the thread that started them ends: keep it.
 	runtime.LockOSThread()
-	var o options
+	o := options{pace: 1}
 	flag.StringVar(&o.rowhook, "rowhook", "bin/rowhook", "the rowhook binary")
 	flag.StringVar(&o.schema, "schema", "testdata/library/postgres.sql", "the library's schema")
 	flag.IntVar(&o.major, "postgres", 0, "the PostgreSQL major version; 0 is the system's")

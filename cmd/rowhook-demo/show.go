@@ -19,6 +19,7 @@ type options struct {
 	rowhook, schema string
 	major           int
 	keep            bool
+	pace            float64 // 1 is for people to read along
 }
 
 // database is the library's database.
@@ -39,11 +40,12 @@ type stage struct {
 	receivers map[string]*receiver
 	agent     *agent
 	dir       string
+	pace      float64
 }
 
 // show is the demonstration from curtain to curtain.
 func show(ctx context.Context, s *screen, o options) (err error) {
-	st := &stage{screen: s, book: newLedger()}
+	st := &stage{screen: s, book: newLedger(), pace: o.pace}
 	defer func() { err = errors.Join(err, st.clear()) }()
 	s.line("%s  row changes of a library's database become signed webhooks", s.paint(bold, "rowhook"))
 	for _, scene := range []func(context.Context) error{
@@ -194,7 +196,7 @@ func (st *stage) perform(ctx context.Context, acts []act, between time.Duration)
 		if err := st.postgres.Exec(ctx, database, a.script()); err != nil {
 			return err
 		}
-		if err := pause(ctx, between); err != nil {
+		if err := st.pause(ctx, between); err != nil {
 			return err
 		}
 	}
@@ -223,9 +225,9 @@ func (st *stage) settle(ctx context.Context, receiver string) error {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func (st *stage) pause(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(d):
+	case <-time.After(time.Duration(st.pace * float64(d))):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -254,7 +256,7 @@ func (st *stage) receiverAway(ctx context.Context) error {
 	if err := st.settle(ctx, search); err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := st.pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	retained, err := st.retained(ctx)
@@ -292,7 +294,7 @@ func (st *stage) quote(ctx context.Context, command, from string) error {
 func (st *stage) agentKilled(ctx context.Context) error {
 	// What has been acknowledged takes a moment to reach the disk. A kill before would
 	// repeat it, rightly; this is the more usual kind.
-	if err := pause(ctx, time.Second); err != nil {
+	if err := st.pause(ctx, time.Second); err != nil {
 		return err
 	}
 	st.chapter("rowhook is killed (kill -9), and started again")
@@ -341,7 +343,7 @@ func (st *stage) closing(ctx context.Context) error {
 
 // sum prints the balance; books that do not balance are an error.
 func (st *stage) sum(ctx context.Context) error {
-	if err := pause(ctx, time.Second); err != nil { // surplus events would come now
+	if err := st.pause(ctx, time.Second); err != nil { // surplus events would come now
 		return err
 	}
 	retained, err := st.retained(ctx)
