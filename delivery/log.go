@@ -136,8 +136,8 @@ func (l *Log) Err() error {
 	return l.err
 }
 
-// Flush writes everything appended before the call to the file. After an error nothing is lost:
-// the next Flush goes on from there.
+// Flush writes everything appended before the call to the file. After an error, which names the file, nothing is
+// lost: the next Flush goes on from there.
 func (l *Log) Flush() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -175,8 +175,9 @@ func (l *Log) Close() error {
 
 func (l *Log) flush() error {
 	err := l.flushLines()
-	if err != nil {
-		err = fmt.Errorf("write delivery log %s: %w", l.path, err)
+	var named *fs.PathError
+	if err != nil && !errors.As(err, &named) {
+		err = fmt.Errorf("write %s: %w", l.path, err)
 	}
 	l.mu.Lock()
 	l.err = err

@@ -3,6 +3,8 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -219,6 +221,44 @@ func TestStaleConnection(t *testing.T) {
 		}
 		if requests.Load() != 200 {
 			t.Errorf("%d requests arrived", requests.Load())
+		}
+	})
+	t.Run("closed while idle with TLS", func(t *testing.T) {
+		t.Parallel()
+		var requests atomic.Int64
+		closed := make(chan struct{}, 1)
+		cert, leaf := certificate(t, x509.Certificate{NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{{127, 0, 0, 1}}})
+		host := serve(t, func(c net.Conn) {
+			secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+			for range 3 {
+				if readRequest(secure) != nil {
+					requests.Add(1)
+					_, _ = io.WriteString(secure, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+				closed <- struct{}{}
+			}
+			_ = secure.Close() // an alert, then the end
+			closed <- struct{}{}
+		})
+		transports := NewTransports()
+		t.Cleanup(transports.CloseIdle)
+		transports.roots = x509.NewCertPool()
+		transports.roots.AddCert(leaf)
+		s, err := New(secretive("https", host), Options{Transports: transports})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 60 {
+			if reply := s.Send(context.Background(), &secretiveRequest); reply.Class != delivery.ClassOK {
+				t.Fatalf("request %d: %+v", i, reply)
+			}
+			<-closed
+			if i%3 == 2 {
+				<-closed
+			}
+		}
+		if requests.Load() != 60 || transports.Opened() != 20 {
+			t.Errorf("%d requests on %d connections", requests.Load(), transports.Opened())
 		}
 	})
 	t.Run("closed after reading", func(t *testing.T) {
