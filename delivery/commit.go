@@ -228,6 +228,7 @@ func (d *dispatcher) loadState() error {
 	d.settled = make(map[Seq]struct{}, len(progress.Done))
 	for _, seq := range progress.Done {
 		d.settled[seq] = struct{}{}
+		d.resume = max(d.resume, seq)
 	}
 	err = d.store.Deliveries(d.id, 0, nil, func(r Delivery) bool {
 		d.recall(&r, progress.Cursor)
@@ -249,6 +250,7 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 	if r.State == Dead {
 		return
 	}
+	d.resume = max(d.resume, r.Seq)
 	if r.State == Retrying {
 		d.dueBy(r.Due)
 	}
@@ -263,7 +265,7 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
-	d.next, d.end, d.appended, d.settled = 0, false, nil, nil
+	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
 	d.window = window{}
 	d.jobs, d.bytes, d.handed = 0, 0, 0
 	d.fresh, d.retries = jobQueue{}, jobQueue{}

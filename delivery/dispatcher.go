@@ -61,6 +61,7 @@ type dispatcher struct {
 	appended <-chan struct{}
 	entries  []Entry
 	settled  map[Seq]struct{} // at and above the cursor, at start: over, or with a record
+	resume   Seq              // how far the log was read when the state was stored
 	window   window
 	skip     func(*job) bool // set while what is read is not to be delivered
 
@@ -151,14 +152,14 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 			timer.Reset(time.Until(at))
 			armed = at
 		}
-		stopped := stop.Done()
+		stopped, readable := stop.Done(), d.readableSoon()
 		if stop.Err() != nil {
-			stopped = nil
+			stopped, readable = nil, nil
 		}
 		d.mu.Unlock()
 		select {
 		case <-d.wake:
-		case <-d.readableSoon():
+		case <-readable:
 		case <-timer.C:
 			armed = time.Time{}
 		case <-stopped:
@@ -188,10 +189,10 @@ func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) e
 	if d.state.Inactive {
 		return nil
 	}
-	if err := d.loadRecords(now); err != nil {
+	if err := d.read(now); err != nil {
 		return err
 	}
-	if err := d.read(now); err != nil {
+	if err := d.loadRecords(now); err != nil {
 		return err
 	}
 	d.handOut(now, sends)
@@ -249,7 +250,10 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		return now
 	}
 	if !d.state.Inactive {
-		if d.room() {
+		if d.mayLoad() && len(d.waking) > 0 {
+			return now
+		}
+		if d.mayLoad() && d.dueWanted() {
 			sooner(d.nextDue)
 		}
 		if d.fresh.n+d.retries.n > 0 && d.endpoint.until.After(now) {
@@ -262,9 +266,13 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 // room reports whether more may be brought into memory.
 func (d *dispatcher) room() bool { return d.jobs < maxWindowJobs && d.bytes < d.maxBytes }
 
-// readable reports whether the log may be read on.
+// readable reports whether the log may be read on. After a start it first comes as far as it was
+// before, which takes no more memory than it took then.
 func (d *dispatcher) readable() bool {
-	return !d.state.Inactive && len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
+	if d.state.Inactive {
+		return false
+	}
+	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
 		d.jobs <= maxWindowJobs/2 && d.bytes <= d.maxBytes/2
 }
 
@@ -298,8 +306,11 @@ func (d *dispatcher) read(now time.Time) error {
 }
 
 func (d *dispatcher) readSome(now time.Time) error {
-	limit := min(readChunk, maxWindowJobs-d.jobs)
-	entries, next, end, err := d.store.Read(d.id, d.next, d.entries[:0], limit, d.maxBytes-d.bytes)
+	limit, room := min(readChunk, maxWindowJobs-d.jobs), d.maxBytes-d.bytes
+	if d.next <= d.resume {
+		limit, room = readChunk, d.maxBytes
+	}
+	entries, next, end, err := d.store.Read(d.id, d.next, d.entries[:0], limit, room)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", d.next, err)
 	}
@@ -323,6 +334,7 @@ func (d *dispatcher) readSome(now time.Time) error {
 func (d *dispatcher) admit(entry *Entry, now time.Time) error {
 	if _, over := d.settled[entry.Seq]; over {
 		delete(d.settled, entry.Seq)
+		d.window.settle(d.window.push(entry.Seq, nil))
 		return nil
 	}
 	j := d.newJob()
@@ -371,20 +383,25 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 	return err
 }
 
+// mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
+// older events of its lane may be unread in the log, as is the case after a start.
+func (d *dispatcher) mayLoad() bool {
+	return !d.state.Inactive && d.next > d.resume && d.current.logError == nil && d.room()
+}
+
+// dueWanted reports whether retries are to be loaded when they are due.
+func (d *dispatcher) dueWanted() bool { return d.retries.n < d.profile.config.Concurrency }
+
 // loadRecords brings records from disk into memory that are due or whose turn has come.
 func (d *dispatcher) loadRecords(now time.Time) error {
-	due := !d.nextDue.IsZero() && !d.nextDue.After(now)
-	if len(d.waking) == 0 && !due {
-		return nil
-	}
-	// While there is enough to do, batches grow.
-	if d.retries.n+d.fresh.n >= d.profile.config.Concurrency && !d.room() {
+	due := d.dueWanted() && !d.nextDue.IsZero() && !d.nextDue.After(now)
+	if len(d.waking) == 0 && !due || !d.mayLoad() {
 		return nil
 	}
 	if committed, err := d.commitRecords(); err != nil || !committed {
 		return err
 	}
-	if due && len(d.waking) == 0 && d.retries.n < d.profile.config.Concurrency {
+	if due && len(d.waking) == 0 {
 		if err := d.loadDue(now); err != nil {
 			return err
 		}
@@ -552,7 +569,7 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 		limit = 1
 	}
 	for d.handed < limit {
-		j := d.pick()
+		j := d.pick(now)
 		if j == nil {
 			return
 		}
@@ -579,10 +596,10 @@ func (d *dispatcher) mayHandOut(now time.Time) bool {
 const retryTurn = 5
 
 // pick takes the next job to send: first tries before retries, which have a share of their own.
-func (d *dispatcher) pick() *job {
+func (d *dispatcher) pick(now time.Time) *job {
 	d.dropGone()
 	d.turn++
-	fresh := d.fresh.n > 0 && (!d.endpoint.failing() || d.counts[Retrying]+int64(d.handed) < failingBudget)
+	fresh := d.fresh.n > 0 && d.mayTryFresh(now)
 	if d.retries.n > 0 && (!fresh || d.turn%retryTurn == 0) {
 		return d.retries.pop()
 	}
@@ -590,6 +607,13 @@ func (d *dispatcher) pick() *job {
 		return d.fresh.pop()
 	}
 	return nil
+}
+
+// mayTryFresh reports whether first tries may be made. While the endpoint fails there are few of them:
+// up to a number of retrying deliveries, and then one now and then to see whether it is back.
+func (d *dispatcher) mayTryFresh(now time.Time) bool {
+	return !d.endpoint.failing() || d.counts[Retrying]+int64(d.handed) < failingBudget ||
+		d.handed == 0 && d.probeDue(now)
 }
 
 // dropGone takes jobs out of the queues' fronts that were evicted while they stood there.

@@ -88,6 +88,12 @@ func probeWait(failing, initial, longest time.Duration) time.Duration {
 	return max(initial, min(failing/4, longest, maxProbeWait))
 }
 
+// probeDue reports whether a failing endpoint has not been tried for so long that it should be.
+func (d *dispatcher) probeDue(now time.Time) bool {
+	retry := &d.profile.config.Retry
+	return now.Sub(d.last.failure) >= probeWait(now.Sub(d.endpoint.since), retry.Initial, retry.Max)
+}
+
 // bringForward makes retries due that wait although there is a reason to try now: the endpoint
 // has recovered, or nothing has tried it for long. A schedule that is a list is kept to the letter.
 func (d *dispatcher) bringForward(now time.Time) error {
@@ -96,11 +102,8 @@ func (d *dispatcher) bringForward(now time.Time) error {
 	case len(d.profile.config.Retry.Schedule) > 0 || d.counts[Retrying] == 0:
 	case d.pull:
 		limit = pullForward
-	case d.endpoint.failing() && d.handed == 0 && !d.endpoint.until.After(now):
-		retry := &d.profile.config.Retry
-		if now.Sub(d.last.failure) >= probeWait(now.Sub(d.endpoint.since), retry.Initial, retry.Max) {
-			limit = 1
-		}
+	case d.endpoint.failing() && d.handed == 0 && d.probeDue(now):
+		limit = 1
 	}
 	d.pull = false
 	if limit == 0 {

@@ -24,11 +24,15 @@ type lines struct {
 	all     []delivery.LogRecord
 	flushed int
 	failure error
+	frozen  bool // nothing is written any more
 }
 
 func (l *lines) Append(rec *delivery.LogRecord) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.frozen {
+		return
+	}
 	r := *rec
 	r.Key, r.Body = bytes.Clone(rec.Key), bytes.Clone(rec.Body)
 	l.all = append(l.all, r)

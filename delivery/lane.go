@@ -89,8 +89,11 @@ func (d *dispatcher) enter(j *job, own, wait uint64) {
 	d.readyIfFirst(j)
 }
 
-// readyIfFirst queues a job that nothing in its lanes stands before.
+// readyIfFirst queues a job that nothing in its lanes stands before. It may have been queued already, by its other lane.
 func (d *dispatcher) readyIfFirst(j *job) {
+	if j.state != jobWaiting {
+		return
+	}
 	for _, l := range j.lanes {
 		if l != nil && l.head != j {
 			return

@@ -20,7 +20,7 @@ type memStore struct {
 	profiles map[delivery.ProfileID]*memProfile
 	usage    delivery.Usage
 	updates  int
-	failure  error // of Update
+	frozen   bool // nothing is stored any more
 }
 
 type memEntry struct {
@@ -152,8 +152,8 @@ func (s *memStore) Deliveries(id delivery.ProfileID, from delivery.Seq, states [
 func (s *memStore) Update(id delivery.ProfileID, u delivery.Update) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failure != nil {
-		return s.failure
+	if s.frozen {
+		return nil
 	}
 	s.updates++
 	p := s.profiles[id]
@@ -187,7 +187,9 @@ func (s *memStore) LoadState(id delivery.ProfileID) ([]byte, error) {
 func (s *memStore) SaveState(id delivery.ProfileID, b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.profiles[id].state = b
+	if !s.frozen {
+		s.profiles[id].state = b
+	}
 	return nil
 }
 
