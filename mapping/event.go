@@ -35,6 +35,9 @@ func eventID(identity []byte) string {
 	return string(idEncoding.AppendEncode(id, sum[:16]))
 }
 
+// maxScratch is how many bytes of working memory are kept from one change to the next. A huge row takes more for itself alone.
+const maxScratch = 1 << 20
+
 // bodies are the parts of an event that all events of one entry and change share.
 type bodies struct {
 	key, data, previous   []byte
@@ -48,6 +51,9 @@ type bodies struct {
 func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	e, w := &m.eval, &m.renderer
 	*w = renderer{e: e, buf: w.buf[:0]}
+	if cap(w.buf) > maxScratch {
+		w.buf = nil
+	}
 	var out bodies
 	if e.op == capture.Truncate {
 		w.buf = append(w.buf, "{}"...)

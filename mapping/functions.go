@@ -125,12 +125,35 @@ func (c *expressionCompiler) builtin(n *ast.BuiltinNode) (node, error) {
 		}
 		return func(m *machine) any { return walk(m, args) }, nil
 	}
+	if f, ok := exactFunctions[n.Name]; ok && len(args) > 0 {
+		return callExact(n.Name, f, args), nil
+	}
 	for _, f := range builtin.Builtins {
-		if f.Name == n.Name && !f.Predicate {
+		if f.Name == n.Name && !f.Predicate && !slices.Contains(refusedFunctions, f.Name) {
 			return call(f, args), nil
 		}
 	}
 	return nil, fmt.Errorf("function %s is not available in mapping expressions", n.Name)
+}
+
+// refusedFunctions can make a value of any size from a small one.
+var refusedFunctions = []string{"repeat"}
+
+// callExact runs a function of our own.
+func callExact(name string, f func([]any) (any, bool), args []node) node {
+	return func(m *machine) any {
+		values := make([]any, len(args))
+		for i, arg := range args {
+			if values[i] = arg(m); values[i] == nil || isUnknown(values[i]) {
+				return values[i]
+			}
+		}
+		result, ok := f(values)
+		if !ok {
+			return m.fail("function %s does not take these values", name)
+		}
+		return result
+	}
 }
 
 // now is the transaction's commit time: a change gives the same events whenever it is mapped.

@@ -31,7 +31,7 @@ func (h *heldDelete) take(c *capture.Change) bool {
 	for i := range c.Old {
 		size += len(c.Old[i].Text)
 	}
-	if cap(h.bytes) < size {
+	if cap(h.bytes) < size || cap(h.bytes) > maxScratch {
 		h.bytes = make([]byte, 0, size)
 	}
 	old := h.change.Old

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -35,10 +37,11 @@ func golden(t *testing.T, name, got string) {
 func jsonText(dst, text []byte) ([]byte, bool) { return appendString(dst, text), true }
 
 func jsonAsIs(dst, text []byte) ([]byte, bool) {
-	if !isJSONNumber(text) && string(text) != "true" && string(text) != "false" && (len(text) == 0 || !strings.ContainsRune("[{", rune(text[0]))) {
+	var line bytes.Buffer
+	if err := json.Compact(&line, text); err != nil || line.Len() == 0 {
 		return appendString(dst, text), false
 	}
-	return append(dst, text...), true
+	return append(dst, line.Bytes()...), true
 }
 
 // The types that tests use. They write JSON much as a source's do.
@@ -50,7 +53,7 @@ var testTypes = map[string]*capture.Type{
 	"float":   {Name: "double precision", Kind: capture.Float, AppendJSON: jsonAsIs},
 	"json":    {Name: "jsonb", Kind: capture.JSON, AppendJSON: jsonAsIs},
 	"bool": {Name: "boolean", Kind: capture.Bool, AppendJSON: func(dst, text []byte) ([]byte, bool) {
-		return append(dst, boolText(text)...), true
+		return jsonAsIs(dst, []byte(boolText(text)))
 	}},
 	"time": {Name: "timestamp with time zone", Kind: capture.Instant, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		at, ok := parseTime(string(text))
