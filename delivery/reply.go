@@ -69,7 +69,7 @@ type Reply struct {
 	Class      Class
 	Reason     string        // from the closed set; empty when delivered
 	Status     int           // 0 without a reply
-	Error      string        // redacted, for the delivery log; empty with a reply
+	Error      string        // redacted, for the delivery log; empty with a reply other than a redirect
 	RetryAfter time.Duration // 0 when the endpoint did not say
 	Location   string        // of a redirect that was not followed, redacted
 	Response   []byte        // the start of the reply's body, for the delivery log

@@ -142,6 +142,9 @@ func (s *Sender) read(resp *http.Response, a *attempt, now time.Time) delivery.R
 	}
 	if to := resp.Header.Get("Location"); to != "" && resp.StatusCode/100 == 3 {
 		reply.Location = redactText(to)
+		if reply.Class != delivery.ClassOK {
+			reply.Error = "redirected to " + reply.Location + ", which is not followed"
+		}
 	}
 	reply.Response = drain(resp.Body, a.head[:])
 	return reply
