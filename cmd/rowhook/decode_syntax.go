@@ -43,7 +43,7 @@ func syntaxError(file string, data []byte, err error) *configError {
 		}
 	}
 	if number, err := strconv.Atoi(parts[1]); err == nil {
-		e.line = mistakenLine(lines, min(number, len(lines)))
+		e.line = mistakenLine(lines, max(1, min(number, len(lines))))
 	}
 	rest := strings.TrimLeft(lines[e.line-1], " \t")
 	indent := lines[e.line-1][:len(lines[e.line-1])-len(rest)]
