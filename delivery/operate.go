@@ -87,6 +87,21 @@ func (d *dispatcher) with(fn func(now time.Time) error) error {
 	return err
 }
 
+// look calls fn with the dispatcher's state at hand for what only reads, after what was decided
+// has been made durable if it can be. A delivery log that cannot be written does not stand in
+// its way: that is when people look.
+func (d *dispatcher) look(fn func(now time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.loadState(); err != nil {
+		return err
+	}
+	if _, err := d.commit(); err != nil {
+		return err
+	}
+	return fn(time.Now())
+}
+
 // choose returns the dispatchers that a profile's code names; all for an empty one.
 func (e *Engine) choose(code string) ([]*dispatcher, error) {
 	if code == "" {
@@ -163,7 +178,7 @@ func (e *Engine) list(f Filter, collect func(*dispatcher, *listing) error) (Item
 // inFlight makes progress durable and returns what workers have.
 func (d *dispatcher) inFlight() (map[Seq]bool, error) {
 	handed := make(map[Seq]bool)
-	err := d.with(func(time.Time) error {
+	err := d.look(func(time.Time) error {
 		for i := range d.window.n {
 			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
 				handed[j.seq] = true

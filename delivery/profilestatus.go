@@ -54,7 +54,7 @@ type lastResults struct {
 func (e *Engine) Status() ([]ProfileStatus, error) {
 	all := make([]ProfileStatus, 0, len(e.dispatchers))
 	for _, d := range e.dispatchers {
-		err := d.with(func(now time.Time) error {
+		err := d.look(func(now time.Time) error {
 			s, err := d.status(now)
 			all = append(all, s)
 			return err

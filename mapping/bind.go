@@ -18,8 +18,9 @@ type binding struct {
 	columns map[string]int
 	context *contextColumns // set for the context table
 	signal  *signalColumns  // set for the signal table
-	// holdDeletes: a delete may turn out to be half of a row's move between partitions.
-	holdDeletes bool
+	// moveKey are the columns by which a delete turns out to be half of a row's move between
+	// partitions: what all entries take for the row's key. None when rows cannot move.
+	moveKey []int
 }
 
 // boundEntry is an entry with its columns found in one table.
@@ -73,7 +74,9 @@ func (r *Rules) bind(t *capture.Table) *binding {
 		b.entries = append(b.entries, be)
 		b.ops |= be.ops
 	}
-	b.holdDeletes = t.Partitioned && len(t.Key) > 0 && b.ops&rowOps != 0
+	if t.Partitioned && b.ops&rowOps != 0 {
+		b.moveKey = moveKey(b.entries)
+	}
 	if b.name == r.context.Table {
 		b.context = bindContext(t)
 		b.ops |= 1 << capture.Insert
@@ -82,10 +85,25 @@ func (r *Rules) bind(t *capture.Table) *binding {
 		b.signal = bindSignals(t)
 		b.ops |= 1 << capture.Insert
 	}
-	if b.holdDeletes {
+	if len(b.moveKey) > 0 {
 		b.ops |= 1<<capture.Delete | 1<<capture.Insert
 	}
 	return b
+}
+
+// moveKey is every column that is part of an entry's key. The table's own key would not
+// do: a partitioned table's primary key holds the columns that it is partitioned by, which
+// are the ones that differ when a row moves.
+func moveKey(entries []*boundEntry) []int {
+	var cols []int
+	for _, e := range entries {
+		for _, m := range e.key {
+			if !slices.Contains(cols, m.col) {
+				cols = append(cols, m.col)
+			}
+		}
+	}
+	return cols
 }
 
 // binder finds an entry's columns, and notes what it does not find.

@@ -9,7 +9,7 @@ import (
 // heldDelete is a delete on a partitioned table that waits for the change after it. PostgreSQL
 // moves a row between partitions by a delete and an insert, which it decodes one right
 // after the other; together they are one update. What is covered is just that: an insert of
-// the same key into the same table as the very next change of the transaction, with no
+// the same key (as the entries have it) into the same table as the very next change of the transaction, with no
 // context message or signal between. A key deleted and inserted again by hand, one statement right after the
 // other, looks the same and is an update too. Anything else stays a delete and an insert.
 //
@@ -21,9 +21,10 @@ type heldDelete struct {
 	bytes  []byte // what the copied row and raw bytes point into
 }
 
-// take copies the delete, which is valid only until its call returns. It refuses one whose key is not known.
-func (h *heldDelete) take(c *capture.Change) bool {
-	if !keyKnown(c.Table, c.Old) {
+// take copies the delete, which is valid only until its call returns. It refuses one whose key is
+// not known, and all where there is no key to tell a move by.
+func (h *heldDelete) take(c *capture.Change, key []int) bool {
+	if !keyKnown(c.Old, key) {
 		return false
 	}
 	h.bytes = h.bytes[:0]
@@ -55,11 +56,11 @@ func (h *heldDelete) copy(b []byte) []byte {
 }
 
 // movedBy reports whether the change puts the deleted row back.
-func (h *heldDelete) movedBy(c *capture.Change) bool {
-	if c.Op != capture.Insert || c.Table != h.change.Table || !keyKnown(c.Table, c.New) {
+func (h *heldDelete) movedBy(c *capture.Change, key []int) bool {
+	if c.Op != capture.Insert || c.Table != h.change.Table || !keyKnown(c.New, key) {
 		return false
 	}
-	for _, col := range c.Table.Key {
+	for _, col := range key {
 		if !bytes.Equal(c.New[col].Text, h.change.Old[col].Text) {
 			return false
 		}
@@ -67,11 +68,12 @@ func (h *heldDelete) movedBy(c *capture.Change) bool {
 	return true
 }
 
-func keyKnown(t *capture.Table, row capture.Row) bool {
-	for _, col := range t.Key {
+// keyKnown reports whether there is a key and the row has all of it.
+func keyKnown(row capture.Row, key []int) bool {
+	for _, col := range key {
 		if row == nil || row[col].State != capture.Present {
 			return false
 		}
 	}
-	return true
+	return len(key) > 0
 }

@@ -117,7 +117,7 @@ func (m *Mapper) Change(c *capture.Change) error {
 		b = m.bind(c.Table)
 	}
 	if m.held.on {
-		if m.held.movedBy(c) {
+		if m.held.movedBy(c, b.moveKey) {
 			return m.mapMove(b, c)
 		}
 		if err := m.flush(); err != nil {
@@ -127,7 +127,7 @@ func (m *Mapper) Change(c *capture.Change) error {
 	if !b.ops.has(c.Op) {
 		return nil
 	}
-	if b.holdDeletes && c.Op == capture.Delete && m.held.take(c) {
+	if c.Op == capture.Delete && m.held.take(c, b.moveKey) {
 		return nil
 	}
 	m.changes = append(m.changes[:0], c)

@@ -250,6 +250,37 @@ func TestPartitionMoves(t *testing.T) {
 	}
 }
 
+// A partitioned table's primary key holds the partition column, which a move changes: what
+// counts is the entry's key.
+func TestPartitionMovesByEntryKey(t *testing.T) {
+	t.Parallel()
+	tbl := table("app.t", capture.IdentityFull, "id int key", "region text key", "n int")
+	tbl.Partitioned = true
+	for _, tt := range []struct {
+		key  []string
+		want string
+	}{
+		{[]string{"id"}, "record.updated"},
+		{nil, "record.deleted record.inserted"},
+	} {
+		m, out := setup(t, []EntryConfig{{Name: "app.t", Key: tt.key}}, Options{})
+		for _, c := range []*capture.Change{
+			{Op: capture.Delete, Table: tbl, Old: row("1", "east", "5")},
+			{Op: capture.Insert, Table: tbl, New: row("1", "west", "5"), Ordinal: 1},
+		} {
+			if err := m.Change(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.End(); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.types(); got != tt.want {
+			t.Errorf("key %v: %s, want %s", tt.key, got, tt.want)
+		}
+	}
+}
+
 func cloneRow(r capture.Row) capture.Row {
 	r = slices.Clone(r)
 	for i := range r {
