@@ -136,7 +136,7 @@ func bindEntry(e *entry, t *capture.Table) *boundEntry {
 		{e.Actor.Name, []string{"actor", "name"}, &b.actor},
 		{e.Operation, []string{"operation"}, &b.opColumn},
 	} {
-		if c.name != "" {
+		if c.name != "" && b.has(c.name) {
 			*c.col = b.column(c.name, e.path.at(c.key...))
 		}
 	}
@@ -159,6 +159,10 @@ func (b *binder) column(name string, at path) int {
 	b.problem(at, fmt.Sprintf("table %s has no column %q", b.table, name), didYouMean(name, names))
 	return 0
 }
+
+// has reports whether a column that a wildcard entry can do without is there. Of an entry
+// for one table it is always expected.
+func (b *binder) has(name string) bool { return !b.wildcard() || b.table.Column(name) >= 0 }
 
 // checkColumnLists refuses names that the table does not have: a misspelt exclude would send
 // what must not be sent. A wildcard's lists hold where the column exists.
@@ -382,6 +386,10 @@ func (b *binder) collectBigints(members []member) {
 
 func (b *binder) bindLink() {
 	for _, part := range b.entry.link {
+		if !b.has(part.column) && part.column != "" {
+			b.link = nil
+			return
+		}
 		if part.column == "" {
 			b.link = append(b.link, boundLink{text: part.text, member: member{col: none}})
 			continue

@@ -154,7 +154,7 @@ func TestEventsAndTables(t *testing.T) {
 func TestWildcards(t *testing.T) {
 	t.Parallel()
 	m, out := setup(t, Config{
-		{Name: "app.*", Columns: ColumnsConfig{Exclude: []string{"secret"}}},
+		{Name: "app.*", Columns: ColumnsConfig{Exclude: []string{"secret"}}, Link: "https://x/{slug}", Actor: ActorConfig{ID: "editor"}},
 		{Name: "named", Table: "app.named", Events: []EventConfig{{"named.event", []RuleConfig{{}}}}},
 		{Name: "again", Table: "app.named", Events: []EventConfig{{"again.event", []RuleConfig{{}}}}},
 	}, Options{Context: ContextConfig{Table: "app.context"}})
@@ -163,6 +163,9 @@ func TestWildcards(t *testing.T) {
 		if err := m.Change(&c); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if ev := out.events[0]; ev.Link != "" || ev.Actor.ID != "" {
+		t.Errorf("link %q actor %q of columns that are not there", ev.Link, ev.Actor.ID)
 	}
 	if got := out.types(); got != "record.inserted named.event again.event" {
 		t.Errorf("got %s", got)

@@ -5,7 +5,9 @@ import "rowhook/delivery"
 // Config is the config's `mapping` section: the entries in the order written.
 type Config []EntryConfig
 
-// EntryConfig maps one table, or a whole schema, to events.
+// EntryConfig maps one table, or a whole schema, to events. Of a schema's tables, those that lack
+// a column named under link, actor, operation or columns do without; what rules, where, key, order_by
+// and fields name, each must have.
 type EntryConfig struct {
 	Name       string            `yaml:",key" doc:"a table as schema.table, or any name with table:"`
 	Table      string            `yaml:"table" doc:"schema.table, or schema.* for the tables without an entry of their own; default: the entry's name"`

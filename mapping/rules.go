@@ -1,0 +1,75 @@
+package mapping
+
+import (
+	"slices"
+
+	"rowhook/capture"
+)
+
+// EventInfo describes one event that the mapping can make.
+type EventInfo struct {
+	Type  string
+	Entry string // the mapping entry; empty for a signal
+	Table string // schema.table, or schema.*; empty for a signal
+	Title string
+	// Ops are the row operations that it can come from; for a signal, "signal".
+	Ops []string
+	// Operations is the closed list of operations that it can come from; nil when any can.
+	Operations []string
+}
+
+// Events lists all events, entries in config order, signals last.
+func (r *Rules) Events() []EventInfo {
+	var list []EventInfo
+	for _, e := range r.entries {
+		for _, ev := range e.events {
+			info := EventInfo{Type: ev.typ, Entry: e.Name, Table: e.schema + "." + e.table, Title: e.Title}
+			var ops opSet
+			for _, rule := range ev.rules {
+				ops |= rule.ops
+			}
+			for op := capture.Insert; op <= capture.Truncate; op++ {
+				if ops.has(op) {
+					info.Ops = append(info.Ops, op.String())
+				}
+			}
+			for _, o := range e.Operations {
+				if o.Event == ev.typ {
+					info.Operations = o.Operations
+				}
+			}
+			list = append(list, info)
+		}
+	}
+	for _, s := range r.signals.Types {
+		list = append(list, EventInfo{Type: s.Type, Title: s.Title, Ops: []string{"signal"}})
+	}
+	return list
+}
+
+// Tables lists what the source must publish, each once: tables as schema.table and
+// whole schemas as schema.*, with the tables of context and signals.
+func (r *Rules) Tables() []string {
+	var list []string
+	add := func(name string) {
+		if name != "" && !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	for _, e := range r.entries {
+		add(e.schema + "." + e.table)
+	}
+	add(r.context.Table)
+	add(r.signals.Table)
+	return list
+}
+
+// entriesOf returns the entries that map the table: those that name it, or else
+// its schema's. The tables of context and signals are mapped only when named.
+func (r *Rules) entriesOf(t *capture.Table) []*entry {
+	name := t.String()
+	if named := r.named[name]; named != nil || name == r.context.Table || name == r.signals.Table {
+		return named
+	}
+	return r.schemas[t.Schema]
+}
