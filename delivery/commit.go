@@ -61,6 +61,9 @@ type commit struct {
 	retryAt  time.Time
 }
 
+// stuck reports whether the commit waits for the delivery log. While it runs, its errors are the committer's.
+func (c *commit) stuck() bool { return !c.running && c.logError != nil }
+
 // write makes the store agree with what was decided, after the delivery log's lines that this rests
 // on are written.
 func (d *dispatcher) write(c *commit) {
@@ -149,7 +152,7 @@ func (d *dispatcher) commit() (bool, error) {
 func (d *dispatcher) commitRecords() (bool, error) {
 	c := &d.current
 	touched := len(d.pending.puts)+len(d.pending.removes) > 0
-	if !touched && !c.running && c.logError == nil && c.err == nil {
+	if !touched && !c.running && !c.stuck() && c.err == nil {
 		return true, nil
 	}
 	return d.commit()

@@ -386,7 +386,7 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
 // older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return !d.state.Inactive && d.next > d.resume && d.current.logError == nil && d.room()
+	return !d.state.Inactive && d.next > d.resume && !d.current.stuck() && d.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due.
