@@ -14,7 +14,7 @@ const maxDepth = 10000
 // quote appends the JSON object to dst with the numbers at the given dotted paths in quotes; in an array at
 // such a path, every number in it. Everything else is copied byte by byte.
 func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
-	q.src, q.dst, q.pos, q.paths, q.path = object, dst, 0, paths, q.path[:0]
+	q.src, q.dst, q.pos, q.paths, q.path = object, dst, 0, paths, q.room[:0]
 	ok := q.value(false, 0) && q.pos == len(q.src)
 	dst = q.dst
 	q.src, q.dst, q.paths = nil, nil, nil
@@ -29,7 +29,8 @@ type quoter struct {
 	src, dst []byte
 	pos      int
 	paths    []string
-	path     []byte // the dotted path of the value at hand
+	path     []byte   // the dotted path of the value at hand
+	room     [96]byte // for path
 }
 
 // value copies one value; quote says that numbers in it are wanted as strings.

@@ -43,6 +43,11 @@ func (n *native) ContentType() string { return "application/json" }
 func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	start := len(dst)
 	dst = appendHead(dst, ev)
+	var q *quoter // nil copies objects as they are
+	if n.bigintStrings && len(ev.Bigints) > 0 {
+		q = n.quoters.Get().(*quoter)
+		defer n.quoters.Put(q)
+	}
 	var err error
 	for _, part := range [...]struct {
 		member string
@@ -57,7 +62,7 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 			continue
 		}
 		dst = append(dst, part.member...)
-		if dst, err = n.appendObject(dst, part.value, ev.Bigints); err != nil {
+		if dst, err = appendObject(dst, part.value, q, ev.Bigints); err != nil {
 			return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)
 		}
 	}
@@ -126,15 +131,13 @@ func appendMember(dst []byte, name, value string) []byte {
 	return delivery.AppendJSONString(dst, value)
 }
 
-// appendObject appends a ready JSON object, with its 64-bit integers as strings if the profile wants that.
-func (n *native) appendObject(dst, object []byte, bigints []string) ([]byte, error) {
-	if len(object) == 0 {
+// appendObject appends a ready JSON object, with its 64-bit integers as strings if there is a quoter.
+func appendObject(dst, object []byte, q *quoter, bigints []string) ([]byte, error) {
+	switch {
+	case len(object) == 0:
 		return append(dst, '{', '}'), nil
-	}
-	if !n.bigintStrings || len(bigints) == 0 {
+	case q == nil:
 		return append(dst, object...), nil
 	}
-	q := n.quoters.Get().(*quoter)
-	defer n.quoters.Put(q)
 	return q.quote(dst, object, bigints)
 }
