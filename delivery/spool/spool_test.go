@@ -86,7 +86,7 @@ func appendEvents(t testing.TB, s *Spool, from, to int, ids ...delivery.ProfileI
 	}
 }
 
-func flush(t testing.TB, s *Spool) {
+func flush(t fataler, s *Spool) {
 	t.Helper()
 	if err := s.Flush(context.Background()); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func flush(t testing.TB, s *Spool) {
 }
 
 // readAll reads everything addressed to a profile, a few entries at a time.
-func readAll(t testing.TB, s *Spool, id delivery.ProfileID, from delivery.Seq) []delivery.Entry {
+func readAll(t fataler, s *Spool, id delivery.ProfileID, from delivery.Seq) []delivery.Entry {
 	t.Helper()
 	var all []delivery.Entry
 	for {
@@ -213,3 +213,9 @@ func TestOpenTransaction(t *testing.T) {
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
+
+// fataler is what helpers need of a test, be it testing's or rapid's.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+}
