@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -15,7 +16,13 @@ import (
 	"rowhook/delivery"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("SPOOL_CHILD"); dir != "" {
+		fmt.Fprintln(os.Stderr, appendUntilKilled(dir))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // epoch is the commit time of event 0 in tests.
 var epoch = time.Date(2026, 11, 22, 1, 2, 3, 456789000, time.UTC)

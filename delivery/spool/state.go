@@ -2,6 +2,8 @@ package spool
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"rowhook/delivery"
@@ -178,8 +180,8 @@ type totalsRecord struct {
 func (t *totalsRecord) encode(dst []byte) []byte {
 	dst = binary.AppendUvarint(append(dst, totalsVersion), uint64(t.seq))
 	dst = binary.AppendUvarint(dst, uint64(len(t.sent)))
-	for id, sent := range t.sent {
-		dst = sent.encode(binary.AppendUvarint(dst, uint64(id)))
+	for _, id := range slices.Sorted(maps.Keys(t.sent)) {
+		dst = t.sent[id].encode(binary.AppendUvarint(dst, uint64(id)))
 	}
 	return dst
 }

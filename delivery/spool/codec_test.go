@@ -1,0 +1,190 @@
+package spool
+
+import (
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"rowhook/delivery"
+)
+
+var updateGolden = flag.Bool("update", false, "rewrite golden files")
+
+// fullEvent has every member set.
+func fullEvent() *delivery.Event {
+	action := "RETURN"
+	return &delivery.Event{
+		ID: "evt_1", Type: "loan.returned", Entry: "circulation.loans",
+		Time:      time.Date(2026, 11, 22, 1, 2, 3, 456789000, time.UTC),
+		Origin:    delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: "0/16B3748", Transaction: "745", Seq: 2},
+		Actor:     delivery.Actor{ID: "aa010001", Name: "木村"},
+		Operation: "web_form", Assumed: true, Link: "https://ils.example.org/loans/1000",
+		Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000}`), Previous: []byte{},
+		Unavailable: []string{"big_note"}, Bigints: []string{"loan_id", "item.id"}, Flags: []string{"due_at"},
+		OrderKey: "loans/1000", OrderKeyOld: "loans/999",
+		As:    map[string]*string{"action": &action, "event": nil},
+		Title: "Loans", Code: "LOANS", Object: "item_loan",
+	}
+}
+
+func fullDelivery() *delivery.Delivery {
+	return &delivery.Delivery{
+		State: delivery.Retrying, Lane: 0x0102030405060708, WaitLane: 9, Round: 2, Attempts: 3,
+		Due: epoch.Add(time.Minute), Since: epoch, Clock: 90 * time.Second, Reason: "status_5xx", Status: 503,
+		Error: "503 Service Unavailable", Body: []byte("body"), ContentType: "application/json", Bytes: 411,
+	}
+}
+
+func fullParked() *delivery.Parked {
+	return &delivery.Parked{
+		Table: "circulation.loans", Entry: "circulation.loans", Profile: "desk", Reason: "undecidable", Error: "column note is not known",
+		Transaction: "745", Identity: "abc", Position: "0/16B3748", Time: epoch, Ordinal: 3, Actor: delivery.Actor{ID: "a", Name: "b"},
+		Operation: "web_form", Assumed: true, Relation: []byte{1, 2}, Change: []byte{3, 4, 5},
+	}
+}
+
+// records are one value of each kind.
+func records() map[string][]byte {
+	return map[string][]byte{
+		"event":        appendEvent(nil, fullEvent(), []delivery.ProfileID{1, 300}),
+		"event_empty":  appendEvent(nil, &delivery.Event{Time: epoch}, nil),
+		"delivery":     encodeDelivery(nil, fullDelivery(), epoch),
+		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
+		"commit":       (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}).encode(nil),
+		"parked":       encodeParked(nil, fullParked()),
+		"totals":       (&totalsRecord{seq: 300, sent: map[delivery.ProfileID]tally{1: {300, 70000}}}).encode(nil),
+		"mark":         (&mark{time: epoch, before: 70000}).encode(nil),
+		"registration": (&registration{code: "desk", retired: true}).encode(nil),
+		"parking":      encodeParking(tally{2, 500}),
+		"ops":          (&opsCount{count: 300, last: 301}).encode(nil),
+		"witness":      (&seal{ops: 300, seq: 299, position: "0/16B3748"}).encode(),
+		"key_log":      seqKey(prefixLog, 300),
+		"key_delivery": profileKey(2, kindLive, 300),
+		"key_lane":     profileKey(2, kindLane, 0x0102030405060708, 300),
+		"key_due":      profileKey(2, kindDue, sortableTime(epoch), 300),
+	}
+}
+
+// TestFormat holds the bytes on disk: a change here needs a new version byte and code that still reads the old one.
+func TestFormat(t *testing.T) {
+	t.Parallel()
+	for name, record := range records() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			golden := filepath.Join("testdata", "format", name+".hex")
+			got := hex.Dump(record)
+			if *updateGolden {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("bytes changed:\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, ev := range []*delivery.Event{fullEvent(), {Time: epoch}, {Time: time.Time{}, As: map[string]*string{}, Data: []byte{}}, testEvent(5)} {
+		got, err := decodeEvent(appendEvent(nil, ev, []delivery.ProfileID{3}))
+		if err != nil || !reflect.DeepEqual(got, ev) {
+			t.Errorf("event %+v, want %+v: %v", got, ev, err)
+		}
+	}
+	d, err := decodeDelivery(encodeDelivery(nil, fullDelivery(), epoch))
+	d.Body = []byte("body")
+	if err != nil || !d.body || !d.when.Equal(epoch) || !reflect.DeepEqual(&d.Delivery, fullDelivery()) {
+		t.Errorf("delivery %+v: %v", d, err)
+	}
+	p, err := decodeParked(encodeParked(nil, fullParked()))
+	if err != nil || !reflect.DeepEqual(&p, fullParked()) {
+		t.Errorf("parked %+v: %v", p, err)
+	}
+	s, ok := decodeSeal((&seal{ops: 1, seq: 2, position: strings.Repeat("x", 1000)}).encode())
+	if !ok || s.ops != 1 || s.seq != 2 || len(s.position) != witnessText {
+		t.Errorf("witness %+v", s)
+	}
+}
+
+// decoders decode a value and encode what they made of it again.
+func decoders() map[string]func([]byte) ([]byte, error) {
+	return map[string]func([]byte) ([]byte, error){
+		"event": func(b []byte) ([]byte, error) {
+			ev, err := decodeEvent(b)
+			if err != nil {
+				return nil, err
+			}
+			var to []delivery.ProfileID
+			err = recipients(b, func(id delivery.ProfileID) { to = append(to, id) })
+			return appendEvent(nil, ev, to), err
+		},
+		"delivery": func(b []byte) ([]byte, error) {
+			d, err := decodeDelivery(b)
+			return encodeDelivery(nil, &d.Delivery, d.when), err
+		},
+		"progress":     func(b []byte) ([]byte, error) { p, err := decodeProgress(b); return p.encode(nil), err },
+		"commit":       func(b []byte) ([]byte, error) { c, err := decodeCommit(b); return c.encode(nil), err },
+		"parked":       func(b []byte) ([]byte, error) { p, err := decodeParked(b); return encodeParked(nil, &p), err },
+		"totals":       func(b []byte) ([]byte, error) { x, err := decodeTotals(b); return x.encode(nil), err },
+		"mark":         func(b []byte) ([]byte, error) { m, err := decodeMark(b); return m.encode(nil), err },
+		"registration": func(b []byte) ([]byte, error) { g, err := decodeRegistration(b); return g.encode(nil), err },
+		"parking":      func(b []byte) ([]byte, error) { x, err := decodeParking(b); return encodeParking(x), err },
+	}
+}
+
+func TestUnknownVersion(t *testing.T) {
+	t.Parallel()
+	all := records()
+	for name, decode := range decoders() {
+		value := append([]byte{9}, all[name][1:]...)
+		var version *VersionError
+		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.Hint() == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+		for n := range all[name] {
+			if _, err := decode(all[name][:n]); err == nil {
+				t.Errorf("%s cut to %d bytes is taken", name, n)
+			}
+		}
+		if _, err := decode(append(all[name], 0)); err == nil {
+			t.Errorf("%s with a byte too many is taken", name)
+		}
+	}
+}
+
+// FuzzDecode holds that no value makes a decoder panic, and that what is taken can be
+// encoded and is taken again.
+func FuzzDecode(f *testing.F) {
+	for name, record := range records() {
+		f.Add(name, record)
+	}
+	all := decoders()
+	f.Fuzz(func(t *testing.T, name string, value []byte) {
+		decode := all[name]
+		if decode == nil {
+			return
+		}
+		again, err := decode(value)
+		if err != nil {
+			return
+		}
+		if _, err := decode(again); err != nil {
+			t.Fatal(fmt.Errorf("%s was taken once: %w", name, err))
+		}
+		_, _ = addressed(value, 3)
+		_, _ = decodeSeal(value)
+	})
+}
