@@ -1,0 +1,302 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+)
+
+// room reports whether more may be brought into memory.
+func (d *dispatcher) room() bool { return d.jobs < maxWindowJobs && d.bytes < d.maxBytes }
+
+// readable reports whether the log may be read on. After a start it first comes as far as it was
+// before, which takes no more memory than it took then.
+func (d *dispatcher) readable() bool {
+	if d.state.Inactive {
+		return false
+	}
+	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
+		d.jobs <= maxWindowJobs/2 && d.bytes <= d.maxBytes/2
+}
+
+// readableSoon returns a channel that is closed when there is more to read; nil when it is of no interest.
+func (d *dispatcher) readableSoon() <-chan struct{} {
+	if !d.end || !d.readable() {
+		return nil
+	}
+	return d.appended
+}
+
+// read reads the log as far as there is room.
+func (d *dispatcher) read(now time.Time) error {
+	for range readChunks {
+		if !d.readable() {
+			return nil
+		}
+		if d.end {
+			select {
+			case <-d.appended:
+				d.end = false
+			default:
+				return nil
+			}
+		}
+		if err := d.readSome(now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dispatcher) readSome(now time.Time) error {
+	limit, room := min(readChunk, maxWindowJobs-d.jobs), d.maxBytes-d.bytes
+	if d.next <= d.resume {
+		limit, room = readChunk, d.maxBytes
+	}
+	entries, next, end, err := d.store.Read(d.id, d.next, d.entries[:0], limit, room)
+	if err != nil {
+		return fmt.Errorf("read spool at %d: %w", d.next, err)
+	}
+	if next != d.next {
+		d.pending.moved(now)
+	}
+	d.entries, d.next, d.end = entries, next, end
+	if end {
+		d.appended = d.store.Appended(next)
+	}
+	for i := range entries {
+		if err := d.admit(&entries[i], now); err != nil {
+			return err
+		}
+	}
+	clear(entries)
+	return nil
+}
+
+// admit takes an entry of the log into memory, or to disk when its ordering key waits there.
+func (d *dispatcher) admit(entry *Entry, now time.Time) error {
+	if _, over := d.settled[entry.Seq]; over {
+		delete(d.settled, entry.Seq)
+		d.window.settle(d.window.push(entry.Seq, nil))
+		return nil
+	}
+	j := d.newJob()
+	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
+	own, wait := lanesOf(j.event)
+	j.record = Delivery{Seq: j.seq, Lane: own, WaitLane: wait, Round: 1, Bytes: j.bytes}
+	j.slot = d.window.push(j.seq, j)
+	d.take(j)
+	if d.skip != nil && d.skip(j) {
+		return nil
+	}
+	switch {
+	case !d.profile.ordered():
+		d.makeReady(j)
+	case d.onDisk(own) || own != wait && d.onDisk(wait):
+		d.lane(own).disk = true
+		d.lane(wait).disk = true
+		d.spill(j)
+	default:
+		d.enter(j, own, wait)
+	}
+	return d.boundSpan(now)
+}
+
+func (d *dispatcher) onDisk(hash uint64) bool {
+	l := d.lanes[hash]
+	return l != nil && l.disk
+}
+
+// boundSpan keeps progress going when the lowest entry takes very long.
+func (d *dispatcher) boundSpan(now time.Time) error {
+	if d.window.n < maxWindowSpan {
+		return nil
+	}
+	j := d.window.oldest()
+	if j.state != jobHanded {
+		d.unload(j)
+		return nil
+	}
+	// After a crash it counts as a retry that is due.
+	d.put(j, Retrying, now)
+	j.stored = true
+	d.stored[j.seq] = j
+	d.window.settle(j.slot)
+	_, err := d.commit()
+	return err
+}
+
+// mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
+// older events of its lane may be unread in the log, as is the case after a start.
+func (d *dispatcher) mayLoad() bool {
+	return !d.state.Inactive && d.next > d.resume && !d.current.stuck() && d.room()
+}
+
+// dueWanted reports whether retries are to be loaded when they are due.
+func (d *dispatcher) dueWanted() bool { return d.retries.n < d.profile.config.Concurrency }
+
+// loadRecords brings records from disk into memory that are due or whose turn has come.
+func (d *dispatcher) loadRecords(now time.Time) error {
+	due := d.dueWanted() && !d.nextDue.IsZero() && !d.nextDue.After(now)
+	if len(d.waking) == 0 && !due || !d.mayLoad() {
+		return nil
+	}
+	if committed, err := d.commitRecords(); err != nil || !committed {
+		return err
+	}
+	if due && len(d.waking) == 0 {
+		if err := d.loadDue(now); err != nil {
+			return err
+		}
+	}
+	return d.loadLanes(now)
+}
+
+// loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no order.
+func (d *dispatcher) loadDue(now time.Time) error {
+	limit := len(d.stored) + dueChunk
+	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit)
+	if err != nil {
+		return fmt.Errorf("read due retries: %w", err)
+	}
+	defer clear(records)
+	d.nextDue = time.Time{}
+	found := 0
+	for i := range records {
+		r := &records[i]
+		if r.Due.After(now) {
+			d.nextDue = r.Due
+			return nil
+		}
+		if d.stored[r.Seq] != nil {
+			continue
+		}
+		if d.profile.ordered() {
+			for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+				l := d.lane(hash)
+				l.disk, l.asleep = true, false
+				if l.head == nil && !l.waking {
+					d.wakeLane(l)
+					found++
+				}
+			}
+			continue
+		}
+		if err := d.load(*r); err != nil {
+			return err
+		}
+		found++
+	}
+	switch {
+	case len(records) < limit:
+	case found > 0:
+		d.nextDue = now
+	default:
+		d.nextDue = now.Add(commitDelay)
+	}
+	return nil
+}
+
+const (
+	dueChunk = 64
+	// farFuture is beyond all waits.
+	farFuture = 100 * 365 * 24 * time.Hour
+)
+
+// load brings a record into memory.
+func (d *dispatcher) load(r Delivery) error {
+	ev, err := d.store.Event(d.id, r.Seq)
+	if err != nil {
+		return fmt.Errorf("read event of a waiting delivery: %w", err)
+	}
+	j := d.newJob()
+	j.seq, j.event, j.bytes, j.record, j.stored = r.Seq, ev, r.Bytes, r, true
+	d.stored[j.seq] = j
+	d.take(j)
+	if d.profile.ordered() {
+		d.enter(j, r.Lane, r.WaitLane)
+	} else {
+		d.makeReady(j)
+	}
+	return nil
+}
+
+// dueBy takes note that a record will be due.
+func (d *dispatcher) dueBy(t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	if d.nextDue.IsZero() || t.Before(d.nextDue) {
+		d.nextDue = t
+	}
+}
+
+func (d *dispatcher) newJob() *job {
+	if n := len(d.spareJobs); n > 0 {
+		j := d.spareJobs[n-1]
+		d.spareJobs = d.spareJobs[:n-1]
+		return j
+	}
+	return new(job)
+}
+
+// take accounts for a job that came into memory, release for one that leaves it.
+func (d *dispatcher) take(j *job) {
+	j.held = j.bytes + len(j.record.Body)
+	d.jobs++
+	d.bytes += j.held
+}
+
+func (d *dispatcher) release(j *job) {
+	d.jobs--
+	d.bytes -= j.held
+	d.reuse(j)
+}
+
+func (d *dispatcher) reuse(j *job) {
+	*j = job{}
+	if len(d.spareJobs) < maxWindowJobs {
+		d.spareJobs = append(d.spareJobs, j)
+	}
+}
+
+func (d *dispatcher) makeReady(j *job) {
+	j.state = jobReady
+	if j.firstTry() {
+		d.fresh.push(j)
+	} else {
+		d.retries.push(j)
+	}
+}
+
+// unload brings a job that no worker has to disk, with what stands behind it.
+func (d *dispatcher) unload(j *job) {
+	if d.profile.ordered() {
+		d.evict(j)
+	} else {
+		d.spill(j)
+	}
+}
+
+// spill leaves a job to disk, where it waits behind its lane; without order it is simply due.
+func (d *dispatcher) spill(j *job) {
+	switch {
+	case j.stored:
+		delete(d.stored, j.seq)
+		d.dueBy(j.record.Due)
+	case d.profile.ordered():
+		d.put(j, Blocked, time.Time{})
+		d.window.settle(j.slot)
+	default:
+		now := time.Now()
+		d.put(j, Retrying, now)
+		d.dueBy(now)
+		d.window.settle(j.slot)
+	}
+	d.jobs--
+	d.bytes -= j.held
+	if j.state == jobReady {
+		*j = job{state: jobGone, queued: j.queued}
+		return
+	}
+	d.reuse(j)
+}

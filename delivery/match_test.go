@@ -1,0 +1,201 @@
+package delivery
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestMatchGlob(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		glob, name string
+		want       bool
+	}{
+		{"loan.returned", "loan.returned", true},
+		{"loan.*", "loan.returned", true},
+		{"*", "loan.returned", true},
+		{"*", "", true},
+		{"*.returned", "loan.returned", true},
+		{"l*n.*ed", "loan.returned", true},
+		{"loan.*", "loan", false},
+		{"loan", "loan.returned", false},
+		{"loan.?eturned", "loan.returned", true},
+		{"?", "", false},
+		{"*a*b", "aab", true},
+		{"a**b", "ab", true},
+		{"", "a", false},
+	} {
+		if got := matchGlob(tt.glob, tt.name); got != tt.want {
+			t.Errorf("matchGlob(%q, %q) = %v", tt.glob, tt.name, got)
+		}
+	}
+}
+
+func FuzzMatchGlob(f *testing.F) {
+	f.Add("loan.*", "loan.returned")
+	f.Add("*a*?b*", "xaaxb")
+	f.Fuzz(func(t *testing.T, glob, name string) {
+		pattern := strings.NewReplacer(`\*`, `(?s:.*)`, `\?`, `(?s:.)`).Replace(regexp.QuoteMeta(glob))
+		re, err := regexp.Compile("^" + pattern + "$")
+		if err != nil || len(name) > 200 || !isASCII(glob+name) {
+			return // not comparable with a regular expression
+		}
+		if got, want := matchGlob(glob, name), re.MatchString(name); got != want && !strings.HasSuffix(name, "\n") {
+			t.Errorf("matchGlob(%q, %q) = %v, the expression says %v", glob, name, got, want)
+		}
+	})
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
+}
+
+// row is a [Row] of text columns; a missing one is absent, "?" is unknown.
+type row map[string]string
+
+func (r row) Column(name string) (string, Known, bool, bool) {
+	text, ok := r[name]
+	if text == "?" {
+		return "", ValueUnknown, false, ok
+	}
+	return text, ValuePresent, false, ok
+}
+
+func TestRouterMatch(t *testing.T) {
+	t.Parallel()
+	where := func(column, value string) Where {
+		return Where{{Column: column, Values: []Literal{{Text: value}}}}
+	}
+	subscriptions := map[string][]SubscriptionConfig{
+		"all":    nil,
+		"loans":  {{Events: []string{"loan.*"}}},
+		"table":  {{Tables: []string{"circulation.*"}}},
+		"branch": {{Events: []string{"loan.*"}, Where: where("branch", "MAIN")}},
+		"either": {{Where: where("branch", "MAIN")}, {Where: where("kind", "BOOK")}},
+		"only":   {{Operations: OperationsConfig{Only: []string{"web_*"}}}},
+		"not":    {{Operations: OperationsConfig{Not: []string{"web_*"}}}},
+	}
+	names := []string{"all", "loans", "table", "branch", "either", "only", "not"}
+	var profiles []*Profile
+	var ids []ProfileID
+	for i, name := range names {
+		p := &Profile{code: name}
+		for _, c := range subscriptions[name] {
+			p.subscriptions = append(p.subscriptions, compileSubscription(&c))
+		}
+		profiles, ids = append(profiles, p), append(ids, ProfileID(i))
+	}
+	router := newRouter(profiles, ids)
+	for _, tt := range []struct {
+		name            string
+		event           Event
+		row             Row
+		want, undecided string
+	}{
+		{"plain", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "EAST", "kind": "CD"}, "all loans table not", ""},
+		{"again, from the cache", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "MAIN", "kind": "CD"}, "all loans table branch either not", ""},
+		{"second subscription", Event{Type: "item.lost", Entry: "catalog.items"}, row{"branch": "EAST", "kind": "BOOK"}, "all either not", ""},
+		{"unknown column", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "CD"}, "all loans not", "branch either"},
+		{"unknown, but another holds", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "BOOK"}, "all loans either not", "branch"},
+		{"known operation", Event{Type: "a", Operation: "web_form"}, row{}, "all only", ""},
+		{"other operation", Event{Type: "a", Operation: "desk"}, row{}, "all not", ""},
+		{"assumed operation", Event{Type: "a", Operation: "web_form", Assumed: true}, row{}, "all not", ""},
+		{"no row", Event{Type: "a"}, nil, "all not", ""},
+	} {
+		got, undecided := router.Match(&tt.event, tt.row, nil, nil)
+		if s := codes(names, got); s != tt.want {
+			t.Errorf("%s: recipients %s, want %s", tt.name, s, tt.want)
+		}
+		if s := codes(names, undecided); s != tt.undecided {
+			t.Errorf("%s: undecidable %q, want %q", tt.name, s, tt.undecided)
+		}
+	}
+	if !profiles[1].Subscribes("loan.lost", "x") || profiles[1].Subscribes("item.lost", "x") {
+		t.Error("Subscribes does not follow the globs")
+	}
+}
+
+func codes(names []string, ids []ProfileID) string {
+	var all []string
+	for _, id := range ids {
+		all = append(all, names[id])
+	}
+	return strings.Join(all, " ")
+}
+
+func TestRouterMatchDoesNotAllocate(t *testing.T) {
+	p := &Profile{subscriptions: []subscription{{events: []string{"loan.*"}, not: []string{"web_*"}}}}
+	router := newRouter([]*Profile{p}, []ProfileID{1})
+	ev := &Event{Type: "loan.returned", Entry: "circulation.loans", Operation: "desk"}
+	dst := make([]ProfileID, 0, 1)
+	if n := testing.AllocsPerRun(100, func() { router.Match(ev, nil, dst, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	valid := Defaults("native")
+	if err := valid.Validate(); err != nil {
+		t.Fatalf("the preset is not valid: %v", err)
+	}
+	for path, change := range map[string]func(*ProfileConfig){
+		"order":                    func(c *ProfileConfig) { c.Order = "strict" },
+		"on_full":                  func(c *ProfileConfig) { c.OnFull = "" },
+		"unit":                     func(c *ProfileConfig) { c.Unit = "batch" },
+		"concurrency":              func(c *ProfileConfig) { c.Concurrency = 0 },
+		"share":                    func(c *ProfileConfig) { c.Share = 1.5 },
+		"timeout":                  func(c *ProfileConfig) { c.Timeout = 0 },
+		"max_body":                 func(c *ProfileConfig) { c.MaxBody = 0 },
+		"retry.max":                func(c *ProfileConfig) { c.Retry.Max = 0 },
+		"retry.initial":            func(c *ProfileConfig) { c.Retry.Initial = 0; c.Retry.Max = 1 },
+		"retry.jitter":             func(c *ProfileConfig) { c.Retry.Jitter = 2 },
+		"retry.multiplier":         func(c *ProfileConfig) { c.Retry.Multiplier = 0.5 },
+		"retry.max_age":            func(c *ProfileConfig) { c.Retry.MaxAge = -1 },
+		"retry.schedule.1":         func(c *ProfileConfig) { c.Retry.Schedule = append(c.Retry.Schedule, 1, -1) },
+		"subscriptions.0.events.0": func(c *ProfileConfig) { c.Subscriptions = []SubscriptionConfig{{Events: []string{"loan.{a,b}"}}} },
+		"subscriptions.0.operations.not.0": func(c *ProfileConfig) {
+			c.Subscriptions = []SubscriptionConfig{{Operations: OperationsConfig{Not: []string{""}}}}
+		},
+		"subscriptions.0.where.branch_code": func(c *ProfileConfig) {
+			c.Subscriptions = []SubscriptionConfig{{Where: Where{{Column: "branch_code"}}}}
+		},
+	} {
+		c := Defaults("native")
+		c.Code = "desk"
+		change(&c)
+		joined, ok := c.Validate().(interface{ Unwrap() []error })
+		if !ok || len(joined.Unwrap()) != 1 {
+			t.Errorf("%s: %v", path, c.Validate())
+			continue
+		}
+		found := joined.Unwrap()[0].(interface {
+			error
+			ConfigPath() []string
+			Hint() string
+		})
+		want := append([]string{"profiles", "desk"}, strings.Split(path, ".")...)
+		if got := found.ConfigPath(); !reflect.DeepEqual(got, want) || found.Hint() == "" {
+			t.Errorf("path %v, want %v, hint %q", got, want, found.Hint())
+		}
+	}
+}
+
+func BenchmarkRouterMatch(b *testing.B) {
+	var profiles []*Profile
+	var ids []ProfileID
+	for i := range 10 {
+		profiles = append(profiles, &Profile{subscriptions: []subscription{{events: []string{"loan.*", fmt.Sprintf("item.%d", i)}}}})
+		ids = append(ids, ProfileID(i))
+	}
+	router := newRouter(profiles, ids)
+	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
+	dst := make([]ProfileID, 0, len(ids))
+	b.ReportAllocs()
+	for b.Loop() {
+		router.Match(ev, nil, dst, nil)
+	}
+}

@@ -1,0 +1,100 @@
+package delivery_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"rowhook/delivery"
+	"rowhook/delivery/spool"
+)
+
+// TestOnTheSpool runs the engine on the real spool through failures, a stop, a reopened
+// spool and a dead letter's second round.
+func TestOnTheSpool(t *testing.T) {
+	t.Parallel()
+	const n = 2000
+	dir := filepath.Join(t.TempDir(), "spool")
+	config := delivery.Defaults("native")
+	config.Code = "desk"
+	config.Retry.Initial, config.Retry.Max = time.Millisecond, 5*time.Millisecond
+	b := &bench{t: t, lines: &lines{}, receiver: &receiver{}}
+	dead := delivery.Reply{Class: delivery.ClassDead, Status: 404, Reason: "status_4xx"}
+	half, all := make(chan struct{}), make(chan struct{})
+	over := 0
+	b.receiver.answer = func(i int, req *delivery.Request) delivery.Reply {
+		reply := ok
+		switch {
+		case i%7 == 0:
+			return broken
+		case req.ID == "77":
+			reply = dead
+		}
+		switch over++; over {
+		case n / 2:
+			close(half)
+		case n:
+			close(all)
+		}
+		return reply
+	}
+	run := func(until <-chan struct{}, first bool) {
+		store, err := spool.Open(dir, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		profile, err := delivery.NewProfile(config, b.receiver, plain{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.engine, err = delivery.New(store, b.lines, []*delivery.Profile{profile}, delivery.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		id, err := store.Register(config.Code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first {
+			batch := store.NewBatch()
+			for i := range n {
+				batch.Add(event(fmt.Sprint(i), fmt.Sprint(i%20)), []delivery.ProfileID{id})
+			}
+			batch.Commit("0/1")
+			if err := store.Apply(batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- b.engine.Run(ctx) }()
+		<-until
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if !first {
+			if s := b.status(); s.BacklogEvents != 0 || s.BacklogBytes != 0 || s.Dead != 1 {
+				t.Errorf("status %+v", s)
+			}
+			changed, err := b.engine.FailedRetry(delivery.Filter{ID: "77"})
+			if s := b.status(); err != nil || changed.Count != 1 || s.BacklogEvents != 1 || s.Blocked != 1 {
+				t.Errorf("retry of a dead letter: %+v, %v, %+v", changed, err, s)
+			}
+		}
+	}
+	run(half, true)
+	run(all, false)
+	terminal := 0
+	for _, r := range b.lines.of("") {
+		if r.Outcome.Terminal() {
+			terminal++
+		}
+	}
+	if terminal != n {
+		t.Errorf("%d terminal lines for %d events", terminal, n)
+	}
+	checkOrder(t, b, n-1, func(i int) int { return i % 20 })
+}
