@@ -32,11 +32,30 @@ set lock_timeout = 0;
 set idle_in_transaction_session_timeout = 0;
 set idle_session_timeout = 0`
 
+// queryPinned are the settings of ordinary connections: a role's own must not change what we read.
+const queryPinned = `
+set client_encoding = 'UTF8';
+set search_path = '';
+set statement_timeout = '5min';
+set idle_in_transaction_session_timeout = 0;
+set idle_session_timeout = 0`
+
+// pin returns what makes a fresh connection's settings ours.
+func pin(settings string) pgconn.AfterConnectFunc {
+	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		if _, err := conn.Exec(ctx, settings).ReadAll(); err != nil {
+			return fmt.Errorf("pin the session's settings: %w", err)
+		}
+		return nil
+	}
+}
+
 // connectReplication opens a connection that speaks the replication protocol, with
 // its output settings pinned.
 func (s *Source) connectReplication(ctx context.Context) (*pgconn.PgConn, error) {
 	config := s.connect.Config.Copy()
 	config.RuntimeParams["replication"] = "database"
+	config.AfterConnect = pin(pinned)
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -48,10 +67,6 @@ func (s *Source) connectReplication(ctx context.Context) (*pgconn.PgConn, error)
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, s.connectError(err)
-	}
-	if _, err := conn.Exec(ctx, pinned).ReadAll(); err != nil {
-		closeNow(conn)
-		return nil, fmt.Errorf("pin the session's settings: %w", err)
 	}
 	return conn, nil
 }

@@ -35,7 +35,9 @@ func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	if q.conn == nil || q.conn.IsClosed() {
-		conn, err := pgx.ConnectConfig(ctx, q.config.Copy())
+		config := q.config.Copy()
+		config.AfterConnect = pin(queryPinned)
+		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
 			return q.redact(fmt.Errorf("connect to the database: %w", err))
 		}
