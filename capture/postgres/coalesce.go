@@ -5,44 +5,47 @@ import (
 	"time"
 )
 
-// A walsender sends each message by itself, so on small transactions one read, wake-up
-// and send per message costs more than everything else. coalescingConn lets messages
-// gather before it reads, but only while they keep coming: on a stream of single-row transactions that is
-// three times the rate, and where transactions are milliseconds apart it never waits.
+// A walsender sends each message by itself, so on small messages one read, wake-up and
+// send per message costs more than everything else. coalescingConn lets messages gather for a
+// moment before it reads, but only while they keep coming: where transactions are
+// milliseconds apart it never waits.
 type coalescingConn struct {
 	net.Conn
 	buf  []byte
 	r, w int // unread bytes are buf[r:w]
-	// rush counts the reads in a row that brought bytes at once.
-	rush  int
-	small bool // the last read brought little
-	pause func(time.Duration)
+	// reads are the times of the last reads, the oldest at next.
+	reads [coalesceReads]time.Time
+	next  int
+	large bool // the last read brought much
+	worth bool // the last read was worth its pause
+	pause func()
 	now   func() time.Time
 }
 
 const (
 	coalesceBuffer = 64 << 10
 	coalesceWait   = 200 * time.Microsecond
-	// A read that brings less than coalesceSmall is not worth its cost.
-	coalesceSmall = 16 << 10
-	// coalesceRush is how many reads in a row must have brought bytes within
-	// coalesceWait before a read may be delayed. One transaction alone takes fewer.
-	coalesceRush = 16
+	// coalesceReads reads within coalesceSpan make a rush. One small transaction
+	// alone takes fewer.
+	coalesceReads = 16
+	coalesceSpan  = 5 * time.Millisecond
+	// After a read of coalesceLarge the next is not delayed; a delayed read of
+	// coalesceWorth is followed by another delayed one.
+	coalesceLarge = 16 << 10
+	coalesceWorth = 1 << 10
 )
 
 func newCoalescingConn(conn net.Conn) *coalescingConn {
-	return &coalescingConn{Conn: conn, buf: make([]byte, coalesceBuffer), pause: time.Sleep, now: time.Now}
+	return &coalescingConn{Conn: conn, buf: make([]byte, coalesceBuffer), pause: pauseShortly, now: time.Now}
 }
 
 func (c *coalescingConn) Read(p []byte) (int, error) {
-	if c.r == c.w {
-		n, err := c.fill()
-		c.r, c.w = 0, n
-		if err != nil {
-			return c.take(p), err
-		}
+	if c.r < c.w {
+		return c.take(p), nil
 	}
-	return c.take(p), nil
+	n, err := c.fill()
+	c.r, c.w = 0, n
+	return c.take(p), err
 }
 
 func (c *coalescingConn) take(p []byte) int {
@@ -52,16 +55,20 @@ func (c *coalescingConn) take(p []byte) int {
 }
 
 func (c *coalescingConn) fill() (int, error) {
-	if c.small && c.rush >= coalesceRush {
-		c.pause(coalesceWait)
+	pause := !c.large && (c.worth || c.rushing())
+	if pause {
+		c.pause()
 	}
-	before := c.now()
 	n, err := c.Conn.Read(c.buf)
-	if err != nil || c.now().Sub(before) > coalesceWait {
-		c.rush = 0
-	} else {
-		c.rush++
-	}
-	c.small = n < coalesceSmall
+	c.large = n >= coalesceLarge
+	c.worth = pause && n >= coalesceWorth
+	c.reads[c.next] = c.now()
+	c.next = (c.next + 1) % coalesceReads
 	return n, err
+}
+
+// rushing reports whether the last reads were small and close together.
+func (c *coalescingConn) rushing() bool {
+	oldest, newest := c.reads[c.next], c.reads[(c.next+coalesceReads-1)%coalesceReads]
+	return !oldest.IsZero() && newest.Sub(oldest) < coalesceSpan && c.now().Sub(newest) < coalesceWait
 }
