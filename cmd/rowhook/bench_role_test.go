@@ -47,7 +47,7 @@ type receiverStats struct {
 }
 
 // playReceiver accepts everything and counts it. Its address is the first line of its
-// output; GET tells the stats and starts anew, with ?delays=1 also measuring delays.
+// output; GET tells the stats, with ?reset also the delays, and counts anew; &delays=1 measures them from then on.
 func playReceiver() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -65,8 +65,9 @@ func playReceiver() error {
 		}
 		if req.Method == http.MethodGet {
 			mu.Lock()
-			stats := receiverStats{count.Load(), first.Load(), last.Load(), delays}
+			stats := receiverStats{Count: count.Load(), First: first.Load(), Last: last.Load()}
 			if req.URL.Query().Has("reset") {
+				stats.Delays = delays
 				count.Store(0)
 				first.Store(0)
 				delays = nil

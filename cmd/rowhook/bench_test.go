@@ -114,19 +114,20 @@ type contender struct {
 }
 
 // contenders makes slots for agent and floor before rows are written, so that both read the same.
-func (m *meter) contenders(target, profile string) []contender {
+func (m *meter) contenders(target string) []contender {
+	return []contender{m.contender("floor", target, ""), m.contender("agent", target, "")}
+}
+
+// contender makes one with a slot that begins here. Further profiles are the agent's.
+func (m *meter) contender(name, target, profiles string) contender {
 	m.slots++
-	var made []contender
-	for _, name := range []string{"floor", "agent"} {
-		slot := fmt.Sprintf("%s%d", name, m.slots)
-		m.exec(`select pg_create_logical_replication_slot('` + slot + `', 'pgoutput')`)
-		c := contender{name: name, slot: slot, start: func(slot string) *agent { return m.startFloor(slot, target) }}
-		if name == "agent" {
-			c.start = func(slot string) *agent { return m.startAgent(slot, target, profile) }
-		}
-		made = append(made, c)
+	c := contender{name: name, slot: fmt.Sprintf("%s%d", name, m.slots)}
+	m.exec(`select pg_create_logical_replication_slot('` + c.slot + `', 'pgoutput')`)
+	c.start = func(slot string) *agent { return m.startFloor(slot, target) }
+	if name == "agent" {
+		c.start = func(slot string) *agent { return m.startAgent(slot, target, profiles) }
 	}
-	return made
+	return c
 }
 
 func (m *meter) startFloor(slot, target string) *agent {
@@ -173,7 +174,7 @@ func (m *meter) fill(rows, perTransaction int) {
 // throughput drains a backlog, one request a row.
 func (m *meter) throughput(what string, perTransaction int) {
 	const rows = 100_000
-	contenders := m.contenders(m.target, "")
+	contenders := m.contenders(m.target)
 	m.fill(rows, perTransaction)
 	rate, cpu, peak := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for _, c := range contenders {
@@ -193,7 +194,8 @@ func (m *meter) throughput(what string, perTransaction int) {
 // latency measures commit to receipt at a steady rate.
 func (m *meter) latency(perSecond int) {
 	delays := map[string][]time.Duration{}
-	for _, c := range m.contenders(m.target, "") {
+	for _, name := range []string{"floor", "agent"} {
+		c := m.contender(name, m.target, "")
 		a := c.start(c.slot)
 		delays[c.name] = m.delays(c, perSecond)
 		m.end(c, a)
@@ -236,28 +238,22 @@ func (m *meter) delays(c contender, perSecond int) []time.Duration {
 
 // neighbour measures a healthy profile beside one that takes requests and never answers.
 func (m *meter) neighbour() {
-	alone, beside := m.contenders(m.target, "")[1], m.contenders(m.target, "")[1]
 	hang := fmt.Sprintf("  hang:\n    url: %s/hang\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n", m.target, secret)
-	a := m.startAgent(alone.slot, m.target, "")
-	before := percentile(m.delays(alone, 200), 0.99)
-	m.end(alone, a)
-	a = m.startAgent(beside.slot, m.target, hang)
-	after := percentile(m.delays(beside, 200), 0.99)
-	m.end(beside, a)
-	m.add("p99 ms beside a black hole, at 200/s", "%.2f", after.Seconds()*1000, before.Seconds()*1000, "1.5 of alone")
-	m.dropSlots()
-}
-
-// dropSlots gives back slots that nobody was started on.
-func (m *meter) dropSlots() {
-	m.exec(`select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active`)
+	var p99 []float64
+	for _, further := range []string{"", hang} {
+		c := m.contender("agent", m.target, further)
+		a := c.start(c.slot)
+		p99 = append(p99, percentile(m.delays(c, 200), 0.99).Seconds()*1000)
+		m.end(c, a)
+	}
+	m.add("p99 ms beside a black hole, at 200/s", "%.2f", p99[1], p99[0], "1.5 of alone")
 }
 
 // capture drains a backlog into the spool while the receiver is dead; the floor parses
 // and throws away.
 func (m *meter) capture(what string, perTransaction int) {
 	const rows = 500_000
-	contenders := m.contenders("", "")
+	contenders := m.contenders("")
 	m.fill(rows, perTransaction)
 	end := m.value(`select pg_current_wal_lsn()`)
 	rate := map[string]float64{}
@@ -287,7 +283,7 @@ func (m *meter) capture(what string, perTransaction int) {
 // unwanted measures changes that no rule wants.
 func (m *meter) unwanted() {
 	const rows = 300_000
-	contenders := m.contenders("", "")
+	contenders := m.contenders("")
 	m.fill(rows, 100)
 	end := m.value(`select pg_current_wal_lsn()`)
 	m.conf.mapping = "  proof.rows: {events: {never: {op: insert, where: {seq: 2}}}}\n"
@@ -306,8 +302,7 @@ func (m *meter) unwanted() {
 
 // idle measures start, idle time and the binary.
 func (m *meter) idle() {
-	m.dropSlots()
-	c := m.contenders(m.target, "")[1]
+	c := m.contender("agent", m.target, "")
 	begun := time.Now()
 	a := c.start(c.slot)
 	eventually(m.tb, patience, "the agent streams", func() bool {
@@ -324,5 +319,4 @@ func (m *meter) idle() {
 	capturetest.Must(m.tb, err)
 	m.add("binary MiB", "%.1f", float64(info.Size())/(1<<20), 0, "45")
 	m.end(c, a)
-	m.dropSlots()
 }
