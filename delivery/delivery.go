@@ -1,3 +1,30 @@
-// Package delivery holds the words of delivery (events, profiles, deliveries,
-// attempts) and the engine that brings spooled events to their receivers.
+// Package delivery holds the words of delivery (events, profiles, deliveries, attempts), the
+// delivery log, and the engine that brings spooled events to their receivers.
+//
+// # How an event gets to its receiver
+//
+// A [Router] decided at append time which profiles get it. Each profile has a dispatcher: one goroutine that owns
+// all of the profile's state, a few workers that render and send, and a committer. The
+// dispatcher reads the spool's log into a window of bounded size, sorts events into lanes by
+// ordering key, and hands the first of each lane to the workers. A success costs the store nothing of its own: it
+// is marked in the window, and about every 50 ms the delivery log is flushed and then the profile's progress stored, a
+// cursor and what is over above it.
+//
+// # What must hold
+//
+//   - Nothing is stored as over before the delivery log has its line. While the log cannot be written, nothing is sent.
+//   - Within a lane, deliveries go in the order of the log. A lane is a part in memory with records on disk behind
+//     it; what comes for a lane with records on disk joins them there.
+//   - Memory is bounded by the window, whatever waits: a delivery that failed is written as a record with its
+//     rendered body and leaves memory, and those behind it in its lane follow as records.
+//   - Records on disk are loaded only once the log has been read as far as it was when they were written, for
+//     older events of their lanes may be unread after a restart.
+//   - What was decided reaches the store before the store is asked for records again.
+//
+// # An endpoint that fails
+//
+// Each event follows its own schedule, but when nothing else comes than failures, no more than 32 events are tried: the
+// others wait in the log, in order and for free. A failing endpoint is looked at after a
+// quarter of the time that it has been failing, at most five minutes, and its retries are brought forward when it answers. A
+// throttling or misconfigured endpoint is left alone as a whole, then tried with one request.
 package delivery

@@ -98,6 +98,8 @@ type dispatcher struct {
 	// What status shows.
 	rate      rate
 	last      lastResults
+	buried    int       // dead letters that the engine's own messages have not told of
+	buriedAt  time.Time // when they last did
 	delivered int64
 	outcomes  map[Outcome]int64
 }
@@ -170,8 +172,9 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 
 // step does everything that can be done now.
 func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) error {
-	for _, j := range d.takeResults() {
-		d.handed--
+	results := d.takeResults()
+	d.handed -= len(results)
+	for _, j := range results {
 		if err := d.settle(j, now); err != nil {
 			return err
 		}
@@ -216,11 +219,10 @@ func (d *dispatcher) finish() error {
 // drain waits for the workers without looking at what they bring.
 func (d *dispatcher) drain() {
 	d.halted.Store(true)
-	for d.handed > 0 {
+	for d.handed -= len(d.takeResults()); d.handed > 0; d.handed -= len(d.takeResults()) {
 		d.mu.Unlock()
 		<-d.wake
 		d.mu.Lock()
-		d.handed -= len(d.takeResults())
 	}
 }
 

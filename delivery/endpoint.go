@@ -34,11 +34,13 @@ type endpoint struct {
 
 func (e *endpoint) failing() bool { return e.streak >= failingAfter }
 
-func (e *endpoint) fail(now time.Time) {
+// fail counts a failure and reports whether the endpoint counts as failing from now on.
+func (e *endpoint) fail(now time.Time) bool {
 	if e.streak == 0 {
 		e.since = now
 	}
 	e.streak++
+	return e.streak == failingAfter
 }
 
 // strike counts a wait and returns how many there were in a row.

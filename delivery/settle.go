@@ -77,7 +77,9 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	case ClassStopped:
 		d.postpone(j, OutcomeInterrupted, now)
 	default: // endpoint, transient, network
-		d.endpoint.fail(now)
+		if d.endpoint.fail(now) {
+			d.logger().Warn("endpoint fails", "reason", j.reply.Reason, "status", j.reply.Status)
+		}
 		d.retry(j, now)
 	}
 	return nil
@@ -126,7 +128,8 @@ func (d *dispatcher) die(j *job, now time.Time) {
 // bury makes a dead letter of a job.
 func (d *dispatcher) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
-	d.logger().Warn("delivery given up", "event", j.event.ID, "reason", j.record.Reason, "attempt", j.record.Attempts)
+	d.buried++
+	d.tellBuried(now)
 	d.put(j, Dead, time.Time{})
 	d.pending.off(1, j.bytes)
 	if j.stored {
@@ -135,6 +138,18 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 		d.window.settle(j.slot)
 	}
 	d.depart(j)
+}
+
+// buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
+const buriedInterval = time.Minute
+
+func (d *dispatcher) tellBuried(now time.Time) {
+	if d.buried == 0 || now.Sub(d.buriedAt) < buriedInterval {
+		return
+	}
+	d.logger().Warn("deliveries given up", "count", d.buried, "reason", d.last.reason,
+		"hint", "rowhook failed list --profile "+d.profile.code)
+	d.buried, d.buriedAt = 0, now
 }
 
 // retry spends an attempt and has the next one wait for the schedule, or gives up.

@@ -60,6 +60,7 @@ func (d *dispatcher) tick(now time.Time) error {
 		return nil
 	}
 	d.tickAt = now.Add(tickDelay)
+	d.tellBuried(now)
 	if err := d.shed(now); err != nil {
 		return err
 	}
