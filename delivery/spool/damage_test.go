@@ -65,11 +65,9 @@ func newImage(t testing.TB) *image {
 	if err := s.SetMeta("identity", []byte("here")); err != nil {
 		t.Fatal(err)
 	}
-	s.durable.syncing.Lock()
 	if err := s.seal(); err != nil {
 		t.Fatal(err)
 	}
-	s.durable.syncing.Unlock()
 	im.files = files.CrashClone(vfs.CrashCloneCfg{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

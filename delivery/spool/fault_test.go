@@ -197,8 +197,9 @@ func TestSharedSync(t *testing.T) {
 		if got := syncs.Load(); got != 0 {
 			t.Errorf("%d fsyncs when idle", got)
 		}
-		if s.witness.last.position != "p1000" {
-			t.Errorf("witness %+v", s.witness.last)
+		var w witness
+		if _, err := w.read(files, files.PathJoin(memDir, witnessFile)); err != nil || w.last.position != "p1000" {
+			t.Errorf("witness %+v: %v", w.last, err)
 		}
 	})
 }

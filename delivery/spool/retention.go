@@ -114,19 +114,19 @@ func (s *Spool) Usage() delivery.Usage {
 	if since := now.Sub(asked); s.failed() != nil || since >= 0 && since < usageInterval {
 		return usage
 	}
-	select {
-	case <-s.stop:
+	low := s.low()
+	if s.startReading() != nil {
 		return usage
-	default:
 	}
-	usage = s.measure(now)
+	usage = s.measure(now, low)
+	s.reading.RUnlock()
 	s.retention.mu.Lock()
 	defer s.retention.mu.Unlock()
 	s.retention.usage, s.retention.asked = usage, now
 	return usage
 }
 
-func (s *Spool) measure(now time.Time) delivery.Usage {
+func (s *Spool) measure(now time.Time, low delivery.Seq) delivery.Usage {
 	s.write.Lock()
 	written, parking := s.committed.bytes, s.parking
 	s.write.Unlock()
@@ -141,7 +141,7 @@ func (s *Spool) measure(now time.Time) delivery.Usage {
 	// The log's share on disk is told apart by its encoded sizes.
 	start := s.retention.start()
 	if log := written - start; log > 0 {
-		history := s.retention.before(s.low()) - start
+		history := s.retention.before(low) - start
 		usage.History = min(int64(history), int64(float64(usage.Bytes)*float64(history)/float64(log)))
 	}
 	return usage
@@ -178,13 +178,12 @@ func (s *Spool) tidy(now time.Time) error {
 		return nil
 	}
 	r.lastOps = ops
+	var err error
 	if hourly {
 		r.expired = now
-		if err := s.expire(now); err != nil {
-			return err
-		}
+		err = s.expire(now)
 	}
-	return s.trim(now)
+	return errors.Join(err, s.trim(now))
 }
 
 // trim removes history by range, a piece at a time, so that nobody who puts a delivery waits long.
@@ -254,7 +253,7 @@ func (s *Spool) removeBelow(cut delivery.Seq) error {
 	if err := w.DeleteRange(seqKey(prefixLog, floor), seqKey(prefixLog, cut), nil); err != nil {
 		return err
 	}
-	if err := w.DeleteRange(seqKey(prefixMark, 0), seqKey(prefixMark, cut), nil); err != nil {
+	if err := w.DeleteRange(seqKey(prefixMark, floor), seqKey(prefixMark, cut), nil); err != nil {
 		return err
 	}
 	if err := w.Set([]byte{prefixFloor}, seqKey(prefixFloor, cut), nil); err != nil {
@@ -309,24 +308,37 @@ func (s *Spool) copyEvent(w *pebble.Batch, p *profile, seq delivery.Seq) error {
 
 // expire removes dead letters that have been kept for Options.Dead.
 func (s *Spool) expire(now time.Time) error {
+	var errs []error
 	for _, p := range s.profiles.all() {
+		if err := s.expireProfile(p, now); err != nil {
+			errs = append(errs, fmt.Errorf("remove old dead letters of %s: %w", p.code, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// expireChunk bounds the numbers that are collected before dead letters are removed.
+const expireChunk = 1024
+
+func (s *Spool) expireProfile(p *profile, now time.Time) error {
+	for from := delivery.Seq(0); ; {
 		var old []delivery.Seq
-		err := s.Deliveries(p.id, 0, []delivery.State{delivery.Dead}, func(d delivery.Delivery) bool {
+		err := s.Deliveries(p.id, from, []delivery.State{delivery.Dead}, func(d delivery.Delivery) bool {
 			if now.Sub(d.Since) > s.options.Dead {
 				old = append(old, d.Seq)
 			}
-			return len(old) < tailEntries
+			return len(old) < expireChunk
 		})
 		for _, seq := range old {
 			if err == nil {
 				err = s.expireOne(p, seq)
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("remove old dead letters of %s: %w", p.code, err)
+		if err != nil || len(old) < expireChunk {
+			return err
 		}
+		from = old[len(old)-1] + 1
 	}
-	return nil
 }
 
 func (s *Spool) expireOne(p *profile, seq delivery.Seq) error {

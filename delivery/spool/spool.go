@@ -1,4 +1,3 @@
-// Package spool is the durable queue between capture and delivery.
 package spool
 
 import (

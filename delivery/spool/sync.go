@@ -15,6 +15,7 @@ const sealInterval = time.Second
 // durable is what has been synced.
 type durable struct {
 	syncing sync.Mutex // one sync at a time
+	sealing sync.Mutex // likewise for the witness
 
 	mu       sync.Mutex
 	ops      uint64
@@ -160,6 +161,8 @@ func (s *Spool) sync() error {
 
 // seal brings the witness up to what is synced.
 func (s *Spool) seal() error {
+	s.durable.sealing.Lock()
+	defer s.durable.sealing.Unlock()
 	s.durable.mu.Lock()
 	now := s.durable.seal
 	s.durable.mu.Unlock()

@@ -1,0 +1,118 @@
+// Package spool is the durable queue between capture and delivery: an append side for the one
+// goroutine that owns the source, and [delivery.Store] for the engine.
+//
+// # What holds
+//
+//   - One batch holds the events of (a part of) a transaction, their recipients and the position,
+//     and is applied whole or not at all. A part without the transaction's end is stored
+//     but not visible; Open drops it, because the source repeats the transaction.
+//   - Fsyncs are shared: at most one each Options.Sync, none when idle. [Spool.Durable] is what may be
+//     confirmed to the source. Reading does not wait for it: acknowledgements go through
+//     the same log, so that no crash can keep one and lose its event.
+//   - An event is stored once for all its recipients. A healthy profile costs no write per event
+//     beyond its share of the append, and reads what was just appended from memory.
+//   - A torn tail is mended silently. Anything else is an error: a [*DamageError], from Open or from a read.
+//   - A failed fsync, or any write that fails otherwise, ends everything ([Spool.Err]). It is not repeated, since
+//     nobody knows which pages the kernel still has. A full disk is refused before ([*NoRoomError]).
+//   - Memory does not grow with the backlog. In memory are the newest 4,096 events or 8 MiB, a mark for each
+//     MiB of log, and per profile its progress and counters.
+//
+// # Why Pebble, and how it is set up
+//
+// Own segment files would save a microsecond an event and cost the proof of recovery that
+// an LSM store with a decade of crash tests brings. bbolt maps as much memory as there is data; SQLite
+// and an embedded broker were slower. Set-up matters:
+//
+//   - The format is the newest stable one, and a new store is opened twice: a log keeps the format it was
+//     created under, and in the oldest one a single damaged byte silently ends the log.
+//   - Pebble's Fatalf must not end the process from inside a library. A failed commit returns to
+//     its caller, who looks at the error; any other goroutine of Pebble's ends there and
+//     releases its locks. After that the store is not closed but left, as a crash would leave it.
+//   - Memtables of 2 MiB, a cache of 4 MiB, one compaction at a time.
+//
+// # What Pebble alone would miss
+//
+// Damage to the last synced record cannot be told from a tear, damage in a MANIFEST cuts it
+// short at that place, and a file that is gone may not be missed. Therefore:
+//
+//   - Each batch has a number and merges (1, number) into the key 'n'. If the sum of the ones is not the highest
+//     number, batches are missing in between. One look at Open tells.
+//   - The file "witness" beside the store says, a second behind the last sync at most, how many
+//     batches had been synced. A store that has fewer has lost its end. Damage to what was synced within the last
+//     second is left to the check of the stored position against the source's.
+//   - Event numbers have no gaps. Open looks for the first and the last, reading for those between.
+//
+// # Files
+//
+//	LOCK, MANIFEST-*, OPTIONS-*, *.log, *.sst, marker.*    Pebble's
+//	holder     {"pid":…,"host":…,"since":…} of whoever has the lock
+//	witness    two slots of 512 bytes, written in turn:
+//	           0    crc32c of bytes 4 to 511        4
+//	           4    batches synced                  8
+//	           12   last visible event              8
+//	           20   length of the position          2
+//	           22   position, cut at 400 bytes
+//
+// # Keys
+//
+// Numbers in keys are big-endian. A sequence number (seq) takes 8 bytes, a profile's number (id) 4.
+//
+//	'c'                        commit record: how far the log is visible
+//	'f'                        first event of the log: the byte 'f', seq
+//	'h' seq                    mark: time and size of the log before that event
+//	'l' seq                    event
+//	'm' name                   the agent's own values, as they are
+//	'n'                        count of batches (merged)
+//	'p' id 'a'                 progress
+//	'p' id 'b' seq             rendered body, as it is
+//	'p' id 'd' seq             delivery: retrying, blocked or held
+//	'p' id 'e' seq             event, copied here before it left the log
+//	'p' id 'k' lane seq        index of 'd' by lane (8 bytes), also by the old key's lane; no value
+//	'p' id 's'                 the engine's own state, as it is
+//	'p' id 'u' due seq         index of 'd' by due time (nanoseconds since 1970, 8 bytes); no value
+//	'p' id 'x' seq             delivery: dead
+//	'q' seq                    dead letter of the source; numbers of their own
+//	'Q'                        number and bytes of the source's dead letters
+//	'r' id                     registration; a retired profile keeps its entry
+//	't'                        totals: what each profile was ever addressed, up to an event
+//
+// # Values
+//
+// The first byte is the version, 1 for all; another one is a [*VersionError]. v stands for an unsigned varint, z for
+// a zigzag varint, text for v bytes that follow their length v, time for seconds since 1970 (8 bytes,
+// big-endian) and nanoseconds (4). The count of batches alone has no version byte.
+//
+//	event         0    1
+//	              1    time of commit                       12
+//	              13   recipients: v, then so many v
+//	              ..   length of the texts                  4
+//	              ..   text: id, type, entry, source, table, op, position, transaction, actor's id
+//	                   and name, operation, link, order key, old order key, title, code, object
+//	              ..   unavailable, bigints, flags: each v, then so many texts
+//	              ..   as: v (0: none; else members + 1), each text, 0 or 1, and for 1 a text
+//	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous are there
+//	              ..   z ordinal of the change
+//	              ..   text: key, data, previous
+//	delivery      1, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
+//	              z: round, attempts, clock (ns), status, bytes; text: reason, error, content type; 1 if 'b' has a body
+//	progress      1, v finished events, v finished bytes, v cursor, v number of done, each v behind the one before
+//	commit        1, v last event, v last dead letter of the source, v bytes of all events ever, text position
+//	mark          1, time of the event, v bytes before it
+//	totals        1, v up to event, v profiles, each v id, v events, v bytes
+//	registration  1, 1 if retired, text code
+//	parking       1, v number, v bytes
+//	parked        1, time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
+//	              position, actor's id and name, operation, relation, change
+//	batches       v batches, v highest number
+//
+// A backlog is what totals, and the events behind them, say was addressed, less what the progress record
+// says was finished. Both are written in the batch that changes them, so that the difference is
+// right after any crash, and Open counts no more than a MiB of log.
+//
+// # Retention
+//
+// Below the lowest cursor of all registered profiles the log is history. It goes from the front, by range, at
+// marks: when older than Options.History, beyond Options.HistorySize, or when the disk holds more than
+// Options.MaxSize. Events that deliveries below still need are copied under their profile before.
+// A profile that the config no longer names pins the log until [Spool.Retire].
+package spool
