@@ -22,8 +22,8 @@ func streamed(t *testing.T, major int, setup []string, script []string, changes 
 	return sink.changes()
 }
 
-// big makes a text that is stored out of line: TOAST compresses repetitions away.
-const big = "(select string_agg(md5(i::text), '') from generate_series(1, 200) i)"
+// outOfLine makes a text that is stored out of line: TOAST compresses repetitions away.
+const outOfLine = "(select string_agg(md5(i::text), '') from generate_series(1, 200) i)"
 
 func TestWhatIsKnownOfRows(t *testing.T) {
 	t.Parallel()
@@ -89,7 +89,7 @@ func TestWhatIsKnownOfRows(t *testing.T) {
 			name:  "toast",
 			setup: []string{"create table t (id int primary key, big text, n int)", "create table f (like t including all)", "alter table f replica identity full"},
 			script: []string{
-				"begin; insert into t values (1, " + big + ", 1); insert into f select * from t; commit",
+				"begin; insert into t values (1, " + outOfLine + ", 1); insert into f select * from t; commit",
 				"update t set n = 2", "update f set n = 2", "update t set big = null", "update t set id = 2",
 			},
 			want: []string{
