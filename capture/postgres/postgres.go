@@ -13,6 +13,11 @@
 //     server does not take us for dead.
 //   - At each connect the position must fit the server, since PostgreSQL accepts a start
 //     beyond its end and then skips rows silently. The rules are in decideStart.
+//   - An empty state directory beside a slot that is in use is refused, since undelivered
+//     events may be lost with it. A slot is in use once the server has decoded a transaction for it
+//     (pg_stat_replication_slots), which no slot has that setup, a person, or a run killed at its very
+//     start has made: a first start stores its position before it reads. The server forgets these
+//     statistics in a crash; then the slot is taken up where it stands, and nothing in it is lost.
 //   - The session's output settings are pinned by SET on the replication connection.
 //     pgoutput sends text, so a role's DateStyle or bytea_output would change payloads otherwise;
 //     as startup parameters they would be refused by poolers.

@@ -112,7 +112,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	query := r.newQuerier(streamQueryTimeout)
 	defer query.close()
 	st := newStream(ctx, conn, r, query, confirmed, started.Server.SenderTimeout)
-	if !started.Resumed {
+	if started.GapTo != "" {
 		if err := st.sink.Idle(started.Position); err != nil {
 			return false, &sinkError{err}
 		}

@@ -213,6 +213,11 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (Started, pglogrep
 	if err := r.prepareSlot(ctx, conn, server, &plan); err != nil {
 		return Started{}, 0, err
 	}
+	if !plan.resumed && !plan.gap {
+		if err := r.storeStart(ctx, plan.from); err != nil {
+			return Started{}, 0, err
+		}
+	}
 	if err := r.startReplication(ctx, conn, plan.from); err != nil {
 		return Started{}, 0, err
 	}
@@ -227,6 +232,30 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (Started, pglogrep
 	}
 	return started, confirmed, nil
 }
+
+// storeStart has the sink store where a first start begins, and waits a moment for it,
+// so that a run killed early leaves no used slot beside an empty state directory.
+func (r *run) storeStart(ctx context.Context, from pglogrepl.LSN) error {
+	if err := r.sink.Idle(position(from)); err != nil {
+		return &sinkError{err}
+	}
+	r.position = from
+	for waited := time.Duration(0); waited < storeStartWait; waited += storeStartStep {
+		if durable, err := parsePosition(r.sink.Durable()); err != nil || durable >= from {
+			return err
+		}
+		if err := sleep(ctx, storeStartStep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// How long a first start waits for its position to be stored, and how often it looks.
+const (
+	storeStartWait = time.Second
+	storeStartStep = 5 * time.Millisecond
+)
 
 // startFacts collects what the rules go by, and waits for a dead connection of ours
 // to let the slot go.
