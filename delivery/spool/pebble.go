@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ const backgroundPause = 100 * time.Millisecond
 type storeLogger struct{ s *Spool }
 
 func (l storeLogger) Infof(format string, args ...any) {
-	if l.s.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+	if l.s.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.s.log.Debug("spool store", "detail", fmt.Sprintf(format, args...))
 	}
 }
