@@ -185,10 +185,10 @@ func (d *dispatcher) keep(j *job, due time.Time) {
 		d.window.settle(j.slot)
 	}
 	d.dueBy(due)
-	lanes := j.lanes
+	lanes, seq := j.lanes, j.seq
 	d.leave(j)
 	d.release(j)
-	d.block(lanes)
+	d.block(lanes, seq)
 }
 
 // profileState is what outlives a restart besides progress.

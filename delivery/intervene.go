@@ -264,6 +264,7 @@ func (d *dispatcher) revive(r Delivery, now time.Time) {
 	for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
 		l := d.lane(hash)
 		l.disk, l.asleep = true, false
+		l.lowest = min(l.lowest, r.Seq)
 		if first := l.head; first != nil {
 			// What is in memory is newer, except for what is under way, which cannot be called back.
 			if first.state == jobHanded {

@@ -18,6 +18,9 @@ type lane struct {
 	disk       bool // records on disk, behind what is in memory
 	asleep     bool // the first of these is retried later: its due time wakes the lane
 	waking     bool // listed in dispatcher.waking
+	// lowest is a bound: the lane has no records below it. Looking from there spares the store
+	// to pass over all that was removed lately.
+	lowest Seq
 }
 
 // laneHash is 64-bit FNV-1a. It is stored in records: it must stay as it is.
@@ -141,12 +144,13 @@ func (d *dispatcher) wakeLane(l *lane) {
 
 // block turns lanes to disk after the job that was first in them failed: what stands behind it
 // in memory follows it there, and nothing is looked at until its retry is due.
-func (d *dispatcher) block(lanes [2]*lane) {
+func (d *dispatcher) block(lanes [2]*lane, failed Seq) {
 	for _, l := range lanes {
 		if l == nil {
 			continue
 		}
 		l.disk, l.asleep = true, true
+		l.lowest = min(l.lowest, failed)
 		if l.head != nil {
 			d.evict(l.head)
 		}
@@ -167,6 +171,11 @@ func (d *dispatcher) evict(first *job) {
 			if l != nil {
 				moved = append(moved, l.cut(j)...)
 				l.disk = true
+			}
+		}
+		for _, l := range lanes {
+			if l != nil {
+				l.lowest = min(l.lowest, j.seq)
 			}
 		}
 		j.lanes = [2]*lane{}
@@ -203,7 +212,7 @@ func (l *lane) cut(j *job) []*job {
 }
 
 // laneChunk is how many records of a lane are loaded at a time.
-const laneChunk = 8
+const laneChunk = 32
 
 // loadLanes looks at the lanes that were woken, while there is room. What was decided
 // before must have been committed: it reads the store.
@@ -225,16 +234,17 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		d.forget(l)
 		return nil // woken again when it has drained
 	}
-	records, err := d.store.Lane(d.id, l.hash, 0, d.records[:0], laneChunk)
+	records, err := d.store.Lane(d.id, l.hash, l.lowest, d.records[:0], laneChunk)
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
 	defer clear(records)
 	if len(records) == 0 {
-		l.disk, l.asleep = false, false
+		l.disk, l.asleep, l.lowest = false, false, 0
 		d.forget(l)
 		return nil
 	}
+	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
 		if r.State == Retrying && r.Due.After(now) {
@@ -272,7 +282,7 @@ func (d *dispatcher) firstInOther(l *lane, r *Delivery) (bool, error) {
 	if other.head != nil {
 		return false, nil
 	}
-	records, err := d.store.Lane(d.id, hash, 0, nil, 1)
+	records, err := d.store.Lane(d.id, hash, other.lowest, nil, 1)
 	if err != nil {
 		return false, fmt.Errorf("read lane: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -97,4 +98,87 @@ func TestOnTheSpool(t *testing.T) {
 		t.Errorf("%d terminal lines for %d events", terminal, n)
 	}
 	checkOrder(t, b, n-1, func(i int) int { return i % 20 })
+}
+
+// TestBlockedBacklogStaysOnDisk has one failing event hold up 20,000 of its key: they must not
+// be in memory, and come in order when it is through.
+func TestBlockedBacklogStaysOnDisk(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	store, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	config := delivery.Defaults("native")
+	config.Code = "desk"
+	config.Retry.Initial, config.Retry.Max = 10*time.Millisecond, 10*time.Millisecond
+	b := &bench{t: t, lines: &lines{}, receiver: &receiver{}}
+	blocked, all := make(chan struct{}), make(chan struct{})
+	var engine *delivery.Engine
+	delivered := 0
+	b.receiver.answer = func(_ int, req *delivery.Request) delivery.Reply {
+		if req.ID == "0" {
+			select {
+			case <-blocked:
+			default:
+				return broken
+			}
+		}
+		if delivered++; delivered == n+1 {
+			close(all)
+		}
+		return ok
+	}
+	profile, err := delivery.NewProfile(config, b.receiver, plain{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if engine, err = delivery.New(store, b.lines, []*delivery.Profile{profile}, delivery.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	batch := store.NewBatch()
+	for i := range n {
+		batch.Add(event(fmt.Sprint(i), "same"), []delivery.ProfileID{1})
+		if i%1000 == 999 {
+			batch.Commit("0/1")
+			if err := store.Apply(batch); err != nil {
+				t.Fatal(err)
+			}
+			batch.Reset()
+		}
+	}
+	batch.Add(event(fmt.Sprint(n), "other"), []delivery.ProfileID{1})
+	batch.Commit("0/1")
+	if err := store.Apply(batch); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	started := time.Now()
+	go func() { ended <- engine.Run(ctx) }()
+	for most := 0; ; {
+		status, err := engine.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs, _ := delivery.InMemory(engine)
+		if most = max(most, jobs); most > 1024 {
+			t.Fatalf("%d jobs in memory", most)
+		}
+		if status[0].Blocked == n-1 {
+			break
+		}
+		runtime.Gosched()
+	}
+	t.Logf("all blocked after %v", time.Since(started))
+	started = time.Now()
+	close(blocked)
+	<-all
+	t.Logf("drained after %v", time.Since(started))
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	checkOrder(t, b, n+1, func(i int) int { return i / n })
 }
