@@ -36,7 +36,7 @@ func fullEvent() *delivery.Event {
 
 func fullDelivery() *delivery.Delivery {
 	return &delivery.Delivery{
-		State: delivery.Retrying, Lane: 0x0102030405060708, WaitLane: 9, Round: 2, Attempts: 3,
+		State: delivery.Retrying, Lane: 0x0102030405060708, WaitLane: 9, Round: 2, Attempts: 3, Refusals: 1,
 		Due: epoch.Add(time.Minute), Since: epoch, Clock: 90 * time.Second, Reason: "status_5xx", Status: 503,
 		Error: "503 Service Unavailable", Body: []byte("body"), ContentType: "application/json", Bytes: 411,
 	}
@@ -46,7 +46,7 @@ func fullParked() *delivery.Parked {
 	return &delivery.Parked{
 		Table: "circulation.loans", Entry: "circulation.loans", Profile: "desk", Reason: "undecidable", Error: "column note is not known",
 		Transaction: "745", Identity: "abc", Position: "0/16B3748", Time: epoch, Ordinal: 3, Actor: delivery.Actor{ID: "a", Name: "b"},
-		Operation: "web_form", Assumed: true, Relation: []byte{1, 2}, Change: []byte{3, 4, 5},
+		Operation: "web_form", Assumed: true, Relation: []byte{1, 2}, Change: []byte{3, 4, 5}, Second: []byte{6},
 	}
 }
 

@@ -98,7 +98,8 @@
 //	              ..   z ordinal of the change
 //	              ..   text: key, data, previous
 //	delivery      1, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
-//	              z: round, attempts, clock (ns), status, bytes; text: reason, error, content type; 1 if 'b' has a body
+//	              z: round, attempts, refusals, clock (ns), status,
+//	              bytes; text: reason, error, content type; 1 if 'b' has a body
 //	progress      1, v finished events, v finished bytes, v cursor, v number of done, each v behind the one before
 //	commit        1, v last event, v last dead letter of the source, v bytes of all events ever, text position
 //	mark          1, time of the event, v bytes before it
@@ -106,7 +107,7 @@
 //	registration  1, 1 if retired, text code
 //	parking       1, v number, v bytes
 //	parked        1, time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
-//	              position, actor's id and name, operation, relation, change
+//	              position, actor's id and name, operation, relation, change, second change
 //	batches       v batches, v highest number
 //
 // A backlog is what totals, and the events behind them, say was addressed, less what the progress record
