@@ -40,7 +40,8 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	out = append(out, facts.findings(s.connect.User)...)
 	out = append(out, facts.slotFindings(s.config.Slot, s.application)...)
 	out = append(out, in.privilegeFindings(s.connect.User)...)
-	return append(out, in.findings(s.config.Publication)...), nil
+	out = append(out, in.differences(s.config.Publication)...)
+	return append(out, in.advice()...), nil
 }
 
 // tlsFindings warns of a connection whose server is not verified, unless it stays on this machine.

@@ -66,13 +66,11 @@ func (s *Source) Drift(ctx context.Context, patterns []string) ([]capture.Findin
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(in.findings(s.config.Publication), func(f capture.Finding) bool {
-		return f.Severity == capture.Info
-	}), nil
+	return in.differences(s.config.Publication), nil
 }
 
-// findings judges the publication and each table.
-func (in *inspection) findings(name string) []capture.Finding {
+// differences judges the publication and what of each table it brings.
+func (in *inspection) differences(name string) []capture.Finding {
 	var out []capture.Finding
 	p := &in.publication
 	if !p.exists {
@@ -82,10 +80,28 @@ func (in *inspection) findings(name string) []capture.Finding {
 		out = append(out, p.optionFindings(name, in.tables)...)
 	}
 	for _, pattern := range in.missing {
-		out = append(out, in.missingFinding(pattern))
+		if !strings.Contains(pattern, "*") {
+			out = append(out, in.missingFinding(pattern))
+		}
 	}
 	for _, f := range in.tables {
-		out = append(out, f.findings(name, p)...)
+		out = append(out, f.differences(name, p)...)
+	}
+	return out
+}
+
+// advice is what else is worth knowing of each table.
+func (in *inspection) advice() []capture.Finding {
+	var out []capture.Finding
+	for _, pattern := range in.missing {
+		if strings.Contains(pattern, "*") {
+			out = append(out, in.missingFinding(pattern))
+		}
+	}
+	for _, f := range in.tables {
+		if f.streamed() == "" {
+			out = append(out, f.advice()...)
+		}
 	}
 	return out
 }
@@ -132,13 +148,20 @@ func (p *publication) optionFindings(name string, tables []*tableFacts) []captur
 	return out
 }
 
-// findings judges one table.
-func (f *tableFacts) findings(publication string, p *publication) []capture.Finding {
+type addFinding func(severity capture.Severity, code, text, remedy string)
+
+// adder returns a function that adds findings about the table to out.
+func (f *tableFacts) adder(out *[]capture.Finding) addFinding {
 	name := f.table.String()
-	var out []capture.Finding
-	add := func(severity capture.Severity, code, text, remedy string) {
-		out = append(out, capture.Finding{Severity: severity, Code: code, Subject: name, Table: name, Text: name + " " + text, Remedy: remedy})
+	return func(severity capture.Severity, code, text, remedy string) {
+		*out = append(*out, capture.Finding{Severity: severity, Code: code, Subject: name, Table: name, Text: name + " " + text, Remedy: remedy})
 	}
+}
+
+// differences judges whether the stream brings the table as it is mapped.
+func (f *tableFacts) differences(publication string, p *publication) []capture.Finding {
+	var out []capture.Finding
+	add := f.adder(&out)
 	if why := f.streamed(); why != "" {
 		remedy := "take it out of mapping, or map the tables behind it"
 		if f.root != "" {
@@ -153,6 +176,16 @@ func (f *tableFacts) findings(publication string, p *publication) []capture.Find
 		f.publicationFindings(publication, p, add)
 	}
 	f.identityFindings(p, add)
+	return out
+}
+
+// advice names what the table itself keeps from the stream or from its events.
+func (f *tableFacts) advice() []capture.Finding {
+	var out []capture.Finding
+	add := f.adder(&out)
+	if len(f.primary) == 0 {
+		add(capture.Warning, "no_key", "has no primary key", "give the table a primary key, or name the columns in the mapping entry's `key`")
+	}
 	if len(f.generated) > 0 {
 		add(capture.Warning, "generated_columns", "has generated columns that are not published: "+strings.Join(f.generated, ", "),
 			"compute the value in the mapping; stored ones are published from PostgreSQL 18 on with publish_generated_columns = stored")
@@ -176,14 +209,15 @@ func (p *publication) covers(f *tableFacts) bool {
 	})
 }
 
-type addFinding func(severity capture.Severity, code, text, remedy string)
-
 func (f *tableFacts) publicationFindings(publication string, p *publication, add addFinding) {
 	table := f.sql
 	m, ok := p.members[f.table.String()]
 	if !ok && !p.covers(f) {
-		add(capture.Error, "not_published", "is not in publication "+publication,
-			fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(publication), table))
+		remedy := fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(publication), f.sql)
+		for _, name := range f.unusable() { // first, or the application's UPDATEs would fail
+			remedy = identitySQL(name) + " " + remedy
+		}
+		add(capture.Error, "not_published", "is not in publication "+publication, remedy)
 		return
 	}
 	again := fmt.Sprintf("BEGIN; ALTER PUBLICATION %[1]s DROP TABLE %[2]s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT;",
@@ -213,9 +247,6 @@ func (f *tableFacts) identityFindings(p *publication, add addFinding) {
 			add(capture.Warning, "partition_identity",
 				fmt.Sprintf("is REPLICA IDENTITY FULL, but its partition %s is not", leaf.table), identitySQL(leaf.sql))
 		}
-	}
-	if len(f.primary) == 0 {
-		add(capture.Warning, "no_key", "has no primary key", "give the table a primary key, or name the columns in the mapping entry's `key`")
 	}
 }
 
