@@ -123,6 +123,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	if err != nil {
 		return err
 	}
+	d.records = records[:0]
 	defer clear(records)
 	for i := range records {
 		r := &records[i]

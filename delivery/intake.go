@@ -158,6 +158,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
 	}
+	d.records = records[:0]
 	defer clear(records)
 	d.nextDue = time.Time{}
 	found := 0

@@ -238,6 +238,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
+	d.records = records[:0]
 	defer clear(records)
 	if len(records) == 0 {
 		l.disk, l.asleep, l.lowest = false, false, 0
