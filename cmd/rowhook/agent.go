@@ -131,12 +131,29 @@ func (a *agent) run(ctx context.Context) error {
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	a.logger.Info("stopping", "grace", a.config.ShutdownGrace)
-	actors.Wait()
+	a.await(&actors)
 	if errors.Is(cause, context.Canceled) {
 		return nil
 	}
 	return cause
 }
+
+// await waits for the actors, but not for ever: calls into a failed spool need not return.
+func (a *agent) await(actors *sync.WaitGroup) {
+	stopped := make(chan struct{})
+	go func() {
+		actors.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(a.config.ShutdownGrace + stopMargin):
+		a.logger.Error("not everything has stopped in time: ending anyway; what was in flight is sent again")
+	}
+}
+
+// stopMargin is what stopping may take beyond shutdown_grace.
+const stopMargin = 10 * time.Second
 
 // spoolFailure ends the agent when the spool has failed: a failed fsync is not retried.
 func (a *agent) spoolFailure(ctx context.Context) error {

@@ -47,6 +47,7 @@ func (s *station) open() (err error) {
 	// The spool first: its lock says who else works on this state directory.
 	options := s.config.spoolOptions(s.logger)
 	options.Expired = s.expired
+	options.BeforeSync = s.syncLog
 	if s.spool, err = spool.Open(filepath.Join(s.config.State, "spool"), options); err != nil {
 		return err
 	}
@@ -57,6 +58,18 @@ func (s *station) open() (err error) {
 		Logger: s.logger, Grace: s.config.ShutdownGrace,
 	})
 	return err
+}
+
+// syncLog makes the delivery log's lines durable before the acknowledgements that rest on
+// them. When it fails the engine knows: it flushes the same log, and waits.
+func (s *station) syncLog() {
+	select {
+	case <-s.opened:
+		if s.log != nil {
+			_ = s.log.Sync()
+		}
+	default: // still opening: nothing has been delivered
+	}
 }
 
 // close closes what open has opened, the log last: it takes the last lines.

@@ -29,6 +29,9 @@ type Options struct {
 	// Expired, if not nil, is told of each dead letter that Dead ends, before it is
 	// removed; ev is nil if the event cannot be read. With an error the dead letter stays.
 	Expired func(code string, d delivery.Delivery, ev *delivery.Event) error
+	// BeforeSync, if not nil, is called before an fsync that makes acknowledgements durable. It
+	// syncs the delivery log, whose lines they rest on.
+	BeforeSync func()
 	// Sync is the least time between two shared fsyncs. Defaults to 10 ms.
 	Sync time.Duration
 	// Reserve is the free disk space, in bytes, below which nothing is appended.
@@ -85,6 +88,9 @@ type Spool struct {
 	durable durable
 	dirty   chan struct{} // something was applied
 	force   chan struct{} // somebody waits for the sync
+
+	// acknowledged says that a profile's state was written since the last BeforeSync.
+	acknowledged atomic.Bool
 
 	appender appender
 

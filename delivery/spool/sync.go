@@ -136,7 +136,7 @@ func (s *Spool) sync() error {
 	s.durable.syncing.Lock()
 	defer s.durable.syncing.Unlock()
 	b := s.db.NewBatch()
-	s.write.Lock()
+	s.lockForSync()
 	ops, committed := s.ops, s.committed
 	if done, _, _ := s.durable.get(); done == ops {
 		s.write.Unlock()
@@ -158,6 +158,29 @@ func (s *Spool) sync() error {
 	s.durable.publish(ops, committed)
 	return b.Close()
 }
+
+// lockForSync locks writing once what acknowledgements rest on is durable: their lines in the
+// delivery log reach the disk before they do.
+func (s *Spool) lockForSync() {
+	for range syncTries {
+		if s.acknowledged.Swap(false) && s.options.BeforeSync != nil {
+			s.options.BeforeSync()
+		}
+		s.write.Lock()
+		if s.options.BeforeSync == nil || !s.acknowledged.Load() {
+			return
+		}
+		s.write.Unlock()
+	}
+	s.write.Lock()
+	if s.acknowledged.Swap(false) {
+		s.options.BeforeSync()
+	}
+}
+
+// syncTries is how often a sync gives way to acknowledgements that come while it prepares, before
+// it holds them up.
+const syncTries = 4
 
 // seal brings the witness up to what is synced.
 func (s *Spool) seal() error {

@@ -57,7 +57,7 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 	u := update{s: s, p: p, w: w, finished: tally{change.DoneEvents, change.DoneBytes}, oldest: p.oldest}
 	progress, err := u.fill(&change)
 	if err == nil {
-		err = s.commit(w, nil)
+		err = s.commit(w, func() { s.acknowledged.Store(true) })
 	}
 	if err != nil {
 		return fmt.Errorf("update profile %s: %w", p.code, err)
