@@ -17,6 +17,9 @@ type ProfileStatus struct {
 	LastFailure time.Time `json:"last_failure,omitzero"`
 	LastReason  string    `json:"last_reason,omitempty"` // of the last failure
 	LastStatus  int       `json:"last_status,omitempty"`
+	// ClockSkewSeconds is how far our clock is ahead of the endpoint's, by its last reply; 0
+	// when they agree within two seconds.
+	ClockSkewSeconds float64 `json:"clock_skew_seconds,omitempty"`
 	// NextAttempt is when a retry or a probe of the endpoint is due.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 
@@ -48,6 +51,22 @@ type lastResults struct {
 	success, failure time.Time
 	reason           string
 	status           int
+	skew             time.Duration // of our clock against the endpoint's
+}
+
+// dateResolution is what a Date header cannot tell: it has whole seconds, and the reply was under way.
+const dateResolution = 2 * time.Second
+
+// clock takes note of how far our clock is ahead of the endpoint's. Receivers of signed requests
+// refuse timestamps that are five minutes off.
+func (l *lastResults) clock(r *Reply) {
+	if r.Date.IsZero() {
+		return
+	}
+	l.skew = r.Started.Add(r.Duration).Sub(r.Date)
+	if l.skew.Abs() <= dateResolution {
+		l.skew = 0
+	}
 }
 
 // Status returns where each profile stands, in the config's order.
@@ -77,7 +96,8 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		NextAttempt:   d.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
 		InFlight: d.handed, Retrying: d.counts[Retrying], Blocked: d.counts[Blocked] + d.counts[Held], Dead: d.counts[Dead],
-		Outcomes: map[Outcome]int64{OutcomeDelivered: d.delivered},
+		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
+		Outcomes:         map[Outcome]int64{OutcomeDelivered: d.delivered},
 	}
 	for outcome, n := range d.outcomes {
 		s.Outcomes[outcome] = n

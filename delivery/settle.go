@@ -22,6 +22,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		return nil
 	}
 	d.pending.result(now)
+	d.last.clock(&j.reply)
 	if j.reply.Class == ClassOK {
 		if carried {
 			if err := d.gapTold(); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -97,6 +98,9 @@ type removedStatus struct {
 	BacklogEvents int64  `json:"backlog_events"`
 	BacklogBytes  int64  `json:"backlog_bytes"`
 }
+
+// skewAlert is from when on a clock's difference needs a hand.
+const skewAlert = 2 * time.Minute
 
 // statusTimeout bounds what status asks of the database.
 const statusTimeout = 3 * time.Second
@@ -248,6 +252,10 @@ func (r *statusReport) judge() {
 		say("%d changes are parked: `rowhook failed list --source`", r.Parked.Count)
 	}
 	for _, p := range r.Profiles {
+		if math.Abs(p.ClockSkewSeconds) >= skewAlert.Seconds() {
+			say("profile %s: this machine's clock differs from the endpoint's by %s; signatures are refused at five minutes",
+				p.Profile, humanDuration(time.Duration(math.Abs(p.ClockSkewSeconds))*time.Second))
+		}
 		switch {
 		case p.Attention:
 			say("profile %s is %s: %s", p.Profile, p.State, p.Reason)
