@@ -3,9 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +10,11 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"rowhook/delivery/webhook"
 )
 
 // receiver is an application that takes webhooks: it verifies each as Standard
@@ -24,7 +22,7 @@ import (
 // the same address.
 type receiver struct {
 	name   string
-	secret []byte
+	secret string
 	book   *ledger
 	show   func(*arrival)
 
@@ -34,7 +32,7 @@ type receiver struct {
 	quiet  bool // count, do not show
 }
 
-func newReceiver(name string, secret []byte, book *ledger, show func(*arrival)) *receiver {
+func newReceiver(name string, secret string, book *ledger, show func(*arrival)) *receiver {
 	return &receiver{name: name, secret: secret, book: book, show: show, addr: "127.0.0.1:0"}
 }
 
@@ -95,7 +93,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	now := time.Now()
-	a := &arrival{id: req.Header.Get("webhook-id"), at: now, genuine: verify(r.secret, req.Header, body, now)}
+	a := &arrival{id: req.Header.Get("webhook-id"), at: now, genuine: webhook.Verify(req.Header, body, now, r.secret) == nil}
 	var event payload
 	if err := json.Unmarshal(body, &event); err != nil {
 		http.Error(w, "not JSON", http.StatusBadRequest)
@@ -134,23 +132,4 @@ func keyOf(raw json.RawMessage) string {
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, " ")
-}
-
-// verify checks a signature as Standard Webhooks defines it: the base64 HMAC-SHA256 of
-// id, timestamp and body, joined by dots, not older or newer than five minutes.
-func verify(secret []byte, h http.Header, body []byte, now time.Time) bool {
-	id, stamp := h.Get("webhook-id"), h.Get("webhook-timestamp")
-	seconds, err := strconv.ParseInt(stamp, 10, 64)
-	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
-		return false
-	}
-	mac := hmac.New(sha256.New, secret)
-	fmt.Fprintf(mac, "%s.%s.%s", id, stamp, body)
-	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-	for _, given := range strings.Fields(h.Get("webhook-signature")) {
-		if hmac.Equal([]byte(given), []byte(want)) {
-			return true
-		}
-	}
-	return false
 }

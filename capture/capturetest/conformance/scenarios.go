@@ -34,14 +34,41 @@ func rows(table string, first, last int) string {
 	return "insert into " + table + " values " + strings.Join(values, ", ")
 }
 
+// The tables that most scripts are about.
+var (
+	items   = table{"items", "id integer primary key, title varchar(100)"}
+	loans   = table{"loans", "id integer primary key, item integer, status varchar(20), fee decimal(10,2), due date, big bigint"}
+	members = table{"members", "branch varchar(10), no integer, name varchar(100), primary key (branch, no)"}
+)
+
 // scenarios returns the scripts that a dialect can express.
 func scenarios(d Dialect) []scenario {
-	var (
-		items   = table{"items", "id integer primary key, title varchar(100)"}
-		loans   = table{"loans", "id integer primary key, item integer, status varchar(20), fee decimal(10,2), due date, big bigint"}
-		members = table{"members", "branch varchar(10), no integer, name varchar(100), primary key (branch, no)"}
-	)
-	list := []scenario{
+	list := slices.Concat(ofRows(d), ofTransactions(), ofTables())
+	if d.Truncate {
+		list = append(list, scenario{"truncate", []table{items, loans}, alone(
+			"insert into items values (1, 'a')",
+			"truncate items",
+			"begin", "insert into items values (2, 'b')", "truncate items", "insert into items values (3, 'c')", "commit",
+			"begin", "truncate loans", "rollback",
+			"insert into loans (id) values (1)",
+		)})
+	}
+	if d.Message != nil {
+		list = append(list, scenario{"messages", []table{items}, alone(
+			"begin", d.Message(`{"actor":{"id":"a1"}}`), "insert into items values (1, 'a')", d.Message("second"), "insert into items values (2, 'b')", "commit",
+			"begin", d.Message("never"), "insert into items values (3, 'c')", "rollback",
+			"insert into items values (4, 'd')",
+		)})
+	}
+	if d.Prepared != nil {
+		list = append(list, scenario{"prepared", []table{items}, prepared(d)})
+	}
+	return list
+}
+
+// ofRows are about what a change tells of its row.
+func ofRows(d Dialect) []scenario {
+	return []scenario{
 		{"rows", []table{loans}, alone(
 			"insert into loans values (1, 10, 'OPEN', 0.50, '2026-11-22', 9007199254740993)",
 			"insert into loans (id) values (2)",
@@ -72,6 +99,20 @@ func scenarios(d Dialect) []scenario {
 			"update notes set body = 'other' where id = 1",
 			"delete from notes where body = 'other'",
 		)},
+		{"large_values", []table{{"pages", "id integer primary key, body " + d.LongText + ", title varchar(100)"}}, alone(
+			"insert into pages values (1, repeat('0123456789', 200000), 'two megabytes')",
+			"update pages set title = 'the body did not change' where id = 1",
+			"update pages set body = repeat('漢', 100000) where id = 1",
+			"update pages set body = null where id = 1",
+			"update pages set body = repeat('a', 70000), title = 'both' where id = 1",
+			"delete from pages where id = 1",
+		)},
+	}
+}
+
+// ofTransactions are about what belongs together, in which order, and what never happened.
+func ofTransactions() []scenario {
+	return []scenario{
 		{"rollback", []table{items}, alone(
 			"begin", rows("items", 1, 50), "rollback",
 			"insert into items values (1, 'kept')",
@@ -90,14 +131,6 @@ func scenarios(d Dialect) []scenario {
 			"insert into items values (4, 'after two')", "release savepoint one",
 			"savepoint three", "update items set title = 'never' where id = 1", "rollback to savepoint three",
 			"commit",
-		)},
-		{"large_values", []table{{"pages", "id integer primary key, body " + d.LongText + ", title varchar(100)"}}, alone(
-			"insert into pages values (1, repeat('0123456789', 200000), 'two megabytes')",
-			"update pages set title = 'the body did not change' where id = 1",
-			"update pages set body = repeat('漢', 100000) where id = 1",
-			"update pages set body = null where id = 1",
-			"update pages set body = repeat('a', 70000), title = 'both' where id = 1",
-			"delete from pages where id = 1",
 		)},
 		{"large_transaction", []table{items}, alone(
 			"begin", rows("items", 1, 5000), rows("items", 5001, 10000), "delete from items where id <= 10000", "commit",
@@ -133,6 +166,12 @@ func scenarios(d Dialect) []scenario {
 			"begin", "savepoint one", "insert into items values (1, 'never')", "rollback to savepoint one", "commit",
 			"insert into items values (1, 'first')",
 		)},
+	}
+}
+
+// ofTables are about tables that change, and tables that nobody asked for.
+func ofTables() []scenario {
+	return []scenario{
 		{"schema_change", []table{items}, alone(
 			"insert into items values (1, 'two columns')",
 			"alter table items add column branch varchar(10)",
@@ -151,26 +190,6 @@ func scenarios(d Dialect) []scenario {
 			"insert into items values (2, 'wanted too')",
 		)},
 	}
-	if d.Truncate {
-		list = append(list, scenario{"truncate", []table{items, loans}, alone(
-			"insert into items values (1, 'a')",
-			"truncate items",
-			"begin", "insert into items values (2, 'b')", "truncate items", "insert into items values (3, 'c')", "commit",
-			"begin", "truncate loans", "rollback",
-			"insert into loans (id) values (1)",
-		)})
-	}
-	if d.Message != nil {
-		list = append(list, scenario{"messages", []table{items}, alone(
-			"begin", d.Message(`{"actor":{"id":"a1"}}`), "insert into items values (1, 'a')", d.Message("second"), "insert into items values (2, 'b')", "commit",
-			"begin", d.Message("never"), "insert into items values (3, 'c')", "rollback",
-			"insert into items values (4, 'd')",
-		)})
-	}
-	if d.Prepared != nil {
-		list = append(list, scenario{"prepared", []table{items}, prepared(d)})
-	}
-	return list
 }
 
 // prepared is two transactions that are prepared, and finished when others have
