@@ -104,7 +104,7 @@ func drainSource(b *testing.B, url string, rows int) {
 	sink := &countSink{want: rows, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, StartOptions{Start: "slot"}, sink) }()
+	go func() { ended <- s.Run(ctx, capture.StartOptions{Start: "slot"}, sink) }()
 	select {
 	case <-sink.done:
 	case err := <-ended:

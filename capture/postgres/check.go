@@ -72,7 +72,7 @@ func (s *Source) tlsFindings() []capture.Finding {
 	return []capture.Finding{finding}
 }
 
-func serverFindings(server Server) []capture.Finding {
+func serverFindings(server capture.Server) []capture.Finding {
 	var out []capture.Finding
 	if server.SenderTimeout > 0 && server.SenderTimeout < time.Minute {
 		out = append(out, capture.Finding{Severity: capture.Warning, Code: "wal_sender_timeout", Subject: server.SenderTimeout.String(),

@@ -133,7 +133,7 @@ func TestSetup(t *testing.T) {
 	pg.Run(t, library)
 	ctx := context.Background()
 	s := newSource(t, pg.TCP("postgres", "agent"))
-	opts := SetupOptions{Tables: []string{"circulation.loans", "circulation.visits", "circulation.notes"},
+	opts := capture.SetupOptions{Tables: []string{"circulation.loans", "circulation.visits", "circulation.notes"},
 		Owner: pg.DSN, Slot: true}
 
 	_, err := s.SetupSQL(ctx, opts)

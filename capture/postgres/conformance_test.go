@@ -71,7 +71,7 @@ func (b *backend) Prepare(t testing.TB, tables []string) {
 }
 
 func (b *backend) Capture(ctx context.Context, sink capture.Sink) error {
-	return b.source.Run(ctx, StartOptions{Stored: sink.Durable(), Final: sink.Durable}, sink)
+	return b.source.Run(ctx, capture.StartOptions{Stored: sink.Durable(), Final: sink.Durable}, sink)
 }
 
 func (b *backend) Crash(t testing.TB) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"rowhook/capture"
 	"rowhook/capture/capturetest"
 )
 
@@ -16,7 +17,7 @@ func streamed(t *testing.T, major int, setup []string, script []string, changes 
 	pg.Run(t, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
 	pg.Run(t, script...)
 	sink := newListSink("")
-	running := runSource(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running := runSource(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	sink.await(t, "all changes", func() bool { return len(sink.changes()) >= changes })
 	running.stop(t)
 	return sink.changes()

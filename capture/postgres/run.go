@@ -29,7 +29,7 @@ const (
 type run struct {
 	*Source
 	sink     capture.Sink
-	start    StartOptions
+	start    capture.StartOptions
 	position pglogrepl.LSN // stored, or handed to the sink; the next connection starts there
 	timeline int32         // on which position was reached
 	// stale is a durable position that was given up with a gap: it is not confirmed.
@@ -49,7 +49,7 @@ func (e *permanentError) Unwrap() error { return e.err }
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by
 // itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
 // OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
-func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink) error {
+func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error {
 	stored, err := parsePosition(start.Stored)
 	if err != nil {
 		return err

@@ -56,14 +56,14 @@ func TestFirstStart(t *testing.T) {
 	pg := capturetest.StartPostgres(t, capturetest.Options{Major: 17})
 	pg.Run(t, oneTable)
 	sink := newListSink("")
-	err := runSource(t, newSource(t, pg.DSN), StartOptions{}, sink).wait(t)
+	err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{}, sink).wait(t)
 	var operator *capture.OperatorError
 	if !errors.As(err, &operator) || operator.Remedy != "rowhook setup" {
 		t.Fatalf("without a publication: %v", err)
 	}
 	pg.Run(t, "create publication rowhook for table t")
-	running, got := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
-	if !got.Created || got.Position == "" || got.Server.SystemID == "" || got.Server.Database != "postgres" {
+	running, got := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
+	if !got.Created || got.Position == "" || got.Server.Lineage == "" || got.Server.Database != "postgres" {
 		t.Errorf("started %+v", got)
 	}
 	pg.Run(t, insertT(1))
@@ -80,10 +80,10 @@ func TestIdleRestarts(t *testing.T) {
 	pg := startServer(t, capturetest.Options{}, oneTable)
 	sink := newListSink("")
 	for id := 1; id <= 100; id++ {
-		running, _ := follow(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable()}, sink)
+		running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable()}, sink)
 		if id%2 == 0 {
 			running.stop(t)
-			running, _ = follow(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable()}, sink)
+			running, _ = follow(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable()}, sink)
 		}
 		pg.Run(t, insertT(id))
 		sink.await(t, "the row", hasInsert(sink, id))
@@ -107,7 +107,7 @@ func TestOnlyDurableIsConfirmed(t *testing.T) {
 	pg := startServer(t, capturetest.Options{Settings: map[string]string{"wal_sender_timeout": "3s"}},
 		oneTable, "create database other")
 	sink := newListSink("")
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	pg.Run(t, insertT(1))
 	sink.await(t, "the row", hasInsert(sink, 1))
 	eventually(t, "the confirmation of the first row", func() bool { return confirmed(t, pg) >= lsnOf(t, sink.Durable()) && sink.Durable() != "" })
@@ -144,8 +144,8 @@ func TestBusySinkKeepsTheConnection(t *testing.T) {
 	}
 	pg := startServer(t, capturetest.Options{Settings: map[string]string{"wal_sender_timeout": "2s"}}, oneTable)
 	sink := newListSink("")
-	started := make(chan Started, 10)
-	running := runSource(t, newSource(t, pg.DSN), StartOptions{OnStarted: func(s Started) { started <- s }}, sink)
+	started := make(chan capture.Started, 10)
+	running := runSource(t, newSource(t, pg.DSN), capture.StartOptions{OnStarted: func(s capture.Started) { started <- s }}, sink)
 	<-started
 	sink.mu.Lock()
 	sink.busy = make(chan struct{})
@@ -173,7 +173,7 @@ func TestServerStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable)
 	sink := newListSink("")
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	for id := range 3 {
 		pg.Run(t, insertT(2*id))
 		began := time.Now()
@@ -196,7 +196,7 @@ func TestSinkErrorEndsTheRun(t *testing.T) {
 	pg := startServer(t, capturetest.Options{}, oneTable)
 	sink := newListSink("")
 	sink.fail = errors.New("spool is closed")
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	pg.Run(t, insertT(1))
 	if err := running.wait(t); err != sink.fail {
 		t.Errorf("run ended with %v", err)
@@ -207,7 +207,7 @@ func TestOnConnectMayRefuse(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable, "alter database postgres set rowhook.environment = 'sandbox'")
 	refusal := errors.New("not this server")
-	err := runSource(t, newSource(t, pg.DSN), StartOptions{OnConnect: func(s Server) error {
+	err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{OnConnect: func(s capture.Server) error {
 		if s.Environment != "sandbox" || s.Version < minVersion || s.Timeline != 1 {
 			t.Errorf("server %+v", s)
 		}
@@ -234,7 +234,7 @@ func TestSlotTaken(t *testing.T) {
 		return func() { closeNow(conn) }
 	}
 	release := hold("another agent")
-	err := runSource(t, newSource(t, pg.DSN), StartOptions{}, newListSink("")).wait(t)
+	err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{}, newListSink("")).wait(t)
 	var operator *capture.OperatorError
 	if !errors.As(err, &operator) || !strings.Contains(err.Error(), `application_name "another agent"`) || !strings.Contains(err.Error(), "pid ") {
 		t.Errorf("run ended with %v", err)
@@ -252,7 +252,7 @@ func TestSlotTaken(t *testing.T) {
 	release = hold("rowhook:test")
 	sink := newListSink("")
 	var dead *time.Timer
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{Start: "slot", OnConnect: func(Server) error {
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{Start: "slot", OnConnect: func(capture.Server) error {
 		dead = time.AfterFunc(500*time.Millisecond, release) // by then it has been seen
 		return nil
 	}}, sink)
@@ -272,13 +272,13 @@ func TestGaps(t *testing.T) {
 	expectGap := func(what string) {
 		t.Helper()
 		var gap *capture.GapError
-		if err := runSource(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable()}, sink).wait(t); !errors.As(err, &gap) || !strings.Contains(gap.Text, what) {
+		if err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable()}, sink).wait(t); !errors.As(err, &gap) || !strings.Contains(gap.Text, what) {
 			t.Fatalf("run ended with %v, want a gap: %s", err, what)
 		}
 	}
 	accept := func(id int) {
 		t.Helper()
-		running, s := follow(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable(), AcceptGap: true}, sink)
+		running, s := follow(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable(), AcceptGap: true}, sink)
 		if s.GapFrom == "" || s.GapTo == "" || s.Resumed {
 			t.Errorf("started %+v", s)
 		}
@@ -286,7 +286,7 @@ func TestGaps(t *testing.T) {
 		sink.await(t, "the row after the gap", hasInsert(sink, id))
 		running.stop(t)
 	}
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	pg.Run(t, insertT(1))
 	sink.await(t, "the row", hasInsert(sink, 1))
 	running.stop(t)
@@ -317,20 +317,20 @@ func TestEmptyStateBesideAUsedSlot(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
 	first := newListSink("")
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, first) // a fresh slot asks nothing
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, first) // a fresh slot asks nothing
 	pg.Run(t, insertT(1))
 	first.await(t, "the row", hasInsert(first, 1))
 	running.stop(t)
 	pg.Run(t, insertT(2))
 
 	var gap *capture.GapError
-	if err := runSource(t, newSource(t, pg.DSN), StartOptions{}, newListSink("")).wait(t); !errors.As(err, &gap) || !strings.Contains(gap.Remedy, "--start") {
+	if err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{}, newListSink("")).wait(t); !errors.As(err, &gap) || !strings.Contains(gap.Remedy, "--start") {
 		t.Fatalf("run ended with %v", err)
 	}
 	for _, from := range []string{"now", string(first.Durable()), "slot"} {
 		sink := newListSink("")
 		sink.frozen = true
-		running, _ := follow(t, newSource(t, pg.DSN), StartOptions{Start: from}, sink)
+		running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{Start: from}, sink)
 		pg.Run(t, insertT(len(from)*100))
 		sink.await(t, "the new row", hasInsert(sink, len(from)*100))
 		if hasInsert(sink, 2)() != (from != "now") {
@@ -345,7 +345,7 @@ func TestNewTimeline(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{Major: 17}, oneTable)
 	sink := newListSink("")
-	running, _ := follow(t, newSource(t, pg.DSN), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
 	pg.Run(t, insertT(1))
 	sink.await(t, "the row", hasInsert(sink, 1))
 	running.stop(t)
@@ -356,7 +356,7 @@ func TestNewTimeline(t *testing.T) {
 	capturetest.Must(t, pg.Start())
 	pg.Run(t, "select pg_promote()", insertT(2))
 
-	running, s := follow(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable(), Timeline: 1}, sink)
+	running, s := follow(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable(), Timeline: 1}, sink)
 	sink.await(t, "the row on the new timeline", hasInsert(sink, 2))
 	if s.Server.Timeline != 2 || !s.Resumed {
 		t.Errorf("started %+v", s)
@@ -365,7 +365,7 @@ func TestNewTimeline(t *testing.T) {
 
 	// The same, had we read on the old timeline beyond the point where the new one left it.
 	var gap *capture.GapError
-	err := runSource(t, newSource(t, pg.DSN), StartOptions{Stored: sink.Durable(), Timeline: 1}, newListSink(sink.Durable())).wait(t)
+	err := runSource(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable(), Timeline: 1}, newListSink(sink.Durable())).wait(t)
 	if !errors.As(err, &gap) || !strings.Contains(gap.Text, "branched off") {
 		t.Errorf("run ended with %v", err)
 	}
@@ -378,7 +378,7 @@ func TestHeartbeat(t *testing.T) {
 	capturetest.Must(t, err)
 	t.Cleanup(s.Close)
 	sink := newListSink("")
-	running, _ := follow(t, s, StartOptions{}, sink)
+	running, _ := follow(t, s, capture.StartOptions{}, sink)
 	var first capture.Position
 	sink.await(t, "idle positions that move", func() bool {
 		sink.mu.Lock()
@@ -420,7 +420,7 @@ func TestDecodeRaw(t *testing.T) {
 	pg := startServer(t, capturetest.Options{}, oneTable)
 	keep := &rawSink{listSink: newListSink("")}
 	s := newSource(t, pg.DSN)
-	running, _ := follow(t, s, StartOptions{}, keep)
+	running, _ := follow(t, s, capture.StartOptions{}, keep)
 	pg.Run(t, insertT(1), "update t set note = 'y'", "delete from t", "truncate t")
 	keep.await(t, "all changes", func() bool { return len(keep.changes()) == 4 })
 	running.stop(t)

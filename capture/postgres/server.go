@@ -14,33 +14,14 @@ import (
 	"rowhook/capture"
 )
 
-// Server is who answers at the configured address.
-type Server struct {
-	SystemID string // the system identifier: equal in a primary, its standbys and its copies
-	Timeline int32
-	Version  int // server_version_num, such as 150014
-	Host     string
-	Database string
-	// End is how far the WAL is flushed (on a standby: replayed).
-	End capture.Position
-	// Standby says that the server is in recovery.
-	Standby bool
-	// SenderTimeout is wal_sender_timeout; 0 is none.
-	SenderTimeout time.Duration
-	// KeepSize is max_slot_wal_keep_size in bytes: what a slot may hold back; -1 is unlimited.
-	KeepSize int64
-	// Environment is the setting rowhook.environment of the database or role; empty when not set.
-	Environment string
-}
-
 // minVersion is the first version whose pgoutput sends logical messages.
 const minVersion = 140000
 
 // Identify connects as for replication and says who answers.
-func (s *Source) Identify(ctx context.Context) (Server, error) {
+func (s *Source) Identify(ctx context.Context) (capture.Server, error) {
 	conn, err := s.connectReplication(ctx)
 	if err != nil {
-		return Server{}, err
+		return capture.Server{}, err
 	}
 	defer closeNow(conn)
 	return s.identify(ctx, conn)
@@ -53,23 +34,23 @@ const serverSQL = `select current_setting('server_version_num'),
   (select setting from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'),
   coalesce(current_setting('rowhook.environment', true), '')`
 
-func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (Server, error) {
+func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Server, error) {
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == "42601" {
 			// A server that knows the replication protocol does not call this a syntax error.
-			return Server{}, s.poolerError(errors.New("IDENTIFY_SYSTEM is not understood"))
+			return capture.Server{}, s.poolerError(errors.New("IDENTIFY_SYSTEM is not understood"))
 		}
-		return Server{}, fmt.Errorf("identify the server: %w", err)
+		return capture.Server{}, fmt.Errorf("identify the server: %w", err)
 	}
 	got, err := rows(ctx, conn, serverSQL)
 	if err != nil || len(got) != 1 || len(got[0]) != 6 {
-		return Server{}, fmt.Errorf("read the server's settings: %w", orShort(err))
+		return capture.Server{}, fmt.Errorf("read the server's settings: %w", orShort(err))
 	}
 	row := got[0]
-	server := Server{
-		SystemID:    system.SystemID,
+	server := capture.Server{
+		Lineage:     system.SystemID,
 		Timeline:    system.Timeline,
 		Host:        s.connect.Host,
 		Database:    string(row[1]),
@@ -78,22 +59,22 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (Server, err
 		Environment: string(row[5]),
 	}
 	if server.Version, err = strconv.Atoi(string(row[0])); err != nil {
-		return Server{}, fmt.Errorf("read the server's version: %w", err)
+		return capture.Server{}, fmt.Errorf("read the server's version: %w", err)
 	}
 	timeout, err := strconv.ParseInt(string(row[3]), 10, 64)
 	if err != nil {
-		return Server{}, fmt.Errorf("read wal_sender_timeout: %w", err)
+		return capture.Server{}, fmt.Errorf("read wal_sender_timeout: %w", err)
 	}
 	server.SenderTimeout = time.Duration(timeout) * time.Millisecond
 	megabytes, err := strconv.ParseInt(string(row[4]), 10, 64)
 	if err != nil {
-		return Server{}, fmt.Errorf("read max_slot_wal_keep_size: %w", err)
+		return capture.Server{}, fmt.Errorf("read max_slot_wal_keep_size: %w", err)
 	}
 	if server.KeepSize = megabytes << 20; megabytes < 0 {
 		server.KeepSize = -1
 	}
 	if server.Version < minVersion {
-		return Server{}, &capture.OperatorError{
+		return capture.Server{}, &capture.OperatorError{
 			Err:    fmt.Errorf("PostgreSQL %d is too old", server.Version/10000),
 			Remedy: "rowhook needs PostgreSQL 14 or later",
 		}

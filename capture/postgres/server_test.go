@@ -94,7 +94,7 @@ func TestPoolersAreNamed(t *testing.T) {
 	})
 	for name, url := range map[string]string{"refusing": refusing, "swallowing": swallowing} {
 		s := newSource(t, url)
-		err := s.Run(context.Background(), StartOptions{}, newListSink(""))
+		err := s.Run(context.Background(), capture.StartOptions{}, newListSink(""))
 		var operator *capture.OperatorError
 		if !errors.As(err, &operator) || !strings.Contains(err.Error(), "pooler") || !strings.Contains(operator.Remedy, "source.url") {
 			t.Errorf("%s: %v", name, err)
@@ -120,7 +120,7 @@ func TestGarbageEndsTheRun(t *testing.T) {
 		connections++
 		return serveGarbage(b)
 	})
-	err := newSource(t, url).Run(context.Background(), StartOptions{}, newListSink(""))
+	err := newSource(t, url).Run(context.Background(), capture.StartOptions{}, newListSink(""))
 	var malformed *streamError
 	if !errors.As(err, &malformed) || connections != malformedTries {
 		t.Errorf("after %d connections: %v", connections, err)
@@ -211,7 +211,7 @@ func TestTLS(t *testing.T) {
 
 	url := fmt.Sprintf("postgres://postgres@127.0.0.1:1,localhost:%d/postgres?sslmode=verify-full&sslrootcert=%s&target_session_attrs=read-write", pg.Port, ca)
 	sink := newListSink("")
-	running, _ := follow(t, newSource(t, url), StartOptions{}, sink)
+	running, _ := follow(t, newSource(t, url), capture.StartOptions{}, sink)
 	pg.Run(t, "insert into t select i, repeat('x', 100) from generate_series(1, 20000) i", insertT(0))
 	sink.await(t, "the last row", hasInsert(sink, 0))
 	if rows := pg.Rows(t, "select count(*) from pg_stat_ssl s join pg_stat_replication r using (pid) where s.ssl"); rows[0][0] != "1" {

@@ -12,36 +12,18 @@ import (
 	"rowhook/capture"
 )
 
-// SetupOptions say what capture is to be set up for.
-type SetupOptions struct {
-	// Tables are the mapped tables: "schema.table", with * in either part.
-	Tables []string
-	// Full are the tables whose rules need whole old rows, with the reason.
-	Full map[string]string
-	// Slot creates the slot too. Without it, the first run does, and so begins there.
-	Slot bool
-	// Owner is the URL of a login that owns the tables; empty is our own role.
-	Owner string
-}
-
-// Statement is one SQL statement and why it is needed.
-type Statement struct {
-	SQL string
-	Why string
-}
-
 // slotStatement creates a slot; unlike all others it cannot be part of a transaction.
 const slotStatement = "SELECT pg_create_logical_replication_slot("
 
 // SetupSQL returns the statements that are still needed, in order. It refuses, with a
 // [*capture.OperatorError], where publishing a table would make the application's UPDATE and DELETE fail.
-func (s *Source) SetupSQL(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+func (s *Source) SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
 	if err != nil {
 		return nil, err
 	}
 	defer owner.close()
-	var plan []Statement
+	var plan []capture.Statement
 	err = owner.do(ctx, func(c *pgx.Conn) (err error) {
 		plan, err = s.planSetup(ctx, c, opts)
 		return err
@@ -50,13 +32,13 @@ func (s *Source) SetupSQL(ctx context.Context, opts SetupOptions) ([]Statement, 
 }
 
 // Setup runs what SetupSQL returns, all of it or nothing but for the slot, and returns what it ran.
-func (s *Source) Setup(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
 	if err != nil {
 		return nil, err
 	}
 	defer owner.close()
-	var plan []Statement
+	var plan []capture.Statement
 	err = owner.do(ctx, func(c *pgx.Conn) (err error) {
 		if plan, err = s.planSetup(ctx, c, opts); err != nil {
 			return err
@@ -67,14 +49,14 @@ func (s *Source) Setup(ctx context.Context, opts SetupOptions) ([]Statement, err
 }
 
 // Remove drops the slot and the publication, as far as they exist. owner is as in
-// [SetupOptions]. A slot that is in use stays, and is an error.
-func (s *Source) Remove(ctx context.Context, ownerURL string) ([]Statement, error) {
+// [capture.SetupOptions]. A slot that is in use stays, and is an error.
+func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(ownerURL)
 	if err != nil {
 		return nil, err
 	}
 	defer owner.close()
-	var plan []Statement
+	var plan []capture.Statement
 	err = owner.do(ctx, func(c *pgx.Conn) error {
 		var pid int32
 		err := c.QueryRow(ctx, `select coalesce(active_pid, 0) from pg_catalog.pg_replication_slots where slot_name = $1`, s.config.Slot).Scan(&pid)
@@ -85,14 +67,14 @@ func (s *Source) Remove(ctx context.Context, ownerURL string) ([]Statement, erro
 			return &capture.OperatorError{Err: fmt.Errorf("slot %s is in use by pid %d", s.config.Slot, pid), Remedy: "stop the agent first"}
 		}
 		if err == nil {
-			plan = append(plan, Statement{SQL: "SELECT pg_drop_replication_slot(" + quoteLiteral(s.config.Slot) + ");"})
+			plan = append(plan, capture.Statement{SQL: "SELECT pg_drop_replication_slot(" + quoteLiteral(s.config.Slot) + ");"})
 		}
 		p, err := readPublication(ctx, c, s.config.Publication)
 		if err != nil {
 			return err
 		}
 		if p.exists {
-			plan = append(plan, Statement{SQL: "DROP PUBLICATION " + quoteIdent(s.config.Publication) + ";"})
+			plan = append(plan, capture.Statement{SQL: "DROP PUBLICATION " + quoteIdent(s.config.Publication) + ";"})
 		}
 		for _, statement := range plan {
 			if err := exec(ctx, c, statement); err != nil {
@@ -120,7 +102,7 @@ func (s *Source) ownerQuerier(url string) (*querier, error) {
 	return q, nil
 }
 
-func apply(ctx context.Context, c *pgx.Conn, plan []Statement) error {
+func apply(ctx context.Context, c *pgx.Conn, plan []capture.Statement) error {
 	tx, err := c.Begin(ctx)
 	if err != nil {
 		return err
@@ -148,7 +130,7 @@ func apply(ctx context.Context, c *pgx.Conn, plan []Statement) error {
 	return nil
 }
 
-func exec(ctx context.Context, c *pgx.Conn, statement Statement) error {
+func exec(ctx context.Context, c *pgx.Conn, statement capture.Statement) error {
 	if _, err := c.Exec(ctx, statement.SQL); err != nil {
 		return &capture.OperatorError{Err: fmt.Errorf("%s: %w", statement.SQL, err),
 			Remedy: "run it with the login that owns the tables: --as URL"}
@@ -156,7 +138,7 @@ func exec(ctx context.Context, c *pgx.Conn, statement Statement) error {
 	return nil
 }
 
-func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts SetupOptions) ([]Statement, error) {
+func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupOptions) ([]capture.Statement, error) {
 	user := s.connect.User
 	role, err := readRole(ctx, c, user)
 	if err != nil {
@@ -193,11 +175,11 @@ type setupPlan struct {
 	role        roleFacts
 	publication string
 	full        map[string]string
-	statements  []Statement
+	statements  []capture.Statement
 }
 
 func (p *setupPlan) add(sql, why string) {
-	p.statements = append(p.statements, Statement{SQL: sql, Why: why})
+	p.statements = append(p.statements, capture.Statement{SQL: sql, Why: why})
 }
 
 // refuse says what must be decided by a person first.

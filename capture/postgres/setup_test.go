@@ -65,7 +65,7 @@ type running struct {
 	ended  chan error
 }
 
-func runSource(t testing.TB, s *Source, start StartOptions, sink capture.Sink) *running {
+func runSource(t testing.TB, s *Source, start capture.StartOptions, sink capture.Sink) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{cancel: cancel, ended: make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx, start, sink) }()
@@ -81,10 +81,10 @@ func runSource(t testing.TB, s *Source, start StartOptions, sink capture.Sink) *
 }
 
 // follow runs a source and waits until it streams. What durable says at the end is confirmed.
-func follow(t testing.TB, s *Source, start StartOptions, sink capture.Sink) (*running, Started) {
+func follow(t testing.TB, s *Source, start capture.StartOptions, sink capture.Sink) (*running, capture.Started) {
 	t.Helper()
-	started := make(chan Started, 100)
-	start.OnStarted = func(s Started) { started <- s }
+	started := make(chan capture.Started, 100)
+	start.OnStarted = func(s capture.Started) { started <- s }
 	if start.Final == nil {
 		start.Final = sink.Durable
 	}
@@ -97,7 +97,7 @@ func follow(t testing.TB, s *Source, start StartOptions, sink capture.Sink) (*ru
 	case <-time.After(patience):
 		t.Fatal("the source does not start")
 	}
-	return nil, Started{}
+	return nil, capture.Started{}
 }
 
 // stop ends the run and expects no error.

@@ -14,45 +14,9 @@ import (
 	"rowhook/capture"
 )
 
-// StartOptions say where a [Source.Run] begins.
-type StartOptions struct {
-	// Stored is the position that the state directory holds; empty at the first start.
-	Stored capture.Position
-	// Timeline is the server's timeline when Stored was written; 0 when not known. With it,
-	// a failover that lost what we have already read is noticed.
-	Timeline int32
-	// Start is what `run --start` said: empty, "slot", "now" or an LSN. It counts only
-	// while nothing is stored.
-	Start string
-	// AcceptGap goes on where changes have been lost; see [capture.GapError].
-	AcceptGap bool
-	// OnConnect, if set, sees the server at every connect, before anything is read. An error
-	// from it ends the run.
-	OnConnect func(Server) error
-	// OnStarted, if set, hears where the stream begins, at every connect.
-	OnStarted func(Started)
-	// Final, if set, is called once when reading has stopped because the context ended. It
-	// flushes the sink and returns what is durable then, which is the last thing the server is told.
-	Final func() capture.Position
-}
-
-// Started tells where a stream begins.
-type Started struct {
-	Server   Server
-	Position capture.Position
-	// Created says that the slot was created for this start.
-	Created bool
-	// Resumed says that the stream goes on where the stored position is.
-	Resumed bool
-	// GapFrom and GapTo are set when an accepted gap was skipped: what was committed
-	// after GapFrom and before GapTo may be missing. GapTo may be the earlier one, after a
-	// server lost its latest WAL; changes then come again.
-	GapFrom, GapTo capture.Position
-}
-
 // startFacts are what decideStart goes by.
 type startFacts struct {
-	server    Server
+	server    capture.Server
 	end       pglogrepl.LSN // the server's flush position
 	slot      slotState
 	slotName  string
@@ -192,36 +156,36 @@ func decideFirstStart(f startFacts) (startPlan, error) {
 
 // begin brings a fresh connection to streaming. It returns where the stream begins
 // and what the server has been told before.
-func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (Started, pglogrepl.LSN, error) {
+func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (capture.Started, pglogrepl.LSN, error) {
 	server, err := r.identify(ctx, conn)
 	if err != nil {
-		return Started{}, 0, err
+		return capture.Started{}, 0, err
 	}
 	if r.start.OnConnect != nil {
 		if err := r.start.OnConnect(server); err != nil {
-			return Started{}, 0, &permanentError{err}
+			return capture.Started{}, 0, &permanentError{err}
 		}
 	}
 	facts, err := r.startFacts(ctx, conn, server)
 	if err != nil {
-		return Started{}, 0, err
+		return capture.Started{}, 0, err
 	}
 	plan, err := decideStart(facts)
 	if err != nil {
-		return Started{}, 0, err
+		return capture.Started{}, 0, err
 	}
 	if err := r.prepareSlot(ctx, conn, server, &plan); err != nil {
-		return Started{}, 0, err
+		return capture.Started{}, 0, err
 	}
 	if !plan.resumed && !plan.gap {
 		if err := r.storeStart(ctx, plan.from); err != nil {
-			return Started{}, 0, err
+			return capture.Started{}, 0, err
 		}
 	}
 	if err := r.startReplication(ctx, conn, plan.from); err != nil {
-		return Started{}, 0, err
+		return capture.Started{}, 0, err
 	}
-	started := Started{Server: server, Position: position(plan.from), Created: plan.create, Resumed: plan.resumed}
+	started := capture.Started{Server: server, Position: position(plan.from), Created: plan.create, Resumed: plan.resumed}
 	if plan.gap {
 		started.GapFrom, started.GapTo = position(facts.stored), started.Position
 		r.stale = facts.stored
@@ -259,7 +223,7 @@ const (
 
 // startFacts collects what the rules go by, and waits for a dead connection of ours
 // to let the slot go.
-func (r *run) startFacts(ctx context.Context, conn *pgconn.PgConn, server Server) (startFacts, error) {
+func (r *run) startFacts(ctx context.Context, conn *pgconn.PgConn, server capture.Server) (startFacts, error) {
 	f := startFacts{server: server, slotName: r.config.Slot, stored: r.position, timeline: r.timeline,
 		start: r.start.Start, acceptGap: r.start.AcceptGap}
 	published, err := rows(ctx, conn, `select 1 from pg_catalog.pg_publication where pubname = `+quoteLiteral(r.config.Publication))
@@ -285,7 +249,7 @@ func (r *run) startFacts(ctx context.Context, conn *pgconn.PgConn, server Server
 }
 
 // freeSlot reads the slot once nobody uses it.
-func (r *run) freeSlot(ctx context.Context, conn *pgconn.PgConn, server Server) (slotState, error) {
+func (r *run) freeSlot(ctx context.Context, conn *pgconn.PgConn, server capture.Server) (slotState, error) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
 		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(server.SenderTimeout+5*time.Second))
 	for {
@@ -342,7 +306,7 @@ func (r *run) takenError(slot slotState, holder slotHolder) error {
 }
 
 // prepareSlot drops and creates the slot as planned.
-func (r *run) prepareSlot(ctx context.Context, conn *pgconn.PgConn, server Server, plan *startPlan) error {
+func (r *run) prepareSlot(ctx context.Context, conn *pgconn.PgConn, server capture.Server, plan *startPlan) error {
 	slot := quoteIdent(r.config.Slot)
 	if plan.drop {
 		if err := pglogrepl.DropReplicationSlot(ctx, conn, slot, pglogrepl.DropReplicationSlotOptions{}); err != nil {

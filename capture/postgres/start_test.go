@@ -59,7 +59,7 @@ func TestDecideStart(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.facts.server = Server{Timeline: 3, Database: "library"}
+			test.facts.server = capture.Server{Timeline: 3, Database: "library"}
 			test.facts.end, test.facts.slotName = 200, "rowhook"
 			got, err := decideStart(test.facts)
 			if got != test.want {

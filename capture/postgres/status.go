@@ -10,35 +10,6 @@ import (
 	"rowhook/capture"
 )
 
-// Status is how the source stands, as the server sees it.
-type Status struct {
-	// End is how far the server's WAL goes; LagBytes is what of it is not confirmed yet.
-	End      capture.Position `json:"end"`
-	LagBytes int64            `json:"lag_bytes"`
-	Slot     SlotStatus       `json:"slot"`
-}
-
-// SlotStatus is our replication slot.
-type SlotStatus struct {
-	Name      string           `json:"name"`
-	Exists    bool             `json:"exists"`
-	Active    bool             `json:"active"`
-	ActivePID int32            `json:"active_pid,omitempty"`
-	Restart   capture.Position `json:"restart_lsn,omitempty"`
-	Confirmed capture.Position `json:"confirmed_flush_lsn,omitempty"`
-	// WALStatus is reserved, extended, unreserved or lost.
-	WALStatus string `json:"wal_status,omitempty"`
-	// Invalid is why the slot can no longer be used; empty when it can.
-	Invalid string `json:"invalidation_reason,omitempty"`
-	// RetainedBytes is the WAL that the slot keeps from being removed.
-	RetainedBytes int64 `json:"retained_bytes"`
-	// SafeBytes is how much more WAL may be written before the slot is lost; -1 is no limit.
-	SafeBytes int64 `json:"safe_wal_size"`
-	// CatalogAge is how many transactions old the catalog rows are that the slot keeps from
-	// being vacuumed.
-	CatalogAge int64 `json:"catalog_xmin_age"`
-}
-
 const statusSQL = `
 select e.lsn::text, coalesce(s.slot_name is not null, false), coalesce(s.active, false), coalesce(s.active_pid, 0),
   coalesce(s.restart_lsn::text, ''), coalesce(s.confirmed_flush_lsn::text, ''), coalesce(s.wal_status, ''),
@@ -52,18 +23,18 @@ left join pg_catalog.pg_replication_slots s on s.slot_name = $1
 cross join lateral (select pg_catalog.to_jsonb(s) as j) j`
 
 // Status asks the server how far the slot is.
-func (s *Source) Status(ctx context.Context) (Status, error) {
-	st := Status{Slot: SlotStatus{Name: s.config.Slot}}
+func (s *Source) Status(ctx context.Context) (capture.Status, error) {
+	st := capture.Status{Slot: capture.SlotStatus{Name: s.config.Slot}}
 	slot := &st.Slot
 	err := s.query.do(ctx, func(c *pgx.Conn) error {
 		return c.QueryRow(ctx, statusSQL, s.config.Slot).Scan(&st.End, &slot.Exists, &slot.Active, &slot.ActivePID,
 			&slot.Restart, &slot.Confirmed, &slot.WALStatus, &slot.Invalid, &slot.RetainedBytes, &slot.SafeBytes, &slot.CatalogAge)
 	})
 	if err != nil {
-		return Status{}, fmt.Errorf("ask for the slot's status: %w", err)
+		return capture.Status{}, fmt.Errorf("ask for the slot's status: %w", err)
 	}
 	if st.LagBytes, err = s.Lag(slot.Confirmed, st.End); err != nil {
-		return Status{}, err
+		return capture.Status{}, err
 	}
 	return st, nil
 }

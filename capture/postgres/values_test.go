@@ -146,7 +146,7 @@ func streamTypes(t *testing.T, major int) string {
 	pg.Run(t, script.String())
 
 	sink := valueSink{newListSink("")}
-	running := runSource(t, newSource(t, pg.TCP("postgres", "agent")), StartOptions{}, sink)
+	running := runSource(t, newSource(t, pg.TCP("postgres", "agent")), capture.StartOptions{}, sink)
 	values := strings.Count(script.String(), ";\n")
 	sink.await(t, "all values", func() bool { return len(sink.changes()) == values })
 	running.stop(t)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"rowhook/capture/postgres"
+	"rowhook/capture"
 )
 
 // adoptRemedy is what ends the wait for a person's word.
@@ -72,7 +72,7 @@ func describeDifferences(diffs []difference) string {
 
 // sandboxed reports whether the agent's environment or the database says that this is no
 // production: a clone then sends nothing to production receivers.
-func (c *Config) sandboxed(server *postgres.Server) bool {
+func (c *Config) sandboxed(server *capture.Server) bool {
 	if environment, set := c.env("ROWHOOK_ENVIRONMENT"); set && strings.EqualFold(environment, "sandbox") {
 		return true
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/capture/postgres"
 )
 
 // agent is everything that `run` runs: the source pushes into the pipeline, the
@@ -20,7 +19,7 @@ import (
 type agent struct {
 	*station
 	start   startFlags
-	source  *postgres.Source
+	source  source
 	pipe    *pipeline
 	holds   holds
 	adopted chan struct{} // a person adopted the source's identity
@@ -42,7 +41,7 @@ type startFlags struct {
 type sourceLink struct {
 	State  string // connecting, streaming, waiting for adoption
 	Since  time.Time
-	Server *postgres.Server
+	Server *capture.Server
 	Found  identity
 	Diffs  []difference
 }
@@ -186,16 +185,16 @@ func (a *agent) capture(ctx context.Context) error {
 	}
 }
 
-func (a *agent) startOptions(ctx context.Context) (postgres.StartOptions, error) {
+func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) {
 	stored := capture.Position(a.spool.Position())
 	if stored == a.pipe.abandonedPosition() {
 		stored = ""
 	}
 	timeline, err := a.timeline()
 	if err != nil {
-		return postgres.StartOptions{}, err
+		return capture.StartOptions{}, err
 	}
-	return postgres.StartOptions{
+	return capture.StartOptions{
 		Stored: stored, Timeline: timeline, Start: a.start.start, AcceptGap: a.start.acceptGap,
 		OnConnect: a.connected, OnStarted: a.started,
 		Final: func() capture.Position {

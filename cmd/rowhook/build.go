@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 
-	"rowhook/capture/postgres"
 	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/spool"
@@ -65,15 +63,6 @@ func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
 		MaxSize: c.Spool.MaxSize, HistorySize: c.Spool.HistorySize, History: c.Spool.History,
 		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: c.Spool.Reserve, Logger: logger,
 	}
-}
-
-// newSource makes the source. It does not connect. The agent's id marks its connections.
-func (c *Config) newSource(logger *slog.Logger, agent string) (*postgres.Source, error) {
-	source, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
-	if err != nil {
-		return nil, c.explain(fmt.Errorf("source: %w", err))
-	}
-	return source, nil
 }
 
 // newLogger makes rowhook's own log, which goes to w.

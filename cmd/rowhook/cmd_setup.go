@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/capture/postgres"
+	"rowhook/capture"
 )
 
 const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
@@ -83,27 +83,27 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 }
 
 // plan makes the statements and, with --apply, runs them.
-func (c *console) plan(ctx context.Context, config *Config, source *postgres.Source, flags setupFlags) ([]postgres.Statement, error) {
+func (c *console) plan(ctx context.Context, config *Config, from source, flags setupFlags) ([]capture.Statement, error) {
 	if flags.remove {
-		return source.Remove(ctx, flags.owner)
+		return from.Remove(ctx, flags.owner)
 	}
-	options, err := config.setupOptions(ctx, source, flags)
+	options, err := config.setupOptions(ctx, from, flags)
 	if err != nil {
 		return nil, err
 	}
 	if flags.apply {
-		return source.Setup(ctx, options)
+		return from.Setup(ctx, options)
 	}
-	return source.SetupSQL(ctx, options)
+	return from.SetupSQL(ctx, options)
 }
 
 // setupOptions finds the tables whose rules need whole old rows.
-func (c *Config) setupOptions(ctx context.Context, source *postgres.Source, flags setupFlags) (postgres.SetupOptions, error) {
-	tables, err := source.Tables(ctx, c.rules.Tables())
+func (c *Config) setupOptions(ctx context.Context, from source, flags setupFlags) (capture.SetupOptions, error) {
+	tables, err := from.Tables(ctx, c.rules.Tables())
 	if err != nil {
-		return postgres.SetupOptions{}, err
+		return capture.SetupOptions{}, err
 	}
-	options := postgres.SetupOptions{Tables: c.rules.Tables(), Full: map[string]string{}, Slot: flags.slot, Owner: flags.owner}
+	options := capture.SetupOptions{Tables: c.rules.Tables(), Full: map[string]string{}, Slot: flags.slot, Owner: flags.owner}
 	for _, table := range tables {
 		if needs := c.rules.Needs(table); len(needs) > 0 {
 			options.Full[table.String()] = fmt.Sprintf("%s needs the old value of %s", needs[0].Why, needs[0].Column)
@@ -112,7 +112,7 @@ func (c *Config) setupOptions(ctx context.Context, source *postgres.Source, flag
 	return options, nil
 }
 
-func printPlan(w io.Writer, plan []postgres.Statement) error {
+func printPlan(w io.Writer, plan []capture.Statement) error {
 	for _, s := range plan {
 		why := ""
 		if s.Why != "" {

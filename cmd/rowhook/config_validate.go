@@ -70,11 +70,11 @@ func (c *Config) validateSource() configErrors {
 		return configErrors{c.problem([]string{"source", "url"},
 			"expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "")}
 	}
-	source, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
+	s, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return c.problems(err)
 	}
-	source.Close()
+	s.Close()
 	return nil
 }
 

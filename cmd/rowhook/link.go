@@ -8,17 +8,16 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/capture/postgres"
 	"rowhook/delivery"
 	"rowhook/mapping"
 )
 
 // connected looks at the server before anything is read from it.
-func (a *agent) connected(server postgres.Server) error {
+func (a *agent) connected(server capture.Server) error {
 	if err := a.config.mayPause(server); err != nil {
 		return err
 	}
-	found := identity{Lineage: server.SystemID, Hosts: a.source.Hosts(), Machine: thisMachine()}
+	found := identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
 	diffs, err := a.identify(found)
 	if err != nil {
 		return err
@@ -60,7 +59,7 @@ func (a *agent) identify(found identity) ([]difference, error) {
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
-func (c *Config) mayPause(server postgres.Server) error {
+func (c *Config) mayPause(server capture.Server) error {
 	for i := range c.Profiles {
 		if p := &c.Profiles[i]; p.OnFull == "pause_source" && server.KeepSize < 0 {
 			return &capture.OperatorError{
@@ -73,7 +72,7 @@ func (c *Config) mayPause(server postgres.Server) error {
 }
 
 // started notes where the stream begins, and tells it where that is news.
-func (a *agent) started(s postgres.Started) {
+func (a *agent) started(s capture.Started) {
 	a.mu.Lock()
 	a.link.State, a.link.Since = "streaming", time.Now()
 	a.mu.Unlock()
@@ -96,7 +95,7 @@ func (a *agent) started(s postgres.Started) {
 	}
 }
 
-func (a *agent) setLink(state string, server *postgres.Server, found identity, diffs []difference) {
+func (a *agent) setLink(state string, server *capture.Server, found identity, diffs []difference) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.link.State != state {

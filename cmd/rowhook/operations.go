@@ -153,7 +153,7 @@ func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
 	if err != nil {
 		return adoption{}, err
 	}
-	found := identity{Lineage: server.SystemID, Hosts: source.Hosts(), Machine: thisMachine()}
+	found := identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
 	pinned, known, err := loadIdentity(s.spool)
 	if err != nil {
 		return adoption{}, err

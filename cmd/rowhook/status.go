@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/capture/postgres"
 	"rowhook/delivery"
 )
 
@@ -45,12 +44,12 @@ type sourceStatus struct {
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
 	// Position is up to where changes are stored; Durable what of it is fsynced.
-	Position   string           `json:"position,omitempty"`
-	Durable    string           `json:"durable,omitempty"`
-	LastCommit time.Time        `json:"last_commit,omitzero"`
-	Server     *serverStatus    `json:"server,omitempty"`
-	Stream     *postgres.Status `json:"stream,omitempty"`
-	Counts     *streamCounts    `json:"counts,omitempty"`
+	Position   string          `json:"position,omitempty"`
+	Durable    string          `json:"durable,omitempty"`
+	LastCommit time.Time       `json:"last_commit,omitzero"`
+	Server     *serverStatus   `json:"server,omitempty"`
+	Stream     *capture.Status `json:"stream,omitempty"`
+	Counts     *streamCounts   `json:"counts,omitempty"`
 }
 
 type serverStatus struct {
@@ -175,10 +174,10 @@ func (s *station) removedProfiles() ([]removedStatus, error) {
 }
 
 // askSource adds how the slot stands.
-func (r *statusReport) askSource(ctx context.Context, source *postgres.Source) {
+func (r *statusReport) askSource(ctx context.Context, from source) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	stream, err := source.Status(ctx)
+	stream, err := from.Status(ctx)
 	if err != nil {
 		r.Source.Error = err.Error()
 		return
@@ -202,7 +201,7 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Identity.Differences = link.Diffs
 	if server := link.Server; server != nil {
 		report.Source.Server = &serverStatus{
-			Lineage: server.SystemID, Timeline: server.Timeline, Version: server.Version, Host: server.Host, Standby: server.Standby,
+			Lineage: server.Lineage, Timeline: server.Timeline, Version: server.Version, Host: server.Host, Standby: server.Standby,
 		}
 		report.Identity.Found = &link.Found
 	}

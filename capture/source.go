@@ -1,0 +1,107 @@
+package capture
+
+import "time"
+
+// What a source and those who run it say to each other, beyond the stream itself.
+
+// Server is who answers at the configured address.
+type Server struct {
+	Lineage  string // the system identifier: equal in a primary, its standbys and its copies
+	Timeline int32
+	Version  int // server_version_num, such as 150014
+	Host     string
+	Database string
+	// End is how far the WAL is flushed (on a standby: replayed).
+	End Position
+	// Standby says that the server is in recovery.
+	Standby bool
+	// SenderTimeout is wal_sender_timeout; 0 is none.
+	SenderTimeout time.Duration
+	// KeepSize is max_slot_wal_keep_size in bytes: what a slot may hold back; -1 is unlimited.
+	KeepSize int64
+	// Environment is the setting rowhook.environment of the database or role; empty when not set.
+	Environment string
+}
+
+// StartOptions say where a stream begins.
+type StartOptions struct {
+	// Stored is the position that the state directory holds; empty at the first start.
+	Stored Position
+	// Timeline is the server's timeline when Stored was written; 0 when not known. With it,
+	// a failover that lost what we have already read is noticed.
+	Timeline int32
+	// Start is what `run --start` said: empty, "slot", "now" or an LSN. It counts only
+	// while nothing is stored.
+	Start string
+	// AcceptGap goes on where changes have been lost; see [GapError].
+	AcceptGap bool
+	// OnConnect, if set, sees the server at every connect, before anything is read. An error
+	// from it ends the run.
+	OnConnect func(Server) error
+	// OnStarted, if set, hears where the stream begins, at every connect.
+	OnStarted func(Started)
+	// Final, if set, is called once when reading has stopped because the context ended. It
+	// flushes the sink and returns what is durable then, which is the last thing the server is told.
+	Final func() Position
+}
+
+// Started tells where a stream begins.
+type Started struct {
+	Server   Server
+	Position Position
+	// Created says that the slot was created for this start.
+	Created bool
+	// Resumed says that the stream goes on where the stored position is.
+	Resumed bool
+	// GapFrom and GapTo are set when an accepted gap was skipped: what was committed
+	// after GapFrom and before GapTo may be missing. GapTo may be the earlier one, after a
+	// server lost its latest WAL; changes then come again.
+	GapFrom, GapTo Position
+}
+
+// Status is how the source stands, as the server sees it.
+type Status struct {
+	// End is how far the server's WAL goes; LagBytes is what of it is not confirmed yet.
+	End      Position   `json:"end"`
+	LagBytes int64      `json:"lag_bytes"`
+	Slot     SlotStatus `json:"slot"`
+}
+
+// SlotStatus is our replication slot.
+type SlotStatus struct {
+	Name      string   `json:"name"`
+	Exists    bool     `json:"exists"`
+	Active    bool     `json:"active"`
+	ActivePID int32    `json:"active_pid,omitempty"`
+	Restart   Position `json:"restart_lsn,omitempty"`
+	Confirmed Position `json:"confirmed_flush_lsn,omitempty"`
+	// WALStatus is reserved, extended, unreserved or lost.
+	WALStatus string `json:"wal_status,omitempty"`
+	// Invalid is why the slot can no longer be used; empty when it can.
+	Invalid string `json:"invalidation_reason,omitempty"`
+	// RetainedBytes is the WAL that the slot keeps from being removed.
+	RetainedBytes int64 `json:"retained_bytes"`
+	// SafeBytes is how much more WAL may be written before the slot is lost; -1 is no limit.
+	SafeBytes int64 `json:"safe_wal_size"`
+	// CatalogAge is how many transactions old the catalog rows are that the slot keeps from
+	// being vacuumed.
+	CatalogAge int64 `json:"catalog_xmin_age"`
+}
+
+// SetupOptions say what capture is to be set up for.
+type SetupOptions struct {
+	// Tables are the mapped tables: "schema.table", with * in either part.
+	Tables []string
+	// Full are the tables whose rules need whole old rows, with the reason.
+	Full map[string]string
+	// Slot creates the slot too. Without it, the first run does, and so begins there.
+	Slot bool
+	// Owner is the URL of a login that owns the tables; empty is our own role.
+	Owner string
+}
+
+// Statement is one SQL statement and why it is needed.
+type Statement struct {
+	SQL string
+	Why string
+}

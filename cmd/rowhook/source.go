@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"rowhook/capture"
+	"rowhook/capture/postgres"
+)
+
+// source is the host database as the agent and the commands use it. Each kind of database has a room of its own.
+type source interface {
+	// Run streams into the sink until ctx ends; it reconnects by itself.
+	Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error
+	// Identify connects as for streaming and says who answers.
+	Identify(ctx context.Context) (capture.Server, error)
+	// Status says how the stream stands, as the server sees it.
+	Status(ctx context.Context) (capture.Status, error)
+	// Check looks at everything that capture needs; Drift only at what can change while it runs.
+	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
+	Drift(ctx context.Context, patterns []string) ([]capture.Finding, error)
+	// Tables describes the tables that the patterns name.
+	Tables(ctx context.Context, patterns []string) ([]*capture.Table, error)
+	// SetupSQL says what setup would run, Setup runs it, Remove takes it away.
+	SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
+	Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
+	Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error)
+	// DecodeRaw decodes a parked change again.
+	DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error)
+	// Hosts and Database are as configured.
+	Hosts() string
+	Database() string
+	Close()
+}
+
+// newSource makes the source. It does not connect. The agent's id marks its connections.
+func (c *Config) newSource(logger *slog.Logger, agent string) (source, error) {
+	s, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
+	if err != nil {
+		return nil, c.explain(fmt.Errorf("source: %w", err))
+	}
+	return s, nil
+}
