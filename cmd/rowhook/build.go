@@ -57,11 +57,16 @@ func (c *Config) logOptions(logger *slog.Logger) delivery.LogOptions {
 	}
 }
 
-// spoolOptions are the spool's.
+// spoolOptions are the spool's. Its options take zero for their defaults, which the config
+// has filled in already: a zero that is left was written, and means none.
 func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
+	reserve := c.Spool.Reserve
+	if reserve == 0 {
+		reserve = -1
+	}
 	return spool.Options{
-		MaxSize: c.Spool.MaxSize, HistorySize: c.Spool.HistorySize, History: c.Spool.History,
-		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: c.Spool.Reserve, Logger: logger,
+		MaxSize: c.Spool.MaxSize, HistorySize: max(c.Spool.HistorySize, 1), History: max(c.Spool.History, 1),
+		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: reserve, Logger: logger,
 	}
 }
 

@@ -86,14 +86,14 @@ func TestDiskBelowReserve(t *testing.T) {
 	w.verify(w.ledger(nil), judge{profile: "main"})
 }
 
-// A disk that is full in earnest, with a reserve of next to nothing, ends the agent or makes it wait;
+// A disk that is full in earnest, without a reserve, ends the agent or makes it wait;
 // it never loses an event.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
 	disk := smallDisk(t, 128<<20)
 	capturetest.Must(t, os.Symlink(disk, w.path("state")))
-	w.conf.spool = "{max_size: 1GiB, reserve: 1KiB}"
+	w.conf.spool = "{max_size: 1GiB, reserve: 0}"
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)

@@ -37,6 +37,7 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		MaxOpenFiles:                256,
 		L0CompactionThreshold:       4,
+		L0CompactionFileThreshold:   2000, // the log's tables, see splitTables
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
 		MaxManifestFileSize:         4 << 20,
@@ -50,7 +51,21 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	o.CompactionConcurrencyRange = func() (lower, upper int) { return 1, 1 }
+	o.Experimental.SpanPolicyFunc = splitTables
 	return o
+}
+
+// splitTables has the log in tables of its own. Its keys only ascend, so its tables never overlap
+// each other and are merged once at most; together with the small values that are rewritten
+// in place, each would overlap all others, and the log would be written again and again.
+func splitTables(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	switch {
+	case len(start) == 0 || start[0] < prefixLog:
+		end = []byte{prefixLog}
+	case start[0] == prefixLog:
+		end = []byte{prefixLog + 1}
+	}
+	return pebble.SpanPolicy{}, end, nil
 }
 
 // listener hears of damage and of background work that fails.
