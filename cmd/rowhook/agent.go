@@ -190,6 +190,9 @@ func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) 
 	if stored == a.pipe.abandonedPosition() {
 		stored = ""
 	}
+	if stored != "" && a.start.start != "" {
+		a.logger.Warn("--start is left alone: the state directory holds a position, and the stream goes on there", "position", stored)
+	}
 	timeline, err := a.timeline()
 	if err != nil {
 		return capture.StartOptions{}, err
