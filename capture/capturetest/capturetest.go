@@ -57,7 +57,7 @@ type Options struct {
 func Majors() []int {
 	var majors []int
 	for _, dir := range slices.Concat(glob(systemDirs), glob(toolDirs())) {
-		if major, err := strconv.Atoi(filepath.Base(filepath.Dir(dir))); err == nil {
+		if major := majorOf(dir); major > 0 {
 			majors = append(majors, major)
 		}
 	}
@@ -87,6 +87,7 @@ func binDir(major int) (string, error) {
 	return "", fmt.Errorf("PostgreSQL %d is not installed (there is %v): run `make test`, which installs it", major, Majors())
 }
 
+// majorOf tells the version of a directory such as 15/bin; 0 when its name is not one.
 func majorOf(bin string) int {
 	major, _ := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
 	return major
