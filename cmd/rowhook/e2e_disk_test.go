@@ -102,8 +102,8 @@ func TestDiskFull(t *testing.T) {
 	free := fill(t, disk)
 	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from generate_series(2, 60000) g;
 		insert into proof.ledger (key, seq, op) select g, 1, 'insert' from generate_series(2, 60000) g; commit`, filler))
-	eventually(t, patience, "the full disk is noticed", func() bool {
-		return !a.running() || strings.Contains(a.stderr.String(), "no space left") || strings.Contains(a.stderr.String(), "disk")
+	eventually(t, patience, "it ends, or says that it waits", func() bool {
+		return !a.running() || strings.Contains(a.stderr.String(), "source is paused")
 	})
 	said := a.stderr.String()
 	ended := !a.running()
