@@ -62,7 +62,7 @@ type OperationsConfig struct {
 	Not  []string `yaml:"not,oneormany" doc:"globs"`
 }
 
-// RetryConfig is the event clock of design section 8.
+// RetryConfig is the event clock: when a delivery is tried again, and until when.
 type RetryConfig struct {
 	Initial    time.Duration   `yaml:"initial" doc:"wait after the first failure"`
 	Max        time.Duration   `yaml:"max" doc:"longest wait"`

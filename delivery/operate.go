@@ -132,11 +132,9 @@ func (e *Engine) one(code string) (*dispatcher, error) {
 // Queue lists what waits to be delivered, profile by profile, the oldest first.
 func (e *Engine) Queue(f Filter) (Items, error) {
 	return e.list(f, func(d *dispatcher, l *listing) error {
-		handed, err := d.inFlight()
-		if err != nil {
+		if err := l.observe(); err != nil {
 			return err
 		}
-		l.handed = handed
 		if err := d.eachRecord([]State{Retrying, Blocked, Held}, l.record); err != nil {
 			return err
 		}
@@ -175,41 +173,55 @@ func (e *Engine) list(f Filter, collect func(*dispatcher, *listing) error) (Item
 	return all, nil
 }
 
-// inFlight makes progress durable and returns what workers have.
-func (d *dispatcher) inFlight() (map[Seq]bool, error) {
-	handed := make(map[Seq]bool)
-	err := d.look(func(time.Time) error {
-		for i := range d.window.n {
-			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
-				handed[j.seq] = true
-			}
-		}
-		for seq, j := range d.stored {
-			if j.state == jobHanded {
-				handed[seq] = true
-			}
-		}
-		return nil
-	})
-	return handed, err
-}
-
 // listing collects items of one profile from the store, without holding up its dispatcher.
 type listing struct {
 	d      *dispatcher
 	filter Filter
 	limit  int
-	handed map[Seq]bool
+	handed map[Seq]bool // what workers have
+	held   bool         // the profile is inactive
 	items  []Item
+}
+
+// observe makes progress durable and notes what the store does not tell.
+func (l *listing) observe() error {
+	d := l.d
+	l.handed = make(map[Seq]bool)
+	return d.look(func(time.Time) error {
+		l.held = d.state.Inactive
+		for i := range d.window.n {
+			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
+				l.handed[j.seq] = true
+			}
+		}
+		for seq, j := range d.stored {
+			if j.state == jobHanded {
+				l.handed[seq] = true
+			}
+		}
+		return nil
+	})
+}
+
+// state is how a delivery stands that the store has as stored: whatever it waited for,
+// now it waits for its profile.
+func (l *listing) state(seq Seq, stored string) string {
+	switch {
+	case l.handed[seq]:
+		return "in_flight"
+	case l.held && stored != Dead.String():
+		return Held.String()
+	}
+	return stored
 }
 
 func (l *listing) record(r *Delivery) (more bool, err error) {
 	item := Item{
-		State: r.State.String(), Bytes: r.Bytes, Round: r.Round, Attempts: r.Attempts, NextAttempt: r.Due, Since: r.Since,
+		State: l.state(r.Seq, r.State.String()), Bytes: r.Bytes, Round: r.Round, Attempts: r.Attempts, NextAttempt: r.Due, Since: r.Since,
 		Reason: r.Reason, Status: r.Status, Error: r.Error, seq: r.Seq,
 	}
-	if l.handed[r.Seq] {
-		item.State = "in_flight"
+	if item.State == Held.String() {
+		item.NextAttempt = time.Time{}
 	}
 	if l.filter.State != "" && l.filter.State != item.State || l.filter.Reason != "" && l.filter.Reason != r.Reason {
 		return true, nil
@@ -223,7 +235,7 @@ func (l *listing) record(r *Delivery) (more bool, err error) {
 
 // log collects what has no record yet.
 func (l *listing) log() error {
-	if l.filter.Reason != "" || l.filter.State != "" && l.filter.State != "pending" && l.filter.State != "in_flight" {
+	if l.filter.Reason != "" || l.filter.State == Retrying.String() || l.filter.State == Blocked.String() {
 		return nil
 	}
 	d := l.d
@@ -252,10 +264,7 @@ func (l *listing) log() error {
 			if settled[entry.Seq] {
 				continue
 			}
-			item := Item{State: "pending", Bytes: entry.Bytes, seq: entry.Seq}
-			if l.handed[entry.Seq] {
-				item.State = "in_flight"
-			}
+			item := Item{State: l.state(entry.Seq, "pending"), Bytes: entry.Bytes, seq: entry.Seq}
 			if l.filter.State != "" && l.filter.State != item.State {
 				continue
 			}

@@ -247,6 +247,11 @@ func TestPauseAndResume(t *testing.T) {
 		if s := b.status(); s.State != "inactive" || s.Reason != "operator" || b.receiver.count() != before {
 			t.Errorf("status %+v", s)
 		}
+		for state, want := range map[string]string{"": "a:held b:held c:held f:held", "held": "a:held b:held c:held f:held", "retrying": "", "pending": ""} {
+			if got, err := b.engine.Queue(delivery.Filter{State: state}); err != nil || ids(got.Items) != want {
+				t.Errorf("queue %q: %s, %v", state, ids(got.Items), err)
+			}
+		}
 		if err := b.engine.Resume("desk", "yesterday"); err == nil {
 			t.Error("resumed from yesterday")
 		}

@@ -8,7 +8,7 @@ import (
 // Class is what a reply means for the delivery and for its endpoint.
 type Class uint8
 
-// The classes of design section 8's table.
+// The classes of replies, and of what keeps a request from having one.
 const (
 	ClassOK        Class = iota + 1
 	ClassEvent           // the event is refused: 3 tries, then dead

@@ -42,7 +42,7 @@ func (be *boundEntry) undecidable(b blame) error {
 
 // identityFull is the SQL that makes a table's stream carry whole old rows.
 func identityFull(t *capture.Table) string {
-	return fmt.Sprintf("ALTER TABLE %s.%s REPLICA IDENTITY FULL", quoteName(t.Schema), quoteName(t.Name))
+	return fmt.Sprintf("ALTER TABLE %s.%s REPLICA IDENTITY FULL;", quoteName(t.Schema), quoteName(t.Name))
 }
 
 var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)

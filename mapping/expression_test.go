@@ -202,7 +202,7 @@ func TestUndecidableNamesItsPlace(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 	var hint interface{ Hint() string }
-	if !errors.As(f.Err, &hint) || hint.Hint() != "ALTER TABLE circulation.loans REPLICA IDENTITY FULL" {
+	if !errors.As(f.Err, &hint) || hint.Hint() != "ALTER TABLE circulation.loans REPLICA IDENTITY FULL;" {
 		t.Error("no remedy")
 	}
 }

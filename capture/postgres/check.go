@@ -75,12 +75,12 @@ func (s *Source) tlsFindings() []capture.Finding {
 func serverFindings(server capture.Server) []capture.Finding {
 	var out []capture.Finding
 	if server.SenderTimeout > 0 && server.SenderTimeout < time.Minute {
-		out = append(out, capture.Finding{Severity: capture.Warning, Code: "wal_sender_timeout", Subject: server.SenderTimeout.String(),
+		out = append(out, capture.Finding{Severity: capture.Warning, Code: "wal_sender_timeout", Subject: "wal_sender_timeout",
 			Text:   fmt.Sprintf("wal_sender_timeout is %s: a pause of the network or the machine ends the stream", server.SenderTimeout),
 			Remedy: "ALTER SYSTEM SET wal_sender_timeout = '1min'; SELECT pg_reload_conf();"})
 	}
 	if server.KeepSize < 0 {
-		out = append(out, capture.Finding{Severity: capture.Info, Code: "max_slot_wal_keep_size", Subject: "-1",
+		out = append(out, capture.Finding{Severity: capture.Info, Code: "max_slot_wal_keep_size", Subject: "max_slot_wal_keep_size",
 			Text:   "max_slot_wal_keep_size is unlimited: while rowhook is stopped, WAL stays until the disk is full",
 			Remedy: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();"})
 	}

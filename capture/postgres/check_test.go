@@ -136,13 +136,17 @@ func TestSetup(t *testing.T) {
 	opts := capture.SetupOptions{Tables: []string{"circulation.loans", "circulation.visits", "circulation.notes"},
 		Owner: pg.DSN, Slot: true}
 
-	_, err := s.SetupSQL(ctx, opts)
+	plan, err := s.SetupSQL(ctx, opts)
 	var operator *capture.OperatorError
 	if !errors.As(err, &operator) || operator.Remedy != "ALTER TABLE circulation.notes REPLICA IDENTITY FULL;" {
 		t.Fatalf("a table without identity: %v", err)
 	}
+	const others = `CREATE PUBLICATION "rowhook" FOR TABLE circulation.loans, circulation.visits WITH (publish_via_partition_root = true);`
+	if !slices.ContainsFunc(plan, func(s capture.Statement) bool { return s.SQL == others }) {
+		t.Errorf("the other tables are not set up: %v", plan)
+	}
 	opts.Full = map[string]string{"circulation.notes": "has no key", "circulation.visits": "visit.moved looks at old values"}
-	plan, err := s.Setup(ctx, opts)
+	plan, err = s.Setup(ctx, opts)
 	capturetest.Must(t, err)
 	var got []string
 	for _, statement := range plan {

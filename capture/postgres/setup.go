@@ -15,37 +15,48 @@ import (
 // slotStatement creates a slot; unlike all others it cannot be part of a transaction.
 const slotStatement = "SELECT pg_create_logical_replication_slot("
 
-// SetupSQL returns the statements that are still needed, in order. It refuses, with a
-// [*capture.OperatorError], where publishing a table would make the application's UPDATE and DELETE fail.
+// SetupSQL returns the statements that are still needed, in order. Tables that a person must
+// look at first (that are not there, or whose publishing would make the application's UPDATE and DELETE
+// fail) are left out, and named by a [*capture.OperatorError] beside the statements for the others.
 func (s *Source) SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
 	if err != nil {
 		return nil, err
 	}
 	defer owner.close()
-	var plan []capture.Statement
+	var plan *setupPlan
 	err = owner.do(ctx, func(c *pgx.Conn) (err error) {
 		plan, err = s.planSetup(ctx, c, opts)
 		return err
 	})
-	return plan, err
+	if err != nil {
+		return nil, err
+	}
+	return plan.statements, plan.refused()
 }
 
-// Setup runs what SetupSQL returns, all of it or nothing but for the slot, and returns what it ran.
+// Setup runs what SetupSQL returns, all of it or nothing but for the slot, and returns what it ran, with
+// the same error about what was left out.
 func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
 	if err != nil {
 		return nil, err
 	}
 	defer owner.close()
-	var plan []capture.Statement
+	var plan *setupPlan
 	err = owner.do(ctx, func(c *pgx.Conn) (err error) {
 		if plan, err = s.planSetup(ctx, c, opts); err != nil {
 			return err
 		}
-		return apply(ctx, c, plan)
+		return apply(ctx, c, plan.statements)
 	})
-	return plan, err
+	switch {
+	case err != nil && plan == nil:
+		return nil, err
+	case err != nil:
+		return plan.statements, err
+	}
+	return plan.statements, plan.refused()
 }
 
 // Remove drops the slot and the publication, as far as they exist. owner is as in
@@ -138,7 +149,7 @@ func exec(ctx context.Context, c *pgx.Conn, statement capture.Statement) error {
 	return nil
 }
 
-func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupOptions) ([]capture.Statement, error) {
+func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupOptions) (*setupPlan, error) {
 	user := s.connect.User
 	role, err := readRole(ctx, c, user)
 	if err != nil {
@@ -156,57 +167,65 @@ func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupO
 	if err := c.QueryRow(ctx, `select count(*)::int from pg_catalog.pg_replication_slots where slot_name = $1`, s.config.Slot).Scan(&slots); err != nil {
 		return nil, fmt.Errorf("look for slot %s: %w", s.config.Slot, err)
 	}
-	p := setupPlan{user: user, role: role, publication: s.config.Publication, full: opts.Full}
-	if err := p.refuse(in); err != nil {
-		return nil, err
-	}
+	p := &setupPlan{user: user, role: role, publication: s.config.Publication, full: opts.Full}
+	p.refuse(in)
 	p.grants(in)
 	p.identities(in)
 	p.publish(in)
 	if opts.Slot && slots == 0 {
 		p.add(slotStatement+quoteLiteral(s.config.Slot)+", 'pgoutput');", "from here on the server keeps WAL for rowhook")
 	}
-	return p.statements, nil
+	return p, nil
 }
 
-// setupPlan collects the statements that are still needed.
+// setupPlan collects the statements that are still needed, and what a person must decide first.
 type setupPlan struct {
 	user        string
 	role        roleFacts
 	publication string
 	full        map[string]string
 	statements  []capture.Statement
+	problems    []string
+	remedies    []string
 }
 
 func (p *setupPlan) add(sql, why string) {
 	p.statements = append(p.statements, capture.Statement{SQL: sql, Why: why})
 }
 
-// refuse says what must be decided by a person first.
-func (p *setupPlan) refuse(in *inspection) error {
-	var problems, remedies []string
+// refuse takes out the tables that a person must look at first.
+func (p *setupPlan) refuse(in *inspection) {
+	problem := func(text, remedy string) {
+		p.problems, p.remedies = append(p.problems, text), append(p.remedies, remedy)
+	}
 	for _, pattern := range in.missing {
 		if f := in.missingFinding(pattern); f.Severity == capture.Error {
-			problems, remedies = append(problems, f.Text), append(remedies, f.Remedy)
+			problem(f.Text, f.Remedy)
 		}
 	}
-	for _, f := range in.tables {
+	in.tables = slices.DeleteFunc(in.tables, func(f *tableFacts) bool {
 		if why := f.streamed(); why != "" {
-			problems, remedies = append(problems, f.table.String()+" "+why), append(remedies, "take it out of mapping")
-			continue
+			problem(f.table.String()+" "+why, "take it out of mapping")
+			return true
 		}
 		if p.full[f.table.String()] != "" {
-			continue
+			return false
 		}
-		for _, sql := range f.unusable() {
-			problems = append(problems, fmt.Sprintf("%s has no usable replica identity: publishing it would make the application's UPDATE and DELETE fail", f.table))
-			remedies = append(remedies, identitySQL(sql))
+		unusable := f.unusable()
+		for _, sql := range unusable {
+			problem(fmt.Sprintf("%s has no usable replica identity: publishing it would make the application's UPDATE and DELETE fail", f.table),
+				identitySQL(sql))
 		}
-	}
-	if len(problems) == 0 {
+		return len(unusable) > 0
+	})
+}
+
+// refused tells of the tables that refuse took out; nil when there are none.
+func (p *setupPlan) refused() error {
+	if len(p.problems) == 0 {
 		return nil
 	}
-	return &capture.OperatorError{Err: errors.New(strings.Join(problems, "; ")), Remedy: strings.Join(remedies, "\n")}
+	return &capture.OperatorError{Err: errors.New(strings.Join(p.problems, "; ")), Remedy: strings.Join(p.remedies, "\n")}
 }
 
 // unusable returns the relations behind the table whose replica identity does not

@@ -114,11 +114,6 @@ func (c *Config) checkEndpoints(ctx context.Context) []capture.Finding {
 	var found []capture.Finding
 	for i, sender := range senders {
 		at := "profiles." + c.Profiles[i].Code
-		for _, warning := range sender.Warnings() {
-			found = append(found, capture.Finding{
-				Severity: capture.Warning, Code: "profile", Subject: at, Text: warning.Error(), Remedy: hintOf(warning),
-			})
-		}
 		if err := sender.Probe(ctx); err != nil {
 			found = append(found, capture.Finding{
 				Severity: capture.Warning, Code: "endpoint", Subject: at,

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"rowhook/delivery"
 )
 
 const smallConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
@@ -163,5 +165,37 @@ func TestWarningsOfRooms(t *testing.T) {
 	}
 	if got, want := found[1].Subject, path+":6:3"; got != want {
 		t.Errorf("subject %q, want %q", got, want)
+	}
+}
+
+// What is odd about a profile is said once, with its line; endpoints are a matter of their own.
+func TestFindingsAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	c, _ := write(t, smallConfig+`profiles:
+  desk: {url: https://127.0.0.1:1/, secret: short}
+`)
+	if got, want := codes(c), "profile profile"; got != want {
+		t.Errorf("findings %q, want %q", got, want)
+	}
+	found := c.checkEndpoints(t.Context())
+	if len(found) != 1 || found[0].Code != "endpoint" {
+		t.Errorf("endpoints: %+v", found)
+	}
+}
+
+func TestDescribeFilter(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		filter delivery.Filter
+		want   string
+	}{
+		{delivery.Filter{}, ""},
+		{delivery.Filter{Profile: "desk"}, ""},
+		{delivery.Filter{Profile: "desk", ID: "evt_1"}, "evt_1"},
+		{delivery.Filter{Profile: "desk", Type: "loan.*"}, `{"type":"loan.*"}`},
+	} {
+		if got := describeFilter(test.filter); got != test.want {
+			t.Errorf("%+v: %q, want %q", test.filter, got, test.want)
+		}
 	}
 }

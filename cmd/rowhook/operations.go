@@ -135,6 +135,9 @@ func describeFilter(f delivery.Filter) string {
 		return f.ID
 	}
 	f.Profile = ""
+	if f == (delivery.Filter{}) {
+		return ""
+	}
 	raw, err := json.Marshal(f)
 	if err != nil {
 		return err.Error()

@@ -61,7 +61,11 @@ func (o *pipelineOutput) Notice(n mapping.Notice) {
 	p.counts.notices.Add(1)
 	if now := time.Now(); now.Sub(p.warned) >= noticeInterval {
 		p.warned = now
-		p.logger.Warn("message left out", "kind", n.Kind, "type", n.Type, "position", n.Position, "err", n.Err, "count", p.counts.notices.Load())
+		fields := []any{"kind", n.Kind, "type", n.Type, "position", n.Position, "count", p.counts.notices.Load()}
+		if n.Err != nil {
+			fields = append(fields, "err", n.Err)
+		}
+		p.logger.Warn("message left out", fields...)
 	}
 }
 
