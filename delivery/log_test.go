@@ -432,6 +432,27 @@ func TestLogShortWriteIsAnError(t *testing.T) {
 	l.assertAll(t, 2)
 }
 
+// A directory that cannot be looked into is an error of the rotation, not a name in use.
+func TestLogGoesOnWhenItsDirectoryIsGone(t *testing.T) {
+	t.Parallel()
+	l := setupLog(t, LogOptions{Path: filepath.Join(t.TempDir(), "log", "deliveries.jsonl"), MaxSize: 500}, nil)
+	dir := filepath.Dir(l.path)
+	l.add(3)
+	flushed(t, l)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.add(20)
+	flushed(t, l) // to the file that is still open
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	l.assertAll(t, 23)
+}
+
 func TestLogGoesOnWhenItCannotRotate(t *testing.T) {
 	t.Parallel()
 	disk := &faultyDisk{room: -1}

@@ -171,12 +171,12 @@ func (l *Log) rotate() error {
 	return err
 }
 
-// rotatedName returns a name that is not in use.
+// rotatedName returns a name that is not in use, as far as that can be seen: where it cannot, the rename tells why.
 func (l *Log) rotatedName() string {
 	prefix, ext := splitLogPath(l.path)
 	for at := l.now().UTC(); ; at = at.Add(time.Microsecond) {
 		name := prefix + at.Format(rotatedLayout) + ext
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(name); err != nil {
 			return name
 		}
 	}
