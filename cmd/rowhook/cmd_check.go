@@ -86,7 +86,7 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 func (c *Config) checkSource(ctx context.Context) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	source, err := c.newSource(slog.New(slog.DiscardHandler), "check")
+	source, err := c.newSource(slog.New(slog.DiscardHandler), c.runningAgent(ctx))
 	if err != nil {
 		return []capture.Finding{failed("source", "source.url", err)}
 	}
@@ -103,6 +103,21 @@ func (c *Config) checkSource(ctx context.Context) []capture.Finding {
 		found = append(found, c.rules.Check(table)...)
 	}
 	return append(found, c.whereFindings(tables)...)
+}
+
+// runningAgent returns the id of the agent that runs on the state directory, whose own use of
+// the slot is no finding.
+func (c *Config) runningAgent(ctx context.Context) string {
+	client, err := dialControl(c.State)
+	if err != nil {
+		return "check"
+	}
+	defer client.close()
+	var answer agentAnswer
+	if err := client.call(ctx, "agent", none{}, &answer); err != nil {
+		return "check"
+	}
+	return answer.ID
 }
 
 // checkEndpoints connects to each endpoint.
@@ -187,8 +202,17 @@ func printCheck(w io.Writer, found []capture.Finding) error {
 	for _, f := range found {
 		counts[f.Severity]++
 	}
-	_, err := fmt.Fprintf(w, "\n%d errors, %d warnings, %d notes\n", counts[capture.Error], counts[capture.Warning], counts[capture.Info])
+	_, err := fmt.Fprintf(w, "\n%s, %s, %s\n", plural(counts[capture.Error], "error"),
+		plural(counts[capture.Warning], "warning"), plural(counts[capture.Info], "note"))
 	return err
+}
+
+// plural writes a number of things.
+func plural(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // printFindings prints findings with their remedies indented below.

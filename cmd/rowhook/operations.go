@@ -43,6 +43,11 @@ type bodyAnswer struct {
 	Body  []byte `json:"body,omitempty"`
 }
 
+// agentAnswer is the agent's own id, which marks its connections.
+type agentAnswer struct {
+	ID string `json:"id"`
+}
+
 type none struct{}
 
 // operations are what commands can ask of a state directory, with or without an agent.
@@ -108,6 +113,10 @@ func (s *station) operations() map[string]operation {
 // operations adds to the station's what only a running agent can do.
 func (a *agent) operations() map[string]operation {
 	all := a.station.operations()
+	all["agent"] = typed(func(context.Context, none) (agentAnswer, error) {
+		id, err := agentID(a.spool)
+		return agentAnswer{ID: id}, err
+	})
 	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
 		return changed, a.audited(r.User, "failed retry --source", "", r.Table, err)
