@@ -216,7 +216,7 @@ func TestCrashInCatchUp(t *testing.T) {
 	for done := events / 6; done < events; done += events / 6 {
 		a := w.start()
 		w.hook.wait(t, "main", done, patience)
-		recently := time.Now().Add(-syncWindow)
+		recently := time.Now().Add(-syncWindow())
 		a.kill()
 		allowed = append(allowed, concurrency+w.acceptedSince("main", recently))
 	}
@@ -231,14 +231,15 @@ func TestCrashInCatchUp(t *testing.T) {
 		again := repeated[int64(kill+3)]
 		t.Logf("kill %d: %d repeated, %d allowed", kill+1, again, most)
 		if again > most {
-			t.Errorf("kill %d: %d repeated, more than the %d that were in flight or sent within %s", kill+1, again, most, syncWindow)
+			t.Errorf("kill %d: %d repeated, more than the %d that were in flight or sent within %s", kill+1, again, most, syncWindow())
 		}
 	}
 	t.Logf("%d events, %d repeated over %d kills", v.events, v.repeated, len(allowed))
 }
 
-// syncWindow is how long an acknowledgement may take to become durable.
-const syncWindow = 100 * time.Millisecond
+// syncWindow is how long an acknowledgement may take to become durable: 100 ms, and more
+// where the processes of other tests keep the agent from running.
+func syncWindow() time.Duration { return time.Duration(count(500, 100)) * time.Millisecond }
 
 // repeatedByLife counts for each run of the agent the accepted requests that an
 // earlier run had had accepted too.
