@@ -15,6 +15,9 @@ import (
 // slotStatement creates a slot; unlike all others it cannot be part of a transaction.
 const slotStatement = "SELECT pg_create_logical_replication_slot("
 
+// dropSlotStatement takes a login that may replicate.
+const dropSlotStatement = "SELECT pg_drop_replication_slot("
+
 // SetupSQL returns the statements that are still needed, in order. Tables that a person must
 // look at first (that are not there, or whose publishing would make the application's UPDATE and DELETE
 // fail) are left out, and named by a [*capture.OperatorError] beside the statements for the others.
@@ -60,7 +63,7 @@ func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]captur
 }
 
 // Remove drops the slot and the publication, as far as they exist. owner is as in
-// [capture.SetupOptions]. A slot that is in use stays, and is an error.
+// [capture.SetupOptions]; the slot is dropped by our own role. A slot that is in use stays, and is an error.
 func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(ownerURL)
 	if err != nil {
@@ -78,7 +81,7 @@ func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Stateme
 			return &capture.OperatorError{Err: fmt.Errorf("slot %s is in use by pid %d", s.config.Slot, pid), Remedy: "stop the agent first"}
 		}
 		if err == nil {
-			plan = append(plan, capture.Statement{SQL: "SELECT pg_drop_replication_slot(" + quoteLiteral(s.config.Slot) + ");"})
+			plan = append(plan, capture.Statement{SQL: dropSlotStatement + quoteLiteral(s.config.Slot) + ");"})
 		}
 		p, err := readPublication(ctx, c, s.config.Publication)
 		if err != nil {
@@ -88,13 +91,29 @@ func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Stateme
 			plan = append(plan, capture.Statement{SQL: "DROP PUBLICATION " + quoteIdent(s.config.Publication) + ";"})
 		}
 		for _, statement := range plan {
-			if err := exec(ctx, c, statement); err != nil {
+			run := exec
+			if strings.HasPrefix(statement.SQL, dropSlotStatement) {
+				run = s.dropSlot
+			}
+			if err := run(ctx, c, statement); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return plan, err
+}
+
+// dropSlot runs the statement as our own role, which may replicate: who owns the tables seldom does.
+// The owner is asked where our role cannot.
+func (s *Source) dropSlot(ctx context.Context, owner *pgx.Conn, statement capture.Statement) error {
+	own := s.newQuerier(setupTimeout)
+	defer own.close()
+	err := own.do(ctx, func(c *pgx.Conn) error { return exec(ctx, c, statement) })
+	if err != nil && exec(ctx, owner, statement) == nil {
+		return nil
+	}
+	return err
 }
 
 // ownerQuerier connects with the owner's login, or else our own.
@@ -143,7 +162,7 @@ func apply(ctx context.Context, c *pgx.Conn, plan []capture.Statement) error {
 
 func exec(ctx context.Context, c *pgx.Conn, statement capture.Statement) error {
 	if _, err := c.Exec(ctx, statement.SQL); err != nil {
-		return &capture.OperatorError{Err: fmt.Errorf("%s: %w", statement.SQL, err),
+		return &capture.OperatorError{Err: fmt.Errorf("%s: %w", strings.TrimSuffix(statement.SQL, ";"), err),
 			Remedy: "run it with the login that owns the tables: --as URL"}
 	}
 	return nil

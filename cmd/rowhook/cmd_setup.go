@@ -65,7 +65,7 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 	if flags.json {
 		rows := []statementJSON{}
 		for _, s := range plan {
-			rows = append(rows, statementJSON{SQL: s.SQL, Why: s.Why, Applied: flags.apply || flags.remove})
+			rows = append(rows, statementJSON{SQL: s.SQL, Why: s.Why, Applied: err == nil && (flags.apply || flags.remove)})
 		}
 		if perr := printJSON(c.out, rows); perr != nil {
 			return perr
