@@ -50,6 +50,8 @@ type Engine struct {
 	mu        sync.Mutex
 	hold      string // why all deliveries wait; empty when they do not
 	holdSince time.Time
+	holdTold  bool // the engine's own messages spoke of it
+	holdTimer *time.Timer
 	logError  error // why the delivery log cannot be written
 	logSince  time.Time
 }
@@ -111,6 +113,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	grace := time.AfterFunc(e.options.Grace, cancelSends)
 	defer grace.Stop()
 	running.Wait()
+	e.mu.Lock()
+	e.hush()
+	e.mu.Unlock()
 	if err := e.log.Flush(); err != nil {
 		failures = append(failures, fmt.Errorf("write delivery log: %w", err))
 	}
@@ -122,19 +127,44 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Hold(reason string) {
 	e.mu.Lock()
 	e.hold, e.holdSince = reason, time.Now()
+	e.hush()
+	e.holdTimer = time.AfterFunc(holdQuiet, e.tellHold)
 	e.mu.Unlock()
-	e.logger.Warn("deliveries wait", "reason", reason)
 	e.wakeAll()
+}
+
+// holdQuiet is how long deliveries wait before the engine's own messages speak of it: at every start they do for a moment.
+const holdQuiet = 3 * time.Second
+
+// tellHold speaks of a wait that has lasted.
+func (e *Engine) tellHold() {
+	e.mu.Lock()
+	reason := e.hold
+	e.holdTold = e.holdTold || reason != ""
+	e.mu.Unlock()
+	if reason != "" {
+		e.logger.Warn("deliveries wait", "reason", reason)
+	}
+}
+
+// hush keeps a wait from being spoken of; mu is held.
+func (e *Engine) hush() {
+	if e.holdTimer != nil {
+		e.holdTimer.Stop()
+	}
 }
 
 // Release ends what [Engine.Hold] began.
 func (e *Engine) Release() {
 	e.mu.Lock()
-	was := e.hold
-	e.hold = ""
+	was, told := e.hold, e.holdTold
+	e.hold, e.holdTold = "", false
+	e.hush()
 	e.mu.Unlock()
+	if told {
+		e.logger.Info("deliveries go on", "waited_for", was)
+	}
 	if was != "" {
-		e.logger.Info("deliveries go on", "reason", was)
 		e.wakeAll()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -158,6 +159,7 @@ type bench struct {
 	lines    *lines
 	receiver *receiver
 	config   delivery.ProfileConfig
+	logger   *slog.Logger // of the engine; nil is silent
 	ids      []delivery.ProfileID
 
 	engine *delivery.Engine
@@ -183,7 +185,7 @@ func (b *bench) build() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.engine, err = delivery.New(b.store, b.lines, []*delivery.Profile{profile}, delivery.Options{})
+	b.engine, err = delivery.New(b.store, b.lines, []*delivery.Profile{profile}, delivery.Options{Logger: b.logger})
 	if err != nil {
 		b.t.Fatal(err)
 	}

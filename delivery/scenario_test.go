@@ -1,9 +1,12 @@
 package delivery_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -379,6 +382,32 @@ func TestHold(t *testing.T) {
 		b.engine.Release()
 		time.Sleep(10 * time.Millisecond)
 		wantOutcomes(t, b, "a", "delivered")
+	})
+}
+
+func TestAShortHoldIsNotWorthALine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		b := setup(t, nil)
+		b.logger = slog.New(slog.NewTextHandler(&said, nil))
+		b.build()
+		b.start()
+		defer b.stopped()
+		hold := func(d time.Duration) {
+			b.engine.Hold("identity")
+			time.Sleep(d)
+			b.engine.Release()
+			time.Sleep(time.Minute)
+		}
+		hold(time.Second)
+		if said.Len() > 0 {
+			t.Errorf("said %s", said.String())
+		}
+		hold(10 * time.Second)
+		if got := said.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "deliveries wait") || !strings.Contains(got, "waited_for=identity") {
+			t.Errorf("said %s", got)
+		}
 	})
 }
 
