@@ -62,9 +62,6 @@ type Actor struct {
 	Name string `json:"name,omitempty"`
 }
 
-// Gone reports whether the row is gone after the event.
-func (e *Event) Gone() bool { return e.Origin.Op == "delete" }
-
 // Known says what is known of a column's value.
 type Known uint8
 

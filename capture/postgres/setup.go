@@ -53,11 +53,8 @@ func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]captur
 		}
 		return apply(ctx, c, plan.statements)
 	})
-	switch {
-	case err != nil && plan == nil:
+	if err != nil {
 		return nil, err
-	case err != nil:
-		return plan.statements, err
 	}
 	return plan.statements, plan.refused()
 }
@@ -90,12 +87,13 @@ func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Stateme
 		if p.exists {
 			plan = append(plan, capture.Statement{SQL: "DROP PUBLICATION " + quoteIdent(s.config.Publication) + ";"})
 		}
-		for _, statement := range plan {
+		for i, statement := range plan {
 			run := exec
 			if strings.HasPrefix(statement.SQL, dropSlotStatement) {
 				run = s.dropSlot
 			}
 			if err := run(ctx, c, statement); err != nil {
+				plan = plan[:i]
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"rowhook/delivery"
 )
@@ -196,6 +197,18 @@ func TestDescribeFilter(t *testing.T) {
 	} {
 		if got := describeFilter(test.filter); got != test.want {
 			t.Errorf("%+v: %q, want %q", test.filter, got, test.want)
+		}
+	}
+}
+
+func TestLogWritesDurations(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		var b strings.Builder
+		c, _ := write(t, smallConfig+"log: {format: "+format+"}\n")
+		c.newLogger(&b).Info("endpoint waits", "for", 300*time.Millisecond)
+		if !strings.Contains(b.String(), "300ms") {
+			t.Errorf("%s: %s", format, b.String())
 		}
 	}
 }
