@@ -74,6 +74,9 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			pause.Reset()
 			failures = failureLog{}
 		}
+		if start.OnLost != nil {
+			start.OnLost(err)
+		}
 		wait := pause.NextBackOff()
 		if failures.worth(err, time.Now()) {
 			s.log.Warn("replication connection lost", "err", err, "attempt", failures.count, "retry_in", wait.Round(time.Millisecond))
@@ -178,9 +181,10 @@ func (r *run) streamingError(err error) error {
 	}
 	switch {
 	case pgErr.Code == "42704" && strings.Contains(pgErr.Message, "publication"):
-		return &capture.OperatorError{
-			Err: fmt.Errorf("publication %s did not exist yet where the stream stands, or was dropped and created again since: %w", r.config.Publication, err),
-			Remedy: fmt.Sprintf("drop the slot (SELECT pg_drop_replication_slot(%s)) and start with `rowhook run --accept-gap`",
+		return &capture.GapError{
+			Stored: position(r.position),
+			Text:   fmt.Sprintf("publication %s did not exist yet where the stream stands, or has been dropped since", r.config.Publication),
+			Remedy: fmt.Sprintf("`rowhook setup` for the publication; drop the slot (SELECT pg_drop_replication_slot(%s)); then `rowhook run --accept-gap`",
 				quoteLiteral(r.config.Slot)),
 		}
 	case pgErr.Code == "42501":

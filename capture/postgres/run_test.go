@@ -203,6 +203,22 @@ func TestSinkErrorEndsTheRun(t *testing.T) {
 	}
 }
 
+// TestPublicationDropped holds that a publication dropped under the stream is a gap: made again, it
+// does not exist yet where the stream stands.
+func TestPublicationDropped(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, oneTable)
+	started := make(chan capture.Started, 1)
+	running := runSource(t, newSource(t, pg.DSN), capture.StartOptions{OnStarted: func(s capture.Started) { started <- s }}, newListSink(""))
+	<-started
+	pg.Run(t, "drop publication rowhook")
+	pg.Run(t, insertT(1))
+	var gap *capture.GapError
+	if err := running.wait(t); !errors.As(err, &gap) || gap.Stored == "" || !strings.Contains(gap.Remedy, "rowhook setup") {
+		t.Errorf("run ended with %v", err)
+	}
+}
+
 func TestOnConnectMayRefuse(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable, "alter database postgres set rowhook.environment = 'sandbox'")
