@@ -40,6 +40,8 @@ type StartOptions struct {
 	OnConnect func(Server) error
 	// OnStarted, if set, hears where the stream begins, at every connect.
 	OnStarted func(Started)
+	// OnLost, if set, hears why a stream ended or could not begin, before the next attempt.
+	OnLost func(error)
 	// Final, if set, is called once when reading has stopped because the context ended. It
 	// flushes the sink and returns what is durable then, which is the last thing the server is told.
 	Final func() Position

@@ -44,6 +44,7 @@ type sourceLink struct {
 	Server *capture.Server
 	Found  identity
 	Diffs  []difference
+	Err    error // why there is no stream; nil while there is one
 }
 
 // The keys of the spool's small values that tell where the stored position belongs.
@@ -199,7 +200,7 @@ func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) 
 	}
 	return capture.StartOptions{
 		Stored: stored, Timeline: timeline, Start: a.start.start, AcceptGap: a.start.acceptGap,
-		OnConnect: a.connected, OnStarted: a.started,
+		OnConnect: a.connected, OnStarted: a.started, OnLost: a.lost,
 		Final: func() capture.Position {
 			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.ShutdownGrace)
 			defer cancel()

@@ -34,6 +34,11 @@ func TestDatabaseRestart(t *testing.T) {
 		switch i % 3 {
 		case 0:
 			capturetest.Must(t, w.pg.Stop(capturetest.Immediate))
+			eventually(t, patience, "status says that there is no stream", func() bool {
+				report, code := w.status()
+				source, _ := report["source"].(map[string]any)
+				return code == 3 && source["state"] == "connecting" && source["error"] != ""
+			})
 		case 1:
 			capturetest.Must(t, w.pg.Stop(capturetest.Fast))
 		case 2:

@@ -74,7 +74,7 @@ func (c *Config) mayPause(server capture.Server) error {
 // started notes where the stream begins, and tells it where that is news.
 func (a *agent) started(s capture.Started) {
 	a.mu.Lock()
-	a.link.State, a.link.Since = "streaming", time.Now()
+	a.link.State, a.link.Since, a.link.Err = "streaming", time.Now(), nil
 	a.mu.Unlock()
 	if err := a.spool.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
 		a.pipe.fail(fmt.Errorf("store the timeline: %w", err))
@@ -92,6 +92,16 @@ func (a *agent) started(s capture.Started) {
 		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config.Source.Slot, "position", s.Position)
 	case !s.Resumed:
 		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config.Source.Slot, "position", s.Position)
+	}
+}
+
+// lost notes that there is no stream for the time being.
+func (a *agent) lost(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.link.Err = err
+	if a.link.State == "streaming" {
+		a.link.State, a.link.Since = "connecting", time.Now()
 	}
 }
 

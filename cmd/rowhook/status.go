@@ -211,6 +211,9 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Source.Counts = a.pipe.counts.read()
 	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
 	report.askSource(ctx, a.source)
+	if report.Source.Error == "" && link.Err != nil {
+		report.Source.Error = link.Err.Error()
+	}
 	if err := a.engine.LogError(); err != nil {
 		report.Attention = append(report.Attention, err.Error())
 	}
