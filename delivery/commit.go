@@ -256,6 +256,7 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 	d.resume = max(d.resume, r.Seq)
 	if r.State == Retrying {
 		d.dueBy(r.Due)
+		d.refused = d.refused || r.Status == 401 || r.Status == 403 || r.Status == 407
 	}
 	if d.profile.ordered() {
 		for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
@@ -278,6 +279,7 @@ func (d *dispatcher) reset() {
 	d.counts = [Dead + 1]int64{}
 	d.nextDue = time.Time{}
 	d.endpoint = endpoint{}
+	d.refused, d.asked = false, false
 	d.state = profileState{}
 	d.carrier = nil
 	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}

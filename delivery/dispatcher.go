@@ -87,6 +87,8 @@ type dispatcher struct {
 	state    profileState
 	carrier  *job // carries the gap marker; nil when none does, or when the gap has grown since
 	pull     bool // retries are to be brought forward
+	refused  bool // since before the start deliveries wait for what a person must mend, which may have been done
+	asked    bool // one of them has been sent to see
 
 	pending pending
 	current commit // on its way into the store, or waiting for the delivery log

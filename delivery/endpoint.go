@@ -54,7 +54,7 @@ func (d *dispatcher) endpointWaits(now time.Time, wait time.Duration, reason str
 	e := &d.endpoint
 	if e.reason != reason {
 		e.waiting = now
-		d.logger().Warn("endpoint waits", "reason", reason, "for", wait.Round(time.Millisecond))
+		d.logger().Warn("endpoint waits", "reason", reason, "status", d.last.status, "for", wait.Round(time.Millisecond))
 	}
 	if until := now.Add(wait); until.After(e.until) {
 		e.until = until
@@ -66,6 +66,9 @@ func (d *dispatcher) endpointWaits(now time.Time, wait time.Duration, reason str
 // answered takes note that the endpoint does its work: what waited for it may go.
 func (d *dispatcher) answered(now time.Time) {
 	e := &d.endpoint
+	if d.refused {
+		d.pull, d.refused = true, false
+	}
 	if e.streak == 0 && e.reason == "" {
 		return
 	}
@@ -97,13 +100,15 @@ func (d *dispatcher) probeDue(now time.Time) bool {
 }
 
 // bringForward makes retries due that wait although there is a reason to try now: the endpoint
-// has recovered, or nothing has tried it for long. A schedule that is a list is kept to the letter.
+// has recovered, nothing has tried it for long, or its refusal of our credentials is from before the start. A schedule that is a list is kept to the letter.
 func (d *dispatcher) bringForward(now time.Time) error {
 	limit := 0
 	switch {
 	case len(d.profile.config.Retry.Schedule) > 0 || d.counts[Retrying] == 0:
 	case d.pull:
 		limit = pullForward
+	case d.refused && !d.asked:
+		limit, d.asked = 1, true
 	case d.endpoint.failing() && d.handed == 0 && d.probeDue(now):
 		limit = 1
 	}

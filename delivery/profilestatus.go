@@ -108,7 +108,7 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		}
 	}
 	s.Rate = d.rate.perSecond(now)
-	if s.Rate > 0 {
+	if s.Rate > 0 && !d.state.Inactive {
 		s.DrainSeconds = float64(backlog.Events) / s.Rate
 	}
 	d.statusState(&s, now)
@@ -125,7 +125,7 @@ func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 	case hold != "":
 		s.State, s.Reason, s.Since, s.Attention = stateWaiting, hold, since, true
 		s.NextAttempt = time.Time{}
-	case d.endpoint.reason != "":
+	case d.endpoint.reason != "" && (d.endpoint.until.After(now) || !d.endpoint.failing()):
 		s.State, s.Reason, s.Since, s.Attention = stateWaiting, d.endpoint.reason, d.endpoint.waiting, d.endpoint.ours
 		s.NextAttempt = d.endpoint.until
 	case d.endpoint.failing():

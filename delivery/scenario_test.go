@@ -385,6 +385,31 @@ func TestHold(t *testing.T) {
 	})
 }
 
+// Credentials are mended in the config, and take effect at a restart: nothing waits out the old refusal.
+func TestCredentialsMendedByARestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, nil)
+		b.receiver.script(func(int, *delivery.Request) delivery.Reply {
+			return delivery.Reply{Class: delivery.ClassAuth, Status: 401, Reason: "status_4xx"}
+		})
+		b.start()
+		b.append(event("a", "1"), event("b", "2"), event("c", "3"))
+		time.Sleep(time.Minute)
+		b.stopped()
+		b.receiver.script(func(int, *delivery.Request) delivery.Reply { return ok })
+		b.build()
+		b.start()
+		defer b.stopped()
+		time.Sleep(10 * time.Second)
+		for _, id := range []string{"a", "b", "c"} {
+			if got := b.lines.of(id); len(got) == 0 || got[len(got)-1].Outcome != delivery.OutcomeDelivered {
+				t.Errorf("%s: %v", id, got)
+			}
+		}
+	})
+}
+
 func TestAShortHoldIsNotWorthALine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
