@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,18 +126,21 @@ func printProfiles(w io.Writer, r *statusReport) error {
 	fmt.Fprintln(w)
 	t := newTable("PROFILE", "STATE", "BACKLOG", "OLDEST", "RETRYING", "BLOCKED", "DEAD", "LAST SUCCESS", "LAST FAILURE", "NEXT TRY", "DRAINED IN")
 	for _, p := range r.Profiles {
-		t.add(profileRow(r.Time, p)...)
+		t.add(r.profileRow(p)...)
 	}
 	return t.print(w)
 }
 
 // profileRow is a profile's line in the table.
-func profileRow(now time.Time, p delivery.ProfileStatus) []string {
-	state := p.State
+func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
+	now, state := r.Time, p.State
 	if p.Reason != "" {
-		state += ": " + p.Reason
+		state += ": " + reasonWord(p.Reason, p)
 	}
-	oldest, next, drained, failure := "-", "-", "-", ago(now, p.LastFailure)
+	oldest, next, drained, success, failure := "-", "-", "-", "-", "-"
+	if r.Agent.Running { // who has not run does not know
+		success, failure = ago(now, p.LastSuccess), ago(now, p.LastFailure)
+	}
 	if !p.Oldest.IsZero() {
 		oldest = humanDuration(now.Sub(p.Oldest))
 	}
@@ -147,13 +151,21 @@ func profileRow(now time.Time, p delivery.ProfileStatus) []string {
 		drained = humanDuration(time.Duration(p.DrainSeconds * float64(time.Second)))
 	}
 	if !p.LastFailure.IsZero() && p.LastReason != "" {
-		failure += " (" + p.LastReason + ")"
+		failure += " (" + reasonWord(p.LastReason, p) + ")"
 	}
 	return []string{
 		p.Profile, state, fmt.Sprintf("%d, %s", p.BacklogEvents, humanBytes(p.BacklogBytes)), oldest,
 		fmt.Sprint(p.Retrying), fmt.Sprintf("%d on %d keys", p.Blocked, p.BlockedKeys), fmt.Sprint(p.Dead),
-		ago(now, p.LastSuccess), failure, next, drained,
+		success, failure, next, drained,
 	}
+}
+
+// reasonWord is a reason of the profile for people: the status itself where it was the last reply's.
+func reasonWord(reason string, p delivery.ProfileStatus) string {
+	if reason == p.LastReason && p.LastStatus != 0 {
+		return strconv.Itoa(p.LastStatus)
+	}
+	return reason
 }
 
 func printAttention(w io.Writer, r *statusReport) error {

@@ -22,7 +22,7 @@ const (
 	// positionInterval is how often the position is stored while nothing is mapped: a
 	// change that no rule wants must not cost a write of its own.
 	positionInterval = time.Second
-	// noticeInterval is how often a message that was left out is logged.
+	// noticeInterval is how often a message that was left out, or a change that was parked, is logged.
 	noticeInterval = time.Minute
 	// parkedShare is the share of the spool that dead letters of the source may take.
 	parkedShare = 0.1
@@ -62,6 +62,7 @@ type pipeline struct {
 	tx                    capture.Transaction
 	recipients, undecided []delivery.ProfileID
 	warned                time.Time // when a message that was left out was last logged
+	parkWarned            time.Time // when a parked change was
 
 	mu         sync.Mutex
 	cur        pipelineBatch    // being filled

@@ -100,6 +100,11 @@ func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 	parked.Transaction, parked.Identity = p.tx.ID, p.tx.Identity
 	parked.Position, parked.Time = string(p.tx.Position), p.tx.Time
 	p.counts.parked.Add(1)
+	if now := time.Now(); now.Sub(p.parkWarned) >= noticeInterval {
+		p.parkWarned = now
+		p.logger.Warn("a change could not be mapped and is parked", "table", parked.Table, "position", parked.Position,
+			"err", parked.Error, "count", p.counts.parked.Load(), "hint", "rowhook failed list --source")
+	}
 	p.cur.batch.Park(parked)
 	outcome := delivery.OutcomeUnmapped
 	if parked.Reason == string(delivery.OutcomeUndecidable) {

@@ -260,7 +260,7 @@ func (r *statusReport) judge() {
 		}
 		switch {
 		case p.Attention:
-			say("profile %s is %s: %s", p.Profile, p.State, p.Reason)
+			say("profile %s is %s: %s%s", p.Profile, p.State, reasonWord(p.Reason, p), profileRemedy(p))
 		case p.Dead > 0:
 			say("profile %s has %d dead letters: `rowhook failed list --profile %s`", p.Profile, p.Dead, p.Profile)
 		}
@@ -273,6 +273,17 @@ func (r *statusReport) judge() {
 			say("%s: %s", f.Subject, f.Text)
 		}
 	}
+}
+
+// profileRemedy is what a person does for a profile that needs a hand; empty where the reason says it.
+func profileRemedy(p delivery.ProfileStatus) string {
+	switch {
+	case p.State == "inactive":
+		return fmt.Sprintf("; `rowhook profile resume %s` delivers again", p.Profile)
+	case p.Reason == p.LastReason && slices.Contains([]int{401, 403, 407}, p.LastStatus):
+		return "; mend the credentials, then `rowhook queue retry-now` or a restart tries at once"
+	}
+	return ""
 }
 
 // growthWindow is how many samples of the spool's size, one a minute, growth looks back.
