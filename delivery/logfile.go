@@ -211,10 +211,13 @@ type rotatedLog struct {
 	size   int64
 }
 
-// rotatedLogs lists the closed files of the log at path, oldest first.
+// rotatedLogs lists the closed files of the log at path, oldest first: none where there is no directory yet.
 func rotatedLogs(path string) ([]rotatedLog, error) {
 	prefix, ext := splitLogPath(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

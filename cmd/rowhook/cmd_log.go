@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/signal"
 	"slices"
 	"strings"
@@ -84,6 +85,10 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 	})
 	if undecided > 0 {
 		fmt.Fprintf(c.err, "rowhook: %d more lines could not be decided: they keep only a part of the body, and the spool has it no more\n", undecided)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(c.err, "There is no delivery log at %s yet.\n", query.Path)
+		return nil
 	}
 	return err
 }

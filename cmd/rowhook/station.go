@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
 	"rowhook/mapping"
@@ -27,14 +28,31 @@ type station struct {
 
 // openStation opens the state directory. The caller closes it.
 func openStation(c *Config, logger *slog.Logger) (*station, error) {
-	if err := os.MkdirAll(c.State, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if err := makePrivateDir(c.State); err != nil {
+		return nil, err
 	}
 	s := &station{config: c, logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// makePrivateDir makes the state directory, or takes other people's rights from one that is there: the
+// spool holds row data, and whoever may enter may use the control socket.
+func makePrivateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(dir, 0o700)
+	}
+	if err != nil {
+		return &capture.OperatorError{Err: fmt.Errorf("keep the state directory to its owner: %w", err),
+			Remedy: "the state directory belongs to the user that rowhook runs as, with mode 0700"}
+	}
+	return nil
 }
 
 func (s *station) open() (err error) {
