@@ -26,7 +26,8 @@ func openLogFile(path string) (logFile, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		_ = f.Close()
-		return nil, &fs.PathError{Op: "lock", Path: path, Err: errors.New("another process writes it")}
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: &operatorError{"another process writes it",
+			"one agent per delivery log: stop the other one, or name another file in log.deliveries"}}
 	}
 	return f, nil // some network file systems have no locks
 }

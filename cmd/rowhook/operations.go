@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"rowhook/delivery"
 	"rowhook/delivery/format"
@@ -246,6 +247,9 @@ func (c *console) openControl(config *Config) (*control, error) {
 		return &control{client: client}, nil
 	}
 	if !errors.Is(err, errNoAgent) {
+		return nil, err
+	}
+	if err := refuseOwner(config.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	s, err := openStation(config, config.newLogger(c.err))

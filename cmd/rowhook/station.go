@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/user"
 	"path/filepath"
+	"syscall"
 
 	"rowhook/capture"
 	"rowhook/delivery"
@@ -33,7 +36,7 @@ func openStation(c *Config, logger *slog.Logger) (*station, error) {
 	}
 	s := &station{config: c, logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
 	if err := s.open(); err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(withOwnerHint(err), s.close())
 	}
 	return s, nil
 }
@@ -42,7 +45,7 @@ func openStation(c *Config, logger *slog.Logger) (*station, error) {
 // spool holds row data, and whoever may enter may use the control socket.
 func makePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+		return withOwnerHint(fmt.Errorf("make the state directory: %w", err))
 	}
 	info, err := os.Stat(dir)
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -53,6 +56,38 @@ func makePrivateDir(dir string) error {
 			Remedy: "the state directory belongs to the user that rowhook runs as, with mode 0700"}
 	}
 	return nil
+}
+
+// withOwnerHint adds the remedy where files belong to somebody else.
+func withOwnerHint(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return &capture.OperatorError{Err: err, Remedy: "run it as the user who owns the state directory and the delivery log, or give both to this one"}
+}
+
+// refuseOwner keeps root's commands from a state directory whose agent is somebody else and is not
+// running: what root wrote there, the agent could not open.
+func refuseOwner(state string, euid int) error {
+	info, err := os.Stat(filepath.Join(state, "spool"))
+	if err != nil {
+		info, err = os.Stat(state)
+	}
+	if err != nil || euid != 0 {
+		return nil
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid == 0 {
+		return nil
+	}
+	name := fmt.Sprint("#", stat.Uid)
+	if owner, err := user.LookupId(fmt.Sprint(stat.Uid)); err == nil {
+		name = owner.Username
+	}
+	return &capture.OperatorError{
+		Err:    fmt.Errorf("the state directory %s belongs to %s, who could not read what root writes there", state, name),
+		Remedy: fmt.Sprintf("run it as that user: sudo -u %s rowhook …", name),
+	}
 }
 
 func (s *station) open() (err error) {

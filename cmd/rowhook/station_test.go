@@ -41,3 +41,29 @@ func TestLogBeforeTheFirstEvent(t *testing.T) {
 		t.Errorf("exit %d, output %q, messages %q", code, out.String(), messages.String())
 	}
 }
+
+// Root's commands leave a state directory alone whose agent runs as somebody else.
+func TestRefuseOwner(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	if err := os.Mkdir(filepath.Join(state, "spool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := refuseOwner(state, 0); err != nil {
+			t.Errorf("root's own: %v", err)
+		}
+		if err := os.Chown(filepath.Join(state, "spool"), 54321, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := refuseOwner(state, 0); err == nil || !strings.Contains(hintOf(err), "sudo -u") {
+		t.Errorf("somebody else's: %v", err)
+	}
+	if err := refuseOwner(state, 54321); err != nil {
+		t.Errorf("not root: %v", err)
+	}
+	if err := refuseOwner(filepath.Join(state, "none"), 0); err != nil {
+		t.Errorf("none yet: %v", err)
+	}
+}
