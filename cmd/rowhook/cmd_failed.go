@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/capture"
 	"rowhook/delivery"
 )
 
@@ -97,11 +98,14 @@ func newFailedListCommand(c *console) *cobra.Command {
 }
 
 func newFailedShowCommand(c *console) *cobra.Command {
-	var asJSON bool
+	var asJSON, source bool
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show a dead letter with the body that was sent", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withControl(func(control *control) error {
+				if source {
+					return c.showParked(cmd, control, args[0], asJSON)
+				}
 				var letters []delivery.Letter
 				if err := control.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
 					return err
@@ -118,8 +122,41 @@ func newFailedShowCommand(c *console) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&source, "source", false, "a parked change, by its number; its row is not shown")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
+}
+
+// showParked prints what is known of one dead letter of the source.
+func (c *console) showParked(cmd *cobra.Command, control *control, number string, asJSON bool) error {
+	seq, err := parseParked(cmd, number)
+	if err != nil {
+		return err
+	}
+	var list parkedList
+	if err := control.call(cmd.Context(), "parked/list", parkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
+		return err
+	}
+	if len(list.Items) == 0 {
+		return &capture.OperatorError{Err: fmt.Errorf("no change is parked under %d", seq), Remedy: "`rowhook failed list --source` shows the numbers"}
+	}
+	item := list.Items[0]
+	if asJSON {
+		return printJSON(c.out, item)
+	}
+	_, err = fmt.Fprintf(c.out, "number       %d\ntable        %s\nentry        %s\nprofile      %s\nreason       %s\nerror        %s\ntransaction  %s\nposition     %s\nchange       %d\ncommitted    %s\nbytes        %d\n",
+		item.Seq, orDash(item.Table), orDash(item.Entry), orDash(item.Profile), item.Reason, orDash(item.Error),
+		item.Transaction, item.Position, item.Ordinal, item.Time.Format(time.RFC3339Nano), item.Bytes)
+	return err
+}
+
+// parseParked reads the number of a parked change.
+func parseParked(cmd *cobra.Command, number string) (delivery.Seq, error) {
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0, &usageError{err: fmt.Errorf("%q is no number of a parked change", number), command: cmd.CommandPath()}
+	}
+	return delivery.Seq(seq), nil
 }
 
 func printLetter(w io.Writer, l *delivery.Letter) error {
@@ -175,11 +212,11 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 func (c *console) changeParked(cmd *cobra.Command, name, done string, flags failedFlags, numbers []string) error {
 	request := parkedRequest{User: osUser(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
 	for _, number := range numbers {
-		seq, err := strconv.ParseUint(number, 10, 64)
+		seq, err := parseParked(cmd, number)
 		if err != nil {
-			return &usageError{err: fmt.Errorf("%q is no number of a parked change", number), command: cmd.CommandPath()}
+			return err
 		}
-		request.Seqs = append(request.Seqs, delivery.Seq(seq))
+		request.Seqs = append(request.Seqs, seq)
 	}
 	return c.withControl(func(control *control) error {
 		return c.countDone(cmd.Context(), control, "parked/"+name, request, done)

@@ -292,6 +292,11 @@ func TestUndecidable(t *testing.T) {
 	if strings.Contains(listed.stdout, "other") {
 		t.Errorf("the list tells row data:\n%s", listed.stdout)
 	}
+	a.says("parked")
+	shown := w.rowhook("failed", "show", "--source", "1")
+	if shown.code != 0 || !strings.Contains(shown.stdout, "proof.rows") || strings.Contains(shown.stdout, "other") {
+		t.Errorf("show ends with %d:\n%s%s", shown.code, shown.stdout, shown.stderr)
+	}
 	if _, code := w.status(); code != 3 {
 		t.Errorf("status ends with %d while a change is parked, want 3", code)
 	}

@@ -144,7 +144,10 @@ func (a *agent) retryParked(ctx context.Context, r parkedRequest) (delivery.Chan
 		for i := range letters {
 			from = letters[i].Seq
 			if err := a.retryOne(ctx, &letters[i]); err != nil {
-				return changed, fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err)
+				return changed, &capture.OperatorError{
+					Err:    fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err),
+					Remedy: fmt.Sprintf("mend the mapping and restart, or the table, and retry; or `rowhook failed discard --source %d`", letters[i].Seq),
+				}
 			}
 			changed.Count++
 		}
