@@ -56,7 +56,6 @@ func (m *meter) add(what, format string, agent, floor float64, target string) {
 		f.floor, f.ratio = fmt.Sprintf(format, floor), fmt.Sprintf("%.2f", agent/floor)
 	}
 	m.rows = append(m.rows, f)
-	m.tb.Logf("%s: agent %s, floor %s", f.what, f.agent, f.floor)
 }
 
 func (m *meter) print() {
