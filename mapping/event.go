@@ -83,6 +83,9 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 		out.previous = all[endOfData:]
 	}
 	out.unavailable, out.flags = w.unavailable, w.flags
+	for _, column := range w.rounded {
+		m.out.Notice(Notice{Kind: BigintRounded, Column: m.bound.name + "." + column, Position: m.tx.Position})
+	}
 	return out, m.renderTexts(be, &out)
 }
 

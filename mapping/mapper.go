@@ -13,7 +13,7 @@ type Output interface {
 	Event(ev *delivery.Event, row delivery.Row) error
 	// Fail takes a change that could not be mapped for one entry; [Mapper.Changes] tells the raw change to keep.
 	Fail(f *Failure) error
-	// Notice takes word of a message that was left out; no change is lost by it.
+	// Notice takes word of what somebody should know; no change is lost by it.
 	Notice(n Notice)
 }
 
@@ -28,7 +28,7 @@ type Failure struct {
 	Operation string
 }
 
-// NoticeKind says what was left out.
+// NoticeKind says what a notice is about.
 type NoticeKind string
 
 // The kinds of notices.
@@ -36,12 +36,14 @@ const (
 	ContextMalformed NoticeKind = "context_malformed" // a context message that does not parse: the context before it still holds
 	SignalMalformed  NoticeKind = "signal_malformed"  // a signal that does not parse
 	SignalUnlisted   NoticeKind = "signal_unlisted"   // a signal of a type that source.signals.types does not list
+	BigintRounded    NoticeKind = "bigint_rounded"    // a number that JavaScript rounds; said once a column
 )
 
-// Notice is word of a message that was left out.
+// Notice is word of a message that was left out, or of a value that receivers may misread.
 type Notice struct {
 	Kind     NoticeKind
 	Type     string // of an unlisted signal
+	Column   string // of a rounded number: schema.table.column
 	Position capture.Position
 	Ordinal  int
 	Err      error

@@ -16,6 +16,7 @@ type member struct {
 	members  []member
 	convert  converter
 	mask     []byte // key of the hash that is sent instead
+	rounded  bool   // it was told that JavaScript would round the column's numbers
 }
 
 // renderer writes payload objects into one buffer.
@@ -24,6 +25,7 @@ type renderer struct {
 	buf         []byte
 	unavailable []string // paths of members whose value is unknown
 	flags       []string // columns whose value did not fit
+	rounded     []string // columns with a first number that JavaScript rounds
 }
 
 // object appends the members' object, with the values that pick chooses.
@@ -119,12 +121,27 @@ func (w *renderer) value(m *member, v capture.Value) {
 		w.buf = appendString(w.buf, mask(m.mask, v.Text))
 		return
 	}
+	if column.Type.Kind == capture.Bigint && m.convert == nil && !m.rounded && beyondDoubles(v.Text) {
+		m.rounded = true
+		if !slices.Contains(w.rounded, column.Name) { // key and data both have it
+			w.rounded = append(w.rounded, column.Name)
+		}
+	}
 	start := len(w.buf)
 	var ok bool
 	if w.buf, ok = column.Type.AppendJSON(w.buf, v.Text); !ok {
 		w.flag(column.Name)
 	}
 	w.convertFrom(start, m, column.Name)
+}
+
+// beyondDoubles reports whether an integer lies beyond 2^53, up to which a double tells all integers apart.
+func beyondDoubles(digits []byte) bool {
+	const limit = "9007199254740992"
+	if len(digits) > 0 && digits[0] == '-' {
+		digits = digits[1:]
+	}
+	return len(digits) > len(limit) || len(digits) == len(limit) && string(digits) > limit
 }
 
 // convertFrom turns the value written from start on into the member's type. One that does not

@@ -236,3 +236,31 @@ func FuzzString(f *testing.F) {
 		}
 	})
 }
+
+// Numbers that JavaScript would round are told of once a column.
+func TestRoundedNumbersAreTold(t *testing.T) {
+	t.Parallel()
+	tbl := table("app.t", capture.IdentityDefault, "a bigint key", "b bigint", "c bigint", "d text")
+	cfg := Config{{Name: "app.t", Fields: []FieldConfig{
+		{Name: "a", Value: FieldValue{Text: "a"}}, {Name: "b", Value: FieldValue{Text: "b"}}, {Name: "d", Value: FieldValue{Text: "d"}},
+		{Name: "c", Members: []FieldConfig{{Name: "column", Value: FieldValue{Text: "c"}}, {Name: "type", Value: FieldValue{Text: "string"}}}},
+	}}}
+	m, out := setup(t, cfg, Options{})
+	for _, values := range [][]string{
+		{"1", "9007199254740992", "9007199254740993", "9007199254740993"},
+		{"9007199254740993", "-9007199254740992", "1", "x"},
+		{"9007199254740995", "-9007199254740993", "1", "x"},
+		{"10000000000000000", "-9223372036854775808", "1", "x"},
+	} {
+		if err := m.Change(&capture.Change{Op: capture.Insert, Table: tbl, New: row(values...)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, n := range out.notices {
+		got = append(got, string(n.Kind)+" "+n.Column)
+	}
+	if want := "bigint_rounded app.t.a, bigint_rounded app.t.b"; strings.Join(got, ", ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -58,6 +58,11 @@ func (o *pipelineOutput) Fail(f *mapping.Failure) error {
 // Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without limit.
 func (o *pipelineOutput) Notice(n mapping.Notice) {
 	p := (*pipeline)(o)
+	if n.Kind == mapping.BigintRounded {
+		p.logger.Warn("numbers beyond 2^53 are sent, which JavaScript and others round", "column", n.Column, "position", n.Position,
+			"hint", "bigint: string in the profiles whose receivers do")
+		return
+	}
 	p.counts.notices.Add(1)
 	if now := time.Now(); now.Sub(p.warned) >= noticeInterval {
 		p.warned = now
