@@ -1,0 +1,125 @@
+package mysql
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"rowhook/capture"
+)
+
+const (
+	// dialTimeout bounds one attempt to connect to one host.
+	dialTimeout = 10 * time.Second
+	// queryTimeout bounds one question to the catalog.
+	queryTimeout = 30 * time.Second
+)
+
+// pool returns the connections that ask a host questions.
+func (s *Source) pool(h host) (*sql.DB, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if db := s.pools[h]; db != nil {
+		return db, nil
+	}
+	db, err := open(h, s.address.user, s.address.password, s.address.tlsFor(h))
+	if err != nil {
+		return nil, err
+	}
+	s.pools[h] = db
+	return db, nil
+}
+
+func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error) {
+	c := driver.NewConfig()
+	c.User, c.Passwd = user, password
+	c.Net, c.Addr = "tcp", h.String()
+	if h.socket() {
+		c.Net = "unix"
+	}
+	c.TLS = encryption
+	c.Timeout, c.ReadTimeout, c.WriteTimeout = dialTimeout, queryTimeout, queryTimeout
+	c.Collation = "utf8mb4_general_ci"
+	c.InterpolateParams = true
+	c.ConnectionAttributes = "program_name:rowhook"
+	c.Logger = log.New(io.Discard, "", 0) // what matters comes as an error
+	connector, err := driver.NewConnector(c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", h, err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(4)
+	db.SetMaxIdleConns(1)
+	db.SetConnMaxIdleTime(time.Minute)
+	return db, nil
+}
+
+// reach returns the first host that answers.
+func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {
+	var errs []error
+	for _, h := range s.address.hosts {
+		db, err := s.pool(h)
+		if err == nil {
+			err = db.PingContext(ctx)
+		}
+		if err == nil {
+			return h, db, nil
+		}
+		errs = append(errs, fmt.Errorf("connect to %s: %w", h, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return host{}, nil, s.connectError(errors.Join(errs...))
+}
+
+// connectError explains what a person has to mend.
+func (s *Source) connectError(err error) error {
+	var refused *driver.MySQLError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.Number {
+	case 1045, 1698: // access denied
+		return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("source.password, or CREATE USER %s", account(s.address.user))}
+	case 1044, 1142, 1227: // access denied to a database, a table, an operation
+		return &capture.OperatorError{Err: err, Remedy: grantSQL(s.address.user)}
+	}
+	return err
+}
+
+// account writes a user as SQL wants it.
+func account(user string) string { return quoteText(user) + "@'%'" }
+
+func grantSQL(user string) string {
+	return "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + account(user) + ";"
+}
+
+func quoteText(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + "'"
+}
+
+func quoteIdent(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// silentConn ends reads that bring nothing for too long: the server sends a heartbeat when it
+// has nothing else to say.
+type silentConn struct {
+	net.Conn
+	most time.Duration
+}
+
+func (c *silentConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.most)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}

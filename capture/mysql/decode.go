@@ -1,0 +1,369 @@
+package mysql
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"rowhook/capture"
+)
+
+// decoder turns events into calls of a sink. It reuses its rows and keeps table maps, so
+// that a change costs no allocation.
+type decoder struct {
+	sink    capture.Sink
+	log     *slog.Logger
+	flavour byte
+	at      place // the end of what the sink has been given whole
+	wanted  func(schema, table string) bool
+	// describe makes a table of a table map, asking the catalog where it must. Its errors
+	// are those of a connection: the stream is read again later.
+	describe func(body []byte) (*tableMap, error)
+	replay   *replay // a prepared transaction to read again, instead of following
+
+	tables map[uint64]*tableMap
+	maps   map[string]*tableMap // those seen before, by their bytes
+	file   filePlace            // where the stream is
+	tx     transaction
+	rows   rowBuffer
+	raw    []byte
+	change capture.Change
+}
+
+// transaction is the one that is being read.
+type transaction struct {
+	capture.Transaction
+	open      bool // its id has come, its end has not
+	begun     bool // the sink knows it
+	xa        bool // its rows wait for an XA COMMIT
+	skip      bool // it is not the one that is to be read again
+	grouped   bool // it has a BEGIN, so that a statement does not end it
+	commented bool // a comment of a statement holds
+	ordinal   int
+	after     func(*place) // what its end does to the position
+	from      string       // where it can be read again
+	start     filePlace
+}
+
+// replay is a prepared transaction that has been committed and is read again, as the error that
+// makes the stream start anew, and what that goes by. done says that it has been handed over.
+type replay struct {
+	from  place
+	id    string // of the transaction that was prepared
+	head  capture.Transaction
+	place place // after the commit
+	done  bool
+}
+
+func (r *replay) Error() string { return "prepared transaction " + r.id + " is read again" }
+
+// event takes one event, or one in a compressed transaction.
+func (d *decoder) event(h header, body []byte) error {
+	kind := replication.EventType(h.kind)
+	if h.end > 0 && h.end >= uint32(d.file.offset) {
+		d.file.offset = uint64(h.end)
+	}
+	switch kind {
+	case replication.TABLE_MAP_EVENT:
+		return d.tableMap(body)
+	case replication.XID_EVENT:
+		return d.commit()
+	case replication.QUERY_EVENT:
+		return d.query(body, false)
+	case replication.MARIADB_QUERY_COMPRESSED_EVENT:
+		return d.query(body, true)
+	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT:
+		return d.mysqlHead(kind, h, body)
+	case replication.MARIADB_GTID_EVENT:
+		return d.mariaHead(h, body)
+	case replication.ROWS_QUERY_EVENT:
+		return d.statement(body[min(1, len(body)):])
+	case replication.MARIADB_ANNOTATE_ROWS_EVENT:
+		return d.statement(body)
+	case replication.TRANSACTION_PAYLOAD_EVENT:
+		return eachPayloadEvent(body, func(inner header, body []byte) error {
+			inner.end = 0 // places in the payload mean nothing
+			return d.event(inner, body)
+		})
+	case replication.XA_PREPARE_LOG_EVENT:
+		return d.xaPrepare(body)
+	case replication.PARTIAL_UPDATE_ROWS_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
+		return d.parkEvent("", kind, body, errors.New("the event holds no whole rows"))
+	case replication.ROTATE_EVENT:
+		return d.rotate(body)
+	case replication.FORMAT_DESCRIPTION_EVENT:
+		return d.format(h)
+	case replication.INCIDENT_EVENT:
+		return &capture.GapError{Stored: d.at.position(), Text: "the server says that its binlog lost events (an incident event)", Remedy: gapRemedy}
+	}
+	if opOf(kind) != 0 {
+		return d.rowsEvent(kind, body)
+	}
+	return nil // nothing that changes rows
+}
+
+func (d *decoder) rotate(body []byte) error {
+	r := reader{b: body}
+	offset := r.uint(8)
+	if r.fail {
+		return &streamError{what: "rotate event"}
+	}
+	d.file.name, d.file.offset = string(bytes.TrimRight(r.b, "\x00")), offset
+	return nil
+}
+
+// format notes which file this is: a file of the same name may be another one.
+func (d *decoder) format(h header) error {
+	d.file.created = h.at
+	if d.replay != nil || !d.at.byFile() || d.file.name != d.at.file.name {
+		return nil
+	}
+	if d.at.file.created != 0 && h.at != 0 && d.at.file.created != h.at {
+		return &capture.GapError{Stored: d.at.position(), Remedy: gapRemedy,
+			Text: "binlog file " + d.file.name + " is not the one that the stored position is in: it was created at another time"}
+	}
+	return nil
+}
+
+// mysqlHead begins a transaction of MySQL.
+func (d *decoder) mysqlHead(kind replication.EventType, h header, body []byte) error {
+	id, at, err := parseMySQLHead(kind, body)
+	if err != nil {
+		return &streamError{what: err.Error()}
+	}
+	if at.IsZero() {
+		at = time.Unix(int64(h.at), 0).UTC()
+	}
+	start := d.file
+	start.offset -= min(uint64(h.size), start.offset)
+	if kind == replication.ANONYMOUS_GTID_EVENT && !d.at.byFile() {
+		return &capture.OperatorError{Err: errors.New("a transaction without a GTID came: gtid_mode is no longer ON"),
+			Remedy: "SET GLOBAL gtid_mode = ON again; `rowhook run --accept-gap` begins after these transactions"}
+	}
+	if d.at.byFile() {
+		return d.head(start.stamped(), capture.Transaction{ID: start.String(), Position: capture.Position(start.String()), Time: at}, start.stamped(), nil)
+	}
+	name := id.String()
+	return d.head(name, capture.Transaction{ID: name, Position: capture.Position(name), Time: at}, name, func(p *place) { p.mysql.add(id) })
+}
+
+// Flags of MariaDB's GTID event.
+const (
+	mariaStandalone = 1
+	mariaPreparedXA = 64
+)
+
+// mariaHead begins a transaction of MariaDB.
+func (d *decoder) mariaHead(h header, body []byte) error {
+	r := reader{b: body}
+	id := mariaGTID{number: r.uint(8), domain: uint32(r.uint(4))}
+	flags := r.byte()
+	if r.fail {
+		return &streamError{what: "GTID event"}
+	}
+	id.server = h.server
+	name := id.String()
+	from := name + "/" + d.at.maria.String()
+	tx := capture.Transaction{ID: name, Position: capture.Position(name), Time: time.Unix(int64(h.at), 0).UTC()}
+	if err := d.head(name, tx, from, func(p *place) { p.maria.add(id) }); err != nil {
+		return err
+	}
+	d.tx.grouped = flags&mariaStandalone == 0
+	d.tx.xa = flags&mariaPreparedXA != 0 && d.replay == nil
+	return nil
+}
+
+// head begins a transaction, which the sink hears of with its first change.
+func (d *decoder) head(identity string, tx capture.Transaction, from string, after func(*place)) error {
+	if d.tx.open {
+		return &streamError{what: "a transaction begins inside another"}
+	}
+	tx.Identity = identity
+	d.tx = transaction{Transaction: tx, open: true, from: from, after: after}
+	if d.replay != nil {
+		d.tx.skip = d.replay.id != identity
+		d.tx.Transaction = d.replay.head
+	}
+	return nil
+}
+
+// begin tells the sink of the transaction, once.
+func (d *decoder) begin() error {
+	if d.tx.begun {
+		return nil
+	}
+	d.tx.begun = true
+	if err := d.sink.Begin(&d.tx.Transaction); err != nil {
+		return &sinkError{err}
+	}
+	return nil
+}
+
+// end is the place after the transaction, which began at p and ends at file. It changes p's sets.
+func (tx *transaction) end(p place, file filePlace) place {
+	p.file = file
+	if p.byFile() {
+		return p
+	}
+	p.file.created = 0
+	if tx.after != nil {
+		tx.after(&p)
+	}
+	return p
+}
+
+// commit ends the open transaction.
+func (d *decoder) commit() error {
+	if d.tx.skip {
+		d.tx = transaction{}
+		return nil
+	}
+	if d.replay != nil {
+		d.at = d.replay.place
+	} else {
+		d.at = d.tx.end(d.at, d.file)
+	}
+	end, begun := d.at.position(), d.tx.begun
+	d.tx = transaction{}
+	clear(d.tables)
+	var err error
+	if begun {
+		err = d.sink.Commit(end)
+	} else {
+		err = d.sink.Idle(end)
+	}
+	if err != nil {
+		return &sinkError{err}
+	}
+	if d.replay != nil {
+		d.replay.done = true
+		return d.replay
+	}
+	return nil
+}
+
+// tableMap takes the description of a table that the next rows are of.
+func (d *decoder) tableMap(body []byte) error {
+	r := reader{b: body}
+	id := r.uint(6)
+	r.uint(2)
+	if r.fail {
+		return &streamError{what: "table map"}
+	}
+	if t := d.maps[string(r.b)]; t != nil {
+		d.tables[id] = t
+		return nil
+	}
+	t, err := d.describe(r.b)
+	if errors.Is(err, errShort) {
+		return &streamError{what: "table map"}
+	}
+	if err != nil {
+		return fmt.Errorf("describe a table: %w", err)
+	}
+	t.ignored = !d.mapped(t.table)
+	if len(d.maps) >= mapsMost || d.maps == nil {
+		d.maps = map[string]*tableMap{}
+	}
+	d.maps[string(r.b)] = t
+	d.tables[id] = t
+	return nil
+}
+
+// mapsMost bounds the table maps that are kept.
+const mapsMost = 4096
+
+// mapped reports whether a table's changes are asked for. Servers write into their own schemas all the time.
+func (d *decoder) mapped(t *capture.Table) bool {
+	switch t.Schema {
+	case "mysql", "sys", "performance_schema", "information_schema":
+		return false
+	}
+	return d.wanted(t.Schema, t.Name)
+}
+
+// rowsEvent takes an event of rows.
+func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
+	if d.tx.skip || d.tx.xa {
+		return nil
+	}
+	e, err := parseRows(kind, body)
+	if err != nil {
+		return &streamError{what: "rows event: " + err.Error()}
+	}
+	t := d.tables[e.table]
+	if t == nil {
+		return &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}
+	}
+	if !d.tx.open {
+		return &streamError{what: "rows outside a transaction"}
+	}
+	if t.undecodable == nil && e.count != len(t.columns) {
+		return &streamError{what: fmt.Sprintf("rows of %s with %d columns, the table map has %d", t.table, e.count, len(t.columns))}
+	}
+	if t.undecodable != nil {
+		if t.ignored {
+			d.tx.ordinal++
+			return nil
+		}
+		return d.parkEvent(t.table.String(), kind, body, t.undecodable)
+	}
+	for len(e.body) > 0 {
+		if err := d.row(&e, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row takes the next row of an event.
+func (d *decoder) row(e *rowsEvent, t *tableMap) error {
+	before, after, err := e.next(t)
+	if err != nil {
+		return &streamError{what: "row of " + t.table.String()}
+	}
+	ordinal := d.tx.ordinal
+	d.tx.ordinal++
+	if t.ignored {
+		return nil
+	}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	d.raw = e.appendRaw(d.raw[:0], before, after)
+	raw := capture.Raw{Relation: t.raw, Change: d.raw}
+	if err := e.decodeRow(t, before, after, &d.rows, &d.change); err != nil {
+		return sinkResult(d.sink.Park(&capture.Undecoded{Table: t.table.String(), Ordinal: ordinal, Raw: raw, Err: err}))
+	}
+	d.change.Ordinal, d.change.Raw = ordinal, raw
+	return sinkResult(d.sink.Change(&d.change))
+}
+
+func sinkResult(err error) error {
+	if err != nil {
+		return &sinkError{err}
+	}
+	return nil
+}
+
+// parkEvent parks a whole event.
+func (d *decoder) parkEvent(table string, kind replication.EventType, body []byte, why error) error {
+	if d.tx.skip || d.tx.xa {
+		return nil
+	}
+	if !d.tx.open {
+		return &streamError{what: "change outside a transaction"}
+	}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	ordinal := d.tx.ordinal
+	d.tx.ordinal++
+	return sinkResult(d.sink.Park(&capture.Undecoded{Table: table, Ordinal: ordinal, Err: why,
+		Raw: capture.Raw{Change: append([]byte{byte(kind)}, body...)}}))
+}

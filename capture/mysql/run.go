@@ -1,0 +1,298 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+
+	"rowhook/capture"
+)
+
+const (
+	// retryFirst and retryMost bound the wait between attempts to connect.
+	retryFirst = 250 * time.Millisecond
+	retryMost  = 30 * time.Second
+	// malformedTries is how often a stream that cannot be framed is read again at one position.
+	malformedTries = 3
+	// repeatLog is how often a failure that does not change is logged.
+	repeatLog = 5 * time.Minute
+)
+
+// run is one Run: what outlives its connections.
+type run struct {
+	*Source
+	sink  capture.Sink
+	start StartOptions
+	at    place // stored, or handed to the sink; the next connection starts there
+	lock  *lock
+
+	malformedAt capture.Position
+	malformed   int
+}
+
+// permanentError ends the run as it is.
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// streamError says that the stream cannot be framed.
+type streamError struct{ what string }
+
+func (e *streamError) Error() string { return "the stream cannot be read: " + e.what }
+
+// errPaused ends a connection that nothing has been read from for long.
+var errPaused = errors.New("nothing was read for long; the stream resumes when there is room")
+
+// Run streams into the sink until ctx ends, and then returns nil. It reconnects by
+// itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
+// OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
+func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink) error {
+	stored, err := parsePlace(start.Stored)
+	if err != nil {
+		return err
+	}
+	r := &run{Source: s, sink: sink, start: start, at: stored}
+	defer func() { r.lock.release() }()
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
+		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
+	var failures failureLog
+	for {
+		streamed, err := r.session(ctx)
+		if ctx.Err() != nil {
+			r.final()
+			return nil
+		}
+		if r.isPermanent(err) {
+			return unwrapPermanent(err)
+		}
+		if streamed {
+			pause.Reset()
+			failures = failureLog{}
+		}
+		if errors.Is(err, errPaused) {
+			s.log.Info("the source is paused", "position", r.at.position())
+			if r.awaitRoom(ctx) != nil {
+				r.final()
+				return nil
+			}
+			continue
+		}
+		wait := pause.NextBackOff()
+		if failures.worth(err, time.Now()) {
+			s.log.Warn("replication connection lost", "err", err, "attempt", failures.count, "retry_in", wait.Round(time.Millisecond))
+		}
+		if sleep(ctx, wait) != nil {
+			r.final()
+			return nil
+		}
+	}
+}
+
+// session connects and streams until something ends it. streamed says that it got to
+// the point of receiving.
+func (r *run) session(ctx context.Context) (streamed bool, err error) {
+	h, started, err := r.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	r.log.Info("streaming", "host", h.String(), "position", started.Position, "resumed", started.Resumed)
+	// What was said about the start holds for this one only.
+	r.start.Start, r.start.AcceptGap = "", false
+	if r.start.OnStarted != nil {
+		r.start.OnStarted(started)
+	}
+	if !started.Resumed {
+		if err := r.sink.Idle(started.Position); err != nil {
+			return false, &sinkError{err}
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		r.lock.keep(ctx, r.lockName(), func() { cancel(errors.New("the lock that keeps other agents away was lost")) })
+	}()
+	err = r.follow(ctx, h, started.Server.MariaDB)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	<-kept
+	return true, err
+}
+
+// follow streams, and reads prepared transactions again when they commit.
+func (r *run) follow(ctx context.Context, h host, mariaDB bool) error {
+	var again *replay
+	for {
+		st := newStream(ctx, r, h, mariaDB)
+		st.replay = again
+		err := st.run(ctx)
+		r.sink.Abort()
+		r.at = st.at
+		if !errors.As(err, &again) {
+			return r.explain(err)
+		}
+		if again.done {
+			again = nil
+		}
+	}
+}
+
+// begin brings a host to where streaming can start.
+func (r *run) begin(ctx context.Context) (host, Started, error) {
+	h, db, err := r.reach(ctx)
+	if err != nil {
+		return h, Started{}, err
+	}
+	facts, err := r.identify(ctx, h, db)
+	if err != nil {
+		return h, Started{}, err
+	}
+	if r.start.OnConnect != nil {
+		if err := r.start.OnConnect(facts.Server); err != nil {
+			return h, Started{}, &permanentError{err}
+		}
+	}
+	if r.lock == nil || r.lock.host != h || !r.lock.held(ctx, r.lockName()) {
+		r.lock.release()
+		if r.lock, err = r.acquire(ctx, h, db); err != nil {
+			return h, Started{}, err
+		}
+	}
+	plan, err := decideStart(startFacts{server: facts, stored: r.at, start: r.start.Start, acceptGap: r.start.AcceptGap})
+	if err != nil {
+		return h, Started{}, err
+	}
+	started := Started{Server: facts.Server, Position: plan.from.position(), Resumed: plan.resumed}
+	if plan.gap {
+		started.GapFrom, started.GapTo = r.at.position(), started.Position
+	}
+	r.at = plan.from
+	return h, started, nil
+}
+
+// awaitRoom waits until the sink takes more.
+func (r *run) awaitRoom(ctx context.Context) error {
+	for {
+		busy := r.sink.Busy()
+		if busy == nil {
+			return nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// final flushes the sink at the end of the run, once.
+func (r *run) final() {
+	if r.start.Final != nil {
+		r.start.Final()
+		r.start.Final = nil
+	}
+}
+
+// explain turns the server's refusals into what they mean.
+func (r *run) explain(err error) error {
+	var refused *gomysql.MyError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch {
+	case refused.Code == 1236 && isGap(refused.Message):
+		return &capture.GapError{Stored: r.at.position(), Text: "the server refuses to stream: " + refused.Message, Remedy: gapRemedy}
+	case refused.Code == 1227 || refused.Code == 1142 || refused.Code == 1045:
+		return &capture.OperatorError{Err: err, Remedy: grantSQL(r.address.user)}
+	case refused.Code == 1236 && strings.Contains(refused.Message, "same server"):
+		return &capture.OperatorError{Err: fmt.Errorf("server_id %d is taken: %w", r.serverID, err),
+			Remedy: "give source.server_id a number that no other replica of this server has"}
+	}
+	return err
+}
+
+// isGap reports whether the server's refusal to stream means that binlog is missing.
+func isGap(message string) bool {
+	for _, part := range []string{"purged", "Could not find first log", "not found in the", "not in the master's binlog", "not in the source's binlog",
+		"impossible position", "bogus data", "missing", "diverged", "which is not in"} {
+		if strings.Contains(message, part) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) isPermanent(err error) bool {
+	var (
+		sink      *sinkError
+		permanent *permanentError
+		gap       *capture.GapError
+		operator  *capture.OperatorError
+		malformed *streamError
+	)
+	if errors.As(err, &malformed) {
+		if at := r.at.position(); r.malformedAt != at {
+			r.malformedAt, r.malformed = at, 0
+		}
+		r.malformed++
+		return r.malformed >= malformedTries
+	}
+	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
+}
+
+// sinkError is an error of the sink: it ends the run.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// unwrapPermanent takes our own marks off.
+func unwrapPermanent(err error) error {
+	var sink *sinkError
+	if errors.As(err, &sink) {
+		return sink.err
+	}
+	var permanent *permanentError
+	if errors.As(err, &permanent) {
+		return permanent.err
+	}
+	return err
+}
+
+// failureLog says which of many failures are worth a line: the first, each that
+// differs from the one before, and one from time to time.
+type failureLog struct {
+	last  string
+	at    time.Time
+	count int
+}
+
+func (f *failureLog) worth(err error, now time.Time) bool {
+	f.count++
+	text := fmt.Sprint(err)
+	if text == f.last && now.Sub(f.at) < repeatLog {
+		return false
+	}
+	f.last, f.at = text, now
+	return true
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

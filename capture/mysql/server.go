@@ -1,0 +1,187 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"rowhook/capture"
+)
+
+// Server is who answers at the configured address.
+type Server struct {
+	// SystemID tells servers apart: the server UUID or, on MariaDB, which has none, host, port and
+	// server id as it reports them.
+	SystemID string
+	MariaDB  bool
+	Version  int // such as 80403 or 101114
+	Host     string
+	Database string
+	// End is how far the server's transactions go.
+	End capture.Position
+	// Standby says that the server replicates from another.
+	Standby bool
+	// KeepFor is how long the server keeps its binlog; 0 is for ever.
+	KeepFor time.Duration
+	// GTID says that transactions have global ids.
+	GTID bool
+	// Environment is what the row in rowhook.environment says; empty when there is none.
+	Environment string
+}
+
+// Identify connects and says who answers.
+func (s *Source) Identify(ctx context.Context) (Server, error) {
+	h, db, err := s.reach(ctx)
+	if err != nil {
+		return Server{}, err
+	}
+	facts, err := s.identify(ctx, h, db)
+	return facts.Server, err
+}
+
+// serverFacts are what a start goes by beyond what everybody may see of a server.
+type serverFacts struct {
+	Server
+	end     place    // what it has
+	purged  mysqlSet // MySQL with GTIDs: what it no longer has
+	format  string
+	rowMeta string
+}
+
+func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts, error) {
+	v, err := variables(ctx, db)
+	if err != nil {
+		return serverFacts{}, s.connectError(fmt.Errorf("read the server's settings: %w", err))
+	}
+	f := serverFacts{format: v["binlog_format"], rowMeta: v["binlog_row_metadata"]}
+	f.Host, f.Database = h.String(), s.address.database
+	f.Version, f.MariaDB = parseVersion(v["version"])
+	f.SystemID = v["server_uuid"]
+	if f.MariaDB {
+		f.SystemID = fmt.Sprintf("%s:%s:%s", v["hostname"], v["port"], v["server_id"])
+	}
+	f.GTID = f.MariaDB || v["gtid_mode"] == "ON"
+	f.KeepFor = retention(v)
+	if err := f.readEnd(ctx, db, v); err != nil {
+		return serverFacts{}, err
+	}
+	f.Server.End = f.end.position()
+	f.Environment = readEnvironment(ctx, db)
+	return f, f.tooOld()
+}
+
+func (f *serverFacts) tooOld() error {
+	least, name := 80000, "MySQL 8.0"
+	if f.MariaDB {
+		least, name = 100600, "MariaDB 10.6"
+	}
+	if f.Version < least {
+		return &capture.OperatorError{Err: fmt.Errorf("version %d is too old", f.Version), Remedy: "rowhook needs " + name + " or later"}
+	}
+	return nil
+}
+
+// readEnd reads how far the server's transactions go.
+func (f *serverFacts) readEnd(ctx context.Context, db *sql.DB, v map[string]string) (err error) {
+	at, executed, err := binlogEnd(ctx, db, f.MariaDB, f.Version)
+	if err != nil {
+		return fmt.Errorf("ask where the binlog ends: %w", err)
+	}
+	f.end.file = at
+	switch {
+	case at.name == "": // the binlog is off
+	case f.MariaDB:
+		f.end.maria, err = parseMariaSet(v["gtid_binlog_pos"])
+	case f.GTID:
+		if f.end.mysql, err = parseMySQLSet(executed); err == nil {
+			f.purged, err = parseMySQLSet(v["gtid_purged"])
+		}
+	default:
+		f.end.server = f.SystemID
+	}
+	return err
+}
+
+// variables reads the server's settings. A server does not know all of them.
+func variables(ctx context.Context, db *sql.DB) (map[string]string, error) {
+	rows, err := db.QueryContext(ctx, "SHOW GLOBAL VARIABLES")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	v := map[string]string{}
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, err
+		}
+		v[name] = value
+	}
+	return v, rows.Err()
+}
+
+// parseVersion reads "8.4.3-log" or "10.11.14-MariaDB-0+deb12u2".
+func parseVersion(text string) (version int, mariaDB bool) {
+	numbers := strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	for _, n := range numbers[:min(3, len(numbers))] {
+		part, _ := strconv.Atoi(n)
+		version = version*100 + part
+	}
+	return version, strings.Contains(strings.ToLower(text), "mariadb")
+}
+
+// retention is how long binlog files are kept; 0 is for ever.
+func retention(v map[string]string) time.Duration {
+	if seconds, err := strconv.ParseFloat(v["binlog_expire_logs_seconds"], 64); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	days, err := strconv.ParseFloat(v["expire_logs_days"], 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(days * 24 * float64(time.Hour))
+}
+
+// binlogEnd asks where the binlog ends, and which GTIDs have been executed (MySQL).
+func binlogEnd(ctx context.Context, db *sql.DB, mariaDB bool, version int) (filePlace, string, error) {
+	query := "SHOW MASTER STATUS"
+	if !mariaDB && version >= 80200 {
+		query = "SHOW BINARY LOG STATUS"
+	}
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return filePlace{}, "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		return filePlace{}, "", errors.Join(err, rows.Err()) // no row: the binlog is off
+	}
+	values := make([]sql.NullString, len(columns))
+	targets := make([]any, len(columns))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := rows.Scan(targets...); err != nil {
+		return filePlace{}, "", err
+	}
+	offset, err := strconv.ParseUint(values[1].String, 10, 64)
+	executed := ""
+	if len(values) > 4 {
+		executed = values[4].String
+	}
+	return filePlace{name: values[0].String, offset: offset}, executed, err
+}
+
+// readEnvironment reads the mark that tells a sandbox. Most databases have none.
+func readEnvironment(ctx context.Context, db *sql.DB) string {
+	var value string
+	if err := db.QueryRowContext(ctx, "SELECT * FROM rowhook.environment LIMIT 1").Scan(&value); err != nil {
+		return ""
+	}
+	return value
+}

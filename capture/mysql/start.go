@@ -1,0 +1,135 @@
+package mysql
+
+import (
+	"fmt"
+	"strings"
+
+	"rowhook/capture"
+)
+
+// StartOptions say where a [Source.Run] begins.
+type StartOptions struct {
+	// Stored is the position that the state directory holds; empty at the first start.
+	Stored capture.Position
+	// Start is what `run --start` said: empty, "now" or a position. It counts only
+	// while nothing is stored.
+	Start string
+	// AcceptGap goes on where changes have been lost; see [capture.GapError].
+	AcceptGap bool
+	// OnConnect, if set, sees the server at every connect, before anything is read. An error
+	// from it ends the run.
+	OnConnect func(Server) error
+	// OnStarted, if set, hears where the stream begins, at every connect.
+	OnStarted func(Started)
+	// Final, if set, is called once when reading has stopped because the context ended. It
+	// flushes the sink and returns what is durable then.
+	Final func() capture.Position
+}
+
+// Started tells where a stream begins.
+type Started struct {
+	Server   Server
+	Position capture.Position
+	// Resumed says that the stream goes on where the stored position is.
+	Resumed bool
+	// GapFrom and GapTo are set when an accepted gap was skipped: what was committed
+	// after GapFrom and before GapTo may be missing.
+	GapFrom, GapTo capture.Position
+}
+
+// startFacts are what decideStart goes by.
+type startFacts struct {
+	server    serverFacts
+	stored    place
+	start     string
+	acceptGap bool
+}
+
+// startPlan is where to start.
+type startPlan struct {
+	from    place
+	gap     bool // the stored position was given up
+	resumed bool
+}
+
+const gapRemedy = "`rowhook run --accept-gap` goes on without what is missing; read the tables again where the receivers need it whole"
+
+// decideStart holds the rules of where a stream may begin. A stored position is never given up
+// unless the operator said so, and must fit the server: not beyond what it has, and not before what it
+// has removed; a place in a file only on the server it was read from.
+func decideStart(f startFacts) (startPlan, error) {
+	if err := f.server.unfit(); err != nil {
+		return startPlan{}, err
+	}
+	if f.stored.empty() {
+		return decideFirstStart(f)
+	}
+	lost := whyLost(f)
+	if lost == "" {
+		return startPlan{from: f.stored.clone(), resumed: true}, nil
+	}
+	if !f.acceptGap {
+		return startPlan{}, &capture.GapError{Stored: f.stored.position(), Server: f.server.End, Text: lost, Remedy: gapRemedy}
+	}
+	return startPlan{from: f.server.end.clone(), gap: true}, nil
+}
+
+// unfit says what about the server's settings makes its binlog useless; nil when it is fine.
+func (f *serverFacts) unfit() error {
+	refuse := func(text, remedy string) error {
+		return &capture.OperatorError{Err: fmt.Errorf("%s", text), Remedy: remedy}
+	}
+	switch {
+	case f.end.empty():
+		return refuse("the binlog is off", "log_bin in the server's configuration, then restart the server")
+	case f.format != "ROW":
+		return refuse("binlog_format is "+f.format, "SET GLOBAL binlog_format = 'ROW'; and in the server's configuration")
+	case f.rowMeta != "FULL":
+		return refuse("binlog_row_metadata is "+f.rowMeta+": the binlog lacks names, signs and labels", metadataSQL(f.MariaDB))
+	}
+	return nil
+}
+
+func metadataSQL(mariaDB bool) string {
+	if mariaDB {
+		return "SET GLOBAL binlog_row_metadata = 'FULL'; and in the server's configuration"
+	}
+	return "SET PERSIST binlog_row_metadata = 'FULL';"
+}
+
+// whyLost says why the stored position does not fit the server; empty when it does.
+func whyLost(f startFacts) string {
+	stored, server := &f.stored, &f.server
+	switch {
+	case stored.maria != nil && !server.MariaDB, stored.mysql != nil && server.MariaDB:
+		return "the stored position is of the other kind of server (MySQL or MariaDB)"
+	case stored.mysql != nil && !server.GTID:
+		return "the stored position is a set of GTIDs, but gtid_mode is not ON"
+	case stored.byFile() && (server.MariaDB || stored.server != server.SystemID):
+		return "the stored position is a place in a binlog file of server " + stored.server + ", which says nothing on server " + server.SystemID
+	case stored.mysql != nil && !server.end.mysql.contains(stored.mysql):
+		return "the server has not executed all transactions of the stored position"
+	case stored.mysql != nil && !stored.mysql.contains(server.purged):
+		return "the server has removed binlog files that hold transactions after the stored position"
+	case stored.maria != nil && !server.end.maria.contains(stored.maria):
+		return "the server's binlog ends before the stored position"
+	}
+	return ""
+}
+
+// decideFirstStart is decideStart without a stored position.
+func decideFirstStart(f startFacts) (startPlan, error) {
+	switch strings.TrimSpace(f.start) {
+	case "", "now", "slot":
+		return startPlan{from: f.server.end.clone()}, nil
+	}
+	asked, err := parsePlace(capture.Position(f.start))
+	if err != nil {
+		return startPlan{}, &capture.OperatorError{Err: fmt.Errorf("start: %w", err), Remedy: "--start now or --start with a position, as `rowhook status` shows them"}
+	}
+	f.stored = asked
+	if lost := whyLost(f); lost != "" {
+		return startPlan{}, &capture.OperatorError{Err: fmt.Errorf("start at %s: %s", f.start, lost), Remedy: "--start now or another position"}
+	}
+	return startPlan{from: asked}, nil
+}

@@ -1,0 +1,182 @@
+package mysql
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
+
+	"rowhook/capture"
+)
+
+// The payload forms of the types. The functions append the JSON of a value's text to dst and
+// return ok = false when the text did not fit and was written as a string instead.
+
+// misencoded is the first byte of a text whose bytes could not be turned into UTF-8, in
+// which it never occurs; the bytes follow as they were.
+const misencoded = 0xff
+
+func textType(name string) *capture.Type {
+	return &capture.Type{Name: name, Kind: capture.Text, AppendJSON: appendTextJSON}
+}
+
+func stringType(name string, kind capture.Kind) *capture.Type {
+	return &capture.Type{Name: name, Kind: kind, AppendJSON: appendString}
+}
+
+func floatType(name string) *capture.Type {
+	return &capture.Type{Name: name, Kind: capture.Float, AppendJSON: verbatim(isNumber)}
+}
+
+func bytesType(name string) *capture.Type {
+	return &capture.Type{Name: name, Kind: capture.Bytes, AppendJSON: appendBase64}
+}
+
+// undecodedType is a text in a charset that is not known here: its bytes are sent, and flagged.
+func undecodedType(name, charset string) *capture.Type {
+	return &capture.Type{Name: name + " in " + charset, Kind: capture.Bytes, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		dst, _ = appendBase64(dst, text)
+		return dst, false
+	}}
+}
+
+func jsonType() *capture.Type {
+	return &capture.Type{Name: "json", Kind: capture.JSON, AppendJSON: appendJSONText}
+}
+
+func setType() *capture.Type {
+	return &capture.Type{Name: "set", Kind: capture.List, AppendJSON: appendLabels}
+}
+
+func vectorType() *capture.Type {
+	return &capture.Type{Name: "vector", Kind: capture.List, AppendJSON: appendJSONText}
+}
+
+func yearType() *capture.Type {
+	return &capture.Type{Name: "year", Kind: capture.Integer, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		if string(text) == "0000" {
+			return appendString(dst, text)
+		}
+		return verbatim(isInteger)(dst, text)
+	}}
+}
+
+func datetimeType() *capture.Type {
+	return &capture.Type{Name: "datetime", Kind: capture.DateTime, AppendJSON: appendDatetimeJSON}
+}
+
+func timestampType() *capture.Type {
+	return &capture.Type{Name: "timestamp", Kind: capture.Instant, AppendJSON: appendTimestampJSON}
+}
+
+func geometryType() *capture.Type {
+	return &capture.Type{Name: "geometry", Kind: capture.Other, AppendJSON: appendGeometry}
+}
+
+// verbatim copies texts that fit, and writes others as strings.
+func verbatim(fits func([]byte) bool) func(dst, text []byte) ([]byte, bool) {
+	return func(dst, text []byte) ([]byte, bool) {
+		if fits(text) {
+			return append(dst, text...), true
+		}
+		dst, _ = appendString(dst, text)
+		return dst, false
+	}
+}
+
+// appendTextJSON appends a text, or the base64 of bytes that are not UTF-8: never mojibake.
+func appendTextJSON(dst, text []byte) ([]byte, bool) {
+	if len(text) > 0 && text[0] == misencoded {
+		dst, _ = appendBase64(dst, text[1:])
+		return dst, false
+	}
+	if !utf8.Valid(text) {
+		dst, _ = appendBase64(dst, text)
+		return dst, false
+	}
+	return appendString(dst, text)
+}
+
+func appendBase64(dst, text []byte) ([]byte, bool) {
+	dst = append(dst, '"')
+	dst = base64.StdEncoding.AppendEncode(dst, text)
+	return append(dst, '"'), true
+}
+
+const lowerHex = "0123456789abcdef"
+
+// appendString appends text as a JSON string with only the escapes that JSON asks for.
+func appendString(dst, text []byte) ([]byte, bool) {
+	dst = append(dst, '"')
+	from, ok := 0, true
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, text[from:i]...), "\ufffd"...)
+				ok = false
+				from = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = appendEscape(append(dst, text[from:i]...), c)
+		i++
+		from = i
+	}
+	return append(append(dst, text[from:]...), '"'), ok
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	if i := strings.IndexByte("\"\\\n\r\t", c); i >= 0 {
+		return append(dst, '\\', `"\nrt`[i])
+	}
+	return append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
+}
+
+// appendLabels appends a set's labels as a list. A label never holds a comma.
+func appendLabels(dst, text []byte) ([]byte, bool) {
+	dst = append(dst, '[')
+	all := true
+	for i, label := range splitLabels(text) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		var ok bool
+		dst, ok = appendString(dst, label)
+		all = all && ok
+	}
+	return append(dst, ']'), all
+}
+
+// appendDatetimeJSON puts the T of ISO 8601 between date and time. Zero and partial
+// dates stay as the database has them.
+func appendDatetimeJSON(dst, text []byte) ([]byte, bool) {
+	if !wholeDate(text) {
+		return appendString(dst, text)
+	}
+	dst = append(append(dst, '"'), text[:10]...)
+	dst = append(append(dst, 'T'), text[11:]...)
+	return append(dst, '"'), true
+}
+
+// appendTimestampJSON appends RFC 3339 in UTC.
+func appendTimestampJSON(dst, text []byte) ([]byte, bool) {
+	clock, utc := text, len(text) > 3 && string(text[len(text)-3:]) == "+00"
+	if !utc || !wholeDate(text) {
+		return appendString(dst, text)
+	}
+	clock = text[11 : len(text)-3]
+	dst = append(append(dst, '"'), text[:10]...)
+	dst = append(append(dst, 'T'), clock...)
+	return append(dst, 'Z', '"'), true
+}
+
+// wholeDate reports whether a text begins with a date without zero parts.
+func wholeDate(text []byte) bool {
+	return len(text) > 11 && string(text[:4]) != "0000" && string(text[5:7]) != "00" && string(text[8:10]) != "00"
+}
