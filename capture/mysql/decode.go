@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +23,9 @@ type decoder struct {
 	// describe makes a table of a table map, asking the catalog where it must. Its errors
 	// are those of a connection: the stream is read again later.
 	describe func(body []byte) (*tableMap, error)
-	replay   *replay // a prepared transaction to read again, instead of following
+	// lookup asks the catalog for a table by name; nil when there is none.
+	lookup func(table string) (*capture.Table, error)
+	replay *replay // a prepared transaction to read again, instead of following
 
 	tables map[uint64]*tableMap
 	maps   map[string]*tableMap // those seen before, by their bytes
@@ -94,8 +95,6 @@ func (d *decoder) event(h header, body []byte) error {
 		return d.xaPrepare(body)
 	case replication.PARTIAL_UPDATE_ROWS_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
 		return d.parkEvent("", kind, body, errors.New("the event holds no whole rows"))
-	case replication.ROTATE_EVENT:
-		return d.rotate(body)
 	case replication.FORMAT_DESCRIPTION_EVENT:
 		return d.format(h)
 	case replication.INCIDENT_EVENT:
@@ -105,16 +104,6 @@ func (d *decoder) event(h header, body []byte) error {
 		return d.rowsEvent(kind, body)
 	}
 	return nil // nothing that changes rows
-}
-
-func (d *decoder) rotate(body []byte) error {
-	r := reader{b: body}
-	offset := r.uint(8)
-	if r.fail {
-		return &streamError{what: "rotate event"}
-	}
-	d.file.name, d.file.offset = string(bytes.TrimRight(r.b, "\x00")), offset
-	return nil
 }
 
 // format notes which file this is: a file of the same name may be another one.

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"rowhook/capture"
 )
@@ -53,10 +54,12 @@ type Source struct {
 	serverID uint32
 	wanted   func(schema, table string) bool
 	address  address
+	pause    time.Duration // how long nothing may be read before the connection is given up
 
 	mu      sync.Mutex
 	pools   map[host]*sql.DB
 	catalog map[host]*catalog
+	files   []binlogFile // as last seen
 }
 
 // New checks the configuration. It does not connect. What is wrong with a setting is an error with a
@@ -70,7 +73,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		a.password = cfg.Password
 	}
 	s := &Source{config: cfg, log: opts.Logger, agent: opts.AgentID, serverID: opts.ServerID, wanted: opts.Wanted,
-		address: a, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
+		address: a, pause: pauseMost, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
 	if s.config.Name == "" {
 		s.config.Name = a.database
 	}

@@ -19,6 +19,8 @@ const (
 	retryMost  = 30 * time.Second
 	// malformedTries is how often a stream that cannot be framed is read again at one position.
 	malformedTries = 3
+	// acceptMost is how long after a start a gap still counts as the one that was accepted.
+	acceptMost = time.Minute
 	// repeatLog is how often a failure that does not change is logged.
 	repeatLog = 5 * time.Minute
 )
@@ -30,6 +32,9 @@ type run struct {
 	start StartOptions
 	at    place // stored, or handed to the sink; the next connection starts there
 	lock  *lock
+
+	accept  bool   // a gap, until the stream has moved
+	refused string // why the server refused to stream from at, which is to be given up
 
 	malformedAt capture.Position
 	malformed   int
@@ -57,7 +62,7 @@ func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink)
 	if err != nil {
 		return err
 	}
-	r := &run{Source: s, sink: sink, start: start, at: stored}
+	r := &run{Source: s, sink: sink, start: start, at: stored, accept: start.AcceptGap}
 	defer func() { r.lock.release() }()
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
 		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
@@ -67,6 +72,9 @@ func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink)
 		if ctx.Err() != nil {
 			r.final()
 			return nil
+		}
+		if r.giveUp(err) {
+			continue
 		}
 		if r.isPermanent(err) {
 			return unwrapPermanent(err)
@@ -102,8 +110,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 		return false, err
 	}
 	r.log.Info("streaming", "host", h.String(), "position", started.Position, "resumed", started.Resumed)
-	// What was said about the start holds for this one only.
-	r.start.Start, r.start.AcceptGap = "", false
+	r.start.Start = "" // it holds for this start only
 	if r.start.OnStarted != nil {
 		r.start.OnStarted(started)
 	}
@@ -119,7 +126,11 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 		defer close(kept)
 		r.lock.keep(ctx, r.lockName(), func() { cancel(errors.New("the lock that keeps other agents away was lost")) })
 	}()
+	began := time.Now()
 	err = r.follow(ctx, h, started.Server.MariaDB)
+	if r.at.position() != started.Position || time.Since(began) > acceptMost {
+		r.accept = false
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -167,7 +178,7 @@ func (r *run) begin(ctx context.Context) (host, Started, error) {
 			return h, Started{}, err
 		}
 	}
-	plan, err := decideStart(startFacts{server: facts, stored: r.at, start: r.start.Start, acceptGap: r.start.AcceptGap})
+	plan, err := decideStart(startFacts{server: facts, stored: r.at, start: r.start.Start, acceptGap: r.accept, refused: r.refused})
 	if err != nil {
 		return h, Started{}, err
 	}
@@ -175,8 +186,22 @@ func (r *run) begin(ctx context.Context) (host, Started, error) {
 	if plan.gap {
 		started.GapFrom, started.GapTo = r.at.position(), started.Position
 	}
-	r.at = plan.from
+	r.at, r.refused = plan.from, ""
+	if plan.gap {
+		r.accept = false
+	}
 	return h, started, nil
+}
+
+// giveUp reports whether the error is a gap that was accepted, and that only showed when
+// the server was asked to stream. The next connection begins after it.
+func (r *run) giveUp(err error) bool {
+	var gap *capture.GapError
+	if !r.accept || !errors.As(err, &gap) || gap.Stored != r.at.position() {
+		return false
+	}
+	r.refused = gap.Text
+	return true
 }
 
 // awaitRoom waits until the sink takes more.

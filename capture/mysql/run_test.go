@@ -14,17 +14,20 @@ import (
 
 // notes is a sink that writes down what it gets, as lines.
 type notes struct {
-	mu    sync.Mutex
-	lines []string
-	open  []string
-	end   capture.Position
-	ends  []capture.Position
-	news  chan struct{}
-	busy  chan struct{}
-	json  bool
+	mu     sync.Mutex
+	lines  []string
+	open   []string
+	end    capture.Position
+	ends   []capture.Position
+	news   chan struct{}
+	busy   chan struct{}
+	json   bool
+	tables map[string]*capture.Table
 }
 
-func newNotes() *notes { return &notes{news: make(chan struct{}, 1)} }
+func newNotes() *notes {
+	return &notes{news: make(chan struct{}, 1), tables: map[string]*capture.Table{}}
+}
 
 func (n *notes) add(format string, args ...any) error {
 	n.open = append(n.open, fmt.Sprintf(format, args...))
@@ -39,6 +42,7 @@ func (n *notes) Begin(tx *capture.Transaction) error {
 }
 
 func (n *notes) Change(c *capture.Change) error {
+	n.tables[c.Table.Name] = c.Table
 	return n.add("%d %s %s old=%s new=%s", c.Ordinal, c.Op, c.Table.Name, n.row(c.Table, c.Old), n.row(c.Table, c.New))
 }
 

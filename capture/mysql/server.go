@@ -66,6 +66,7 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 	}
 	f.GTID = f.MariaDB || v["gtid_mode"] == "ON"
 	f.KeepFor = retention(v)
+	f.Standby = v["read_only"] == "ON"
 	if err := f.readEnd(ctx, db, v); err != nil {
 		return serverFacts{}, err
 	}

@@ -43,6 +43,7 @@ type startFacts struct {
 	stored    place
 	start     string
 	acceptGap bool
+	refused   string // why the server refused to stream from stored; empty when it did not
 }
 
 // startPlan is where to start.
@@ -101,6 +102,8 @@ func metadataSQL(mariaDB bool) string {
 func whyLost(f startFacts) string {
 	stored, server := &f.stored, &f.server
 	switch {
+	case f.refused != "":
+		return f.refused
 	case stored.maria != nil && !server.MariaDB, stored.mysql != nil && server.MariaDB:
 		return "the stored position is of the other kind of server (MySQL or MariaDB)"
 	case stored.mysql != nil && !server.GTID:

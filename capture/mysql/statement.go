@@ -154,17 +154,19 @@ func (d *decoder) statementChange(database string, text, body []byte) error {
 	return d.parkEvent(table, replication.QUERY_EVENT, body, errStatement)
 }
 
-// truncate tells of a TRUNCATE of a table that the stream has described, or else of one without columns.
+// truncate tells of a TRUNCATE, of the table as the stream or else the catalog describes it.
 func (d *decoder) truncate(database string, text, body []byte) error {
 	schema, name := targetOf(database, text)
 	table := &capture.Table{Schema: schema, Name: name, Identity: capture.IdentityFull}
 	if name == "" || d.tx.xa || !d.mapped(table) {
 		return nil
 	}
-	for _, t := range d.maps {
-		if t.table.Schema == schema && t.table.Name == name {
-			table = t.table
-		}
+	if known := d.known(schema, name); known != nil {
+		table = known
+	} else if found, err := d.lookup(table.String()); err != nil {
+		return fmt.Errorf("describe %s: %w", table, err)
+	} else if found != nil {
+		table = found
 	}
 	if err := d.begin(); err != nil {
 		return err
@@ -173,6 +175,16 @@ func (d *decoder) truncate(database string, text, body []byte) error {
 		Raw: capture.Raw{Change: append([]byte{byte(replication.QUERY_EVENT)}, body...)}}
 	d.tx.ordinal++
 	return sinkResult(d.sink.Change(&d.change))
+}
+
+// known returns a table that the stream has described; nil when it has not.
+func (d *decoder) known(schema, name string) *capture.Table {
+	for _, t := range d.maps {
+		if t.table.Schema == schema && t.table.Name == name && t.undecodable == nil {
+			return t.table
+		}
+	}
+	return nil
 }
 
 // targetOf finds the table that a plain statement changes; name is empty where it is not plain.

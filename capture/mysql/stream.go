@@ -12,6 +12,8 @@ import (
 	"github.com/go-mysql-org/go-mysql/client"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
+
+	"rowhook/capture"
 )
 
 const (
@@ -30,15 +32,15 @@ type stream struct {
 	ctx     context.Context
 	owner   *run
 	host    host
-	paused  time.Duration
 	closing atomic.Bool
 }
 
 func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
-	st := &stream{ctx: ctx, owner: r, host: h, paused: pauseMost}
+	st := &stream{ctx: ctx, owner: r, host: h}
 	st.decoder = decoder{
 		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
 		describe: func(body []byte) (*tableMap, error) { return r.describe(ctx, h, st.flavour, body) },
+		lookup:   func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
 	if mariaDB {
 		st.flavour = flavourMariaDB
@@ -134,15 +136,19 @@ func (st *stream) HandleEvent(e *replication.BinlogEvent) error {
 	if !ok {
 		return &streamError{what: "event header"}
 	}
-	if generic, ok := e.Event.(*replication.GenericEvent); ok {
-		body = generic.Data // without the checksum
+	switch known := e.Event.(type) {
+	case *replication.GenericEvent:
+		body = known.Data // without the checksum
+	case *replication.RotateEvent:
+		st.file.name, st.file.offset = string(known.NextLogName), known.Position
+		return nil
 	}
 	return st.event(h, body)
 }
 
 // wait stops reading until there is room. The server bears it for a while.
 func (st *stream) wait(busy <-chan struct{}) error {
-	timer := time.NewTimer(st.paused)
+	timer := time.NewTimer(st.owner.pause)
 	defer timer.Stop()
 	for busy != nil {
 		select {

@@ -32,11 +32,14 @@ func appendFloat64(_ *column, dst, v []byte) ([]byte, error) {
 	return appendFloat(dst, math.Float64frombits(binary.LittleEndian.Uint64(v)), 64), nil
 }
 
-// appendFloat writes the fewest digits that give the value back, with an exponent only
-// where MySQL writes one.
+// appendFloat writes the fewest digits that give the value back, with an exponent where
+// PostgreSQL writes one.
 func appendFloat(dst []byte, f float64, bits int) []byte {
-	format := byte('f')
-	if a := math.Abs(f); a != 0 && (a < 1e-15 || a >= 1e15) {
+	format, most := byte('f'), 1e15
+	if bits == 32 {
+		most = 1e6
+	}
+	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= most) {
 		format = 'e'
 	}
 	return strconv.AppendFloat(dst, f, format, -1, bits)
@@ -88,9 +91,8 @@ func appendDecimal(c *column, dst, v []byte) ([]byte, error) {
 
 // appendDigits writes a number with leading zeros.
 func appendDigits(dst []byte, n uint64, digits int) []byte {
-	for i := range digits {
+	for range digits {
 		dst = append(dst, '0')
-		_ = i
 	}
 	for at := len(dst) - 1; digits > 0; at, digits = at-1, digits-1 {
 		dst[at] = byte('0' + n%10)
@@ -175,23 +177,13 @@ func appendDecoded(c *column, dst, v []byte) ([]byte, error) {
 	return append(append(dst, misencoded), v...), nil
 }
 
-// appendUUID writes MariaDB's uuid. All versions but 6 and 7 are stored with their parts turned round, so
-// that those of one node lie together; a variant bit in the byte that would hold it tells which.
+// appendUUID writes MariaDB's uuid, which the binlog holds in the order of its text.
 func appendUUID(_ *column, dst, v []byte) ([]byte, error) {
 	if len(v) > 16 {
 		return dst, errors.New("uuid of more than 16 bytes")
 	}
-	var b, u [16]byte
-	copy(b[:], v)
-	if b[6] > 0 && b[8]&0x80 != 0 && b[6]&0xf0 >= 0x60 && b[6]&0xf0 < 0x90 {
-		u = b
-	} else {
-		copy(u[0:4], b[12:16])
-		copy(u[4:6], b[10:12])
-		copy(u[6:8], b[8:10])
-		copy(u[8:10], b[6:8])
-		copy(u[10:16], b[0:6])
-	}
+	var u [16]byte
+	copy(u[:], v) // zero bytes at the end are left out
 	for i, c := range u {
 		if i == 4 || i == 6 || i == 8 || i == 10 {
 			dst = append(dst, '-')

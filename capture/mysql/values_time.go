@@ -26,14 +26,16 @@ func appendYMD(dst []byte, year, month, day uint64) []byte {
 	return appendDigits(dst, day, 2)
 }
 
+// appendHMS writes a time of day, or a span of up to 838 hours.
 func appendHMS(dst []byte, hour, minute, second uint64) []byte {
-	dst = append(appendDigits(dst, hour, 2), ':')
+	digits := 2
+	if hour > 99 {
+		digits = 3
+	}
+	dst = append(appendDigits(dst, hour, digits), ':')
 	dst = append(appendDigits(dst, minute, 2), ':')
 	return appendDigits(dst, second, 2)
 }
-
-// fractionUnit is how many of a fraction's units make a second, by the bytes it takes.
-var fractionUnit = [4]uint64{1, 100, 10_000, 1_000_000}
 
 // appendFraction writes the column's digits of a fraction in units of its bytes.
 func appendFraction(dst []byte, n uint64, width, digits int) []byte {

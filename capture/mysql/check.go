@@ -1,0 +1,265 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rowhook/capture"
+)
+
+// retentionLeast is how long a server should keep its binlog, so that an outage over a night does no harm.
+const retentionLeast = 24 * time.Hour
+
+// Check looks at everything that capture needs of the server and of the tables that
+// the patterns name, and returns what it found, most general first. An error means that it could not look;
+// what a person has to mend is a finding.
+func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
+	out := s.tlsFindings()
+	h, db, err := s.reach(ctx)
+	if err == nil {
+		_, err = s.identify(ctx, h, db)
+	}
+	var operator *capture.OperatorError
+	if errors.As(err, &operator) {
+		return append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: operator.Remedy}), nil
+	}
+	if err != nil {
+		return out, err
+	}
+	in, err := inspect(ctx, db, patterns)
+	if err != nil {
+		return out, err
+	}
+	out = append(out, in.settingFindings()...)
+	out = append(out, s.replicaFindings(ctx, db, in)...)
+	privileges, err := s.privilegeFindings(ctx, db, in)
+	if err != nil {
+		return out, err
+	}
+	return append(append(out, privileges...), in.tableFindings()...), nil
+}
+
+// Drift compares the mapped tables with what the binlog tells of them. Each finding carries what
+// cures it. No findings means that the stream brings what is mapped.
+func (s *Source) Drift(ctx context.Context, patterns []string) ([]capture.Finding, error) {
+	_, db, err := s.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in, err := inspect(ctx, db, patterns)
+	if err != nil {
+		return nil, err
+	}
+	var out []capture.Finding
+	for _, f := range append(in.settingFindings(), in.tableFindings()...) {
+		if f.Severity == capture.Error || f.Table != "" && f.Severity > capture.Info {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// tlsFindings warns of connections whose server is not verified, unless they stay on this machine.
+func (s *Source) tlsFindings() []capture.Finding {
+	var out []capture.Finding
+	for _, h := range s.address.hosts {
+		encryption := s.address.tlsFor(h)
+		if h.local() || encryption != nil && !encryption.InsecureSkipVerify {
+			continue
+		}
+		f := capture.Finding{Severity: capture.Warning, Code: "tls", Subject: h.String(), Text: fmt.Sprintf("the connection to %s is not encrypted", h),
+			Remedy: "tls=verify in source.url (and ca=FILE, if the CA is your own)"}
+		if encryption != nil {
+			f.Text = fmt.Sprintf("the certificate of %s is not verified", h)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// set writes the statement that changes a setting now and for good.
+func (in *inspection) set(name, value string) string {
+	if in.mariaDB {
+		return fmt.Sprintf("SET GLOBAL %s = '%s'; and %s = %s in the server's configuration", name, value, name, value)
+	}
+	return fmt.Sprintf("SET PERSIST %s = '%s';", name, value)
+}
+
+// settingFindings judges the server's settings.
+func (in *inspection) settingFindings() []capture.Finding {
+	v := in.variables
+	var out []capture.Finding
+	add := func(severity capture.Severity, code, text, remedy string) {
+		out = append(out, capture.Finding{Severity: severity, Code: code, Subject: v[code], Text: text, Remedy: remedy})
+	}
+	if v["log_bin"] != "ON" {
+		add(capture.Error, "log_bin", "the binlog is off", "log_bin in the server's configuration, then restart the server")
+	}
+	if v["binlog_format"] != "ROW" {
+		add(capture.Error, "binlog_format", "binlog_format is "+v["binlog_format"]+": changes are not logged as rows", in.set("binlog_format", "ROW"))
+	}
+	if v["binlog_row_metadata"] != "FULL" {
+		add(capture.Error, "binlog_row_metadata", "binlog_row_metadata is "+v["binlog_row_metadata"]+": the binlog lacks names, signs and labels",
+			in.set("binlog_row_metadata", "FULL"))
+	}
+	if v["binlog_row_value_options"] != "" {
+		add(capture.Error, "binlog_row_value_options", "binlog_row_value_options is "+v["binlog_row_value_options"]+": JSON columns are logged as differences",
+			in.set("binlog_row_value_options", ""))
+	}
+	if image := v["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
+		add(capture.Warning, "binlog_row_image", "binlog_row_image is "+image+": columns that a statement does not name are unknown", in.set("binlog_row_image", "FULL"))
+	}
+	if !in.mariaDB && v["gtid_mode"] != "ON" {
+		add(capture.Warning, "gtid_mode", "gtid_mode is "+v["gtid_mode"]+": the position holds on this server only, and a failover stops the stream",
+			"SET PERSIST enforce_gtid_consistency = ON; then gtid_mode in steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON")
+	}
+	if v["sync_binlog"] != "1" {
+		add(capture.Warning, "sync_binlog", "sync_binlog is "+v["sync_binlog"]+": after a crash of its machine the server may lack transactions that were delivered",
+			in.set("sync_binlog", "1"))
+	}
+	if keep := retention(v); keep > 0 && keep < retentionLeast {
+		out = append(out, capture.Finding{Severity: capture.Warning, Code: "binlog_expire_logs_seconds", Subject: keep.String(),
+			Text:   fmt.Sprintf("the binlog is kept for %s only: changes are lost when rowhook is stopped for longer", keep),
+			Remedy: in.set("binlog_expire_logs_seconds", "259200")})
+	}
+	if v["read_only"] == "ON" && v["log_slave_updates"] != "ON" && v["log_replica_updates"] != "ON" {
+		add(capture.Error, "log_slave_updates", "the server is a replica and does not log what it replicates", "log_slave_updates in the server's configuration, then restart the server")
+	}
+	comments, name := v["binlog_annotate_row_events"], "binlog_annotate_row_events"
+	if !in.mariaDB {
+		comments, name = v["binlog_rows_query_log_events"], "binlog_rows_query_log_events"
+	}
+	if comments != "ON" {
+		add(capture.Info, name, name+" is "+comments+": comments of statements, which can tell who did what, are not in the binlog", in.set(name, "ON"))
+	}
+	return out
+}
+
+// replicaFindings looks for another replica with our server id. Who may not ask is not told.
+func (s *Source) replicaFindings(ctx context.Context, db *sql.DB, in *inspection) []capture.Finding {
+	taken := capture.Finding{Severity: capture.Error, Code: "server_id", Subject: fmt.Sprint(s.serverID),
+		Remedy: "give source.server_id a number that no other replica of this server has"}
+	if in.variables["server_id"] == fmt.Sprint(s.serverID) {
+		taken.Text = fmt.Sprintf("server_id %d is the server's own", s.serverID)
+		return []capture.Finding{taken}
+	}
+	query := "SHOW REPLICAS"
+	if in.mariaDB {
+		query = "SHOW SLAVE HOSTS"
+	}
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || len(columns) < 2 {
+		return nil
+	}
+	values := make([]sql.NullString, len(columns))
+	targets := make([]any, len(columns))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	for rows.Next() {
+		if rows.Scan(targets...) == nil && values[0].String == fmt.Sprint(s.serverID) && values[1].String != "rowhook" {
+			taken.Text = fmt.Sprintf("server_id %d is taken by replica %s", s.serverID, values[1].String)
+			return []capture.Finding{taken}
+		}
+	}
+	return nil
+}
+
+// privilegeFindings names what our user may not do.
+func (s *Source) privilegeFindings(ctx context.Context, db *sql.DB, in *inspection) ([]capture.Finding, error) {
+	grants, err := texts(ctx, db, "SHOW GRANTS")
+	if err != nil {
+		return nil, fmt.Errorf("read our grants: %w", err)
+	}
+	var out []capture.Finding
+	if !granted(grants, "REPLICATION SLAVE") {
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_privilege", Subject: s.address.user,
+			Text: "user " + s.address.user + " may not read the binlog", Remedy: grantSQL(s.address.user)})
+	}
+	if !granted(grants, "REPLICATION CLIENT") && !granted(grants, "BINLOG MONITOR") {
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "monitor_privilege", Subject: s.address.user,
+			Text: "user " + s.address.user + " may not ask where the binlog ends", Remedy: grantSQL(s.address.user)})
+	}
+	for _, f := range in.tables {
+		if f.streamed() != "" {
+			continue
+		}
+		if _, err := db.ExecContext(ctx, "SELECT 1 FROM "+f.sql()+" LIMIT 0"); err != nil {
+			out = append(out, capture.Finding{Severity: capture.Warning, Code: "select_privilege", Subject: f.table.String(), Table: f.table.String(),
+				Text:   fmt.Sprintf("user %s may not read %s", s.address.user, f.table),
+				Remedy: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), account(s.address.user))})
+		}
+	}
+	return out, nil
+}
+
+// granted reports whether one of the grants gives a privilege on everything.
+func granted(grants []string, privilege string) bool {
+	for _, grant := range grants {
+		list, on, ok := strings.Cut(grant, " ON ")
+		if !ok || !strings.HasPrefix(on, "*.*") {
+			continue
+		}
+		for item := range strings.SplitSeq(strings.TrimPrefix(list, "GRANT "), ",") {
+			if item = strings.TrimSpace(item); item == privilege || item == "ALL PRIVILEGES" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tableFindings judges each mapped table.
+func (in *inspection) tableFindings() []capture.Finding {
+	var out []capture.Finding
+	for _, pattern := range in.missing {
+		out = append(out, missingFinding(pattern))
+	}
+	for _, f := range in.tables {
+		add := func(severity capture.Severity, code, text, remedy string) {
+			name := f.table.String()
+			out = append(out, capture.Finding{Severity: severity, Code: code, Subject: name, Table: name, Text: name + " " + text, Remedy: remedy})
+		}
+		if why := f.streamed(); why != "" {
+			add(capture.Error, "not_streamed", why, "take it out of mapping")
+			continue
+		}
+		if len(f.table.Key) == 0 {
+			add(capture.Warning, "no_key", "has no primary key", "give the table a primary key, or name the columns in the mapping entry's `key`")
+		}
+		if len(f.cascades) > 0 && in.hidesCascades() {
+			add(capture.Warning, "cascades", "is changed by foreign keys that cascade ("+strings.Join(f.cascades, ", ")+"): InnoDB does that below the binlog, so these changes never arrive",
+				"let the application change the rows itself, or map the parent's change")
+		}
+		if f.engine == "MEMORY" {
+			add(capture.Warning, "memory", "is a MEMORY table: a restart of the server empties it without a change in the binlog's rows", "")
+		}
+	}
+	return out
+}
+
+// hidesCascades reports whether foreign keys act below the binlog: from 9.6 on MySQL's do not.
+func (in *inspection) hidesCascades() bool {
+	return in.mariaDB || in.version < 90600 || in.variables["innodb_native_foreign_keys"] == "ON"
+}
+
+func missingFinding(pattern string) capture.Finding {
+	f := capture.Finding{Severity: capture.Error, Code: "table", Subject: pattern, Table: pattern,
+		Text: fmt.Sprintf("table %s does not exist, or may not be seen", pattern), Remedy: "correct the name in mapping, or GRANT SELECT on it"}
+	if strings.Contains(pattern, "*") {
+		f.Severity, f.Text = capture.Warning, fmt.Sprintf("no table matches %s", pattern)
+	}
+	if _, _, ok := capture.ParseTable(pattern); !ok {
+		f.Text = fmt.Sprintf("%q is not a table's name with its schema, such as library.loans", pattern)
+	}
+	return f
+}

@@ -1,0 +1,160 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"rowhook/capture"
+)
+
+// SetupOptions say what capture is to be set up for.
+type SetupOptions struct {
+	// Tables are the mapped tables: "schema.table", with * in either part.
+	Tables []string
+	// Full are the tables whose rules need whole old rows, with the reason.
+	Full map[string]string
+	// Owner is the URL of a login that may change settings and grant; empty is our own user.
+	Owner string
+}
+
+// Statement is one SQL statement and why it is needed.
+type Statement struct {
+	SQL string
+	Why string
+}
+
+// SetupSQL returns the statements that are still needed, in order.
+func (s *Source) SetupSQL(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+	db, done, err := s.owner(ctx, opts.Owner)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return s.planSetup(ctx, db, opts)
+}
+
+// Setup runs what SetupSQL returns, and returns what it ran.
+func (s *Source) Setup(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+	db, done, err := s.owner(ctx, opts.Owner)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	plan, err := s.planSetup(ctx, db, opts)
+	if err != nil {
+		return nil, err
+	}
+	for i, statement := range plan {
+		if _, err := db.ExecContext(ctx, statement.SQL); err != nil {
+			return plan[:i], &capture.OperatorError{Err: fmt.Errorf("%s: %w", statement.SQL, err),
+				Remedy: "run it with a login that may change settings and grant: --as URL"}
+		}
+	}
+	return plan, nil
+}
+
+// Remove returns no statements: the server keeps nothing for us but its settings and our user, which
+// others may need.
+func (s *Source) Remove(context.Context, string) ([]Statement, error) { return nil, nil }
+
+// owner connects with the owner's login, or else our own.
+func (s *Source) owner(ctx context.Context, raw string) (*sql.DB, func(), error) {
+	if raw == "" {
+		_, db, err := s.reach(ctx)
+		return db, func() {}, err
+	}
+	a, err := parseAddress(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("owner's url: %w", err)
+	}
+	db, err := open(a.hosts[0], a.user, a.password, a.tlsFor(a.hosts[0]))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := db.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, nil, fmt.Errorf("connect to %s as %s: %w", a.hosts[0], a.user, err)
+	}
+	return db, func() { db.Close() }, nil
+}
+
+func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts SetupOptions) ([]Statement, error) {
+	in, err := inspect(ctx, db, opts.Tables)
+	if err != nil {
+		return nil, err
+	}
+	if in.variables["log_bin"] != "ON" {
+		return nil, &capture.OperatorError{Err: fmt.Errorf("the binlog is off"), Remedy: "log_bin in the server's configuration, then restart the server"}
+	}
+	plan := in.settingStatements()
+	grants, err := s.grantStatements(ctx, db, in)
+	return append(plan, grants...), err
+}
+
+// settingStatements are the settings that can be changed while the server runs.
+func (in *inspection) settingStatements() []Statement {
+	wanted := []struct{ name, value, why string }{
+		{"binlog_format", "ROW", "changes as rows"},
+		{"binlog_row_metadata", "FULL", "names, signs, charsets and labels beside the rows"},
+		{"binlog_row_image", "FULL", "whole rows, old and new"},
+		{"binlog_row_value_options", "", "whole JSON documents"},
+	}
+	scope, lasting := "PERSIST", ""
+	if in.mariaDB {
+		scope, lasting = "GLOBAL", "; put it into the server's configuration too, for the next restart"
+	}
+	var plan []Statement
+	for _, w := range wanted {
+		have, known := in.variables[w.name]
+		if known && have != w.value && !(w.name == "binlog_row_image" && have == "FULL_NODUP") {
+			plan = append(plan, Statement{SQL: fmt.Sprintf("SET %s %s = '%s';", scope, w.name, w.value),
+				Why: w.why + "; it holds for sessions that begin from then on" + lasting})
+		}
+	}
+	return plan
+}
+
+// grantStatements make our user able to read the binlog and the mapped tables.
+func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection) ([]Statement, error) {
+	who := account(s.address.user)
+	var current string
+	if err := db.QueryRowContext(ctx, "SELECT CURRENT_USER()").Scan(&current); err != nil {
+		return nil, fmt.Errorf("ask who we are: %w", err)
+	}
+	query := "SHOW GRANTS"
+	var plan []Statement
+	if user, _, _ := strings.Cut(current, "@"); user != s.address.user {
+		hosts, err := texts(ctx, db, "SELECT host FROM mysql.user WHERE user = ?", s.address.user)
+		if err != nil {
+			return nil, fmt.Errorf("look for user %s: %w", s.address.user, err)
+		}
+		if len(hosts) == 0 {
+			plan = append(plan, Statement{SQL: "CREATE USER " + who + ";", Why: "the agent's own user; give it a password"})
+			query = ""
+		} else {
+			who = quoteText(s.address.user) + "@" + quoteText(hosts[0])
+			query = "SHOW GRANTS FOR " + who
+		}
+	}
+	var grants []string
+	if query != "" {
+		var err error
+		if grants, err = texts(ctx, db, query); err != nil {
+			return nil, fmt.Errorf("read the grants of %s: %w", who, err)
+		}
+	}
+	if !granted(grants, "REPLICATION SLAVE") || !granted(grants, "REPLICATION CLIENT") && !granted(grants, "BINLOG MONITOR") {
+		plan = append(plan, Statement{SQL: "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + who + ";", Why: "to read the binlog, and to ask where it ends"})
+	}
+	all := strings.Join(grants, "\n")
+	for _, f := range in.tables {
+		schema := quoteIdent(f.table.Schema)
+		if granted(grants, "SELECT") || strings.Contains(all, "ON "+schema+".* ") || strings.Contains(all, "ON "+f.sql()+" ") {
+			continue
+		}
+		plan = append(plan, Statement{SQL: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), who), Why: "to look at the table"})
+	}
+	return plan, nil
+}

@@ -1,0 +1,177 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"rowhook/capture"
+)
+
+// Status is how the source stands, as the server sees it.
+type Status struct {
+	// End is how far the server's transactions go; LagBytes is the binlog between the durable
+	// position and there.
+	End      capture.Position `json:"end"`
+	LagBytes int64            `json:"lag_bytes"`
+	Binlog   BinlogStatus     `json:"binlog"`
+}
+
+// BinlogStatus is the server's binlog.
+type BinlogStatus struct {
+	// Oldest and Newest are the first and the last file that the server still has.
+	Oldest string `json:"oldest"`
+	Newest string `json:"newest"`
+	// RetainedBytes is the size of all of them.
+	RetainedBytes int64 `json:"retained_bytes"`
+	// KeepSeconds is how long the server keeps its files; 0 is for ever.
+	KeepSeconds int64 `json:"keep_seconds"`
+	// Lost says that the server no longer has what follows the durable position.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// binlogFile is one file of the server's binlog.
+type binlogFile struct {
+	name string
+	size int64
+}
+
+// Status asks the server how far its binlog is beyond the durable position; empty is none.
+func (s *Source) Status(ctx context.Context, durable capture.Position) (Status, error) {
+	at, err := parsePlace(durable)
+	if err != nil {
+		return Status{}, err
+	}
+	h, db, err := s.reach(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	facts, err := s.identify(ctx, h, db)
+	if err != nil {
+		return Status{}, err
+	}
+	files, err := binlogFiles(ctx, db)
+	if err != nil {
+		return Status{}, fmt.Errorf("ask for the binlog's files: %w", err)
+	}
+	st := Status{End: facts.End, Binlog: BinlogStatus{KeepSeconds: int64(facts.KeepFor.Seconds())}}
+	for _, f := range files {
+		st.Binlog.RetainedBytes += f.size
+	}
+	if len(files) > 0 {
+		st.Binlog.Oldest, st.Binlog.Newest = files[0].name, files[len(files)-1].name
+	}
+	if at.mysql != nil && facts.purged != nil {
+		st.Binlog.Lost = !at.mysql.contains(facts.purged)
+	}
+	s.mu.Lock()
+	s.files = files
+	s.mu.Unlock()
+	st.LagBytes = lagBytes(files, at.file, facts.end.file)
+	return st, nil
+}
+
+func binlogFiles(ctx context.Context, db *sql.DB) ([]binlogFile, error) {
+	rows, err := db.QueryContext(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || len(columns) < 2 {
+		return nil, err
+	}
+	var files []binlogFile
+	for rows.Next() {
+		var f binlogFile
+		targets := []any{&f.name, &f.size}
+		for range columns[2:] {
+			targets = append(targets, new(sql.RawBytes))
+		}
+		if err := rows.Scan(targets...); err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, rows.Err()
+}
+
+// lagBytes is the binlog between two places, by the files' sizes; 0 where one is unknown.
+func lagBytes(files []binlogFile, from, to filePlace) int64 {
+	if from.name == "" || to.name == "" {
+		return 0
+	}
+	if from.name == to.name {
+		return max(0, int64(to.offset)-int64(from.offset))
+	}
+	var lag int64
+	inside := false
+	for _, f := range files {
+		switch {
+		case f.name == from.name:
+			inside, lag = true, f.size-int64(from.offset)
+		case inside && f.name == to.name:
+			return lag + int64(to.offset)
+		case inside:
+			lag += f.size
+		}
+	}
+	return 0
+}
+
+// Lag is the binlog between two positions in bytes, by the files that the last [Source.Status] saw; 0
+// where one is unknown.
+func (s *Source) Lag(from, to capture.Position) (int64, error) {
+	a, errA := parsePlace(from)
+	b, errB := parsePlace(to)
+	if err := errors.Join(errA, errB); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lagBytes(s.files, a.file, b.file), nil
+}
+
+// errWhole says why a parked event cannot be decoded: it is not one of rows that can be told apart.
+var errWhole = errors.New("the binlog does not hold its rows")
+
+// DecodeRaw decodes a parked change again. The change is the caller's to keep. Its
+// ordinal is not known here.
+func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error) {
+	if len(raw.Relation) < 2 || len(raw.Change) == 0 {
+		return nil, fmt.Errorf("decode parked change: %w", errWhole)
+	}
+	h, _, err := s.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.describe(ctx, h, raw.Relation[0], raw.Relation[1:])
+	if err != nil {
+		return nil, fmt.Errorf("decode parked change: %w", err)
+	}
+	change, err := decodeParked(t, append([]byte(nil), raw.Change...))
+	if err != nil {
+		return nil, fmt.Errorf("decode parked change of %s: %w", t.table, err)
+	}
+	return change, nil
+}
+
+func decodeParked(t *tableMap, b []byte) (*capture.Change, error) {
+	if t.undecodable != nil {
+		return nil, t.undecodable
+	}
+	e, err := parkedRow(b)
+	if err != nil {
+		return nil, err
+	}
+	if e.count != len(t.columns) {
+		return nil, fmt.Errorf("%d columns, the table map has %d", e.count, len(t.columns))
+	}
+	before, after, err := e.next(t)
+	if err != nil {
+		return nil, err
+	}
+	change := &capture.Change{Raw: capture.Raw{Relation: t.raw, Change: b}}
+	return change, e.decodeRow(t, before, after, &rowBuffer{}, change)
+}

@@ -1,0 +1,274 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+
+	"rowhook/capture"
+)
+
+// Tables describes the tables that the patterns name ("schema.table", with * in either
+// part), as the catalog has them now and as the stream would. What a pattern does not find is
+// [Source.Check]'s matter.
+func (s *Source) Tables(ctx context.Context, patterns []string) ([]*capture.Table, error) {
+	_, db, err := s.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := inspect(ctx, db, patterns)
+	if err != nil {
+		return nil, err
+	}
+	var tables []*capture.Table
+	for _, f := range found.tables {
+		if f.streamed() == "" {
+			tables = append(tables, f.table)
+		}
+	}
+	return tables, nil
+}
+
+// lookup describes one table; nil when it does not exist.
+func (s *Source) lookup(ctx context.Context, h host, table string) (*capture.Table, error) {
+	db, err := s.pool(h)
+	if err != nil {
+		return nil, err
+	}
+	found, err := inspect(ctx, db, []string{table})
+	if err != nil || len(found.tables) != 1 {
+		return nil, err
+	}
+	return found.tables[0].table, nil
+}
+
+// inspection is what the catalog says about the mapped tables.
+type inspection struct {
+	variables map[string]string
+	mariaDB   bool
+	version   int
+	tables    []*tableFacts
+	missing   []string // patterns that match no table
+}
+
+// tableFacts is one table or view that a pattern names.
+type tableFacts struct {
+	table    *capture.Table
+	kind     string // information_schema.tables.table_type
+	engine   string
+	cascades []string // constraints by which another table's changes change this one
+}
+
+// streamed says why the table's changes are never in the stream; empty when they can be.
+func (f *tableFacts) streamed() string {
+	switch {
+	case strings.Contains(f.kind, "VIEW"):
+		return "is a view"
+	case f.kind == "SEQUENCE":
+		return "is a sequence"
+	}
+	return ""
+}
+
+// sql is the table's name as SQL wants it.
+func (f *tableFacts) sql() string {
+	return quoteIdent(f.table.Schema) + "." + quoteIdent(f.table.Name)
+}
+
+const tablesSQL = `SELECT table_schema, table_name, table_type, COALESCE(engine, '') FROM information_schema.tables
+WHERE table_schema LIKE ? AND table_name LIKE ? AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
+ORDER BY 1, 2`
+
+// inspect asks the catalog about the patterns' tables.
+func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, error) {
+	in := &inspection{}
+	var err error
+	if in.variables, err = variables(ctx, db); err != nil {
+		return nil, fmt.Errorf("read the server's settings: %w", err)
+	}
+	in.version, in.mariaDB = parseVersion(in.variables["version"])
+	seen := map[string]bool{}
+	for _, pattern := range slices.Compact(slices.Sorted(slices.Values(patterns))) {
+		found, err := in.find(ctx, db, pattern)
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+		}
+		if len(found) == 0 {
+			in.missing = append(in.missing, pattern)
+		}
+		for _, f := range found {
+			if seen[f.table.String()] {
+				continue
+			}
+			seen[f.table.String()] = true
+			if err := in.fill(ctx, db, f); err != nil {
+				return nil, fmt.Errorf("describe %s: %w", f.table, err)
+			}
+			in.tables = append(in.tables, f)
+		}
+	}
+	return in, nil
+}
+
+// find returns the tables that one pattern names. A wildcard takes only those that can be streamed.
+func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts, error) {
+	schema, name, ok := capture.ParseTable(pattern)
+	if !ok {
+		return nil, nil
+	}
+	rows, err := db.QueryContext(ctx, tablesSQL, likePattern(schema), likePattern(name))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found []*tableFacts
+	for rows.Next() {
+		f := &tableFacts{table: &capture.Table{Identity: capture.IdentityFull}}
+		if err := rows.Scan(&f.table.Schema, &f.table.Name, &f.kind, &f.engine); err != nil {
+			return nil, err
+		}
+		if strings.Contains(pattern, "*") && f.streamed() != "" {
+			continue
+		}
+		found = append(found, f)
+	}
+	return found, rows.Err()
+}
+
+// likePattern turns * into LIKE's %, and everything else into itself.
+func likePattern(glob string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
+}
+
+const columnsSQL = `SELECT column_name, data_type, column_type, COALESCE(character_set_name, '') FROM information_schema.columns
+WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
+
+const keySQL = `SELECT column_name FROM information_schema.key_column_usage
+WHERE table_schema = ? AND table_name = ? AND constraint_name = 'PRIMARY' ORDER BY ordinal_position`
+
+const cascadesSQL = `SELECT constraint_name FROM information_schema.referential_constraints
+WHERE constraint_schema = ? AND table_name = ? AND (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))
+ORDER BY 1`
+
+// fill adds columns, key and cascades to what is known of a table.
+func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
+	var hinted hints
+	var err error
+	if in.mariaDB {
+		if hinted, err = readHints(ctx, db, f.table.Schema, f.table.Name); err != nil {
+			return err
+		}
+	}
+	rows, err := db.QueryContext(ctx, columnsSQL, f.table.Schema, f.table.Name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, dataType, columnType, charset string
+		if err := rows.Scan(&name, &dataType, &columnType, &charset); err != nil {
+			return err
+		}
+		if hinted[name] != "" {
+			dataType = hinted[name]
+		}
+		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType, charset), Identity: true})
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	key, err := texts(ctx, db, keySQL, f.table.Schema, f.table.Name)
+	if err != nil {
+		return err
+	}
+	for _, name := range key {
+		f.table.Key = append(f.table.Key, f.table.Column(name))
+	}
+	if f.cascades, err = texts(ctx, db, cascadesSQL, f.table.Schema, f.table.Name); err != nil {
+		return err
+	}
+	if in.variables["binlog_row_image"] != "FULL" {
+		in.reduceIdentity(f.table)
+	}
+	return nil
+}
+
+// reduceIdentity leaves what a partial row image tells of old rows: the primary key.
+func (in *inspection) reduceIdentity(t *capture.Table) {
+	t.Identity = capture.IdentityDefault
+	for i := range t.Columns {
+		blob := t.Columns[i].Type.Kind == capture.Bytes || strings.Contains(t.Columns[i].Type.Name, "text")
+		noblob := in.variables["binlog_row_image"] == "NOBLOB" && !blob
+		t.Columns[i].Identity = noblob || slices.Contains(t.Key, i) || len(t.Key) == 0
+	}
+}
+
+func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, rows.Err()
+}
+
+// catalogType is a column's type as the catalog names it; the stream makes the same of a table map.
+func catalogType(dataType, columnType, charset string) *capture.Type {
+	dataType = strings.ToLower(dataType)
+	switch dataType {
+	case "tinyint", "smallint", "mediumint", "int", "bigint":
+		kind := capture.Integer
+		if dataType == "bigint" {
+			kind = capture.Bigint
+		}
+		if strings.Contains(columnType, "unsigned") {
+			dataType += " unsigned"
+		}
+		return &capture.Type{Name: dataType, Kind: kind, AppendJSON: verbatim(isInteger)}
+	case "float", "double":
+		return floatType(dataType)
+	case "decimal":
+		return stringType(dataType, capture.Decimal)
+	case "bit", "enum", "uuid":
+		return stringType(dataType, capture.Text)
+	case "set":
+		return setType()
+	case "json":
+		return jsonType()
+	case "vector":
+		return vectorType()
+	case "year":
+		return yearType()
+	case "date":
+		return stringType(dataType, capture.Date)
+	case "time", "inet4", "inet6":
+		return stringType(dataType, capture.Other)
+	case "datetime":
+		return datetimeType()
+	case "timestamp":
+		return timestampType()
+	case "binary", "varbinary":
+		return bytesType(dataType)
+	case "blob", "tinyblob", "mediumblob", "longblob":
+		return bytesType("blob")
+	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection":
+		return geometryType()
+	}
+	if strings.HasSuffix(dataType, "text") {
+		dataType = "text"
+	}
+	if _, known := decoderOf(charset); !known {
+		return undecodedType(dataType, charset)
+	}
+	return textType(dataType)
+}

@@ -1,0 +1,152 @@
+package mysql
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// typeCase is a column type with the values that it is tried with.
+type typeCase struct {
+	definition string
+	values     []string
+}
+
+var commonTypes = []typeCase{
+	{"tinyint", []string{"-128", "127"}}, {"tinyint(1)", []string{"5", "true"}}, {"tinyint unsigned", []string{"255"}},
+	{"smallint", []string{"-32768"}}, {"smallint unsigned", []string{"65535"}},
+	{"mediumint", []string{"-8388608", "8388607"}}, {"mediumint unsigned", []string{"16777215"}},
+	{"int", []string{"-2147483648", "2147483647"}}, {"int unsigned", []string{"4294967295"}},
+	{"bigint", []string{"-9223372036854775808", "9223372036854775807"}}, {"bigint unsigned", []string{"18446744073709551615", "0"}},
+	{"decimal(10,2)", []string{"0", "-0.01", "12345678.90", "-99999999.99"}},
+	{"decimal(65,30)", []string{"12345678901234567890123456789012345.123456789012345678901234567890", "-1"}},
+	{"decimal(5,0)", []string{"-12345", "7"}}, {"decimal(3,3)", []string{"0.125", "-0.999"}},
+	{"float", []string{"0.1", "-1234.5", "3e38"}}, {"double", []string{"0.1", "1e300", "-2.5e-10", "123456789012345"}},
+	{"bit(1)", []string{"b'1'", "b'0'"}}, {"bit(10)", []string{"b'1000000001'", "b'0'"}}, {"bit(64)", []string{"18446744073709551615"}},
+	{"enum('a','ü','c,d')", []string{"'a'", "'ü'", "'c,d'"}}, {"set('x','ü','z')", []string{"''", "'x'", "'x,ü,z'"}},
+	{"date", []string{"'2024-02-29'", "'0000-00-00'", "'2024-00-00'", "'9999-12-31'"}},
+	{"datetime", []string{"'2026-11-22 01:02:03'", "'0000-00-00 00:00:00'", "'2024-01-00 00:00:00'"}},
+	{"datetime(3)", []string{"'2026-11-22 01:02:03.120'"}}, {"datetime(6)", []string{"'1000-01-01 00:00:00.000001'"}}, {"datetime(1)", []string{"'2026-11-22 01:02:03.9'"}},
+	{"timestamp null", []string{"'2026-11-22 01:02:03'", "'0000-00-00 00:00:00'"}}, {"timestamp(6) null", []string{"'2026-11-22 01:02:03.000001'"}},
+	{"timestamp(3) null", []string{"'1970-01-01 00:00:01.500'"}},
+	{"time", []string{"'-838:59:59'", "'838:59:59'", "'00:00:00'", "'-00:00:01'"}}, {"time(2)", []string{"'-01:02:03.45'", "'100:00:00.01'"}},
+	{"time(6)", []string{"'-00:00:00.000001'", "'23:59:59.999999'"}}, {"time(3)", []string{"'-838:59:58.999'"}},
+	{"year", []string{"2026", "1901", "2155", "0"}},
+	{"char(10)", []string{"'ab'", "''"}}, {"varchar(300)", []string{"'naïve 漢字 🙂'", `'q"\\'''`}}, {"longtext", []string{"'漢'"}},
+	{"varchar(20) character set latin1", []string{"'naïve €'", "x'8142'"}}, {"varchar(20) character set gbk", []string{"'漢字'"}},
+	{"varchar(20) character set sjis", []string{"'漢字'"}}, {"varchar(20) character set ucs2", []string{"'ü漢'"}},
+	{"varchar(20) character set utf16", []string{"'🙂'"}}, {"varchar(20) character set utf32", []string{"'🙂'"}},
+	{"varchar(20) character set cp1251", []string{"'Привет'"}}, {"varchar(20) character set koi8r", []string{"'Привет'"}},
+	{"varchar(20) character set utf8mb3", []string{"'漢'"}}, {"varchar(20) character set ascii", []string{"'plain'"}},
+	{"varchar(20) character set armscii8", []string{"x'b2'"}}, {"enum('ü','b') character set latin1", []string{"'ü'"}},
+	{"binary(6)", []string{"x'ab00'", "x'000000000000'", "x'0102030405ff'"}}, {"varbinary(10)", []string{"x'00ff00'", "''"}}, {"blob", []string{"x'00ff'"}},
+	{"json", []string{`'{"a": [1, -2.50, null, true], "b": {"c": "ü\\n"}}'`, `'123456789012345678901234567890'`, `'[]'`, `'"x"'`, `'1e5'`, `'18446744073709551615'`}},
+	{"geometry", []string{"ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(1 2)', 4326)"}},
+}
+
+var mysqlTypes = []typeCase{
+	{"json", []string{"json_object('d', cast(1.20 as decimal(10,2)), 'at', cast('2026-11-22 01:02:03.5' as datetime(6)), 'day', date'2026-01-02', 't', cast('-01:02:03' as time), 'b', x'00ff')",
+		"json_array(-1, -40000, 70000, 5000000000, 1.5e0, 4294967295)", "json_object('a', 70000, 'b', json_array(true, 2))"}},
+	{"vector(3)", []string{"to_vector('[1,2.5,-3e-7]')"}},
+}
+
+var mariadbTypes = []typeCase{
+	{"uuid", []string{"'123e4567-e89b-12d3-a456-426655440000'", "'018f2b3c-1111-7abc-8def-0123456789ab'", "'00000000-0000-0000-0000-000000000000'"}},
+	{"inet6", []string{"'2001:db8::1'", "'::ffff:192.0.2.1'", "'::'"}}, {"inet4", []string{"'192.0.2.1'", "'0.0.0.0'"}},
+}
+
+// TestTypes holds the payload form of every type against golden files.
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		cases := append(append([]typeCase{}, commonTypes...), map[string][]typeCase{"mysql": mysqlTypes, "mariadb": mariadbTypes}[s.flavour]...)
+		source := newTestSource(t, s, database)
+		n := newNotes()
+		n.json = true
+		stop := n.capture(t, source, StartOptions{})
+		statements := []string{"USE " + database, "SET NAMES utf8mb4", "SET sql_mode = ''", "SET time_zone = '+00:00'"}
+		for i, c := range cases {
+			table := "t" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+			statements = append(statements, "CREATE TABLE "+table+" (v "+c.definition+")")
+			for _, v := range append(c.values, "NULL") {
+				statements = append(statements, "INSERT INTO "+table+" VALUES ("+v+")")
+			}
+		}
+		s.exec(t, append(statements, "CREATE TABLE done (v int)", "INSERT INTO done VALUES (1)")...)
+		lines := n.await(t, "insert done")
+		stop()
+		var out strings.Builder
+		i := 0
+		for _, line := range lines {
+			_, got, ok := strings.Cut(line, "new={v:")
+			if !ok || strings.Contains(line, "insert done") {
+				if strings.Contains(line, "park") {
+					t.Error(line)
+				}
+				continue
+			}
+			c, nth := caseOf(cases, i)
+			i++
+			value := "NULL"
+			if nth < len(c.values) {
+				value = c.values[nth]
+			}
+			out.WriteString(c.definition + "  " + value + "  ->  " + strings.TrimSuffix(got, "}") + "\n")
+		}
+		golden(t, "types."+s.flavour+".golden", out.String())
+		compareCatalog(t, source, database, n.tables)
+	})
+}
+
+func caseOf(cases []typeCase, i int) (typeCase, int) {
+	for _, c := range cases {
+		if i <= len(c.values) {
+			return c, i
+		}
+		i -= len(c.values) + 1
+	}
+	return typeCase{}, 0
+}
+
+// compareCatalog checks that the catalog's tables look like the stream's.
+func compareCatalog(t *testing.T, source *Source, database string, stream map[string]*capture.Table) {
+	tables, err := source.Tables(t.Context(), []string{database + ".*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		other := stream[table.Name]
+		if other == nil {
+			continue
+		}
+		a, b := table.Columns[0].Type, other.Columns[0].Type
+		if a.Kind != b.Kind || a.Name != b.Name {
+			t.Errorf("%s: the catalog says %s (%d), the stream %s (%d)", table, a.Name, a.Kind, b.Name, b.Kind)
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s; got:\n%s", file, got)
+	}
+}
