@@ -218,7 +218,7 @@ func (f *settings) slotFindings(slot, application string) []capture.Finding {
 	finding := capture.Finding{Severity: capture.Error, Code: "slot", Subject: slot}
 	switch s := f.slot; {
 	case !s.exists:
-		finding.Severity, finding.Text = capture.Info, fmt.Sprintf("slot %s does not exist yet: the first run creates it", slot)
+		finding.Severity, finding.Text = capture.Info, fmt.Sprintf("slot %s does not exist: a first run creates it, a later one stops at the gap", slot)
 	case s.plugin != "pgoutput":
 		finding.Text, finding.Remedy = fmt.Sprintf("slot %s uses the plugin %q", slot, s.plugin), "name another slot in source.slot"
 	case s.invalid != "":

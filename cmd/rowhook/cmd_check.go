@@ -224,7 +224,9 @@ func printFindings(w io.Writer, found []capture.Finding) error {
 			severity = "note"
 		}
 		subject := f.Subject
-		if subject != "" {
+		if strings.Contains(f.Text, subject) {
+			subject = "" // once is enough
+		} else {
 			subject += ": "
 		}
 		_, err := fmt.Fprintf(w, "%-8s %s%s\n", severity, subject, f.Text)
