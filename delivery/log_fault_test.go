@@ -134,10 +134,18 @@ func TestLogGoesOnWhenItsDirectoryIsGone(t *testing.T) {
 	}
 	l.add(20)
 	flushed(t, l) // to the file that is still open
+	l.clock.move(2 * movedCheck)
+	for range 2 {
+		l.add(1)
+		if err := l.Flush(); err == nil {
+			t.Error("the log's path is no file, and nothing is said")
+		}
+	}
 	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
 		t.Fatal(err)
 	}
-	l.assertAll(t, 23)
+	flushed(t, l)
+	l.assertAll(t, 25)
 }
 
 func TestLogGoesOnWhenItCannotRotate(t *testing.T) {

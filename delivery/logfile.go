@@ -107,10 +107,10 @@ func firstLineTime(file logFile) time.Time {
 func (l *Log) maintain() error {
 	now := l.now()
 	if l.file == nil || !now.Before(l.nextMoved) {
-		l.nextMoved = now.Add(movedCheck)
 		if err := l.reopen(); err != nil {
-			return err
+			return err // and the next flush looks again: the log is not to come and go
 		}
+		l.nextMoved = now.Add(movedCheck)
 	}
 	if !now.Before(l.nextPrune) {
 		l.nextPrune = now.Add(expiryCheck)
