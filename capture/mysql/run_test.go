@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,10 @@ type notes struct {
 	busy   chan struct{}
 	json   bool
 	tables map[string]*capture.Table
+	raw    capture.Raw // of the last change
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newNotes() *notes {
 	return &notes{news: make(chan struct{}, 1), tables: map[string]*capture.Table{}}
@@ -43,6 +47,7 @@ func (n *notes) Begin(tx *capture.Transaction) error {
 
 func (n *notes) Change(c *capture.Change) error {
 	n.tables[c.Table.Name] = c.Table
+	n.raw = capture.Raw{Relation: bytes.Clone(c.Raw.Relation), Change: bytes.Clone(c.Raw.Change)}
 	return n.add("%d %s %s old=%s new=%s", c.Ordinal, c.Op, c.Table.Name, n.row(c.Table, c.Old), n.row(c.Table, c.New))
 }
 
@@ -144,12 +149,16 @@ func newTestSource(t testing.TB, s *testServer, database string) *Source {
 
 // capture runs the source into the sink; stop ends it and fails the test if it failed.
 func (n *notes) capture(t testing.TB, source *Source, start StartOptions) (stop func()) {
+	return n.captureInto(t, source, start, n)
+}
+
+func (n *notes) captureInto(t testing.TB, source *Source, start StartOptions, sink capture.Sink) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	started := make(chan struct{}, 100)
 	start.Stored = n.Durable()
 	start.OnStarted = func(Started) { started <- struct{}{} }
-	go func() { ended <- source.Run(ctx, start, n) }()
+	go func() { ended <- source.Run(ctx, start, sink) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

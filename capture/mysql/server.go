@@ -68,7 +68,7 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 	f.KeepFor = retention(v)
 	f.Standby = v["read_only"] == "ON"
 	if err := f.readEnd(ctx, db, v); err != nil {
-		return serverFacts{}, err
+		return serverFacts{}, s.connectError(err)
 	}
 	f.Server.End = f.end.position()
 	f.Environment = readEnvironment(ctx, db)

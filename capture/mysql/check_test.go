@@ -1,0 +1,106 @@
+package mysql
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+)
+
+// TestSetupAndCheck takes a server with useless settings and a user without rights to where it can be captured.
+func TestSetupAndCheck(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range []string{"mysql", "mariadb"} {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			s := ownServer(t, flavour, "--binlog-row-metadata=MINIMAL", "--binlog-row-image=MINIMAL", "--binlog-format=MIXED", "--binlog-expire-logs-seconds=3600")
+			s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY, item INT)", "CREATE TABLE lib.notes (id INT)",
+				"CREATE VIEW lib.open AS SELECT 1 AS one", "CREATE USER rowhook@'%'")
+			patterns := []string{"lib.loans", "lib.notes", "lib.open", "lib.lone", "loans"}
+			source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.port)},
+				Options{Logger: slog.New(slog.DiscardHandler), AgentID: t.Name()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(source.Close)
+			found, err := source.Check(t.Context(), patterns)
+			if err != nil || len(found) != 1 || found[0].Code != "replication_connection" || !strings.Contains(found[0].Remedy, "REPLICATION CLIENT") {
+				t.Errorf("before setup: %v, %+v", err, found)
+			}
+			owner := s.url("")
+			options := SetupOptions{Tables: []string{"lib.loans", "lib.notes"}, Owner: owner}
+			plan, err := source.Setup(t.Context(), options)
+			if err != nil || len(plan) < 5 {
+				t.Fatalf("setup: %v, %+v", err, plan)
+			}
+			if again, err := source.SetupSQL(t.Context(), options); err != nil || len(again) != 0 {
+				t.Errorf("setup again: %v, %+v", err, again)
+			}
+			source.Close() // grants hold for new connections
+			if found, err = source.Check(t.Context(), patterns); err != nil {
+				t.Fatal(err)
+			}
+			codes := map[string]bool{}
+			for _, f := range found {
+				codes[f.Code+" "+f.Table] = true
+			}
+			for _, want := range []string{"sync_binlog ", "binlog_expire_logs_seconds ", "no_key lib.notes", "table lib.lone", "table loans"} {
+				if !codes[want] {
+					t.Errorf("no finding %q in %+v", want, found)
+				}
+			}
+			for _, not := range []string{"binlog_row_metadata ", "binlog_format ", "replication_privilege ", "monitor_privilege ", "select_privilege lib.loans"} {
+				if codes[not] {
+					t.Errorf("finding %q after setup", not)
+				}
+			}
+			if drift, err := source.Drift(t.Context(), []string{"lib.loans"}); err != nil || len(drift) != 0 {
+				t.Errorf("drift: %v, %+v", err, drift)
+			}
+			status, err := source.Status(t.Context(), "")
+			if err != nil || status.End == "" || status.Binlog.RetainedBytes == 0 || status.Binlog.Oldest == "" {
+				t.Errorf("status: %v, %+v", err, status)
+			}
+		})
+	}
+}
+
+// TestLag counts the bytes between two places over several files.
+func TestLag(t *testing.T) {
+	t.Parallel()
+	files := []binlogFile{{"b.1", 100}, {"b.2", 50}, {"b.3", 70}}
+	for _, c := range []struct {
+		from, to filePlace
+		want     int64
+	}{
+		{filePlace{name: "b.1", offset: 90}, filePlace{name: "b.1", offset: 95}, 5},
+		{filePlace{name: "b.1", offset: 90}, filePlace{name: "b.3", offset: 7}, 67},
+		{filePlace{name: "b.0", offset: 90}, filePlace{name: "b.3", offset: 7}, 0},
+		{filePlace{}, filePlace{name: "b.3", offset: 7}, 0},
+	} {
+		if got := lagBytes(files, c.from, c.to); got != c.want {
+			t.Errorf("%s to %s: %d, want %d", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+// TestParkedRows decodes a row again from what was kept of it.
+func TestParkedRows(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(10))")
+		source := newTestSource(t, s, database)
+		n := newNotes()
+		stop := n.capture(t, source, StartOptions{})
+		s.exec(t, "INSERT INTO "+database+".loans VALUES (1, 'a')", "UPDATE "+database+".loans SET title = 'b'")
+		n.await(t, "update")
+		stop()
+		change, err := source.DecodeRaw(t.Context(), n.raw)
+		if err != nil || change.Op != capture.Update || n.row(change.Table, change.Old) != "{id:1 title:a}" || n.row(change.Table, change.New) != "{id:1 title:b}" {
+			t.Errorf("%v, %+v", err, change)
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package mysql
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"rowhook/capture"
+)
+
+// counter is a sink that only counts changes, and samples memory on the way.
+type counter struct {
+	*notes
+	changes atomic.Int64
+	most    atomic.Uint64
+}
+
+func (c *counter) Begin(*capture.Transaction) error { return nil }
+
+func (c *counter) Change(*capture.Change) error {
+	if c.changes.Add(1)%20_000 == 0 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		c.most.Store(max(c.most.Load(), m.HeapAlloc))
+	}
+	return nil
+}
+
+func (c *counter) Commit(end capture.Position) error {
+	c.add("commit after %d", c.changes.Load())
+	return c.notes.Commit(end)
+}
+
+// TestLargeTransaction passes a compressed transaction through without holding it.
+func TestLargeTransaction(t *testing.T) {
+	const rows = 1 << 18
+	for flavour, setting := range map[string]string{"mysql": "SET SESSION binlog_transaction_compression = ON", "mariadb": "SET GLOBAL log_bin_compress = ON"} {
+		t.Run(flavour, func(t *testing.T) {
+			s := ownServer(t, flavour)
+			database := s.database(t)
+			s.exec(t, "CREATE TABLE "+database+".big (id INT PRIMARY KEY AUTO_INCREMENT, body VARCHAR(300))")
+			c := &counter{notes: newNotes()}
+			source := newTestSource(t, s, database)
+			stop := c.captureInto(t, source, StartOptions{}, c)
+			statements := []string{"USE " + database, setting, "BEGIN", "INSERT INTO big (body) VALUES (repeat(uuid(), 5))"}
+			for n := 1; n < rows; n *= 2 {
+				statements = append(statements, "INSERT INTO big (body) SELECT repeat(uuid(), 5) FROM big")
+			}
+			s.session(t, append(statements, "COMMIT")...)
+			c.await(t, fmt.Sprintf("commit after %d", rows))
+			stop()
+			if most := c.most.Load(); most > 100<<20 {
+				t.Errorf("%d MiB in use", most>>20)
+			}
+			t.Logf("%d MiB in use at most", c.most.Load()>>20)
+		})
+	}
+}
