@@ -318,9 +318,12 @@ func firstLine(s string) string {
 }
 
 // Log returns the end of the server's log.
-func (c *Cluster) Log() string {
+func (c *Cluster) Log() string { return tail(c.LogFile) }
+
+// tail returns the end of a log, or why there is none.
+func tail(name string) string {
 	const most = 4000
-	raw, err := os.ReadFile(c.LogFile)
+	raw, err := os.ReadFile(name)
 	if err != nil {
 		return err.Error()
 	}

@@ -17,7 +17,11 @@ func (c *Cluster) create() error {
 	if c.opts.Fresh {
 		return c.initdb(c.DataDir)
 	}
-	template, err := c.template()
+	version, err := c.version()
+	if err != nil {
+		return err
+	}
+	template, err := template("postgres-"+version, filepath.Join(c.dir, "template"), c.initdb)
 	if errors.Is(err, fs.ErrPermission) {
 		return c.initdb(c.DataDir) // somebody else's tools: do without a template
 	}
@@ -30,42 +34,36 @@ func (c *Cluster) create() error {
 	return nil
 }
 
-// template returns the directory of the version's template, which it makes if
-// there is none. A lock keeps other processes from making the same one meanwhile.
-func (c *Cluster) template() (string, error) {
-	version, err := c.version()
-	if err != nil {
-		return "", err
-	}
+// template returns the directory of the named template. If there is none, create makes
+// it at scratch, where the server's user may write, and it is copied from there. A lock
+// keeps other processes from making the same one meanwhile.
+func template(name, scratch string, create func(dir string) error) (string, error) {
 	root := filepath.Join(toolsDir(), "templates")
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", fmt.Errorf("make template directory: %w", err)
 	}
-	template := filepath.Join(root, "postgres-"+version)
+	template := filepath.Join(root, name)
 	unlock, err := lock(template + ".lock")
 	if err != nil {
-		return "", fmt.Errorf("lock PostgreSQL template: %w", err)
+		return "", fmt.Errorf("lock template %s: %w", name, err)
 	}
 	defer unlock()
 	if _, err := os.Stat(template); err == nil {
 		return template, nil
 	}
-
-	// initdb works where the server's user may write; the copy appears under its
-	// final name only when it is whole.
-	made := filepath.Join(c.dir, "template")
-	if err := c.initdb(made); err != nil {
+	if err := create(scratch); err != nil {
 		return "", err
 	}
+	// The copy appears under its final name only when it is whole.
 	half := template + ".new"
 	if err := os.RemoveAll(half); err != nil {
-		return "", fmt.Errorf("make PostgreSQL template: %w", err)
+		return "", fmt.Errorf("make template %s: %w", name, err)
 	}
-	if err := errors.Join(copyTree(half, made, nil), os.RemoveAll(made)); err != nil {
-		return "", fmt.Errorf("make PostgreSQL template: %w", err)
+	if err := errors.Join(copyTree(half, scratch, nil), os.RemoveAll(scratch)); err != nil {
+		return "", fmt.Errorf("make template %s: %w", name, err)
 	}
 	if err := os.Rename(half, template); err != nil {
-		return "", fmt.Errorf("make PostgreSQL template: %w", err)
+		return "", fmt.Errorf("make template %s: %w", name, err)
 	}
 	return template, nil
 }

@@ -83,8 +83,11 @@ func ownServer(t testing.TB, flavour string, args ...string) *testServer {
 }
 
 func mysqldPath() string {
-	if found, _ := filepath.Glob("/var/cache/rowhook/mysql/*/mysqld"); len(found) > 0 {
-		return found[len(found)-1]
+	home, _ := os.UserHomeDir()
+	for _, tools := range []string{os.Getenv("ROWHOOK_TOOLS"), "/var/cache/rowhook", filepath.Join(home, ".cache", "rowhook")} {
+		if found, _ := filepath.Glob(filepath.Join(tools, "mysql", "*", "mysqld")); tools != "" && len(found) > 0 {
+			return found[0]
+		}
 	}
 	return "mysqld"
 }

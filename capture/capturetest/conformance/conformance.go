@@ -8,8 +8,9 @@
 // across stops, crashes and congestion. Throughout, the recorder checks the
 // protocol of [capture.Sink] itself.
 //
-// A database plugs in with a [Backend]. What it cannot do is left out by its
-// [Dialect], never skipped at run time.
+// A database plugs in with a [Backend]. Where it cannot show the same, its [Dialect]
+// says so with the reason, and the scenario has a golden file for that database:
+// differences are held to the byte as well. Nothing is skipped at run time.
 package conformance
 
 import (
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,27 +44,36 @@ type Backend interface {
 type Session interface {
 	// Exec runs one statement: in the transaction that "begin" opened, else in its own.
 	Exec(t testing.TB, sql string)
+	// Close ends the session before the test does.
+	Close(t testing.TB)
 }
 
 // Dialect is what databases say differently.
 type Dialect struct {
-	// LongText is the type of texts of several megabytes.
-	LongText string
+	// Name is the database's, in the names of its own golden files.
+	Name string
+	// Differs names the scenarios that cannot come out the same here, with the reason.
+	Differs map[string]string
+	// WholeStream says that the stream holds the changes of all tables, which count in ordinals.
+	WholeStream bool
+	// LongText is the type of texts of several megabytes, Instant and DateTime those of
+	// times with and without a zone, to the microsecond, Bytes that of binary strings, JSON
+	// the one of JSON in a normal form.
+	LongText, Instant, DateTime, Bytes, JSON string
+	// Hex returns the expression for the binary string with these hexadecimal digits.
+	Hex func(digits string) string
 	// Complete returns the statement that makes a table's old rows complete; nil when
 	// they always are.
 	Complete func(table string) string
-	// Truncate says that TRUNCATE reaches the stream as a change.
-	Truncate bool
 	// Message returns the statement that says something about its transaction; nil when
 	// the database has none.
 	Message func(content string) string
-	// Prepared returns the statements around the two phases of a prepared transaction; nil
-	// when the database has none.
+	// Prepared returns the statements around the two phases of a prepared transaction.
 	Prepared func(id string) Prepared
 }
 
-// Prepared are the statements of one prepared transaction. Commit and Rollback may
-// come from any session.
+// Prepared are the statements of one prepared transaction. Commit and Rollback come
+// from another session, when the one that prepared is gone.
 type Prepared struct{ Begin, Prepare, Commit, Rollback []string }
 
 // patience bounds the wait for what must arrive.
@@ -72,10 +83,20 @@ const patience = 60 * time.Second
 // scenarios may share a server, those of behaviours may not, since they crash it.
 func Run(t *testing.T, d Dialect, fresh func(t *testing.T, name string) Backend) {
 	t.Run("scenario", func(t *testing.T) {
-		for _, s := range scenarios(d) {
+		all := scenarios(&d)
+		for name := range d.Differs {
+			if !slices.ContainsFunc(all, func(s scenario) bool { return s.name == name }) {
+				t.Errorf("differs in %q, which is no scenario", name)
+			}
+		}
+		for _, s := range all {
+			golden := s.name
+			if _, differs := d.Differs[s.name]; differs {
+				golden += "." + d.Name
+			}
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				compare(t, s.name, s.play(t, d, fresh(t, "scenario_"+s.name)))
+				compare(t, golden, s.play(t, d, fresh(t, "scenario_"+s.name)))
 			})
 		}
 	})
@@ -95,12 +116,18 @@ func (s *scenario) play(t *testing.T, d Dialect, b Backend) []byte {
 	setUp(t, sessions[""], d, s.tables)
 	b.Prepare(t, names(s.tables))
 	rec := newRecorder(t, "")
+	rec.holes = d.WholeStream
 	stop := start(t, b, rec)
 	for _, step := range s.steps {
 		session, ok := sessions[step.session]
 		if !ok {
 			session = b.Session(t)
 			sessions[step.session] = session
+		}
+		if step.sql == "" {
+			session.Close(t)
+			delete(sessions, step.session)
+			continue
 		}
 		session.Exec(t, step.sql)
 	}
@@ -162,7 +189,7 @@ func start(t testing.TB, b Backend, sink capture.Sink) (stop func()) {
 	return stop
 }
 
-// compare holds what came against the scenario's golden file, or rewrites it.
+// compare holds what came against a golden file, or rewrites it.
 func compare(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("..", "capturetest", "conformance", "testdata", name+".golden")

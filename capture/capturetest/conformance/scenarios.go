@@ -14,6 +14,7 @@ type scenario struct {
 	steps  []step
 }
 
+// step is a statement on a session; without a statement it ends the session.
 type step struct{ session, sql string }
 
 // alone runs statements on the first session.
@@ -41,18 +42,9 @@ var (
 	members = table{"members", "branch varchar(10), no integer, name varchar(100), primary key (branch, no)"}
 )
 
-// scenarios returns the scripts that a dialect can express.
-func scenarios(d Dialect) []scenario {
-	list := slices.Concat(ofRows(d), ofTransactions(), ofTables())
-	if d.Truncate {
-		list = append(list, scenario{"truncate", []table{items, loans}, alone(
-			"insert into items values (1, 'a')",
-			"truncate items",
-			"begin", "insert into items values (2, 'b')", "truncate items", "insert into items values (3, 'c')", "commit",
-			"begin", "truncate loans", "rollback",
-			"insert into loans (id) values (1)",
-		)})
-	}
+// scenarios returns the scripts in a dialect.
+func scenarios(d *Dialect) []scenario {
+	list := slices.Concat(ofRows(d), ofTransactions(), ofTables(), ofDialects(d))
 	if d.Message != nil {
 		list = append(list, scenario{"messages", []table{items}, alone(
 			"begin", d.Message(`{"actor":{"id":"a1"}}`), "insert into items values (1, 'a')", d.Message("second"), "insert into items values (2, 'b')", "commit",
@@ -60,14 +52,11 @@ func scenarios(d Dialect) []scenario {
 			"insert into items values (4, 'd')",
 		)})
 	}
-	if d.Prepared != nil {
-		list = append(list, scenario{"prepared", []table{items}, prepared(d)})
-	}
 	return list
 }
 
 // ofRows are about what a change tells of its row.
-func ofRows(d Dialect) []scenario {
+func ofRows(d *Dialect) []scenario {
 	return []scenario{
 		{"rows", []table{loans}, alone(
 			"insert into loans values (1, 10, 'OPEN', 0.50, '2026-11-22', 9007199254740993)",
@@ -190,19 +179,4 @@ func ofTables() []scenario {
 			"insert into items values (2, 'wanted too')",
 		)},
 	}
-}
-
-// prepared is two transactions that are prepared, and finished when others have
-// come in between: the first is committed, the second rolled back.
-func prepared(d Dialect) []step {
-	first, second := d.Prepared("first"), d.Prepared("second")
-	return alone(slices.Concat(
-		first.Begin, []string{"insert into items values (1, 'prepared first')"}, first.Prepare,
-		second.Begin, []string{"insert into items values (2, 'never')"}, second.Prepare,
-		[]string{"insert into items values (3, 'committed before')"},
-		first.Commit,
-		[]string{"update items set title = 'committed after' where id = 1"},
-		second.Rollback,
-		[]string{"insert into items values (2, 'in its place')"},
-	)...)
 }
