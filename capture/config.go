@@ -4,15 +4,15 @@ import "time"
 
 // SourceConfig is the connection part of the config's `source` section.
 type SourceConfig struct {
-	Type         string        `yaml:"type" enum:"postgres" later-enum:"mysql" doc:"postgres"`
-	URL          string        `yaml:"url" doc:"postgres://user@host:port/database; several hosts and Unix sockets allowed"`
+	Type         string        `yaml:"type" enum:"postgres,mysql" doc:"postgres, or mysql, which recognises MariaDB"`
+	URL          string        `yaml:"url" doc:"postgres://user@host:port/database or mysql://user@host:port/database?tls=verify; several hosts and Unix sockets allowed"`
 	Password     string        `yaml:"password" doc:"the database password, if not in the URL"`
 	PasswordFile string        `yaml:"password_file" path:"file" doc:"file that holds the database password"`
 	Name         string        `yaml:"name" doc:"the source's name in payloads; default: the database's name"`
-	Slot         string        `yaml:"slot" doc:"replication slot"`
-	Publication  string        `yaml:"publication" doc:"publication"`
+	Slot         string        `yaml:"slot" doc:"postgres: replication slot"`
+	Publication  string        `yaml:"publication" doc:"postgres: publication"`
+	ServerID     int           `yaml:"server_id" doc:"mysql: the agent's id among the server's replicas; default: derived from the state directory"`
+	Environment  string        `yaml:"environment" enum:"production" later-enum:"sandbox" doc:"production"`
 	Heartbeat    time.Duration `yaml:"heartbeat" doc:"interval of a logical message as a liveness probe; 0 is off"`
 	Servers      []string      `yaml:"servers,oneormany" doc:"system identifiers or hosts that are this source too (failover)"`
-
-	_ struct{} `later:"environment server_id"`
 }

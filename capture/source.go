@@ -6,15 +6,23 @@ import "time"
 
 // Server is who answers at the configured address.
 type Server struct {
-	Lineage  string // the system identifier: equal in a primary, its standbys and its copies
-	Timeline int32
-	Version  int // server_version_num, such as 150014
+	// Lineage tells the stream from all others. PostgreSQL: the system identifier, equal in a primary,
+	// its standbys and its copies. MySQL: the server's UUID. MariaDB, which has none: host, port and
+	// server id as it reports them.
+	Lineage  string
+	Timeline int32 // PostgreSQL's; 0 elsewhere
+	Version  int   // as the server counts: 150014, 80403, 101114
+	MariaDB  bool
 	Host     string
 	Database string
-	// End is how far the WAL is flushed (on a standby: replayed).
+	// End is how far the stream goes.
 	End Position
-	// Standby says that the server is in recovery.
+	// Standby says that the server follows another.
 	Standby bool
+	// GTID says that MySQL's or MariaDB's transactions have global ids.
+	GTID bool
+	// KeepFor is how long MySQL or MariaDB keeps its binlog; 0 is for ever.
+	KeepFor time.Duration
 	// SenderTimeout is wal_sender_timeout; 0 is none.
 	SenderTimeout time.Duration
 	// KeepSize is max_slot_wal_keep_size in bytes: what a slot may hold back; -1 is unlimited.
@@ -63,10 +71,12 @@ type Started struct {
 
 // Status is how the source stands, as the server sees it.
 type Status struct {
-	// End is how far the server's WAL goes; LagBytes is what of it is not confirmed yet.
-	End      Position   `json:"end"`
-	LagBytes int64      `json:"lag_bytes"`
-	Slot     SlotStatus `json:"slot"`
+	// End is how far the server's stream goes; LagBytes is what of it is not confirmed yet.
+	End      Position `json:"end"`
+	LagBytes int64    `json:"lag_bytes"`
+	// Slot is PostgreSQL's, Binlog MySQL's and MariaDB's.
+	Slot   *SlotStatus   `json:"slot,omitempty"`
+	Binlog *BinlogStatus `json:"binlog,omitempty"`
 }
 
 // SlotStatus is our replication slot.
@@ -106,4 +116,17 @@ type SetupOptions struct {
 type Statement struct {
 	SQL string
 	Why string
+}
+
+// BinlogStatus is the server's binlog.
+type BinlogStatus struct {
+	// Oldest and Newest are the first and the last file that the server still has.
+	Oldest string `json:"oldest"`
+	Newest string `json:"newest"`
+	// RetainedBytes is the size of all of them.
+	RetainedBytes int64 `json:"retained_bytes"`
+	// KeepSeconds is how long the server keeps its files; 0 is for ever.
+	KeepSeconds int64 `json:"keep_seconds"`
+	// Lost says that the server no longer has what follows the durable position.
+	Lost bool `json:"lost,omitempty"`
 }

@@ -9,6 +9,7 @@ type ProfileConfig struct {
 	Code          string               `yaml:",key" doc:"the profile's code"`
 	Name          string               `yaml:"name" doc:"people's name of the profile"`
 	Description   string               `yaml:"description" doc:"what the profile is for"`
+	Active        *bool                `yaml:"active" doc:"true; rowhook profile pause stops deliveries"`
 	URL           string               `yaml:"url" doc:"where to POST; environment variables in it are percent-encoded"`
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
@@ -32,7 +33,7 @@ type ProfileConfig struct {
 	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"active contacts sandbox challenge identification_key http rate batch on_dead max_block template alma rakuraku when_inactive alert mode"`
+	_ struct{} `later:"contacts sandbox challenge identification_key http rate batch on_dead max_block template alma rakuraku when_inactive alert mode"`
 }
 
 // SecretConfig is one of several secrets.

@@ -65,6 +65,9 @@ func (c *ProfileConfig) Validate() error {
 		v.subscription(i, &c.Subscriptions[i])
 	}
 	v.retry(&c.Retry)
+	if c.Active != nil && !*c.Active {
+		v.add("false is not in this version of rowhook", "`rowhook profile pause "+c.Code+"` stops deliveries and holds the events", "active")
+	}
 	v.oneOf("order", c.Order, "key", "none")
 	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
 	v.oneOf("bigint", c.Bigint, "number", "string")

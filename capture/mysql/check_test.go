@@ -30,7 +30,7 @@ func TestSetupAndCheck(t *testing.T) {
 				t.Errorf("before setup: %v, %+v", err, found)
 			}
 			owner := s.url("")
-			options := SetupOptions{Tables: []string{"lib.loans", "lib.notes"}, Owner: owner}
+			options := capture.SetupOptions{Tables: []string{"lib.loans", "lib.notes"}, Owner: owner}
 			plan, err := source.Setup(t.Context(), options)
 			if err != nil || len(plan) < 5 {
 				t.Fatalf("setup: %v, %+v", err, plan)
@@ -94,7 +94,7 @@ func TestParkedRows(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(10))")
 		source := newTestSource(t, s, database)
 		n := newNotes()
-		stop := n.capture(t, source, StartOptions{})
+		stop := n.capture(t, source, capture.StartOptions{})
 		s.exec(t, "INSERT INTO "+database+".loans VALUES (1, 'a')", "UPDATE "+database+".loans SET title = 'b'")
 		n.await(t, "update")
 		stop()

@@ -12,7 +12,7 @@ import (
 )
 
 // runOnce runs the source until it fails, and returns the error.
-func runOnce(t *testing.T, source *Source, start StartOptions, n *notes) error {
+func runOnce(t *testing.T, source *Source, start capture.StartOptions, n *notes) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err := source.Run(ctx, start, n)
@@ -36,7 +36,7 @@ func TestPurged(t *testing.T) {
 			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 			source := newTestSource(t, s, database)
 			n := newNotes()
-			stop := n.capture(t, source, StartOptions{})
+			stop := n.capture(t, source, capture.StartOptions{})
 			s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
 			n.await(t, "id:1}")
 			stop()
@@ -55,15 +55,15 @@ func TestPurged(t *testing.T) {
 				}
 				oldest = files[0].name
 			}
-			err := runOnce(t, source, StartOptions{Stored: n.Durable()}, n)
+			err := runOnce(t, source, capture.StartOptions{Stored: n.Durable()}, n)
 			var gap *capture.GapError
 			if !errors.As(err, &gap) || gap.Stored == "" || gap.Hint() == "" {
 				t.Fatalf("got %v, want a gap", err)
 			}
 			// Accepted, the stream goes on after what is missing.
-			var started Started
+			var started capture.Started
 			ctx, cancel := context.WithCancel(t.Context())
-			err = source.Run(ctx, StartOptions{Stored: n.Durable(), AcceptGap: true, OnStarted: func(s Started) {
+			err = source.Run(ctx, capture.StartOptions{Stored: n.Durable(), AcceptGap: true, OnStarted: func(s capture.Started) {
 				if started = s; s.GapFrom != "" {
 					cancel()
 				}
@@ -83,7 +83,7 @@ func TestForeignFile(t *testing.T) {
 	s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 	source := newTestSource(t, s, database)
 	n := newNotes()
-	stop := n.capture(t, source, StartOptions{})
+	stop := n.capture(t, source, capture.StartOptions{})
 	s.exec(t, "INSERT INTO "+database+".loans VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO "+database+".loans VALUES (2)")
 	n.await(t, "id:2}")
 	stop()
@@ -95,11 +95,11 @@ func TestForeignFile(t *testing.T) {
 	place, _, _ := strings.Cut(rest, "@")
 	for _, wrong := range []string{"file:" + strings.Repeat("0", 36) + "/" + rest, "file:" + uuid + "/" + place + "@1"} {
 		var gap *capture.GapError
-		if err := runOnce(t, source, StartOptions{Stored: capture.Position(wrong)}, n); !errors.As(err, &gap) {
+		if err := runOnce(t, source, capture.StartOptions{Stored: capture.Position(wrong)}, n); !errors.As(err, &gap) {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
-	stop = n.capture(t, source, StartOptions{})
+	stop = n.capture(t, source, capture.StartOptions{})
 	s.exec(t, "INSERT INTO "+database+".loans VALUES (3)")
 	n.await(t, "id:3}")
 	stop()
@@ -113,14 +113,14 @@ func TestSecondAgent(t *testing.T) {
 		first, second := newTestSource(t, s, database), newTestSource(t, s, database)
 		second.agent = "another"
 		n := newNotes()
-		stop := n.capture(t, first, StartOptions{})
+		stop := n.capture(t, first, capture.StartOptions{})
 		var operator *capture.OperatorError
-		err := runOnce(t, second, StartOptions{}, newNotes())
+		err := runOnce(t, second, capture.StartOptions{}, newNotes())
 		if !errors.As(err, &operator) || !strings.Contains(err.Error(), "connection ") || !strings.Contains(err.Error(), "user root") {
 			t.Errorf("got %v", err)
 		}
 		stop()
-		stop = newNotes().capture(t, second, StartOptions{})
+		stop = newNotes().capture(t, second, capture.StartOptions{})
 		stop()
 	})
 }
@@ -135,7 +135,7 @@ func TestServerRestart(t *testing.T) {
 			database := s.database(t)
 			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 			n := newNotes()
-			stop := n.capture(t, newTestSource(t, s, database), StartOptions{})
+			stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
 			s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
 			n.await(t, "id:1}")
 			s.kill()
@@ -161,7 +161,7 @@ func TestPause(t *testing.T) {
 		source := newTestSource(t, s, database)
 		source.pause = 50 * time.Millisecond
 		n := newNotes()
-		stop := n.capture(t, source, StartOptions{})
+		stop := n.capture(t, source, capture.StartOptions{})
 		s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
 		n.await(t, "id:1}")
 		hold := make(chan struct{})
@@ -188,7 +188,7 @@ func TestStatements(t *testing.T) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), StartOptions{})
+		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
 		s.session(t, "USE "+database, "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO loans VALUES (1)", "DELETE FROM `"+database+"`.loans WHERE id = 1",
 			"TRUNCATE TABLE loans")
 		s.session(t, "INSERT INTO "+database+".loans VALUES (2) /* actor='a1',route='%2Floans' */", "BEGIN",
@@ -218,7 +218,7 @@ func TestImages(t *testing.T) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT, b TEXT)")
 		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), StartOptions{})
+		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
 		s.session(t, "USE "+database, "SET SESSION binlog_row_image = 'MINIMAL'", "INSERT INTO loans VALUES (1, 2, 'x')", "UPDATE loans SET a = 3", "DELETE FROM loans",
 			"SET SESSION binlog_row_image = 'NOBLOB'", "INSERT INTO loans VALUES (2, 2, 'x')", "UPDATE loans SET a = 3")
 		lines := n.await(t, "b:=}")
@@ -240,7 +240,7 @@ func TestSchemaChanges(t *testing.T) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT)")
 		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), StartOptions{})
+		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
 		s.exec(t, "USE "+database, "INSERT INTO loans VALUES (1, 1)", "ALTER TABLE loans ADD COLUMN b VARCHAR(10) DEFAULT 'x' AFTER id", "INSERT INTO loans VALUES (2, 'y', 2)",
 			"ALTER TABLE loans CHANGE a c BIGINT UNSIGNED", "INSERT INTO loans VALUES (3, 'z', 18446744073709551615)", "ALTER TABLE loans DROP COLUMN b", "INSERT INTO loans VALUES (4, 4)",
 			"CREATE TABLE loans_gho (id INT PRIMARY KEY, c BIGINT UNSIGNED, d DATE)", "INSERT INTO loans_gho SELECT id, c, NULL FROM loans",
@@ -264,7 +264,7 @@ func TestTagged(t *testing.T) {
 	s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 	source := newTestSource(t, s, database)
 	n := newNotes()
-	stop := n.capture(t, source, StartOptions{})
+	stop := n.capture(t, source, capture.StartOptions{})
 	s.session(t, "SET gtid_next = 'AUTOMATIC:batch'", "INSERT INTO "+database+".loans VALUES (1)", "SET gtid_next = 'AUTOMATIC:other_tag'", "INSERT INTO "+database+".loans VALUES (2)",
 		"SET gtid_next = 'AUTOMATIC'", "INSERT INTO "+database+".loans VALUES (3)")
 	n.await(t, "id:3}")
@@ -272,7 +272,7 @@ func TestTagged(t *testing.T) {
 	if at := string(n.Durable()); !strings.Contains(at, ":batch:1:other_tag:1") {
 		t.Errorf("position %s", at)
 	}
-	stop = n.capture(t, source, StartOptions{})
+	stop = n.capture(t, source, capture.StartOptions{})
 	s.session(t, "SET gtid_next = 'AUTOMATIC:batch'", "INSERT INTO "+database+".loans VALUES (4)")
 	if lines := n.await(t, "id:4}"); len(lines) != 8 {
 		t.Errorf("got %q", lines)

@@ -30,7 +30,7 @@ func TestFailover(t *testing.T) {
 			}
 			t.Cleanup(source.Close)
 			n := newNotes()
-			stop := n.capture(t, source, StartOptions{})
+			stop := n.capture(t, source, capture.StartOptions{})
 			primary.exec(t, "INSERT INTO lib.loans VALUES (1)")
 			n.await(t, "id:1}")
 			for count := 0; count < 1; {
@@ -47,7 +47,7 @@ func TestFailover(t *testing.T) {
 			}
 			// The old primary lacks what the new one has written since.
 			var gap *capture.GapError
-			if err := runOnce(t, source, StartOptions{Stored: n.Durable()}, n); !errors.As(err, &gap) {
+			if err := runOnce(t, source, capture.StartOptions{Stored: n.Durable()}, n); !errors.As(err, &gap) {
 				t.Errorf("the old primary: %v", err)
 			}
 		})

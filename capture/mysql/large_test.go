@@ -42,7 +42,7 @@ func TestLargeTransaction(t *testing.T) {
 			s.exec(t, "CREATE TABLE "+database+".big (id INT PRIMARY KEY AUTO_INCREMENT, body VARCHAR(300))")
 			c := &counter{notes: newNotes()}
 			source := newTestSource(t, s, database)
-			stop := c.captureInto(t, source, StartOptions{}, c)
+			stop := c.captureInto(t, source, capture.StartOptions{}, c)
 			statements := []string{"USE " + database, setting, "BEGIN", "INSERT INTO big (body) VALUES (repeat(uuid(), 5))"}
 			for n := 1; n < rows; n *= 2 {
 				statements = append(statements, "INSERT INTO big (body) SELECT repeat(uuid(), 5) FROM big")

@@ -29,7 +29,7 @@ const (
 type run struct {
 	*Source
 	sink  capture.Sink
-	start StartOptions
+	start capture.StartOptions
 	at    place // stored, or handed to the sink; the next connection starts there
 	lock  *lock
 
@@ -57,7 +57,7 @@ var errPaused = errors.New("nothing was read for long; the stream resumes when t
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by
 // itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
 // OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
-func (s *Source) Run(ctx context.Context, start StartOptions, sink capture.Sink) error {
+func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error {
 	stored, err := parsePlace(start.Stored)
 	if err != nil {
 		return err
@@ -158,31 +158,31 @@ func (r *run) follow(ctx context.Context, h host, mariaDB bool) error {
 }
 
 // begin brings a host to where streaming can start.
-func (r *run) begin(ctx context.Context) (host, Started, error) {
+func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 	h, db, err := r.reach(ctx)
 	if err != nil {
-		return h, Started{}, err
+		return h, capture.Started{}, err
 	}
 	facts, err := r.identify(ctx, h, db)
 	if err != nil {
-		return h, Started{}, err
+		return h, capture.Started{}, err
 	}
 	if r.start.OnConnect != nil {
 		if err := r.start.OnConnect(facts.Server); err != nil {
-			return h, Started{}, &permanentError{err}
+			return h, capture.Started{}, &permanentError{err}
 		}
 	}
 	if r.lock == nil || r.lock.host != h || !r.lock.held(ctx, r.lockName()) {
 		r.lock.release()
 		if r.lock, err = r.acquire(ctx, h, db); err != nil {
-			return h, Started{}, err
+			return h, capture.Started{}, err
 		}
 	}
 	plan, err := decideStart(startFacts{server: facts, stored: r.at, start: r.start.Start, acceptGap: r.accept, refused: r.refused})
 	if err != nil {
-		return h, Started{}, err
+		return h, capture.Started{}, err
 	}
-	started := Started{Server: facts.Server, Position: plan.from.position(), Resumed: plan.resumed}
+	started := capture.Started{Server: facts.Server, Position: plan.from.position(), Resumed: plan.resumed}
 	if plan.gap {
 		started.GapFrom, started.GapTo = r.at.position(), started.Position
 	}

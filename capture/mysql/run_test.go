@@ -148,16 +148,16 @@ func newTestSource(t testing.TB, s *testServer, database string) *Source {
 }
 
 // capture runs the source into the sink; stop ends it and fails the test if it failed.
-func (n *notes) capture(t testing.TB, source *Source, start StartOptions) (stop func()) {
+func (n *notes) capture(t testing.TB, source *Source, start capture.StartOptions) (stop func()) {
 	return n.captureInto(t, source, start, n)
 }
 
-func (n *notes) captureInto(t testing.TB, source *Source, start StartOptions, sink capture.Sink) (stop func()) {
+func (n *notes) captureInto(t testing.TB, source *Source, start capture.StartOptions, sink capture.Sink) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	started := make(chan struct{}, 100)
 	start.Stored = n.Durable()
-	start.OnStarted = func(Started) { started <- struct{}{} }
+	start.OnStarted = func(capture.Started) { started <- struct{}{} }
 	go func() { ended <- source.Run(ctx, start, sink) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -185,7 +185,7 @@ func TestStream(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(100), due DATETIME)")
 		source := newTestSource(t, s, database)
 		n := newNotes()
-		stop := n.capture(t, source, StartOptions{})
+		stop := n.capture(t, source, capture.StartOptions{})
 		s.exec(t, "USE "+database, "INSERT INTO loans VALUES (1, 'a', NULL), (2, 'ü', '2026-01-02 03:04:05')",
 			"BEGIN", "UPDATE loans SET title = 'b' WHERE id = 1", "DELETE FROM loans WHERE id = 2", "COMMIT",
 			"BEGIN", "INSERT INTO loans VALUES (9, 'never', NULL)", "ROLLBACK",
@@ -193,7 +193,7 @@ func TestStream(t *testing.T) {
 		n.await(t, "title:end")
 		stop()
 		s.exec(t, "INSERT INTO "+database+".loans VALUES (4, 'while stopped', NULL)")
-		stop = n.capture(t, source, StartOptions{})
+		stop = n.capture(t, source, capture.StartOptions{})
 		got := n.await(t, "while stopped")
 		stop()
 		want := []string{"begin", "0 insert loans old=- new={id:1 title:a due:NULL}", "1 insert loans old=- new={id:2 title:ü due:2026-01-02 03:04:05}",
@@ -213,7 +213,7 @@ func TestXA(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 		source := newTestSource(t, s, database)
 		n := newNotes()
-		stop := n.capture(t, source, StartOptions{})
+		stop := n.capture(t, source, capture.StartOptions{})
 		xid := func(name string) string { return "'" + database[len(database)-8:] + name + "'" }
 		prepare := func(name string, id int) {
 			s.session(t, "XA START "+xid(name), fmt.Sprintf("INSERT INTO %s.loans VALUES (%d)", database, id), "XA END "+xid(name), "XA PREPARE "+xid(name))
@@ -223,7 +223,7 @@ func TestXA(t *testing.T) {
 		s.exec(t, "INSERT INTO "+database+".loans VALUES (10)")
 		n.await(t, "id:10")
 		stop()
-		stop = n.capture(t, source, StartOptions{})
+		stop = n.capture(t, source, capture.StartOptions{})
 		s.session(t, "XA ROLLBACK "+xid("b"), "XA COMMIT "+xid("a"), "INSERT INTO "+database+".loans VALUES (11)",
 			"XA START "+xid("c"), "INSERT INTO "+database+".loans VALUES (12)", "XA END "+xid("c"), "XA COMMIT "+xid("c")+" ONE PHASE",
 			"INSERT INTO "+database+".loans VALUES (13)")

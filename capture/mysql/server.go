@@ -12,32 +12,11 @@ import (
 	"rowhook/capture"
 )
 
-// Server is who answers at the configured address.
-type Server struct {
-	// SystemID tells servers apart: the server UUID or, on MariaDB, which has none, host, port and
-	// server id as it reports them.
-	SystemID string
-	MariaDB  bool
-	Version  int // such as 80403 or 101114
-	Host     string
-	Database string
-	// End is how far the server's transactions go.
-	End capture.Position
-	// Standby says that the server replicates from another.
-	Standby bool
-	// KeepFor is how long the server keeps its binlog; 0 is for ever.
-	KeepFor time.Duration
-	// GTID says that transactions have global ids.
-	GTID bool
-	// Environment is what the row in rowhook.environment says; empty when there is none.
-	Environment string
-}
-
 // Identify connects and says who answers.
-func (s *Source) Identify(ctx context.Context) (Server, error) {
+func (s *Source) Identify(ctx context.Context) (capture.Server, error) {
 	h, db, err := s.reach(ctx)
 	if err != nil {
-		return Server{}, err
+		return capture.Server{}, err
 	}
 	facts, err := s.identify(ctx, h, db)
 	return facts.Server, err
@@ -45,7 +24,7 @@ func (s *Source) Identify(ctx context.Context) (Server, error) {
 
 // serverFacts are what a start goes by beyond what everybody may see of a server.
 type serverFacts struct {
-	Server
+	capture.Server
 	end     place    // what it has
 	purged  mysqlSet // MySQL with GTIDs: what it no longer has
 	format  string
@@ -60,9 +39,9 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 	f := serverFacts{format: v["binlog_format"], rowMeta: v["binlog_row_metadata"]}
 	f.Host, f.Database = h.String(), s.address.database
 	f.Version, f.MariaDB = parseVersion(v["version"])
-	f.SystemID = v["server_uuid"]
+	f.Lineage = v["server_uuid"]
 	if f.MariaDB {
-		f.SystemID = fmt.Sprintf("%s:%s:%s", v["hostname"], v["port"], v["server_id"])
+		f.Lineage = fmt.Sprintf("%s:%s:%s", v["hostname"], v["port"], v["server_id"])
 	}
 	f.GTID = f.MariaDB || v["gtid_mode"] == "ON"
 	f.KeepFor = retention(v)
@@ -102,7 +81,7 @@ func (f *serverFacts) readEnd(ctx context.Context, db *sql.DB, v map[string]stri
 			f.purged, err = parseMySQLSet(v["gtid_purged"])
 		}
 	default:
-		f.end.server = f.SystemID
+		f.end.server = f.Lineage
 	}
 	return err
 }

@@ -9,24 +9,8 @@ import (
 	"rowhook/capture"
 )
 
-// SetupOptions say what capture is to be set up for.
-type SetupOptions struct {
-	// Tables are the mapped tables: "schema.table", with * in either part.
-	Tables []string
-	// Full are the tables whose rules need whole old rows, with the reason.
-	Full map[string]string
-	// Owner is the URL of a login that may change settings and grant; empty is our own user.
-	Owner string
-}
-
-// Statement is one SQL statement and why it is needed.
-type Statement struct {
-	SQL string
-	Why string
-}
-
 // SetupSQL returns the statements that are still needed, in order.
-func (s *Source) SetupSQL(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+func (s *Source) SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	db, done, err := s.owner(ctx, opts.Owner)
 	if err != nil {
 		return nil, err
@@ -36,7 +20,7 @@ func (s *Source) SetupSQL(ctx context.Context, opts SetupOptions) ([]Statement, 
 }
 
 // Setup runs what SetupSQL returns, and returns what it ran.
-func (s *Source) Setup(ctx context.Context, opts SetupOptions) ([]Statement, error) {
+func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	db, done, err := s.owner(ctx, opts.Owner)
 	if err != nil {
 		return nil, err
@@ -57,7 +41,7 @@ func (s *Source) Setup(ctx context.Context, opts SetupOptions) ([]Statement, err
 
 // Remove returns no statements: the server keeps nothing for us but its settings and our user, which
 // others may need.
-func (s *Source) Remove(context.Context, string) ([]Statement, error) { return nil, nil }
+func (s *Source) Remove(context.Context, string) ([]capture.Statement, error) { return nil, nil }
 
 // owner connects with the owner's login, or else our own.
 func (s *Source) owner(ctx context.Context, raw string) (*sql.DB, func(), error) {
@@ -80,7 +64,7 @@ func (s *Source) owner(ctx context.Context, raw string) (*sql.DB, func(), error)
 	return db, func() { db.Close() }, nil
 }
 
-func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts SetupOptions) ([]Statement, error) {
+func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts capture.SetupOptions) ([]capture.Statement, error) {
 	in, err := inspect(ctx, db, opts.Tables)
 	if err != nil {
 		return nil, err
@@ -94,7 +78,7 @@ func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts SetupOptions) (
 }
 
 // settingStatements are the settings that can be changed while the server runs.
-func (in *inspection) settingStatements() []Statement {
+func (in *inspection) settingStatements() []capture.Statement {
 	wanted := []struct{ name, value, why string }{
 		{"binlog_format", "ROW", "changes as rows"},
 		{"binlog_row_metadata", "FULL", "names, signs, charsets and labels beside the rows"},
@@ -105,11 +89,11 @@ func (in *inspection) settingStatements() []Statement {
 	if in.mariaDB {
 		scope, lasting = "GLOBAL", "; put it into the server's configuration too, for the next restart"
 	}
-	var plan []Statement
+	var plan []capture.Statement
 	for _, w := range wanted {
 		have, known := in.variables[w.name]
 		if known && have != w.value && !(w.name == "binlog_row_image" && have == "FULL_NODUP") {
-			plan = append(plan, Statement{SQL: fmt.Sprintf("SET %s %s = '%s';", scope, w.name, w.value),
+			plan = append(plan, capture.Statement{SQL: fmt.Sprintf("SET %s %s = '%s';", scope, w.name, w.value),
 				Why: w.why + "; it holds for sessions that begin from then on" + lasting})
 		}
 	}
@@ -117,21 +101,21 @@ func (in *inspection) settingStatements() []Statement {
 }
 
 // grantStatements make our user able to read the binlog and the mapped tables.
-func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection) ([]Statement, error) {
+func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection) ([]capture.Statement, error) {
 	who := account(s.address.user)
 	var current string
 	if err := db.QueryRowContext(ctx, "SELECT CURRENT_USER()").Scan(&current); err != nil {
 		return nil, fmt.Errorf("ask who we are: %w", err)
 	}
 	query := "SHOW GRANTS"
-	var plan []Statement
+	var plan []capture.Statement
 	if user, _, _ := strings.Cut(current, "@"); user != s.address.user {
 		hosts, err := texts(ctx, db, "SELECT host FROM mysql.user WHERE user = ?", s.address.user)
 		if err != nil {
 			return nil, fmt.Errorf("look for user %s: %w", s.address.user, err)
 		}
 		if len(hosts) == 0 {
-			plan = append(plan, Statement{SQL: "CREATE USER " + who + ";", Why: "the agent's own user; give it a password"})
+			plan = append(plan, capture.Statement{SQL: "CREATE USER " + who + ";", Why: "the agent's own user; give it a password"})
 			query = ""
 		} else {
 			who = quoteText(s.address.user) + "@" + quoteText(hosts[0])
@@ -146,7 +130,7 @@ func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection
 		}
 	}
 	if !granted(grants, "REPLICATION SLAVE") || !granted(grants, "REPLICATION CLIENT") && !granted(grants, "BINLOG MONITOR") {
-		plan = append(plan, Statement{SQL: "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + who + ";", Why: "to read the binlog, and to ask where it ends"})
+		plan = append(plan, capture.Statement{SQL: "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + who + ";", Why: "to read the binlog, and to ask where it ends"})
 	}
 	all := strings.Join(grants, "\n")
 	for _, f := range in.tables {
@@ -154,7 +138,7 @@ func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection
 		if granted(grants, "SELECT") || strings.Contains(all, "ON "+schema+".* ") || strings.Contains(all, "ON "+f.sql()+" ") {
 			continue
 		}
-		plan = append(plan, Statement{SQL: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), who), Why: "to look at the table"})
+		plan = append(plan, capture.Statement{SQL: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), who), Why: "to look at the table"})
 	}
 	return plan, nil
 }

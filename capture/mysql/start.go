@@ -7,36 +7,6 @@ import (
 	"rowhook/capture"
 )
 
-// StartOptions say where a [Source.Run] begins.
-type StartOptions struct {
-	// Stored is the position that the state directory holds; empty at the first start.
-	Stored capture.Position
-	// Start is what `run --start` said: empty, "now" or a position. It counts only
-	// while nothing is stored.
-	Start string
-	// AcceptGap goes on where changes have been lost; see [capture.GapError].
-	AcceptGap bool
-	// OnConnect, if set, sees the server at every connect, before anything is read. An error
-	// from it ends the run.
-	OnConnect func(Server) error
-	// OnStarted, if set, hears where the stream begins, at every connect.
-	OnStarted func(Started)
-	// Final, if set, is called once when reading has stopped because the context ended. It
-	// flushes the sink and returns what is durable then.
-	Final func() capture.Position
-}
-
-// Started tells where a stream begins.
-type Started struct {
-	Server   Server
-	Position capture.Position
-	// Resumed says that the stream goes on where the stored position is.
-	Resumed bool
-	// GapFrom and GapTo are set when an accepted gap was skipped: what was committed
-	// after GapFrom and before GapTo may be missing.
-	GapFrom, GapTo capture.Position
-}
-
 // startFacts are what decideStart goes by.
 type startFacts struct {
 	server    serverFacts
@@ -108,8 +78,8 @@ func whyLost(f startFacts) string {
 		return "the stored position is of the other kind of server (MySQL or MariaDB)"
 	case stored.mysql != nil && !server.GTID:
 		return "the stored position is a set of GTIDs, but gtid_mode is not ON"
-	case stored.byFile() && (server.MariaDB || stored.server != server.SystemID):
-		return "the stored position is a place in a binlog file of server " + stored.server + ", which says nothing on server " + server.SystemID
+	case stored.byFile() && (server.MariaDB || stored.server != server.Lineage):
+		return "the stored position is a place in a binlog file of server " + stored.server + ", which says nothing on server " + server.Lineage
 	case stored.mysql != nil && !server.end.mysql.contains(stored.mysql):
 		return "the server has not executed all transactions of the stored position"
 	case stored.mysql != nil && !stored.mysql.contains(server.purged):

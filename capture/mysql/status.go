@@ -9,28 +9,6 @@ import (
 	"rowhook/capture"
 )
 
-// Status is how the source stands, as the server sees it.
-type Status struct {
-	// End is how far the server's transactions go; LagBytes is the binlog between the durable
-	// position and there.
-	End      capture.Position `json:"end"`
-	LagBytes int64            `json:"lag_bytes"`
-	Binlog   BinlogStatus     `json:"binlog"`
-}
-
-// BinlogStatus is the server's binlog.
-type BinlogStatus struct {
-	// Oldest and Newest are the first and the last file that the server still has.
-	Oldest string `json:"oldest"`
-	Newest string `json:"newest"`
-	// RetainedBytes is the size of all of them.
-	RetainedBytes int64 `json:"retained_bytes"`
-	// KeepSeconds is how long the server keeps its files; 0 is for ever.
-	KeepSeconds int64 `json:"keep_seconds"`
-	// Lost says that the server no longer has what follows the durable position.
-	Lost bool `json:"lost,omitempty"`
-}
-
 // binlogFile is one file of the server's binlog.
 type binlogFile struct {
 	name string
@@ -38,24 +16,24 @@ type binlogFile struct {
 }
 
 // Status asks the server how far its binlog is beyond the durable position; empty is none.
-func (s *Source) Status(ctx context.Context, durable capture.Position) (Status, error) {
+func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.Status, error) {
 	at, err := parsePlace(durable)
 	if err != nil {
-		return Status{}, err
+		return capture.Status{}, err
 	}
 	h, db, err := s.reach(ctx)
 	if err != nil {
-		return Status{}, err
+		return capture.Status{}, err
 	}
 	facts, err := s.identify(ctx, h, db)
 	if err != nil {
-		return Status{}, err
+		return capture.Status{}, err
 	}
 	files, err := binlogFiles(ctx, db)
 	if err != nil {
-		return Status{}, fmt.Errorf("ask for the binlog's files: %w", err)
+		return capture.Status{}, fmt.Errorf("ask for the binlog's files: %w", err)
 	}
-	st := Status{End: facts.End, Binlog: BinlogStatus{KeepSeconds: int64(facts.KeepFor.Seconds())}}
+	st := capture.Status{End: facts.End, Binlog: &capture.BinlogStatus{KeepSeconds: int64(facts.KeepFor.Seconds())}}
 	for _, f := range files {
 		st.Binlog.RetainedBytes += f.size
 	}

@@ -70,7 +70,7 @@ func TestTypes(t *testing.T) {
 		source := newTestSource(t, s, database)
 		n := newNotes()
 		n.json = true
-		stop := n.capture(t, source, StartOptions{})
+		stop := n.capture(t, source, capture.StartOptions{})
 		statements := []string{"USE " + database, "SET NAMES utf8mb4", "SET sql_mode = ''", "SET time_zone = '+00:00'"}
 		for i, c := range cases {
 			table := "t" + string(rune('a'+i/26)) + string(rune('a'+i%26))

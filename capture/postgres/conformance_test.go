@@ -18,7 +18,9 @@ func TestConformance(t *testing.T) {
 	for _, major := range capturetest.Majors() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
-			shared := capturetest.StartPostgres(t, capturetest.Options{Major: major})
+			// Each scenario has a slot, and they run at once.
+			slots := map[string]string{"max_replication_slots": "40", "max_wal_senders": "40"}
+			shared := capturetest.StartPostgres(t, capturetest.Options{Major: major, Settings: slots})
 			conformance.Run(t, dialect, func(t *testing.T, name string) conformance.Backend {
 				pg := shared
 				if strings.HasPrefix(name, "behaviour") {
@@ -31,9 +33,14 @@ func TestConformance(t *testing.T) {
 }
 
 var dialect = conformance.Dialect{
+	Name:     "postgres",
 	LongText: "text",
+	Instant:  "timestamptz(6)",
+	DateTime: "timestamp(6)",
+	Bytes:    "bytea",
+	JSON:     "jsonb",
+	Hex:      func(digits string) string { return "decode('" + digits + "', 'hex')" },
 	Complete: func(table string) string { return "alter table " + table + " replica identity full" },
-	Truncate: true,
 	Message: func(content string) string {
 		return "select pg_logical_emit_message(true, 'rowhook', " + quoteLiteral(content) + ")"
 	},
@@ -80,6 +87,11 @@ func (b *backend) Crash(t testing.TB) {
 }
 
 type session struct{ conn *pgx.Conn }
+
+func (s session) Close(t testing.TB) {
+	t.Helper()
+	capturetest.Must(t, s.conn.Close(context.Background()))
+}
 
 func (s session) Exec(t testing.TB, sql string) {
 	t.Helper()

@@ -415,13 +415,13 @@ func TestStatus(t *testing.T) {
 	for _, major := range []int{14, 18} {
 		pg := startServer(t, capturetest.Options{Major: major}, oneTable)
 		s := newSource(t, pg.DSN)
-		st, err := s.Status(context.Background())
+		st, err := s.Status(context.Background(), "")
 		capturetest.Must(t, err)
 		if st.Slot.Exists || st.End == "" {
 			t.Errorf("status %+v", st)
 		}
 		pg.Run(t, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')", insertT(1))
-		st, err = s.Status(context.Background())
+		st, err = s.Status(context.Background(), "")
 		capturetest.Must(t, err)
 		if !st.Slot.Exists || st.LagBytes == 0 || st.Slot.RetainedBytes < st.LagBytes || st.Slot.WALStatus != "reserved" ||
 			st.Slot.SafeBytes != -1 || st.Slot.CatalogAge == 0 || st.Slot.Active || st.Slot.Invalid != "" {

@@ -190,7 +190,7 @@ func TestPasswordsStayHidden(t *testing.T) {
 	})
 	s := newSource(t, echo)
 	_, identify := s.Identify(context.Background())
-	_, status := s.Status(context.Background())
+	_, status := s.Status(context.Background(), "")
 	_, parse := New(capture.SourceConfig{URL: "postgres://agent:hunter2@:x:/library"}, Options{Logger: testLogger(t)})
 	for what, err := range map[string]error{"identify": identify, "status": status, "parse": parse} {
 		if err == nil || strings.Contains(err.Error(), "hunter2") {

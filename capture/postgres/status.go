@@ -22,10 +22,10 @@ from (select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wa
 left join pg_catalog.pg_replication_slots s on s.slot_name = $1
 cross join lateral (select pg_catalog.to_jsonb(s) as j) j`
 
-// Status asks the server how far the slot is.
-func (s *Source) Status(ctx context.Context) (capture.Status, error) {
-	st := capture.Status{Slot: capture.SlotStatus{Name: s.config.Slot}}
-	slot := &st.Slot
+// Status asks the server how far the slot is, which knows by itself what has been confirmed.
+func (s *Source) Status(ctx context.Context, _ capture.Position) (capture.Status, error) {
+	slot := &capture.SlotStatus{Name: s.config.Slot}
+	st := capture.Status{Slot: slot}
 	err := s.query.do(ctx, func(c *pgx.Conn) error {
 		return c.QueryRow(ctx, statusSQL, s.config.Slot).Scan(&st.End, &slot.Exists, &slot.Active, &slot.ActivePID,
 			&slot.Restart, &slot.Confirmed, &slot.WALStatus, &slot.Invalid, &slot.RetainedBytes, &slot.SafeBytes, &slot.CatalogAge)

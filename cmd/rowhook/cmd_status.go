@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/capture"
 	"rowhook/delivery"
 )
 
@@ -90,10 +91,27 @@ func (r *statusReport) printSource(line func(name, format string, args ...any)) 
 		}
 		line("position", "%s", text)
 	}
-	if s.Stream == nil {
-		return
+	switch {
+	case s.Stream == nil:
+	case s.Stream.Slot != nil:
+		printSlot(line, s.Stream)
+	case s.Stream.Binlog != nil:
+		printBinlog(line, s.Stream)
 	}
-	slot := s.Stream.Slot
+}
+
+// printBinlog tells how far the agent is behind the server's binlog, and how long that is kept.
+func printBinlog(line func(name, format string, args ...any), stream *capture.Status) {
+	b := stream.Binlog
+	kept := "kept for ever"
+	if b.KeepSeconds > 0 {
+		kept = "kept for " + humanDuration(time.Duration(b.KeepSeconds)*time.Second)
+	}
+	line("binlog", "%s to %s, lag %s, holds %s, %s", b.Oldest, b.Newest, humanBytes(stream.LagBytes), humanBytes(b.RetainedBytes), kept)
+}
+
+func printSlot(line func(name, format string, args ...any), stream *capture.Status) {
+	slot := stream.Slot
 	if !slot.Exists {
 		line("slot", "%s does not exist", slot.Name)
 		return
@@ -107,7 +125,7 @@ func (r *statusReport) printSource(line func(name, format string, args ...any)) 
 		limit = humanBytes(slot.SafeBytes) + " more until it is lost"
 	}
 	line("slot", "%s, lag %s, retains %s (%s), %s, catalog %d transactions old%s",
-		slot.Name, humanBytes(s.Stream.LagBytes), humanBytes(slot.RetainedBytes), orDash(slot.WALStatus), limit, slot.CatalogAge, held)
+		slot.Name, humanBytes(stream.LagBytes), humanBytes(slot.RetainedBytes), orDash(slot.WALStatus), limit, slot.CatalogAge, held)
 }
 
 func (r *statusReport) printSpool(line func(name, format string, args ...any)) {

@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"rowhook/capture/postgres"
 	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
@@ -23,7 +23,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 	var errs configErrors
 	refuse := func(text string, path ...string) { errs = append(errs, c.problem(path, text, "")) }
 	if c.Source.Type == "" {
-		refuse("missing; expected postgres", "source", "type")
+		refuse("missing; expected postgres or mysql", "source", "type")
 	}
 	if c.Source.URL == "" {
 		refuse("missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "source", "url")
@@ -66,16 +66,41 @@ func (c *Config) validateSource() configErrors {
 	if c.Source.URL == "" {
 		return nil
 	}
-	if !strings.HasPrefix(c.Source.URL, "postgres://") && !strings.HasPrefix(c.Source.URL, "postgresql://") {
-		return configErrors{c.problem([]string{"source", "url"},
-			"expected the database's URL, such as postgres://rowhook@127.0.0.1/library", "")}
+	schemes, example := []string{"postgres://", "postgresql://"}, "postgres://rowhook@127.0.0.1/library"
+	if c.Source.Type == sourceMySQL {
+		schemes, example = []string{"mysql://"}, "mysql://rowhook@127.0.0.1:3306/library"
 	}
-	s, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
+	fits := func(scheme string) bool { return strings.HasPrefix(c.Source.URL, scheme) }
+	if !slices.ContainsFunc(schemes, fits) {
+		return configErrors{c.problem([]string{"source", "url"}, "expected the database's URL, such as "+example, "")}
+	}
+	if errs := c.foreignSourceKeys(); len(errs) > 0 {
+		return errs
+	}
+	if id := c.Source.ServerID; id < 0 || id > math.MaxUint32 {
+		return configErrors{c.problem([]string{"source", "server_id"}, fmt.Sprintf("expected a number from 1 to %d", uint32(math.MaxUint32)), "")}
+	}
+	s, err := c.openSource(slog.New(slog.DiscardHandler), "")
 	if err != nil {
 		return c.problems(err)
 	}
 	s.Close()
 	return nil
+}
+
+// foreignSourceKeys refuses keys that mean nothing to this kind of source.
+func (c *Config) foreignSourceKeys() configErrors {
+	kind, foreign := sourcePostgres, []string{"slot", "publication", "heartbeat"}
+	if c.Source.Type == sourcePostgres {
+		kind, foreign = sourceMySQL, []string{"server_id"}
+	}
+	var errs configErrors
+	for _, key := range foreign {
+		if _, _, depth := walk(c.root, []string{"source", key}); depth == 2 {
+			errs = append(errs, c.problem([]string{"source", key}, "only a source of type "+kind+" has it", ""))
+		}
+	}
+	return errs
 }
 
 // validateOperations refuses filters for operations that cannot come: those outside the closed

@@ -61,6 +61,7 @@ func TestDDLUnderLoad(t *testing.T) {
 		`vacuum full proof.rows`,
 		`create table proof.other (id bigint primary key); alter publication rowhook add table proof.other; grant select on proof.other to rowhook`,
 		`drop table proof.other`,
+		`alter table proof.noise drop column more`,
 	}
 	for range count(1, 10) {
 		for _, statement := range ddl {

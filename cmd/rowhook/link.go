@@ -90,6 +90,8 @@ func (a *agent) started(s capture.Started) {
 		a.pipe.gap(a.sourceName(), s.GapFrom, s.GapTo)
 	case s.Created:
 		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config.Source.Slot, "position", s.Position)
+	case !s.Resumed && a.config.Source.Type == sourceMySQL:
+		a.logger.Info("first start: changes committed from now on are delivered", "position", s.Position)
 	case !s.Resumed:
 		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config.Source.Slot, "position", s.Position)
 	}

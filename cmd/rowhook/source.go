@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"rowhook/capture"
+	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
+	"rowhook/delivery"
 )
 
 // source is the host database as the agent and the commands use it. Each kind of database has a room of its own.
@@ -15,8 +18,8 @@ type source interface {
 	Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error
 	// Identify connects as for streaming and says who answers.
 	Identify(ctx context.Context) (capture.Server, error)
-	// Status says how the stream stands, as the server sees it.
-	Status(ctx context.Context) (capture.Status, error)
+	// Status says how the stream stands, as the server sees it, when everything before durable is stored.
+	Status(ctx context.Context, durable capture.Position) (capture.Status, error)
 	// Check looks at everything that capture needs; Drift only at what can change while it runs.
 	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
 	Drift(ctx context.Context, patterns []string) ([]capture.Finding, error)
@@ -34,11 +37,32 @@ type source interface {
 	Close()
 }
 
+// The kinds of sources.
+const (
+	sourcePostgres = "postgres"
+	sourceMySQL    = "mysql"
+)
+
 // newSource makes the source. It does not connect. The agent's id marks its connections.
 func (c *Config) newSource(logger *slog.Logger, agent string) (source, error) {
-	s, err := postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
+	s, err := c.openSource(logger, agent)
 	if err != nil {
 		return nil, c.explain(fmt.Errorf("source: %w", err))
 	}
 	return s, nil
+}
+
+func (c *Config) openSource(logger *slog.Logger, agent string) (source, error) {
+	if c.Source.Type == sourceMySQL {
+		return mysql.New(c.Source.SourceConfig, mysql.Options{
+			Logger: logger, AgentID: agent, ServerID: uint32(c.Source.ServerID), Wanted: c.wanted,
+		})
+	}
+	return postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
+}
+
+// wanted reports whether the mapping is about a table.
+func (c *Config) wanted(schema, table string) bool {
+	name := schema + "." + table
+	return slices.ContainsFunc(c.rules.Tables(), func(pattern string) bool { return delivery.MatchGlob(pattern, name) })
 }

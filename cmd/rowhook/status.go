@@ -177,7 +177,7 @@ func (s *station) removedProfiles() ([]removedStatus, error) {
 func (r *statusReport) askSource(ctx context.Context, from source) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	stream, err := from.Status(ctx)
+	stream, err := from.Status(ctx, capture.Position(r.Source.Durable))
 	if err != nil {
 		r.Source.Error = err.Error()
 		return
@@ -237,7 +237,9 @@ func (r *statusReport) judge() {
 	if r.Source.Error != "" {
 		say("source: %s", r.Source.Error)
 	}
-	if stream := r.Source.Stream; stream != nil {
+	if stream := r.Source.Stream; stream != nil && stream.Binlog != nil && stream.Binlog.Lost {
+		say("the server no longer has the binlog after the stored position")
+	} else if stream != nil && stream.Slot != nil {
 		switch slot := stream.Slot; {
 		case !slot.Exists && r.Source.Position != "":
 			say("slot %s is gone while a position is stored", slot.Name)
