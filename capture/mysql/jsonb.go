@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+
+	"rowhook/capture"
 )
 
 // MySQL's binary JSON: a type byte, then the value. Objects and arrays have a count, a size
@@ -52,7 +54,7 @@ func appendJSONValue(dst []byte, kind byte, b []byte, depth int) ([]byte, error)
 		if err != nil {
 			return dst, err
 		}
-		dst, _ = appendString(dst, text)
+		dst, _ = capture.AppendJSONString(dst, text)
 		return dst, nil
 	case jsonOpaque:
 		if len(b) == 0 {
@@ -175,7 +177,7 @@ func (c *jsonContainer) appendKey(dst []byte, at int) ([]byte, error) {
 	if from+n > len(c.b) {
 		return dst, errJSON
 	}
-	dst, _ = appendString(dst, c.b[from:from+n])
+	dst, _ = capture.AppendJSONString(dst, c.b[from:from+n])
 	return append(dst, ": "...), nil
 }
 

@@ -66,7 +66,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 	defer func() { r.lock.release() }()
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
 		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
-	var failures failureLog
+	var failures capture.FailureLog
 	for {
 		streamed, err := r.session(ctx)
 		if ctx.Err() != nil {
@@ -81,7 +81,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 		}
 		if streamed {
 			pause.Reset()
-			failures = failureLog{}
+			failures = capture.FailureLog{}
 		}
 		if errors.Is(err, errPaused) {
 			s.log.Info("the source is paused", "position", r.at.position())
@@ -92,10 +92,10 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			continue
 		}
 		wait := pause.NextBackOff()
-		if failures.worth(err, time.Now()) {
-			s.log.Warn("replication connection lost", "err", err, "attempt", failures.count, "retry_in", wait.Round(time.Millisecond))
+		if failures.Worth(err, time.Now()) {
+			s.log.Warn("replication connection lost", "err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond))
 		}
-		if sleep(ctx, wait) != nil {
+		if capture.Sleep(ctx, wait) != nil {
 			r.final()
 			return nil
 		}
@@ -291,33 +291,4 @@ func unwrapPermanent(err error) error {
 		return permanent.err
 	}
 	return err
-}
-
-// failureLog says which of many failures are worth a line: the first, each that
-// differs from the one before, and one from time to time.
-type failureLog struct {
-	last  string
-	at    time.Time
-	count int
-}
-
-func (f *failureLog) worth(err error, now time.Time) bool {
-	f.count++
-	text := fmt.Sprint(err)
-	if text == f.last && now.Sub(f.at) < repeatLog {
-		return false
-	}
-	f.last, f.at = text, now
-	return true
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

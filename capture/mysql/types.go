@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"encoding/base64"
-	"strings"
 	"unicode/utf8"
 
 	"rowhook/capture"
@@ -20,7 +19,7 @@ func textType(name string) *capture.Type {
 }
 
 func stringType(name string, kind capture.Kind) *capture.Type {
-	return &capture.Type{Name: name, Kind: kind, AppendJSON: appendString}
+	return &capture.Type{Name: name, Kind: kind, AppendJSON: capture.AppendJSONString}
 }
 
 func floatType(name string) *capture.Type {
@@ -54,7 +53,7 @@ func vectorType() *capture.Type {
 func yearType() *capture.Type {
 	return &capture.Type{Name: "year", Kind: capture.Integer, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		if string(text) == "0000" {
-			return appendString(dst, text)
+			return capture.AppendJSONString(dst, text)
 		}
 		return verbatim(isInteger)(dst, text)
 	}}
@@ -78,7 +77,7 @@ func verbatim(fits func([]byte) bool) func(dst, text []byte) ([]byte, bool) {
 		if fits(text) {
 			return append(dst, text...), true
 		}
-		dst, _ = appendString(dst, text)
+		dst, _ = capture.AppendJSONString(dst, text)
 		return dst, false
 	}
 }
@@ -93,49 +92,13 @@ func appendTextJSON(dst, text []byte) ([]byte, bool) {
 		dst, _ = appendBase64(dst, text)
 		return dst, false
 	}
-	return appendString(dst, text)
+	return capture.AppendJSONString(dst, text)
 }
 
 func appendBase64(dst, text []byte) ([]byte, bool) {
 	dst = append(dst, '"')
 	dst = base64.StdEncoding.AppendEncode(dst, text)
 	return append(dst, '"'), true
-}
-
-const lowerHex = "0123456789abcdef"
-
-// appendString appends text as a JSON string with only the escapes that JSON asks for.
-func appendString(dst, text []byte) ([]byte, bool) {
-	dst = append(dst, '"')
-	from, ok := 0, true
-	for i := 0; i < len(text); {
-		c := text[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, text[from:i]...), "\ufffd"...)
-				ok = false
-				from = i + 1
-			}
-			i += size
-			continue
-		}
-		dst = appendEscape(append(dst, text[from:i]...), c)
-		i++
-		from = i
-	}
-	return append(append(dst, text[from:]...), '"'), ok
-}
-
-func appendEscape(dst []byte, c byte) []byte {
-	if i := strings.IndexByte("\"\\\n\r\t", c); i >= 0 {
-		return append(dst, '\\', `"\nrt`[i])
-	}
-	return append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
 }
 
 // appendLabels appends a set's labels as a list. A label never holds a comma.
@@ -147,7 +110,7 @@ func appendLabels(dst, text []byte) ([]byte, bool) {
 			dst = append(dst, ',')
 		}
 		var ok bool
-		dst, ok = appendString(dst, label)
+		dst, ok = capture.AppendJSONString(dst, label)
 		all = all && ok
 	}
 	return append(dst, ']'), all
@@ -157,7 +120,7 @@ func appendLabels(dst, text []byte) ([]byte, bool) {
 // dates stay as the database has them.
 func appendDatetimeJSON(dst, text []byte) ([]byte, bool) {
 	if !wholeDate(text) {
-		return appendString(dst, text)
+		return capture.AppendJSONString(dst, text)
 	}
 	dst = append(append(dst, '"'), text[:10]...)
 	dst = append(append(dst, 'T'), text[11:]...)
@@ -168,7 +131,7 @@ func appendDatetimeJSON(dst, text []byte) ([]byte, bool) {
 func appendTimestampJSON(dst, text []byte) ([]byte, bool) {
 	clock, utc := text, len(text) > 3 && string(text[len(text)-3:]) == "+00"
 	if !utc || !wholeDate(text) {
-		return appendString(dst, text)
+		return capture.AppendJSONString(dst, text)
 	}
 	clock = text[11 : len(text)-3]
 	dst = append(append(dst, '"'), text[:10]...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -188,7 +189,7 @@ func appendUUID(_ *column, dst, v []byte) ([]byte, error) {
 		if i == 4 || i == 6 || i == 8 || i == 10 {
 			dst = append(dst, '-')
 		}
-		dst = append(dst, lowerHex[c>>4], lowerHex[c&15])
+		dst = hex.AppendEncode(dst, []byte{c})
 	}
 	return dst, nil
 }

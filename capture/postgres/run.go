@@ -60,7 +60,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
 		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
-	var failures failureLog
+	var failures capture.FailureLog
 	for {
 		streamed, err := r.session(ctx)
 		if ctx.Err() != nil {
@@ -72,16 +72,16 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 		}
 		if streamed {
 			pause.Reset()
-			failures = failureLog{}
+			failures = capture.FailureLog{}
 		}
 		if start.OnLost != nil {
 			start.OnLost(err)
 		}
 		wait := pause.NextBackOff()
-		if failures.worth(err, time.Now()) {
-			s.log.Warn("replication connection lost", "err", err, "attempt", failures.count, "retry_in", wait.Round(time.Millisecond))
+		if failures.Worth(err, time.Now()) {
+			s.log.Warn("replication connection lost", "err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond))
 		}
-		if sleep(ctx, wait) != nil {
+		if capture.Sleep(ctx, wait) != nil {
 			r.final()
 			return nil
 		}
@@ -193,35 +193,6 @@ func (r *run) streamingError(err error) error {
 	return err
 }
 
-// failureLog says which of many failures are worth a line: the first, each that
-// differs from the one before, and one from time to time.
-type failureLog struct {
-	last  string
-	at    time.Time
-	count int
-}
-
-func (f *failureLog) worth(err error, now time.Time) bool {
-	f.count++
-	text := fmt.Sprint(err)
-	if text == f.last && now.Sub(f.at) < repeatLog {
-		return false
-	}
-	f.last, f.at = text, now
-	return true
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
 // startHeartbeat writes a logical message at the configured interval, as a liveness
 // probe. stop ends it and waits.
 func (s *Source) startHeartbeat(ctx context.Context) (stop func()) {
@@ -232,17 +203,17 @@ func (s *Source) startHeartbeat(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		var failures failureLog
-		for sleep(ctx, s.config.Heartbeat) == nil {
+		var failures capture.FailureLog
+		for capture.Sleep(ctx, s.config.Heartbeat) == nil {
 			err := s.query.do(ctx, func(c *pgx.Conn) error {
 				_, err := c.Exec(ctx, `select pg_catalog.pg_logical_emit_message(false, 'rowhook.heartbeat', '')`)
 				return err
 			})
 			switch {
 			case err == nil:
-				failures = failureLog{}
-			case ctx.Err() == nil && failures.worth(err, time.Now()):
-				s.log.Warn("heartbeat not written", "err", err, "attempt", failures.count)
+				failures = capture.FailureLog{}
+			case ctx.Err() == nil && failures.Worth(err, time.Now()):
+				s.log.Warn("heartbeat not written", "err", err, "attempt", failures.Count)
 			}
 		}
 	}()

@@ -208,7 +208,7 @@ func (r *run) storeStart(ctx context.Context, from pglogrepl.LSN) error {
 		if durable, err := parsePosition(r.sink.Durable()); err != nil || durable >= from {
 			return err
 		}
-		if err := sleep(ctx, storeStartStep); err != nil {
+		if err := capture.Sleep(ctx, storeStartStep); err != nil {
 			return err
 		}
 	}
@@ -266,7 +266,7 @@ func (r *run) freeSlot(ctx context.Context, conn *pgconn.PgConn, server capture.
 			return slot, r.takenError(slot, holder)
 		}
 		r.log.Info("waiting for the server to notice that our former connection is gone", "slot", r.config.Slot, "pid", slot.holder)
-		if err := sleep(ctx, wait); err != nil {
+		if err := capture.Sleep(ctx, wait); err != nil {
 			return slot, err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // textType is what every type is that has no policy of its own: its text as a JSON string.
 func textType(name string, kind capture.Kind) *capture.Type {
-	return &capture.Type{Name: name, Kind: kind, AppendJSON: appendString}
+	return &capture.Type{Name: name, Kind: kind, AppendJSON: capture.AppendJSONString}
 }
 
 // baseTypes are the built-in types with their array types' OIDs (pg_type.dat). OIDs of
@@ -118,8 +118,8 @@ func arrayType(elem *capture.Type, delimiter byte) *capture.Type {
 // extensionTypes are the types of extensions that have a policy, by extension and type name.
 var extensionTypes = map[[2]string]capture.Type{
 	{"hstore", "hstore"}:     {Kind: capture.Other, AppendJSON: appendHstore},
-	{"citext", "citext"}:     {Kind: capture.Text, AppendJSON: appendString},
-	{"ltree", "ltree"}:       {Kind: capture.Text, AppendJSON: appendString},
+	{"citext", "citext"}:     {Kind: capture.Text, AppendJSON: capture.AppendJSONString},
+	{"ltree", "ltree"}:       {Kind: capture.Text, AppendJSON: capture.AppendJSONString},
 	{"vector", "vector"}:     {Kind: capture.List, AppendJSON: appendVector},
 	{"vector", "halfvec"}:    {Kind: capture.List, AppendJSON: appendVector},
 	{"postgis", "geometry"}:  {Kind: capture.Other, AppendJSON: appendGeometry},

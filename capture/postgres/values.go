@@ -3,59 +3,17 @@ package postgres
 import (
 	"encoding/json"
 	"unicode/utf8"
+
+	"rowhook/capture"
 )
 
 // The functions here append the payload form of a value's text, as pgoutput sends
 // it, to dst. Each returns ok = false when the text did not fit its type's policy and was
 // written as a JSON string instead. Texts that fit are copied, not converted.
 
-const lowerHex = "0123456789abcdef"
-
-// appendString appends text as a JSON string with only the escapes that JSON asks
-// for. Bytes that are not UTF-8 (possible in databases with encoding SQL_ASCII) become U+FFFD.
-func appendString(dst, text []byte) ([]byte, bool) {
-	dst = append(dst, '"')
-	from, ok := 0, true
-	for i := 0; i < len(text); {
-		c := text[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, text[from:i]...), "\ufffd"...)
-				ok = false
-				from = i + 1
-			}
-			i += size
-			continue
-		}
-		dst = appendEscape(append(dst, text[from:i]...), c)
-		i++
-		from = i
-	}
-	return append(append(dst, text[from:]...), '"'), ok
-}
-
-func appendEscape(dst []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
-	}
-	return append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
-}
-
 // misfit writes a text that is not what its type promises.
 func misfit(dst, text []byte) ([]byte, bool) {
-	dst, _ = appendString(dst, text)
+	dst, _ = capture.AppendJSONString(dst, text)
 	return dst, false
 }
 

@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"strconv"
+
+	"rowhook/capture"
 )
 
 // arrayWriter writes an array's text as nested JSON arrays.
@@ -139,7 +142,7 @@ func appendPairs(dst, text []byte) ([]byte, bool) {
 		if !ok || len(rest) < 3 || rest[0] != '=' || rest[1] != '>' {
 			return dst, false
 		}
-		dst, ok = appendString(dst, key)
+		dst, ok = capture.AppendJSONString(dst, key)
 		if !ok {
 			return dst, false
 		}
@@ -151,7 +154,7 @@ func appendPairs(dst, text []byte) ([]byte, bool) {
 			if !ok {
 				return dst, false
 			}
-			if dst, ok = appendString(dst, value); !ok {
+			if dst, ok = capture.AppendJSONString(dst, value); !ok {
 				return dst, false
 			}
 			text = rest
@@ -234,7 +237,7 @@ func appendGeometry(dst, text []byte) ([]byte, bool) {
 func appendWKB(dst, head, body []byte) ([]byte, bool) {
 	digits := make([]byte, 0, 2*len(head)+len(body))
 	for _, c := range head {
-		digits = append(digits, lowerHex[c>>4], lowerHex[c&15])
+		digits = hex.AppendEncode(digits, []byte{c})
 	}
 	return appendHexAsBase64(dst, append(digits, body...))
 }

@@ -1,0 +1,47 @@
+package capture
+
+import "unicode/utf8"
+
+const lowerHex = "0123456789abcdef"
+
+// AppendJSONString appends text as a JSON string with only the escapes that JSON asks for. Bytes that
+// are not UTF-8 (possible in databases with encoding SQL_ASCII) become U+FFFD, and ok is false.
+func AppendJSONString(dst, text []byte) (out []byte, ok bool) {
+	dst = append(dst, '"')
+	from, ok := 0, true
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, text[from:i]...), "\ufffd"...)
+				ok = false
+				from = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = appendEscape(append(dst, text[from:i]...), c)
+		i++
+		from = i
+	}
+	return append(append(dst, text[from:]...), '"'), ok
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
+}
