@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,10 +88,14 @@ func TestBadEndpoints(t *testing.T) {
 			}
 		}
 	}
-	w.hook.answer(func(a arrival) reply {
-		tries[a.profile]++
-		return answers[a.profile](tries[a.profile])
-	})
+	var mu sync.Mutex
+	tried := func(profile string, more int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		tries[profile] += more
+		return tries[profile]
+	}
+	w.hook.answer(func(a arrival) reply { return answers[a.profile](tried(a.profile, 1)) })
 	w.conf.profiles = profiles.String()
 
 	a := w.begin()
@@ -106,7 +111,7 @@ func TestBadEndpoints(t *testing.T) {
 			}
 		}
 	}
-	if n := tries["s400"]; n != 3 {
+	if n := tried("s400", 0); n != 3 {
 		t.Errorf("400 was tried %d times, want 3", n)
 	}
 	if n := len(w.hook.all("trap")) + len(w.hook.all("guarded")) + len(w.hook.all("large")); n != 0 {
