@@ -131,6 +131,14 @@ type Sink interface {
 	Durable() Position
 }
 
+// Rester is a [Sink] that wants to know when the source has handed over all that it has
+// received, so that it can store transactions together which came together.
+type Rester interface {
+	// Rest says that the source is about to wait for more. It may be called at any time, from any
+	// goroutine; a sink that never hears it must not wait for it.
+	Rest()
+}
+
 // Table is one table as the stream describes it now. A source makes a new Table
 // whenever the description changes, so a *Table is a key for caches.
 type Table struct {

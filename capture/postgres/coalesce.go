@@ -20,6 +20,8 @@ type coalescingConn struct {
 	worth bool // the last read was worth its pause
 	pause func()
 	now   func() time.Time
+	// rest, if not nil, is called when everything read has been taken, before more is read.
+	rest func()
 }
 
 const (
@@ -55,6 +57,9 @@ func (c *coalescingConn) take(p []byte) int {
 }
 
 func (c *coalescingConn) fill() (int, error) {
+	if c.rest != nil {
+		c.rest()
+	}
 	pause := !c.large && (c.worth || c.rushing())
 	if pause {
 		c.pause()
@@ -71,4 +76,18 @@ func (c *coalescingConn) fill() (int, error) {
 func (c *coalescingConn) rushing() bool {
 	oldest, newest := c.reads[c.next], c.reads[(c.next+coalesceReads-1)%coalesceReads]
 	return !oldest.IsZero() && newest.Sub(oldest) < coalesceSpan && c.now().Sub(newest) < coalesceWait
+}
+
+// coalescingOf finds the coalescing connection below TLS; nil when there is none.
+func coalescingOf(conn net.Conn) *coalescingConn {
+	for {
+		switch c := conn.(type) {
+		case *coalescingConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
 }

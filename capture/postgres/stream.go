@@ -81,6 +81,11 @@ func (st *stream) follow(ctx context.Context) error {
 			<-ended
 		}
 	}()
+	if rester, ok := st.sink.(capture.Rester); ok {
+		if conn := coalescingOf(st.conn.Conn()); conn != nil {
+			conn.rest = rester.Rest
+		}
+	}
 	st.arm(ctx)
 	for {
 		if busy := st.sink.Busy(); busy != nil {

@@ -19,6 +19,8 @@ const (
 	// partBytes is how much is collected before a part of an open transaction is stored,
 	// and, when storing falls behind, before the source is told to wait.
 	partBytes = 1 << 20
+	// gatherBytes is how much is collected at most from a source that has more at hand.
+	gatherBytes = 64 << 10
 	// positionInterval is how often the position is stored while nothing is mapped: a
 	// change that no rule wants must not cost a write of its own.
 	positionInterval = time.Second
@@ -67,6 +69,7 @@ type pipeline struct {
 	mu         sync.Mutex
 	cur        pipelineBatch    // being filled
 	spare      *pipelineBatch   // nil while the appender stores it
+	rests      bool             // the source says when it has handed over all that it has received
 	open       bool             // a transaction is open
 	end        capture.Position // after the last transaction or keepalive
 	parts      bool             // parts of it have been handed over
@@ -170,7 +173,7 @@ func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
 		p.release()
 		return err
 	}
-	p.handOver()
+	p.handOver(true)
 	p.release()
 	return nil
 }
@@ -220,14 +223,17 @@ func (p *pipeline) drain() error {
 }
 
 // handOver gives the current batch to the appender if that is idle and the batch is fit
-// to be stored on its own. Called with mu held.
-func (p *pipeline) handOver() {
+// to be stored on its own. Transactions that arrived together are stored together: until now, while the
+// source has more at hand, a small batch waits for it. Called with mu held.
+func (p *pipeline) handOver(now bool) {
 	if p.spare == nil || p.failure != nil {
 		return
 	}
 	part := p.open && p.cur.batch.Bytes() >= partBytes
-	if !part && !p.cur.abort && (p.open || !p.cur.urgent) {
-		return
+	if !part && !p.cur.abort {
+		if p.open || !p.cur.urgent || p.rests && !now && p.cur.batch.Bytes() < gatherBytes {
+			return
+		}
 	}
 	p.lazy.Stop()
 	p.parts = p.parts || part
@@ -236,12 +242,20 @@ func (p *pipeline) handOver() {
 	p.work <- full
 }
 
+// Rest implements [capture.Rester].
+func (p *pipeline) Rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rests = true
+	p.handOver(true)
+}
+
 // flushLazy hands over a position that nobody was in a hurry to store.
 func (p *pipeline) flushLazy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cur.urgent = p.cur.pending
-	p.handOver()
+	p.handOver(true)
 }
 
 // fail ends the pipeline, and with it the source's run.
@@ -335,7 +349,7 @@ func (p *pipeline) Change(change *capture.Change) error {
 // cut stores a part of the open transaction when enough is collected. Called with mu held.
 func (p *pipeline) cut() {
 	if p.cur.batch.Bytes() >= partBytes {
-		p.handOver()
+		p.handOver(true)
 	}
 }
 
@@ -378,6 +392,8 @@ func (p *pipeline) Idle(end capture.Position) error {
 	if p.failure != nil {
 		return p.failure
 	}
+	// The first position of all is waited for: the stream does not begin before it is stored.
+	p.cur.urgent = p.cur.urgent || p.end == ""
 	p.settle(end)
 	return nil
 }
@@ -395,11 +411,11 @@ func (p *pipeline) settle(end capture.Position) {
 	p.end = end
 	p.cur.batch.Commit(string(end))
 	p.cur.settled = len(p.cur.lines)
-	if !p.cur.pending && !p.cur.urgent {
+	if !p.cur.pending {
 		p.lazy.Reset(positionInterval)
 	}
 	p.cur.pending = true
-	p.handOver()
+	p.handOver(false)
 }
 
 // Abort implements [capture.Sink]: what the open transaction left is dropped, in the batch and,
@@ -416,7 +432,7 @@ func (p *pipeline) Abort() {
 	// Parts were handed over with everything that came before them, so that nothing else is in the batch.
 	p.cur.abort = p.parts
 	p.open, p.parts = false, false
-	p.handOver()
+	p.handOver(true)
 }
 
 // flush stores what is complete, waits until it is fsynced and returns the durable
@@ -431,7 +447,7 @@ func (p *pipeline) flush(ctx context.Context) capture.Position {
 	defer stop()
 	p.mu.Lock()
 	p.cur.urgent = p.cur.pending
-	p.handOver()
+	p.handOver(true)
 	for p.failure == nil && ctx.Err() == nil && (p.spare == nil || p.cur.pending) {
 		p.idle.Wait()
 	}

@@ -252,11 +252,18 @@ func TestPipelineIdlePositionIsStored(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)
 	w.start()
-	if err := w.pipe.Idle("0/99"); err != nil {
-		t.Fatal(err)
+	idle := func(end capture.Position) {
+		if err := w.pipe.Idle(end); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := w.pipe.Durable(); got != "" {
-		t.Errorf("confirmed %q before it was stored", got)
+	idle("0/98")
+	if got := w.pipe.flush(t.Context()); got != "0/98" {
+		t.Errorf("durable = %q", got)
+	}
+	idle("0/99")
+	if got := w.pipe.Durable(); got != "0/98" {
+		t.Errorf("durable = %q before the new position was stored", got)
 	}
 	if got := w.pipe.flush(t.Context()); got != "0/99" {
 		t.Errorf("durable = %q", got)
@@ -329,5 +336,32 @@ func TestPipelineTellsOfAGap(t *testing.T) {
 	entries, _, _, err := w.station.spool.Read(id, 0, nil, 10, 1<<20)
 	if err != nil || len(entries) != 1 || entries[0].Event.Type != gapType || string(entries[0].Event.Data) != `{"from":"0/10","to":"0/90"}` {
 		t.Errorf("entries = %+v, %v", entries, err)
+	}
+}
+
+// From a source that says when it has handed over what it had, transactions that came
+// together are stored together, and at once when it rests.
+func TestPipelineGathers(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	w.pipe.Rest()
+	for i := range 3 {
+		w.begin()
+		w.insert(0, fmt.Sprint(i), "")
+		w.commit("0/10")
+	}
+	if len(w.pipe.work) != 0 {
+		t.Error("a small transaction was handed over while the source has more at hand")
+	}
+	w.pipe.Rest()
+	if len(w.pipe.work) != 1 {
+		t.Error("nothing was handed over when the source rested")
+	}
+	w.start()
+	if got := w.pipe.flush(t.Context()); got != "0/10" {
+		t.Errorf("durable = %q", got)
+	}
+	if got := w.keys(); got != `{"id":"0"}{"id":"1"}{"id":"2"}` {
+		t.Errorf("events = %s", got)
 	}
 }
