@@ -83,6 +83,9 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			pause.Reset()
 			failures = capture.FailureLog{}
 		}
+		if start.OnLost != nil {
+			start.OnLost(err)
+		}
 		if errors.Is(err, errPaused) {
 			s.log.Info("the source is paused", "position", r.at.position())
 			if r.awaitRoom(ctx) != nil {

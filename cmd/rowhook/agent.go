@@ -74,6 +74,9 @@ func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) 
 }
 
 func (a *agent) build() error {
+	if err := a.retireRemoved(); err != nil {
+		return err
+	}
 	name, err := agentID(a.spool)
 	if err != nil {
 		return err

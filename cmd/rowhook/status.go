@@ -157,22 +157,6 @@ func (s *station) report() (*statusReport, error) {
 	return report, err
 }
 
-// removedProfiles are those that the spool keeps events for and the config no longer has.
-func (s *station) removedProfiles() ([]removedStatus, error) {
-	known, err := s.spool.Profiles()
-	if err != nil {
-		return nil, err
-	}
-	var removed []removedStatus
-	for _, p := range known {
-		configured := slices.ContainsFunc(s.config.Profiles, func(c delivery.ProfileConfig) bool { return c.Code == p.Code })
-		if !configured {
-			removed = append(removed, removedStatus{Profile: p.Code, BacklogEvents: p.Backlog.Events, BacklogBytes: p.Backlog.Bytes})
-		}
-	}
-	return removed, nil
-}
-
 // askSource adds how the slot stands.
 func (r *statusReport) askSource(ctx context.Context, from source) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
