@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rowhook/capture"
@@ -24,6 +25,8 @@ type agent struct {
 	holds   holds
 	adopted chan struct{} // a person adopted the source's identity
 	began   time.Time
+	// spoolFailed says that calls into the spool need not return any more.
+	spoolFailed atomic.Bool
 
 	mu       sync.Mutex
 	link     sourceLink
@@ -148,9 +151,13 @@ func (a *agent) await(actors *sync.WaitGroup) {
 		actors.Wait()
 		close(stopped)
 	}()
+	patience := a.config.ShutdownGrace + stopMargin
+	if a.spoolFailed.Load() {
+		patience = failedMargin
+	}
 	select {
 	case <-stopped:
-	case <-time.After(a.config.ShutdownGrace + stopMargin):
+	case <-time.After(patience):
 		a.logger.Error("not everything has stopped in time: ending anyway; what was in flight is sent again")
 	}
 }
@@ -158,10 +165,14 @@ func (a *agent) await(actors *sync.WaitGroup) {
 // stopMargin is what stopping may take beyond shutdown_grace.
 const stopMargin = 10 * time.Second
 
+// failedMargin is what stopping may take after the spool has failed: nothing can be stored any more.
+const failedMargin = 2 * time.Second
+
 // spoolFailure ends the agent when the spool has failed: a failed fsync is not retried.
 func (a *agent) spoolFailure(ctx context.Context) error {
 	select {
 	case err := <-a.spool.Err():
+		a.spoolFailed.Store(true)
 		return err
 	case <-ctx.Done():
 		return nil

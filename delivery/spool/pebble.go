@@ -27,7 +27,7 @@ const (
 // pebbleOptions are small on purpose: the agent is a guest on the database's machine.
 func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          fs,
+		FS:                          logGuard{fs, s},
 		Logger:                      storeLogger{s},
 		EventListener:               s.listener(),
 		Merger:                      opsMerger,

@@ -1,0 +1,50 @@
+package spool
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// logGuard watches the files of the store's log. When one cannot be written, Pebble
+// panics at the next change of files, in a place that leaves its locks so that the whole process
+// dies without a word. So the failure is told here, where it happens first, and the writer stays
+// where it is: the spool has failed, and calls that wait for the log do not return.
+type logGuard struct {
+	vfs.FS
+	s *Spool
+}
+
+func (g logGuard) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.guard(name)(g.FS.Create(name, category))
+}
+
+func (g logGuard) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.guard(to)(g.FS.ReuseForWrite(from, to, category))
+}
+
+func (g logGuard) guard(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(f vfs.File, err error) (vfs.File, error) {
+		if err == nil && strings.HasSuffix(name, ".log") {
+			f = guardedLog{f, g.s}
+		}
+		return f, err
+	}
+}
+
+// guardedLog is a file of the store's log.
+type guardedLog struct {
+	vfs.File
+	s *Spool
+}
+
+func (f guardedLog) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err == nil {
+		return n, nil
+	}
+	f.s.broken.Store(true)
+	f.s.fail(fmt.Errorf("write spool: %w", err))
+	select {}
+}
