@@ -150,7 +150,9 @@ func (plain) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	return fmt.Appendf(dst, `{"id":%q,"key":%s}`, ev.ID, ev.Key), nil
 }
 
-func (plain) ContentType() string { return "application/json" }
+func (plain) Head(*delivery.Event) delivery.Head {
+	return delivery.Head{ContentType: "application/json"}
+}
 
 // bench is one store with an engine on it that can be stopped and started again.
 type bench struct {

@@ -25,6 +25,13 @@ type Event struct {
 	Key      []byte
 	Data     []byte
 	Previous []byte // nil when there are no old values to tell
+	// Shape is, for a delete, the payload's whole shape read from the old row, for formats
+	// that send a deleted record's last content; nil where Data is it, or where nobody wants it.
+	Shape []byte
+	// Kinds has one [Kind] for each member of the payload's shape, in its order: what the values in Data (in Shape for
+	// a delete) are. A member whose value the stream did not carry is missing from Data and is KindMissing here, so
+	// that places in the shape stay what they are.
+	Kinds string
 	// Unavailable names the columns whose value the stream did not carry.
 	Unavailable []string
 	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted
@@ -61,6 +68,30 @@ type Actor struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
 }
+
+// Kind says what a payload member's value is in the database, for formats that write or name types in their own way.
+type Kind = byte
+
+// The kinds of payload members. They are stored in the spool.
+const (
+	KindMissing  Kind = '-' // the member is not in the payload: the stream did not carry its value
+	KindOther    Kind = 'x' // anything that is written as its text
+	KindText     Kind = 's' // short texts, enums, uuids
+	KindLongText Kind = 'S' // texts without a bound, which may have line breaks
+	KindInteger  Kind = 'i' // integers up to 32 bits
+	KindBigint   Kind = 'I'
+	KindDecimal  Kind = 'n' // exact numbers, strings in Data
+	KindFloat    Kind = 'f'
+	KindBool     Kind = 'b'
+	KindInstant  Kind = 'z' // a time with a zone, UTC in Data
+	KindDateTime Kind = 't' // a time without a zone
+	KindDate     Kind = 'd'
+	KindTime     Kind = 'h' // a time of day
+	KindJSON     Kind = 'j'
+	KindList     Kind = 'l'
+	KindBytes    Kind = 'o' // base64 in Data
+	KindNested   Kind = 'm' // an object of the shape's own
+)
 
 // Known says what is known of a column's value.
 type Known uint8

@@ -149,7 +149,7 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read delivery: %w", err)
 		}
-		letters = append(letters, Letter{Item: item, ContentType: r.ContentType, Body: string(r.Body)})
+		letters = append(letters, Letter{Item: item, ContentType: r.Head.ContentType, Body: string(r.Body)})
 	}
 	return letters, nil
 }
@@ -244,7 +244,7 @@ func (d *dispatcher) locked(fn func(now time.Time) error) error {
 // revive has a dead letter wait in its place in the order again.
 func (d *dispatcher) revive(r Delivery, now time.Time) {
 	if r.Reason == ReasonFormat || r.Reason == ReasonOversize {
-		r.Body, r.ContentType = nil, "" // it was never sent: what stood in its way may be mended
+		r.Body, r.Head = nil, Head{} // it was never sent: what stood in its way may be mended
 	}
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"context"
+	"io"
+	"iter"
 	"time"
 )
 
@@ -58,10 +60,10 @@ const (
 
 // Request is one attempt's worth for a [Sender].
 type Request struct {
-	ID          string // webhook-id: the event's
-	Body        []byte
-	ContentType string
-	Gap         string // value of the rowhook-gap header; empty for none
+	ID   string // webhook-id: the event's, or the group's
+	Body []byte
+	Head Head
+	Gap  string // value of the rowhook-gap header; empty for none
 }
 
 // Reply is what came of an attempt.
@@ -85,9 +87,41 @@ type Sender interface {
 	Describe() (method, url string)
 }
 
-// Formatter renders an event for a profile's receiver.
+// Head is what a body's format wants in the request's header.
+type Head struct {
+	ContentType string
+	// Header are further headers, such as the attributes of a CloudEvent in binary mode. They are kept with the body for later attempts.
+	Header []HeaderConfig
+}
+
+// Formatter renders events for a profile's receiver. It keeps no state between calls and is safe for concurrent use; the same
+// event and configuration give the same bytes.
 type Formatter interface {
-	// AppendBody appends the whole body to dst.
+	// AppendBody appends the whole body of a request with one event (unit record) to dst.
 	AppendBody(dst []byte, ev *Event) ([]byte, error)
-	ContentType() string
+	// Head returns what goes with that body. It allocates nothing where it is the same for all events.
+	Head(ev *Event) Head
+}
+
+// GroupFormatter is a [Formatter] that can also render several events into one request. The configuration is refused where a
+// profile's unit asks for groups and its format has none.
+type GroupFormatter interface {
+	Formatter
+	// WriteGroup writes the whole body of a request with the group's events to w, in pieces, so that a large group need not be held
+	// in memory. It ranges over the events once.
+	WriteGroup(w io.Writer, g *Group) error
+	// GroupHead returns what goes with that body.
+	GroupHead(g *Group) Head
+}
+
+// Group is what a request with several events says about all of them. Its events are of one profile, in commit order.
+type Group struct {
+	ID          string // a hash of its events' ids
+	Unit        string // type, transaction or batch
+	Type        string // the events' where they share it (unit type), else empty
+	Count       int    // of events in this request
+	Part, Parts int    // from 1; both 0 where the group is whole
+	First       *Event
+	// Events ranges over the events, each valid until the next; an error ends it.
+	Events iter.Seq2[*Event, error]
 }

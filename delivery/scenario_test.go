@@ -64,8 +64,8 @@ func TestRetriesOnScheduleWithTheSameBytes(t *testing.T) {
 			}
 		}
 		for _, req := range b.receiver.got[:4] {
-			if string(req.Body) != string(b.receiver.got[0].Body) || req.ContentType != "application/json" {
-				t.Errorf("sent %s as %s", req.Body, req.ContentType)
+			if string(req.Body) != string(b.receiver.got[0].Body) || req.Head.ContentType != "application/json" {
+				t.Errorf("sent %s as %s", req.Body, req.Head.ContentType)
 			}
 		}
 		records := wantOutcomes(t, b, "a", "retrying", "retrying", "retrying", "delivered")

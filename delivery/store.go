@@ -56,9 +56,9 @@ type Delivery struct {
 	Status         int           // of the last reply; 0 without one
 	Error          string        // of the last failure, redacted
 	// Body is the rendered body of the first attempt: later attempts send the same bytes.
-	Body        []byte
-	ContentType string
-	Bytes       int // the event's size in the spool
+	Body  []byte
+	Head  Head // goes with Body
+	Bytes int  // the event's size in the spool
 }
 
 // Progress is how far a profile has come: everything below Cursor is over or has a

@@ -46,14 +46,14 @@ func (d *dispatcher) work(ctx context.Context) {
 // is for the dispatcher to decide, which gets the body along.
 func (w *worker) attempt(ctx context.Context, j *job) {
 	body := j.record.Body
-	contentType := j.record.ContentType
+	head := j.record.Head
 	if body == nil {
 		rendered, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
 		if err != nil {
 			j.reply = Reply{Class: ClassOurs, Reason: ReasonFormat, Error: err.Error()}
 			return
 		}
-		body, contentType = rendered, w.d.profile.formatter.ContentType()
+		body, head = rendered, w.d.profile.formatter.Head(j.event)
 		if cap(body) <= maxKeptBuffer {
 			w.buf = body
 		}
@@ -62,7 +62,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	if int64(len(body)) > w.d.profile.config.MaxBody {
 		j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
 	} else {
-		w.request = Request{ID: j.event.ID, Body: body, ContentType: contentType, Gap: j.gap}
+		w.request = Request{ID: j.event.ID, Body: body, Head: head, Gap: j.gap}
 		j.reply = w.d.profile.sender.Send(ctx, &w.request)
 	}
 	if j.reply.Class == ClassOK {
@@ -73,7 +73,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 	if j.record.Body == nil {
 		j.record.Body = append(make([]byte, 0, len(body)), body...)
-		j.record.ContentType = contentType
+		j.record.Head = head
 	}
 }
 

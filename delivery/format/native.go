@@ -36,8 +36,10 @@ func newNative(cfg delivery.ProfileConfig) (*native, error) {
 	}
 }
 
-// ContentType returns the body's media type.
-func (n *native) ContentType() string { return "application/json" }
+// Head returns the body's media type.
+func (n *native) Head(*delivery.Event) delivery.Head {
+	return delivery.Head{ContentType: "application/json"}
+}
 
 // AppendBody appends the event's body to dst.
 func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {

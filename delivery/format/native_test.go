@@ -127,8 +127,8 @@ func TestNativeAppendsAndKeepsNothing(t *testing.T) {
 	if err != nil || string(both) != "before"+string(first) {
 		t.Errorf("%s, %v", both, err)
 	}
-	if f.ContentType() != "application/json" {
-		t.Error(f.ContentType())
+	if head := f.Head(ev); head.ContentType != "application/json" || head.Header != nil {
+		t.Error(head)
 	}
 }
 

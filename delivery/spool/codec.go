@@ -29,20 +29,22 @@ func (e *VersionError) Hint() string {
 // reader takes a value apart. After the first bad read all further ones return
 // zero values, so that only the end need be checked.
 type reader struct {
-	b   []byte
-	off int
-	bad bool
+	b       []byte
+	off     int
+	version byte
+	bad     bool
 }
 
-// open checks a value's version byte and returns a reader behind it.
-func open(what string, b []byte, version byte) (reader, error) {
+// open checks a value's version byte and returns a reader behind it. All versions up to the
+// newest are read; the decoder asks for the one at hand where they differ.
+func open(what string, b []byte, newest byte) (reader, error) {
 	if len(b) == 0 {
 		return reader{}, fmt.Errorf("%s: %w", what, errMalformed)
 	}
-	if b[0] != version {
+	if b[0] == 0 || b[0] > newest {
 		return reader{}, &VersionError{What: what, Version: b[0]}
 	}
-	return reader{b: b, off: 1}, nil
+	return reader{b: b, off: 1, version: b[0]}, nil
 }
 
 func (r *reader) uvarint() uint64 {

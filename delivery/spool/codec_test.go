@@ -27,6 +27,7 @@ func fullEvent() *delivery.Event {
 		Actor:     delivery.Actor{ID: "aa010001", Name: "木村"},
 		Operation: "web_form", Assumed: true, Link: "https://ils.example.org/loans/1000",
 		Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000}`), Previous: []byte{},
+		Shape: []byte(`{"loan_id":1000}`), Kinds: "I-s",
 		Unavailable: []string{"big_note"}, Bigints: []string{"loan_id", "item.id"}, Flags: []string{"due_at"},
 		OrderKey: "loans/1000", OrderKeyOld: "loans/999",
 		As:    map[string]*string{"action": &action, "event": nil},
@@ -38,7 +39,8 @@ func fullDelivery() *delivery.Delivery {
 	return &delivery.Delivery{
 		State: delivery.Retrying, Lane: 0x0102030405060708, WaitLane: 9, Round: 2, Attempts: 3, Refusals: 1,
 		Due: epoch.Add(time.Minute), Since: epoch, Clock: 90 * time.Second, Reason: "status_5xx", Status: 503,
-		Error: "503 Service Unavailable", Body: []byte("body"), ContentType: "application/json", Bytes: 411,
+		Error: "503 Service Unavailable", Body: []byte("body"), Bytes: 411,
+		Head: delivery.Head{ContentType: "application/json", Header: []delivery.HeaderConfig{{Name: "ce-id", Value: "evt_1"}}},
 	}
 }
 
@@ -116,6 +118,35 @@ func TestRoundTrip(t *testing.T) {
 	s, ok := decodeSeal((&seal{ops: 1, seq: 2, position: strings.Repeat("x", 1000)}).encode())
 	if !ok || s.ops != 1 || s.seq != 2 || len(s.position) != witnessText {
 		t.Errorf("witness %+v", s)
+	}
+}
+
+// TestReadsVersion1 holds that a spool written before kinds, shapes and headers were kept is read.
+func TestReadsVersion1(t *testing.T) {
+	t.Parallel()
+	value := func(name string) []byte {
+		dump, err := os.ReadFile(filepath.Join("testdata", "format", name+".hex"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b []byte
+		for line := range strings.Lines(string(dump)) {
+			pairs := strings.ReplaceAll(strings.TrimSpace(line[10:58]), " ", "")
+			if b, err = hex.AppendDecode(b, []byte(pairs)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b
+	}
+	event := fullEvent()
+	event.Kinds, event.Shape = "", nil
+	if got, err := decodeEvent(value("event_v1")); err != nil || !reflect.DeepEqual(got, event) {
+		t.Errorf("event %+v, want %+v: %v", got, event, err)
+	}
+	want := fullDelivery()
+	want.Body, want.Head.Header = nil, nil
+	if got, err := decodeDelivery(value("delivery_v1")); err != nil || !reflect.DeepEqual(&got.Delivery, want) {
+		t.Errorf("delivery %+v, want %+v: %v", got.Delivery, want, err)
 	}
 }
 

@@ -82,11 +82,11 @@
 //
 // # Values
 //
-// The first byte is the version, 1 for all; another one is a [*VersionError]. v stands for an unsigned varint, z for
+// The first byte is the version; a newer one than given here is a [*VersionError], older ones are read. v stands for an unsigned varint, z for
 // a zigzag varint, text for v bytes that follow their length v, time for seconds since 1970 (8 bytes,
 // big-endian) and nanoseconds (4). The count of batches alone has no version byte.
 //
-//	event         0    1
+//	event         0    2
 //	              1    time of commit                       12
 //	              13   recipients: v, then so many v
 //	              ..   length of the texts                  4
@@ -94,12 +94,14 @@
 //	                   and name, operation, link, order key, old order key, title, code, object
 //	              ..   unavailable, bigints, flags: each v, then so many texts
 //	              ..   as: v (0: none; else members + 1), each text, 0 or 1, and for 1 a text
-//	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous are there
+//	              ..   text: kinds (the last of the texts; version 1 has none)
+//	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous, 16 shape are there
 //	              ..   z ordinal of the change
-//	              ..   text: key, data, previous
-//	delivery      1, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
+//	              ..   text: key, data, previous, shape (version 1 has no shape)
+//	delivery      2, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
 //	              z: round, attempts, refusals, clock (ns), status,
-//	              bytes; text: reason, error, content type; 1 if 'b' has a body
+//	              bytes; text: reason, error, content type; headers of the body (version 1 has none):
+//	              v, each text name, text value; 1 if 'b' has a body
 //	progress      1, v finished events, v finished bytes, v cursor, v number of done, each v behind the one before
 //	commit        1, v last event, v last dead letter of the source, v bytes of all events ever, text position
 //	mark          1, time of the event, v bytes before it

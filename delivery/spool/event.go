@@ -8,7 +8,7 @@ import (
 	"rowhook/delivery"
 )
 
-const eventVersion = 1
+const eventVersion = 2
 
 // Bits of an event's flag byte.
 const (
@@ -16,6 +16,7 @@ const (
 	flagKey
 	flagData
 	flagPrevious
+	flagShape
 )
 
 // appendEvent appends an event's record, see the package comment.
@@ -42,12 +43,12 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 			dst = appendText(dst, s)
 		}
 	}
-	dst = appendNames(dst, ev.As)
+	dst = appendText(appendNames(dst, ev.As), ev.Kinds)
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
 
 	dst = append(dst, eventFlags(ev))
 	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
-	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous} {
+	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape} {
 		dst = appendText(dst, b)
 	}
 	return dst
@@ -65,6 +66,9 @@ func eventFlags(ev *delivery.Event) (flags byte) {
 	}
 	if ev.Previous != nil {
 		flags |= flagPrevious
+	}
+	if ev.Shape != nil {
+		flags |= flagShape
 	}
 	return flags
 }
@@ -155,16 +159,19 @@ func decodeEvent(value []byte) (*delivery.Event, error) {
 		return nil, r.close("event")
 	}
 	ev := &delivery.Event{Time: when}
-	if err := decodeTexts(ev, raw); err != nil {
+	if err := decodeTexts(ev, raw, r.version); err != nil {
 		return nil, err
 	}
 	flags := r.byte()
 	ev.Assumed = flags&flagAssumed != 0
 	ev.Origin.Seq = int(r.varint())
-	rest := reader{b: append([]byte(nil), r.b[r.off:]...), bad: r.bad}
+	rest := reader{b: append([]byte(nil), r.b[r.off:]...), version: r.version, bad: r.bad}
 	ev.Key = present(rest.bytes(), flags&flagKey)
 	ev.Data = present(rest.bytes(), flags&flagData)
 	ev.Previous = present(rest.bytes(), flags&flagPrevious)
+	if rest.version >= 2 {
+		ev.Shape = present(rest.bytes(), flags&flagShape)
+	}
 	return ev, rest.close("event")
 }
 
@@ -199,8 +206,8 @@ func (t *texts) list() []string {
 	return list
 }
 
-func decodeTexts(ev *delivery.Event, raw []byte) error {
-	t := texts{reader: reader{b: raw}, all: string(raw)}
+func decodeTexts(ev *delivery.Event, raw []byte, version byte) error {
+	t := texts{reader: reader{b: raw, version: version}, all: string(raw)}
 	for _, s := range [...]*string{
 		&ev.ID, &ev.Type, &ev.Entry,
 		&ev.Origin.Source, &ev.Origin.Table, &ev.Origin.Op, &ev.Origin.Position, &ev.Origin.Transaction,
@@ -226,6 +233,9 @@ func decodeTexts(ev *delivery.Event, raw []byte) error {
 				ev.As[key] = &value
 			}
 		}
+	}
+	if t.version >= 2 {
+		ev.Kinds = t.text()
 	}
 	return t.close("event")
 }

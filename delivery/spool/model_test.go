@@ -178,7 +178,7 @@ func (p *modelProfile) put(t *rapid.T, u *delivery.Update, seq delivery.Seq, sta
 		d.Due = epoch.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "due")) * time.Second)
 	}
 	if rapid.Bool().Draw(t, "body") {
-		d.Body, d.ContentType = fmt.Appendf(nil, "body %d", seq), "application/json"
+		d.Body, d.Head.ContentType = fmt.Appendf(nil, "body %d", seq), "application/json"
 	}
 	p.deliveries[seq] = d
 	u.Put = append(u.Put, d)

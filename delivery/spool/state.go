@@ -12,7 +12,7 @@ import (
 // Versions of the values, one each, so that one can change without the others.
 const (
 	commitVersion   = 1
-	deliveryVersion = 1
+	deliveryVersion = 2
 	progressVersion = 1
 	parkedVersion   = 1
 	totalsVersion   = 1
@@ -109,7 +109,11 @@ func encodeDelivery(dst []byte, d *delivery.Delivery, when time.Time) []byte {
 	}
 	dst = appendText(dst, d.Reason)
 	dst = appendText(dst, d.Error)
-	dst = appendText(dst, d.ContentType)
+	dst = appendText(dst, d.Head.ContentType)
+	dst = binary.AppendUvarint(dst, uint64(len(d.Head.Header)))
+	for _, h := range d.Head.Header {
+		dst = appendText(appendText(dst, h.Name), h.Value)
+	}
 	return appendBool(dst, d.Body != nil)
 }
 
@@ -132,7 +136,12 @@ func decodeDelivery(b []byte) (d storedDelivery, err error) {
 	d.Round, d.Attempts, d.Refusals = int(r.varint()), int(r.varint()), int(r.varint())
 	d.Clock = time.Duration(r.varint())
 	d.Status, d.Bytes = int(r.varint()), int(r.varint())
-	d.Reason, d.Error, d.ContentType = r.text(), r.text(), r.text()
+	d.Reason, d.Error, d.Head.ContentType = r.text(), r.text(), r.text()
+	if r.version >= 2 {
+		for n := r.count(); n > 0 && !r.bad; n-- {
+			d.Head.Header = append(d.Head.Header, delivery.HeaderConfig{Name: r.text(), Value: r.text()})
+		}
+	}
 	d.body = r.byte() != 0
 	return d, r.close("delivery")
 }

@@ -31,7 +31,8 @@ type attempt struct {
 
 	// The values of the headers that change, in the slices that the header map holds.
 	id, timestamp, signature, contentType, gap []string
-	stamped                                    int64 // what timestamp says
+	extra                                      []string // the names of the last request's own headers
+	stamped                                    int64    // what timestamp says
 
 	trace     httptrace.ClientTrace
 	conn      *countingConn
@@ -77,7 +78,16 @@ func (s *Sender) newAttempt() *attempt {
 // prepare fills in what is this request's own. It reports false when no key may sign any more.
 func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 	a.id[0] = req.ID
-	a.contentType[0] = req.ContentType
+	a.contentType[0] = req.Head.ContentType
+	for _, name := range a.extra {
+		delete(a.proto.Header, name)
+	}
+	a.extra = a.extra[:0]
+	for _, h := range req.Head.Header {
+		name := http.CanonicalHeaderKey(h.Name)
+		a.proto.Header[name] = append(a.proto.Header[name], h.Value)
+		a.extra = append(a.extra, name)
+	}
 	if unix := now.Unix(); unix != a.stamped {
 		a.stamped = unix
 		a.timestamp[0] = strconv.FormatInt(unix, 10)

@@ -44,7 +44,7 @@ func BenchmarkSend(b *testing.B) {
 	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	b.Cleanup(client.CloseIdleConnections)
 	s, _ := sender(b, profile(server.URL))
-	req := delivery.Request{ID: "evt_1", Body: body, ContentType: "application/json"}
+	req := delivery.Request{ID: "evt_1", Body: body, Head: delivery.Head{ContentType: "application/json"}}
 	bare := func() {
 		resp, err := client.Post(server.URL, "application/json", bytes.NewReader(body))
 		if err != nil {

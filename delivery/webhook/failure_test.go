@@ -34,7 +34,7 @@ func secretive(scheme, host string) delivery.ProfileConfig {
 	return cfg
 }
 
-var secretiveRequest = delivery.Request{ID: "evt_1", Body: []byte(`{"email":"` + hidden + `"}`), ContentType: "application/json"}
+var secretiveRequest = delivery.Request{ID: "evt_1", Body: []byte(`{"email":"` + hidden + `"}`), Head: delivery.Head{ContentType: "application/json"}}
 
 // assertSafe fails when a reply shows what must not be shown.
 func assertSafe(t *testing.T, s *Sender, reply delivery.Reply) {

@@ -175,7 +175,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			for i := range each {
 				id := "evt_" + strconv.Itoa(lane) + "_" + strconv.Itoa(i)
 				s := []*Sender{desk, other}[i%2]
-				reply := s.Send(context.Background(), &delivery.Request{ID: id, Body: []byte(id), ContentType: "text/plain"})
+				reply := s.Send(context.Background(), &delivery.Request{ID: id, Body: []byte(id), Head: delivery.Head{ContentType: "text/plain"}})
 				if reply.Status == 0 {
 					t.Errorf("reply %+v", reply)
 				}

@@ -49,9 +49,9 @@ func receiver(t testing.TB, handler http.HandlerFunc) *httptest.Server {
 }
 
 var testRequest = delivery.Request{
-	ID:          "evt_1",
-	Body:        []byte(`{"id":"evt_1","data":{"email":"someone@example.org"}}`),
-	ContentType: "application/json",
+	ID:   "evt_1",
+	Body: []byte(`{"id":"evt_1","data":{"email":"someone@example.org"}}`),
+	Head: delivery.Head{ContentType: "application/json"},
 }
 
 func TestSendWritesTheRequest(t *testing.T) {
