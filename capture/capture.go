@@ -93,8 +93,12 @@ type Raw struct {
 	Change   []byte // the message itself
 }
 
+// CommentPrefix is the prefix of a [Message] that is the comment of the statement which made the
+// changes that follow, in the form of sqlcommenter. An empty one says that the last no longer holds.
+const CommentPrefix = "sqlcommenter"
+
 // Message is something that a transaction says about itself: a logical message
-// (PostgreSQL) or a statement's comment (MySQL). It is valid until the sink's call returns.
+// (PostgreSQL) or a statement's comment (MySQL, [CommentPrefix]). It is valid until the sink's call returns.
 type Message struct {
 	Prefix  string
 	Content []byte

@@ -104,10 +104,11 @@ type RuleConfig struct {
 // ContextConfig is the config's `source.context`: where actor and operation come from.
 type ContextConfig struct {
 	Message  string          `yaml:"message" doc:"prefix of pg_logical_emit_message that tells the context; empty is off"`
+	Comment  bool            `yaml:"comment" doc:"mysql: take actor_id, actor_name and operation from the sqlcommenter tags in a statement's comment"`
 	Table    string          `yaml:"table" doc:"schema.table whose inserted rows (actor_id, actor_name, operation) tell the context"`
 	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes that nothing is told about"`
 
-	_ struct{} `later:"comment trigger"`
+	_ struct{} `later:"trigger"`
 }
 
 // DefaultContext returns what holds where the config says nothing.

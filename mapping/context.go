@@ -30,18 +30,22 @@ func (t told) or(next told) told {
 	return t
 }
 
-// contexts is what holds for the changes of the open transaction. Each message or row replaces the one before it whole.
+// contexts is what holds for the changes of the open transaction. Each message or row replaces the one before it whole;
+// a comment holds for its statement's changes.
 type contexts struct {
 	message  told
 	table    told
+	comment  told
 	defaults told
 	// lastContent and lastMessage save decoding a message that says the same again.
 	lastContent []byte
 	lastMessage told
+	lastComment []byte
+	lastTold    told
 }
 
 // transaction is what the transaction told, by precedence.
-func (c *contexts) transaction() told { return c.message.or(c.table) }
+func (c *contexts) transaction() told { return c.message.or(c.table).or(c.comment) }
 
 // told is who made the change, without the config's defaults.
 func (e *evaluation) toldOutright() told {

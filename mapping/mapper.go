@@ -33,7 +33,7 @@ type NoticeKind string
 
 // The kinds of notices.
 const (
-	ContextMalformed NoticeKind = "context_malformed" // a context message that does not parse: the context before it still holds
+	ContextMalformed NoticeKind = "context_malformed" // a context message that does not parse: the context before it still holds; or a comment: it holds for nothing
 	SignalMalformed  NoticeKind = "signal_malformed"  // a signal that does not parse
 	SignalUnlisted   NoticeKind = "signal_unlisted"   // a signal of a type that source.signals.types does not list
 	BigintRounded    NoticeKind = "bigint_rounded"    // a number that JavaScript rounds; said once a column
@@ -98,7 +98,7 @@ func (m *Mapper) SetIdentity(id Identity) { m.source, m.lineage = id.Source, id.
 // Begin opens a transaction.
 func (m *Mapper) Begin(tx *capture.Transaction) {
 	m.tx = *tx
-	m.contexts.message, m.contexts.table = told{}, told{}
+	m.contexts.message, m.contexts.table, m.contexts.comment = told{}, told{}, told{}
 	m.held.on = false
 }
 
@@ -298,9 +298,12 @@ func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error) error 
 	})
 }
 
-// Message takes a logical message: context, a signal, or somebody else's.
+// Message takes a logical message or a statement's comment: context, a signal, or somebody else's.
 func (m *Mapper) Message(msg *capture.Message) error {
 	r := m.rules
+	if msg.Prefix == capture.CommentPrefix {
+		return m.comment(msg)
+	}
 	isContext := r.context.Message != "" && msg.Prefix == r.context.Message
 	if !isContext && (r.signals.Message == "" || msg.Prefix != r.signals.Message) {
 		return nil
@@ -317,6 +320,20 @@ func (m *Mapper) Message(msg *capture.Message) error {
 	m.changes = m.changes[:0]
 	s, err := decodeSignal(msg.Content)
 	return m.signal(&s, err, msg.Ordinal)
+}
+
+// comment takes the comment of the statement that made the changes which follow.
+func (m *Mapper) comment(msg *capture.Message) error {
+	if !m.rules.context.Comment {
+		return nil
+	}
+	if err := m.flush(); err != nil {
+		return err
+	}
+	if err := m.contexts.takeComment(msg.Content); err != nil {
+		m.notice(ContextMalformed, "", msg.Ordinal, err)
+	}
+	return nil
 }
 
 // signal hands out a signal's event, if its type is listed.

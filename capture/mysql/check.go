@@ -35,6 +35,7 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 		return out, err
 	}
 	out = append(out, in.settingFindings()...)
+	out = append(out, s.commentFindings(in)...)
 	out = append(out, s.replicaFindings(ctx, db, in)...)
 	privileges, err := s.privilegeFindings(ctx, db, in)
 	if err != nil {
@@ -129,14 +130,26 @@ func (in *inspection) settingFindings() []capture.Finding {
 	if v["read_only"] == "ON" && v["log_slave_updates"] != "ON" && v["log_replica_updates"] != "ON" {
 		add(capture.Error, "log_slave_updates", "the server is a replica and does not log what it replicates", "log_slave_updates in the server's configuration, then restart the server")
 	}
-	comments, name := v["binlog_annotate_row_events"], "binlog_annotate_row_events"
-	if !in.mariaDB {
-		comments, name = v["binlog_rows_query_log_events"], "binlog_rows_query_log_events"
-	}
-	if comments != "ON" {
-		add(capture.Info, name, name+" is "+comments+": comments of statements, which can tell who did what, are not in the binlog", in.set(name, "ON"))
-	}
 	return out
+}
+
+// commentSetting is the setting that makes the server log the statements' text.
+func (in *inspection) commentSetting() string {
+	if in.mariaDB {
+		return "binlog_annotate_row_events"
+	}
+	return "binlog_rows_query_log_events"
+}
+
+// commentFindings says that the comments which are to tell the context are not in the binlog.
+func (s *Source) commentFindings(in *inspection) []capture.Finding {
+	name := in.commentSetting()
+	value := in.variables[name]
+	if !s.comments || value == "ON" {
+		return nil
+	}
+	return []capture.Finding{{Severity: capture.Warning, Code: name, Subject: value, Remedy: in.set(name, "ON"),
+		Text: name + " is " + value + ": source.context.comment is on, but the comments of statements are not in the binlog"}}
 }
 
 // replicaFindings looks for another replica with our server id. Who may not ask is not told.

@@ -15,12 +15,13 @@ func TestSetupAndCheck(t *testing.T) {
 	for _, flavour := range []string{"mysql", "mariadb"} {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			s := ownServer(t, flavour, "--binlog-row-metadata=MINIMAL", "--binlog-row-image=MINIMAL", "--binlog-format=MIXED", "--binlog-expire-logs-seconds=3600")
+			comments := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[flavour]
+			s := ownServer(t, flavour, "--"+comments+"=OFF", "--binlog-row-metadata=MINIMAL", "--binlog-row-image=MINIMAL", "--binlog-format=MIXED", "--binlog-expire-logs-seconds=3600")
 			s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY, item INT)", "CREATE TABLE lib.notes (id INT)",
 				"CREATE VIEW lib.open AS SELECT 1 AS one", "CREATE USER rowhook@'%'")
 			patterns := []string{"lib.loans", "lib.notes", "lib.open", "lib.lone", "loans"}
 			source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.port)},
-				Options{Logger: slog.New(slog.DiscardHandler), AgentID: t.Name()})
+				Options{Logger: slog.New(slog.DiscardHandler), AgentID: t.Name(), Comments: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -32,7 +33,7 @@ func TestSetupAndCheck(t *testing.T) {
 			owner := s.url("")
 			options := capture.SetupOptions{Tables: []string{"lib.loans", "lib.notes"}, Owner: owner}
 			plan, err := source.Setup(t.Context(), options)
-			if err != nil || len(plan) < 5 {
+			if err != nil || len(plan) < 6 {
 				t.Fatalf("setup: %v, %+v", err, plan)
 			}
 			if again, err := source.SetupSQL(t.Context(), options); err != nil || len(again) != 0 {
@@ -51,7 +52,7 @@ func TestSetupAndCheck(t *testing.T) {
 					t.Errorf("no finding %q in %+v", want, found)
 				}
 			}
-			for _, not := range []string{"binlog_row_metadata ", "binlog_format ", "replication_privilege ", "monitor_privilege ", "select_privilege lib.loans"} {
+			for _, not := range []string{"binlog_row_metadata ", "binlog_format ", "replication_privilege ", comments + " ", "monitor_privilege ", "select_privilege lib.loans"} {
 				if codes[not] {
 					t.Errorf("finding %q after setup", not)
 				}
@@ -64,6 +65,30 @@ func TestSetupAndCheck(t *testing.T) {
 				t.Errorf("status: %v, %+v", err, status)
 			}
 		})
+	}
+}
+
+// TestCommentFindings asks for the statements' text only where comments are to tell something.
+func TestCommentFindings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		wanted, mariaDB bool
+		value           string
+		want            string
+	}{
+		{false, false, "OFF", ""}, {true, false, "ON", ""}, {true, true, "ON", ""},
+		{true, false, "OFF", "binlog_rows_query_log_events SET PERSIST binlog_rows_query_log_events = 'ON';"},
+		{true, true, "OFF", "binlog_annotate_row_events SET GLOBAL binlog_annotate_row_events = 'ON'; and binlog_annotate_row_events = ON in the server's configuration"},
+	} {
+		in := &inspection{mariaDB: c.mariaDB}
+		in.variables = map[string]string{in.commentSetting(): c.value}
+		got := ""
+		for _, f := range (&Source{comments: c.wanted}).commentFindings(in) {
+			got += f.Code + " " + f.Remedy
+		}
+		if got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
 	}
 }
 

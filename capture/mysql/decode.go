@@ -27,28 +27,28 @@ type decoder struct {
 	lookup func(table string) (*capture.Table, error)
 	replay *replay // a prepared transaction to read again, instead of following
 
-	tables map[uint64]*tableMap
-	maps   map[string]*tableMap // those seen before, by their bytes
-	file   filePlace            // where the stream is
-	tx     transaction
-	rows   rowBuffer
-	raw    []byte
-	change capture.Change
+	tables  map[uint64]*tableMap
+	maps    map[string]*tableMap // those seen before, by their bytes
+	file    filePlace            // where the stream is
+	tx      transaction
+	comment comment
+	rows    rowBuffer
+	raw     []byte
+	change  capture.Change
 }
 
 // transaction is the one that is being read.
 type transaction struct {
 	capture.Transaction
-	open      bool // its id has come, its end has not
-	begun     bool // the sink knows it
-	xa        bool // its rows wait for an XA COMMIT
-	skip      bool // it is not the one that is to be read again
-	grouped   bool // it has a BEGIN, so that a statement does not end it
-	commented bool // a comment of a statement holds
-	ordinal   int
-	after     func(*place) // what its end does to the position
-	from      string       // where it can be read again
-	start     filePlace
+	open    bool // its id has come, its end has not
+	begun   bool // the sink knows it
+	xa      bool // its rows wait for an XA COMMIT
+	skip    bool // it is not the one that is to be read again
+	grouped bool // it has a BEGIN, so that a statement does not end it
+	ordinal int
+	after   func(*place) // what its end does to the position
+	from    string       // where it can be read again
+	start   filePlace
 }
 
 // replay is a prepared transaction that has been committed and is read again, as the error that
@@ -173,6 +173,7 @@ func (d *decoder) head(identity string, tx capture.Transaction, from string, aft
 		return &streamError{what: "a transaction begins inside another"}
 	}
 	tx.Identity = identity
+	d.comment = comment{text: d.comment.text[:0]}
 	d.tx = transaction{Transaction: tx, open: true, from: from, after: after}
 	if d.replay != nil {
 		d.tx.skip = d.replay.id != identity
@@ -285,6 +286,12 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 	if err != nil {
 		return &streamError{what: "rows event: " + err.Error()}
 	}
+	if d.comment.over { // the next statement came without its text
+		if err := d.statement(nil); err != nil {
+			return err
+		}
+	}
+	d.comment.over = e.last && d.comment.holds
 	t := d.tables[e.table]
 	if t == nil {
 		return &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}
@@ -322,6 +329,9 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 		return nil
 	}
 	if err := d.begin(); err != nil {
+		return err
+	}
+	if err := d.sayComment(); err != nil {
 		return err
 	}
 	d.raw = e.appendRaw(d.raw[:0], before, after)

@@ -43,6 +43,8 @@ type Options struct {
 	// Wanted says whether a table's changes are asked for; nil wants all. Rows of other tables are
 	// counted, but not decoded.
 	Wanted func(schema, table string) bool
+	// Comments says that statements' comments are to tell who did what, so that the server has to log them.
+	Comments bool
 }
 
 // Source is a MySQL or MariaDB server as a stream of committed transactions. Its methods
@@ -53,6 +55,7 @@ type Source struct {
 	agent    string
 	serverID uint32
 	wanted   func(schema, table string) bool
+	comments bool
 	address  address
 	pause    time.Duration // how long nothing may be read before the connection is given up
 
@@ -72,7 +75,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	if cfg.Password != "" {
 		a.password = cfg.Password
 	}
-	s := &Source{config: cfg, log: opts.Logger, agent: opts.AgentID, serverID: opts.ServerID, wanted: opts.Wanted,
+	s := &Source{config: cfg, log: opts.Logger, agent: opts.AgentID, serverID: opts.ServerID, wanted: opts.Wanted, comments: opts.Comments,
 		address: a, pause: pauseMost, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
 	if s.config.Name == "" {
 		s.config.Name = a.database

@@ -16,7 +16,11 @@ type rowsEvent struct {
 	first, second []byte
 	count         int // of columns
 	body          []byte
+	last          bool // of its statement's
 }
+
+// endOfStatement is the flag of a statement's last event of rows.
+const endOfStatement = 1
 
 // opOf says what an event of rows does; 0 for other events.
 func opOf(kind replication.EventType) capture.Op {
@@ -47,7 +51,7 @@ func compressed(kind replication.EventType) bool {
 func parseRows(kind replication.EventType, b []byte) (rowsEvent, error) {
 	r := reader{b: b}
 	e := rowsEvent{op: opOf(kind), table: r.uint(6)}
-	r.uint(2) // flags
+	e.last = r.uint(2)&endOfStatement != 0
 	if hasExtra(kind) {
 		r.take(int(r.uint(2)) - 2)
 	}

@@ -72,18 +72,22 @@ func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts capture.SetupOp
 	if in.variables["log_bin"] != "ON" {
 		return nil, &capture.OperatorError{Err: fmt.Errorf("the binlog is off"), Remedy: "log_bin in the server's configuration, then restart the server"}
 	}
-	plan := in.settingStatements()
+	plan := in.settingStatements(s.comments)
 	grants, err := s.grantStatements(ctx, db, in)
 	return append(plan, grants...), err
 }
 
 // settingStatements are the settings that can be changed while the server runs.
-func (in *inspection) settingStatements() []capture.Statement {
-	wanted := []struct{ name, value, why string }{
+func (in *inspection) settingStatements(comments bool) []capture.Statement {
+	type setting struct{ name, value, why string }
+	wanted := []setting{
 		{"binlog_format", "ROW", "changes as rows"},
 		{"binlog_row_metadata", "FULL", "names, signs, charsets and labels beside the rows"},
 		{"binlog_row_image", "FULL", "whole rows, old and new"},
 		{"binlog_row_value_options", "", "whole JSON documents"},
+	}
+	if comments {
+		wanted = append(wanted, setting{in.commentSetting(), "ON", "statements with their comments, which tell the context"})
 	}
 	scope, lasting := "PERSIST", ""
 	if in.mariaDB {

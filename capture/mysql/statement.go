@@ -240,45 +240,6 @@ func isName(s string) bool { return s[0] == '`' || isNameByte(s[0]) }
 
 func unquote(s string) string { return strings.Trim(s, "`") }
 
-// statement takes the text of the statement that made the rows that follow. Its comment, if it is
-// in the form of sqlcommenter, is said to the sink; an empty one says that the last no longer holds.
-func (d *decoder) statement(text []byte) error {
-	if d.tx.skip || d.tx.xa || !d.tx.open {
-		return nil
-	}
-	comment := sqlComment(text)
-	if comment == nil && !d.tx.commented {
-		return nil
-	}
-	d.tx.commented = comment != nil
-	if err := d.begin(); err != nil {
-		return err
-	}
-	m := capture.Message{Prefix: "sqlcommenter", Content: comment, Ordinal: d.tx.ordinal}
-	d.tx.ordinal++
-	return sinkResult(d.sink.Message(&m))
-}
-
-// sqlComment returns what stands in a statement's last or first comment if that has the form
-// of sqlcommenter, key='value' with commas between.
-func sqlComment(text []byte) []byte {
-	text = bytes.TrimRight(text, " \t\r\n;\x00")
-	var inner []byte
-	if bytes.HasSuffix(text, []byte("*/")) {
-		if from := bytes.LastIndex(text, []byte("/*")); from >= 0 {
-			inner = text[from+2 : len(text)-2]
-		}
-	} else if text = bytes.TrimLeft(text, " \t\r\n"); bytes.HasPrefix(text, []byte("/*")) {
-		inner, _, _ = bytes.Cut(text[2:], []byte("*/"))
-	}
-	inner = bytes.TrimSpace(inner)
-	key, _, ok := bytes.Cut(inner, []byte("='"))
-	if !ok || len(key) == 0 || bytes.ContainsAny(key, " '\t") || !bytes.HasSuffix(inner, []byte("'")) {
-		return nil
-	}
-	return inner
-}
-
 // xaQuery takes the statements of XA transactions.
 func (d *decoder) xaQuery(text []byte) error {
 	words := bytes.Fields(text)

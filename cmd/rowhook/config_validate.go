@@ -100,6 +100,10 @@ func (c *Config) foreignSourceKeys() configErrors {
 			errs = append(errs, c.problem([]string{"source", key}, "only a source of type "+kind+" has it", ""))
 		}
 	}
+	if c.Source.Type == sourcePostgres && c.Source.Context.Comment {
+		errs = append(errs, c.problem([]string{"source", "context", "comment"}, "PostgreSQL's stream does not carry the comments of statements",
+			"tell the context by a message (context.message) or a row (context.table)"))
+	}
 	return errs
 }
 

@@ -55,7 +55,7 @@ func (c *Config) newSource(logger *slog.Logger, agent string) (source, error) {
 func (c *Config) openSource(logger *slog.Logger, agent string) (source, error) {
 	if c.Source.Type == sourceMySQL {
 		return mysql.New(c.Source.SourceConfig, mysql.Options{
-			Logger: logger, AgentID: agent, ServerID: uint32(c.Source.ServerID), Wanted: c.wanted,
+			Logger: logger, AgentID: agent, ServerID: uint32(c.Source.ServerID), Wanted: c.wanted, Comments: c.Source.Context.Comment,
 		})
 	}
 	return postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
