@@ -62,11 +62,11 @@ func (discard) Durable() capture.Position        { return "" }
 
 // recordEvents takes the events of one large insert from a server, whole and as their bodies.
 func recordEvents(b *testing.B) (events, bodies [][]byte) {
-	s := ownServer(b, "mysql")
+	s := ownServer(b, "mysql", nil)
 	s.exec(b, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY, item BIGINT, status VARCHAR(20), fee DECIMAL(10,2), due DATETIME, title VARCHAR(200))")
 	s.session(b, "SET SESSION cte_max_recursion_depth = 1000000", fmt.Sprintf(`INSERT INTO lib.loans WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 SELECT i, i * 1000, 'ON_LOAN', i / 100, '2026-11-22 01:02:03', REPEAT('title ', 20) FROM n`, benchRows))
-	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{ServerID: 77, Flavor: gomysql.MySQLFlavor, Host: "127.0.0.1", Port: uint16(s.port), User: "root",
+	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{ServerID: 77, Flavor: gomysql.MySQLFlavor, Host: "127.0.0.1", Port: uint16(s.Port), User: "root",
 		RawModeEnabled: true, Logger: quiet()})
 	defer syncer.Close()
 	stream, err := syncer.StartSync(gomysql.Position{Name: "binlog.000001", Pos: 4})

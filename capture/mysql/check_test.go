@@ -12,15 +12,15 @@ import (
 // TestSetupAndCheck takes a server with useless settings and a user without rights to where it can be captured.
 func TestSetupAndCheck(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range []string{"mysql", "mariadb"} {
+	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
 			comments := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[flavour]
-			s := ownServer(t, flavour, "--"+comments+"=OFF", "--binlog-row-metadata=MINIMAL", "--binlog-row-image=MINIMAL", "--binlog-format=MIXED", "--binlog-expire-logs-seconds=3600")
+			s := ownServer(t, flavour, settings{comments: "OFF", "binlog_row_metadata": "MINIMAL", "binlog_row_image": "MINIMAL", "binlog_format": "MIXED", "binlog_expire_logs_seconds": "3600"})
 			s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY, item INT)", "CREATE TABLE lib.notes (id INT)",
 				"CREATE VIEW lib.open AS SELECT 1 AS one", "CREATE USER rowhook@'%'")
 			patterns := []string{"lib.loans", "lib.notes", "lib.open", "lib.lone", "loans"}
-			source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.port)},
+			source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.Port)},
 				Options{Logger: slog.New(slog.DiscardHandler), AgentID: t.Name(), Comments: true})
 			if err != nil {
 				t.Fatal(err)
@@ -30,7 +30,7 @@ func TestSetupAndCheck(t *testing.T) {
 			if err != nil || len(found) != 1 || found[0].Code != "replication_connection" || !strings.Contains(found[0].Remedy, "REPLICATION CLIENT") {
 				t.Errorf("before setup: %v, %+v", err, found)
 			}
-			owner := s.url("")
+			owner := s.URL("")
 			options := capture.SetupOptions{Tables: []string{"lib.loans", "lib.notes"}, Owner: owner}
 			plan, err := source.Setup(t.Context(), options)
 			if err != nil || len(plan) < 6 {

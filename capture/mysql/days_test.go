@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/capture/capturetest"
 )
 
 // runOnce runs the source until it fails, and returns the error.
@@ -26,12 +27,12 @@ func runOnce(t *testing.T, source *Source, start capture.StartOptions, n *notes)
 func TestPurged(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		flavour string
-		args    []string
-	}{{"mysql", nil}, {"mariadb", nil}, {"mysql", []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}}} {
-		t.Run(fmt.Sprint(c.flavour, len(c.args)), func(t *testing.T) {
+		flavour  string
+		settings settings
+	}{{"mysql", nil}, {"mariadb", nil}, {"mysql", noGTID}} {
+		t.Run(fmt.Sprint(c.flavour, len(c.settings)), func(t *testing.T) {
 			t.Parallel()
-			s := ownServer(t, c.flavour, c.args...)
+			s := ownServer(t, c.flavour, c.settings)
 			database := s.database(t)
 			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 			source := newTestSource(t, s, database)
@@ -78,7 +79,7 @@ func TestPurged(t *testing.T) {
 // TestForeignFile refuses a place in a file of another server.
 func TestForeignFile(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t, "mysql", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF")
+	s := ownServer(t, "mysql", noGTID)
 	database := s.database(t)
 	s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 	source := newTestSource(t, s, database)
@@ -128,20 +129,18 @@ func TestSecondAgent(t *testing.T) {
 // TestServerRestart resumes after a crash of the server without losing or repeating anything.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range []string{"mysql", "mariadb"} {
+	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			s := ownServer(t, flavour)
+			s := ownServer(t, flavour, nil)
 			database := s.database(t)
 			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 			n := newNotes()
 			stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
 			s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
 			n.await(t, "id:1}")
-			s.kill()
-			if err := s.start(); err != nil {
-				t.Fatal(err)
-			}
+			capturetest.Must(t, s.Crash())
+			capturetest.Must(t, s.Start())
 			s.exec(t, "INSERT INTO "+database+".loans VALUES (2)")
 			lines := n.await(t, "id:2}")
 			stop()
@@ -193,11 +192,7 @@ func TestStatements(t *testing.T) {
 			"TRUNCATE TABLE loans")
 		s.session(t, "INSERT INTO "+database+".loans VALUES (2) /* actor='a1',route='%2Floans' */", "BEGIN",
 			"INSERT INTO "+database+".loans VALUES (3) /*k='v'*/", "INSERT INTO "+database+".loans VALUES (4)", "COMMIT")
-		if s.flavour == "mariadb" {
-			s.session(t, "INSERT INTO "+database+".loans VALUES (5)")
-		} else {
-			s.session(t, "INSERT INTO "+database+".loans VALUES (5)")
-		}
+		s.session(t, "INSERT INTO "+database+".loans VALUES (5)")
 		lines := n.await(t, "id:5}")
 		stop()
 		park := "park " + database + ".loans: " + errStatement.Error()

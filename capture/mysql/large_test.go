@@ -37,7 +37,7 @@ func TestLargeTransaction(t *testing.T) {
 	const rows = 1 << 18
 	for flavour, setting := range map[string]string{"mysql": "SET SESSION binlog_transaction_compression = ON", "mariadb": "SET GLOBAL log_bin_compress = ON"} {
 		t.Run(flavour, func(t *testing.T) {
-			s := ownServer(t, flavour)
+			s := ownServer(t, flavour, nil)
 			database := s.database(t)
 			s.exec(t, "CREATE TABLE "+database+".big (id INT PRIMARY KEY AUTO_INCREMENT, body VARCHAR(300))")
 			c := &counter{notes: newNotes()}

@@ -136,7 +136,7 @@ func (n *notes) await(t testing.TB, text string) []string {
 }
 
 func newTestSource(t testing.TB, s *testServer, database string) *Source {
-	source, err := New(capture.SourceConfig{URL: s.url(database), Name: t.Name()[max(0, len(t.Name())-50):]}, Options{
+	source, err := New(capture.SourceConfig{URL: s.URL(database), Name: t.Name()[max(0, len(t.Name())-50):]}, Options{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), AgentID: t.Name()[max(0, len(t.Name())-40):],
 		Wanted: func(schema, _ string) bool { return schema == database },
 	})

@@ -4,25 +4,26 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
+
+	"rowhook/capture/capturetest"
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, s := range servers {
-		if s.server != nil {
-			s.server.kill()
-			os.RemoveAll(s.server.dir)
+		if s.server == nil {
+			continue
+		}
+		s.server.db.Close()
+		if err := s.server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
 		}
 	}
 	if code == 0 {
@@ -34,7 +35,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// flavours are the servers that every test runs on.
+// flavours are the kinds of server that tests run on.
+var flavours = []string{"mysql", "mariadb"}
+
+// servers are shared by the tests that need nothing special.
 var servers = map[string]*shared{"mysql": {}, "mariadb": {}}
 
 type shared struct {
@@ -43,19 +47,22 @@ type shared struct {
 	err    error
 }
 
-// testServer is a throwaway server on loopback.
+// settings are system variables of a server of one's own.
+type settings = map[string]string
+
+// noGTID keeps MySQL from giving transactions global ids.
+var noGTID = settings{"gtid_mode": "OFF", "enforce_gtid_consistency": "OFF"}
+
+// testServer is a throwaway server with a handle for its root.
 type testServer struct {
+	*capturetest.MySQLServer
 	flavour string
-	dir     string
-	port    int
-	args    []string
-	cmd     *exec.Cmd
 	db      *sql.DB
 }
 
 // onBoth runs a test on a shared server of each flavour.
 func onBoth(t *testing.T, f func(t *testing.T, s *testServer)) {
-	for _, flavour := range []string{"mysql", "mariadb"} {
+	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
 			f(t, sharedServer(t, flavour))
@@ -65,7 +72,16 @@ func onBoth(t *testing.T, f func(t *testing.T, s *testServer)) {
 
 func sharedServer(t testing.TB, flavour string) *testServer {
 	s := servers[flavour]
-	s.once.Do(func() { s.server, s.err = startServer(flavour) })
+	s.once.Do(func() {
+		create := capturetest.NewMySQL
+		if flavour == "mariadb" {
+			create = capturetest.NewMariaDB
+		}
+		var server *capturetest.MySQLServer
+		if server, s.err = create(capturetest.MySQLOptions{}); s.err == nil {
+			s.server, s.err = newTestServer(flavour, server)
+		}
+	})
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
@@ -73,128 +89,35 @@ func sharedServer(t testing.TB, flavour string) *testServer {
 }
 
 // ownServer starts a server for one test, which may break it.
-func ownServer(t testing.TB, flavour string, args ...string) *testServer {
-	s, err := startServer(flavour, args...)
+func ownServer(t testing.TB, flavour string, own settings) *testServer {
+	start := capturetest.StartMySQL
+	if flavour == "mariadb" {
+		start = capturetest.StartMariaDB
+	}
+	s, err := newTestServer(flavour, start(t, capturetest.MySQLOptions{Settings: own}).MySQLServer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.kill(); os.RemoveAll(s.dir) })
+	t.Cleanup(func() { s.db.Close() })
 	return s
 }
 
-func mysqldPath() string {
-	home, _ := os.UserHomeDir()
-	for _, tools := range []string{os.Getenv("ROWHOOK_TOOLS"), "/var/cache/rowhook", filepath.Join(home, ".cache", "rowhook")} {
-		if found, _ := filepath.Glob(filepath.Join(tools, "mysql", "*", "mysqld")); tools != "" && len(found) > 0 {
-			return found[0]
-		}
-	}
-	return "mysqld"
-}
-
-func startServer(flavour string, args ...string) (*testServer, error) {
-	dir, err := os.MkdirTemp("", "rowhook-mysql-")
-	if err != nil {
-		return nil, err
-	}
-	s := &testServer{flavour: flavour, dir: dir}
-	if err := os.Chown(dir, 65534, 65534); err != nil {
-		return nil, err
-	}
-	data := filepath.Join(dir, "data")
-	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
-	if flavour == "mysql" {
-		install = exec.Command(mysqldPath(), "--no-defaults", "--initialize-insecure", "--datadir="+data)
-	}
-	s.as(install)
-	if out, err := install.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("install %s: %w\n%s", flavour, err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	s.args = append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + dir + "/s", "--pid-file=" + dir + "/pid",
-		fmt.Sprintf("--port=%d", s.port), "--bind-address=127.0.0.1", "--server-id=1", "--log-bin=binlog", "--binlog-format=ROW",
-		"--binlog-row-metadata=FULL", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"}, args...)
-	if flavour == "mysql" {
-		s.args = append(s.args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--binlog-rows-query-log-events=ON",
-			"--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=16M")
-		if len(args) > 0 { // what a test says comes last
-			s.args = append(s.args, args...)
-		}
-	}
-	return s, s.start()
-}
-
-func (s *testServer) as(cmd *exec.Cmd) {
-	cmd.Dir = s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-	}
-}
-
-func (s *testServer) start() error {
-	binary := mysqldPath()
-	if s.flavour == "mariadb" {
-		binary = "mariadbd"
-	}
-	s.cmd = exec.Command(binary, s.args...)
-	s.as(s.cmd)
-	log, err := os.Create(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	if s.db == nil {
-		if s.db, err = open(host{"127.0.0.1", uint16(s.port)}, "root", "", nil); err != nil {
-			return err
-		}
-	}
-	deadline := time.Now().Add(60 * time.Second)
-	for s.db.Ping() != nil {
-		if time.Now().After(deadline) {
-			out, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("%s does not start:\n%s", s.flavour, out)
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-	return nil
-}
-
-// kill ends the server at once.
-func (s *testServer) kill() {
-	if s.cmd != nil && s.cmd.Process != nil {
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		s.cmd.Wait()
-	}
-	s.db.Close()
-	s.db = nil
-}
-
-func (s *testServer) url(database string) string {
-	return fmt.Sprintf("mysql://root@127.0.0.1:%d/%s", s.port, database)
+func newTestServer(flavour string, server *capturetest.MySQLServer) (*testServer, error) {
+	db, err := open(host{"127.0.0.1", uint16(server.Port)}, capturetest.MySQLRoot, "", nil)
+	return &testServer{server, flavour, db}, err
 }
 
 // exec runs statements on one connection.
 func (s *testServer) exec(t testing.TB, statements ...string) {
 	t.Helper()
-	ctx := context.Background()
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.db.Conn(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	for _, statement := range statements {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
+		if _, err := conn.ExecContext(context.Background(), statement); err != nil {
+			t.Fatalf("%.200s: %v", statement, err)
 		}
 	}
 }
@@ -202,12 +125,7 @@ func (s *testServer) exec(t testing.TB, statements ...string) {
 // session runs statements on a connection of their own, which ends with them.
 func (s *testServer) session(t testing.TB, statements ...string) {
 	t.Helper()
-	db, err := open(host{"127.0.0.1", uint16(s.port)}, "root", "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	(&testServer{db: db}).exec(t, statements...)
+	capturetest.Must(t, s.Exec(context.Background(), "", statements...))
 }
 
 // database makes a database for one test.
@@ -217,10 +135,5 @@ func (s *testServer) database(t testing.TB) string {
 		name = name[:50]
 	}
 	s.exec(t, "DROP DATABASE IF EXISTS "+name, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4")
-	t.Cleanup(func() {
-		if s.db != nil {
-			s.exec(t, "DROP DATABASE IF EXISTS "+name)
-		}
-	})
 	return name
 }
