@@ -197,6 +197,10 @@ type profileState struct {
 	Since    time.Time `json:"since,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
 	Gap      *gap      `json:"gap,omitempty"`
+	// Activated is the endpoint that was activated last, see [Endpoint].
+	Activated string `json:"activated,omitempty"`
+	// Told is below what the delivery log has lines of for having been held.
+	Told Seq `json:"told,omitempty"`
 }
 
 func (d *dispatcher) saveState() error {
@@ -223,6 +227,7 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
+	d.resting.told = d.state.Told
 	progress, err := d.store.Progress(d.id)
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
@@ -281,6 +286,7 @@ func (d *dispatcher) reset() {
 	d.endpoint = endpoint{}
 	d.refused, d.asked = false, false
 	d.state = profileState{}
+	d.resting, d.asking = resting{}, asking{}
 	d.carrier = nil
 	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}

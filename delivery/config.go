@@ -9,7 +9,7 @@ type ProfileConfig struct {
 	Code          string               `yaml:",key" doc:"the profile's code"`
 	Name          string               `yaml:"name" doc:"people's name of the profile"`
 	Description   string               `yaml:"description" doc:"what the profile is for"`
-	Active        *bool                `yaml:"active" doc:"true; rowhook profile pause stops deliveries"`
+	Active        *bool                `yaml:"active" doc:"false stops deliveries, as rowhook profile pause does"`
 	URL           string               `yaml:"url" doc:"where to POST; environment variables in it are percent-encoded"`
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
@@ -31,9 +31,11 @@ type ProfileConfig struct {
 	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
 	AllowNetworks []string             `yaml:"allow_networks,oneormany" doc:"loopback, private or CIDRs that the dial guard lets through"`
 	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
+	Challenge     string               `yaml:"challenge" enum:"none,query,cloudevents" doc:"how the endpoint is asked before its first delivery: GET with ?challenge=, or the handshake of CloudEvents webhooks"`
+	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts sandbox challenge identification_key http rate batch on_dead max_block template alma rakuraku when_inactive alert mode"`
+	_ struct{} `later:"contacts sandbox identification_key http rate batch on_dead max_block template alma rakuraku alert mode"`
 }
 
 // SecretConfig is one of several secrets.

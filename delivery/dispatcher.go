@@ -85,6 +85,8 @@ type dispatcher struct {
 	nextDue  time.Time       // when records may be due; zero when none is known
 	endpoint endpoint
 	state    profileState
+	resting  resting
+	asking   asking
 	carrier  *job // carries the gap marker; nil when none does, or when the gap has grown since
 	pull     bool // retries are to be brought forward
 	refused  bool // since before the start deliveries wait for what a person must mend, which may have been done
@@ -133,7 +135,9 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	d.commits = make(chan *commit, 1)
 	d.halted.Store(false)
 	d.helpers.Go(func() { d.commitLoop(d.commits) })
+	asks, endAsks := context.WithCancel(stop)
 	defer func() {
+		endAsks()
 		close(d.handout)
 		close(d.commits)
 		d.helpers.Wait()
@@ -145,7 +149,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	var armed time.Time // when the timer fires; it may be too early, never too late
 	for {
 		now := time.Now()
-		if err := d.step(now, sends, stop.Err() != nil); err != nil {
+		if err := d.step(now, asks, sends, stop.Err() != nil); err != nil {
 			d.drain()
 			return fmt.Errorf("profile %s: %w", d.profile.code, err)
 		}
@@ -173,7 +177,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 }
 
 // step does everything that can be done now.
-func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) error {
+func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping bool) error {
 	results := d.takeResults()
 	d.handed -= len(results)
 	for _, j := range results {
@@ -191,8 +195,11 @@ func (d *dispatcher) step(now time.Time, sends context.Context, stopping bool) e
 	if err := d.tick(now); err != nil {
 		return err
 	}
-	if d.state.Inactive {
-		return nil
+	if !d.active() {
+		return d.rest(now, asks)
+	}
+	if err := d.noteActive(); err != nil {
+		return err
 	}
 	if err := d.read(now); err != nil {
 		return err
@@ -253,7 +260,9 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	if !d.end && d.readable() {
 		return now
 	}
-	if !d.state.Inactive {
+	if !d.active() {
+		sooner(d.restWakeAt())
+	} else {
 		if d.mayLoad() && len(d.waking) > 0 {
 			return now
 		}

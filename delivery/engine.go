@@ -26,6 +26,8 @@ type Options struct {
 	// Memory is how many bytes of events all profiles together may keep in memory; each has an equal
 	// part of it, and at least one event. Default 4 MiB.
 	Memory int64
+	// OnState hears of changes of a profile's state that no operator's command made. It must not call the engine. May be nil.
+	OnState func(StateChange)
 }
 
 // Defaults of [Options].

@@ -160,7 +160,9 @@ type bench struct {
 	store    *memStore
 	lines    *lines
 	receiver *receiver
+	sender   delivery.Sender // nil: the receiver
 	config   delivery.ProfileConfig
+	onState  func(delivery.StateChange)
 	logger   *slog.Logger // of the engine; nil is silent
 	ids      []delivery.ProfileID
 
@@ -183,11 +185,15 @@ func setup(t testing.TB, change func(*delivery.ProfileConfig)) *bench {
 // build makes an engine that does not run.
 func (b *bench) build() {
 	b.t.Helper()
-	profile, err := delivery.NewProfile(b.config, b.receiver, plain{})
+	var sender delivery.Sender = b.receiver
+	if b.sender != nil {
+		sender = b.sender
+	}
+	profile, err := delivery.NewProfile(b.config, sender, plain{})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.engine, err = delivery.New(b.store, b.lines, []*delivery.Profile{profile}, delivery.Options{Logger: b.logger})
+	b.engine, err = delivery.New(b.store, b.lines, []*delivery.Profile{profile}, delivery.Options{Logger: b.logger, OnState: b.onState})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 // mayHandOut reports whether anything may be sent, and tells the workers.
 func (d *dispatcher) mayHandOut(now time.Time) bool {
 	reason, _ := d.engine.waiting()
-	may := reason == "" && !d.state.Inactive && !d.endpoint.until.After(now)
+	may := reason == "" && d.active() && !d.endpoint.until.After(now)
 	d.halted.Store(!may)
 	return may
 }

@@ -11,7 +11,7 @@ func (d *dispatcher) room() bool { return d.jobs < maxWindowJobs && d.bytes < d.
 // readable reports whether the log may be read on. After a start it first comes as far as it was
 // before, which takes no more memory than it took then.
 func (d *dispatcher) readable() bool {
-	if d.state.Inactive {
+	if !d.active() {
 		return false
 	}
 	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
@@ -20,6 +20,12 @@ func (d *dispatcher) readable() bool {
 
 // readableSoon returns a channel that is closed when there is more to read; nil when it is of no interest.
 func (d *dispatcher) readableSoon() <-chan struct{} {
+	if !d.active() {
+		if d.resting.end {
+			return d.resting.appended
+		}
+		return nil
+	}
 	if !d.end || !d.readable() {
 		return nil
 	}
@@ -128,7 +134,7 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
 // older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return !d.state.Inactive && d.next > d.resume && !d.current.stuck() && d.room()
+	return d.active() && d.next > d.resume && !d.current.stuck() && d.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due.

@@ -306,7 +306,7 @@ func (e *Engine) Resume(profile, from string) error {
 	}
 	return d.with(func(now time.Time) error {
 		if !d.state.Inactive {
-			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), "`rowhook status` shows what it waits for, `rowhook queue retry-now` tries a delivery at once"}
+			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), "`rowhook profile activate` asks the endpoint of one that is pending, `rowhook status` shows what it waits for, `rowhook queue retry-now` tries a delivery at once"}
 		}
 		if from == ResumeNow {
 			if _, err := d.clear(now, OutcomeSkipped, ReasonOperator, math.MaxInt64); err != nil {

@@ -188,7 +188,7 @@ func (l *listing) observe() error {
 	d := l.d
 	l.handed = make(map[Seq]bool)
 	return d.look(func(time.Time) error {
-		l.held = d.state.Inactive
+		l.held = !d.active()
 		for i := range d.window.n {
 			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
 				l.handed[j.seq] = true

@@ -11,7 +11,8 @@ type Profile struct {
 	formatter     Formatter
 	subscriptions []subscription
 	schedule      schedule
-	bodyLimit     int // see LogRecord
+	bodyLimit     int        // see LogRecord
+	challenger    Challenger // the sender, when it is one
 }
 
 // NewProfile checks a profile's config (see [ProfileConfig.Validate]) and compiles it.
@@ -35,6 +36,7 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 			p.bodyLimit = -1
 		}
 	}
+	p.challenger, _ = sender.(Challenger)
 	for i := range config.Subscriptions {
 		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))
 	}

@@ -6,10 +6,13 @@ import "time"
 type ProfileStatus struct {
 	Profile string `json:"profile"`
 	Name    string `json:"name,omitempty"`
-	// State is active, waiting (for its endpoint, or for what Reason says) or inactive (until it is resumed).
-	State  string    `json:"state"`
-	Reason string    `json:"reason,omitempty"`
-	Since  time.Time `json:"since,omitzero"`
+	// State is active, waiting (for its endpoint, or for what Reason says), pending (activation) or
+	// inactive (until it is resumed, or by the config).
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Problem says why the endpoint of a pending profile has not agreed.
+	Problem string    `json:"problem,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
 	// Attention is set when it waits for a person.
 	Attention bool `json:"attention,omitempty"`
 
@@ -43,6 +46,7 @@ type ProfileStatus struct {
 const (
 	stateActive   = "active"
 	stateWaiting  = "waiting"
+	statePending  = "pending"
 	stateInactive = "inactive"
 )
 
@@ -108,7 +112,7 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		}
 	}
 	s.Rate = d.rate.perSecond(now)
-	if s.Rate > 0 && !d.state.Inactive {
+	if s.Rate > 0 && d.active() {
 		s.DrainSeconds = float64(backlog.Events) / s.Rate
 	}
 	d.statusState(&s, now)
@@ -119,12 +123,14 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 	hold, since := d.engine.waiting()
 	switch {
-	case d.state.Inactive:
-		s.State, s.Reason, s.Since, s.Attention = stateInactive, d.state.Reason, d.state.Since, true
+	case d.standing() == standsInactive:
+		s.State, s.Reason, s.Since, s.Attention = stateInactive, d.idleReason(), d.state.Since, d.state.Inactive
 		s.NextAttempt = time.Time{}
 	case hold != "":
 		s.State, s.Reason, s.Since, s.Attention = stateWaiting, hold, since, true
 		s.NextAttempt = time.Time{}
+	case d.standing() == standsPending:
+		d.pendingStatus(s)
 	case d.endpoint.reason != "" && (d.endpoint.until.After(now) || !d.endpoint.failing()):
 		s.State, s.Reason, s.Since, s.Attention = stateWaiting, d.endpoint.reason, d.endpoint.waiting, d.endpoint.ours
 		s.NextAttempt = d.endpoint.until
@@ -132,6 +138,16 @@ func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 		s.State, s.Reason, s.Since = stateWaiting, d.last.reason, d.endpoint.since
 	default:
 		s.State = stateActive
+	}
+}
+
+// pendingStatus fills in the state of a profile that waits for its endpoint's consent.
+func (d *dispatcher) pendingStatus(s *ProfileStatus) {
+	a := &d.asking
+	s.State, s.Reason, s.Since, s.NextAttempt = statePending, d.idleReason(), a.since, a.next
+	s.Attention = s.Reason != ReasonSandbox
+	if a.reply.Class != ClassOK && a.reply.Class != 0 {
+		s.Reason, s.Problem = a.reply.Reason, a.reply.Error
 	}
 }
 

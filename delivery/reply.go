@@ -50,6 +50,11 @@ const (
 	ReasonGuard  = "guard"  // the address is not in allow_networks
 	ReasonSecret = "secret" // no secret is valid any more
 
+	// The profile is not active.
+	ReasonChallenge = "challenge" // its endpoint has not agreed to deliveries
+	ReasonConfig    = "config"    // active: false
+	ReasonSandbox   = "sandbox"   // it has no URL in a sandbox
+
 	// The delivery cannot be made, or was ended by us.
 	ReasonOversize    = "oversize"    // the body is larger than max_body
 	ReasonFormat      = "format"      // the body could not be rendered

@@ -217,9 +217,12 @@ func (d *dispatcher) deactivate(now time.Time, reason string) error {
 	if d.state.Inactive {
 		return nil
 	}
+	if reason != ReasonOperator {
+		d.engine.stateChanged(d.profile.code, d.standing(), standsInactive, reason)
+	}
 	d.state.Inactive, d.state.Since, d.state.Reason = true, now, reason
 	d.halted.Store(true)
-	d.logger().Warn("profile is inactive: its events are held", "reason", reason,
+	d.logger().Warn("profile is inactive", "reason", reason,
 		"hint", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
 	return d.saveState()
 }

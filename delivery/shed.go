@@ -69,7 +69,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return d.state.Inactive || d.window.n > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return !d.active() || d.window.n > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.

@@ -53,6 +53,7 @@ func Defaults(format string) ProfileConfig {
 		Share:       0.25,
 		OnFull:      "shed",
 		Bigint:      "number",
+		Challenge:   "none",
 	}
 }
 
@@ -65,9 +66,6 @@ func (c *ProfileConfig) Validate() error {
 		v.subscription(i, &c.Subscriptions[i])
 	}
 	v.retry(&c.Retry)
-	if c.Active != nil && !*c.Active {
-		v.add("false is not in this version of rowhook", "`rowhook profile pause "+c.Code+"` stops deliveries and holds the events", "active")
-	}
 	v.oneOf("order", c.Order, "key", "none")
 	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
 	v.oneOf("bigint", c.Bigint, "number", "string")

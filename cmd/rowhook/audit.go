@@ -19,6 +19,7 @@ type auditLine struct {
 	Key     string    `json:"key,omitempty"`
 	Old     string    `json:"old,omitempty"`
 	New     string    `json:"new,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 }
 
 // auditLog appends to state/audit.jsonl. It is safe for concurrent use.

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
 
 	"rowhook/delivery"
 	"rowhook/delivery/format"
@@ -12,7 +13,8 @@ import (
 
 // senders makes what sends each profile's requests. Profiles share connections.
 func (c *Config) senders() ([]*webhook.Sender, error) {
-	options := webhook.Options{UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
+	host, _ := os.Hostname() // without one, the handshake names rowhook
+	options := webhook.Options{Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
 	var senders []*webhook.Sender
 	var errs configErrors
 	for i := range c.Profiles {

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,70 +14,124 @@ import (
 )
 
 func newProfileCommand(c *console) *cobra.Command {
-	return newGroupCommand("profile", "List, pause and resume profiles", groupMend,
-		newProfileListCommand(c), newProfilePauseCommand(c), newProfileResumeCommand(c))
+	return newGroupCommand("profile", "List, activate, pause, resume and test profiles", groupMend,
+		newProfileListCommand(c), newProfileActivateCommand(c), newProfilePauseCommand(c), newProfileResumeCommand(c), newProfileTestCommand(c))
 }
 
+const profileListLong = `Lists profiles, how they stand and what they wait for. With --history it lists what
+was done to them, by whom and when: activations, pauses, retries, tests and the like, from
+state/audit.jsonl.`
+
 func newProfileListCommand(c *console) *cobra.Command {
-	var asJSON bool
+	var asJSON, history bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List profiles and what they wait for", Args: noArgs,
+		Use: "list", Short: "List profiles and how they stand", Long: profileListLong, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if history {
+				return c.profileHistory(asJSON)
+			}
 			return c.withControl(func(control *control) error {
-				var profiles []delivery.ProfileStatus
+				var profiles []profileListing
 				if err := control.call(cmd.Context(), "profile/list", none{}, &profiles); err != nil {
 					return err
 				}
 				if asJSON {
 					return printJSON(c.out, profiles)
 				}
-				t := newTable("PROFILE", "NAME", "STATE", "REASON", "SINCE", "BACKLOG")
-				for _, p := range profiles {
-					since := "-"
-					if !p.Since.IsZero() {
-						since = p.Since.Local().Format("2006-01-02 15:04:05")
-					}
-					t.add(p.Profile, orDash(p.Name), p.State, orDash(p.Reason), since, fmt.Sprint(p.BacklogEvents))
-				}
-				return t.print(c.out)
+				return printProfileList(c.out, profiles)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&history, "history", false, "list what was done to profiles instead")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-func newProfilePauseCommand(c *console) *cobra.Command {
-	return &cobra.Command{
-		Use: "pause CODE", Short: "Stop deliveries to a profile; its events are held", Args: oneArg("the profile's code"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
-				request := resumeRequest{User: osUser(), Profile: args[0]}
-				if err := control.call(cmd.Context(), "profile/pause", request, &none{}); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.err, "%s is paused; its events are held within its share of the spool.\n", args[0])
-				return err
-			})
-		},
+func printProfileList(w io.Writer, profiles []profileListing) error {
+	t := newTable("PROFILE", "NAME", "FORMAT", "STATE", "REASON", "SINCE", "HOST", "LAST DELIVERY", "BACKLOG", "SUBSCRIPTIONS")
+	for _, p := range profiles {
+		since, last := "-", "-"
+		if !p.Since.IsZero() {
+			since = p.Since.Local().Format("2006-01-02 15:04:05")
+		}
+		if !p.LastSuccess.IsZero() {
+			last = p.LastSuccess.Local().Format("2006-01-02 15:04:05")
+		}
+		subscriptions := "all events"
+		if len(p.Subscriptions) > 0 {
+			subscriptions = strings.Join(p.Subscriptions, "; ")
+		}
+		t.add(p.Profile, orDash(p.Name), p.Format+" "+p.MessageType, p.State, orDash(p.Reason), since, orDash(p.Host), last,
+			fmt.Sprint(p.BacklogEvents), subscriptions)
 	}
+	return t.print(w)
+}
+
+// profileHistory prints the audit log's lines about profiles, which needs no agent.
+func (c *console) profileHistory(asJSON bool) error {
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	path := newAuditLog(config.State).path
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return withOwnerHint(fmt.Errorf("read the audit log: %w", err))
+	}
+	lines := readAudit(raw)
+	if asJSON {
+		return printJSON(c.out, lines)
+	}
+	if len(lines) == 0 {
+		_, err := fmt.Fprintln(c.err, "Nothing was done to profiles yet.")
+		return err
+	}
+	t := newTable("TIME", "USER", "COMMAND", "PROFILE", "KEY", "OLD", "NEW", "REASON")
+	for _, l := range lines {
+		t.add(l.Time.Local().Format("2006-01-02 15:04:05"), l.User, l.Command, l.Profile, orDash(l.Key), orDash(l.Old), orDash(l.New), orDash(l.Reason))
+	}
+	return t.print(c.out)
+}
+
+func newProfilePauseCommand(c *console) *cobra.Command {
+	const done = "is paused; its events are held within its share of the spool, unless when_inactive says otherwise."
+	return newProfileStateCommand(c, "pause", &cobra.Command{
+		Use: "pause CODE", Short: "Stop deliveries to a profile; its events are held",
+	}, new(string), func(stateAnswer) string { return done })
 }
 
 func newProfileResumeCommand(c *console) *cobra.Command {
 	var from string
-	cmd := &cobra.Command{
-		Use: "resume CODE", Short: "Deliver to a profile again", Args: oneArg("the profile's code"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
-				request := resumeRequest{User: osUser(), Profile: args[0], From: from}
-				if err := control.call(cmd.Context(), "profile/resume", request, &none{}); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.err, "%s is active again.\n", args[0])
-				return err
-			})
-		},
-	}
+	cmd := newProfileStateCommand(c, "resume", &cobra.Command{
+		Use: "resume CODE", Short: "Deliver to a paused profile again",
+	}, &from, func(a stateAnswer) string {
+		if a.State == "active" {
+			return "is active again."
+		}
+		return "is not paused any more, but " + a.State + ": `rowhook profile list` says why."
+	})
 	cmd.Flags().StringVar(&from, "from", delivery.ResumeHeld, "`held` delivers what was held, now skips it")
+	return cmd
+}
+
+// newProfileStateCommand completes a command that changes one profile's state; said tells what came of it.
+func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *string, said func(stateAnswer) string) *cobra.Command {
+	var asJSON bool
+	cmd.Args = oneArg("the profile's code")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return c.withControl(func(control *control) error {
+			request := resumeRequest{User: osUser(), Profile: args[0], From: *from}
+			var answer stateAnswer
+			if err := control.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.out, answer)
+			}
+			_, err := fmt.Fprintf(c.err, "%s %s\n", args[0], said(answer))
+			return err
+		})
+	}
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }

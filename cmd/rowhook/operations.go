@@ -90,14 +90,26 @@ func (s *station) operations() map[string]operation {
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
 		}),
-		"profile/list": typed(func(context.Context, none) ([]delivery.ProfileStatus, error) {
-			return s.engine.Status()
+		"profile/list": typed(func(context.Context, none) ([]profileListing, error) {
+			return s.listProfiles()
 		}),
-		"profile/pause": typed(func(_ context.Context, r resumeRequest) (none, error) {
-			return none{}, s.audited(r.User, "profile pause", r.Profile, "", s.engine.Pause(r.Profile))
+		"profile/pause": typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+			return s.auditedState(r.User, "profile pause", r.Profile, func() error { return s.engine.Pause(r.Profile) })
 		}),
-		"profile/resume": typed(func(_ context.Context, r resumeRequest) (none, error) {
-			return none{}, s.audited(r.User, "profile resume --from "+r.From, r.Profile, "", s.engine.Resume(r.Profile, r.From))
+		"profile/resume": typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+			return s.auditedState(r.User, "profile resume --from "+r.From, r.Profile, func() error { return s.engine.Resume(r.Profile, r.From) })
+		}),
+		"profile/activate": typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+			if err := s.whereabouts(ctx); err != nil {
+				return endpointAnswer{}, err
+			}
+			return s.activate(ctx, r)
+		}),
+		"profile/test": typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+			if err := s.whereabouts(ctx); err != nil {
+				return endpointAnswer{}, err
+			}
+			return s.test(ctx, r)
 		}),
 		"body": typed(func(_ context.Context, r bodyRequest) (bodyAnswer, error) {
 			return s.body(r)
@@ -121,6 +133,12 @@ func (a *agent) operations() map[string]operation {
 	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
 		return changed, a.audited(r.User, "failed retry --source", "", r.Table, err)
+	})
+	all["profile/activate"] = typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+		return a.activate(ctx, r)
+	})
+	all["profile/test"] = typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+		return a.test(ctx, r)
 	})
 	all["status"] = typed(func(ctx context.Context, _ none) (*statusReport, error) {
 		return a.status(ctx)

@@ -108,7 +108,7 @@ func (s *station) open() (err error) {
 		return err
 	}
 	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
-		Logger: s.logger, Grace: s.config.ShutdownGrace,
+		Logger: s.logger, Grace: s.config.ShutdownGrace, OnState: s.stateChanged,
 	})
 	return err
 }

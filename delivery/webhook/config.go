@@ -143,6 +143,7 @@ var ownHeaders = []string{
 	"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Rowhook-Gap", "Content-Type", "Content-Length",
 	"Content-Encoding", "User-Agent", "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Transfer-Encoding",
 	"Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key",
+	"X-Exl-Signature", requestOrigin,
 }
 
 // headers adds the configured headers to h, and the URL's credentials.
@@ -168,6 +169,16 @@ func (p *parser) headers(h http.Header) {
 		password, _ := u.User.Password()
 		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))}
 	}
+}
+
+// challenge reads how the endpoint is asked before its first delivery.
+func (p *parser) challenge() string {
+	switch p.cfg.Challenge {
+	case "", "none", "query", "cloudevents":
+		return p.cfg.Challenge
+	}
+	p.wrong(fmt.Sprintf("%q is no way to ask an endpoint", p.cfg.Challenge), "write none, query or cloudevents", "challenge")
+	return ""
 }
 
 // isToken reports whether s is a token as RFC 9110 has it for header names.

@@ -19,6 +19,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type Options struct {
 	UserAgent string
 	// Transports holds the connections, shared by the senders made with it. Nil gives the sender its own.
 	Transports *Transports
+	// Origin is our DNS name, for the handshake of CloudEvents webhooks. Default "rowhook".
+	Origin string
 	// Now tells the time for signatures. Default time.Now.
 	Now func() time.Time
 }
@@ -53,6 +56,8 @@ type Sender struct {
 	transport http.RoundTripper
 	now       func() time.Time
 	warnings  []error
+	challenge string // none, query or cloudevents
+	origin    string
 	attempts  sync.Pool // of *attempt
 }
 
@@ -77,6 +82,10 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	allowed := p.networks()
 	s.url = p.url(allowed)
 	p.headers(s.fixed)
+	s.challenge, s.origin = p.challenge(), cmp.Or(opts.Origin, "rowhook")
+	if s.challenge == "cloudevents" {
+		setHeader(s.fixed, requestOrigin, s.origin, "")
+	}
 	s.keys = p.keys()
 	s.table = p.statuses()
 	if err := errors.Join(p.found...); err != nil {

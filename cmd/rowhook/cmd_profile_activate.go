@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/capture"
+)
+
+const activateLong = `Sends the profile's challenge to its endpoint and prints the answer. When the endpoint agrees the
+profile is active; otherwise it stays as it is, and the exit code is 1. Without a challenge
+the profile is active at once. A paused profile becomes active, too, and gets what was held.
+
+The agent does the same by itself at its start and after a change of the URL, until the endpoint
+agrees.`
+
+func newProfileActivateCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "activate CODE", Short: "Ask a profile's endpoint whether it wants deliveries", Long: activateLong, Args: oneArg("the profile's code"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withControl(func(control *control) error {
+				var answer endpointAnswer
+				request := activateRequest{User: osUser(), Profile: args[0]}
+				if err := control.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
+					return err
+				}
+				return c.printAnswer(answer, asJSON, "the challenge")
+			})
+		},
+	}
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+const testLong = `Sends the profile an event of type rowhook.test, signed and in the profile's format, whatever the
+profile's state, and prints the reply. The exit code is 1 when that does not mean delivered. The
+delivery log has a line of it; nothing else is kept.`
+
+func newProfileTestCommand(c *console) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "test CODE", Short: "Send a profile a signed test event", Long: testLong, Args: oneArg("the profile's code"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withControl(func(control *control) error {
+				var answer endpointAnswer
+				request := deliveryRequest{User: osUser(), Profile: args[0]}
+				if err := control.call(cmd.Context(), "profile/test", request, &answer); err != nil {
+					return err
+				}
+				return c.printAnswer(answer, asJSON, "test event "+answer.Event)
+			})
+		},
+	}
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+// printAnswer prints what an endpoint said, and fails when it was no yes.
+func (c *console) printAnswer(a endpointAnswer, asJSON bool, to string) error {
+	var err error
+	if asJSON {
+		err = printJSON(c.out, a)
+	} else {
+		err = printAnswerText(c.out, a, to)
+	}
+	if err == nil && !a.OK {
+		return answerError(a)
+	}
+	return err
+}
+
+func printAnswerText(w io.Writer, a endpointAnswer, to string) error {
+	took := humanDuration(time.Duration(a.DurationMS * float64(time.Millisecond)))
+	var err error
+	switch {
+	case !a.Asked:
+	case a.Status == 0:
+		_, err = fmt.Fprintf(w, "no reply to %s after %s\n", to, took)
+	default:
+		_, err = fmt.Fprintf(w, "reply to %s: status %d in %s\n", to, a.Status, took)
+	}
+	if err == nil && a.Response != "" {
+		_, err = fmt.Fprintf(w, "%s\n", strings.TrimRight(a.Response, "\n"))
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s is %s\n", a.Profile, a.State)
+	}
+	return err
+}
+
+// answerError is why an endpoint's answer was no yes.
+func answerError(a endpointAnswer) error {
+	why := a.Error
+	if why == "" {
+		why = fmt.Sprintf("the reply's status %d does not mean delivered", a.Status)
+	}
+	remedy := ""
+	switch a.Reason {
+	case "challenge":
+		remedy = "the endpoint has to answer the challenge as `rowhook listen` does; a wrong URL is the usual cause"
+	case "guard":
+		remedy = "allow_networks opens the dial guard for a profile"
+	}
+	return &capture.OperatorError{Err: fmt.Errorf("profile %s: %s", a.Profile, why), Remedy: remedy}
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// profileListing is one line of `profile list`.
+type profileListing struct {
+	delivery.ProfileStatus
+	Description   string   `json:"description,omitempty"`
+	Format        string   `json:"format"`
+	MessageType   string   `json:"message_type"`
+	Unit          string   `json:"unit"`
+	Host          string   `json:"host,omitempty"` // of the URL that is used in this environment
+	Subscriptions []string `json:"subscriptions"`  // in words
+}
+
+// listProfiles tells of each profile what it is and how it stands.
+func (s *station) listProfiles() ([]profileListing, error) {
+	statuses, err := s.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]profileListing, 0, len(statuses))
+	for _, status := range statuses {
+		l := profileListing{ProfileStatus: status, Subscriptions: []string{}}
+		if p := s.config.profile(status.Profile); p != nil {
+			l.Description, l.Format, l.MessageType, l.Unit = p.Description, p.Format, p.MessageType, p.Unit
+			for _, one := range p.Subscriptions {
+				l.Subscriptions = append(l.Subscriptions, describeSubscription(one))
+			}
+			l.Host = s.hostOf(p)
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// profile returns a profile's config; nil when there is none.
+func (c *Config) profile(code string) *delivery.ProfileConfig {
+	for i := range c.Profiles {
+		if c.Profiles[i].Code == code {
+			return &c.Profiles[i]
+		}
+	}
+	return nil
+}
+
+// hostOf is the host of the profile's URL.
+func (s *station) hostOf(p *delivery.ProfileConfig) string {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// describeSubscription puts a subscription into words: events by tables where conditions hold. Values of conditions are left
+// out.
+func describeSubscription(s delivery.SubscriptionConfig) string {
+	text := "all events"
+	if len(s.Events) > 0 {
+		text = strings.Join(s.Events, " ")
+	}
+	if len(s.Tables) > 0 {
+		text += " of " + strings.Join(s.Tables, " ")
+	}
+	if len(s.Where) > 0 {
+		var columns []string
+		for _, c := range s.Where {
+			columns = append(columns, c.Column)
+		}
+		text += " by " + strings.Join(columns, " ")
+	}
+	if o := s.Operations; len(o.Only) > 0 {
+		text += " in " + strings.Join(o.Only, " ")
+	} else if len(o.Not) > 0 {
+		text += " not in " + strings.Join(o.Not, " ")
+	}
+	return text
+}
+
+// activateRequest asks for the activation of a profile.
+type activateRequest struct {
+	User    string `json:"user"`
+	Profile string `json:"profile"`
+}
+
+// endpointAnswer is what an endpoint said to a challenge or a test event.
+type endpointAnswer struct {
+	Profile    string  `json:"profile"`
+	OK         bool    `json:"ok"`
+	Asked      bool    `json:"asked"` // false when no request was due
+	State      string  `json:"state"`
+	Event      string  `json:"event,omitempty"` // id of the test event
+	Status     int     `json:"status,omitempty"`
+	DurationMS float64 `json:"duration_ms,omitempty"`
+	Reason     string  `json:"reason,omitempty"`
+	Error      string  `json:"error,omitempty"`
+	Response   string  `json:"response,omitempty"` // the start of the reply's body
+}
+
+func (s *station) answer(profile string, reply delivery.Reply) (endpointAnswer, error) {
+	state, err := s.engine.State(profile)
+	return endpointAnswer{
+		Profile: profile, OK: reply.Class == delivery.ClassOK, Asked: !reply.Started.IsZero(), State: state,
+		Status: reply.Status, DurationMS: float64(reply.Duration.Round(time.Microsecond)) / float64(time.Millisecond),
+		Reason: reply.Reason, Error: reply.Error, Response: string(reply.Response),
+	}, err
+}
+
+// activate sends a profile's challenge and makes it active when the endpoint agrees.
+func (s *station) activate(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+	before, err := s.engine.State(r.Profile)
+	if err != nil {
+		return endpointAnswer{}, err
+	}
+	reply, err := s.engine.Activate(ctx, r.Profile)
+	if err != nil {
+		return endpointAnswer{}, err
+	}
+	answer, err := s.answer(r.Profile, reply)
+	if err != nil {
+		return answer, err
+	}
+	line := auditLine{User: r.User, Command: "profile activate", Profile: r.Profile, Key: "state", Old: before, New: answer.State}
+	if !answer.OK {
+		line.Key, line.Old, line.New = "challenge", "", answer.Reason
+	}
+	return answer, s.audit.append(line)
+}
+
+// test sends a profile a test event.
+func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+	event := &delivery.Event{
+		ID: "test_" + strings.ToLower(rand.Text()), Type: "rowhook.test", Time: time.Now().UTC(),
+		Origin: delivery.Origin{Source: s.config.Source.Name, Op: "signal"},
+		Key:    []byte("{}"), Data: []byte(`{"message":"This is a test event of rowhook."}`),
+	}
+	reply, err := s.engine.Test(ctx, r.Profile, event)
+	if err != nil {
+		return endpointAnswer{}, err
+	}
+	answer, err := s.answer(r.Profile, reply)
+	if err != nil {
+		return answer, err
+	}
+	answer.Event = event.ID
+	outcome := "delivered"
+	if !answer.OK {
+		outcome = answer.Reason
+	}
+	return answer, s.audit.append(auditLine{User: r.User, Command: "profile test", Profile: r.Profile, Key: event.ID, New: outcome})
+}
+
+// whereabouts refuses requests by hand where no agent has seen that this is the place where they belong: the database
+// has to be the one that the state directory is pinned to.
+func (s *station) whereabouts(ctx context.Context) error {
+	source, err := s.config.newSource(s.logger, "commands")
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	server, err := source.Identify(ctx)
+	if err != nil {
+		return &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say that this is no clone before anything is sent"}
+	}
+	if s.config.sandboxed(&server) {
+		return &controlFailure{Message: "the environment is a sandbox: production receivers get nothing from it"}
+	}
+	pinned, known, err := loadIdentity(s.spool)
+	if err != nil || !known {
+		return err
+	}
+	found := identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
+	if diffs := pinned.compare(found, s.config.Source.Servers); len(diffs) > 0 {
+		return &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
+	}
+	return nil
+}
+
+// stateChanged writes the audit line of a change that the agent made by itself.
+func (s *station) stateChanged(c delivery.StateChange) {
+	line := auditLine{User: osUser(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}
+	if err := s.audit.append(line); err != nil {
+		s.logger.Error("a change of state is not in the audit log", "profile", c.Profile, "state", c.New, "err", err)
+	}
+}
+
+// stateAnswer is what a command that changes a profile's state came to.
+type stateAnswer struct {
+	Profile string `json:"profile"`
+	State   string `json:"state"`
+}
+
+// auditedState does what changes a profile's state, and writes its audit line.
+func (s *station) auditedState(user, command, profile string, do func() error) (stateAnswer, error) {
+	before, err := s.engine.State(profile)
+	if err != nil {
+		return stateAnswer{}, err
+	}
+	if err := do(); err != nil {
+		return stateAnswer{}, err
+	}
+	after, err := s.engine.State(profile)
+	if err != nil {
+		return stateAnswer{}, err
+	}
+	answer := stateAnswer{Profile: profile, State: after}
+	return answer, s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: "state", Old: before, New: after})
+}
+
+// readAudit returns the audit log's lines about profiles. A line that is no JSON, torn by a crash, is passed over.
+func readAudit(raw []byte) []auditLine {
+	lines := []auditLine{}
+	for text := range strings.Lines(string(raw)) {
+		var line auditLine
+		if json.Unmarshal([]byte(text), &line) == nil && line.Profile != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rowhook/delivery"
+	"rowhook/delivery/webhook"
+)
+
+// endpointWorld is a state directory without an agent, and the endpoint of its profile desk.
+type endpointWorld struct {
+	*station
+	server *httptest.Server
+
+	mu     sync.Mutex
+	silent bool // does not answer challenges
+	status int  // to deliveries; 0 is 200
+	got    []*http.Request
+	bodies []string
+}
+
+const endpointSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func newEndpointWorld(t *testing.T, more string) *endpointWorld {
+	t.Helper()
+	w := &endpointWorld{}
+	w.server = httptest.NewServer(w)
+	t.Cleanup(w.server.Close)
+	c, _ := write(t, fmt.Sprintf(`%sprofiles:
+  desk: {url: "%s/hook?institution=X", secret: %s, allow_networks: [loopback], challenge: query, name: Circulation desk, description: Lights%s}
+`, smallConfig, w.server.URL, endpointSecret, more))
+	var err error
+	if w.station, err = openStation(c, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *endpointWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.got, w.bodies = append(w.got, r), append(w.bodies, string(body))
+	if r.Method == http.MethodGet && !w.silent {
+		fmt.Fprintf(rw, `{"challenge":%q}`, r.URL.Query().Get("challenge"))
+		return
+	}
+	if w.status != 0 && r.Method == http.MethodPost {
+		rw.WriteHeader(w.status)
+	}
+	_, _ = io.WriteString(rw, "thanks\n")
+}
+
+func TestActivateCommand(t *testing.T) {
+	t.Parallel()
+	w := newEndpointWorld(t, "")
+	w.silent = true
+	answer, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"})
+	if err != nil || answer.OK || answer.State != "pending" || answer.Reason != "challenge" || answer.Status != 200 {
+		t.Fatalf("answer %+v, %v", answer, err)
+	}
+	var out, messages bytes.Buffer
+	c := &console{out: &out, err: &messages}
+	err = c.printAnswer(answer, false, "the challenge")
+	if !strings.HasPrefix(out.String(), "reply to the challenge: status 200 in ") || !strings.HasSuffix(out.String(), "\nthanks\ndesk is pending\n") {
+		t.Errorf("printed %q", out.String())
+	}
+	if exitCode(err) != exitFailed || err.Error() != "profile desk: the reply does not contain the challenge's text" {
+		t.Errorf("error %v", err)
+	}
+	w.mu.Lock()
+	w.silent = false
+	w.mu.Unlock()
+	answer, err = w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"})
+	if err != nil || !answer.OK || answer.State != "active" || c.printAnswer(answer, true, "") != nil {
+		t.Fatalf("answer %+v, %v", answer, err)
+	}
+	if _, err := w.auditedState("ada", "profile pause", "desk", func() error { return w.engine.Pause("desk") }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "nobody"}); err == nil {
+		t.Error("a profile that is none was activated")
+	}
+	raw, err := os.ReadFile(w.audit.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, l := range readAudit(append(raw, `{"time":"2026`...)) {
+		lines = append(lines, strings.Join([]string{l.User, l.Command, l.Profile, l.Key, l.Old, l.New}, " "))
+	}
+	want := "ada profile activate desk challenge  challenge\nada profile activate desk state pending active\nada profile pause desk state active inactive"
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("audit:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestTestCommand(t *testing.T) {
+	t.Parallel()
+	w := newEndpointWorld(t, "")
+	answer, err := w.test(t.Context(), deliveryRequest{User: "ada", Profile: "desk"})
+	if err != nil || !answer.OK || answer.Status != 200 || answer.Response != "thanks\n" || answer.State != "pending" {
+		t.Fatalf("answer %+v, %v", answer, err)
+	}
+	r, body := w.got[0], w.bodies[0]
+	if r.RequestURI != "/hook?institution=X" {
+		t.Errorf("sent to %s", r.RequestURI)
+	}
+	if err := webhook.Verify(r.Header, []byte(body), time.Now(), endpointSecret); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(body, `"type":"rowhook.test"`) || !strings.Contains(body, answer.Event) {
+		t.Errorf("body %s", body)
+	}
+	w.mu.Lock()
+	w.status = 404
+	w.mu.Unlock()
+	if answer, err = w.test(t.Context(), deliveryRequest{User: "ada", Profile: "desk"}); err != nil || answer.OK {
+		t.Fatalf("answer %+v, %v", answer, err)
+	}
+	if err := answerError(answer); err.Error() != "profile desk: the reply's status 404 does not mean delivered" {
+		t.Error(err)
+	}
+	raw, err := os.ReadFile(w.config.Log.Deliveries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes []string
+	for line := range strings.Lines(string(raw)) {
+		rec, err := delivery.ParseLogLine([]byte(strings.TrimSuffix(line, "\n")))
+		if err != nil || rec.Type != "rowhook.test" || rec.Attempt != 1 {
+			t.Errorf("line %s: %v", line, err)
+		}
+		outcomes = append(outcomes, string(rec.Outcome)+" "+rec.Reason)
+	}
+	if got := strings.Join(outcomes, ","); got != "delivered ,dead status_4xx" {
+		t.Errorf("log has %s", got)
+	}
+}
+
+func TestProfileList(t *testing.T) {
+	t.Parallel()
+	w := newEndpointWorld(t, `, subscriptions: [{events: [loan.*], tables: [circulation.loans], where: {branch: [MAIN]}, operations: {not: [web_api]}}, {events: [record.deleted]}]`)
+	list, err := w.listProfiles()
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	l := list[0]
+	l.Host = strings.TrimPrefix(l.Host, strings.TrimPrefix(w.server.URL, "http://"))
+	if l.Host != "" || l.Format != "native" || l.MessageType != "json" || l.Description != "Lights" || l.State != "pending" || l.Reason != "challenge" {
+		t.Errorf("%+v", l)
+	}
+	l.Host = "desk.example.org"
+	var out bytes.Buffer
+	if err := printProfileList(&out, []profileListing{l}); err != nil {
+		t.Fatal(err)
+	}
+	want := "PROFILE  NAME              FORMAT       STATE    REASON     SINCE  HOST              LAST DELIVERY  BACKLOG  SUBSCRIPTIONS\n" +
+		"desk     Circulation desk  native json  pending  challenge  -      desk.example.org  -              0        loan.* of circulation.loans by branch not in web_api; record.deleted\n"
+	if out.String() != want {
+		t.Errorf("printed\n%s", out.String())
+	}
+	raw, err := json.Marshal(l)
+	if err != nil || !strings.Contains(string(raw), `"profile":"desk"`) || !strings.Contains(string(raw), `"host":"desk.example.org"`) {
+		t.Errorf("JSON %s, %v", raw, err)
+	}
+}
+
+func TestAnswerWithoutReply(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &console{out: &out, err: io.Discard}
+	err := c.printAnswer(endpointAnswer{Profile: "desk", Asked: true, State: "pending", Reason: "guard", Error: "127.0.0.1 is loopback", DurationMS: 2}, false, "the challenge")
+	if out.String() != "no reply to the challenge after 2ms\ndesk is pending\n" {
+		t.Errorf("printed %q", out.String())
+	}
+	var hinted interface{ Hint() string }
+	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "allow_networks") {
+		t.Errorf("error %v", err)
+	}
+}
