@@ -35,6 +35,12 @@ func (a *asked) moves(to delivery.Endpoint) {
 	a.endpoint = to
 }
 
+func (a *asked) answers(consents func(n int) delivery.Reply) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.consents = consents
+}
+
 func (a *asked) Challenge(ctx context.Context) delivery.Reply {
 	a.mu.Lock()
 	a.at = append(a.at, time.Now())
@@ -158,7 +164,7 @@ func TestAnotherURLIsActivatedAgain(t *testing.T) {
 		b.start()
 		b.append(event("a", "1"))
 		time.Sleep(time.Second)
-		a.consents = func(int) delivery.Reply { return unwilling }
+		a.answers(func(int) delivery.Reply { return unwilling })
 		a.moves(delivery.Endpoint{Name: "second"})
 		b.engine.Reconsider()
 		var want []string
@@ -180,9 +186,7 @@ func TestAnotherURLIsActivatedAgain(t *testing.T) {
 		if err != nil || reply.Error != unwilling.Error {
 			t.Errorf("activate: %+v, %v", reply, err)
 		}
-		a.mu.Lock()
-		a.consents = nil
-		a.mu.Unlock()
+		a.answers(nil)
 		if reply, err := b.engine.Activate(t.Context(), "desk"); err != nil || reply.Class != delivery.ClassOK {
 			t.Errorf("activate: %+v, %v", reply, err)
 		}
