@@ -172,7 +172,7 @@ func (d *dispatcher) activated(now time.Time, at Endpoint) error {
 	before := d.standing()
 	d.state.Activated = at.key()
 	d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
-	d.endpoint = endpoint{}
+	d.newBreaker()
 	if d.asking.cancel != nil {
 		d.asking.cancel()
 	}
@@ -180,18 +180,22 @@ func (d *dispatcher) activated(now time.Time, at Endpoint) error {
 	if before != standsActive {
 		d.logger().Info("profile is active", "was", before)
 	}
-	return d.saveState()
+	d.keepState(now)
+	return nil
 }
 
 // noteActive remembers the endpoint of a profile that is active without having been asked, so that it counts as
 // activated once before.
-func (d *dispatcher) noteActive() error {
+func (d *dispatcher) noteActive(now time.Time) {
 	c := d.profile.challenger
 	if c == nil || d.state.Activated == c.Endpoint().key() {
-		return nil
+		return
+	}
+	if d.state.Activated != "" {
+		d.newBreaker() // what is known of the old endpoint says nothing of this one
 	}
 	d.state.Activated = c.Endpoint().key()
-	return d.saveState()
+	d.keepState(now)
 }
 
 // StateChange is a profile's change of state that no operator's command made.

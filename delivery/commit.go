@@ -54,6 +54,7 @@ func (p *pending) empty() bool {
 type commit struct {
 	pending  pending
 	progress Progress
+	state    []byte        // nil leaves it
 	err      error         // of the store
 	logError error         // of the delivery log; the commit is tried again at retryAt
 	done     chan struct{} // gets a value when the committer is through with it
@@ -72,6 +73,15 @@ func (d *dispatcher) write(c *commit) {
 	if c.logError != nil {
 		c.retryAt = time.Now().Add(tickDelay)
 		return
+	}
+	if c.err != nil {
+		return
+	}
+	if c.state != nil {
+		if c.err = d.store.SaveState(d.id, c.state); c.err != nil {
+			return
+		}
+		c.state = nil
 	}
 	p := &c.pending
 	c.err = d.store.Update(d.id, Update{
@@ -97,6 +107,10 @@ func (d *dispatcher) begin() *commit {
 	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
 	c.progress.Cursor, c.progress.Done = d.window.progress(d.next, c.pending.done[:0])
 	c.pending.done = c.progress.Done
+	if d.dirty {
+		c.state, c.err = json.Marshal(&d.state)
+		d.dirty = false
+	}
 	return c
 }
 
@@ -200,18 +214,14 @@ type profileState struct {
 	// Activated is the endpoint that was activated last, see [Endpoint].
 	Activated string `json:"activated,omitempty"`
 	// Told is below what the delivery log has lines of for having been held.
-	Told Seq `json:"told,omitempty"`
+	Told   Seq     `json:"told,omitempty"`
+	Outage *outage `json:"outage,omitempty"`
 }
 
-func (d *dispatcher) saveState() error {
-	b, err := json.Marshal(&d.state)
-	if err == nil {
-		err = d.store.SaveState(d.id, b)
-	}
-	if err != nil {
-		return fmt.Errorf("store state of profile %s: %w", d.profile.code, err)
-	}
-	return nil
+// keepState has the state stored with the next commit, which is soon.
+func (d *dispatcher) keepState(now time.Time) {
+	d.dirty = true
+	d.pending.by(now.Add(commitDelay))
 }
 
 // loadState reads where the profile stands, and what waits on disk.
@@ -245,6 +255,7 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
+	d.wakeOutage(time.Now())
 	d.loaded = true
 	return nil
 }
@@ -261,7 +272,6 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 	d.resume = max(d.resume, r.Seq)
 	if r.State == Retrying {
 		d.dueBy(r.Due)
-		d.refused = d.refused || r.Status == 401 || r.Status == 403 || r.Status == 407
 	}
 	if d.profile.ordered() {
 		for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
@@ -283,9 +293,8 @@ func (d *dispatcher) reset() {
 	d.waking = nil
 	d.counts = [Dead + 1]int64{}
 	d.nextDue = time.Time{}
-	d.endpoint = endpoint{}
-	d.refused, d.asked = false, false
-	d.state = profileState{}
+	d.breaker = breaker{}
+	d.state, d.dirty = profileState{}, false
 	d.resting, d.asking = resting{}, asking{}
 	d.carrier = nil
 	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}

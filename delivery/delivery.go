@@ -23,8 +23,16 @@
 //
 // # An endpoint that fails
 //
-// Each event follows its own schedule, but when nothing else comes than failures, no more than 32 events are tried: the
-// others wait in the log, in order and for free. A failing endpoint is looked at after a
-// quarter of the time that it has been failing, at most five minutes, and its retries are brought forward when it answers. A
-// throttling or misconfigured endpoint is left alone as a whole, then tried with one request.
+// There are two clocks. Each event follows its own schedule, and ages, while the endpoint answers others. When
+// five requests in a row fail, and not all for one event, or for want of a connection, the breaker opens: events are not to
+// pay for the endpoint. They wait in the log, in order and for free, and their clocks stand
+// still. One request at a time looks whether the endpoint is back, after a quarter of the time that it has been
+// failing, at most five minutes. Retries and first tries take turns at it, since it may be an event that
+// fails. An endpoint that throttles, refuses our credentials or is misconfigured is left alone at once, for as long as it takes.
+//
+// An answer closes the breaker. Retries are brought forward, and requests start slowly: one at once, then
+// twice as many with each round of answers, half as many after each failure, up to concurrency. An
+// outage is stored, so that a restart finds it again; what became due meanwhile starts slowly as well.
+//
+// A schedule that is a list is kept to the letter once its event was tried: it is what the receiver was promised.
 package delivery

@@ -81,16 +81,15 @@ type dispatcher struct {
 	spareLanes []*lane
 	records    []Delivery
 
-	counts   [Dead + 1]int64 // records by state
-	nextDue  time.Time       // when records may be due; zero when none is known
-	endpoint endpoint
-	state    profileState
-	resting  resting
-	asking   asking
-	carrier  *job // carries the gap marker; nil when none does, or when the gap has grown since
-	pull     bool // retries are to be brought forward
-	refused  bool // since before the start deliveries wait for what a person must mend, which may have been done
-	asked    bool // one of them has been sent to see
+	counts  [Dead + 1]int64 // records by state
+	nextDue time.Time       // when records may be due; zero when none is known
+	breaker breaker
+	state   profileState
+	resting resting
+	asking  asking
+	dirty   bool // state is to be stored with the next commit
+	carrier *job // carries the gap marker; nil when none does, or when the gap has grown since
+	pull    bool // retries are to be brought forward
 
 	pending pending
 	current commit // on its way into the store, or waiting for the delivery log
@@ -198,10 +197,11 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if !d.active() {
 		return d.rest(now, asks)
 	}
-	if err := d.noteActive(); err != nil {
+	d.noteActive(now)
+	if err := d.read(now); err != nil {
 		return err
 	}
-	if err := d.read(now); err != nil {
+	if err := d.seekProbe(now); err != nil {
 		return err
 	}
 	if err := d.loadRecords(now); err != nil {
@@ -266,11 +266,11 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		if d.mayLoad() && len(d.waking) > 0 {
 			return now
 		}
-		if d.mayLoad() && d.dueWanted() {
+		if d.mayLoad() && d.dueWanted(now) {
 			sooner(d.nextDue)
 		}
-		if d.fresh.n+d.retries.n > 0 && d.endpoint.until.After(now) {
-			sooner(d.endpoint.until)
+		if o := d.state.Outage; o != nil && o.Until.After(now) && (d.fresh.n+d.retries.n > 0 || d.counts[Retrying] > 0) {
+			sooner(o.Until)
 		}
 	}
 	return at

@@ -80,11 +80,13 @@ func outcomes(records []delivery.LogRecord) []delivery.Outcome {
 
 // receiver is a sender with a script: answer decides about each request.
 type receiver struct {
-	mu     sync.Mutex
-	got    []delivery.Request // in order of arrival, bodies copied
-	times  []time.Time
-	took   time.Duration
-	answer func(n int, req *delivery.Request) delivery.Reply // n counts from 1; nil always succeeds
+	mu             sync.Mutex
+	got            []delivery.Request // in order of arrival, bodies copied
+	times          []time.Time
+	took           time.Duration
+	delay          func(req *delivery.Request) time.Duration         // instead of took, when set
+	underway, most int                                               // requests under way, and the most of them at once
+	answer         func(n int, req *delivery.Request) delivery.Reply // n counts from 1; nil always succeeds
 }
 
 func (r *receiver) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
@@ -99,7 +101,17 @@ func (r *receiver) Send(ctx context.Context, req *delivery.Request) delivery.Rep
 		reply = r.answer(len(r.got), req)
 	}
 	took := r.took
+	if r.delay != nil {
+		took = r.delay(req)
+	}
+	r.underway++
+	r.most = max(r.most, r.underway)
 	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.underway--
+	}()
 	if took > 0 {
 		select {
 		case <-time.After(took):

@@ -7,17 +7,15 @@ import (
 
 // handOut gives workers what they may send now.
 func (d *dispatcher) handOut(now time.Time, sends context.Context) {
-	if !d.mayHandOut(now) {
-		return
-	}
-	limit := 2 * d.profile.config.Concurrency
-	if d.endpoint.probing {
-		limit = 1
-	}
+	limit, fresh := d.gate(now)
 	for d.handed < limit {
-		j := d.pick(now)
+		j := d.pick(fresh)
 		if j == nil {
 			return
+		}
+		if d.state.Outage != nil {
+			d.breaker.probes++
+			fresh = false
 		}
 		j.state = jobHanded
 		d.handed++
@@ -30,36 +28,46 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	}
 }
 
-// mayHandOut reports whether anything may be sent, and tells the workers.
-func (d *dispatcher) mayHandOut(now time.Time) bool {
+// gate returns how many requests may be under way now, and whether first tries may be among them. It tells the workers
+// when there may be no more.
+func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
+	concurrency, o := d.profile.config.Concurrency, d.state.Outage
 	reason, _ := d.engine.waiting()
-	may := reason == "" && d.active() && !d.endpoint.until.After(now)
-	d.halted.Store(!may)
-	return may
+	switch {
+	case reason != "" || !d.active():
+	case o == nil && d.breaker.window > 0:
+		limit, fresh = d.breaker.window, true
+	case o == nil:
+		limit, fresh = 2*concurrency, true // the workers find the next one waiting
+	case d.listed() && !o.Whole:
+		limit, fresh = concurrency, d.mayProbe(now)
+	case !o.Until.After(now):
+		limit, fresh = 1, true
+	}
+	d.halted.Store(limit == 0 || d.handed > limit) // then what was handed out ahead comes back
+	return limit, fresh
 }
 
 // retryTurn gives retries every fifth hand-out while there are first tries.
 const retryTurn = 5
 
-// pick takes the next job to send: first tries before retries, which have a share of their own.
-func (d *dispatcher) pick(now time.Time) *job {
+// pick takes the next job to send: first tries before retries, which have a share of their own. Probes
+// begin with a retry, which is older, and then take turns: it may be the event that fails.
+func (d *dispatcher) pick(mayFresh bool) *job {
 	d.dropGone()
 	d.turn++
-	fresh := d.fresh.n > 0 && d.mayTryFresh(now)
-	if d.retries.n > 0 && (!fresh || d.turn%retryTurn == 0) {
+	fresh := mayFresh && d.fresh.n > 0
+	turn := d.turn%retryTurn == 0
+	if d.state.Outage != nil {
+		turn = d.breaker.probes%2 == 0
+	}
+	if d.retries.n > 0 && (!fresh || turn) {
 		return d.retries.pop()
 	}
 	if fresh {
 		return d.fresh.pop()
 	}
 	return nil
-}
-
-// mayTryFresh reports whether first tries may be made. While the endpoint fails there are few of them:
-// up to a number of retrying deliveries, and then one now and then to see whether it is back.
-func (d *dispatcher) mayTryFresh(now time.Time) bool {
-	return !d.endpoint.failing() || d.counts[Retrying]+int64(d.handed) < failingBudget ||
-		d.handed == 0 && d.probeDue(now)
 }
 
 // dropGone takes jobs out of the queues' fronts that were evicted while they stood there.

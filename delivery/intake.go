@@ -137,12 +137,17 @@ func (d *dispatcher) mayLoad() bool {
 	return d.active() && d.next > d.resume && !d.current.stuck() && d.room()
 }
 
-// dueWanted reports whether retries are to be loaded when they are due.
-func (d *dispatcher) dueWanted() bool { return d.retries.n < d.profile.config.Concurrency }
+// dueWanted reports whether retries are to be loaded when they are due. While the breaker is open one is enough.
+func (d *dispatcher) dueWanted(now time.Time) bool {
+	if d.state.Outage != nil && !d.listed() {
+		return d.retries.n == 0 && d.mayProbe(now)
+	}
+	return d.retries.n < d.profile.config.Concurrency
+}
 
 // loadRecords brings records from disk into memory that are due or whose turn has come.
 func (d *dispatcher) loadRecords(now time.Time) error {
-	due := d.dueWanted() && !d.nextDue.IsZero() && !d.nextDue.After(now)
+	due := d.dueWanted(now) && !d.nextDue.IsZero() && !d.nextDue.After(now)
 	if len(d.waking) == 0 && !due || !d.mayLoad() {
 		return nil
 	}

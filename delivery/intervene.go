@@ -49,10 +49,16 @@ func (e *Engine) RetryNow(profile, id string) error {
 			return errBlocked
 		}
 		r.Due = now
+		if !r.Since.IsZero() && r.Since.Before(now) {
+			r.Due = r.Since // before what has become due meanwhile
+		}
 		d.pending.put(*r)
 		d.dueBy(now)
 		d.arouse(r)
-		d.endpoint.until = time.Time{}
+		if o := d.state.Outage; o != nil {
+			o.Until, d.breaker.probes = now, 0
+			d.keepState(now)
+		}
 		return nil
 	})
 }
@@ -314,8 +320,9 @@ func (e *Engine) Resume(profile, from string) error {
 			}
 		}
 		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
-		d.endpoint = endpoint{}
+		d.newBreaker()
 		d.logger().Info("profile is active again", "from", from)
-		return d.saveState()
+		d.keepState(now)
+		return nil
 	})
 }

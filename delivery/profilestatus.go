@@ -13,6 +13,10 @@ type ProfileStatus struct {
 	// Problem says why the endpoint of a pending profile has not agreed.
 	Problem string    `json:"problem,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
+	// Breaker is closed, open while the endpoint is left alone, or half_open while one request finds out whether it answers
+	// again; NextProbe is when that one may go.
+	Breaker   string    `json:"breaker"`
+	NextProbe time.Time `json:"next_probe,omitzero"`
 	// Attention is set when it waits for a person.
 	Attention bool `json:"attention,omitempty"`
 
@@ -48,6 +52,13 @@ const (
 	stateWaiting  = "waiting"
 	statePending  = "pending"
 	stateInactive = "inactive"
+)
+
+// The positions of the breaker.
+const (
+	breakerClosed   = "closed"
+	breakerOpen     = "open"
+	breakerHalfOpen = "half_open"
 )
 
 // lastResults is what the last attempts came to.
@@ -122,6 +133,17 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 // statusState fills in the state: the strongest reason not to deliver is shown.
 func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 	hold, since := d.engine.waiting()
+	o := d.state.Outage
+	s.Breaker = breakerClosed
+	if o != nil {
+		s.Breaker, s.NextProbe = breakerOpen, o.Until
+		if !o.Until.After(now) {
+			s.Breaker = breakerHalfOpen
+		}
+		if d.last.reason == "" {
+			s.LastReason, s.LastStatus = o.Reason, o.Status
+		}
+	}
 	switch {
 	case d.standing() == standsInactive:
 		s.State, s.Reason, s.Since, s.Attention = stateInactive, d.idleReason(), d.state.Since, d.state.Inactive
@@ -131,11 +153,9 @@ func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 		s.NextAttempt = time.Time{}
 	case d.standing() == standsPending:
 		d.pendingStatus(s)
-	case d.endpoint.reason != "" && (d.endpoint.until.After(now) || !d.endpoint.failing()):
-		s.State, s.Reason, s.Since, s.Attention = stateWaiting, d.endpoint.reason, d.endpoint.waiting, d.endpoint.ours
-		s.NextAttempt = d.endpoint.until
-	case d.endpoint.failing():
-		s.State, s.Reason, s.Since = stateWaiting, d.last.reason, d.endpoint.since
+	case o != nil:
+		s.State, s.Reason, s.Since, s.Attention = stateWaiting, o.Reason, o.Since, o.Attention
+		s.NextAttempt = o.Until
 	default:
 		s.State = stateActive
 	}

@@ -109,7 +109,8 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 		return err
 	}
 	d.state.Told = r.told
-	return d.saveState()
+	d.keepState(now)
+	return nil
 }
 
 // untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a record nor a worker.

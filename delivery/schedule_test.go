@@ -85,16 +85,20 @@ func TestScheduleThrottled(t *testing.T) {
 	}
 }
 
-func TestProbeWait(t *testing.T) {
+func TestScheduleProbe(t *testing.T) {
 	t.Parallel()
+	s := newSchedule(Defaults("native").Retry)
 	for failing, want := range map[time.Duration]time.Duration{
 		0:               time.Second,
 		time.Minute:     15 * time.Second,
 		6 * time.Hour:   5 * time.Minute,
 		999 * time.Hour: 5 * time.Minute,
 	} {
-		if got := probeWait(failing, time.Second, time.Hour); got != want {
+		if got := s.probe(failing, 0); got != want {
 			t.Errorf("failing for %v: %v, want %v", failing, got, want)
+		}
+		if got := s.probe(failing, 1); got.Round(time.Millisecond) != want*8/10 {
+			t.Errorf("failing for %v: at the least %v, want %v", failing, got, want*8/10)
 		}
 	}
 }

@@ -25,11 +25,9 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	d.last.clock(&j.reply)
 	if j.reply.Class == ClassOK {
 		if carried {
-			if err := d.gapTold(); err != nil {
-				return err
-			}
+			d.gapTold(now)
 		}
-		d.answered(now)
+		d.answered(j, now)
 		d.last.success = now
 		d.delivered++
 		d.rate.add(now)
@@ -61,16 +59,11 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 		}
 		d.retry(j, now)
 	case ClassThrottle:
-		wait := d.profile.schedule.throttled(d.endpoint.strike(), j.reply.RetryAfter, vary())
-		d.endpointWaits(now, wait, j.reply.Reason, false)
+		d.throttled(j, now)
 		d.retry(j, now)
-	case ClassAuth:
-		d.endpointWaits(now, d.profile.config.Retry.Max, j.reply.Reason, true)
-		d.postpone(j, OutcomeRetrying, d.endpoint.until)
-	case ClassProfile:
-		wait := min(d.profile.schedule.wait(d.endpoint.strike(), vary()), profileRecheck)
-		d.endpointWaits(now, wait, j.reply.Reason, true)
-		d.postpone(j, OutcomeRetrying, d.endpoint.until)
+	case ClassAuth, ClassProfile:
+		d.needsHand(j, now)
+		d.postpone(j, OutcomeRetrying, d.state.Outage.Until)
 	case ClassGone:
 		reason := j.reply.Reason
 		d.postpone(j, OutcomeHeld, now)
@@ -78,17 +71,11 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	case ClassStopped:
 		d.postpone(j, OutcomeInterrupted, now)
 	default: // endpoint, transient, network
-		if d.endpoint.fail(now) {
-			d.logger().Warn("endpoint fails", "reason", j.reply.Reason, "status", j.reply.Status)
-		}
+		d.fails(j, now)
 		d.retry(j, now)
 	}
 	return nil
 }
-
-// profileRecheck is the longest wait before a setting of ours that stood in the way is tried again: it
-// costs the receiver nothing.
-const profileRecheck = time.Minute
 
 // requeue takes back a job that was not begun.
 func (d *dispatcher) requeue(j *job) {
@@ -153,20 +140,25 @@ func (d *dispatcher) tellBuried(now time.Time) {
 	d.buried, d.buriedAt = 0, now
 }
 
-// retry spends an attempt and has the next one wait for the schedule, or gives up.
+// retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still
+// while the breaker is open.
 func (d *dispatcher) retry(j *job, now time.Time) {
-	r := &j.record
-	r.Clock += j.reply.Duration
+	r, o := &j.record, d.state.Outage
+	if o == nil {
+		r.Clock += j.reply.Duration
+	}
 	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
 	if over {
 		d.die(j, now)
 		return
 	}
 	due := now.Add(wait)
-	if d.endpoint.until.After(due) {
-		due = d.endpoint.until // the endpoint asked for more
+	switch {
+	case o == nil:
+		r.Clock += wait
+	case o.Until.After(due) && (o.Whole || !d.listed()):
+		due = o.Until
 	}
-	r.Clock += wait
 	d.writeAttempt(j, OutcomeRetrying, due)
 	r.Attempts++
 	d.keep(j, due)
@@ -224,5 +216,6 @@ func (d *dispatcher) deactivate(now time.Time, reason string) error {
 	d.halted.Store(true)
 	d.logger().Warn("profile is inactive", "reason", reason,
 		"hint", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
-	return d.saveState()
+	d.keepState(now)
+	return nil
 }

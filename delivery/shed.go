@@ -27,9 +27,9 @@ func (d *dispatcher) markGap(j *job) {
 }
 
 // gapTold takes note that the receiver knows.
-func (d *dispatcher) gapTold() error {
+func (d *dispatcher) gapTold(now time.Time) {
 	d.state.Gap = nil
-	return d.saveState()
+	d.keepState(now)
 }
 
 // gapGrows takes note of an event that was dropped.
@@ -61,10 +61,7 @@ func (d *dispatcher) tick(now time.Time) error {
 	}
 	d.tickAt = now.Add(tickDelay)
 	d.tellBuried(now)
-	if err := d.shed(now); err != nil {
-		return err
-	}
-	return d.bringForward(now)
+	return d.shed(now)
 }
 
 // busy reports whether anything waits, or might.
@@ -150,9 +147,7 @@ func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes 
 		return c.count, err
 	}
 	err := c.log()
-	if err == nil {
-		err = d.saveState()
-	}
+	d.keepState(now)
 	if err == nil {
 		_, err = d.commit()
 	}

@@ -37,9 +37,22 @@ func (d *dispatcher) work(ctx context.Context) {
 		}
 		if j.sent = !d.halted.Load(); j.sent {
 			w.attempt(ctx, j)
+			d.notice(j.reply.Class)
 		}
 		d.giveBack(j)
 	}
+}
+
+// notice keeps the other workers from going on at an endpoint that wants to be left alone, and has the dispatcher look
+// at a failure at once.
+func (d *dispatcher) notice(class Class) {
+	switch class {
+	case ClassOK:
+		return
+	case ClassThrottle, ClassAuth, ClassProfile, ClassGone:
+		d.halted.Store(true)
+	}
+	d.poke()
 }
 
 // attempt renders and sends one delivery. A success is logged here; what else may come of it
