@@ -26,6 +26,7 @@ type ProfileConfig struct {
 	Replies       []ReplyConfig        `yaml:"replies" doc:"status code or class such as 4xx, to dead or retry"`
 	Order         string               `yaml:"order" enum:"key,none" doc:"key keeps commit order per ordering key"`
 	Concurrency   int                  `yaml:"concurrency" doc:"requests in flight at once"`
+	Rate          string               `yaml:"rate" unit:"rate" doc:"most requests in a time, such as 50/s or 10/1s; what exceeds it waits"`
 	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize"`
 	Share         Percent              `yaml:"share" doc:"of the spool that the profile's undelivered events may take"`
 	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
@@ -35,7 +36,7 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts sandbox identification_key http rate batch on_dead max_block template alma rakuraku alert mode"`
+	_ struct{} `later:"contacts sandbox identification_key http batch on_dead max_block template alma rakuraku alert mode"`
 }
 
 // SecretConfig is one of several secrets.

@@ -84,6 +84,7 @@ type dispatcher struct {
 	counts  [Dead + 1]int64 // records by state
 	nextDue time.Time       // when records may be due; zero when none is known
 	breaker breaker
+	pace    pace
 	state   profileState
 	resting resting
 	asking  asking
@@ -99,7 +100,7 @@ type dispatcher struct {
 	lineBuf LogRecord
 
 	// What status shows.
-	rate      rate
+	rate      throughput
 	last      lastResults
 	buried    int       // dead letters that the engine's own messages have not told of
 	buriedAt  time.Time // when they last did
@@ -119,6 +120,7 @@ func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher 
 		lanes:    make(map[uint64]*lane),
 		stored:   make(map[Seq]*job),
 		outcomes: make(map[Outcome]int64),
+		pace:     newPace(p.rate.limiter(), e.limiter),
 		current:  commit{done: make(chan struct{}, 1)},
 	}
 }
@@ -271,6 +273,9 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		}
 		if o := d.state.Outage; o != nil && o.Until.After(now) && (d.fresh.n+d.retries.n > 0 || d.counts[Retrying] > 0) {
 			sooner(o.Until)
+		}
+		if d.fresh.n+d.retries.n > 0 && d.pace.at.After(now) {
+			sooner(d.pace.at)
 		}
 	}
 	return at

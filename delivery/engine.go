@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Recorder takes the delivery log's lines.
@@ -26,6 +28,8 @@ type Options struct {
 	// Memory is how many bytes of events all profiles together may keep in memory; each has an equal
 	// part of it, and at least one event. Default 4 MiB.
 	Memory int64
+	// Rate bounds the requests of all profiles together. Default: none.
+	Rate Rate
 	// OnState hears of changes of a profile's state that no operator's command made. It must not call the engine. May be nil.
 	OnState func(StateChange)
 }
@@ -46,6 +50,7 @@ type Engine struct {
 	options     Options
 	logger      *slog.Logger
 	router      *Router
+	limiter     *rate.Limiter // of all requests; nil for none
 	dispatchers []*dispatcher
 	byCode      map[string]*dispatcher
 
@@ -69,7 +74,8 @@ func New(store Store, log Recorder, profiles []*Profile, options Options) (*Engi
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{store: store, log: log, options: options, logger: options.Logger, byCode: make(map[string]*dispatcher)}
+	e := &Engine{store: store, log: log, options: options, logger: options.Logger, byCode: make(map[string]*dispatcher),
+		limiter: options.Rate.limiter()}
 	var ids []ProfileID
 	for _, p := range profiles {
 		if e.byCode[p.code] != nil {

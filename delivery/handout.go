@@ -9,10 +9,11 @@ import (
 func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	limit, fresh := d.gate(now)
 	for d.handed < limit {
-		j := d.pick(fresh)
-		if j == nil {
+		if !d.ready(fresh) || !d.pace.ready(now) {
 			return
 		}
+		d.pace.spend()
+		j := d.pick(fresh)
 		if d.state.Outage != nil {
 			d.breaker.probes++
 			fresh = false
@@ -37,6 +38,8 @@ func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 	case reason != "" || !d.active():
 	case o == nil && d.breaker.window > 0:
 		limit, fresh = d.breaker.window, true
+	case o == nil && d.pace.limits():
+		limit, fresh = concurrency, true
 	case o == nil:
 		limit, fresh = 2*concurrency, true // the workers find the next one waiting
 	case d.listed() && !o.Whole:
@@ -51,10 +54,15 @@ func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 // retryTurn gives retries every fifth hand-out while there are first tries.
 const retryTurn = 5
 
-// pick takes the next job to send: first tries before retries, which have a share of their own. Probes
-// begin with a retry, which is older, and then take turns: it may be the event that fails.
-func (d *dispatcher) pick(mayFresh bool) *job {
+// ready reports whether there is a job to pick.
+func (d *dispatcher) ready(fresh bool) bool {
 	d.dropGone()
+	return d.retries.n > 0 || fresh && d.fresh.n > 0
+}
+
+// pick takes the next job to send: first tries before retries, which have a share of their own. Probes
+// begin with a retry, which is older, and then take turns: it may be the event that fails. There is one, see ready.
+func (d *dispatcher) pick(mayFresh bool) *job {
 	d.turn++
 	fresh := mayFresh && d.fresh.n > 0
 	turn := d.turn%retryTurn == 0
@@ -64,10 +72,7 @@ func (d *dispatcher) pick(mayFresh bool) *job {
 	if d.retries.n > 0 && (!fresh || turn) {
 		return d.retries.pop()
 	}
-	if fresh {
-		return d.fresh.pop()
-	}
-	return nil
+	return d.fresh.pop()
 }
 
 // dropGone takes jobs out of the queues' fronts that were evicted while they stood there.

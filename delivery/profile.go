@@ -11,6 +11,7 @@ type Profile struct {
 	formatter     Formatter
 	subscriptions []subscription
 	schedule      schedule
+	rate          Rate
 	bodyLimit     int        // see LogRecord
 	challenger    Challenger // the sender, when it is one
 }
@@ -30,6 +31,7 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 		formatter: formatter,
 		schedule:  newSchedule(config.Retry),
 	}
+	p.rate, _ = ParseRate(config.Rate) // validated
 	if n := config.LogBody; n != nil {
 		p.bodyLimit = *n
 		if *n == 0 {

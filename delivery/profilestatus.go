@@ -171,18 +171,18 @@ func (d *dispatcher) pendingStatus(s *ProfileStatus) {
 	}
 }
 
-// rate counts deliveries in the last seconds.
-type rate struct {
+// throughput counts deliveries in the last seconds.
+type throughput struct {
 	second int64 // Unix time of the newest count
 	counts [10]int64
 }
 
-func (r *rate) add(now time.Time) {
+func (r *throughput) add(now time.Time) {
 	r.roll(now)
 	r.counts[r.second%int64(len(r.counts))]++
 }
 
-func (r *rate) roll(now time.Time) {
+func (r *throughput) roll(now time.Time) {
 	second := now.Unix()
 	if second-r.second >= int64(len(r.counts)) {
 		r.counts = [10]int64{}
@@ -195,7 +195,7 @@ func (r *rate) roll(now time.Time) {
 }
 
 // perSecond leaves the running second out, which is not over.
-func (r *rate) perSecond(now time.Time) float64 {
+func (r *throughput) perSecond(now time.Time) float64 {
 	r.roll(now)
 	var sum int64
 	for i, n := range r.counts {

@@ -74,6 +74,9 @@ func (c *ProfileConfig) Validate() error {
 		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Concurrency, maxConcurrency),
 			"8 suits most receivers; more than 16 seldom helps", "concurrency")
 	}
+	if _, err := ParseRate(c.Rate); err != nil {
+		v.add(err.Error(), "write requests in a time, such as 50/s, 10/1s or 600/m", "rate")
+	}
 	if c.Timeout <= 0 {
 		v.add("a request needs a timeout", "write a duration above 0, such as 15s", "timeout")
 	}

@@ -21,12 +21,13 @@ type Config struct {
 	State         string                   `yaml:"state" path:"file" doc:"directory of the spool, the audit trail and the control socket; owner-only"`
 	Spool         spoolConfig              `yaml:"spool" doc:"the durable queue between the database and the receivers"`
 	ShutdownGrace time.Duration            `yaml:"shutdown_grace" doc:"time for requests in flight to end after SIGTERM"`
+	Rate          string                   `yaml:"rate" unit:"rate" doc:"most requests of all profiles together in a time, such as 10/1s; what exceeds it waits"`
 	Mapping       mapping.Config           `yaml:"mapping" doc:"which tables make which events; an entry is named for its table, or has a table of its own"`
 	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
 
-	_ struct{} `later:"rate alerts admin"`
+	_ struct{} `later:"alerts admin"`
 
 	rules *mapping.Rules // Mapping, compiled
 

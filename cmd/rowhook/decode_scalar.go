@@ -118,6 +118,13 @@ func (d *decoder) set(v reflect.Value, text string, quoted bool, f *field) (near
 		v.SetInt(value)
 		return near, ok
 	}
+	if f.rate {
+		if !isRate(text) {
+			return meantRate(text), false
+		}
+		v.SetString(text)
+		return "", true
+	}
 	return d.setPlain(v, text, quoted, f)
 }
 
@@ -244,6 +251,19 @@ func parseSize(text string) (size int64, near string, ok bool) {
 		return 0, ", which is too large", false
 	}
 	return number * factor, "", true
+}
+
+func isRate(text string) bool {
+	_, err := delivery.ParseRate(text)
+	return err == nil
+}
+
+// meantRate asks whether so many a second were meant.
+func meantRate(text string) string {
+	if perSecond := text + "/s"; isRate(perSecond) {
+		return meant(perSecond)
+	}
+	return ""
 }
 
 var percentNotation = regexp.MustCompile(`^(\d{1,3}(?:\.\d{1,6})?)(%?)$`)

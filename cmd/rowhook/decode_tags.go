@@ -20,6 +20,7 @@ import (
 //	yaml:",list"           takes a list given in place of the map
 //	yaml:"…,oneormany"     one element may stand for a list of one
 //	unit:"size"            64MiB and the like
+//	unit:"rate"            50/s and the like
 //	path:"file"            relative to the config file
 //	enum:"a,b"             the values it takes
 //	later-enum:"c"         values that a later version takes
@@ -29,13 +30,14 @@ import (
 // A key with the suffix _file beside a key without it names a file to read that one's value from;
 // what can be given so is a secret.
 type field struct {
-	index              []int
-	name               string
-	typ                reflect.Type
-	doc                string
-	enum, laterEnum    []string
-	oneOrMany          bool
-	size, path, secret bool
+	index           []int
+	name            string
+	typ             reflect.Type
+	doc             string
+	enum, laterEnum []string
+	oneOrMany       bool
+	size, rate      bool
+	path, secret    bool
 }
 
 // url reports whether values from the environment are percent-encoded.
@@ -80,6 +82,7 @@ func (s *structSpec) add(t reflect.Type, index []int) {
 			laterEnum: splitList(member.Tag.Get("later-enum")),
 			oneOrMany: slices.Contains(options, "oneormany"),
 			size:      member.Tag.Get("unit") == "size",
+			rate:      member.Tag.Get("unit") == "rate",
 			path:      member.Tag.Get("path") == "file",
 		}
 		s.place(f, options)
@@ -195,6 +198,8 @@ func notation(t reflect.Type, f *field) string {
 		return "a percentage such as 25%"
 	case f.size:
 		return "a size such as 64MiB"
+	case f.rate:
+		return "a rate such as 50/s, 10/1s or 600/m"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.String && f.path:

@@ -28,6 +28,7 @@ func configSchema() schemaNode {
 		"variable": schemaNode{"type": "string", "pattern": `\$\{`, "description": "an environment variable, as ${NAME} or ${NAME:-default}"},
 		"duration": notationSchema(`^(0|([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+)$`, notation(reflect.TypeFor[time.Duration](), &field{}), 0),
 		"size":     notationSchema(`^(0|[0-9]{1,18}(B|KiB|MiB|GiB|TiB))$`, notation(reflect.TypeFor[int64](), &field{size: true}), 0),
+		"rate":     notationSchema(`^([1-9][0-9]{0,6}/([0-9]+(\.[0-9]+)?)?(ms|s|m|h)([0-9].*)?)?$`, notation(reflect.TypeFor[string](), &field{rate: true}), nil),
 		"percent":  notationSchema(`^(100|[0-9]{1,2}(\.[0-9]{1,6})?)%$`, notation(reflect.TypeFor[delivery.Percent](), &field{}), nil),
 	}}
 	root := b.properties(reflect.TypeFor[Config](), specOf(reflect.TypeFor[Config]()))
@@ -151,6 +152,8 @@ func scalarSchema(t reflect.Type, f *field) schemaNode {
 		return reference("percent")
 	case f.size:
 		return reference("size")
+	case f.rate:
+		return reference("rate")
 	case t.Kind() == reflect.Bool:
 		return orVariable(schemaNode{"type": "boolean"})
 	case t.Kind() == reflect.String && (f.path || f.url()):

@@ -107,8 +107,12 @@ func (s *station) open() (err error) {
 	if s.log, err = delivery.OpenLog(s.config.logOptions(s.logger)); err != nil {
 		return err
 	}
+	rate, err := delivery.ParseRate(s.config.Rate)
+	if err != nil {
+		return fmt.Errorf("rate: %w", err)
+	}
 	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
-		Logger: s.logger, Grace: s.config.ShutdownGrace, OnState: s.stateChanged,
+		Logger: s.logger, Grace: s.config.ShutdownGrace, Rate: rate, OnState: s.stateChanged,
 	})
 	return err
 }

@@ -1,0 +1,148 @@
+package delivery_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rowhook/delivery"
+)
+
+func TestParseRate(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]delivery.Rate{
+		"":         {},
+		"50/s":     {Requests: 50, Per: time.Second},
+		"10/1s":    {Requests: 10, Per: time.Second},
+		"600/m":    {Requests: 600, Per: time.Minute},
+		"1/500ms":  {Requests: 1, Per: 500 * time.Millisecond},
+		"5/1h30m":  {Requests: 5, Per: 90 * time.Minute},
+		"1000/24h": {Requests: 1000, Per: 24 * time.Hour},
+	} {
+		if got, err := delivery.ParseRate(text); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"50", "/s", "50/", "0/s", "-1/s", "+1/s", "1.5/s", "50/0s", "50/x", "50/-1s", "50/25h", "1/1us", "9999999/s", "50/s/s", "50 /s"} {
+		if got, err := delivery.ParseRate(text); err == nil {
+			t.Errorf("%q is taken as %+v", text, got)
+		}
+	}
+}
+
+func FuzzParseRate(f *testing.F) {
+	f.Add("50/s")
+	f.Add("10/1s")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := delivery.ParseRate(text)
+		if err == nil && text != "" && (r.Requests < 1 || r.Per < time.Millisecond) {
+			t.Errorf("%q: %+v", text, r)
+		}
+	})
+}
+
+// most returns the largest number of requests in any span of that length.
+func most(times []time.Time, span time.Duration) int {
+	most, first := 0, 0
+	for i := range times {
+		for times[i].Sub(times[first]) >= span {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rate   string
+		events int
+		took   time.Duration
+		span   time.Duration
+		most   int
+	}{
+		{"10/1s", 200, 20 * time.Second, time.Second, 10},
+		{"600/m", 200, 20 * time.Second, time.Second, 10},
+		{"2000/s", 20_000, 10 * time.Second, 100 * time.Millisecond, 240},
+	} {
+		t.Run(tt.rate, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, func(c *delivery.ProfileConfig) {
+					c.Rate, c.Retry.Initial, c.Retry.Max = tt.rate, 100*time.Millisecond, 100*time.Millisecond
+				})
+				tries := 0
+				b.receiver.script(func(int, *delivery.Request) delivery.Reply {
+					if tries++; tries%10 == 0 {
+						return broken // retries count like first tries
+					}
+					return ok
+				})
+				b.start()
+				b.appendMany(0, tt.events, 5000)
+				time.Sleep(tt.took + tt.took/5 + 10*time.Second)
+				if s := b.status(); s.BacklogEvents != 0 || s.Dead != 0 {
+					t.Errorf("left over: %+v", s)
+				}
+				b.stopped()
+				if n := most(b.receiver.times, tt.span-time.Millisecond); n > tt.most {
+					t.Errorf("%d requests within %v", n, tt.span)
+				}
+				took := b.receiver.times[len(b.receiver.times)-1].Sub(b.receiver.times[0])
+				if took < tt.took*9/10 || took > tt.took*13/10 {
+					t.Errorf("%d requests took %v", len(b.receiver.times), took)
+				}
+				checkOrder(t, b, tt.events, func(i int) int { return i % 5000 })
+			})
+		})
+	}
+}
+
+// Profiles that share a rate take turns at it, however long their backlogs are.
+func TestRateOfAllProfiles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		receivers := []*receiver{{}, {}, {}}
+		var profiles []*delivery.Profile
+		for i, r := range receivers {
+			config := delivery.Defaults("native")
+			config.Code = fmt.Sprint("p", i)
+			profile, err := delivery.NewProfile(config, r, plain{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			profiles = append(profiles, profile)
+		}
+		engine, err := delivery.New(store, &lines{}, profiles, delivery.Options{Rate: delivery.Rate{Requests: 30, Per: time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range []int{5000, 5000, 100} {
+			for k := range n {
+				store.append([]delivery.ProfileID{delivery.ProfileID(i + 1)}, event(fmt.Sprint(k), fmt.Sprint(k)))
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- engine.Run(ctx) }()
+		time.Sleep(9 * time.Second)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		all := 0
+		for i, r := range receivers {
+			all += r.count()
+			if n := r.count(); n < 85 || n > 95 {
+				t.Errorf("profile %d made %d requests of 270", i, n)
+			}
+		}
+		if all > 272 {
+			t.Errorf("%d requests in 9 s at 30 a second", all)
+		}
+	})
+}
