@@ -1,8 +1,10 @@
 package mysql
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"time"
@@ -27,14 +29,15 @@ type decoder struct {
 	lookup func(table string) (*capture.Table, error)
 	replay *replay // a prepared transaction to read again, instead of following
 
-	tables  map[uint64]*tableMap
-	maps    map[string]*tableMap // those seen before, by their bytes
-	file    filePlace            // where the stream is
-	tx      transaction
-	comment comment
-	rows    rowBuffer
-	raw     []byte
-	change  capture.Change
+	tables   map[uint64]*tableMap
+	maps     map[string]*tableMap // those seen before, by their bytes
+	file     filePlace            // where the stream is
+	tx       transaction
+	comment  comment
+	rows     rowBuffer
+	raw      []byte
+	change   capture.Change
+	inflater inflater
 }
 
 // transaction is the one that is being read.
@@ -66,9 +69,7 @@ func (r *replay) Error() string { return "prepared transaction " + r.id + " is r
 // event takes one event, or one in a compressed transaction.
 func (d *decoder) event(h header, body []byte) error {
 	kind := replication.EventType(h.kind)
-	if h.end > 0 && h.end >= uint32(d.file.offset) {
-		d.file.offset = uint64(h.end)
-	}
+	d.file.reach(h.end)
 	switch kind {
 	case replication.TABLE_MAP_EVENT:
 		return d.tableMap(body)
@@ -87,10 +88,9 @@ func (d *decoder) event(h header, body []byte) error {
 	case replication.MARIADB_ANNOTATE_ROWS_EVENT:
 		return d.statement(body)
 	case replication.TRANSACTION_PAYLOAD_EVENT:
-		return eachPayloadEvent(body, func(inner header, body []byte) error {
-			inner.end = 0 // places in the payload mean nothing
-			return d.event(inner, body)
-		})
+		return d.payload(h, bytes.NewReader(body))
+	case replication.ROTATE_EVENT:
+		return d.rotate(body)
 	case replication.XA_PREPARE_LOG_EVENT:
 		return d.xaPrepare(body)
 	case replication.PARTIAL_UPDATE_ROWS_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
@@ -104,6 +104,26 @@ func (d *decoder) event(h header, body []byte) error {
 		return d.rowsEvent(kind, body)
 	}
 	return nil // nothing that changes rows
+}
+
+// payload takes a compressed transaction, whose events lie in it one after the other.
+func (d *decoder) payload(h header, in io.Reader) error {
+	d.file.reach(h.end)
+	return d.inflater.each(in, func(inner header, body []byte) error {
+		inner.end = 0 // places in the payload mean nothing
+		return d.event(inner, body)
+	})
+}
+
+// rotate notes that another file begins.
+func (d *decoder) rotate(body []byte) error {
+	r := reader{b: body}
+	offset := r.uint(8)
+	if r.fail {
+		return &streamError{what: "rotate event"}
+	}
+	d.file.name, d.file.offset = string(r.b), offset
+	return nil
 }
 
 // format notes which file this is: a file of the same name may be another one.

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // sid is where MySQL's transaction ids come from: a server and, since 8.3, a tag.
@@ -260,16 +258,3 @@ func (set mariaSet) String() string {
 	}
 	return strings.Join(parts, ",")
 }
-
-// dumpSet is a set in the form that a dump begins with. The library calls nothing else of the
-// interface, since it is told not to parse events and not to reconnect.
-type dumpSet struct {
-	gomysql.GTIDSet
-	text  string
-	bytes []byte
-}
-
-func (s dumpSet) String() string         { return s.text }
-func (s dumpSet) Encode() []byte         { return s.bytes }
-func (s dumpSet) Clone() gomysql.GTIDSet { return s }
-func (s dumpSet) IsEmpty() bool          { return s.text == "" }

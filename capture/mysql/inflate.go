@@ -1,12 +1,15 @@
 package mysql
 
 import (
+	"bufio"
 	"bytes"
 	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
+	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -38,10 +41,9 @@ func inflate(b []byte) ([]byte, error) {
 
 // The fields of a transaction payload's head.
 const (
-	payloadEnd = iota
-	payloadSize
-	payloadCompression
-	payloadWindow = 8 << 20 // what a decompression may hold
+	payloadEnd         = 0
+	payloadCompression = 2
+	payloadFieldMost   = 64 // bytes of a field's value
 )
 
 // payload compression types.
@@ -50,61 +52,121 @@ const (
 	payloadNone = 255
 )
 
-// eachPayloadEvent reads a compressed transaction piece by piece and gives each event in it
-// to f, so that memory does not grow with the transaction.
-func eachPayloadEvent(b []byte, f func(h header, body []byte) error) error {
-	r := reader{b: b}
-	compression := uint64(payloadNone)
-	for !r.fail {
-		field := r.packed()
-		if field == payloadEnd {
-			break
-		}
-		value := reader{b: r.text()}
-		if field == payloadCompression {
-			compression = value.packed()
-		}
-	}
-	if r.fail {
-		return &streamError{what: "transaction payload"}
-	}
-	var in io.Reader = bytes.NewReader(r.b)
-	if compression == payloadZstd {
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(payloadWindow))
-		if err != nil {
-			return &streamError{what: "transaction payload: " + err.Error()}
-		}
-		defer z.Close()
-		in = z
-	} else if compression != payloadNone {
-		return &streamError{what: fmt.Sprintf("transaction payload: compression type %d", compression)}
-	}
-	return eachEvent(in, f)
+// payloadWindow is what a decompression may hold: what the server's highest level needs, 22. With level 19
+// it is 8 MiB, with the default 2.
+const payloadWindow = 128 << 20
+
+// inflater takes compressed transactions apart. It keeps its decompressor, which costs more than a small transaction.
+type inflater struct {
+	zstd *zstd.Decoder
+	in   *bufio.Reader
+	body []byte
 }
 
-func eachEvent(in io.Reader, f func(h header, body []byte) error) error {
+func (f *inflater) close() {
+	if f.zstd != nil {
+		f.zstd.Close()
+	}
+}
+
+// each reads a compressed transaction piece by piece and gives each event in it to take, so that
+// memory does not grow with the transaction.
+func (f *inflater) each(in io.Reader, take func(h header, body []byte) error) error {
+	if f.in == nil {
+		f.in = bufio.NewReaderSize(nil, 4096)
+	}
+	f.in.Reset(in)
+	compression, err := f.head()
+	if err != nil {
+		return payloadError(err)
+	}
+	switch compression {
+	case payloadNone:
+		return f.events(f.in, take)
+	case payloadZstd:
+	default:
+		return &streamError{what: fmt.Sprintf("transaction payload: compression type %d", compression)}
+	}
+	if f.zstd == nil {
+		f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(payloadWindow))
+		if err != nil {
+			return payloadError(err)
+		}
+	}
+	if err := f.zstd.Reset(f.in); err != nil {
+		return payloadError(err)
+	}
+	return f.events(f.zstd, take)
+}
+
+// head reads the fields before the payload, and returns how it is compressed.
+func (f *inflater) head() (compression uint64, err error) {
+	compression = payloadNone
+	for {
+		kind, err := f.packed()
+		if err != nil || kind == payloadEnd {
+			return compression, err
+		}
+		size, err := f.packed()
+		if err != nil || size > payloadFieldMost {
+			return 0, errors.Join(err, errShort)
+		}
+		value := make([]byte, size)
+		if _, err := io.ReadFull(f.in, value); err != nil {
+			return 0, err
+		}
+		if kind == payloadCompression {
+			r := reader{b: value}
+			if compression = r.packed(); r.fail {
+				return 0, errShort
+			}
+		}
+	}
+}
+
+// packed reads a length-encoded integer.
+func (f *inflater) packed() (uint64, error) {
+	first, err := f.in.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	width := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[first]
+	if width == 0 {
+		return uint64(first), nil
+	}
+	var b [8]byte
+	_, err = io.ReadFull(f.in, b[:width])
+	return littleEndian(b[:width]), err
+}
+
+func (f *inflater) events(in io.Reader, take func(h header, body []byte) error) error {
 	var head [headerSize]byte
-	var body []byte
 	for {
 		if _, err := io.ReadFull(in, head[:]); err == io.EOF {
 			return nil
 		} else if err != nil {
-			return &streamError{what: "transaction payload: " + err.Error()}
+			return payloadError(err)
 		}
 		h, _, _ := parseHeader(head[:])
-		if h.size < headerSize || h.size > inflateMost {
-			return &streamError{what: "transaction payload: event of a wrong size"}
+		if h.size < headerSize || h.size > inflateMost || h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) {
+			return &streamError{what: "transaction payload: event of a wrong size or kind"}
 		}
-		n := int(h.size) - headerSize
-		if cap(body) < n {
-			body = make([]byte, n)
+		var body []byte
+		var err error
+		if body, f.body, err = readBody(in, f.body, int(h.size)-headerSize); err != nil {
+			return payloadError(err)
 		}
-		body = body[:n]
-		if _, err := io.ReadFull(in, body); err != nil {
-			return &streamError{what: "transaction payload: " + err.Error()}
-		}
-		if err := f(h, body); err != nil {
+		if err := take(h, body); err != nil {
 			return err
 		}
 	}
+}
+
+// payloadError says that a compressed transaction is malformed, unless it was the connection that broke inside it.
+func payloadError(err error) error {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, errCut) {
+		return err
+	}
+	return &streamError{what: "transaction payload: " + err.Error()}
 }

@@ -33,6 +33,21 @@ type filePlace struct {
 	created uint32 // seconds since 1970
 }
 
+// reach moves the place to an event's end, as the event says it: in 32 bits, though files grow beyond 4 GiB. 0 says nothing.
+func (f *filePlace) reach(end uint32) {
+	if end == 0 {
+		return
+	}
+	at := f.offset&^(1<<32-1) | uint64(end)
+	if at < f.offset {
+		if f.offset-at < 1<<31 {
+			return // an event that lies before, such as the file's format
+		}
+		at += 1 << 32
+	}
+	f.offset = at
+}
+
 func (f filePlace) String() string { return f.name + ":" + strconv.FormatUint(f.offset, 10) }
 
 // stamped is the place with the file's creation time.

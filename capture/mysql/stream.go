@@ -2,37 +2,33 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"sync/atomic"
+	"io"
+	"runtime/debug"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/client"
-	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"rowhook/capture"
 )
 
 const (
-	// heartbeat is how often an idle server shows that it lives; silenceMost is how long none may come.
-	heartbeat   = 20 * time.Second
-	silenceMost = 70 * time.Second
 	// writeTimeout is how long the server is told to wait while nothing is read; pauseMost is how long
 	// nothing is read before the connection is given up.
 	writeTimeout = 10 * time.Minute
 	pauseMost    = writeTimeout / 2
+	// keepMost is how large a buffer for events is kept for the next ones.
+	keepMost = 1 << 20
+	// killTimeout bounds the attempt to end our connection on the server's side.
+	killTimeout = time.Second
 )
 
-// stream is one connection's stream. Its decoder runs in the goroutine that receives.
+// stream is one connection's stream.
 type stream struct {
 	decoder
-	ctx     context.Context
-	owner   *run
-	host    host
-	closing atomic.Bool
+	ctx   context.Context
+	owner *run
+	host  host
 }
 
 func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
@@ -50,98 +46,66 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 
 // run receives until the context ends or something breaks.
 func (st *stream) run(ctx context.Context) error {
-	syncer := replication.NewBinlogSyncer(st.config())
-	defer syncer.Close()
-	defer st.closing.Store(true)
-	streamer, err := st.dump(syncer)
+	from, id := &st.at, st.owner.serverID
+	if st.replay != nil {
+		from = &st.replay.from
+		id ^= 0x20000000 // MariaDB ends a stream when another with the same id begins, and may take a moment to end ours
+	}
+	d, err := st.owner.openDump(ctx, st.host, st.flavour == flavourMariaDB, id, from)
 	if err != nil {
 		return fmt.Errorf("ask for the binlog: %w", err)
 	}
-	_, err = streamer.GetEvent(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	defer st.owner.kill(ctx, st.host, d.conn.GetConnectionID())
+	defer st.inflater.close()
+	defer d.close()
+	defer context.AfterFunc(ctx, d.close)()
+	rest := func() {}
+	if rester, ok := st.sink.(capture.Rester); ok {
+		rest = rester.Rest
 	}
-	if err == nil {
-		err = errors.New("the server ended the stream")
-	}
-	return fmt.Errorf("receive: %w", err)
-}
-
-func (st *stream) config() replication.BinlogSyncerConfig {
-	r := st.owner
-	c := replication.BinlogSyncerConfig{
-		ServerID: r.serverID, Flavor: gomysql.MySQLFlavor,
-		Host: st.host.name, Port: st.host.port, User: r.address.user, Password: r.address.password,
-		TLSConfig: r.address.tlsFor(st.host), Localhost: "rowhook",
-		RawModeEnabled: true, DisableRetrySync: true, EventCacheCount: 1,
-		HeartbeatPeriod: heartbeat, SynchronousEventHandler: st,
-		Logger: slog.New(slog.DiscardHandler), Dialer: st.dial,
-		Option: func(c *client.Conn) error {
-			_, err := c.Execute(fmt.Sprintf("SET SESSION net_write_timeout = %d", int(writeTimeout/time.Second)))
-			return err
-		},
-	}
-	if st.flavour == flavourMariaDB {
-		c.Flavor, c.DumpCommandFlag = gomysql.MariaDBFlavor, replication.BINLOG_SEND_ANNOTATE_ROWS_EVENT
-	}
-	if st.replay != nil {
-		// MariaDB ends a stream when another with the same id begins, and may take a moment to end ours.
-		c.ServerID ^= 0x20000000
-	}
-	return c
-}
-
-func (st *stream) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	timeout := dialTimeout
-	if st.closing.Load() {
-		timeout = time.Second // only to tell the server that we are gone
-	}
-	dialer := net.Dialer{Timeout: timeout}
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &silentConn{conn, silenceMost}, nil
-}
-
-// dump asks for the binlog from where the stream stands, or from where a prepared transaction lies.
-func (st *stream) dump(syncer *replication.BinlogSyncer) (*replication.BinlogStreamer, error) {
-	from := st.at
-	if st.replay != nil {
-		from = st.replay.from
-	}
-	switch {
-	case from.mysql != nil:
-		return syncer.StartSyncGTID(dumpSet{text: from.mysql.String(), bytes: from.mysql.encode()})
-	case from.maria != nil:
-		return syncer.StartSyncGTID(dumpSet{text: from.maria.String()})
-	}
-	if from.file.offset > 1<<32-1 {
-		return nil, errors.New("a place beyond 4 GiB in a file can only be reached with GTIDs")
-	}
-	return syncer.StartSync(gomysql.Position{Name: from.file.name, Pos: uint32(from.file.offset)})
-}
-
-// HandleEvent takes one event. It is called by the receiving goroutine, which reads no more until it returns.
-func (st *stream) HandleEvent(e *replication.BinlogEvent) error {
-	if busy := st.sink.Busy(); busy != nil {
-		if err := st.wait(busy); err != nil {
-			return err
+	for {
+		if busy := st.sink.Busy(); busy != nil {
+			if err := st.wait(busy); err != nil {
+				return err
+			}
+		}
+		if d.in.in.Buffered() == 0 {
+			rest()
+		}
+		if err := st.receive(d); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("receive: %w", err)
 		}
 	}
-	if st.ctx.Err() != nil {
-		return st.ctx.Err()
+}
+
+// receive takes one event. A panic is a fault of ours that the next attempt would meet again: it
+// counts as a stream that cannot be read.
+func (st *stream) receive(d *dump) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			st.log.Error("the decoder panicked", "panic", fmt.Sprint(fault), "position", st.at.position(), "stack", string(debug.Stack()))
+			err = &streamError{what: "the decoder panicked"}
+		}
+	}()
+	h, err := d.next()
+	if err != nil {
+		return err
 	}
-	h, body, ok := parseHeader(e.RawData)
-	if !ok {
-		return &streamError{what: "event header"}
+	if size := d.bodySize(h); h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) && size > keepMost {
+		// It may hold more than there is memory for, so it is taken apart while it comes, and its
+		// checksum is left alone: it would be known only when the transaction has been handed over.
+		if err := st.payload(h, io.LimitReader(&d.in, int64(size))); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, &d.in)
+		return err
 	}
-	switch known := e.Event.(type) {
-	case *replication.GenericEvent:
-		body = known.Data // without the checksum
-	case *replication.RotateEvent:
-		st.file.name, st.file.offset = string(known.NextLogName), known.Position
-		return nil
+	body, err := d.body(h)
+	if err != nil {
+		return err
 	}
 	return st.event(h, body)
 }
@@ -161,4 +125,14 @@ func (st *stream) wait(busy <-chan struct{}) error {
 		}
 	}
 	return nil
+}
+
+// kill ends a connection of ours on the server's side, which otherwise would notice only when it next
+// has something to send, and keep binlog files until then. What does not succeed is left to that.
+func (s *Source) kill(ctx context.Context, h host, id uint32) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+	defer cancel()
+	if db, err := s.pool(h); err == nil {
+		_, _ = db.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
+	}
 }

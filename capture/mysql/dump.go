@@ -1,0 +1,243 @@
+package mysql
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"rowhook/capture"
+)
+
+const (
+	// heartbeat is how often an idle server shows that it lives; silenceMost is how long none may come.
+	heartbeat   = 20 * time.Second
+	silenceMost = 70 * time.Second
+	// receiveBuffer is how much is read at once.
+	receiveBuffer = 64 << 10
+	// refusalMost is how much of a refusal's text is read.
+	refusalMost = 4096
+	// sendAnnotations asks MariaDB for the statements' text.
+	sendAnnotations = 2
+	// replicaName is how replicas of the server know us.
+	replicaName = "rowhook"
+)
+
+// checksumSize is how many bytes behind an event hold its CRC-32, where the file has them.
+const checksumSize = 4
+
+// dump is a connection on which a server sends its binlog.
+type dump struct {
+	conn *client.Conn
+	in   packets
+	head [headerSize]byte // of the event at hand
+	buf  []byte           // for its body
+	// checksums says that events of this file end with one.
+	checksums bool
+}
+
+// openDump logs in and asks for the binlog from a place on.
+func (r *run) openDump(ctx context.Context, h host, mariaDB bool, serverID uint32, from *place) (*dump, error) {
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := client.ConnectWithDialer(dialing, "", h.String(), r.address.user, r.address.password, "", dialSilent,
+		func(c *client.Conn) error {
+			c.SetTLSConfig(r.address.tlsFor(h))
+			c.SetAttributes(map[string]string{"program_name": replicaName})
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	d := &dump{conn: conn}
+	if err := d.ask(ctx, mariaDB, serverID, replicaID(r.agent, serverID), from); err != nil {
+		d.close()
+		return nil, err
+	}
+	// Nothing more was sent than what was asked for, so the client's own buffer is empty.
+	d.in = packets{in: bufio.NewReaderSize(conn.Conn.Conn, receiveBuffer), number: 1}
+	return d, nil
+}
+
+// dialSilent connects. The connection ends when the server is silent for too long.
+func dialSilent(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &silentConn{conn, silenceMost}, nil
+}
+
+// replicaID is by which MySQL knows our former connection, which it ends when this one begins.
+func replicaID(agent string, serverID uint32) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "rowhook:%s:%d", agent, serverID))
+	h := hex.EncodeToString(sum[:16])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// ask prepares the session, registers as a replica and asks for the binlog.
+func (d *dump) ask(ctx context.Context, mariaDB bool, serverID uint32, id string, from *place) error {
+	// The server answers each of these at once or not at all; then the silence ends it.
+	defer context.AfterFunc(ctx, d.close)()
+	statements := []string{
+		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(writeTimeout/time.Second)),
+		// Which says that we know checksums. Events come as the file has them; only the first, which names it, has none.
+		"SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'",
+		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", heartbeat.Nanoseconds(), heartbeat.Nanoseconds()),
+		fmt.Sprintf("SET @slave_uuid = '%s', @replica_uuid = '%s'", id, id),
+	}
+	if mariaDB {
+		// It knows GTIDs from capability 4 on. In strict mode it refuses a set that it has left by another way.
+		statements = append(statements, "SET @mariadb_slave_capability = 4",
+			fmt.Sprintf("SET @slave_connect_state = '%s'", from.maria), "SET @slave_gtid_strict_mode = 1")
+	}
+	for _, statement := range statements {
+		if _, err := d.conn.Execute(statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	if err := d.send(registerCommand(serverID)); err != nil {
+		return err
+	}
+	if _, err := d.conn.ReadOKPacket(); err != nil {
+		return fmt.Errorf("register as a replica: %w", err)
+	}
+	command, err := dumpCommand(serverID, from)
+	if err != nil {
+		return err
+	}
+	return d.send(command)
+}
+
+// send sends a command, behind the four bytes that the client fills in.
+func (d *dump) send(command []byte) error {
+	d.conn.ResetSequence()
+	return d.conn.WritePacket(append(make([]byte, 4), command...))
+}
+
+// registerCommand makes us one of SHOW REPLICAS.
+func registerCommand(serverID uint32) []byte {
+	b := binary.LittleEndian.AppendUint32([]byte{gomysql.COM_REGISTER_SLAVE}, serverID)
+	b = append(append(b, byte(len(replicaName))), replicaName...)
+	b = append(b, 0, 0, 0, 0)            // user, password, port
+	return append(b, make([]byte, 8)...) // rank, the source's id
+}
+
+// dumpCommand asks for the binlog from a place on.
+func dumpCommand(serverID uint32, from *place) ([]byte, error) {
+	le := binary.LittleEndian
+	switch {
+	case from.mysql != nil:
+		set := from.mysql.encode()
+		b := le.AppendUint16([]byte{gomysql.COM_BINLOG_DUMP_GTID}, 0) // no flags
+		b = le.AppendUint32(b, serverID)
+		b = le.AppendUint32(b, 0) // no file's name
+		b = le.AppendUint64(b, 4) // its beginning
+		return append(le.AppendUint32(b, uint32(len(set))), set...), nil
+	case from.maria != nil: // the session has the set
+		b := le.AppendUint32([]byte{gomysql.COM_BINLOG_DUMP}, 0)
+		b = le.AppendUint16(b, sendAnnotations)
+		return le.AppendUint32(b, serverID), nil
+	case from.file.offset > 1<<32-1:
+		return nil, &capture.OperatorError{Err: fmt.Errorf("%s lies beyond 4 GiB, from where no server streams by file and offset", from.file),
+			Remedy: "set gtid_mode to ON; `rowhook run --accept-gap` begins after what is missing"}
+	}
+	b := le.AppendUint32([]byte{gomysql.COM_BINLOG_DUMP}, uint32(from.file.offset))
+	b = le.AppendUint32(le.AppendUint16(b, 0), serverID)
+	return append(b, from.file.name...), nil
+}
+
+// next begins the next packet that holds an event, and returns the event's head. What follows in the packet is its body.
+func (d *dump) next() (header, error) {
+	if err := d.in.begin(); err != nil {
+		return header{}, err
+	}
+	status, err := d.in.byte()
+	if err != nil {
+		return header{}, err
+	}
+	switch status {
+	case gomysql.OK_HEADER:
+	case gomysql.ERR_HEADER:
+		return header{}, d.refusal()
+	case gomysql.EOF_HEADER:
+		return header{}, errors.New("the server ended the stream")
+	default:
+		return header{}, &streamError{what: fmt.Sprintf("a packet that begins with %d", status)}
+	}
+	if err := d.in.fill(d.head[:]); err != nil {
+		return header{}, err
+	}
+	h, _, _ := parseHeader(d.head[:])
+	if h.size < headerSize || !d.in.more && int(h.size)-headerSize != d.in.left {
+		return header{}, &streamError{what: "an event of another size than its packet"}
+	}
+	return h, nil
+}
+
+// bodySize is the size of an event's body, without the checksum.
+func (d *dump) bodySize(h header) int {
+	size := int(h.size) - headerSize
+	if d.checksums {
+		size -= checksumSize
+	}
+	return max(size, 0)
+}
+
+// body reads and verifies the event's body. It is valid until the next event.
+func (d *dump) body(h header) ([]byte, error) {
+	size := int(h.size) - headerSize
+	var b []byte
+	var err error
+	if b, d.buf, err = readBody(&d.in, d.buf, size); err != nil {
+		return nil, tooEarly(err)
+	}
+	if h.kind == byte(replication.FORMAT_DESCRIPTION_EVENT) {
+		// Its last byte before the checksum, which it has in any case, says whether the events have one.
+		d.checksums = size > checksumSize && b[size-checksumSize-1] == byte(replication.BINLOG_CHECKSUM_ALG_CRC32)
+	}
+	if !d.checksums {
+		return b, nil
+	}
+	if size < checksumSize {
+		return nil, &streamError{what: "an event that is too short for its checksum"}
+	}
+	b, sum := b[:size-checksumSize], b[size-checksumSize:]
+	if crc32.Update(crc32.ChecksumIEEE(d.head[:]), crc32.IEEETable, b) != binary.LittleEndian.Uint32(sum) {
+		return nil, &streamError{what: fmt.Sprintf("the checksum of an event of type %d does not match: the server's binlog is damaged", h.kind)}
+	}
+	return b, nil
+}
+
+// refusal reads the server's error: a number, # and five characters of state, a text.
+func (d *dump) refusal() error {
+	b := make([]byte, min(d.in.left, refusalMost))
+	if err := d.in.fill(b); err != nil {
+		return err
+	}
+	r := reader{b: b}
+	refused := &gomysql.MyError{Code: uint16(r.uint(2))}
+	if r.byte() == '#' {
+		refused.State = string(r.take(5))
+	}
+	if r.fail {
+		return &streamError{what: "an error of the server without its text"}
+	}
+	refused.Message = string(r.b)
+	return refused
+}
+
+// close ends the connection, from any goroutine: the client's own Close is for one. The server notices
+// when it next has something to send.
+func (d *dump) close() { d.conn.Conn.Conn.Close() }
