@@ -211,6 +211,8 @@ type profileState struct {
 	Since    time.Time `json:"since,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
 	Gap      *gap      `json:"gap,omitempty"`
+	// Gaps are those of ordering keys, by lane.
+	Gaps map[uint64]*gap `json:"gaps,omitempty"`
 	// Activated is the endpoint that was activated last, see [Endpoint].
 	Activated string `json:"activated,omitempty"`
 	// Told is below what the delivery log has lines of for having been held.
@@ -267,6 +269,10 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 		d.settled[r.Seq] = struct{}{}
 	}
 	if r.State == Dead {
+		// The bound is met only by those of a time when they held nothing back.
+		if d.profile.holdsKeys() && r.Reason != ReasonOperator && len(d.lanes) < 2*maxLanes {
+			d.hold(r)
+		}
 		return
 	}
 	d.resume = max(d.resume, r.Seq)
@@ -296,7 +302,7 @@ func (d *dispatcher) reset() {
 	d.breaker = breaker{}
 	d.state, d.dirty = profileState{}, false
 	d.resting, d.asking = resting{}, asking{}
-	d.carrier = nil
+	d.carrier, d.expiring = nil, 0
 	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}
 }

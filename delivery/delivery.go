@@ -35,4 +35,15 @@
 // outage is stored, so that a restart finds it again; what became due meanwhile starts slowly as well.
 //
 // A schedule that is a list is kept to the letter once its event was tried: it is what the receiver was promised.
+//
+// # An event that fails
+//
+// It holds up its key, and nothing else, until it is a dead letter: by its age, or after max_block when others of its key
+// wait behind it. Then the key goes on, and the next delivery of it has a rowhook-gap header,
+//
+//	count=2; first=ID; last=ID
+//
+// which says how many events its receiver did not get, and the first and last of them. With on_dead: hold_key the key waits
+// until the dead letter is retried or discarded. Which keys have gaps is stored, for 256 keys; what exceeds that, and what was
+// shed, is told by the profile's next delivery. A delivery may tell of several gaps, separated by commas.
 package delivery

@@ -81,16 +81,17 @@ type dispatcher struct {
 	spareLanes []*lane
 	records    []Delivery
 
-	counts  [Dead + 1]int64 // records by state
-	nextDue time.Time       // when records may be due; zero when none is known
-	breaker breaker
-	pace    pace
-	state   profileState
-	resting resting
-	asking  asking
-	dirty   bool // state is to be stored with the next commit
-	carrier *job // carries the gap marker; nil when none does, or when the gap has grown since
-	pull    bool // retries are to be brought forward
+	counts   [Dead + 1]int64 // records by state
+	nextDue  time.Time       // when records may be due; zero when none is known
+	breaker  breaker
+	pace     pace
+	state    profileState
+	resting  resting
+	asking   asking
+	dirty    bool // state is to be stored with the next commit
+	carrier  *job // carries the gap marker; nil when none does, or when the gap has grown since
+	expiring Seq  // a dead letter that is being removed from the store
+	pull     bool // retries are to be brought forward
 
 	pending pending
 	current commit // on its way into the store, or waiting for the delivery log

@@ -109,7 +109,7 @@ func (d *dispatcher) admit(entry *Entry, now time.Time) error {
 
 func (d *dispatcher) onDisk(hash uint64) bool {
 	l := d.lanes[hash]
-	return l != nil && l.disk
+	return l != nil && (l.disk || len(l.holds) > 0)
 }
 
 // boundSpan keeps progress going when the lowest entry takes very long.

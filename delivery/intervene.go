@@ -9,7 +9,7 @@ import (
 // What an operator is told about a delivery that cannot be changed now.
 var (
 	errInFlight = &operatorError{"the delivery is being sent at this moment", "look at `rowhook log` for what came of it"}
-	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list --key` shows it"}
+	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list --key` shows it, or `rowhook failed list --key` where a dead letter holds the key"}
 	errUntried  = &operatorError{"the delivery has not been tried yet: it goes when its turn comes", "`rowhook status` shows what its profile waits for"}
 )
 
@@ -90,6 +90,7 @@ func (e *Engine) Skip(profile, id string) error {
 		d.pending.put(*r)
 		d.pending.off(1, r.Bytes)
 		d.writeEvent(ev, OutcomeDead, ReasonOperator, now)
+		d.gapInKey(r, ev.ID, now)
 		d.arouse(r)
 		return nil
 	})
@@ -169,10 +170,11 @@ type Changed struct {
 
 // FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
 func (e *Engine) FailedRetry(f Filter) (Changed, error) {
-	return e.eachDead(f, func(d *dispatcher, r *Delivery, _ *Event, now time.Time) (bool, error) {
+	return e.eachDead(f, func(d *dispatcher, r *Delivery, ev *Event, now time.Time) (bool, error) {
 		if len(d.lanes) >= maxLanes || d.counts[Retrying] >= maxLanes {
 			return false, nil
 		}
+		d.gapMended(r, ev.ID, now)
 		d.revive(*r, now)
 		return true, nil
 	})
@@ -185,6 +187,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 		d.counts[Dead]--
 		d.pending.removes = append(d.pending.removes, r.Seq)
 		d.pending.result(now)
+		d.unhold(r)
 		return true, nil
 	})
 }
@@ -215,7 +218,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *Delivery, *Event, time
 				if err != nil {
 					return fmt.Errorf("read delivery: %w", err)
 				}
-				if !ok || whole.State != Dead {
+				if !ok || whole.State != Dead || whole.Seq == d.expiring {
 					return nil // somebody else took it in the meantime
 				}
 				if more, err = fn(d, &whole, ev, now); err != nil {
@@ -264,6 +267,7 @@ func (d *dispatcher) revive(r Delivery, now time.Time) {
 		d.dueBy(now)
 		return
 	}
+	d.unhold(&r)
 	r.State, r.Due = Blocked, time.Time{}
 	d.counts[Blocked]++
 	d.pending.put(r)

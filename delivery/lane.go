@@ -21,6 +21,8 @@ type lane struct {
 	// lowest is a bound: the lane has no records below it. Looking from there spares the store
 	// to pass over all that was removed lately.
 	lowest Seq
+	// holds are the dead letters that keep later events of the lane back, ascending.
+	holds []Seq
 }
 
 // laneHash is 64-bit FNV-1a. It is stored in records: it must stay as it is.
@@ -62,7 +64,7 @@ func (d *dispatcher) lane(hash uint64) *lane {
 
 // forget drops a lane that is empty.
 func (d *dispatcher) forget(l *lane) {
-	if l.head != nil || l.disk || l.waking {
+	if l.head != nil || l.disk || l.waking || len(l.holds) > 0 {
 		return
 	}
 	delete(d.lanes, l.hash)
@@ -248,6 +250,9 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
+		if l.holdsBack(r.Seq) {
+			return nil
+		}
 		if r.State == Retrying && r.Due.After(now) {
 			if i == 0 {
 				l.asleep = true
@@ -280,7 +285,7 @@ func (d *dispatcher) firstInOther(l *lane, r *Delivery) (bool, error) {
 	}
 	other := d.lane(hash)
 	other.disk = true
-	if other.head != nil {
+	if other.head != nil || other.holdsBack(r.Seq) {
 		return false, nil
 	}
 	records, err := d.store.Lane(d.id, hash, other.lowest, nil, 1)

@@ -32,6 +32,7 @@ func (b *bench) crash() {
 // plan is what happens in one run of TestOrderHolds.
 type plan struct {
 	concurrency, keys, failing int // failing is a percentage
+	onDead                     string
 	seed                       uint64
 	steps                      []step
 }
@@ -52,6 +53,7 @@ func drawPlan(rt *rapid.T) plan {
 		concurrency: rapid.IntRange(1, 5).Draw(rt, "concurrency"),
 		keys:        rapid.IntRange(1, 6).Draw(rt, "keys"),
 		failing:     rapid.IntRange(0, 70).Draw(rt, "failing"),
+		onDead:      rapid.SampledFrom([]string{"continue", "hold_key"}).Draw(rt, "on_dead"),
 		seed:        rapid.Uint64().Draw(rt, "seed"),
 		steps:       rapid.SliceOfN(drawStep, 1, 30).Draw(rt, "steps"),
 	}
@@ -74,7 +76,7 @@ func TestOrderHolds(t *testing.T) {
 
 func (p *plan) run(t *testing.T) []string {
 	b := setup(t, func(c *delivery.ProfileConfig) {
-		c.Concurrency = p.concurrency
+		c.Concurrency, c.OnDead = p.concurrency, p.onDead
 		c.Retry = delivery.RetryConfig{Initial: 10 * time.Millisecond, Max: 100 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxAge: time.Hour}
 	})
 	random := rand.New(rand.NewPCG(p.seed, 0))
@@ -121,6 +123,15 @@ func (p *plan) run(t *testing.T) []string {
 	b.receiver.script(nil)
 	time.Sleep(2 * time.Hour)
 	var problems []string
+	if p.onDead == "hold_key" {
+		for b.status().Dead > 0 {
+			if _, err := b.engine.FailedRetry(delivery.Filter{}); err != nil {
+				return []string{err.Error()}
+			}
+			time.Sleep(2 * time.Hour)
+		}
+		problems = append(problems, wrongDeliveries(b, events)...)
+	}
 	if s := b.status(); s.BacklogEvents != 0 || s.Retrying+s.Blocked != 0 || s.State != "active" {
 		problems = append(problems, fmt.Sprintf("left over: %+v", s))
 	}
@@ -162,11 +173,35 @@ func wrongArrivals(b *bench, events []*delivery.Event) (problems []string) {
 	return problems
 }
 
+// wrongDeliveries looks for events that were delivered after later ones of their keys.
+func wrongDeliveries(b *bench, events []*delivery.Event) (problems []string) {
+	place := make(map[string]int)
+	for i, ev := range events {
+		place[ev.ID] = i
+	}
+	last := make(map[string]int)
+	seen := make(map[string]bool) // a crash may repeat
+	for _, r := range b.lines.of("") {
+		if r.Outcome != delivery.OutcomeDelivered || seen[r.Event] {
+			continue
+		}
+		seen[r.Event] = true
+		i := place[r.Event]
+		for _, key := range []string{events[i].OrderKey, events[i].OrderKeyOld} {
+			if before, ok := last[key]; ok && key != "" && before > i {
+				problems = append(problems, fmt.Sprintf("%s was delivered after e%d of the same key", r.Event, before))
+			}
+			last[key] = max(i, last[key])
+		}
+	}
+	return problems
+}
+
 // wrongLines looks for events without their one terminal line.
 func wrongLines(b *bench, events []*delivery.Event, crashed bool) (problems []string) {
 	terminal := make(map[string]int)
 	for _, r := range b.lines.of("") {
-		if r.Outcome.Terminal() {
+		if r.Outcome.Terminal() && r.Round <= 1 {
 			terminal[r.Event]++
 		}
 	}

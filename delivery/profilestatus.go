@@ -37,6 +37,7 @@ type ProfileStatus struct {
 	Retrying      int64     `json:"retrying"`
 	Blocked       int64     `json:"blocked"` // deliveries on disk behind others of their keys
 	BlockedKeys   int       `json:"blocked_keys"`
+	HeldKeys      int       `json:"held_keys,omitempty"` // held back by dead letters
 	Dead          int64     `json:"dead"`
 	// Rate is how many events were delivered per second lately, DrainSeconds how long
 	// the backlog takes at that rate; 0 when it cannot be told.
@@ -120,6 +121,9 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 	for _, l := range d.lanes {
 		if l.disk {
 			s.BlockedKeys++
+		}
+		if len(l.holds) > 0 {
+			s.HeldKeys++
 		}
 	}
 	s.Rate = d.rate.perSecond(now)

@@ -60,6 +60,7 @@ const (
 	ReasonFormat      = "format"      // the body could not be rendered
 	ReasonOperator    = "operator"    // somebody skipped or discarded it
 	ReasonInterrupted = "interrupted" // rowhook stopped during the request
+	ReasonMaxBlock    = "max_block"   // it kept its key waiting for too long
 	ReasonShare       = "share"       // dropped: the profile's share of the spool is used up
 )
 

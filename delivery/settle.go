@@ -24,8 +24,8 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	d.pending.result(now)
 	d.last.clock(&j.reply)
 	if j.reply.Class == ClassOK {
-		if carried {
-			d.gapTold(now)
+		if j.gap != "" {
+			d.gapTold(j, carried, now)
 		}
 		d.answered(j, now)
 		d.last.success = now
@@ -57,10 +57,10 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 			d.die(j, now)
 			return nil
 		}
-		d.retry(j, now)
+		return d.retry(j, now)
 	case ClassThrottle:
 		d.throttled(j, now)
-		d.retry(j, now)
+		return d.retry(j, now)
 	case ClassAuth, ClassProfile:
 		d.needsHand(j, now)
 		d.postpone(j, OutcomeRetrying, d.state.Outage.Until)
@@ -72,7 +72,7 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 		d.postpone(j, OutcomeInterrupted, now)
 	default: // endpoint, transient, network
 		d.fails(j, now)
-		d.retry(j, now)
+		return d.retry(j, now)
 	}
 	return nil
 }
@@ -119,13 +119,23 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.buried++
 	d.tellBuried(now)
 	d.put(j, Dead, time.Time{})
+	d.gapInKey(&j.record, j.event.ID, now)
 	d.pending.off(1, j.bytes)
 	if j.stored {
 		delete(d.stored, j.seq)
 	} else {
 		d.window.settle(j.slot)
 	}
-	d.depart(j)
+	if !d.profile.holdsKeys() {
+		d.depart(j)
+		return
+	}
+	r, lanes := j.record, j.lanes
+	r.Body = nil
+	d.leave(j)
+	d.release(j)
+	d.hold(&r)
+	d.advance(lanes)
 }
 
 // buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
@@ -142,7 +152,7 @@ func (d *dispatcher) tellBuried(now time.Time) {
 
 // retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still
 // while the breaker is open.
-func (d *dispatcher) retry(j *job, now time.Time) {
+func (d *dispatcher) retry(j *job, now time.Time) error {
 	r, o := &j.record, d.state.Outage
 	if o == nil {
 		r.Clock += j.reply.Duration
@@ -150,18 +160,27 @@ func (d *dispatcher) retry(j *job, now time.Time) {
 	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
 	if over {
 		d.die(j, now)
-		return
+		return nil
+	}
+	if o == nil {
+		var err error
+		if wait, over, err = d.patience(j, wait, now); err != nil {
+			return err
+		}
+		if over {
+			d.givesWay(j, now)
+			return nil
+		}
+		r.Clock += wait
 	}
 	due := now.Add(wait)
-	switch {
-	case o == nil:
-		r.Clock += wait
-	case o.Until.After(due) && (o.Whole || !d.listed()):
+	if o != nil && o.Until.After(due) && (o.Whole || !d.listed()) {
 		due = o.Until
 	}
 	d.writeAttempt(j, OutcomeRetrying, due)
 	r.Attempts++
 	d.keep(j, due)
+	return nil
 }
 
 // postpone has a delivery wait without spending an attempt.

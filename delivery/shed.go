@@ -5,43 +5,6 @@ import (
 	"time"
 )
 
-// gap is what was dropped since the receiver was last told so.
-type gap struct {
-	Count int64  `json:"count"`
-	First string `json:"first"`
-	Last  string `json:"last"`
-}
-
-// header is the value of the rowhook-gap header.
-func (g *gap) header() string {
-	return fmt.Sprintf("count=%d; first=%s; last=%s", g.Count, g.First, g.Last)
-}
-
-// markGap has a job carry the gap marker, one at a time until it was delivered.
-func (d *dispatcher) markGap(j *job) {
-	j.gap = ""
-	if d.state.Gap != nil && d.carrier == nil {
-		d.carrier = j
-		j.gap = d.state.Gap.header()
-	}
-}
-
-// gapTold takes note that the receiver knows.
-func (d *dispatcher) gapTold(now time.Time) {
-	d.state.Gap = nil
-	d.keepState(now)
-}
-
-// gapGrows takes note of an event that was dropped.
-func (d *dispatcher) gapGrows(id string) {
-	if d.state.Gap == nil {
-		d.state.Gap = &gap{First: id}
-	}
-	d.state.Gap.Count++
-	d.state.Gap.Last = id
-	d.carrier = nil // what is under way tells of less
-}
-
 // tick looks once a second after what is not driven by results.
 func (d *dispatcher) tick(now time.Time) error {
 	if d.pull {

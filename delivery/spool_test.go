@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -100,11 +99,11 @@ func TestOnTheSpool(t *testing.T) {
 	checkOrder(t, b, n-1, func(i int) int { return i % 20 })
 }
 
-// TestBlockedBacklogStaysOnDisk has one failing event hold up 20,000 of its key: they must not
-// be in memory, and come in order when it is through.
+// TestBlockedBacklogStaysOnDisk has one failing event hold up 100,000 of its key: they must not
+// be in memory nor in the way of other keys, and come in order when it is through.
 func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 	t.Parallel()
-	const n = 20_000
+	const n, others = 100_000, 1000
 	store, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +113,7 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 	config.Code = "desk"
 	config.Retry.Initial, config.Retry.Max = 10*time.Millisecond, 10*time.Millisecond
 	b := &bench{t: t, lines: &lines{}, receiver: &receiver{}}
-	blocked, all := make(chan struct{}), make(chan struct{})
+	blocked, passed, all := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var engine *delivery.Engine
 	delivered := 0
 	b.receiver.answer = func(_ int, req *delivery.Request) delivery.Reply {
@@ -125,7 +124,10 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 				return broken
 			}
 		}
-		if delivered++; delivered == n+1 {
+		switch delivered++; delivered {
+		case others:
+			close(passed)
+		case n + others:
 			close(all)
 		}
 		return ok
@@ -148,7 +150,9 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 			batch.Reset()
 		}
 	}
-	batch.Add(event(fmt.Sprint(n), "other"), []delivery.ProfileID{1})
+	for i := range others {
+		batch.Add(event(fmt.Sprint(n+i), fmt.Sprint("other", i)), []delivery.ProfileID{1})
+	}
 	batch.Commit("0/1")
 	if err := store.Apply(batch); err != nil {
 		t.Fatal(err)
@@ -157,20 +161,22 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 	ended := make(chan error, 1)
 	started := time.Now()
 	go func() { ended <- engine.Run(ctx) }()
-	for most := 0; ; {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for most := 0; ; <-look.C {
 		status, err := engine.Status()
 		if err != nil {
 			t.Fatal(err)
 		}
-		jobs, _ := delivery.InMemory(engine)
-		if most = max(most, jobs); most > 1024 {
-			t.Fatalf("%d jobs in memory", most)
+		jobs, lanes := delivery.InMemory(engine)
+		if most = max(most, jobs); most > 1024 || lanes > 1024 {
+			t.Fatalf("%d jobs and %d lanes in memory", most, lanes)
 		}
 		if status[0].Blocked == n-1 {
 			break
 		}
-		runtime.Gosched()
 	}
+	<-passed
 	t.Logf("all blocked after %v", time.Since(started))
 	started = time.Now()
 	close(blocked)
@@ -180,5 +186,5 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	checkOrder(t, b, n+1, func(i int) int { return i / n })
+	checkOrder(t, b, n+others, func(i int) int { return max(0, i-n+1) })
 }

@@ -52,6 +52,8 @@ func Defaults(format string) ProfileConfig {
 		MaxBody:     1 << 20,
 		Share:       0.25,
 		OnFull:      "shed",
+		OnDead:      "continue",
+		MaxBlock:    time.Hour,
 		Bigint:      "number",
 		Challenge:   "none",
 	}
@@ -68,6 +70,13 @@ func (c *ProfileConfig) Validate() error {
 	v.retry(&c.Retry)
 	v.oneOf("order", c.Order, "key", "none")
 	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
+	v.oneOf("on_dead", c.OnDead, "continue", "hold_key")
+	if c.OnDead == "hold_key" && c.Order == "none" {
+		v.add("hold_key needs order: key", "without an order no event waits for another: write continue", "on_dead")
+	}
+	if c.MaxBlock < 0 {
+		v.add("a time is not negative", "write a duration such as 1h; 0 waits for retry.max_age", "max_block")
+	}
 	v.oneOf("bigint", c.Bigint, "number", "string")
 	v.oneOf("unit", c.Unit, "record")
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {

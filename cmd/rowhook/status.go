@@ -247,6 +247,8 @@ func (r *statusReport) judge() {
 		switch {
 		case p.Attention:
 			say("profile %s is %s: %s%s", p.Profile, p.State, reasonWord(p.Reason, p), profileRemedy(p))
+		case p.HeldKeys > 0:
+			say("profile %s has %d dead letters, and %d keys wait for them: `rowhook failed list --profile %s`", p.Profile, p.Dead, p.HeldKeys, p.Profile)
 		case p.Dead > 0:
 			say("profile %s has %d dead letters: `rowhook failed list --profile %s`", p.Profile, p.Dead, p.Profile)
 		}

@@ -93,8 +93,8 @@ func (a *agent) watchSpool(alerted int) int {
 // expired writes the line of a dead letter whose time is over.
 func (s *station) expired(code string, d delivery.Delivery, ev *delivery.Event) error {
 	<-s.opened
-	if s.log == nil {
-		return errors.New("the delivery log is not open")
+	if s.engine == nil {
+		return errors.New("the state directory could not be opened")
 	}
 	rec := delivery.LogRecord{
 		Time: time.Now(), Profile: code, Outcome: delivery.OutcomeDiscarded, Attempt: d.Attempts, Round: d.Round, Reason: "expired",
@@ -106,5 +106,5 @@ func (s *station) expired(code string, d delivery.Delivery, ev *delivery.Event) 
 	if err := s.log.Flush(); err != nil {
 		return fmt.Errorf("log an expired dead letter: %w", err)
 	}
-	return nil
+	return s.engine.Expired(code, d)
 }

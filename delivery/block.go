@@ -1,0 +1,118 @@
+package delivery
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// holdsKeys reports whether a dead letter keeps the later events of its key back.
+func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "hold_key" }
+
+// holdsBack reports whether a dead letter is in the way of an event of the lane.
+func (l *lane) holdsBack(seq Seq) bool { return len(l.holds) > 0 && seq > l.holds[0] }
+
+// hold keeps the later events of a record's lanes back until the record is retried or discarded.
+func (d *dispatcher) hold(r *Delivery) {
+	for _, hash := range lanesOfRecord(r) {
+		l := d.lane(hash)
+		if at, found := slices.BinarySearch(l.holds, r.Seq); !found {
+			l.holds = slices.Insert(l.holds, at, r.Seq)
+		}
+		if l.head != nil {
+			l.disk = true
+			d.evict(l.head)
+		}
+	}
+}
+
+// unhold lets the lanes of a record go on that is no dead letter any more.
+func (d *dispatcher) unhold(r *Delivery) {
+	for _, hash := range lanesOfRecord(r) {
+		l := d.lanes[hash]
+		if l == nil {
+			continue
+		}
+		if at, found := slices.BinarySearch(l.holds, r.Seq); found {
+			l.holds = slices.Delete(l.holds, at, at+1)
+		}
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+		d.forget(l)
+	}
+}
+
+// Expired takes note that a dead letter has been kept for long enough and is being removed from the store. Its key
+// goes on, if it was held back.
+func (e *Engine) Expired(profile string, r Delivery) error {
+	d := e.byCode[profile]
+	if d == nil {
+		return nil
+	}
+	return d.locked(func(time.Time) error {
+		d.expiring = r.Seq
+		d.counts[Dead]--
+		d.unhold(&r)
+		d.poke()
+		return nil
+	})
+}
+
+// patience bounds the next wait of a delivery that has failed so that its key does not wait for it longer than max_block of
+// its clock, and reports when that time is over. A list of waits is not cut short.
+func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
+	limit := d.profile.config.MaxBlock
+	if limit <= 0 || !d.profile.ordered() || d.listed() || j.record.Clock+wait < limit {
+		return wait, false, nil
+	}
+	waited, err := d.keptWaiting(j, now)
+	left := limit - min(waited, j.record.Clock)
+	return min(wait, left), left <= 0, err
+}
+
+// keptWaiting returns for how long the first event behind a job has been there; zero when there is none.
+func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
+	var longest time.Duration
+	for i, l := range j.lanes {
+		if l == nil {
+			continue
+		}
+		var behind *Event
+		if next := j.behind[i]; next != nil {
+			behind = next.event
+		} else if l.disk {
+			var err error
+			if behind, err = d.firstOnDisk(l, j.seq+1); err != nil {
+				return 0, err
+			}
+		}
+		if behind != nil {
+			longest = max(longest, now.Sub(behind.Time))
+		}
+	}
+	return longest, nil
+}
+
+// firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is none, or the
+// store cannot be asked while the delivery log fails.
+func (d *dispatcher) firstOnDisk(l *lane, from Seq) (*Event, error) {
+	if committed, err := d.commitRecords(); err != nil || !committed {
+		return nil, err
+	}
+	records, err := d.store.Lane(d.id, l.hash, from, nil, 1)
+	if err != nil || len(records) == 0 {
+		return nil, err
+	}
+	return d.store.Event(d.id, records[0].Seq)
+}
+
+// givesWay makes a dead letter of a delivery that has kept its key waiting for too long.
+func (d *dispatcher) givesWay(j *job, now time.Time) {
+	last := cmp.Or(j.reply.Error, j.reply.Reason)
+	j.reply.Reason = ReasonMaxBlock
+	j.reply.Error = fmt.Sprintf("kept its key waiting for %v, at last by: %s", d.profile.config.MaxBlock, last)
+	j.record.Reason, j.record.Error = j.reply.Reason, j.reply.Error
+	d.die(j, now)
+}

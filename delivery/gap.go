@@ -1,0 +1,114 @@
+package delivery
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// gap is what a receiver has not been told that it will not get.
+type gap struct {
+	Count int64  `json:"count"`
+	First string `json:"first"`
+	Last  string `json:"last"`
+}
+
+// header is the gap's part of the rowhook-gap header: an event's delivery may tell of several, separated by commas.
+func (g *gap) header() string {
+	return fmt.Sprintf("count=%d; first=%s; last=%s", g.Count, g.First, g.Last)
+}
+
+func (g *gap) grow(id string) {
+	if g.Count == 0 {
+		g.First = id
+	}
+	g.Count++
+	g.Last = id
+}
+
+// maxKeyGaps is how many ordering keys have a gap of their own. What exceeds it is told by the
+// profile's next delivery, whatever its key.
+const maxKeyGaps = 256
+
+// gapGrows takes note of an event that was dropped: the profile's next delivery tells of it.
+func (d *dispatcher) gapGrows(id string) {
+	if d.state.Gap == nil {
+		d.state.Gap = new(gap)
+	}
+	d.state.Gap.grow(id)
+	d.carrier = nil // what is under way tells of less
+}
+
+// gapInKey takes note of an event that was given up while later ones of its key go on: the next of them tells of it.
+func (d *dispatcher) gapInKey(r *Delivery, id string, now time.Time) {
+	if !d.profile.ordered() {
+		return
+	}
+	for _, hash := range lanesOfRecord(r) {
+		g := d.state.Gaps[hash]
+		switch {
+		case g != nil:
+		case len(d.state.Gaps) >= maxKeyGaps:
+			d.gapGrows(id)
+			continue
+		case d.state.Gaps == nil:
+			d.state.Gaps = make(map[uint64]*gap)
+			fallthrough
+		default:
+			g = new(gap)
+			d.state.Gaps[hash] = g
+		}
+		g.grow(id)
+	}
+	d.keepState(now)
+}
+
+// gapMended takes back the gap that is this one event, which is to be delivered after all.
+func (d *dispatcher) gapMended(r *Delivery, id string, now time.Time) {
+	for _, hash := range lanesOfRecord(r) {
+		if g := d.state.Gaps[hash]; g != nil && g.Count == 1 && g.First == id {
+			delete(d.state.Gaps, hash)
+			d.keepState(now)
+		}
+	}
+}
+
+// markGap has a job carry the gap marker: the profile's one at a time until it was delivered, and its key's.
+func (d *dispatcher) markGap(j *job) {
+	j.gap = ""
+	if d.state.Gap == nil && len(d.state.Gaps) == 0 {
+		return
+	}
+	var parts []string
+	if d.state.Gap != nil && d.carrier == nil {
+		d.carrier = j
+		parts = append(parts, d.state.Gap.header())
+	}
+	for _, hash := range lanesOfRecord(&j.record) {
+		if g := d.state.Gaps[hash]; g != nil {
+			parts = append(parts, g.header())
+		}
+	}
+	j.gap = strings.Join(parts, ", ")
+}
+
+// gapTold takes note that the receiver knows of what a job's marker told, unless it has grown since.
+func (d *dispatcher) gapTold(j *job, carried bool, now time.Time) {
+	if carried {
+		d.state.Gap = nil
+	}
+	for _, hash := range lanesOfRecord(&j.record) {
+		if g := d.state.Gaps[hash]; g != nil && strings.Contains(j.gap, g.header()) {
+			delete(d.state.Gaps, hash)
+		}
+	}
+	d.keepState(now)
+}
+
+// lanesOfRecord returns the hashes of a record's lanes, each once.
+func lanesOfRecord(r *Delivery) []uint64 {
+	if r.Lane == r.WaitLane {
+		return []uint64{r.Lane}
+	}
+	return []uint64{r.Lane, r.WaitLane}
+}
