@@ -12,7 +12,7 @@ type SourceConfig struct {
 	Slot         string        `yaml:"slot" doc:"postgres: replication slot"`
 	Publication  string        `yaml:"publication" doc:"postgres: publication"`
 	ServerID     int           `yaml:"server_id" doc:"mysql: the agent's id among the server's replicas; default: derived from the state directory"`
-	Environment  string        `yaml:"environment" enum:"production" later-enum:"sandbox" doc:"production"`
+	Environment  string        `yaml:"environment" enum:"production,sandbox" doc:"production or sandbox; ROWHOOK_ENVIRONMENT and the database itself can say sandbox, too"`
 	Heartbeat    time.Duration `yaml:"heartbeat" doc:"interval of a logical message as a liveness probe; 0 is off"`
 	Servers      []string      `yaml:"servers,oneormany" doc:"system identifiers or hosts that are this source too (failover)"`
 }

@@ -35,10 +35,11 @@ type ProfileConfig struct {
 	AllowNetworks []string             `yaml:"allow_networks,oneormany" doc:"loopback, private or CIDRs that the dial guard lets through"`
 	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
 	Challenge     string               `yaml:"challenge" enum:"none,query,cloudevents" doc:"how the endpoint is asked before its first delivery: GET with ?challenge=, or the handshake of CloudEvents webhooks"`
+	Sandbox       SandboxConfig        `yaml:"sandbox" doc:"used instead of the profile's own URL, secret and key in a sandbox; without a URL nothing is sent there"`
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts sandbox identification_key http batch  template alma rakuraku alert mode"`
+	_ struct{} `later:"contacts identification_key http batch template alma rakuraku alert mode"`
 }
 
 // SecretConfig is one of several secrets.
@@ -46,6 +47,15 @@ type SecretConfig struct {
 	Secret     string    `yaml:"secret" doc:"the secret"`
 	SecretFile string    `yaml:"secret_file" path:"file" doc:"file that holds the secret"`
 	NotAfter   time.Time `yaml:"not_after" doc:"RFC 3339 time after which it no longer signs"`
+}
+
+// SandboxConfig is what a profile has in a sandbox, where nothing of what production uses is used.
+type SandboxConfig struct {
+	URL               string `yaml:"url" json:"url,omitempty" doc:"where to POST in a sandbox; empty: nowhere"`
+	Secret            string `yaml:"secret" json:"secret,omitempty" doc:"signing secret in a sandbox"`
+	SecretFile        string `yaml:"secret_file" json:"-" path:"file" doc:"file that holds it"`
+
+	_ struct{} `later:"identification_key"`
 }
 
 // HeaderConfig is one further request header.

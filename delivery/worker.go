@@ -8,11 +8,10 @@ import (
 // worker makes attempts. Its buffers live as long as it does, so that an attempt that
 // succeeds allocates nothing of its own.
 type worker struct {
-	d           *dispatcher
-	method, url string
-	request     Request
-	line        LogRecord
-	buf         []byte
+	d       *dispatcher
+	request Request
+	line    LogRecord
+	buf     []byte
 }
 
 // maxKeptBuffer is the largest body buffer that a worker keeps for the next attempt.
@@ -21,7 +20,6 @@ const maxKeptBuffer = 256 << 10
 // work makes the attempts that are handed out until the dispatcher closes the channel.
 func (d *dispatcher) work(ctx context.Context) {
 	w := &worker{d: d}
-	w.method, w.url = d.profile.sender.Describe()
 	for {
 		var j *job
 		var ok bool
@@ -59,6 +57,9 @@ func (d *dispatcher) notice(class Class) {
 // is for the dispatcher to decide, which gets the body along.
 func (w *worker) attempt(ctx context.Context, j *job) {
 	body := j.record.Body
+	if body != nil && w.d.profile.endpoint().Sandbox {
+		body = nil // it may have been rendered in production, before the state directory was copied
+	}
 	head := j.record.Head
 	if body == nil {
 		rendered, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
@@ -80,7 +81,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 	if j.reply.Class == ClassOK {
 		w.d.profile.line(&w.line, j, OutcomeDelivered, body)
-		w.line.Method, w.line.URL = w.method, w.url
+		w.line.Method, w.line.URL = w.d.profile.sender.Describe()
 		w.d.log.Append(&w.line)
 		return
 	}

@@ -5,9 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"rowhook/capture"
 )
@@ -50,7 +53,9 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 		return serverFacts{}, s.connectError(err)
 	}
 	f.Server.End = f.end.position()
-	f.Environment = readEnvironment(ctx, db)
+	if f.Environment, err = readEnvironment(ctx, db); err != nil {
+		return serverFacts{}, s.connectError(fmt.Errorf("read rowhook.environment: %w", err))
+	}
 	return f, f.tooOld()
 }
 
@@ -157,11 +162,31 @@ func binlogEnd(ctx context.Context, db *sql.DB, mariaDB bool, version int) (file
 	return filePlace{name: values[0].String, offset: offset}, executed, err
 }
 
-// readEnvironment reads the mark that tells a sandbox. Most databases have none.
-func readEnvironment(ctx context.Context, db *sql.DB) string {
-	var value string
-	if err := db.QueryRowContext(ctx, "SELECT * FROM rowhook.environment LIMIT 1").Scan(&value); err != nil {
-		return ""
+// unmarked are the errors of a server that has no table rowhook.environment: no such table or database, which
+// to a login without any right there reads as access denied.
+var unmarked = []uint16{1044, 1049, 1142, 1146}
+
+// readEnvironment reads the mark that tells a sandbox, the first column of table rowhook.environment. Most servers have none.
+func readEnvironment(ctx context.Context, db *sql.DB) (string, error) {
+	rows, err := db.QueryContext(ctx, "SELECT * FROM rowhook.environment LIMIT 1")
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) && slices.Contains(unmarked, refused.Number) {
+		return "", nil
 	}
-	return value
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || !rows.Next() {
+		return "", errors.Join(err, rows.Err())
+	}
+	values, into := make([]sql.RawBytes, len(columns)), make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	if err := rows.Scan(into...); err != nil {
+		return "", err
+	}
+	return string(values[0]), rows.Err()
 }

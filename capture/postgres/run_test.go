@@ -467,3 +467,27 @@ func (s *rawSink) Change(c *capture.Change) error {
 	s.raw = append(s.raw, capture.Raw{Relation: append([]byte(nil), c.Raw.Relation...), Change: append([]byte(nil), c.Raw.Change...)})
 	return s.listSink.Change(c)
 }
+
+// A row of table rowhook.environment says what the database is. A table that the role may not read could say anything.
+func TestEnvironmentRow(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, oneTable, "create role agent login replication", "create schema rowhook",
+		"create table rowhook.environment (environment text, since date)")
+	identify := func(url string) (capture.Server, error) { return newSource(t, url).Identify(t.Context()) }
+	if s, err := identify(pg.DSN); err != nil || s.Environment != "" {
+		t.Errorf("without a row: %q, %v", s.Environment, err)
+	}
+	pg.Run(t, "insert into rowhook.environment values ('sandbox', now())")
+	if s, err := identify(pg.DSN); err != nil || s.Environment != "sandbox" {
+		t.Errorf("with a row: %q, %v", s.Environment, err)
+	}
+	_, err := identify(pg.TCP("postgres", "agent"))
+	var operator *capture.OperatorError
+	if !errors.As(err, &operator) || !strings.Contains(operator.Remedy, "GRANT SELECT ON rowhook.environment") {
+		t.Errorf("without the right to read it: %v", err)
+	}
+	pg.Run(t, "grant usage on schema rowhook to agent", "grant select on rowhook.environment to agent")
+	if s, err := identify(pg.TCP("postgres", "agent")); err != nil || s.Environment != "sandbox" {
+		t.Errorf("as the agent: %q, %v", s.Environment, err)
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-
-	"rowhook/capture"
 )
 
 // adoptRemedy is what ends the wait for a person's word.
@@ -68,13 +66,4 @@ func describeDifferences(diffs []difference) string {
 		parts = append(parts, fmt.Sprintf("%s is %s, pinned is %s", d.What, d.Found, d.Pinned))
 	}
 	return "not what this state directory belongs to: " + strings.Join(parts, "; ")
-}
-
-// sandboxed reports whether the agent's environment or the database says that this is no
-// production: a clone then sends nothing to production receivers.
-func (c *Config) sandboxed(server *capture.Server) bool {
-	if environment, set := c.env("ROWHOOK_ENVIRONMENT"); set && strings.EqualFold(environment, "sandbox") {
-		return true
-	}
-	return server != nil && strings.EqualFold(server.Environment, "sandbox")
 }

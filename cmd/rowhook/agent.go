@@ -92,7 +92,7 @@ func (a *agent) build() error {
 	}
 	a.holds.engine = a.engine
 	a.link = sourceLink{State: "connecting", Since: a.began}
-	a.holds.set(holdStart, "the source has not been identified yet")
+	a.holds.set(holdStart, "the stream has not begun yet")
 	return nil
 }
 

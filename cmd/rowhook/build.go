@@ -6,42 +6,35 @@ import (
 	"os"
 
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/spool"
 	"rowhook/delivery/webhook"
 )
 
-// senders makes what sends each profile's requests. Profiles share connections.
-func (c *Config) senders() ([]*webhook.Sender, error) {
+// webhookOptions are what all profiles have in common. They share connections.
+func webhookOptions() webhook.Options {
 	host, _ := os.Hostname() // without one, the handshake names rowhook
-	options := webhook.Options{Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
-	var senders []*webhook.Sender
+	return webhook.Options{Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
+}
+
+// endpoints makes what sends and renders each profile's requests, by code.
+func (c *Config) endpoints(in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
+	endpoints := make(map[string]*endpoint, len(c.Profiles))
 	var errs configErrors
 	for i := range c.Profiles {
-		sender, err := webhook.New(c.Profiles[i], options)
-		if err != nil {
-			errs = append(errs, c.problems(err)...)
-		}
-		senders = append(senders, sender)
+		e, err := in.newEndpoint(c.Profiles[i], options)
+		errs = errs.with(c.problems(err))
+		endpoints[c.Profiles[i].Code] = e
 	}
-	return senders, errs.orNil()
+	return endpoints, errs.orNil()
 }
 
 // profiles makes the profiles ready for the engine.
-func (c *Config) profiles() ([]*delivery.Profile, error) {
-	senders, err := c.senders()
-	if err != nil {
-		return nil, err
-	}
+func (c *Config) profiles(endpoints map[string]*endpoint) ([]*delivery.Profile, error) {
 	var profiles []*delivery.Profile
 	var errs configErrors
 	for i := range c.Profiles {
-		formatter, err := format.New(c.Profiles[i])
-		if err != nil {
-			errs = append(errs, c.problems(err)...)
-			continue
-		}
-		profile, err := delivery.NewProfile(c.Profiles[i], senders[i], formatter)
+		e := endpoints[c.Profiles[i].Code]
+		profile, err := delivery.NewProfile(c.Profiles[i], e, e.asFormatter())
 		if err != nil {
 			errs = append(errs, c.problems(err)...)
 			continue

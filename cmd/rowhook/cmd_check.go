@@ -58,8 +58,9 @@ type findingJSON struct {
 
 func (c *console) check(ctx context.Context, config *Config, asJSON bool) error {
 	found := config.findings()
-	found = append(found, config.checkSource(ctx)...)
-	found = append(found, config.checkEndpoints(ctx)...)
+	in := newSurroundings(config)
+	found = append(found, config.checkSource(ctx, in)...)
+	found = append(found, config.checkEndpoints(ctx, in)...)
 	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	bad := slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Severity >= capture.Warning })
 	var err error
@@ -83,7 +84,7 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 }
 
 // checkSource asks the database. That it cannot be asked is a finding too.
-func (c *Config) checkSource(ctx context.Context) []capture.Finding {
+func (c *Config) checkSource(ctx context.Context, in *surroundings) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	source, err := c.newSource(slog.New(slog.DiscardHandler), c.runningAgent(ctx))
@@ -91,6 +92,9 @@ func (c *Config) checkSource(ctx context.Context) []capture.Finding {
 		return []capture.Finding{failed("source", "source.url", err)}
 	}
 	defer source.Close()
+	if server, err := source.Identify(ctx); err == nil {
+		in.sandbox.Store(c.sandboxed(&server))
+	}
 	found, err := source.Check(ctx, c.rules.Tables())
 	if err != nil {
 		return append(found, failed("source", source.Hosts(), err))
@@ -120,16 +124,20 @@ func (c *Config) runningAgent(ctx context.Context) string {
 	return answer.ID
 }
 
-// checkEndpoints connects to each endpoint.
-func (c *Config) checkEndpoints(ctx context.Context) []capture.Finding {
-	senders, err := c.senders()
+// checkEndpoints connects to each endpoint that is used in this environment.
+func (c *Config) checkEndpoints(ctx context.Context, in *surroundings) []capture.Finding {
+	endpoints, err := c.endpoints(in, webhookOptions())
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
 	}
 	var found []capture.Finding
-	for i, sender := range senders {
+	for i := range c.Profiles {
 		at := "profiles." + c.Profiles[i].Code
-		if err := sender.Probe(ctx); err != nil {
+		to := endpoints[c.Profiles[i].Code].target()
+		if to == nil {
+			continue
+		}
+		if err := to.sender.Probe(ctx); err != nil {
 			found = append(found, capture.Finding{
 				Severity: capture.Warning, Code: "endpoint", Subject: at,
 				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: hintOf(err),
@@ -252,7 +260,11 @@ type eventRow struct {
 
 // listEvents prints every event that can come, and the profiles that may get it.
 func (c *console) listEvents(config *Config, asJSON bool) error {
-	profiles, err := config.profiles()
+	endpoints, err := config.endpoints(newSurroundings(config), webhookOptions())
+	if err != nil {
+		return err
+	}
+	profiles, err := config.profiles(endpoints)
 	if err != nil {
 		return err
 	}

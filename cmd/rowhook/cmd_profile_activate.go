@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,16 +17,27 @@ profile is active; otherwise it stays as it is, and the exit code is 1. Without 
 the profile is active at once. A paused profile becomes active, too, and gets what was held.
 
 The agent does the same by itself at its start and after a change of the URL, until the endpoint
-agrees.`
+agrees.
+
+In a sandbox nothing of what production uses is used: a profile without a sandbox block is pending there. --url
+gives it a URL for this environment only, which is kept in the state directory.`
 
 func newProfileActivateCommand(c *console) *cobra.Command {
 	var asJSON bool
+	var url, secretFile string
 	cmd := &cobra.Command{
 		Use: "activate CODE", Short: "Ask a profile's endpoint whether it wants deliveries", Long: activateLong, Args: oneArg("the profile's code"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if secretFile != "" && url == "" {
+				return &usageError{err: errors.New("--secret-file goes with --url"), command: cmd.CommandPath()}
+			}
+			secret, err := readGivenSecret(secretFile)
+			if err != nil {
+				return err
+			}
 			return c.withControl(func(control *control) error {
 				var answer endpointAnswer
-				request := activateRequest{User: osUser(), Profile: args[0]}
+				request := activateRequest{User: osUser(), Profile: args[0], URL: url, Secret: secret}
 				if err := control.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
 					return err
 				}
@@ -33,6 +45,8 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVar(&url, "url", "", "in a sandbox: the `URL` that the profile has here, and nowhere else")
+	cmd.Flags().StringVar(&secretFile, "secret-file", "", "with --url: `file` that holds the signing secret here")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }

@@ -178,7 +178,7 @@ func TestFindingsAreSaidOnce(t *testing.T) {
 	if got, want := codes(c), "profile profile"; got != want {
 		t.Errorf("findings %q, want %q", got, want)
 	}
-	found := c.checkEndpoints(t.Context())
+	found := c.checkEndpoints(t.Context(), newSurroundings(c))
 	if len(found) != 1 || found[0].Code != "endpoint" {
 		t.Errorf("endpoints: %+v", found)
 	}

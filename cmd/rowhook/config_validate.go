@@ -40,7 +40,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		}
 		errs = errs.with(c.validateProfile(&c.Profiles[i]))
 	}
-	errs = errs.with(c.problems(c.Log.Validate()))
+	errs = errs.with(c.problems(c.Log.Validate())).with(c.validateEnvironment())
 	if mappingUnread {
 		return errs
 	}
@@ -58,6 +58,11 @@ func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
 	_, err := webhook.New(*p, webhook.Options{})
 	errs = errs.with(c.problems(err))
 	_, err = format.New(*p)
+	errs = errs.with(c.problems(err))
+	if len(errs) > 0 {
+		return errs
+	}
+	_, err = newSandboxTarget(*p, p.Sandbox, webhook.Options{})
 	return errs.with(c.problems(err))
 }
 

@@ -23,12 +23,9 @@ func (a *agent) connected(server capture.Server) error {
 		return err
 	}
 	a.setLink("connecting", &server, found, diffs)
-	sandbox := ""
-	if a.config.sandboxed(&server) {
-		sandbox = "the environment is a sandbox: production receivers get nothing from it"
+	if err := a.arrive(found, a.config.sandboxed(&server)); err != nil {
+		return err
 	}
-	a.holds.set(holdSandbox, sandbox)
-	a.holds.clear(holdStart)
 	if len(diffs) == 0 {
 		a.holds.clear(holdIdentity)
 	} else {
@@ -71,8 +68,10 @@ func (c *Config) mayPause(server capture.Server) error {
 	return nil
 }
 
-// started notes where the stream begins, and tells it where that is news.
+// started notes where the stream begins, and tells it where that is news. Deliveries wait until then: who cannot have the slot
+// may be a copy of the agent that has it.
 func (a *agent) started(s capture.Started) {
+	a.holds.clear(holdStart)
 	a.mu.Lock()
 	a.link.State, a.link.Since, a.link.Err = "streaming", time.Now(), nil
 	a.mu.Unlock()
@@ -144,9 +143,8 @@ func (a *agent) adopt(user string) (adoption, error) {
 
 // The reasons for which all deliveries wait, in the order they are told.
 const (
-	holdStart = iota
-	holdIdentity
-	holdSandbox
+	holdIdentity = iota
+	holdStart
 	holdKinds
 )
 

@@ -100,13 +100,14 @@ func (s *station) operations() map[string]operation {
 			return s.auditedState(r.User, "profile resume --from "+r.From, r.Profile, func() error { return s.engine.Resume(r.Profile, r.From) })
 		}),
 		"profile/activate": typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
-			if err := s.whereabouts(ctx); err != nil {
+			found, err := s.whereabouts(ctx)
+			if err != nil {
 				return endpointAnswer{}, err
 			}
-			return s.activate(ctx, r)
+			return s.activate(ctx, r, found)
 		}),
 		"profile/test": typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
-			if err := s.whereabouts(ctx); err != nil {
+			if _, err := s.whereabouts(ctx); err != nil {
 				return endpointAnswer{}, err
 			}
 			return s.test(ctx, r)
@@ -135,7 +136,10 @@ func (a *agent) operations() map[string]operation {
 		return changed, a.audited(r.User, "failed retry --source", "", r.Table, err)
 	})
 	all["profile/activate"] = typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
-		return a.activate(ctx, r)
+		a.mu.Lock()
+		found := a.link.Found
+		a.mu.Unlock()
+		return a.activate(ctx, r, found)
 	})
 	all["profile/test"] = typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
 		return a.test(ctx, r)

@@ -37,7 +37,7 @@ func (s *station) listProfiles() ([]profileListing, error) {
 			for _, one := range p.Subscriptions {
 				l.Subscriptions = append(l.Subscriptions, describeSubscription(one))
 			}
-			l.Host = s.hostOf(p)
+			l.Host = s.hostOf(p.Code)
 		}
 		list = append(list, l)
 	}
@@ -54,9 +54,10 @@ func (c *Config) profile(code string) *delivery.ProfileConfig {
 	return nil
 }
 
-// hostOf is the host of the profile's URL.
-func (s *station) hostOf(p *delivery.ProfileConfig) string {
-	u, err := url.Parse(p.URL)
+// hostOf is the host that a profile's requests go to in this environment; empty for nowhere.
+func (s *station) hostOf(code string) string {
+	_, shown := s.endpoints[code].Describe()
+	u, err := url.Parse(shown)
 	if err != nil {
 		return ""
 	}
@@ -92,6 +93,9 @@ func describeSubscription(s delivery.SubscriptionConfig) string {
 type activateRequest struct {
 	User    string `json:"user"`
 	Profile string `json:"profile"`
+	// URL and Secret are the profile's in this sandbox from now on; empty leaves them.
+	URL    string `json:"url,omitempty"`
+	Secret string `json:"secret,omitempty"`
 }
 
 // endpointAnswer is what an endpoint said to a challenge or a test event.
@@ -118,7 +122,12 @@ func (s *station) answer(profile string, reply delivery.Reply) (endpointAnswer, 
 }
 
 // activate sends a profile's challenge and makes it active when the endpoint agrees.
-func (s *station) activate(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+func (s *station) activate(ctx context.Context, r activateRequest, found identity) (endpointAnswer, error) {
+	if r.URL != "" {
+		if err := s.give(r, found); err != nil {
+			return endpointAnswer{}, err
+		}
+	}
 	before, err := s.engine.State(r.Profile)
 	if err != nil {
 		return endpointAnswer{}, err
@@ -161,30 +170,27 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 	return answer, s.audit.append(auditLine{User: r.User, Command: "profile test", Profile: r.Profile, Key: event.ID, New: outcome})
 }
 
-// whereabouts refuses requests by hand where no agent has seen that this is the place where they belong: the database
-// has to be the one that the state directory is pinned to.
-func (s *station) whereabouts(ctx context.Context) error {
+// whereabouts finds out where this is when no agent has: what is sent by hand is held to the same rule. The database has to be
+// the one that the state directory is pinned to.
+func (s *station) whereabouts(ctx context.Context) (identity, error) {
 	source, err := s.config.newSource(s.logger, "commands")
 	if err != nil {
-		return err
+		return identity{}, err
 	}
 	defer source.Close()
 	server, err := source.Identify(ctx)
 	if err != nil {
-		return &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say that this is no clone before anything is sent"}
-	}
-	if s.config.sandboxed(&server) {
-		return &controlFailure{Message: "the environment is a sandbox: production receivers get nothing from it"}
-	}
-	pinned, known, err := loadIdentity(s.spool)
-	if err != nil || !known {
-		return err
+		return identity{}, &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say where this is before anything is sent"}
 	}
 	found := identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
-	if diffs := pinned.compare(found, s.config.Source.Servers); len(diffs) > 0 {
-		return &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
+	pinned, known, err := loadIdentity(s.spool)
+	if err != nil {
+		return identity{}, err
 	}
-	return nil
+	if diffs := pinned.compare(found, s.config.Source.Servers); known && len(diffs) > 0 {
+		return identity{}, &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
+	}
+	return found, s.arrive(found, s.config.sandboxed(&server))
 }
 
 // stateChanged writes the audit line of a change that the agent made by itself.

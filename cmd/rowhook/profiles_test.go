@@ -72,7 +72,7 @@ func TestActivateCommand(t *testing.T) {
 	t.Parallel()
 	w := newEndpointWorld(t, "")
 	w.silent = true
-	answer, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"})
+	answer, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"}, identity{})
 	if err != nil || answer.OK || answer.State != "pending" || answer.Reason != "challenge" || answer.Status != 200 {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
@@ -88,14 +88,14 @@ func TestActivateCommand(t *testing.T) {
 	w.mu.Lock()
 	w.silent = false
 	w.mu.Unlock()
-	answer, err = w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"})
+	answer, err = w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"}, identity{})
 	if err != nil || !answer.OK || answer.State != "active" || c.printAnswer(answer, true, "") != nil {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
 	if _, err := w.auditedState("ada", "profile pause", "desk", func() error { return w.engine.Pause("desk") }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "nobody"}); err == nil {
+	if _, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "nobody"}, identity{}); err == nil {
 		t.Error("a profile that is none was activated")
 	}
 	raw, err := os.ReadFile(w.audit.path)

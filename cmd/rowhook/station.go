@@ -13,6 +13,7 @@ import (
 	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
+	"rowhook/delivery/webhook"
 	"rowhook/mapping"
 )
 
@@ -26,6 +27,12 @@ type station struct {
 	rules  *mapping.Rules
 	engine *delivery.Engine
 	audit  *auditLog
+
+	// Where the profiles' requests go, by code, and in which environment.
+	options   webhook.Options
+	around    *surroundings
+	endpoints map[string]*endpoint
+
 	opened chan struct{} // closed when the rooms are open, or one could not be
 }
 
@@ -93,7 +100,11 @@ func refuseOwner(state string, euid int) error {
 func (s *station) open() (err error) {
 	defer close(s.opened)
 	s.rules = s.config.rules
-	profiles, err := s.config.profiles()
+	s.options, s.around = webhookOptions(), newSurroundings(s.config)
+	if s.endpoints, err = s.config.endpoints(s.around, s.options); err != nil {
+		return err
+	}
+	profiles, err := s.config.profiles(s.endpoints)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// A clone of production must not write to production's receivers. Whether this is a sandbox is
+// said by the config, by ROWHOOK_ENVIRONMENT or by the database itself; then every profile uses what its sandbox
+// block has, or what `profile activate --url` gave it here, and nothing of what production uses. Until the database has
+// been asked, deliveries wait (see [agent.connected]).
+
+// environmentVariable says what the environment is from outside the image, which a clone of it cannot do.
+const environmentVariable = "ROWHOOK_ENVIRONMENT"
+
+// The environments. What else a database says of itself counts as a sandbox.
+const (
+	environmentProduction = "production"
+	environmentSandbox    = "sandbox"
+)
+
+// validateEnvironment refuses a value that nobody would read: a slip must not make a sandbox production.
+func (c *Config) validateEnvironment() configErrors {
+	value, _ := c.env(environmentVariable)
+	if value == "" || value == environmentProduction || value == environmentSandbox {
+		return nil
+	}
+	return configErrors{c.problem([]string{"source", "environment"},
+		fmt.Sprintf("the environment variable %s is %q; expected production or sandbox", environmentVariable, value), "")}
+}
+
+// sandboxed reports whether anything says that this is no production.
+func (c *Config) sandboxed(server *capture.Server) bool {
+	declared, _ := c.env(environmentVariable)
+	if c.Source.Environment == environmentSandbox || declared == environmentSandbox {
+		return true
+	}
+	return server != nil && server.Environment != "" && !strings.EqualFold(server.Environment, environmentProduction)
+}
+
+// inSandbox is a profile as a sandbox has it: its own URL, secret and identification key, and no header that carries
+// credentials.
+func inSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) delivery.ProfileConfig {
+	p.URL, p.Secret, p.SecretFile, p.Secrets = own.URL, own.Secret, "", nil
+	p.Headers = nil
+	return p
+}
+
+// surroundings is where the agent finds itself, for all profiles' endpoints.
+type surroundings struct {
+	sandbox atomic.Bool
+
+	mu    sync.Mutex
+	given map[string]delivery.SandboxConfig // by code: URL and secret that were given by hand, here
+}
+
+// newSurroundings is what the config alone tells of them.
+func newSurroundings(c *Config) *surroundings {
+	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
+	in.sandbox.Store(c.sandboxed(nil))
+	return in
+}
+
+// metaSandbox is the spool's small value with what was given by hand in a sandbox.
+const metaSandbox = "sandbox"
+
+// givenHere is that value: it holds for one environment, and not for a copy of the state directory.
+type givenHere struct {
+	Identity identity                          `json:"identity"`
+	Profiles map[string]delivery.SandboxConfig `json:"profiles"`
+}
+
+// arrive takes note of where the agent is: the profiles use what they have there.
+func (s *station) arrive(found identity, sandbox bool) error {
+	if sandbox {
+		if err := s.recallGiven(found); err != nil {
+			return err
+		}
+	}
+	if was := s.around.sandbox.Swap(sandbox); was != sandbox || sandbox {
+		s.logger.Info("environment", "is", map[bool]string{true: environmentSandbox, false: environmentProduction}[sandbox])
+	}
+	s.engine.Reconsider()
+	return nil
+}
+
+// recallGiven puts in place what was given by hand in this environment before, and takes away what was given in another.
+func (s *station) recallGiven(found identity) error {
+	given, err := s.given(found)
+	if err != nil {
+		return err
+	}
+	for i := range s.config.Profiles {
+		code := s.config.Profiles[i].Code
+		own, byHand := given.Profiles[code]
+		if !byHand {
+			own = s.config.Profiles[i].Sandbox
+		}
+		if err := s.useInSandbox(code, own, byHand); err != nil {
+			s.logger.Warn("the URL that was given for a profile in this sandbox cannot be used", "profile", code, "err", err,
+				"hint", "rowhook profile activate "+code+" --url URL")
+		}
+	}
+	return nil
+}
+
+// given reads what was given by hand here; what was given elsewhere, before the state directory was copied, is left out.
+func (s *station) given(found identity) (givenHere, error) {
+	given := givenHere{Identity: found, Profiles: map[string]delivery.SandboxConfig{}}
+	raw, err := s.spool.Meta(metaSandbox)
+	if err != nil || raw == nil {
+		return given, err
+	}
+	var kept givenHere
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		return given, fmt.Errorf("read the sandbox's URLs: %w", err)
+	}
+	if kept.Identity != found || kept.Profiles == nil {
+		return given, nil
+	}
+	return kept, nil
+}
+
+// useInSandbox has a profile use a URL and secret in a sandbox.
+func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand bool) error {
+	to, err := newSandboxTarget(*s.config.profile(code), own, s.options)
+	if err != nil {
+		return err
+	}
+	s.around.mu.Lock()
+	delete(s.around.given, code)
+	if byHand {
+		s.around.given[code] = own
+	}
+	s.around.mu.Unlock()
+	s.endpoints[code].sandbox.Store(to)
+	return nil
+}
+
+// give keeps a URL and secret for a profile in this sandbox, and has it used at once.
+func (s *station) give(r activateRequest, found identity) error {
+	p := s.config.profile(r.Profile)
+	switch {
+	case p == nil:
+		return &controlFailure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
+	case !s.around.sandbox.Load():
+		return &controlFailure{Message: "--url is for sandboxes, and this is production", Remedy: "the URL belongs in the config: profiles." + r.Profile + ".url"}
+	case sameURL(r.URL, p.URL):
+		return &controlFailure{Message: "this is the URL that the profile has in production", Remedy: "give the URL of a receiver of the sandbox's own"}
+	}
+	given, err := s.given(found)
+	if err != nil {
+		return err
+	}
+	_, before := s.endpoints[r.Profile].Describe()
+	own := delivery.SandboxConfig{URL: r.URL, Secret: r.Secret}
+	if err := s.useInSandbox(r.Profile, own, true); err != nil {
+		return &controlFailure{Message: err.Error(), Remedy: hintOf(err)}
+	}
+	given.Profiles[r.Profile] = own
+	raw, err := json.Marshal(given)
+	if err != nil {
+		return fmt.Errorf("encode the sandbox's URLs: %w", err)
+	}
+	if err := s.spool.SetMeta(metaSandbox, raw); err != nil {
+		return fmt.Errorf("keep the sandbox's URL: %w", err)
+	}
+	s.engine.Reconsider()
+	_, after := s.endpoints[r.Profile].Describe()
+	return s.audit.append(auditLine{User: r.User, Command: "profile activate --url", Profile: r.Profile, Key: "url", Old: before, New: after})
+}
+
+// sameURL reports whether two URLs lead to the same place.
+func sameURL(a, b string) bool {
+	trim := func(s string) string { return strings.TrimRight(strings.ToLower(s), "/") }
+	return trim(a) == trim(b)
+}
+
+// readGivenSecret reads the secret that goes with --url.
+func readGivenSecret(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	raw, err := readSecretFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read --secret-file: %w", err)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
+	if secret == "" {
+		return "", &os.PathError{Op: "read", Path: path, Err: errors.New("the file is empty")}
+	}
+	return secret, nil
+}
