@@ -51,9 +51,9 @@ type SecretConfig struct {
 
 // SandboxConfig is what a profile has in a sandbox, where nothing of what production uses is used.
 type SandboxConfig struct {
-	URL               string `yaml:"url" json:"url,omitempty" doc:"where to POST in a sandbox; empty: nowhere"`
-	Secret            string `yaml:"secret" json:"secret,omitempty" doc:"signing secret in a sandbox"`
-	SecretFile        string `yaml:"secret_file" json:"-" path:"file" doc:"file that holds it"`
+	URL        string `yaml:"url" json:"url,omitempty" doc:"where to POST in a sandbox; empty: nowhere"`
+	Secret     string `yaml:"secret" json:"secret,omitempty" doc:"signing secret in a sandbox"`
+	SecretFile string `yaml:"secret_file" json:"-" path:"file" doc:"file that holds it"`
 
 	_ struct{} `later:"identification_key"`
 }
