@@ -15,7 +15,8 @@ func (l *lane) holdsBack(seq Seq) bool { return len(l.holds) > 0 && seq > l.hold
 
 // hold keeps the later events of a record's lanes back until the record is retried or discarded.
 func (d *dispatcher) hold(r *Delivery) {
-	for _, hash := range lanesOfRecord(r) {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		l := d.lane(hash)
 		if at, found := slices.BinarySearch(l.holds, r.Seq); !found {
 			l.holds = slices.Insert(l.holds, at, r.Seq)
@@ -29,7 +30,8 @@ func (d *dispatcher) hold(r *Delivery) {
 
 // unhold lets the lanes of a record go on that is no dead letter any more.
 func (d *dispatcher) unhold(r *Delivery) {
-	for _, hash := range lanesOfRecord(r) {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		l := d.lanes[hash]
 		if l == nil {
 			continue
@@ -53,7 +55,7 @@ func (e *Engine) Expired(profile string, r Delivery) error {
 	}
 	return d.locked(func(time.Time) error {
 		d.expiring = r.Seq
-		d.counts[Dead]--
+		d.count(&r, -1)
 		d.unhold(&r)
 		d.poke()
 		return nil
@@ -75,16 +77,14 @@ func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next t
 // keptWaiting returns for how long the first event behind a job has been there; zero when there is none.
 func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 	var longest time.Duration
-	for i, l := range j.lanes {
-		if l == nil {
-			continue
-		}
+	for i := range j.links {
+		at := &j.links[i]
 		var behind *Event
-		if next := j.behind[i]; next != nil {
-			behind = next.event
-		} else if l.disk {
+		if at.behind != nil {
+			behind = at.behind.event
+		} else if at.lane.disk {
 			var err error
-			if behind, err = d.firstOnDisk(l, j.seq+1); err != nil {
+			if behind, err = d.firstOnDisk(at.lane, j.seq+1); err != nil {
 				return 0, err
 			}
 		}

@@ -34,10 +34,15 @@ func (p *pending) result(now time.Time) {
 // moved notes that only the read position moved, which can wait.
 func (p *pending) moved(now time.Time) { p.by(now.Add(tickDelay)) }
 
-// off counts events that leave the backlog.
-func (p *pending) off(events, bytes int) {
-	p.events += int64(events)
-	p.bytes += int64(bytes)
+// off takes what a delivery carries off the backlog, back brings it back.
+func (p *pending) off(r *Delivery) {
+	p.events += int64(r.Events())
+	p.bytes += int64(r.Bytes)
+}
+
+func (p *pending) back(r *Delivery) {
+	p.events -= int64(r.Events())
+	p.bytes -= int64(r.Bytes)
 }
 
 func (p *pending) put(r Delivery) { p.puts = append(p.puts, r) }
@@ -172,20 +177,26 @@ func (d *dispatcher) commitRecords() (bool, error) {
 	return d.commit()
 }
 
+// count takes n records like r into account.
+func (d *dispatcher) count(r *Delivery, n int64) {
+	d.counts[r.State] += n
+	d.events[r.State] += n * int64(r.Events())
+}
+
 // put has a job's record written with a new state.
 func (d *dispatcher) put(j *job, state State, due time.Time) {
 	if j.stored {
-		d.counts[j.record.State]--
+		d.count(&j.record, -1)
 	}
 	j.record.State, j.record.Due = state, due
-	d.counts[state]++
+	d.count(&j.record, 1)
 	d.pending.put(j.record)
 	d.pending.by(time.Now().Add(commitDelay))
 }
 
 // remove has the record of a job removed that is over.
 func (d *dispatcher) remove(j *job) {
-	d.counts[j.record.State]--
+	d.count(&j.record, -1)
 	d.pending.removes = append(d.pending.removes, j.seq)
 	delete(d.stored, j.seq)
 }
@@ -199,10 +210,9 @@ func (d *dispatcher) keep(j *job, due time.Time) {
 		d.window.settle(j.slot)
 	}
 	d.dueBy(due)
-	lanes, seq := j.lanes, j.seq
 	d.leave(j)
+	d.block(j.links, j.seq)
 	d.release(j)
-	d.block(lanes, seq)
 }
 
 // profileState is what outlives a restart besides progress.
@@ -264,7 +274,7 @@ func (d *dispatcher) loadState() error {
 
 // recall takes note of a record that is in the store at start.
 func (d *dispatcher) recall(r *Delivery, cursor Seq) {
-	d.counts[r.State]++
+	d.count(r, 1)
 	if r.Seq >= cursor {
 		d.settled[r.Seq] = struct{}{}
 	}
@@ -280,7 +290,8 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 		d.dueBy(r.Due)
 	}
 	if d.profile.ordered() {
-		for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+		var few [2]uint64
+		for _, hash := range r.Lanes(&few) {
 			l := d.lane(hash)
 			l.disk = true
 			d.wakeLane(l)
@@ -297,7 +308,7 @@ func (d *dispatcher) reset() {
 	clear(d.lanes)
 	clear(d.stored)
 	d.waking = nil
-	d.counts = [Dead + 1]int64{}
+	d.counts, d.events = [Dead + 1]int64{}, [Dead + 1]int64{}
 	d.nextDue = time.Time{}
 	d.breaker = breaker{}
 	d.state, d.dirty = profileState{}, false

@@ -82,6 +82,7 @@ type dispatcher struct {
 	records    []Delivery
 
 	counts   [Dead + 1]int64 // records by state
+	events   [Dead + 1]int64 // what these carry
 	nextDue  time.Time       // when records may be due; zero when none is known
 	breaker  breaker
 	pace     pace

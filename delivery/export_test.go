@@ -10,3 +10,6 @@ func InMemory(e *Engine) (jobs, lanes int) {
 	}
 	return jobs, lanes
 }
+
+// InLane reports whether a delivery stands in a lane.
+func InLane(d *Delivery, lane uint64) bool { return d.inLane(lane) }

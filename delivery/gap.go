@@ -44,7 +44,8 @@ func (d *dispatcher) gapInKey(r *Delivery, id string, now time.Time) {
 	if !d.profile.ordered() {
 		return
 	}
-	for _, hash := range lanesOfRecord(r) {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		g := d.state.Gaps[hash]
 		switch {
 		case g != nil:
@@ -65,7 +66,8 @@ func (d *dispatcher) gapInKey(r *Delivery, id string, now time.Time) {
 
 // gapMended takes back the gap that is this one event, which is to be delivered after all.
 func (d *dispatcher) gapMended(r *Delivery, id string, now time.Time) {
-	for _, hash := range lanesOfRecord(r) {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		if g := d.state.Gaps[hash]; g != nil && g.Count == 1 && g.First == id {
 			delete(d.state.Gaps, hash)
 			d.keepState(now)
@@ -84,7 +86,8 @@ func (d *dispatcher) markGap(j *job) {
 		d.carrier = j
 		parts = append(parts, d.state.Gap.header())
 	}
-	for _, hash := range lanesOfRecord(&j.record) {
+	var few [2]uint64
+	for _, hash := range j.record.Lanes(&few) {
 		if g := d.state.Gaps[hash]; g != nil {
 			parts = append(parts, g.header())
 		}
@@ -97,18 +100,11 @@ func (d *dispatcher) gapTold(j *job, carried bool, now time.Time) {
 	if carried {
 		d.state.Gap = nil
 	}
-	for _, hash := range lanesOfRecord(&j.record) {
+	var few [2]uint64
+	for _, hash := range j.record.Lanes(&few) {
 		if g := d.state.Gaps[hash]; g != nil && strings.Contains(j.gap, g.header()) {
 			delete(d.state.Gaps, hash)
 		}
 	}
 	d.keepState(now)
-}
-
-// lanesOfRecord returns the hashes of a record's lanes, each once.
-func lanesOfRecord(r *Delivery) []uint64 {
-	if r.Lane == r.WaitLane {
-		return []uint64{r.Lane}
-	}
-	return []uint64{r.Lane, r.WaitLane}
 }

@@ -87,29 +87,43 @@ func (d *dispatcher) admit(entry *Entry, now time.Time) error {
 	}
 	j := d.newJob()
 	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
-	own, wait := lanesOf(j.event)
-	j.record = Delivery{Seq: j.seq, Lane: own, WaitLane: wait, Round: 1, Bytes: j.bytes}
+	j.record = Delivery{Seq: j.seq, Round: 1, Bytes: j.bytes}
+	j.record.Lane, j.record.WaitLane = lanesOf(j.event)
 	j.slot = d.window.push(j.seq, j)
 	d.take(j)
 	if d.skip != nil && d.skip(j) {
 		return nil
 	}
-	switch {
-	case !d.profile.ordered():
-		d.makeReady(j)
-	case d.onDisk(own) || own != wait && d.onDisk(wait):
-		d.lane(own).disk = true
-		d.lane(wait).disk = true
-		d.spill(j)
-	default:
-		d.enter(j, own, wait)
-	}
+	d.place(j)
 	return d.boundSpan(now)
 }
 
-func (d *dispatcher) onDisk(hash uint64) bool {
-	l := d.lanes[hash]
-	return l != nil && (l.disk || len(l.holds) > 0)
+// place puts a job that came from the log into its lanes, or to disk behind those that wait there.
+func (d *dispatcher) place(j *job) {
+	if !d.profile.ordered() {
+		d.makeReady(j)
+		return
+	}
+	var few [2]uint64
+	lanes := j.record.Lanes(&few)
+	if !d.onDisk(lanes) {
+		d.enter(j, lanes)
+		return
+	}
+	for _, hash := range lanes {
+		d.lane(hash).disk = true
+	}
+	d.spill(j)
+}
+
+// onDisk reports whether any of the lanes has records on disk.
+func (d *dispatcher) onDisk(lanes []uint64) bool {
+	for _, hash := range lanes {
+		if l := d.lanes[hash]; l != nil && (l.disk || len(l.holds) > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // boundSpan keeps progress going when the lowest entry takes very long.
@@ -183,7 +197,8 @@ func (d *dispatcher) loadDue(now time.Time) error {
 			continue
 		}
 		if d.profile.ordered() {
-			for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+			var few [2]uint64
+			for _, hash := range r.Lanes(&few) {
 				l := d.lane(hash)
 				l.disk, l.asleep = true, false
 				if l.head == nil && !l.waking {
@@ -225,7 +240,8 @@ func (d *dispatcher) load(r Delivery) error {
 	d.stored[j.seq] = j
 	d.take(j)
 	if d.profile.ordered() {
-		d.enter(j, r.Lane, r.WaitLane)
+		var few [2]uint64
+		d.enter(j, r.Lanes(&few))
 	} else {
 		d.makeReady(j)
 	}

@@ -83,12 +83,12 @@ func (e *Engine) Skip(profile, id string) error {
 			r = &Delivery{Seq: seq, Lane: own, WaitLane: wait, Round: 1, Bytes: d.sizeOf(seq)}
 			d.settled[seq] = struct{}{}
 		} else {
-			d.counts[r.State]--
+			d.count(r, -1)
 		}
 		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = Dead, ReasonOperator, 0, "", now, time.Time{}
-		d.counts[Dead]++
+		d.count(r, 1)
 		d.pending.put(*r)
-		d.pending.off(1, r.Bytes)
+		d.pending.off(r)
 		d.writeEvent(ev, OutcomeDead, ReasonOperator, now)
 		d.gapInKey(r, ev.ID, now)
 		d.arouse(r)
@@ -184,7 +184,7 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *Delivery, ev *Event, now time.Time) (bool, error) {
 		d.writeEvent(ev, OutcomeDiscarded, ReasonOperator, now)
-		d.counts[Dead]--
+		d.count(r, -1)
 		d.pending.removes = append(d.pending.removes, r.Seq)
 		d.pending.result(now)
 		d.unhold(r)
@@ -257,28 +257,29 @@ func (d *dispatcher) revive(r Delivery, now time.Time) {
 	}
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
-	d.counts[Dead]--
-	d.pending.off(-1, -r.Bytes)
+	d.count(&r, -1)
+	d.pending.back(&r)
 	d.pending.result(now)
 	if !d.profile.ordered() {
 		r.State, r.Due = Retrying, now
-		d.counts[Retrying]++
+		d.count(&r, 1)
 		d.pending.put(r)
 		d.dueBy(now)
 		return
 	}
 	d.unhold(&r)
 	r.State, r.Due = Blocked, time.Time{}
-	d.counts[Blocked]++
+	d.count(&r, 1)
 	d.pending.put(r)
-	for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		l := d.lane(hash)
 		l.disk, l.asleep = true, false
 		l.lowest = min(l.lowest, r.Seq)
 		if first := l.head; first != nil {
 			// What is in memory is newer, except for what is under way, which cannot be called back.
 			if first.state == jobHanded {
-				first = first.behind[first.inLane(l)]
+				first = first.in(l).behind
 			}
 			if first != nil {
 				d.evict(first)

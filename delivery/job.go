@@ -1,11 +1,16 @@
 package delivery
 
+import (
+	"cmp"
+	"slices"
+)
+
 // job is one delivery in memory: read from the log or loaded from its record, until it is over
 // or back on disk. Its dispatcher owns it, except between hand-out and result, when a worker does.
 type job struct {
 	seq   Seq
-	event *Event
-	bytes int // of the event in the spool
+	event *Event // the first one of a group
+	bytes int    // of its events in the spool
 	// record is what the spool keeps or would keep of it. It is stored already when stored is set.
 	record Delivery
 	stored bool
@@ -13,9 +18,11 @@ type job struct {
 	held   int    // bytes of memory it accounts for
 	state  jobState
 
-	lanes  [2]*lane // the second only for an event that moved between ordering keys
-	behind [2]*job  // the next job in each of these lanes
-	queued *job     // the next job in the ready queue
+	// links are its places in its lanes: one, two for an event that moved between ordering keys, any number for a group, by
+	// the lanes' hashes. few is room for those of a single event.
+	links  []link
+	few    [2]link
+	queued *job // the next job in the ready queue
 
 	// What goes to the worker and comes back.
 	gap   string
@@ -38,12 +45,22 @@ const (
 // firstTry reports whether the job has not been tried in this round.
 func (j *job) firstTry() bool { return j.record.Attempts == 0 && j.record.Body == nil }
 
-// inLane returns which of the job's lanes l is.
-func (j *job) inLane(l *lane) int {
-	if j.lanes[0] == l {
-		return 0
+// link is a job's place in a lane.
+type link struct {
+	lane   *lane
+	behind *job // the next one in that lane
+}
+
+// in returns the job's place in a lane that it stands in.
+func (j *job) in(l *lane) *link {
+	if len(j.links) <= len(j.few) {
+		if j.links[0].lane == l {
+			return &j.links[0]
+		}
+		return &j.links[1]
 	}
-	return 1
+	i, _ := slices.BinarySearchFunc(j.links, l.hash, func(at link, hash uint64) int { return cmp.Compare(at.lane.hash, hash) })
+	return &j.links[i]
 }
 
 // jobQueue is a queue of ready jobs, linked through the jobs themselves.

@@ -10,8 +10,9 @@ import (
 // them, so that the two parts stay in commit order; when the memory part has drained, a few
 // records are loaded. A lane that is empty is forgotten.
 //
-// An event that moved from one ordering key to another stands in both lanes, and goes when it is
-// first in both. The lowest event of all is first in its lanes, so that lanes cannot wait for each other in a circle.
+// An event that moved from one ordering key to another stands in both lanes, a group in those of all its
+// events, and goes when it is first in all of them. The lowest delivery of all is first in its lanes, so that lanes
+// cannot wait for each other in a circle.
 type lane struct {
 	hash       uint64
 	head, tail *job
@@ -74,20 +75,19 @@ func (d *dispatcher) forget(l *lane) {
 }
 
 // enter puts a job at the end of its lanes' memory parts, and into the ready queue when it is first in them.
-func (d *dispatcher) enter(j *job, own, wait uint64) {
-	j.lanes[0] = d.lane(own)
-	if wait != own {
-		j.lanes[1] = d.lane(wait)
+func (d *dispatcher) enter(j *job, lanes []uint64) {
+	j.links = j.few[:0]
+	if len(lanes) > len(j.few) {
+		j.links = make([]link, 0, len(lanes))
 	}
 	j.state = jobWaiting
-	for _, l := range j.lanes {
-		if l == nil {
-			continue
-		}
+	for _, hash := range lanes {
+		l := d.lane(hash)
+		j.links = append(j.links, link{lane: l})
 		if l.tail == nil {
 			l.head = j
 		} else {
-			l.tail.behind[l.tail.inLane(l)] = j
+			l.tail.in(l).behind = j
 		}
 		l.tail = j
 	}
@@ -99,8 +99,8 @@ func (d *dispatcher) readyIfFirst(j *job) {
 	if j.state != jobWaiting {
 		return
 	}
-	for _, l := range j.lanes {
-		if l != nil && l.head != j {
+	for i := range j.links {
+		if j.links[i].lane.head != j {
 			return
 		}
 	}
@@ -109,23 +109,21 @@ func (d *dispatcher) readyIfFirst(j *job) {
 
 // leave takes a job that is first in its lanes out of them. The lanes' next jobs do not become ready here.
 func (d *dispatcher) leave(j *job) {
-	for i, l := range j.lanes {
-		if l == nil {
-			continue
+	for i := range j.links {
+		at := &j.links[i]
+		at.lane.head = at.behind
+		if at.behind == nil {
+			at.lane.tail = nil
 		}
-		l.head = j.behind[i]
-		if l.head == nil {
-			l.tail = nil
-		}
-		j.behind[i] = nil
+		at.behind = nil
 	}
 }
 
 // advance lets the lanes go on that a finished job has left.
-func (d *dispatcher) advance(lanes [2]*lane) {
-	for _, l := range lanes {
+func (d *dispatcher) advance(links []link) {
+	for i := range links {
+		l := links[i].lane
 		switch {
-		case l == nil:
 		case l.head != nil:
 			d.readyIfFirst(l.head)
 		case l.disk:
@@ -146,11 +144,9 @@ func (d *dispatcher) wakeLane(l *lane) {
 
 // block turns lanes to disk after the job that was first in them failed: what stands behind it
 // in memory follows it there, and nothing is looked at until its retry is due.
-func (d *dispatcher) block(lanes [2]*lane, failed Seq) {
-	for _, l := range lanes {
-		if l == nil {
-			continue
-		}
+func (d *dispatcher) block(links []link, failed Seq) {
+	for i := range links {
+		l := links[i].lane
 		l.disk, l.asleep = true, true
 		l.lowest = min(l.lowest, failed)
 		if l.head != nil {
@@ -165,52 +161,46 @@ func (d *dispatcher) evict(first *job) {
 	for len(moved) > 0 {
 		j := moved[len(moved)-1]
 		moved = moved[:len(moved)-1]
-		lanes := j.lanes
-		if lanes[0] == nil {
-			continue // reached a second time, by its other lane
+		links := j.links
+		if links == nil {
+			continue // reached a second time, by another lane
 		}
-		for _, l := range lanes {
-			if l != nil {
-				moved = append(moved, l.cut(j)...)
-				l.disk = true
-			}
+		for i := range links {
+			l := links[i].lane
+			moved = l.cut(j, moved)
+			l.disk = true
+			l.lowest = min(l.lowest, j.seq)
 		}
-		for _, l := range lanes {
-			if l != nil {
-				l.lowest = min(l.lowest, j.seq)
-			}
-		}
-		j.lanes = [2]*lane{}
-		d.spill(j)
-		for _, l := range lanes {
-			if l != nil && l.head == nil {
+		for i := range links {
+			if l := links[i].lane; l.head == nil {
 				d.wakeLane(l)
 			}
 		}
+		j.links = nil
+		d.spill(j)
 	}
 }
 
-// cut ends the lane's memory part before j and returns what stood behind it.
-func (l *lane) cut(j *job) []*job {
+// cut ends the lane's memory part before j and appends to moved what stood behind it.
+func (l *lane) cut(j *job, moved []*job) []*job {
 	var before *job
 	at := l.head
 	for at != nil && at != j {
-		before, at = at, at.behind[at.inLane(l)]
+		before, at = at, at.in(l).behind
 	}
 	if at == nil {
-		return nil // cut off already, with one before it
+		return moved // cut off already, with one before it
 	}
-	var behind []*job
-	for at = j.behind[j.inLane(l)]; at != nil; at = at.behind[at.inLane(l)] {
-		behind = append(behind, at)
+	for at = j.in(l).behind; at != nil; at = at.in(l).behind {
+		moved = append(moved, at)
 	}
 	l.tail = before
 	if before == nil {
 		l.head = nil
 	} else {
-		before.behind[before.inLane(l)] = nil
+		before.in(l).behind = nil
 	}
-	return behind
+	return moved
 }
 
 // laneChunk is how many records of a lane are loaded at a time.
@@ -260,8 +250,8 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 			}
 			return nil
 		}
-		if r.Lane != r.WaitLane {
-			first, err := d.firstInOther(l, r)
+		if r.Members != nil || r.Lane != r.WaitLane {
+			first, err := d.firstInOthers(l, r)
 			if err != nil {
 				return err
 			}
@@ -276,21 +266,33 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	return nil
 }
 
-// firstInOther reports whether a record that stands in two lanes is first in the one that is not l.
-// When it is not, that lane will come upon it.
-func (d *dispatcher) firstInOther(l *lane, r *Delivery) (bool, error) {
-	hash := r.Lane
-	if hash == l.hash {
-		hash = r.WaitLane
+// firstInOthers reports whether a record that stands in several lanes is first in those that are not l.
+// When it is not in one, that lane will come upon it.
+func (d *dispatcher) firstInOthers(l *lane, r *Delivery) (bool, error) {
+	var few [2]uint64
+	lanes := r.Lanes(&few)
+	for _, hash := range lanes {
+		other := d.lane(hash)
+		other.disk = true
+		if other != l && (other.head != nil || other.holdsBack(r.Seq)) {
+			return false, nil
+		}
 	}
-	other := d.lane(hash)
-	other.disk = true
-	if other.head != nil || other.holdsBack(r.Seq) {
-		return false, nil
+	for _, hash := range lanes {
+		other := d.lane(hash)
+		if other == l || other.lowest == r.Seq {
+			continue
+		}
+		records, err := d.store.Lane(d.id, hash, other.lowest, nil, 1)
+		if err != nil {
+			return false, fmt.Errorf("read lane: %w", err)
+		}
+		if len(records) > 0 {
+			other.lowest = records[0].Seq
+		}
+		if len(records) == 0 || records[0].Seq != r.Seq {
+			return false, nil
+		}
 	}
-	records, err := d.store.Lane(d.id, hash, other.lowest, nil, 1)
-	if err != nil {
-		return false, fmt.Errorf("read lane: %w", err)
-	}
-	return len(records) > 0 && records[0].Seq == r.Seq, nil
+	return true, nil
 }

@@ -33,9 +33,9 @@ type ProfileStatus struct {
 	BacklogEvents int64     `json:"backlog_events"`
 	BacklogBytes  int64     `json:"backlog_bytes"`
 	Oldest        time.Time `json:"oldest,omitzero"` // commit time of the oldest undelivered event
-	InFlight      int       `json:"in_flight"`
+	InFlight      int       `json:"in_flight"`       // requests; the other figures are events
 	Retrying      int64     `json:"retrying"`
-	Blocked       int64     `json:"blocked"` // deliveries on disk behind others of their keys
+	Blocked       int64     `json:"blocked"` // on disk behind others of their keys
 	BlockedKeys   int       `json:"blocked_keys"`
 	HeldKeys      int       `json:"held_keys,omitempty"` // held back by dead letters
 	Dead          int64     `json:"dead"`
@@ -43,7 +43,7 @@ type ProfileStatus struct {
 	// the backlog takes at that rate; 0 when it cannot be told.
 	Rate         float64 `json:"rate"`
 	DrainSeconds float64 `json:"drain_seconds,omitempty"`
-	// Outcomes counts the delivery log's lines since start.
+	// Outcomes counts what the delivery log's lines since start are about, in events.
 	Outcomes map[Outcome]int64 `json:"outcomes"`
 }
 
@@ -111,7 +111,7 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
 		NextAttempt:   d.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
-		InFlight: d.handed, Retrying: d.counts[Retrying], Blocked: d.counts[Blocked] + d.counts[Held], Dead: d.counts[Dead],
+		InFlight: d.handed, Retrying: d.events[Retrying], Blocked: d.events[Blocked] + d.events[Held], Dead: d.events[Dead],
 		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[Outcome]int64{OutcomeDelivered: d.delivered},
 	}
@@ -175,15 +175,15 @@ func (d *dispatcher) pendingStatus(s *ProfileStatus) {
 	}
 }
 
-// throughput counts deliveries in the last seconds.
+// throughput counts delivered events in the last seconds.
 type throughput struct {
 	second int64 // Unix time of the newest count
 	counts [10]int64
 }
 
-func (r *throughput) add(now time.Time) {
+func (r *throughput) add(now time.Time, events int) {
 	r.roll(now)
-	r.counts[r.second%int64(len(r.counts))]++
+	r.counts[r.second%int64(len(r.counts))] += int64(events)
 }
 
 func (r *throughput) roll(now time.Time) {

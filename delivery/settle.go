@@ -29,8 +29,8 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		}
 		d.answered(j, now)
 		d.last.success = now
-		d.delivered++
-		d.rate.add(now)
+		d.delivered += int64(j.record.Events())
+		d.rate.add(now, j.record.Events())
 		d.over(j)
 		return nil
 	}
@@ -94,16 +94,15 @@ func (d *dispatcher) over(j *job) {
 	} else {
 		d.window.settle(j.slot)
 	}
-	d.pending.off(1, j.bytes)
+	d.pending.off(&j.record)
 	d.depart(j)
 }
 
 // depart lets go of a job that its lanes need not wait for any longer.
 func (d *dispatcher) depart(j *job) {
-	lanes := j.lanes
 	d.leave(j)
+	d.advance(j.links)
 	d.release(j)
-	d.advance(lanes)
 }
 
 // die gives a delivery up after an attempt.
@@ -120,7 +119,7 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.tellBuried(now)
 	d.put(j, Dead, time.Time{})
 	d.gapInKey(&j.record, j.event.ID, now)
-	d.pending.off(1, j.bytes)
+	d.pending.off(&j.record)
 	if j.stored {
 		delete(d.stored, j.seq)
 	} else {
@@ -130,12 +129,12 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 		d.depart(j)
 		return
 	}
-	r, lanes := j.record, j.lanes
+	r := j.record
 	r.Body = nil
 	d.leave(j)
-	d.release(j)
 	d.hold(&r)
-	d.advance(lanes)
+	d.advance(j.links)
+	d.release(j)
 }
 
 // buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
@@ -220,7 +219,7 @@ func (d *dispatcher) writeEvent(ev *Event, outcome Outcome, reason string, now t
 // append appends a line to the delivery log and counts it.
 func (d *dispatcher) append(rec *LogRecord) {
 	d.log.Append(rec)
-	d.outcomes[rec.Outcome]++
+	d.outcomes[rec.Outcome] += int64(max(1, rec.Count))
 }
 
 // deactivate makes the profile inactive: nothing is read or sent until it is resumed.

@@ -133,7 +133,7 @@ func (d *dispatcher) unloadAll() error {
 	}
 	for _, j := range loose {
 		// One that went to disk behind another is reused already.
-		if j.seq != 0 && (j.lanes[0] != nil || !d.profile.ordered()) {
+		if j.seq != 0 && (j.links != nil || !d.profile.ordered()) {
 			d.unload(j)
 		}
 	}
@@ -218,9 +218,9 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 
 // drop takes a record away that is not in memory and is not dead, and lets its lanes go on.
 func (d *dispatcher) drop(r *Delivery) {
-	d.counts[r.State]--
+	d.count(r, -1)
 	d.pending.removes = append(d.pending.removes, r.Seq)
-	d.pending.off(1, r.Bytes)
+	d.pending.off(r)
 	d.pending.result(time.Now())
 	d.arouse(r)
 }
@@ -230,7 +230,8 @@ func (d *dispatcher) arouse(r *Delivery) {
 	if !d.profile.ordered() {
 		return
 	}
-	for _, hash := range [2]uint64{r.Lane, r.WaitLane} {
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
 		l := d.lane(hash)
 		l.disk, l.asleep = true, false
 		if l.head == nil {

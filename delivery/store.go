@@ -37,14 +37,15 @@ func (s State) String() string {
 	return ""
 }
 
-// Delivery is the spool's record of one event for one profile that is below the
+// Delivery is the spool's record of one request's worth for one profile, an event or a group of them, that is below the
 // profile's cursor and not over: the sparse part of its progress.
 type Delivery struct {
-	Seq   Seq
-	State State
+	Seq     Seq      // of the event, or of a group's first
+	Members *Members // nil for one event
+	State   State
 	// Lane is the hash of the ordering key; deliveries of one lane go in Seq order.
 	// WaitLane is the hash of the old ordering key for an event that moved between
-	// keys, otherwise equal to Lane.
+	// keys, otherwise equal to Lane. A group has its lanes in Members instead.
 	Lane, WaitLane uint64
 	Round          int           // starts at 1; a retried dead letter starts the next
 	Attempts       int           // in this round
@@ -58,7 +59,7 @@ type Delivery struct {
 	// Body is the rendered body of the first attempt: later attempts send the same bytes.
 	Body  []byte
 	Head  Head // goes with Body
-	Bytes int  // the event's size in the spool
+	Bytes int  // the events' size in the spool
 }
 
 // Progress is how far a profile has come: everything below Cursor is over or has a
@@ -112,13 +113,17 @@ type Store interface {
 	// entries or maxBytes (at least one). next is where to read on; end reports that the log had no more.
 	// It may return none before the end, after passing over very many events of others.
 	Read(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
-	// Event returns the event of one entry or delivery.
+	// Event returns the event of one entry, or the first of a delivery.
 	Event(ProfileID, Seq) (*Event, error)
+	// Events appends to dst the events that a delivery carries, from seq on, up to max entries or maxBytes (at least
+	// one). next is where to read on; end reports that there are no more. It may return none before the end. Of the
+	// delivery it needs Seq and Members.
+	Events(id ProfileID, d *Delivery, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Delivery returns one delivery's record.
 	Delivery(ProfileID, Seq) (d Delivery, ok bool, err error)
 	// Due appends retrying deliveries in order of their due time, up to max.
 	Due(id ProfileID, until time.Time, dst []Delivery, max int) ([]Delivery, error)
-	// Lane appends the retrying, blocked and held deliveries of one lane (by Lane or WaitLane)
+	// Lane appends the retrying, blocked and held deliveries of one lane (see [Delivery.Lanes])
 	// in Seq order from seq on, up to max.
 	Lane(id ProfileID, lane uint64, from Seq, dst []Delivery, max int) ([]Delivery, error)
 	// Deliveries calls yield for each delivery in one of the states, in Seq order from seq on,

@@ -102,6 +102,16 @@ func (s *memStore) Event(_ delivery.ProfileID, seq delivery.Seq) (*delivery.Even
 	return s.log[seq-1].event, nil
 }
 
+func (s *memStore) Events(id delivery.ProfileID, d *delivery.Delivery, from delivery.Seq, dst []delivery.Entry, limit, maxBytes int) ([]delivery.Entry, delivery.Seq, bool, error) {
+	entries, next, end, err := s.Read(id, from, nil, limit, maxBytes)
+	for _, e := range entries {
+		if e.Seq <= d.Last() && (d.Members == nil || d.Members.Has(e.Event)) {
+			dst = append(dst, e)
+		}
+	}
+	return dst, next, end || next > d.Last(), err
+}
+
 func (s *memStore) Delivery(id delivery.ProfileID, seq delivery.Seq) (delivery.Delivery, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +141,7 @@ func (s *memStore) Due(id delivery.ProfileID, until time.Time, dst []delivery.De
 
 func (s *memStore) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst []delivery.Delivery, limit int) ([]delivery.Delivery, error) {
 	found := s.sorted(id, func(d delivery.Delivery) bool {
-		return d.State != delivery.Dead && d.Seq >= from && (d.Lane == lane || d.WaitLane == lane)
+		return d.State != delivery.Dead && d.Seq >= from && delivery.InLane(&d, lane)
 	})
 	return append(dst, found[:min(limit, len(found))]...), nil
 }

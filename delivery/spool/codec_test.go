@@ -44,6 +44,16 @@ func fullDelivery() *delivery.Delivery {
 	}
 }
 
+func fullGroup() *delivery.Delivery {
+	d := fullDelivery()
+	d.Lane, d.WaitLane = 0, 0
+	d.Members = &delivery.Members{
+		ID: "grp_1", Unit: "type", Last: 300, LastID: "evt_300", Count: 100, Part: 1, Parts: 2,
+		Entry: "circulation.loans", Type: "loan.returned", Lanes: []uint64{3, 0x0102030405060708},
+	}
+	return d
+}
+
 func fullParked() *delivery.Parked {
 	return &delivery.Parked{
 		Table: "circulation.loans", Entry: "circulation.loans", Profile: "desk", Reason: "undecidable", Error: "column note is not known",
@@ -58,6 +68,7 @@ func records() map[string][]byte {
 		"event":        appendEvent(nil, fullEvent(), []delivery.ProfileID{1, 300}),
 		"event_empty":  appendEvent(nil, &delivery.Event{Time: epoch}, nil),
 		"delivery":     encodeDelivery(nil, fullDelivery(), epoch),
+		"group":        encodeDelivery(nil, fullGroup(), epoch),
 		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
 		"commit":       (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}).encode(nil),
 		"parked":       encodeParked(nil, fullParked()),
@@ -106,10 +117,21 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("event %+v, want %+v: %v", got, ev, err)
 		}
 	}
-	d, err := decodeDelivery(encodeDelivery(nil, fullDelivery(), epoch))
+	d, err := decodeDelivery(0, encodeDelivery(nil, fullDelivery(), epoch))
 	d.Body = []byte("body")
 	if err != nil || !d.body || !d.when.Equal(epoch) || !reflect.DeepEqual(&d.Delivery, fullDelivery()) {
 		t.Errorf("delivery %+v: %v", d, err)
+	}
+	for _, alone := range []bool{false, true} {
+		want := fullGroup()
+		if want.Seq, want.Members.Last = 7, 307; alone {
+			want.Members.Alone, want.Members.Lanes = true, nil
+		}
+		got, err := decodeDelivery(7, encodeDelivery(nil, want, epoch))
+		got.Body = want.Body
+		if err != nil || !reflect.DeepEqual(&got.Delivery, want) {
+			t.Errorf("group %+v, want %+v: %v", got.Delivery, want, err)
+		}
 	}
 	p, err := decodeParked(encodeParked(nil, fullParked()))
 	if err != nil || !reflect.DeepEqual(&p, fullParked()) {
@@ -121,8 +143,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestReadsVersion1 holds that a spool written before kinds, shapes and headers were kept is read.
-func TestReadsVersion1(t *testing.T) {
+// TestReadsOlderVersions holds that a spool written before kinds and shapes, headers, and groups were kept is read.
+func TestReadsOlderVersions(t *testing.T) {
 	t.Parallel()
 	value := func(name string) []byte {
 		dump, err := os.ReadFile(filepath.Join("testdata", "format", name+".hex"))
@@ -144,14 +166,22 @@ func TestReadsVersion1(t *testing.T) {
 		t.Errorf("event %+v, want %+v: %v", got, event, err)
 	}
 	want := fullDelivery()
-	want.Body, want.Head.Header = nil, nil
-	if got, err := decodeDelivery(value("delivery_v1")); err != nil || !reflect.DeepEqual(&got.Delivery, want) {
+	want.Body = nil
+	if got, err := decodeDelivery(0, value("delivery_v2")); err != nil || !reflect.DeepEqual(&got.Delivery, want) {
+		t.Errorf("delivery %+v, want %+v: %v", got.Delivery, want, err)
+	}
+	want.Head.Header = nil
+	if got, err := decodeDelivery(0, value("delivery_v1")); err != nil || !reflect.DeepEqual(&got.Delivery, want) {
 		t.Errorf("delivery %+v, want %+v: %v", got.Delivery, want, err)
 	}
 }
 
 // decoders decode a value and encode what they made of it again.
 func decoders() map[string]func([]byte) ([]byte, error) {
+	decode := func(b []byte) ([]byte, error) {
+		d, err := decodeDelivery(7, b)
+		return encodeDelivery(nil, &d.Delivery, d.when), err
+	}
 	return map[string]func([]byte) ([]byte, error){
 		"event": func(b []byte) ([]byte, error) {
 			ev, err := decodeEvent(b)
@@ -162,10 +192,8 @@ func decoders() map[string]func([]byte) ([]byte, error) {
 			err = recipients(b, func(id delivery.ProfileID) { to = append(to, id) })
 			return appendEvent(nil, ev, to), err
 		},
-		"delivery": func(b []byte) ([]byte, error) {
-			d, err := decodeDelivery(b)
-			return encodeDelivery(nil, &d.Delivery, d.when), err
-		},
+		"delivery":     decode,
+		"group":        decode,
 		"progress":     func(b []byte) ([]byte, error) { p, err := decodeProgress(b); return p.encode(nil), err },
 		"commit":       func(b []byte) ([]byte, error) { c, err := decodeCommit(b); return c.encode(nil), err },
 		"parked":       func(b []byte) ([]byte, error) { p, err := decodeParked(b); return encodeParked(nil, &p), err },

@@ -69,9 +69,9 @@
 //	'n'                        count of batches (merged)
 //	'p' id 'a'                 progress
 //	'p' id 'b' seq             rendered body, as it is
-//	'p' id 'd' seq             delivery: retrying, blocked or held
+//	'p' id 'd' seq             delivery: retrying, blocked or held; a group under its first event
 //	'p' id 'e' seq             event, copied here before it left the log
-//	'p' id 'k' lane seq        index of 'd' by lane (8 bytes), also by the old key's lane; no value
+//	'p' id 'k' lane seq        index of 'd' by each of its lanes (8 bytes); no value
 //	'p' id 's'                 the engine's own state, as it is
 //	'p' id 'u' due seq         index of 'd' by due time (nanoseconds since 1970, 8 bytes); no value
 //	'p' id 'x' seq             delivery: dead
@@ -98,10 +98,12 @@
 //	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous, 16 shape are there
 //	              ..   z ordinal of the change
 //	              ..   text: key, data, previous, shape (version 1 has no shape)
-//	delivery      2, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
+//	delivery      3, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
 //	              z: round, attempts, refusals, clock (ns), status,
 //	              bytes; text: reason, error, content type; headers of the body (version 1 has none):
-//	              v, each text name, text value; 1 if 'b' has a body
+//	              v, each text name, text value; 1 if it is a group (versions 1 and 2 have none), and then
+//	              v: last event behind the first, number of events, part, parts; text: id, unit, last
+//	              event's id, entry, type; 1 if it goes alone; lanes: v, each 8; in the end 1 if 'b' has a body
 //	progress      1, v finished events, v finished bytes, v cursor, v number of done, each v behind the one before
 //	commit        1, v last event, v last dead letter of the source, v bytes of all events ever, text position
 //	mark          1, time of the event, v bytes before it
@@ -120,6 +122,7 @@
 //
 // Below the lowest cursor of all registered profiles the log is history. It goes from the front, by range, at
 // marks: when older than Options.History, beyond Options.HistorySize, or when the disk holds more than
-// Options.MaxSize. Events that deliveries below still need are copied under their profile before.
+// Options.MaxSize. Events that deliveries below still need are copied under their profile before, all of
+// a group's when its first one leaves.
 // A profile that the config no longer names pins the log until [Spool.Retire].
 package spool

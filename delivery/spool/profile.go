@@ -280,7 +280,7 @@ func (s *Spool) findOldest(p *profile) error {
 	lower, upper := profileKey(p.id, kindLive, uint64(p.liveFrom)), after(profileKey(p.id, kindLive))
 	p.liveFrom = s.tail.end() + 1
 	err := s.scan(lower, upper, func(key, value []byte) (bool, error) {
-		d, err := decodeDelivery(value)
+		d, err := decodeDelivery(keySeq(key), value)
 		p.liveFrom = keySeq(key)
 		p.oldest = oldest{valid: true, live: true, seq: keySeq(key), time: d.when}
 		return false, err

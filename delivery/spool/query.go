@@ -19,10 +19,9 @@ func (s *Spool) delivery(id delivery.ProfileID, seq delivery.Seq) (d storedDeliv
 		if value == nil {
 			continue
 		}
-		if d, err = decodeDelivery(value); err != nil {
+		if d, err = decodeDelivery(seq, value); err != nil {
 			return d, false, fmt.Errorf("delivery %d: %w", seq, err)
 		}
-		d.Seq = seq
 		return d, true, nil
 	}
 	return d, false, nil
@@ -151,11 +150,10 @@ func (s *Spool) Deliveries(id delivery.ProfileID, from delivery.Seq, states []de
 func (s *Spool) deliveries(id delivery.ProfileID, kind byte, from delivery.Seq) (list []delivery.Delivery, full bool, err error) {
 	upper := after(profileKey(id, kind))
 	err = s.scan(profileKey(id, kind, uint64(from)), upper, func(key, value []byte) (bool, error) {
-		d, err := decodeDelivery(value)
+		d, err := decodeDelivery(keySeq(key), value)
 		if err != nil {
 			return false, fmt.Errorf("delivery %d: %w", keySeq(key), err)
 		}
-		d.Seq = keySeq(key)
 		list = append(list, d.Delivery)
 		return len(list) < deliveryChunk, nil
 	})

@@ -277,23 +277,54 @@ const copyChunk = 1 << 20
 // copyEvents copies the events of a profile's deliveries between the floor and cut. Copies
 // may be written before the removal: they do no harm if it does not come about.
 func (s *Spool) copyEvents(w *pebble.Batch, p *profile, kind byte, cut delivery.Seq) error {
-	var seqs []delivery.Seq
+	var found []delivery.Delivery // with what says which events they carry
 	from := profileKey(p.id, kind, uint64(s.retention.floor()))
-	err := s.scan(from, profileKey(p.id, kind, uint64(cut)), func(key, _ []byte) (bool, error) {
-		seqs = append(seqs, keySeq(key))
-		return true, nil
-	})
-	for _, seq := range seqs {
-		if err == nil {
-			err = s.copyEvent(w, p, seq)
+	err := s.scan(from, profileKey(p.id, kind, uint64(cut)), func(key, value []byte) (bool, error) {
+		d, err := decodeDelivery(keySeq(key), value)
+		if d.Members != nil {
+			d.Members.Lanes = nil
 		}
-		if err == nil && w.Len() >= copyChunk {
-			err = s.commit(w, nil)
-			w.Reset()
+		found = append(found, delivery.Delivery{Seq: d.Seq, Members: d.Members})
+		return true, err
+	})
+	for i := range found {
+		if err == nil {
+			err = s.copyMembers(w, p, &found[i])
 		}
 	}
 	return err
 }
+
+// copyMembers copies the events that a delivery carries, those beyond the cut as well: then all are in one place.
+func (s *Spool) copyMembers(w *pebble.Batch, p *profile, d *delivery.Delivery) error {
+	copyOne := func(seq delivery.Seq) error {
+		err := s.copyEvent(w, p, seq)
+		if err == nil && w.Len() >= copyChunk {
+			err = s.commit(w, nil)
+			w.Reset()
+		}
+		return err
+	}
+	if d.Members == nil {
+		return copyOne(d.Seq)
+	}
+	var entries []delivery.Entry
+	for next, end := d.Seq, false; !end; {
+		var err error
+		if entries, next, end, err = s.logMembers(p.id, d, next, entries[:0], copyMany, copyChunk); err != nil {
+			return err
+		}
+		for i := range entries {
+			if err := copyOne(entries[i].Seq); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyMany is how many of a group's events are looked at in one go.
+const copyMany = 256
 
 func (s *Spool) copyEvent(w *pebble.Batch, p *profile, seq delivery.Seq) error {
 	value, err := s.get(seqKey(prefixLog, seq))

@@ -12,7 +12,7 @@ import (
 // Versions of the values, one each, so that one can change without the others.
 const (
 	commitVersion   = 1
-	deliveryVersion = 2
+	deliveryVersion = 3
 	progressVersion = 1
 	parkedVersion   = 1
 	totalsVersion   = 1
@@ -114,7 +114,48 @@ func encodeDelivery(dst []byte, d *delivery.Delivery, when time.Time) []byte {
 	for _, h := range d.Head.Header {
 		dst = appendText(appendText(dst, h.Name), h.Value)
 	}
-	return appendBool(dst, d.Body != nil)
+	return appendBool(appendMembers(dst, d), d.Body != nil)
+}
+
+// appendMembers writes 0 for a delivery of one event; otherwise 1 and which events it carries.
+func appendMembers(dst []byte, d *delivery.Delivery) []byte {
+	m := d.Members
+	dst = appendBool(dst, m != nil)
+	if m == nil {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(m.Last-d.Seq))
+	for _, n := range [...]int{m.Count, m.Part, m.Parts} {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	for _, s := range [...]string{m.ID, m.Unit, m.LastID, m.Entry, m.Type} {
+		dst = appendText(dst, s)
+	}
+	dst = binary.AppendUvarint(appendBool(dst, m.Alone), uint64(len(m.Lanes)))
+	for _, lane := range m.Lanes {
+		dst = binary.BigEndian.AppendUint64(dst, lane)
+	}
+	return dst
+}
+
+// decodeMembers reads what appendMembers wrote. How far the last event lies behind the first is added once the first is known.
+func decodeMembers(r *reader) *delivery.Members {
+	if r.byte() == 0 {
+		return nil
+	}
+	m := &delivery.Members{Last: delivery.Seq(r.uvarint())}
+	m.Count, m.Part, m.Parts = int(r.uvarint()), int(r.uvarint()), int(r.uvarint())
+	for _, s := range [...]*string{&m.ID, &m.Unit, &m.LastID, &m.Entry, &m.Type} {
+		*s = r.text()
+	}
+	m.Alone = r.byte() != 0
+	if n := r.count(); n > 0 && !r.bad {
+		m.Lanes = make([]uint64, n)
+		for i := range m.Lanes {
+			m.Lanes[i] = r.uint64()
+		}
+	}
+	return m
 }
 
 // storedDelivery is a delivery without its body.
@@ -124,12 +165,12 @@ type storedDelivery struct {
 	body bool      // there is a body under its own key
 }
 
-func decodeDelivery(b []byte) (d storedDelivery, err error) {
+func decodeDelivery(seq delivery.Seq, b []byte) (d storedDelivery, err error) {
 	r, err := open("delivery", b, deliveryVersion)
 	if err != nil {
 		return d, err
 	}
-	d.State = delivery.State(r.byte())
+	d.Seq, d.State = seq, delivery.State(r.byte())
 	d.when = r.time()
 	d.Lane, d.WaitLane = r.uint64(), r.uint64()
 	d.Due, d.Since = r.time(), r.time()
@@ -140,6 +181,12 @@ func decodeDelivery(b []byte) (d storedDelivery, err error) {
 	if r.version >= 2 {
 		for n := r.count(); n > 0 && !r.bad; n-- {
 			d.Head.Header = append(d.Head.Header, delivery.HeaderConfig{Name: r.text(), Value: r.text()})
+		}
+	}
+	if r.version >= 3 {
+		d.Members = decodeMembers(&r)
+		if d.Members != nil {
+			d.Members.Last += seq
 		}
 	}
 	d.body = r.byte() != 0

@@ -99,7 +99,7 @@ func (u *update) remove(seq delivery.Seq) error {
 	if err != nil || !ok {
 		return err
 	}
-	if err := u.unindex(&old); err != nil {
+	if err := u.unindex(&old, nil); err != nil {
 		return err
 	}
 	u.stale = u.stale || u.oldest.seq == seq
@@ -119,7 +119,12 @@ func (u *update) forget(old *storedDelivery) error {
 	if old.Seq >= u.s.retention.floor() {
 		return nil
 	}
-	return u.w.Delete(profileKey(u.p.id, kindEvent, uint64(old.Seq)), nil)
+	if old.Members == nil {
+		return u.w.Delete(profileKey(u.p.id, kindEvent, uint64(old.Seq)), nil)
+	}
+	return u.s.scanCopies(u.p.id, &old.Delivery, old.Seq, func(e delivery.Entry) (bool, error) {
+		return true, u.w.Delete(profileKey(u.p.id, kindEvent, uint64(e.Seq)), nil)
+	})
 }
 
 // put writes a delivery in place of what was there.
@@ -130,7 +135,7 @@ func (u *update) put(d *delivery.Delivery) error {
 	}
 	when := old.when
 	if had {
-		if err := u.unindex(&old); err != nil {
+		if err := u.unindex(&old, d); err != nil {
 			return err
 		}
 		if deliveryKind(old.State) != deliveryKind(d.State) {
@@ -178,35 +183,46 @@ func (u *update) write(d *delivery.Delivery, old *storedDelivery, when time.Time
 			return err
 		}
 	}
-	for _, key := range indexKeys(id, d) {
-		if err := u.w.Set(key, nil, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (u *update) unindex(old *storedDelivery) error {
-	for _, key := range indexKeys(u.p.id, &old.Delivery) {
-		if err := u.w.Delete(key, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// indexKeys returns the keys under which a delivery is found by lane and due time.
-func indexKeys(id delivery.ProfileID, d *delivery.Delivery) [][]byte {
 	if !live(d.State) {
 		return nil
 	}
-	seq := uint64(d.Seq)
-	keys := [][]byte{profileKey(id, kindLane, d.Lane, seq)}
-	if d.WaitLane != d.Lane {
-		keys = append(keys, profileKey(id, kindLane, d.WaitLane, seq))
+	if !sameLanes(d, &old.Delivery) {
+		var few [2]uint64
+		for _, lane := range d.Lanes(&few) {
+			if err := u.w.Set(profileKey(id, kindLane, lane, seq), nil, nil); err != nil {
+				return err
+			}
+		}
 	}
 	if d.State == delivery.Retrying {
-		keys = append(keys, profileKey(id, kindDue, sortableTime(d.Due), seq))
+		return u.w.Set(profileKey(id, kindDue, sortableTime(d.Due), seq), nil, nil)
 	}
-	return keys
+	return nil
+}
+
+// unindex deletes the keys under which a delivery is found by lane and due time. Those by lane stay where
+// the delivery that replaces it has the same: a group has many.
+func (u *update) unindex(old *storedDelivery, by *delivery.Delivery) error {
+	if !live(old.State) {
+		return nil
+	}
+	id, seq := u.p.id, uint64(old.Seq)
+	if by == nil || !sameLanes(by, &old.Delivery) {
+		var few [2]uint64
+		for _, lane := range old.Lanes(&few) {
+			if err := u.w.Delete(profileKey(id, kindLane, lane, seq), nil); err != nil {
+				return err
+			}
+		}
+	}
+	if old.State == delivery.Retrying {
+		return u.w.Delete(profileKey(id, kindDue, sortableTime(old.Due), seq), nil)
+	}
+	return nil
+}
+
+// sameLanes reports whether a delivery is indexed under the lanes of the one that it replaces.
+func sameLanes(d, old *delivery.Delivery) bool {
+	var a, b [2]uint64
+	return old.State != 0 && live(old.State) && live(d.State) && slices.Equal(d.Lanes(&a), old.Lanes(&b))
 }

@@ -1,0 +1,109 @@
+package delivery
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"hash"
+	"slices"
+)
+
+// Members says which events a [Delivery] carries when it is a group: those of its profile from Delivery.Seq to Last,
+// all of them or those of one type of one mapping entry. It is written once and never changed.
+type Members struct {
+	ID          string // the group's, see [groupID]
+	Unit        string // type, transaction or batch
+	Last        Seq
+	LastID      string // the last event's
+	Count       int
+	Part, Parts int // from 1; both 0 where the group is whole
+	// Entry and Type are set for unit type: events of others that stand in between are not members.
+	Entry, Type string
+	// Lanes are the hashes of all ordering keys, ascending.
+	Lanes []uint64
+	// Alone is set when there are more than maxGroupLanes of them, and no Lanes: the group waits for all before it and holds
+	// all behind it.
+	Alone bool
+}
+
+// maxGroupLanes is how many ordering keys a group may have before it waits for all and holds all.
+const maxGroupLanes = 1000
+
+// Has reports whether an event of the profile is a member, its place aside.
+func (m *Members) Has(ev *Event) bool {
+	return m.Unit != unitType || ev.Type == m.Type && ev.Entry == m.Entry
+}
+
+// Events returns how many events the delivery carries.
+func (d *Delivery) Events() int {
+	if d.Members == nil {
+		return 1
+	}
+	return d.Members.Count
+}
+
+// Last returns the place of the last event that the delivery carries.
+func (d *Delivery) Last() Seq {
+	if d.Members == nil {
+		return d.Seq
+	}
+	return d.Members.Last
+}
+
+// Lanes returns the hashes of the lanes that the delivery stands in. few is room for those of a single event, so that nothing
+// need be allocated.
+func (d *Delivery) Lanes(few *[2]uint64) []uint64 {
+	if d.Members != nil {
+		return d.Members.Lanes
+	}
+	few[0], few[1] = d.Lane, d.WaitLane
+	if d.Lane == d.WaitLane {
+		return few[:1]
+	}
+	return few[:]
+}
+
+// inLane reports whether the delivery stands in a lane.
+func (d *Delivery) inLane(lane uint64) bool {
+	if d.Members != nil {
+		_, found := slices.BinarySearch(d.Members.Lanes, lane)
+		return found
+	}
+	return d.Lane == lane || d.WaitLane == lane
+}
+
+// alone reports whether the delivery waits for all before it and holds all behind it.
+func (d *Delivery) alone() bool { return d.Members != nil && d.Members.Alone }
+
+// groupID hashes the ids of a group's events, in order.
+type groupID struct {
+	sum hash.Hash
+	buf []byte
+}
+
+func (g *groupID) add(event string) {
+	if g.sum == nil {
+		g.sum = sha256.New()
+	}
+	g.buf = append(binary.AppendUvarint(g.buf[:0], uint64(len(event))), event...)
+	g.sum.Write(g.buf)
+}
+
+// idEncoding spells ids without dots, which Standard Webhooks forbids in them.
+var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// id returns the id, such as grp_ca6u7mhyqhq6oqylqqvbgc2nqm, and begins anew.
+func (g *groupID) id() string {
+	g.buf = g.sum.Sum(g.buf[:0])
+	id := idEncoding.AppendEncode(append(make([]byte, 0, 32), "grp_"...), g.buf[:16])
+	g.sum.Reset()
+	return string(id)
+}
+
+// The units of requests.
+const (
+	unitRecord      = "record"
+	unitType        = "type"
+	unitTransaction = "transaction"
+	unitBatch       = "batch"
+)
