@@ -132,7 +132,7 @@ func (m *meter) contender(name, target, profiles string) contender {
 func (m *meter) startFloor(slot, target string) *agent {
 	m.tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	dsn := m.pg.TCP(m.db, "rowhook") + "&replication=database"
+	dsn := m.pg.TCP(m.pg.db, "rowhook") + "&replication=database"
 	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_DSN="+dsn, "ROWHOOK_TEST_SLOT="+slot, "ROWHOOK_TEST_TARGET="+target)
 	return launch(m.tb, cmd)
 }
@@ -224,8 +224,7 @@ func (m *meter) delays(c contender, perSecond int) []time.Duration {
 	rows := 10 * perSecond
 	for i := range rows {
 		<-tick.C
-		_, err := conn.Exec(m.tb.Context(), `insert into proof.rows values ($1, 1, $2)`, i, filler)
-		capturetest.Must(m.tb, err)
+		capturetest.Must(m.tb, conn.exec(m.tb.Context(), fmt.Sprintf(`insert into proof.rows values (%d, 1, '%s')`, i, filler)))
 	}
 	m.received(rows)
 	var delays []time.Duration

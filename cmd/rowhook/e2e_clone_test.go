@@ -47,8 +47,9 @@ func (p *production) silent(tb testing.TB) {
 func (p *production) on(t *testing.T, pg *capturetest.Postgres, state bool) *world {
 	t.Helper()
 	w := *p.world
-	w.tb, w.pg, w.dir = t, pg, newTempDir(t)
+	w.tb, w.dir = t, newTempDir(t)
 	w.env = nil
+	w.moveTo(pg)
 	if state {
 		out, err := exec.Command("cp", "-a", p.path("state"), w.path("state")).CombinedOutput()
 		if err != nil {
@@ -89,9 +90,9 @@ func TestCloneByDump(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
 	pg := capturetest.StartPostgres(t, capturetest.Options{Fresh: true})
-	pg.Run(t, `create role rowhook login replication`, `create database `+p.db)
-	dump := exec.Command(filepath.Join(pgBin(t), "pg_dump"), p.pg.URL(p.db))
-	restore := exec.Command(filepath.Join(pgBin(t), "psql"), "-q", "-v", "ON_ERROR_STOP=1", pg.URL(p.db))
+	pg.Run(t, `create role rowhook login replication`, `create database `+p.pg.db)
+	dump := exec.Command(filepath.Join(pgBin(t), "pg_dump"), p.pg.URL(p.pg.db))
+	restore := exec.Command(filepath.Join(pgBin(t), "psql"), "-q", "-v", "ON_ERROR_STOP=1", pg.URL(p.pg.db))
 	text, err := dump.Output()
 	capturetest.Must(t, err)
 	restore.Stdin = strings.NewReader(string(text))
@@ -213,7 +214,7 @@ func TestCloneThatSaysSo(t *testing.T) {
 func TestStateDirectoryCopied(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
-	copied := p.on(t, p.pg, true)
+	copied := p.on(t, p.pg.Postgres, true)
 	a := p.begin()
 	p.hook.wait(t, "main", 2, patience)
 	p.heard = p.hook.requests.Load()
@@ -240,7 +241,7 @@ func TestFailoverGoesOn(t *testing.T) {
 	standby := w.pg.Copy(t, 0, "standby.signal")
 	capturetest.Must(t, standby.Stop(capturetest.Fast))
 	capturetest.Must(t, w.pg.Start())
-	w.conf.url = fmt.Sprintf("postgres://rowhook@127.0.0.1:%d,127.0.0.1:%d/%s?sslmode=disable&target_session_attrs=read-write", w.pg.Port, standby.Port, w.db)
+	w.conf.url = fmt.Sprintf("postgres://rowhook@127.0.0.1:%d,127.0.0.1:%d/%s?sslmode=disable&target_session_attrs=read-write", w.pg.Port, standby.Port, w.pg.db)
 	a := w.begin()
 	w.insert(1, 2)
 	w.hook.wait(t, "main", 2, patience)
@@ -250,7 +251,7 @@ func TestFailoverGoesOn(t *testing.T) {
 	copyDir(t, w.pg.DataDir, standby.DataDir)
 	capturetest.Must(t, os.WriteFile(filepath.Join(standby.DataDir, "standby.signal"), nil, 0o644))
 	capturetest.Must(t, standby.Start())
-	w.pg = standby
+	w.moveTo(standby)
 	w.exec(`select pg_promote()`)
 	w.streaming(a)
 	w.insert(3)

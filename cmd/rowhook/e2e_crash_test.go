@@ -1,9 +1,11 @@
 package main_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +40,10 @@ func failing(seed uint64) func(arrival) reply {
 // nothing, repeats only with equal ids, and keeps the order of each key.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testCrash)
+}
+
+func testCrash(t *testing.T, w *world) {
 	w.hook.answer(failing(1))
 	random := rand.New(rand.NewPCG(3, 3))
 	a := w.begin()
@@ -60,7 +65,10 @@ func TestCrash(t *testing.T) {
 // Stopped in order and started again under load, it loses nothing and repeats nothing.
 func TestTerm(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testTerm)
+}
+
+func testTerm(t *testing.T, w *world) {
 	// Answers take a moment, so that requests are in flight when the signal comes.
 	w.hook.answer(func(arrival) reply { return reply{wait: 5 * time.Millisecond} })
 	random := rand.New(rand.NewPCG(4, 4))
@@ -147,26 +155,44 @@ func (w *world) insert(keys ...int64) {
 	w.tb.Helper()
 	sql := "begin;"
 	for _, key := range keys {
-		sql += fmt.Sprintf("insert into proof.rows values (%d, 1, 'kept'); insert into proof.ledger (key, seq, op) values (%d, 1, 'insert');", key, key)
+		sql += insertion(key)
 	}
 	w.exec(sql + "commit")
+}
+
+// insertEach commits n transactions that insert one row each, with keys from 1 on.
+func (w *world) insertEach(n int) {
+	w.tb.Helper()
+	conn := w.connect()
+	for key := 1; key <= n; {
+		var sql strings.Builder
+		for last := min(n, key+999); key <= last; key++ {
+			fmt.Fprintf(&sql, "begin;%scommit;", insertion(key))
+		}
+		capturetest.Must(w.tb, conn.exec(w.tb.Context(), sql.String()))
+	}
+}
+
+// insertion inserts a row and its place in the ledger.
+func insertion[K int | int64](key K) string {
+	return fmt.Sprintf("insert into proof.rows values (%d, 1, 'kept'); insert into proof.ledger (id, seq, op) values (%d, 1, 'insert');", key, key)
 }
 
 // After an idle restart of any kind, one row is delivered, every time.
 func TestIdleRestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
-	other := w.pg.Database(t, "other")
-	capturetest.Must(t, w.pg.Exec(t.Context(), other, `create table noise (filler text)`))
+	onEach(t, nil, testIdleRestart)
+}
+
+func testIdleRestart(t *testing.T, w *world) {
+	ctx := context.Background()
 	noise := []func(){
 		func() {},
 		func() {
-			w.exec(`insert into proof.noise (filler) select repeat('x', 500) from generate_series(1, 200)`)
+			w.exec(`insert into proof.noise (filler) select repeat('x', 500) from ` + numbers(200))
 		},
-		func() {
-			capturetest.Must(t, w.pg.Exec(t.Context(), other, `insert into noise select repeat('x', 500) from generate_series(1, 200)`))
-		},
-		func() { w.exec(`checkpoint`, `select pg_switch_wal()`) },
+		func() { capturetest.Must(t, w.server.elsewhere(ctx)) },
+		func() { capturetest.Must(t, w.server.rotate(ctx)) },
 	}
 	a := w.begin()
 	rounds := count(10, 100)
@@ -203,14 +229,15 @@ func TestIdleRestart(t *testing.T) {
 // Killed while it catches up, it repeats at most what was in flight and what it sent within 100 ms.
 func TestCrashInCatchUp(t *testing.T) {
 	t.Parallel()
+	onEach(t, nil, testCrashInCatchUp)
+}
+
+func testCrashInCatchUp(t *testing.T, w *world) {
 	const concurrency = 16
 	events := count(4000, 20000)
-	w := newWorld(t, capturetest.Options{})
 	w.conf.profile = fmt.Sprintf("    concurrency: %d\n", concurrency)
 	w.begin().term()
-	w.exec(fmt.Sprintf(`do $$ begin for i in 1..%d loop
-		insert into proof.rows values (i, 1, 'kept'); insert into proof.ledger (key, seq, op) values (i, 1, 'insert'); commit;
-		end loop; end $$`, events))
+	w.insertEach(events)
 
 	var allowed []int // by kill
 	for done := events / 6; done < events; done += events / 6 {

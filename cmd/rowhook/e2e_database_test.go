@@ -1,11 +1,9 @@
 package main_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +14,8 @@ import (
 // through makes the agent reach its database over a proxy.
 func (w *world) through() *proxy {
 	w.tb.Helper()
-	p := newProxy(w.tb, "127.0.0.1:"+strconv.Itoa(w.pg.Port))
-	w.conf.url = fmt.Sprintf("postgres://rowhook@%s/%s?sslmode=disable", p.addr(), w.db)
+	p := newProxy(w.tb, w.server.address())
+	w.conf.url = w.server.url(p.addr())
 	w.proxied = true
 	return p
 }
@@ -26,25 +24,25 @@ func (w *world) through() *proxy {
 // the agent comes back by itself, and nothing is lost or repeated.
 func TestDatabaseRestart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testDatabaseRestart)
+}
+
+func testDatabaseRestart(t *testing.T, w *world) {
 	a := w.begin()
 	l := w.load(2, 100, true)
+	halts := w.server.halts()
 	for i := range count(4, 40) {
 		w.hook.wait(t, "main", (i+1)*20, patience)
-		switch i % 3 {
-		case 0:
-			capturetest.Must(t, w.pg.Stop(capturetest.Immediate))
+		halt := i % len(halts)
+		capturetest.Must(t, halts[halt]())
+		if halt == 0 {
 			eventually(t, patience, "status says that there is no stream", func() bool {
 				report, code := w.status()
 				source, _ := report["source"].(map[string]any)
 				return code == 3 && source["state"] == "connecting" && source["error"] != ""
 			})
-		case 1:
-			capturetest.Must(t, w.pg.Stop(capturetest.Fast))
-		case 2:
-			capturetest.Must(t, w.pg.Crash())
 		}
-		capturetest.Must(t, w.pg.Start())
+		capturetest.Must(t, w.server.start())
 		w.streaming(a)
 	}
 	changes := w.ledger(l.stop(t))
@@ -58,7 +56,10 @@ func TestDatabaseRestart(t *testing.T) {
 // direction or both, for a while or for good; the agent notices and comes back.
 func TestNetworkCut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{Settings: map[string]string{"wal_sender_timeout": "3s"}})
+	onEach(t, settings{"postgres": {"wal_sender_timeout": "3s"}}, testNetworkCut)
+}
+
+func testNetworkCut(t *testing.T, w *world) {
 	p := w.through()
 	a := w.begin()
 	l := w.load(2, 50, false)
@@ -94,19 +95,22 @@ func TestNetworkCut(t *testing.T) {
 	w.verify(changes, judge{profile: "main"})
 }
 
-// A slot that is gone while a position is stored is a gap: the agent says so and
-// stops, until it is told to accept the gap.
-func TestSlotGone(t *testing.T) {
+// A log that is gone while a position is stored, with the slot or purged, is a gap: the
+// agent says so and stops, until it is told to accept the gap.
+func TestLogGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testLogGone)
+}
+
+func testLogGone(t *testing.T, w *world) {
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
 	a.term()
-	w.exec(`select pg_drop_replication_slot('rowhook')`)
 	w.insert(2)
-	w.refuses(4, "rowhook", "--accept-gap")
-	w.exec(`delete from proof.ledger where key = 2`) // what the gap swallows
+	capturetest.Must(t, w.server.lose(t.Context()))
+	w.refuses(4, "gap", "--accept-gap")
+	w.exec(`delete from proof.ledger where id = 2`) // what the gap swallows
 	a = w.begin("--accept-gap")
 	w.insert(3)
 	w.hook.wait(t, "main", 2, patience)
@@ -217,7 +221,7 @@ func TestStateEmpty(t *testing.T) {
 	w.insert(4)
 	w.hook.wait(t, "main", 3, patience)
 	a.term()
-	w.exec(`delete from proof.ledger where key = 3`) // was left out knowingly
+	w.exec(`delete from proof.ledger where id = 3`) // was left out knowingly
 	w.verify(w.ledger(nil), judge{profile: "main"})
 }
 

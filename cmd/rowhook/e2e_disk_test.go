@@ -101,7 +101,7 @@ func TestDiskFull(t *testing.T) {
 	w.hook.down()
 	free := fill(t, disk)
 	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from generate_series(2, 60000) g;
-		insert into proof.ledger (key, seq, op) select g, 1, 'insert' from generate_series(2, 60000) g; commit`, filler))
+		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from generate_series(2, 60000) g; commit`, filler))
 	eventually(t, patience, "it ends, or says that it waits", func() bool {
 		return !a.running() || strings.Contains(a.stderr.String(), "source is paused")
 	})

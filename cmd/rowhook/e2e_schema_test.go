@@ -260,7 +260,7 @@ func TestLargeRows(t *testing.T) {
 	w := newWorld(t, capturetest.Options{})
 	w.conf.profiles = strings.Replace(w.usualProfile("main"), "timeout: 5s", "timeout: 30s\n    max_body: 64MiB", 1) + w.usualProfile("small")
 	a := w.begin()
-	w.exec(`insert into proof.rows values (1, 1, repeat('x', 20000000)); insert into proof.ledger (key, seq, op) values (1, 1, 'insert')`)
+	w.exec(`insert into proof.rows values (1, 1, repeat('x', 20000000)); insert into proof.ledger (id, seq, op) values (1, 1, 'insert')`)
 	w.insert(2)
 	w.hook.wait(t, "main", 2, patience)
 	w.hook.wait(t, "small", 1, patience)

@@ -76,13 +76,13 @@ func TestDatabaseRefused(t *testing.T) {
 		{name: "no select", role: "blind", run: -1, quiet: true, words: []string{"grant", "select"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorldOn(t, pg, fmt.Sprintf("app%d", i))
+			w := newWorldOn(t, postgresDatabase(t, pg, fmt.Sprintf("app%d", i)))
 			w.exec(test.sql...)
 			slot := fmt.Sprintf("rowhook%d", i)
 			w.conf.source = "  slot: " + slot + "\n"
 			w.conf.mapping = test.mapping
 			if test.role != "" {
-				w.conf.url = pg.TCP(w.db, test.role)
+				w.conf.url = pg.TCP(w.pg.db, test.role)
 			}
 			w.write()
 			r := w.rowhook("check")

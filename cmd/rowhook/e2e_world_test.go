@@ -13,19 +13,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"rowhook/capture/capturetest"
 )
 
 // world is a database, a receiver and an agent's directory.
 type world struct {
-	tb   testing.TB
-	pg   *capturetest.Postgres
-	db   string
-	dir  string // holds config.yaml, state and log
-	hook *receiver
-	conf config
-	env  []string // of the agent, besides ours
+	tb     testing.TB
+	server server
+	pg     *postgres // the server, in scenarios about PostgreSQL alone
+	dir    string    // holds config.yaml, state and log
+	hook   *receiver
+	conf   config
+	env    []string // of the agent, besides ours
 	// attributes of the agent's process, such as a mount namespace of its own.
 	attributes *syscall.SysProcAttr
 	proxied    bool // the agent's ports are not what the server sees
@@ -44,31 +43,23 @@ type config struct {
 	top      string // further sections
 }
 
-// schema is what the usual mapping is about. The ledger and the noise are not published.
-var schema = []string{
-	`create schema proof`,
-	`create table proof.rows (id bigint primary key, seq bigint not null, note text not null)`,
-	`alter table proof.rows replica identity full`,
-	`create table proof.ledger (place bigserial primary key, key bigint not null, seq bigint not null, op text not null)`,
-	`create table proof.noise (id bigserial primary key, filler text)`,
+// emptyWorld is a world without a server.
+func emptyWorld(tb testing.TB) *world {
+	tb.Helper()
+	return &world{tb: tb, dir: newTempDir(tb), hook: newReceiver(tb)}
 }
 
-// newWorld makes a database of its own server with the usual tables, a role for the
-// agent that may do what it needs and nothing more, and the publication.
+// newWorld makes a world on a PostgreSQL server of its own.
 func newWorld(tb testing.TB, opts capturetest.Options) *world {
 	tb.Helper()
-	pg := capturetest.StartPostgres(tb, opts)
-	pg.Run(tb, `create role rowhook login replication`)
-	return newWorldOn(tb, pg, "app")
+	return newWorldOn(tb, startPostgres(tb, opts))
 }
 
-// newWorldOn makes a world in a database of a server that is there.
-func newWorldOn(tb testing.TB, pg *capturetest.Postgres, db string) *world {
+// newWorldOn makes a world on a database of PostgreSQL that is there.
+func newWorldOn(tb testing.TB, pg *postgres) *world {
 	tb.Helper()
-	w := &world{tb: tb, pg: pg, db: pg.Database(tb, db), dir: newTempDir(tb), hook: newReceiver(tb)}
-	w.exec(schema...)
-	w.exec(`grant usage on schema proof to rowhook`, `grant select on proof.rows to rowhook`,
-		`create publication rowhook for table proof.rows`)
+	w := emptyWorld(tb)
+	w.server, w.pg = pg, pg
 	return w
 }
 
@@ -86,13 +77,13 @@ func newTempDir(tb testing.TB) string {
 // exec runs SQL in the world's database, each element a transaction of its own.
 func (w *world) exec(sql ...string) {
 	w.tb.Helper()
-	capturetest.Must(w.tb, w.pg.Exec(context.Background(), w.db, sql...))
+	capturetest.Must(w.tb, w.server.exec(context.Background(), sql...))
 }
 
 // value is the one text that a query returns, "" for NULL or no row.
 func (w *world) value(sql string) string {
 	w.tb.Helper()
-	rows, err := w.pg.Query(context.Background(), w.db, sql)
+	rows, err := w.server.query(context.Background(), sql)
 	capturetest.Must(w.tb, err)
 	if len(rows) == 0 || len(rows[0]) == 0 {
 		return ""
@@ -108,10 +99,13 @@ func (w *world) number(sql string) int64 {
 	return n
 }
 
-// connect opens a superuser's session in the world's database.
-func (w *world) connect() *pgx.Conn {
+// connect opens an application's session that ends with the test.
+func (w *world) connect() session {
 	w.tb.Helper()
-	return w.pg.Connect(w.tb, w.pg.URL(w.db))
+	s, err := w.server.connect(context.Background())
+	capturetest.Must(w.tb, err)
+	w.tb.Cleanup(s.close)
+	return s
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
@@ -132,7 +126,7 @@ func (w *world) write() {
 		return s
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "source:\n  type: postgres\n  url: %s\n  name: proof\n%s", or(w.conf.url, w.pg.TCP(w.db, "rowhook")), w.conf.source)
+	fmt.Fprintf(&b, "source:\n  type: %s\n  url: %s\n  name: proof\n%s", w.server.kind(), or(w.conf.url, w.server.url(w.server.address())), w.conf.source)
 	fmt.Fprintf(&b, "state: ./state\nspool: %s\n", or(w.conf.spool, "{max_size: 2GiB}"))
 	fmt.Fprintf(&b, "mapping:\n%s", or(w.conf.mapping, "  proof.rows: {}\n"))
 	fmt.Fprintf(&b, "profiles:\n%s", or(w.conf.profiles, w.usualProfile("main")))
@@ -164,18 +158,20 @@ func (w *world) begin(args ...string) *agent {
 	return a
 }
 
-// streaming waits until the agent holds its slot.
+// streaming waits until the agent reads the stream.
 func (w *world) streaming(a *agent) {
 	w.tb.Helper()
 	eventually(w.tb, patience, "the agent streams", func() bool {
 		if !a.running() {
 			w.tb.Fatalf("the agent ended with exit code %d", a.code)
 		}
-		// A walsender that outlived a killed agent must not be taken for the new one's.
-		rows, err := w.pg.Query(context.Background(), w.db, `
-			select count(*) from pg_replication_slots s join pg_stat_activity p on p.pid = s.active_pid
-			where s.slot_name = 'rowhook' and (p.client_port = -1 or `+strconv.FormatBool(w.proxied)+` or p.client_port in (`+localPorts(a.pid)+`))`)
-		return err == nil && rows[0][0] == "1"
+		// What the server still has of a killed agent must not be taken for the new one's.
+		var ports []string
+		if !w.proxied {
+			ports = localPorts(a.pid)
+		}
+		n, err := w.server.readers(context.Background(), ports)
+		return err == nil && n == 1
 	})
 }
 
@@ -196,23 +192,31 @@ func (w *world) status() (map[string]any, int) {
 	return status, r.code
 }
 
-// unconfirmed is how much WAL the slot has not been told to be done with, in bytes.
-func (w *world) unconfirmed() int64 {
+// now is where the server's log ends.
+func (w *world) now() string {
 	w.tb.Helper()
-	return w.number(`select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'`)
+	point, err := w.server.end(context.Background())
+	capturetest.Must(w.tb, err)
+	return point
 }
 
-// confirmed waits until the agent has confirmed all that is written by now.
+// settled reports whether the agent needs nothing before a point of the log any more.
+func (w *world) settled(point string) bool {
+	w.tb.Helper()
+	ok, err := w.server.settled(context.Background(), point)
+	capturetest.Must(w.tb, err)
+	return ok
+}
+
+// confirmed waits until the agent needs nothing any more of what is written by now.
 func (w *world) confirmed(within time.Duration) {
 	w.tb.Helper()
-	now := w.value(`select pg_current_wal_lsn()`)
-	eventually(w.tb, within, "the agent confirms "+now, func() bool {
-		return w.value(`select confirmed_flush_lsn >= '`+now+`' from pg_replication_slots where slot_name = 'rowhook'`) == "t"
-	})
+	now := w.now()
+	eventually(w.tb, within, "the agent confirms "+now, func() bool { return w.settled(now) })
 }
 
-// localPorts lists the TCP ports that a process holds, for SQL.
-func localPorts(pid int) string {
+// localPorts lists the TCP ports that a process holds; 0 is among them.
+func localPorts(pid int) []string {
 	sockets := map[string]bool{}
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // none when it has ended
 	for _, fd := range fds {
@@ -233,5 +237,5 @@ func localPorts(pid int) string {
 			ports = append(ports, strconv.FormatUint(port, 10))
 		}
 	}
-	return strings.Join(ports, ",")
+	return ports
 }

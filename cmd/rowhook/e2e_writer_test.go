@@ -2,16 +2,14 @@ package main_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // change is one committed row change: the seq-th of its key.
@@ -30,7 +28,8 @@ type rowState struct {
 // of all kinds, and keeps a ledger of what it committed, in memory and, in the same
 // transactions, in the table proof.ledger. What it rolls back is noted as such.
 type writer struct {
-	conn   *pgx.Conn
+	server server
+	conn   session
 	random *rand.Rand
 	lo     int64 // first key
 	keys   int64
@@ -47,8 +46,14 @@ type transaction struct {
 	void   bool               // what follows will be rolled back
 }
 
-func newWriter(conn *pgx.Conn, seed uint64, lo, keys int64) *writer {
-	return &writer{conn: conn, random: rand.New(rand.NewPCG(seed, 1)), lo: lo, keys: keys, rows: map[int64]rowState{}}
+func newWriter(s server, seed uint64, lo, keys int64) *writer {
+	return &writer{server: s, random: rand.New(rand.NewPCG(seed, 1)), lo: lo, keys: keys, rows: map[int64]rowState{}}
+}
+
+func (w *writer) close() {
+	if w.conn != nil {
+		w.conn.close()
+	}
 }
 
 // step commits or rolls back one transaction.
@@ -82,7 +87,7 @@ func (w *writer) step(ctx context.Context) error {
 		t.writeLedger()
 	}
 	t.sql.WriteString(end)
-	if _, err := w.conn.PgConn().Exec(ctx, t.sql.String()).ReadAll(); err != nil {
+	if err := w.conn.exec(ctx, t.sql.String()); err != nil {
 		return err
 	}
 	if !t.void {
@@ -138,7 +143,7 @@ const rolledBack = "rolled back"
 var filler = strings.Repeat("rowhook ", 20)
 
 func (t *transaction) writeLedger() {
-	t.sql.WriteString("insert into proof.ledger (key, seq, op) values ")
+	t.sql.WriteString("insert into proof.ledger (id, seq, op) values ")
 	for i, c := range t.ledger {
 		if i > 0 {
 			t.sql.WriteByte(',')
@@ -148,23 +153,26 @@ func (t *transaction) writeLedger() {
 	t.sql.WriteByte(';')
 }
 
-// resume takes up again after an error that left open whether a transaction was
+// open begins on a new session, also after an error that left open whether a transaction was
 // committed: the ledger in the database tells.
-func (w *writer) resume(ctx context.Context, conn *pgx.Conn) error {
-	w.conn = conn
-	clear(w.rows)
-	rows, err := conn.Query(ctx, `select distinct on (key) key, seq, op <> 'delete' from proof.ledger
-		where key >= $1 and key < $2 order by key, seq desc`, w.lo, w.lo+w.keys)
+func (w *writer) open(ctx context.Context) error {
+	if w.conn != nil {
+		w.conn.close() // broken
+	}
+	var err error
+	if w.conn, err = w.server.connect(ctx); err != nil {
+		w.conn = nil
+		return err
+	}
+	changes, err := readLedger(ctx, w.server, fmt.Sprintf("where id >= %d and id < %d order by seq", w.lo, w.lo+w.keys))
 	if err != nil {
 		return err
 	}
-	var key int64
-	var row rowState
-	_, err = pgx.ForEachRow(rows, []any{&key, &row.seq, &row.alive}, func() error {
-		w.rows[key] = row
-		return nil
-	})
-	return err
+	clear(w.rows)
+	for _, c := range changes {
+		w.rows[c.key] = rowState{c.seq, c.op != "delete"}
+	}
+	return nil
 }
 
 // load is writers at work.
@@ -185,13 +193,14 @@ func (w *world) load(n, perSecond int, enduring bool) *load {
 	l := &load{cancel: cancel}
 	interval := time.Second * time.Duration(n) / time.Duration(perSecond)
 	for i := range n {
-		writer := newWriter(w.connect(), uint64(i), int64(i)*1000, 50)
-		if err := writer.resume(ctx, writer.conn); err != nil {
+		writer := newWriter(w.server, uint64(i), int64(i)*1000, 50)
+		if err := writer.open(ctx); err != nil {
 			w.tb.Fatalf("read the ledger: %v", err)
 		}
 		l.writers = append(l.writers, writer)
 		l.group.Go(func() {
-			if err := l.run(ctx, writer, interval, w.pg.URL(w.db), enduring); err != nil && ctx.Err() == nil {
+			defer writer.close()
+			if err := l.run(ctx, writer, interval, enduring); err != nil && ctx.Err() == nil {
 				l.mu.Lock()
 				l.errs = append(l.errs, err)
 				l.mu.Unlock()
@@ -202,7 +211,7 @@ func (w *world) load(n, perSecond int, enduring bool) *load {
 	return l
 }
 
-func (l *load) run(ctx context.Context, w *writer, interval time.Duration, url string, enduring bool) error {
+func (l *load) run(ctx context.Context, w *writer, interval time.Duration, enduring bool) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -213,20 +222,13 @@ func (l *load) run(ctx context.Context, w *writer, interval time.Duration, url s
 		}
 		// A transaction under way is finished when the load is stopped.
 		err := w.step(context.Background())
-		for err != nil && enduring && ctx.Err() == nil {
-			var conn *pgx.Conn
+		for err != nil && enduring {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-tick.C:
 			}
-			if conn, err = pgx.Connect(ctx, url); err != nil {
-				continue
-			}
-			_ = w.conn.Close(ctx) // broken
-			if err = w.resume(ctx, conn); err != nil {
-				_ = conn.Close(context.Background())
-			}
+			err = w.open(ctx)
 		}
 		if err != nil {
 			return err
@@ -253,17 +255,13 @@ func (l *load) stop(tb testing.TB) []change {
 // everything that a writer was told is committed.
 func (w *world) ledger(wrote []change) []change {
 	w.tb.Helper()
-	rows, err := w.pg.Query(context.Background(), w.db, `select key, seq, op from proof.ledger order by place`)
+	changes, err := readLedger(context.Background(), w.server, "order by place")
 	if err != nil {
 		w.tb.Fatalf("read the ledger: %v", err)
 	}
-	changes := make([]change, len(rows))
-	known := make(map[change]bool, len(rows))
-	for i, row := range rows {
-		key, _ := strconv.ParseInt(row[0], 10, 64)
-		seq, _ := strconv.ParseInt(row[1], 10, 64)
-		changes[i] = change{key, seq, row[2]}
-		known[changes[i]] = true
+	known := make(map[change]bool, len(changes))
+	for _, c := range changes {
+		known[c] = true
 	}
 	for _, c := range wrote {
 		if !known[c] {
@@ -271,4 +269,22 @@ func (w *world) ledger(wrote []change) []change {
 		}
 	}
 	return changes
+}
+
+// readLedger reads the ledger with the rest of a query.
+func readLedger(ctx context.Context, s server, rest string) ([]change, error) {
+	rows, err := s.query(ctx, "select id, seq, op from proof.ledger "+rest)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]change, len(rows))
+	for i, row := range rows {
+		key, keyErr := asInt64(row[0])
+		seq, seqErr := asInt64(row[1])
+		if err := errors.Join(keyErr, seqErr); err != nil {
+			return nil, err
+		}
+		changes[i] = change{key, seq, row[2]}
+	}
+	return changes, nil
 }
