@@ -3,12 +3,14 @@ package mysql
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,17 +86,56 @@ func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {
 
 // connectError explains what a person has to mend.
 func (s *Source) connectError(err error) error {
+	if remedy := tlsRemedy(err); remedy != "" {
+		return &capture.OperatorError{Err: err, Remedy: remedy}
+	}
 	var refused *driver.MySQLError
 	if !errors.As(err, &refused) {
 		return err
 	}
 	switch refused.Number {
 	case 1045, 1698: // access denied
-		return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("source.password, or CREATE USER %s", account(s.address.user))}
+		return &capture.OperatorError{Err: err, Remedy: s.deniedRemedy()}
 	case 1044, 1142, 1227: // access denied to a database, a table, an operation
 		return &capture.OperatorError{Err: err, Remedy: grantSQL(s.address.user)}
+	case 3159: // the server takes encrypted connections only
+		return &capture.OperatorError{Err: err, Remedy: "tls=verify in source.url (and ca=FILE, if the CA is your own)"}
 	}
 	return err
+}
+
+// deniedRemedy is what helps against a refused login, of which the server does not tell the reason.
+func (s *Source) deniedRemedy() string {
+	remedy := fmt.Sprintf("source.password, or CREATE USER %s", account(s.address.user))
+	plain := slices.ContainsFunc(s.address.hosts, func(h host) bool { return !h.socket() && s.address.tlsFor(h) == nil })
+	switch {
+	case plain:
+		remedy += "; where the server wants encrypted connections, tls=verify in source.url"
+	case len(s.address.certificates) == 0:
+		remedy += "; where the user needs a certificate, cert=FILE&key=FILE in source.url"
+	}
+	return remedy
+}
+
+// tlsRemedy says what makes a connection trustworthy; empty when that was not the fault.
+func tlsRemedy(err error) string {
+	var (
+		untrusted x509.UnknownAuthorityError
+		foreign   x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		any       *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.Is(err, driver.ErrNoTLS):
+		return "let the server offer TLS (ssl_cert and ssl_key); or, where the network is trusted, tls=off in source.url"
+	case errors.As(err, &untrusted):
+		return "ca=FILE in source.url: the CA that issued the server's certificate"
+	case errors.As(err, &foreign):
+		return "name the host as the certificate does in source.url, or give the server a certificate for this name"
+	case errors.As(err, &invalid), errors.As(err, &any):
+		return "give the server a valid certificate"
+	}
+	return ""
 }
 
 // account writes a user as SQL wants it.

@@ -3,6 +3,8 @@ package mysql
 import (
 	"encoding/hex"
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"rowhook/capture"
@@ -78,6 +80,52 @@ func FuzzEvents(f *testing.F) {
 			lookup:   func(string) (*capture.Table, error) { return nil, nil }}
 		for range 2 {
 			_ = d.event(header{kind: kind, size: uint32(len(body))}, body) // it must not panic
+		}
+	})
+}
+
+// FuzzAddress never shows a password, and knows each host of the addresses that it takes.
+func FuzzAddress(f *testing.F) {
+	f.Add("127.0.0.1:3306,[::1]:3307/lib?tls=verify")
+	f.Add("/lib?socket=/run/mysqld.sock&tls=off")
+	f.Add("host%zz/?ca=/nowhere")
+	f.Fuzz(func(t *testing.T, rest string) {
+		a, err := parseAddress("mysql://user:s3cr3t@" + rest)
+		if err != nil && !strings.Contains(rest, "s3cr3t") && strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("%q: %v", rest, err)
+		}
+		if err == nil && (len(a.hosts) == 0 || slices.ContainsFunc(a.hosts, func(h host) bool { return h.name == "" })) {
+			t.Errorf("%q: hosts %v", rest, a.hosts)
+		}
+	})
+}
+
+func FuzzXID(f *testing.F) {
+	f.Add("X'6162',X'',1")
+	f.Fuzz(func(t *testing.T, text string) {
+		xid, ok := parseXID(text)
+		if ok && strings.Count(xid, ".") != 2 {
+			t.Errorf("%q became %q", text, xid)
+		}
+	})
+}
+
+func FuzzStatement(f *testing.F) {
+	f.Add("lib", []byte("/* a */ INSERT LOW_PRIORITY INTO `lib`.`lo``ans` VALUES (1)"))
+	f.Add("lib", []byte("TRUNCATE TABLE loans -- x"))
+	f.Fuzz(func(t *testing.T, database string, text []byte) {
+		if word := firstWord(text); word != strings.ToUpper(word) {
+			t.Errorf("%q begins with %q", text, word)
+		}
+		_, _ = targetOf(database, text) // it must not panic
+	})
+}
+
+func FuzzInflate(f *testing.F) {
+	f.Add([]byte("\x81\x03\x78\x9c\x4b\x4c\x4a\x06\x00\x02\x4d\x01\x27"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if out, err := inflate(b); err == nil && len(out) > inflateMost {
+			t.Errorf("%d bytes", len(out))
 		}
 	})
 }
