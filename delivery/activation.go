@@ -252,7 +252,7 @@ func (e *Engine) State(profile string) (string, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	if err := d.attend(); err != nil {
 		return "", err
 	}
 	return d.standing().String(), nil

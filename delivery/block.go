@@ -49,7 +49,7 @@ func (d *dispatcher) unhold(r *Delivery) {
 // Expired takes note that a dead letter has been kept for long enough and is being removed from the store. Its key
 // goes on, if it was held back.
 func (e *Engine) Expired(profile string, r Delivery) error {
-	d := e.byCode[profile]
+	d := e.find(profile)
 	if d == nil {
 		return nil
 	}

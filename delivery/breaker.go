@@ -236,4 +236,4 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	return err
 }
 
-func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.profile.code) }
+func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }

@@ -228,6 +228,7 @@ type profileState struct {
 	// Told is below what the delivery log has lines of for having been held.
 	Told   Seq     `json:"told,omitempty"`
 	Outage *outage `json:"outage,omitempty"`
+	ordering
 }
 
 // keepState has the state stored with the next commit, which is soon.
@@ -250,6 +251,7 @@ func (d *dispatcher) loadState() error {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
 	d.resting.told = d.state.Told
+	d.profile = d.state.inForce(d.configured)
 	progress, err := d.store.Progress(d.id)
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)

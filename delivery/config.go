@@ -6,7 +6,11 @@ import "time"
 // loader fills it in the order preset, defaults, profile, so that what is not
 // written keeps the value below it.
 type ProfileConfig struct {
-	Code          string               `yaml:",key" doc:"the profile's code"`
+	Code string `yaml:",key" doc:"the profile's code"`
+	// Ordering tells for each table that its events come from what their ordering keys are made of. Where it
+	// differs from before, earlier events finish before later ones begin. It is not in the file: the mapping tells.
+	Ordering map[string]string `yaml:"-"`
+
 	Name          string               `yaml:"name" doc:"people's name of the profile"`
 	Description   string               `yaml:"description" doc:"what the profile is for"`
 	Active        *bool                `yaml:"active" doc:"false stops deliveries, as rowhook profile pause does"`

@@ -37,11 +37,14 @@ const (
 // something to happen, so that operator methods can take it in between; everything below mu
 // belongs to whoever holds it.
 type dispatcher struct {
-	engine  *Engine
-	profile *Profile
-	id      ProfileID
-	store   Store
-	log     Recorder
+	engine *Engine
+	code   string // of its profile
+	id     ProfileID
+	store  Store
+	log    Recorder
+	cancel context.CancelFunc // ends run; set by the engine when it starts it
+	ended  chan struct{}      // closed when run has ended
+	budget atomic.Pointer[budget]
 
 	// What workers share.
 	handout   chan *job
@@ -54,6 +57,14 @@ type dispatcher struct {
 
 	mu     sync.Mutex
 	loaded bool // the state below reflects the store
+
+	// What it works by: see reload.go.
+	profile    *Profile // in force
+	configured *Profile // as the config has it; differs from the one in force while a barrier stands
+	coming     *Profile // takes over when no worker uses the one in force; nil when none is coming
+	gone       bool     // another config has no such profile: nothing is to be done any more
+	draining   bool     // it ends when what waits is over
+	drainTo    Seq      // nothing comes for it beyond
 
 	// Reading the log.
 	next     Seq
@@ -111,9 +122,9 @@ type dispatcher struct {
 }
 
 func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher {
-	return &dispatcher{
+	d := &dispatcher{
 		engine:   e,
-		profile:  p,
+		code:     p.code,
 		id:       id,
 		store:    e.store,
 		log:      e.log,
@@ -124,7 +135,11 @@ func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher 
 		outcomes: make(map[Outcome]int64),
 		pace:     newPace(p.rate.limiter(), e.limiter),
 		current:  commit{done: make(chan struct{}, 1)},
+
+		profile: p, configured: p,
 	}
+	d.budget.Store(newBudget(p))
+	return d
 }
 
 // run delivers until stop ends. Requests in flight then go on until they end or the context sends does.
@@ -143,6 +158,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		endAsks()
 		close(d.handout)
 		close(d.commits)
+		d.handout = nil
 		d.helpers.Wait()
 		d.workers = 0
 	}()
@@ -156,7 +172,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 			d.drain()
 			return fmt.Errorf("profile %s: %w", d.profile.code, err)
 		}
-		if stop.Err() != nil && d.handed == 0 {
+		if d.handed == 0 && (stop.Err() != nil || d.hasDrained()) {
 			return d.finish()
 		}
 		if at := d.wakeAt(now, stop.Err() != nil); !at.IsZero() && (armed.IsZero() || at.Before(armed)) {
@@ -166,6 +182,8 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		stopped, readable := stop.Done(), d.readableSoon()
 		if stop.Err() != nil {
 			stopped, readable = nil, nil
+		} else if d.coming != nil {
+			readable = nil // nothing is read until it has taken over
 		}
 		d.mu.Unlock()
 		select {
@@ -195,7 +213,13 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		d.halted.Store(true)
 		return nil
 	}
+	if !d.adopt(now) {
+		return nil
+	}
 	if err := d.tick(now); err != nil {
+		return err
+	}
+	if err := d.passBarriers(now); err != nil {
 		return err
 	}
 	if !d.active() {
@@ -257,7 +281,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	if d.handed > 0 {
 		sooner(now.Add(commitDelay))
 	}
-	if stopping {
+	if stopping || d.coming != nil {
 		return at
 	}
 	sooner(d.tickAt)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -45,14 +46,18 @@ const (
 //
 // Its operator methods work while Run is running and as well on an engine that never ran.
 type Engine struct {
-	store       Store
-	log         Recorder
-	options     Options
-	logger      *slog.Logger
-	router      *Router
-	limiter     *rate.Limiter // of all requests; nil for none
-	dispatchers []*dispatcher
-	byCode      map[string]*dispatcher
+	store   Store
+	log     Recorder
+	options Options
+	logger  *slog.Logger
+	router  *Router
+	limiter *rate.Limiter // of all requests; nil for none
+	fleet   atomic.Pointer[fleet]
+
+	// life guards who runs: running, leaving and what fleet points to. It is taken before a dispatcher's mu, never after.
+	life    sync.Mutex
+	running *engineRun                 // nil unless Run runs
+	leaving map[string]<-chan struct{} // by code: removed and not at their end yet; closed there
 
 	mu        sync.Mutex
 	hold      string // why all deliveries wait; empty when they do not
@@ -62,6 +67,26 @@ type Engine struct {
 	logError  error // why the delivery log cannot be written
 	logSince  time.Time
 }
+
+// fleet is the dispatchers at work. It is immutable: a reload puts another in its place.
+type fleet struct {
+	dispatchers []*dispatcher // in the config's order; those that are being drained come last
+	byCode      map[string]*dispatcher
+}
+
+func newFleet(dispatchers []*dispatcher) *fleet {
+	f := &fleet{dispatchers: dispatchers, byCode: make(map[string]*dispatcher, len(dispatchers))}
+	for _, d := range dispatchers {
+		f.byCode[d.code] = d
+	}
+	return f
+}
+
+// all returns the dispatchers at work.
+func (e *Engine) all() []*dispatcher { return e.fleet.Load().dispatchers }
+
+// find returns the dispatcher of the profile with that code; nil when there is none.
+func (e *Engine) find(code string) *dispatcher { return e.fleet.Load().byCode[code] }
 
 // New makes an engine for the profiles and registers them with the store. Profiles have distinct codes.
 func New(store Store, log Recorder, profiles []*Profile, options Options) (*Engine, error) {
@@ -74,27 +99,18 @@ func New(store Store, log Recorder, profiles []*Profile, options Options) (*Engi
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{store: store, log: log, options: options, logger: options.Logger, byCode: make(map[string]*dispatcher),
+	e := &Engine{store: store, log: log, options: options, logger: options.Logger, leaving: make(map[string]<-chan struct{}),
 		limiter: options.Rate.limiter()}
-	var ids []ProfileID
-	for _, p := range profiles {
-		if e.byCode[p.code] != nil {
-			return nil, fmt.Errorf("two profiles have the code %s", p.code)
-		}
-		id, err := store.Register(p.code)
-		if err != nil {
-			return nil, fmt.Errorf("register profile %s: %w", p.code, err)
-		}
-		d := newDispatcher(e, p, id, int(options.Memory)/len(profiles))
-		e.dispatchers = append(e.dispatchers, d)
-		e.byCode[p.code] = d
-		ids = append(ids, id)
+	e.fleet.Store(newFleet(nil))
+	reload, err := e.Prepare(profiles, nil)
+	if err != nil {
+		return nil, err
 	}
-	e.router = newRouter(profiles, ids)
-	return e, nil
+	e.router = reload.Router()
+	return e, reload.Apply()
 }
 
-// Router returns the router that decides who gets an event.
+// Router returns the router over the profiles that the engine was made with. A reload brings another.
 func (e *Engine) Router() *Router { return e.router }
 
 // Run delivers until ctx ends, then lets requests in flight finish within [Options.Grace], cancels
@@ -107,27 +123,60 @@ func (e *Engine) Run(ctx context.Context) error {
 	sends, cancelSends := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelSends()
 
-	var running sync.WaitGroup
-	failures := make([]error, len(e.dispatchers))
-	for i, d := range e.dispatchers {
-		running.Go(func() {
-			failures[i] = d.run(stop, sends)
-			if failures[i] != nil {
-				cancelAll()
-			}
-		})
+	r := &engineRun{engine: e, stop: stop, sends: sends, cancelAll: cancelAll}
+	e.life.Lock()
+	e.running = r
+	for _, d := range e.all() {
+		r.start(d)
 	}
+	e.life.Unlock()
 	<-stop.Done()
+	e.life.Lock()
+	e.running = nil
+	e.life.Unlock()
 	grace := time.AfterFunc(e.options.Grace, cancelSends)
 	defer grace.Stop()
-	running.Wait()
+	r.group.Wait()
 	e.mu.Lock()
 	e.hush()
 	e.mu.Unlock()
 	if err := e.log.Flush(); err != nil {
-		failures = append(failures, fmt.Errorf("write delivery log: %w", err))
+		r.failed(fmt.Errorf("write delivery log: %w", err))
 	}
-	return errors.Join(failures...)
+	return errors.Join(r.failures...)
+}
+
+// engineRun is one [Engine.Run].
+type engineRun struct {
+	engine      *Engine
+	stop, sends context.Context
+	cancelAll   context.CancelFunc
+	group       sync.WaitGroup // grows only while the engine's running is this
+
+	mu       sync.Mutex
+	failures []error
+}
+
+// start has a dispatcher deliver until the run ends, or the dispatcher is stopped or drained.
+func (r *engineRun) start(d *dispatcher) {
+	stop, cancel := context.WithCancel(r.stop)
+	d.cancel, d.ended = cancel, make(chan struct{})
+	r.group.Go(func() {
+		defer close(d.ended)
+		defer cancel()
+		if err := d.run(stop, r.sends); err != nil {
+			r.failed(err)
+			r.cancelAll()
+		} else if stop.Err() == nil {
+			r.engine.drained(d)
+		}
+	})
+}
+
+func (r *engineRun) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, err)
 }
 
 // Hold makes all deliveries wait until [Engine.Release]: requests in flight finish, no new ones start.
@@ -219,7 +268,7 @@ func (e *Engine) logFlushed(err error) {
 }
 
 func (e *Engine) wakeAll() {
-	for _, d := range e.dispatchers {
+	for _, d := range e.all() {
 		d.poke()
 	}
 }
@@ -227,8 +276,8 @@ func (e *Engine) wakeAll() {
 // Pausing reports whether a profile with on_full: pause_source has used up its share, so that the
 // source is to be paused. It costs little.
 func (e *Engine) Pausing() bool {
-	for _, d := range e.dispatchers {
-		if d.profile.config.OnFull == "pause_source" && d.excess() > 0 {
+	for _, d := range e.all() {
+		if d.budget.Load().pauses && d.excess() > 0 {
 			return true
 		}
 	}

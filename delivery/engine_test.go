@@ -70,6 +70,11 @@ func (l *lines) of(id string) []delivery.LogRecord {
 	return found
 }
 
+// ofProfile returns the lines of one event for one profile.
+func (l *lines) ofProfile(code, id string) []delivery.LogRecord {
+	return slices.DeleteFunc(l.of(id), func(r delivery.LogRecord) bool { return r.Profile != code })
+}
+
 func outcomes(records []delivery.LogRecord) []delivery.Outcome {
 	var all []delivery.Outcome
 	for _, r := range records {

@@ -2,7 +2,7 @@ package delivery
 
 // InMemory returns how many deliveries and lanes the engine holds in memory.
 func InMemory(e *Engine) (jobs, lanes int) {
-	for _, d := range e.dispatchers {
+	for _, d := range e.all() {
 		d.mu.Lock()
 		jobs += d.jobs
 		lanes += len(d.lanes)

@@ -23,7 +23,8 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 		d.markGap(j)
 		if d.handed > d.workers && d.workers < d.profile.config.Concurrency {
 			d.workers++
-			d.helpers.Go(func() { d.work(sends) })
+			handout := d.handout
+			d.helpers.Go(func() { d.work(sends, handout) })
 		}
 		d.handout <- j
 	}

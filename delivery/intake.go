@@ -14,6 +14,9 @@ func (d *dispatcher) readable() bool {
 	if !d.active() {
 		return false
 	}
+	if d.barred() {
+		return false
+	}
 	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
 		d.jobs <= maxWindowJobs/2 && d.bytes <= d.maxBytes/2
 }
@@ -62,6 +65,7 @@ func (d *dispatcher) readSome(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", d.next, err)
 	}
+	entries, next, end = d.cutAtBarrier(entries, next, end)
 	if next != d.next {
 		d.pending.moved(now)
 	}

@@ -26,7 +26,7 @@ func (e *Engine) locate(profile, id string) (*dispatcher, Seq, error) {
 	case 0:
 		return nil, 0, &operatorError{fmt.Sprintf("no delivery of event %s waits", id), "`rowhook log --event` shows what came of it, `rowhook failed list` the dead letters"}
 	case 1:
-		return e.byCode[items.Items[0].Profile], items.Items[0].seq, nil
+		return e.find(items.Items[0].Profile), items.Items[0].seq, nil
 	}
 	return nil, 0, &operatorError{fmt.Sprintf("event %s waits for several profiles", id), "name one with --profile"}
 }
@@ -151,7 +151,10 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 	}
 	var letters []Letter
 	for _, item := range items.Items {
-		d := e.byCode[item.Profile]
+		d := e.find(item.Profile)
+		if d == nil {
+			continue // a reload has taken its profile away
+		}
 		r, _, err := d.store.Delivery(d.id, item.seq)
 		if err != nil {
 			return nil, fmt.Errorf("read delivery: %w", err)
@@ -183,13 +186,18 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 // FailedDiscard takes dead letters away for good, each with a line in the delivery log.
 func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *Delivery, ev *Event, now time.Time) (bool, error) {
-		d.writeEvent(ev, OutcomeDiscarded, ReasonOperator, now)
-		d.count(r, -1)
-		d.pending.removes = append(d.pending.removes, r.Seq)
-		d.pending.result(now)
-		d.unhold(r)
+		d.discard(r, ev, now)
 		return true, nil
 	})
+}
+
+// discard takes a dead letter away for good, with a line.
+func (d *dispatcher) discard(r *Delivery, ev *Event, now time.Time) {
+	d.writeEvent(ev, OutcomeDiscarded, ReasonOperator, now)
+	d.count(r, -1)
+	d.pending.removes = append(d.pending.removes, r.Seq)
+	d.pending.result(now)
+	d.unhold(r)
 }
 
 // eachDead calls fn for the dead letters that the filter selects, until it returns false. The
@@ -244,7 +252,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *Delivery, *Event, time
 func (d *dispatcher) locked(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	if err := d.attend(); err != nil {
 		return err
 	}
 	return fn(time.Now())

@@ -72,7 +72,7 @@ func (e *operatorError) Hint() string { return e.hint }
 func (d *dispatcher) with(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	if err := d.attend(); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -93,7 +93,7 @@ func (d *dispatcher) with(fn func(now time.Time) error) error {
 func (d *dispatcher) look(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	if err := d.attend(); err != nil {
 		return err
 	}
 	if _, err := d.commit(); err != nil {
@@ -105,14 +105,14 @@ func (d *dispatcher) look(fn func(now time.Time) error) error {
 // choose returns the dispatchers that a profile's code names; all for an empty one.
 func (e *Engine) choose(code string) ([]*dispatcher, error) {
 	if code == "" {
-		return e.dispatchers, nil
+		return e.all(), nil
 	}
-	if d := e.byCode[code]; d != nil {
+	if d := e.find(code); d != nil {
 		return []*dispatcher{d}, nil
 	}
 	var known []string
-	for _, d := range e.dispatchers {
-		known = append(known, d.profile.code)
+	for _, d := range e.all() {
+		known = append(known, d.code)
 	}
 	return nil, &operatorError{fmt.Sprintf("there is no profile %q", code), "profiles are: " + strings.Join(known, ", ")}
 }
@@ -285,7 +285,7 @@ func (l *listing) add(item *Item, ev *Event) bool {
 	if !l.filter.matches(ev, at) {
 		return true
 	}
-	item.Profile = l.d.profile.code
+	item.Profile = l.d.code
 	item.ID, item.Type, item.Table, item.Position, item.Time = ev.ID, ev.Type, ev.Origin.Table, ev.Origin.Position, ev.Time
 	item.Key = json.RawMessage(bytes.Clone(ev.Key))
 	if len(item.Key) == 0 {

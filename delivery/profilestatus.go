@@ -19,6 +19,8 @@ type ProfileStatus struct {
 	NextProbe time.Time `json:"next_probe,omitzero"`
 	// Attention is set when it waits for a person.
 	Attention bool `json:"attention,omitempty"`
+	// Removed is set while a profile that is no longer in the config is being drained.
+	Removed bool `json:"removed,omitempty"`
 
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastFailure time.Time `json:"last_failure,omitzero"`
@@ -87,8 +89,8 @@ func (l *lastResults) clock(r *Reply) {
 
 // Status returns where each profile stands, in the config's order.
 func (e *Engine) Status() ([]ProfileStatus, error) {
-	all := make([]ProfileStatus, 0, len(e.dispatchers))
-	for _, d := range e.dispatchers {
+	all := make([]ProfileStatus, 0, len(e.all()))
+	for _, d := range e.all() {
 		err := d.look(func(now time.Time) error {
 			s, err := d.status(now)
 			all = append(all, s)
@@ -107,7 +109,7 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		return ProfileStatus{}, err
 	}
 	s := ProfileStatus{
-		Profile: d.profile.code, Name: d.profile.config.Name,
+		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
 		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
 		NextAttempt:   d.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,

@@ -39,7 +39,7 @@ func (d *dispatcher) excess() int64 {
 	if err != nil || limit <= 0 {
 		return 0
 	}
-	return backlog.Bytes - int64(float64(d.profile.config.Share)*float64(limit))
+	return backlog.Bytes - int64(d.budget.Load().share*float64(limit))
 }
 
 // Relief of a spool that is full as a whole: the space of what is dropped comes back
@@ -52,7 +52,7 @@ const (
 // shed drops the profile's oldest events while it holds more than its share, or has the largest
 // backlog of a spool that is full.
 func (d *dispatcher) shed(now time.Time) error {
-	if d.profile.config.OnFull != "shed" {
+	if d.budget.Load().pauses {
 		return nil
 	}
 	excess := d.excess()
@@ -85,8 +85,8 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 	if err != nil || own.Bytes == 0 {
 		return false
 	}
-	for _, other := range e.dispatchers {
-		if other == d || other.profile.config.OnFull != "shed" {
+	for _, other := range e.all() {
+		if other == d || other.budget.Load().pauses {
 			continue
 		}
 		if b, err := e.store.Backlog(other.id); err == nil && (b.Bytes > own.Bytes || b.Bytes == own.Bytes && other.id < d.id) {
@@ -194,6 +194,9 @@ func (c *clearing) log() error {
 	}
 	defer func() { d.skip = nil }()
 	for c.left > 0 {
+		if err := d.passBarriers(c.now); err != nil {
+			return err
+		}
 		before := d.next
 		if err := d.readSome(c.now); err != nil {
 			return err

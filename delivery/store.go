@@ -107,6 +107,11 @@ type Store interface {
 	// Register returns the number of the profile with that code. A profile that the store
 	// does not know starts at the end of the log, so that it gets what comes later.
 	Register(code string) (ProfileID, error)
+	// Retire forgets the profile with that code, which no engine works on any more: its deliveries, dead letters
+	// and progress. Its number is not used again. An unknown code is no error.
+	Retire(code string) error
+	// End returns the place of the last event; 0 when there never was one.
+	End() Seq
 	// Progress returns the profile's stored progress.
 	Progress(ProfileID) (Progress, error)
 	// Read appends to dst entries addressed to the profile, from seq on, up to max

@@ -70,6 +70,22 @@ func (s *memStore) Register(code string) (delivery.ProfileID, error) {
 	return id, nil
 }
 
+func (s *memStore) Retire(code string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.codes, code); i >= 0 {
+		s.codes[i] = ""
+		delete(s.profiles, delivery.ProfileID(i+1))
+	}
+	return nil
+}
+
+func (s *memStore) End() delivery.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return delivery.Seq(len(s.log))
+}
+
 func (s *memStore) Progress(id delivery.ProfileID) (delivery.Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,17 +18,17 @@ type worker struct {
 const maxKeptBuffer = 256 << 10
 
 // work makes the attempts that are handed out until the dispatcher closes the channel.
-func (d *dispatcher) work(ctx context.Context) {
+func (d *dispatcher) work(ctx context.Context, handout <-chan *job) {
 	w := &worker{d: d}
 	for {
 		var j *job
 		var ok bool
 		select {
-		case j, ok = <-d.handout:
+		case j, ok = <-handout:
 		default:
 			// Nothing to do: now the dispatcher must look at the results.
 			d.poke()
-			j, ok = <-d.handout
+			j, ok = <-handout
 		}
 		if !ok {
 			return

@@ -123,7 +123,7 @@ func TestCompileTellsAll(t *testing.T) {
 
 func TestEventsAndTables(t *testing.T) {
 	t.Parallel()
-	cfg := append(loanMapping(), EntryConfig{Name: "second", Table: "circulation.loans"}, EntryConfig{Name: "catalog.*"})
+	cfg := append(loanMapping(), EntryConfig{Name: "second", Table: "circulation.loans", OrderGroup: "branches", OrderBy: []string{"branch", "loan_id"}}, EntryConfig{Name: "catalog.*"})
 	cfg[0].Operations = []EventOperations{{"loan.created", []string{"desk", "kiosk"}}}
 	rules, err := Compile(cfg, Options{
 		Context: ContextConfig{Table: "app.context"},
@@ -137,10 +137,10 @@ func TestEventsAndTables(t *testing.T) {
 	}
 	events := rules.Events()
 	for i, want := range map[int]EventInfo{
-		0:               {Type: "loan.created", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"insert"}, Operations: []string{"desk", "kiosk"}},
-		1:               {Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"update", "delete"}},
-		7:               {Type: "record.inserted", Entry: "second", Table: "circulation.loans", Ops: []string{"insert"}},
-		12:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}},
+		0:               {Type: "loan.created", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"insert"}, Operations: []string{"desk", "kiosk"}, Order: "()"},
+		1:               {Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"update", "delete"}, Order: "()"},
+		7:               {Type: "record.inserted", Entry: "second", Table: "circulation.loans", Ops: []string{"insert"}, Order: "branches(branch,loan_id)"},
+		12:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}, Order: "()"},
 		len(events) - 1: {Type: "job.finished", Title: "Job finished", Ops: []string{"signal"}},
 	} {
 		if !reflect.DeepEqual(events[i], want) {

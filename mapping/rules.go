@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"slices"
+	"strings"
 
 	"rowhook/capture"
 )
@@ -16,6 +17,9 @@ type EventInfo struct {
 	Ops []string
 	// Operations is the closed list of operations that it can come from; nil when any can.
 	Operations []string
+	// Order says what the event's ordering key is made of: where the text is another than before, equal rows
+	// have other keys.
+	Order string
 }
 
 // Events lists all events, entries in config order, signals last.
@@ -23,7 +27,7 @@ func (r *Rules) Events() []EventInfo {
 	var list []EventInfo
 	for _, e := range r.entries {
 		for _, ev := range e.events {
-			info := EventInfo{Type: ev.typ, Entry: e.Name, Table: e.schema + "." + e.table, Title: e.Title}
+			info := EventInfo{Type: ev.typ, Entry: e.Name, Table: e.schema + "." + e.table, Title: e.Title, Order: e.order()}
 			var ops opSet
 			for _, rule := range ev.rules {
 				ops |= rule.ops
@@ -45,6 +49,15 @@ func (r *Rules) Events() []EventInfo {
 		list = append(list, EventInfo{Type: s.Type, Title: s.Title, Ops: []string{"signal"}})
 	}
 	return list
+}
+
+// order is what the entry's ordering keys are made of.
+func (e *entry) order() string {
+	columns := e.OrderBy
+	if len(columns) == 0 {
+		columns = e.EntryConfig.Key
+	}
+	return e.OrderGroup + "(" + strings.Join(columns, ",") + ")"
 }
 
 // Tables lists what the source must publish, each once: tables as schema.table and

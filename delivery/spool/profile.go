@@ -140,9 +140,7 @@ func (s *Spool) Register(code string) (delivery.ProfileID, error) {
 	return p.id, nil
 }
 
-// Retire forgets the profile with that code: its deliveries, dead letters and progress. Its number is
-// not used again; registering the code again makes a new profile. The engine must
-// not be working on it. An unknown code is no error.
+// Retire implements [delivery.Store]. Registering the code again makes a new profile.
 func (s *Spool) Retire(code string) error {
 	s.profiles.registering.Lock()
 	defer s.profiles.registering.Unlock()

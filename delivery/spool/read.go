@@ -129,5 +129,8 @@ func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, e
 	return when, err
 }
 
+// End implements [delivery.Store].
+func (s *Spool) End() delivery.Seq { return s.tail.end() }
+
 // Appended implements [delivery.Store].
 func (s *Spool) Appended(seq delivery.Seq) <-chan struct{} { return s.tail.wait(seq) }
