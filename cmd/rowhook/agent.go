@@ -84,7 +84,7 @@ func (a *agent) build() error {
 	if err != nil {
 		return err
 	}
-	if a.source, err = a.config.newSource(a.logger, name); err != nil {
+	if a.source, err = a.config().newSource(a.logger, name); err != nil {
 		return err
 	}
 	if a.pipe, err = newPipeline(a.station); err != nil {
@@ -98,15 +98,15 @@ func (a *agent) build() error {
 
 // sourceName is the source's name in payloads.
 func (a *agent) sourceName() string {
-	if a.config.Source.Name != "" {
-		return a.config.Source.Name
+	if a.config().Source.Name != "" {
+		return a.config().Source.Name
 	}
 	return a.source.Database()
 }
 
 // run works until ctx ends or something fails that cannot be waited for.
 func (a *agent) run(ctx context.Context) error {
-	server := &controlServer{stateDir: a.config.State, operations: a.operations(), logger: a.logger}
+	server := &controlServer{stateDir: a.config().State, operations: a.operations(), logger: a.logger}
 	listener, err := server.listen()
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (a *agent) run(ctx context.Context) error {
 	act(func() error { return a.pipe.run(storing) })
 	<-ctx.Done()
 	cause := context.Cause(ctx)
-	a.logger.Info("stopping", "grace", a.config.ShutdownGrace)
+	a.logger.Info("stopping", "grace", a.config().ShutdownGrace)
 	a.await(&actors)
 	if errors.Is(cause, context.Canceled) {
 		return nil
@@ -151,7 +151,7 @@ func (a *agent) await(actors *sync.WaitGroup) {
 		actors.Wait()
 		close(stopped)
 	}()
-	patience := a.config.ShutdownGrace + stopMargin
+	patience := a.config().ShutdownGrace + stopMargin
 	if a.spoolFailed.Load() {
 		patience = failedMargin
 	}
@@ -216,7 +216,7 @@ func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) 
 		Stored: stored, Timeline: timeline, Start: a.start.start, AcceptGap: a.start.acceptGap,
 		OnConnect: a.connected, OnStarted: a.started, OnLost: a.lost,
 		Final: func() capture.Position {
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.ShutdownGrace)
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config().ShutdownGrace)
 			defer cancel()
 			return a.pipe.flush(grace)
 		},

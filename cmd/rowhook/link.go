@@ -14,7 +14,7 @@ import (
 
 // connected looks at the server before anything is read from it.
 func (a *agent) connected(server capture.Server) error {
-	if err := a.config.mayPause(server); err != nil {
+	if err := a.config().mayPause(server); err != nil {
 		return err
 	}
 	found := identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
@@ -23,7 +23,7 @@ func (a *agent) connected(server capture.Server) error {
 		return err
 	}
 	a.setLink("connecting", &server, found, diffs)
-	if err := a.arrive(found, a.config.sandboxed(&server)); err != nil {
+	if err := a.arrive(found, a.config().sandboxed(&server)); err != nil {
 		return err
 	}
 	if len(diffs) == 0 {
@@ -52,7 +52,7 @@ func (a *agent) identify(found identity) ([]difference, error) {
 	if !known {
 		return nil, saveIdentity(a.spool, found)
 	}
-	return pinned.compare(found, a.config.Source.Servers), nil
+	return pinned.compare(found, a.config().Source.Servers), nil
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
@@ -88,11 +88,11 @@ func (a *agent) started(s capture.Started) {
 		}
 		a.pipe.gap(a.sourceName(), s.GapFrom, s.GapTo)
 	case s.Created:
-		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config.Source.Slot, "position", s.Position)
-	case !s.Resumed && a.config.Source.Type == sourceMySQL:
+		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config().Source.Slot, "position", s.Position)
+	case !s.Resumed && a.config().Source.Type == sourceMySQL:
 		a.logger.Info("first start: changes committed from now on are delivered", "position", s.Position)
 	case !s.Resumed:
-		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config.Source.Slot, "position", s.Position)
+		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config().Source.Slot, "position", s.Position)
 	}
 }
 

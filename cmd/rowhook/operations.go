@@ -179,7 +179,7 @@ func describeFilter(f delivery.Filter) string {
 
 // adoptNow adopts without a running agent: the database is asked who it is.
 func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
-	source, err := s.config.newSource(s.logger, "adopt")
+	source, err := s.config().newSource(s.logger, "adopt")
 	if err != nil {
 		return adoption{}, err
 	}
@@ -193,7 +193,7 @@ func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
 	if err != nil {
 		return adoption{}, err
 	}
-	diffs := pinned.compare(found, s.config.Source.Servers)
+	diffs := pinned.compare(found, s.config().Source.Servers)
 	if known && len(diffs) == 0 || !known {
 		return adoption{}, errNothingToAdopt
 	}
@@ -219,11 +219,11 @@ func (s *station) body(r bodyRequest) (bodyAnswer, error) {
 	if err != nil || event == nil {
 		return bodyAnswer{}, err
 	}
-	for i := range s.config.Profiles {
-		if s.config.Profiles[i].Code != r.Profile {
+	for i := range s.config().Profiles {
+		if s.config().Profiles[i].Code != r.Profile {
 			continue
 		}
-		formatter, err := format.New(s.config.Profiles[i])
+		formatter, err := format.New(s.config().Profiles[i])
 		if err != nil {
 			return bodyAnswer{}, err
 		}

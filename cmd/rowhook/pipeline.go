@@ -112,9 +112,9 @@ func newPipeline(s *station) (*pipeline, error) {
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
-	p.mapper = s.rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
-	for i := range s.config.Profiles {
-		code := s.config.Profiles[i].Code
+	p.mapper = s.config().rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
+	for i := range s.config().Profiles {
+		code := s.config().Profiles[i].Code
 		id, err := s.spool.Register(code)
 		if err != nil {
 			return nil, fmt.Errorf("register profile %s: %w", code, err)

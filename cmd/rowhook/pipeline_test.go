@@ -304,7 +304,7 @@ func TestPipelineParks(t *testing.T) {
 	if err := w.station.log.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(w.station.config.Log.Deliveries)
+	raw, err := os.ReadFile(w.station.config().Log.Deliveries)
 	if err != nil {
 		t.Fatal(err)
 	}

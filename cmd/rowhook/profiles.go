@@ -32,7 +32,7 @@ func (s *station) listProfiles() ([]profileListing, error) {
 	list := make([]profileListing, 0, len(statuses))
 	for _, status := range statuses {
 		l := profileListing{ProfileStatus: status, Subscriptions: []string{}}
-		if p := s.config.profile(status.Profile); p != nil {
+		if p := s.config().profile(status.Profile); p != nil {
 			l.Description, l.Format, l.MessageType, l.Unit = p.Description, p.Format, p.MessageType, p.Unit
 			for _, one := range p.Subscriptions {
 				l.Subscriptions = append(l.Subscriptions, describeSubscription(one))
@@ -56,7 +56,7 @@ func (c *Config) profile(code string) *delivery.ProfileConfig {
 
 // hostOf is the host that a profile's requests go to in this environment; empty for nowhere.
 func (s *station) hostOf(code string) string {
-	_, shown := s.endpoints[code].Describe()
+	_, shown := s.endpoints()[code].Describe()
 	u, err := url.Parse(shown)
 	if err != nil {
 		return ""
@@ -151,7 +151,7 @@ func (s *station) activate(ctx context.Context, r activateRequest, found identit
 func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
 	event := &delivery.Event{
 		ID: "test_" + strings.ToLower(rand.Text()), Type: "rowhook.test", Time: time.Now().UTC(),
-		Origin: delivery.Origin{Source: s.config.Source.Name, Op: "signal"},
+		Origin: delivery.Origin{Source: s.config().Source.Name, Op: "signal"},
 		Key:    []byte("{}"), Data: []byte(`{"message":"This is a test event of rowhook."}`),
 	}
 	reply, err := s.engine.Test(ctx, r.Profile, event)
@@ -173,7 +173,7 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 // whereabouts finds out where this is when no agent has: what is sent by hand is held to the same rule. The database has to be
 // the one that the state directory is pinned to.
 func (s *station) whereabouts(ctx context.Context) (identity, error) {
-	source, err := s.config.newSource(s.logger, "commands")
+	source, err := s.config().newSource(s.logger, "commands")
 	if err != nil {
 		return identity{}, err
 	}
@@ -187,10 +187,10 @@ func (s *station) whereabouts(ctx context.Context) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	if diffs := pinned.compare(found, s.config.Source.Servers); known && len(diffs) > 0 {
+	if diffs := pinned.compare(found, s.config().Source.Servers); known && len(diffs) > 0 {
 		return identity{}, &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
 	}
-	return found, s.arrive(found, s.config.sandboxed(&server))
+	return found, s.arrive(found, s.config().sandboxed(&server))
 }
 
 // stateChanged writes the audit line of a change that the agent made by itself.

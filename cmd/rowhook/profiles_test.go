@@ -138,7 +138,7 @@ func TestTestCommand(t *testing.T) {
 	if err := answerError(answer); err.Error() != "profile desk: the reply's status 404 does not mean delivered" {
 		t.Error(err)
 	}
-	raw, err := os.ReadFile(w.config.Log.Deliveries)
+	raw, err := os.ReadFile(w.config().Log.Deliveries)
 	if err != nil {
 		t.Fatal(err)
 	}

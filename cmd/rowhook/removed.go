@@ -18,7 +18,7 @@ func (s *station) removed() ([]spool.ProfileInfo, error) {
 		return nil, fmt.Errorf("list the spool's profiles: %w", err)
 	}
 	return slices.DeleteFunc(known, func(p spool.ProfileInfo) bool {
-		return slices.ContainsFunc(s.config.Profiles, func(c delivery.ProfileConfig) bool { return c.Code == p.Code })
+		return slices.ContainsFunc(s.config().Profiles, func(c delivery.ProfileConfig) bool { return c.Code == p.Code })
 	}), nil
 }
 

@@ -8,41 +8,51 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
 	"rowhook/delivery/webhook"
-	"rowhook/mapping"
 )
 
 // station is the state directory with the rooms that need no database: what commands
 // work on, with or without a running agent.
 type station struct {
-	config *Config
+	live   atomic.Pointer[live]
 	logger *slog.Logger
 	spool  *spool.Spool
 	log    *delivery.Log
-	rules  *mapping.Rules
 	engine *delivery.Engine
 	audit  *auditLog
 
-	// Where the profiles' requests go, by code, and in which environment.
-	options   webhook.Options
-	around    *surroundings
-	endpoints map[string]*endpoint
+	// How the profiles' requests go, and in which environment.
+	options webhook.Options
+	around  *surroundings
 
 	opened chan struct{} // closed when the rooms are open, or one could not be
 }
+
+// live is what a reload replaces.
+type live struct {
+	config    *Config
+	endpoints map[string]*endpoint // where the profiles' requests go, by code
+}
+
+// config is the config as it was loaded last.
+func (s *station) config() *Config { return s.live.Load().config }
+
+// endpoints are where the profiles' requests go, by code.
+func (s *station) endpoints() map[string]*endpoint { return s.live.Load().endpoints }
 
 // openStation opens the state directory. The caller closes it.
 func openStation(c *Config, logger *slog.Logger) (*station, error) {
 	if err := makePrivateDir(c.State); err != nil {
 		return nil, err
 	}
-	s := &station{config: c, logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
-	if err := s.open(); err != nil {
+	s := &station{logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
+	if err := s.open(c); err != nil {
 		return nil, errors.Join(withOwnerHint(err), s.close())
 	}
 	return s, nil
@@ -97,33 +107,34 @@ func refuseOwner(state string, euid int) error {
 	}
 }
 
-func (s *station) open() (err error) {
+func (s *station) open(c *Config) error {
 	defer close(s.opened)
-	s.rules = s.config.rules
-	s.options, s.around = webhookOptions(), newSurroundings(s.config)
-	if s.endpoints, err = s.config.endpoints(s.around, s.options); err != nil {
+	s.options, s.around = webhookOptions(), newSurroundings(c)
+	endpoints, err := c.endpoints(s.around, s.options)
+	if err != nil {
 		return err
 	}
-	profiles, err := s.config.profiles(s.endpoints)
+	s.live.Store(&live{config: c, endpoints: endpoints})
+	profiles, err := c.profiles(endpoints)
 	if err != nil {
 		return err
 	}
 	// The spool first: its lock says who else works on this state directory.
-	options := s.config.spoolOptions(s.logger)
+	options := c.spoolOptions(s.logger)
 	options.Expired = s.expired
 	options.BeforeSync = s.syncLog
-	if s.spool, err = spool.Open(filepath.Join(s.config.State, "spool"), options); err != nil {
+	if s.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err
 	}
-	if s.log, err = delivery.OpenLog(s.config.logOptions(s.logger)); err != nil {
+	if s.log, err = delivery.OpenLog(c.logOptions(s.logger)); err != nil {
 		return err
 	}
-	rate, err := delivery.ParseRate(s.config.Rate)
+	rate, err := delivery.ParseRate(c.Rate)
 	if err != nil {
 		return fmt.Errorf("rate: %w", err)
 	}
 	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
-		Logger: s.logger, Grace: s.config.ShutdownGrace, Rate: rate, OnState: s.stateChanged,
+		Logger: s.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: s.stateChanged,
 	})
 	return err
 }

@@ -111,7 +111,7 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 		return nil, err
 	}
 	report.Source.State = "stopped"
-	source, err := s.config.newSource(s.logger, "status")
+	source, err := s.config().newSource(s.logger, "status")
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (s *station) report() (*statusReport, error) {
 	report := &statusReport{
 		Time:     time.Now().UTC(),
 		Agent:    agentStatus{Version: readVersion().Version},
-		Source:   sourceStatus{Name: s.config.Source.Name, Type: s.config.Source.Type, Position: s.spool.Position(), Durable: s.spool.Durable()},
+		Source:   sourceStatus{Name: s.config().Source.Name, Type: s.config().Source.Type, Position: s.spool.Position(), Durable: s.spool.Durable()},
 		Profiles: profiles,
 		Parked:   parkedStatus{Count: count, Bytes: bytes},
 		Spool: spoolStatus{

@@ -98,11 +98,11 @@ func (s *station) recallGiven(found identity) error {
 	if err != nil {
 		return err
 	}
-	for i := range s.config.Profiles {
-		code := s.config.Profiles[i].Code
+	for i := range s.config().Profiles {
+		code := s.config().Profiles[i].Code
 		own, byHand := given.Profiles[code]
 		if !byHand {
-			own = s.config.Profiles[i].Sandbox
+			own = s.config().Profiles[i].Sandbox
 		}
 		if err := s.useInSandbox(code, own, byHand); err != nil {
 			s.logger.Warn("the URL that was given for a profile in this sandbox cannot be used", "profile", code, "err", err,
@@ -131,7 +131,7 @@ func (s *station) given(found identity) (givenHere, error) {
 
 // useInSandbox has a profile use a URL and secret in a sandbox.
 func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand bool) error {
-	to, err := newSandboxTarget(*s.config.profile(code), own, s.options)
+	to, err := newSandboxTarget(*s.config().profile(code), own, s.options)
 	if err != nil {
 		return err
 	}
@@ -141,13 +141,13 @@ func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand b
 		s.around.given[code] = own
 	}
 	s.around.mu.Unlock()
-	s.endpoints[code].sandbox.Store(to)
+	s.endpoints()[code].sandbox.Store(to)
 	return nil
 }
 
 // give keeps a URL and secret for a profile in this sandbox, and has it used at once.
 func (s *station) give(r activateRequest, found identity) error {
-	p := s.config.profile(r.Profile)
+	p := s.config().profile(r.Profile)
 	switch {
 	case p == nil:
 		return &controlFailure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
@@ -160,7 +160,7 @@ func (s *station) give(r activateRequest, found identity) error {
 	if err != nil {
 		return err
 	}
-	_, before := s.endpoints[r.Profile].Describe()
+	_, before := s.endpoints()[r.Profile].Describe()
 	own := delivery.SandboxConfig{URL: r.URL, Secret: r.Secret}
 	if err := s.useInSandbox(r.Profile, own, true); err != nil {
 		return &controlFailure{Message: err.Error(), Remedy: hintOf(err)}
@@ -174,7 +174,7 @@ func (s *station) give(r activateRequest, found identity) error {
 		return fmt.Errorf("keep the sandbox's URL: %w", err)
 	}
 	s.engine.Reconsider()
-	_, after := s.endpoints[r.Profile].Describe()
+	_, after := s.endpoints()[r.Profile].Describe()
 	return s.audit.append(auditLine{User: r.User, Command: "profile activate --url", Profile: r.Profile, Key: "url", Old: before, New: after})
 }
 

@@ -42,18 +42,18 @@ func (a *agent) watch(ctx context.Context) error {
 func (a *agent) compare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	found, err := a.source.Drift(ctx, a.rules.Tables())
+	found, err := a.source.Drift(ctx, a.config().rules.Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not compared", "err", err)
 		return
 	}
-	tables, err := a.source.Tables(ctx, a.rules.Tables())
+	tables, err := a.source.Tables(ctx, a.config().rules.Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not read", "err", err)
 		return
 	}
 	for _, table := range tables {
-		found = append(found, a.rules.Check(table)...)
+		found = append(found, a.config().rules.Check(table)...)
 	}
 	found = slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity == capture.Info })
 	a.mu.Lock()
