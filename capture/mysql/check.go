@@ -36,7 +36,9 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	}
 	out = append(out, in.settingFindings()...)
 	out = append(out, s.commentFindings(in)...)
-	out = append(out, s.replicaFindings(ctx, db, in)...)
+	if taken := s.takenServerID(ctx, db, in.variables, in.mariaDB, in.version); taken != "" {
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "server_id", Subject: fmt.Sprint(s.serverID), Text: taken, Remedy: serverIDRemedy})
+	}
 	privileges, err := s.privilegeFindings(ctx, db, in)
 	if err != nil {
 		return out, err
@@ -150,41 +152,6 @@ func (s *Source) commentFindings(in *inspection) []capture.Finding {
 	}
 	return []capture.Finding{{Severity: capture.Warning, Code: name, Subject: value, Remedy: in.set(name, "ON"),
 		Text: name + " is " + value + ": source.context.comment is on, but the comments of statements are not in the binlog"}}
-}
-
-// replicaFindings looks for another replica with our server id. Who may not ask is not told.
-func (s *Source) replicaFindings(ctx context.Context, db *sql.DB, in *inspection) []capture.Finding {
-	taken := capture.Finding{Severity: capture.Error, Code: "server_id", Subject: fmt.Sprint(s.serverID),
-		Remedy: "give source.server_id a number that no other replica of this server has"}
-	if in.variables["server_id"] == fmt.Sprint(s.serverID) {
-		taken.Text = fmt.Sprintf("server_id %d is the server's own", s.serverID)
-		return []capture.Finding{taken}
-	}
-	query := "SHOW REPLICAS"
-	if in.mariaDB {
-		query = "SHOW SLAVE HOSTS"
-	}
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil
-	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil || len(columns) < 2 {
-		return nil
-	}
-	values := make([]sql.NullString, len(columns))
-	targets := make([]any, len(columns))
-	for i := range values {
-		targets[i] = &values[i]
-	}
-	for rows.Next() {
-		if rows.Scan(targets...) == nil && values[0].String == fmt.Sprint(s.serverID) && values[1].String != "rowhook" {
-			taken.Text = fmt.Sprintf("server_id %d is taken by replica %s", s.serverID, values[1].String)
-			return []capture.Finding{taken}
-		}
-	}
-	return nil
 }
 
 // privilegeFindings names what our user may not do.

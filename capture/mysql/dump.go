@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -29,8 +30,8 @@ const (
 	refusalMost = 4096
 	// sendAnnotations asks MariaDB for the statements' text.
 	sendAnnotations = 2
-	// replicaName is how replicas of the server know us.
-	replicaName = "rowhook"
+	// programName is how the server's list of connections knows us.
+	programName = "rowhook"
 )
 
 // checksumSize is how many bytes behind an event hold its CRC-32, where the file has them.
@@ -53,14 +54,14 @@ func (r *run) openDump(ctx context.Context, h host, mariaDB bool, serverID uint3
 	conn, err := client.ConnectWithDialer(dialing, "", h.String(), r.address.user, r.address.password, "", dialSilent,
 		func(c *client.Conn) error {
 			c.SetTLSConfig(r.address.tlsFor(h))
-			c.SetAttributes(map[string]string{"program_name": replicaName})
+			c.SetAttributes(map[string]string{"program_name": programName})
 			return nil
 		})
 	if err != nil {
 		return nil, err
 	}
 	d := &dump{conn: conn}
-	if err := d.ask(ctx, mariaDB, serverID, replicaID(r.agent, serverID), from); err != nil {
+	if err := d.ask(ctx, r.Source, mariaDB, serverID, from); err != nil {
 		d.close()
 		return nil, err
 	}
@@ -79,6 +80,12 @@ func dialSilent(ctx context.Context, network, address string) (net.Conn, error) 
 	return &silentConn{conn, silenceMost}, nil
 }
 
+// replicaName is how the server's list of replicas knows us, apart from other agents.
+func (s *Source) replicaName() string {
+	id, _, _ := strings.Cut(replicaID(s.agent, 0), "-")
+	return programName + "-" + id
+}
+
 // replicaID is by which MySQL knows our former connection, which it ends when this one begins.
 func replicaID(agent string, serverID uint32) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "rowhook:%s:%d", agent, serverID))
@@ -87,11 +94,12 @@ func replicaID(agent string, serverID uint32) string {
 }
 
 // ask prepares the session, registers as a replica and asks for the binlog.
-func (d *dump) ask(ctx context.Context, mariaDB bool, serverID uint32, id string, from *place) error {
+func (d *dump) ask(ctx context.Context, s *Source, mariaDB bool, serverID uint32, from *place) error {
 	// The server answers each of these at once or not at all; then the silence ends it.
 	defer context.AfterFunc(ctx, d.close)()
+	id := replicaID(s.agent, serverID)
 	statements := []string{
-		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(writeTimeout/time.Second)),
+		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(s.patience/time.Second)),
 		// Which says that we know checksums. Events come as the file has them; only the first, which names it, has none.
 		"SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'",
 		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", heartbeat.Nanoseconds(), heartbeat.Nanoseconds()),
@@ -107,7 +115,7 @@ func (d *dump) ask(ctx context.Context, mariaDB bool, serverID uint32, id string
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	if err := d.send(registerCommand(serverID)); err != nil {
+	if err := d.send(registerCommand(serverID, s.replicaName())); err != nil {
 		return err
 	}
 	if _, err := d.conn.ReadOKPacket(); err != nil {
@@ -127,9 +135,9 @@ func (d *dump) send(command []byte) error {
 }
 
 // registerCommand makes us one of SHOW REPLICAS.
-func registerCommand(serverID uint32) []byte {
+func registerCommand(serverID uint32, name string) []byte {
 	b := binary.LittleEndian.AppendUint32([]byte{gomysql.COM_REGISTER_SLAVE}, serverID)
-	b = append(append(b, byte(len(replicaName))), replicaName...)
+	b = append(append(b, byte(len(name))), name...)
 	b = append(b, 0, 0, 0, 0)            // user, password, port
 	return append(b, make([]byte, 8)...) // rank, the source's id
 }

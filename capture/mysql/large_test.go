@@ -13,10 +13,19 @@ import (
 type counter struct {
 	*notes
 	changes atomic.Int64
+	begun   int64 // changes before the open transaction
 	most    atomic.Uint64
 }
 
-func (c *counter) Begin(*capture.Transaction) error { return nil }
+func (c *counter) Begin(*capture.Transaction) error {
+	c.begun = c.changes.Load()
+	return nil
+}
+
+func (c *counter) Abort() {
+	c.changes.Store(c.begun)
+	c.notes.Abort()
+}
 
 func (c *counter) Change(*capture.Change) error {
 	if c.changes.Add(1)%20_000 == 0 {
@@ -29,6 +38,7 @@ func (c *counter) Change(*capture.Change) error {
 
 func (c *counter) Commit(end capture.Position) error {
 	c.add("commit after %d", c.changes.Load())
+	c.begun = c.changes.Load()
 	return c.notes.Commit(end)
 }
 

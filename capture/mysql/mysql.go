@@ -60,6 +60,7 @@ type Source struct {
 	comments bool
 	address  address
 	pause    time.Duration // how long nothing may be read before the connection is given up
+	patience time.Duration // how long the server is told to bear it
 
 	mu      sync.Mutex
 	pools   map[host]*sql.DB
@@ -78,7 +79,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		a.password = cfg.Password
 	}
 	s := &Source{config: cfg, log: opts.Logger, agent: opts.AgentID, serverID: opts.ServerID, wanted: opts.Wanted, comments: opts.Comments,
-		address: a, pause: pauseMost, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
+		address: a, pause: pauseMost, patience: writeTimeout, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
 	if s.config.Name == "" {
 		s.config.Name = a.database
 	}

@@ -181,6 +181,9 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 			return h, capture.Started{}, err
 		}
 	}
+	if taken := r.takenServerID(ctx, db, facts.variables, facts.MariaDB, facts.Version); taken != "" {
+		return h, capture.Started{}, &capture.OperatorError{Err: errors.New(taken), Remedy: serverIDRemedy}
+	}
 	plan, err := decideStart(startFacts{server: facts, stored: r.at, start: r.start.Start, acceptGap: r.accept, refused: r.refused})
 	if err != nil {
 		return h, capture.Started{}, err
@@ -241,9 +244,9 @@ func (r *run) explain(err error) error {
 		return &capture.GapError{Stored: r.at.position(), Text: "the server refuses to stream: " + refused.Message, Remedy: gapRemedy}
 	case refused.Code == 1227 || refused.Code == 1142 || refused.Code == 1045:
 		return &capture.OperatorError{Err: err, Remedy: grantSQL(r.address.user)}
-	case refused.Code == 1236 && strings.Contains(refused.Message, "same server"):
-		return &capture.OperatorError{Err: fmt.Errorf("server_id %d is taken: %w", r.serverID, err),
-			Remedy: "give source.server_id a number that no other replica of this server has"}
+	case refused.Code == 4052 || refused.Code == 1236 && strings.Contains(refused.Message, "same server"):
+		// It took our stream, as we might have taken its: trying again would go on for ever.
+		return &capture.OperatorError{Err: fmt.Errorf("server_id %d is taken: %w", r.serverID, err), Remedy: serverIDRemedy}
 	}
 	return err
 }

@@ -32,6 +32,8 @@ type serverFacts struct {
 	purged  mysqlSet // MySQL with GTIDs: what it no longer has
 	format  string
 	rowMeta string
+	// variables are the server's settings.
+	variables map[string]string
 }
 
 func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts, error) {
@@ -39,7 +41,7 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 	if err != nil {
 		return serverFacts{}, s.connectError(fmt.Errorf("read the server's settings: %w", err))
 	}
-	f := serverFacts{format: v["binlog_format"], rowMeta: v["binlog_row_metadata"]}
+	f := serverFacts{format: v["binlog_format"], rowMeta: v["binlog_row_metadata"], variables: v}
 	f.Host, f.Database = h.String(), s.address.database
 	f.Version, f.MariaDB = parseVersion(v["version"])
 	f.Lineage = v["server_uuid"]
