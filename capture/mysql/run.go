@@ -33,8 +33,9 @@ type run struct {
 	at    place // stored, or handed to the sink; the next connection starts there
 	lock  *lock
 
-	accept  bool   // a gap, until the stream has moved
-	refused string // why the server refused to stream from at, which is to be given up
+	accept  bool             // a gap, until the stream has moved
+	refused string           // why the server refused to stream from at, which is to be given up
+	skipped capture.Position // before a prepared transaction that was given up
 
 	malformedAt capture.Position
 	malformed   int
@@ -50,6 +51,9 @@ func (e *permanentError) Unwrap() error { return e.err }
 type streamError struct{ what string }
 
 func (e *streamError) Error() string { return "the stream cannot be read: " + e.what }
+
+// errSkipped ends a connection that was to read a prepared transaction again, which is to be given up.
+var errSkipped = errors.New("a prepared transaction is no longer in the binlog")
 
 // errPaused ends a connection that nothing has been read from for long.
 var errPaused = errors.New("nothing was read for long; the stream resumes when there is room")
@@ -152,7 +156,17 @@ func (r *run) follow(ctx context.Context, h host, mariaDB bool) error {
 		r.sink.Abort()
 		r.at = st.at
 		if !errors.As(err, &again) {
-			return r.explain(err)
+			err = r.explain(err)
+			var gap *capture.GapError
+			if st.replay == nil || !errors.As(err, &gap) {
+				return err
+			}
+			gap.Text = "prepared transaction " + st.replay.id + " was committed, and is no longer in the binlog: " + gap.Text
+			if !r.accept {
+				return err
+			}
+			r.skipped, r.at = r.at.position(), st.replay.place
+			return errSkipped
 		}
 		if again.done {
 			again = nil
@@ -189,10 +203,13 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 		return h, capture.Started{}, err
 	}
 	started := capture.Started{Server: facts.Server, Position: plan.from.position(), Resumed: plan.resumed}
-	if plan.gap {
+	switch {
+	case plan.gap:
 		started.GapFrom, started.GapTo = r.at.position(), started.Position
+	case r.skipped != "":
+		started.GapFrom, started.GapTo, started.Resumed = r.skipped, started.Position, false
 	}
-	r.at, r.refused = plan.from, ""
+	r.at, r.refused, r.skipped = plan.from, "", ""
 	if plan.gap {
 		r.accept = false
 	}
@@ -202,6 +219,9 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 // giveUp reports whether the error is a gap that was accepted, and that only showed when
 // the server was asked to stream. The next connection begins after it.
 func (r *run) giveUp(err error) bool {
+	if errors.Is(err, errSkipped) {
+		return true
+	}
 	var gap *capture.GapError
 	if !r.accept || !errors.As(err, &gap) || gap.Stored != r.at.position() {
 		return false
