@@ -82,15 +82,9 @@ func (d *dispatcher) write(c *commit) {
 	if c.err != nil {
 		return
 	}
-	if c.state != nil {
-		if c.err = d.store.SaveState(d.id, c.state); c.err != nil {
-			return
-		}
-		c.state = nil
-	}
 	p := &c.pending
 	c.err = d.store.Update(d.id, Update{
-		Progress: &c.progress, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
+		Progress: &c.progress, State: c.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
 	})
 }
 
@@ -112,6 +106,7 @@ func (d *dispatcher) begin() *commit {
 	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
 	c.progress.Cursor, c.progress.Done = d.window.progress(d.next, c.pending.done[:0])
 	c.pending.done = c.progress.Done
+	c.state = nil
 	if d.dirty {
 		c.state, c.err = json.Marshal(&d.state)
 		d.dirty = false
@@ -226,8 +221,10 @@ type profileState struct {
 	// Activated is the endpoint that was activated last, see [Endpoint].
 	Activated string `json:"activated,omitempty"`
 	// Told is below what the delivery log has lines of for having been held.
-	Told   Seq     `json:"told,omitempty"`
-	Outage *outage `json:"outage,omitempty"`
+	Told    Seq     `json:"told,omitempty"`
+	Outage  *outage `json:"outage,omitempty"`
+	Replay  *replay `json:"replay,omitempty"`
+	Replays int     `json:"replays,omitempty"` // ever
 	ordering
 }
 

@@ -229,6 +229,9 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if err := d.read(now); err != nil {
 		return err
 	}
+	if err := d.replaySome(now); err != nil {
+		return err
+	}
 	if err := d.seekProbe(now); err != nil {
 		return err
 	}
@@ -291,7 +294,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	if !d.active() {
 		sooner(d.restWakeAt())
 	} else {
-		if d.mayLoad() && len(d.waking) > 0 {
+		if d.mayLoad() && len(d.waking) > 0 || d.replayWanted() {
 			return now
 		}
 		if d.mayLoad() && d.dueWanted(now) {

@@ -267,6 +267,12 @@ func (d *dispatcher) revive(r Delivery, now time.Time) {
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
 	d.count(&r, -1)
 	d.pending.back(&r)
+	d.unhold(&r)
+	d.queueUp(r, now)
+}
+
+// queueUp has a delivery wait that was over: in its place in the order, before newer ones of its key that have not gone.
+func (d *dispatcher) queueUp(r Delivery, now time.Time) {
 	d.pending.result(now)
 	if !d.profile.ordered() {
 		r.State, r.Due = Retrying, now
@@ -275,7 +281,6 @@ func (d *dispatcher) revive(r Delivery, now time.Time) {
 		d.dueBy(now)
 		return
 	}
-	d.unhold(&r)
 	r.State, r.Due = Blocked, time.Time{}
 	d.count(&r, 1)
 	d.pending.put(r)

@@ -41,6 +41,7 @@ type ProfileStatus struct {
 	BlockedKeys   int       `json:"blocked_keys"`
 	HeldKeys      int       `json:"held_keys,omitempty"` // held back by dead letters
 	Dead          int64     `json:"dead"`
+	Replaying     int64     `json:"replaying,omitempty"` // events of history that are still to be sent again
 	// Rate is how many events were delivered per second lately, DrainSeconds how long
 	// the backlog takes at that rate; 0 when it cannot be told.
 	Rate         float64 `json:"rate"`
@@ -131,6 +132,9 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 	s.Rate = d.rate.perSecond(now)
 	if s.Rate > 0 && d.active() {
 		s.DrainSeconds = float64(backlog.Events) / s.Rate
+	}
+	if d.state.Replay != nil {
+		s.Replaying = d.state.Replay.Left
 	}
 	d.statusState(&s, now)
 	return s, nil

@@ -10,6 +10,8 @@ type Entry struct {
 	Seq   Seq
 	Event *Event
 	Bytes int // what it takes in the spool, for shares and memory bounds
+	// Others says that it is addressed to other profiles only, see Store.History.
+	Others bool
 }
 
 // State is where a delivery stands that is neither new nor delivered.
@@ -80,8 +82,9 @@ type Backlog struct {
 // it is durable after the next shared sync.
 type Update struct {
 	Progress *Progress  // nil leaves it
-	Put      []Delivery // written whole, replacing what was there
+	Put      []Delivery // written whole, replacing what was there; a new one whose event has left the log is passed over
 	Remove   []Seq      // deliveries that are over
+	State    []byte     // as of SaveState; nil leaves it
 	// DoneEvents and DoneBytes are what leaves the backlog with this update, all in all: over by
 	// Progress, removed, or become dead. They are negative when dead letters come back. The
 	// store takes them as they are and need not look at the records it replaces.
@@ -118,6 +121,8 @@ type Store interface {
 	// entries or maxBytes (at least one). next is where to read on; end reports that the log had no more.
 	// It may return none before the end, after passing over very many events of others.
 	Read(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
+	// History is Read for all events that the log has, whoever they are addressed to.
+	History(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Event returns the event of one entry, or the first of a delivery.
 	Event(ProfileID, Seq) (*Event, error)
 	// Events appends to dst the events that a delivery carries, from seq on, up to max entries or maxBytes (at least

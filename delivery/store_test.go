@@ -112,6 +112,17 @@ func (s *memStore) Read(id delivery.ProfileID, from delivery.Seq, dst []delivery
 	return dst, from, true, nil
 }
 
+func (s *memStore) History(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, limit, _ int) ([]delivery.Entry, delivery.Seq, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from = max(from, 1)
+	for ; int(from) <= len(s.log) && len(dst) < limit; from++ {
+		e := s.log[from-1]
+		dst = append(dst, delivery.Entry{Seq: from, Event: e.event, Bytes: e.bytes, Others: !slices.Contains(e.to, id)})
+	}
+	return dst, from, int(from) > len(s.log), nil
+}
+
 func (s *memStore) Event(_ delivery.ProfileID, seq delivery.Seq) (*delivery.Event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,6 +203,9 @@ func (s *memStore) Update(id delivery.ProfileID, u delivery.Update) error {
 	}
 	for _, seq := range u.Remove {
 		delete(p.records, seq)
+	}
+	if u.State != nil {
+		p.state = u.State
 	}
 	p.backlog.Events -= u.DoneEvents
 	p.backlog.Bytes -= u.DoneBytes

@@ -96,6 +96,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newLogCommand(c),
 		newQueueCommand(c),
 		newFailedCommand(c),
+		newReplayCommand(c),
 		newProfileCommand(c),
 		newSourceCommand(c),
 		newListenCommand(c),

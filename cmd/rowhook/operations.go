@@ -77,6 +77,12 @@ func (s *station) operations() map[string]operation {
 			changed, err := s.engine.FailedDiscard(r.Filter)
 			return changed, s.audited(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), err)
 		}),
+		"replay": typed(func(_ context.Context, r replayRequest) (delivery.Replayed, error) {
+			return s.replay(r)
+		}),
+		"replay/stop": typed(func(_ context.Context, r replayRequest) (replayStopped, error) {
+			return s.stopReplay(r)
+		}),
 		"parked/list": typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
 			return s.listParked(r)
 		}),

@@ -15,10 +15,24 @@ const readScan = 1 << 16
 func (s *Spool) Read(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, max, maxBytes int) (
 	entries []delivery.Entry, next delivery.Seq, end bool, err error,
 ) {
+	return s.readLog(id, from, dst, max, maxBytes, false)
+}
+
+// History implements [delivery.Store].
+func (s *Spool) History(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, max, maxBytes int) (
+	entries []delivery.Entry, next delivery.Seq, end bool, err error,
+) {
+	return s.readLog(id, from, dst, max, maxBytes, true)
+}
+
+// readLog reads what is addressed to the profile, or everything.
+func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, max, maxBytes int, all bool) (
+	entries []delivery.Entry, next delivery.Seq, end bool, err error,
+) {
 	if err := s.failed(); err != nil {
 		return dst, from, false, err
 	}
-	if entries, next, end, ok := s.tail.read(id, from, dst, max, maxBytes); ok {
+	if entries, next, end, ok := s.tail.read(id, from, dst, max, maxBytes, all); ok {
 		return entries, next, end, nil
 	}
 	taken, bytes, scanned := 0, 0, 0
@@ -30,19 +44,20 @@ func (s *Spool) Read(id delivery.ProfileID, from delivery.Seq, dst []delivery.En
 			return false, err
 		}
 		size := len(value) + logKeySize
-		if mine && taken > 0 && (taken >= max || bytes+size > maxBytes) || scanned > readScan {
+		wanted := mine || all
+		if wanted && taken > 0 && (taken >= max || bytes+size > maxBytes) || scanned > readScan {
 			next, end = seq, false
 			return false, nil
 		}
 		next = seq + 1
-		if !mine {
+		if !wanted {
 			return true, nil
 		}
 		ev, err := decodeEvent(value)
 		if err != nil {
 			return false, err
 		}
-		dst = append(dst, delivery.Entry{Seq: seq, Event: ev, Bytes: size})
+		dst = append(dst, delivery.Entry{Seq: seq, Event: ev, Bytes: size, Others: !mine})
 		taken++
 		bytes += size
 		return true, nil

@@ -111,9 +111,9 @@ func (t *tail) drop() {
 	}
 }
 
-// read appends what is addressed to the profile from seq on. ok is false when the
+// read appends what is addressed to the profile, or everything, from seq on. ok is false when the
 // ring does not reach back that far.
-func (t *tail) read(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, max, maxBytes int) (
+func (t *tail) read(id delivery.ProfileID, from delivery.Seq, dst []delivery.Entry, max, maxBytes int, all bool) (
 	entries []delivery.Entry, next delivery.Seq, end, ok bool,
 ) {
 	t.mu.RLock()
@@ -127,13 +127,14 @@ func (t *tail) read(id delivery.ProfileID, from delivery.Seq, dst []delivery.Ent
 	taken, bytes := 0, 0
 	for seq := from; seq <= t.visible; seq++ {
 		e := &t.ring[seq%tailEntries]
-		if !slices.Contains(e.to, id) {
+		mine := slices.Contains(e.to, id)
+		if !mine && !all {
 			continue
 		}
 		if taken > 0 && (taken >= max || bytes+e.bytes > maxBytes) {
 			return dst, seq, false, true
 		}
-		dst = append(dst, delivery.Entry{Seq: seq, Event: e.event, Bytes: e.bytes})
+		dst = append(dst, delivery.Entry{Seq: seq, Event: e.event, Bytes: e.bytes, Others: !mine})
 		taken++
 		bytes += e.bytes
 	}

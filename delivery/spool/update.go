@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -81,6 +82,11 @@ func (u *update) fill(change *delivery.Update) (progressRecord, error) {
 			return progressRecord{}, err
 		}
 	}
+	if change.State != nil {
+		if err := u.w.Set(profileKey(u.p.id, kindState), change.State, nil); err != nil {
+			return progressRecord{}, err
+		}
+	}
 	progress := u.p.progress
 	if change.Progress != nil {
 		progress.Cursor = change.Progress.Cursor
@@ -145,6 +151,11 @@ func (u *update) put(d *delivery.Delivery) error {
 		}
 	} else {
 		when, err = u.s.eventTime(u.p.id, d.Seq)
+		if errors.Is(err, ErrGone) {
+			// Removed with history, between a replay's look at it and now.
+			u.finished.add(int64(d.Events()), int64(d.Bytes))
+			return nil
+		}
 		if err != nil {
 			return err
 		}
