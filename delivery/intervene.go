@@ -147,7 +147,7 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 		return nil, err
 	}
 	if len(items.Items) == 0 {
-		return nil, &operatorError{fmt.Sprintf("there is no dead letter of event %s", id), "`rowhook failed list` shows ids"}
+		return nil, noDeadLetter(id)
 	}
 	var letters []Letter
 	for _, item := range items.Items {
@@ -245,7 +245,14 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *Delivery, *Event, time
 			return changed, err
 		}
 	}
+	if f.ID != "" && changed == (Changed{}) {
+		return changed, noDeadLetter(f.ID)
+	}
 	return changed, nil
+}
+
+func noDeadLetter(id string) error {
+	return &operatorError{fmt.Sprintf("there is no dead letter of event %s", id), "`rowhook failed list` shows ids"}
 }
 
 // locked is with, without making durable at once what was decided.

@@ -34,6 +34,7 @@ type failedFlags struct {
 	filter       delivery.Filter
 	since, until string
 	source, all  bool
+	json         bool
 	table        string
 }
 
@@ -187,6 +188,7 @@ func newFailedChangeCommand(c *console, name, short, done string) *cobra.Command
 	}
 	flags.register(cmd)
 	cmd.Flags().BoolVar(&flags.all, "all", false, "all of them")
+	addJSONFlag(cmd, &flags.json)
 	return cmd
 }
 
@@ -198,14 +200,13 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 		ids = []string{""}
 	}
 	return c.withControl(func(control *control) error {
+		var requests []filterRequest
 		for _, id := range ids {
 			request := filterRequest{User: osUser(), Filter: flags.filter}
 			request.Filter.ID = id
-			if err := c.countDone(cmd.Context(), control, "failed/"+name, request, done); err != nil {
-				return err
-			}
+			requests = append(requests, request)
 		}
-		return nil
+		return countDone(cmd.Context(), c, control, "failed/"+name, requests, done, flags.json)
 	})
 }
 
@@ -219,7 +220,7 @@ func (c *console) changeParked(cmd *cobra.Command, name, done string, flags fail
 		request.Seqs = append(request.Seqs, seq)
 	}
 	return c.withControl(func(control *control) error {
-		return c.countDone(cmd.Context(), control, "parked/"+name, request, done)
+		return countDone(cmd.Context(), c, control, "parked/"+name, []parkedRequest{request}, done, flags.json)
 	})
 }
 

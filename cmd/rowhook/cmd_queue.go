@@ -119,11 +119,18 @@ func printItemTable(w io.Writer, items []delivery.Item, now time.Time) error {
 	return t.print(w)
 }
 
-// countDone calls an operation and prints how many it took in hand.
-func (c *console) countDone(ctx context.Context, control *control, operation string, request any, done string) error {
+// countDone calls an operation once for each of the requests and prints how many it took in hand.
+func countDone[Req any](ctx context.Context, c *console, control *control, operation string, requests []Req, done string, asJSON bool) error {
 	var changed delivery.Changed
-	if err := control.call(ctx, operation, request, &changed); err != nil {
-		return err
+	for _, request := range requests {
+		var one delivery.Changed
+		if err := control.call(ctx, operation, request, &one); err != nil {
+			return err
+		}
+		changed.Count, changed.More = changed.Count+one.Count, changed.More || one.More
+	}
+	if asJSON {
+		return printJSON(c.out, changed)
 	}
 	if _, err := fmt.Fprintf(c.err, "%d %s.\n", changed.Count, done); err != nil {
 		return err

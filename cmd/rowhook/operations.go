@@ -71,11 +71,11 @@ func (s *station) operations() map[string]operation {
 		}),
 		"failed/retry": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
 			changed, err := s.engine.FailedRetry(r.Filter)
-			return changed, s.audited(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), err)
+			return changed, s.auditedCount(r.User, "failed retry", r.Filter, changed, err)
 		}),
 		"failed/discard": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
 			changed, err := s.engine.FailedDiscard(r.Filter)
-			return changed, s.audited(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), err)
+			return changed, s.auditedCount(r.User, "failed discard", r.Filter, changed, err)
 		}),
 		"replay": typed(func(_ context.Context, r replayRequest) (delivery.Replayed, error) {
 			return s.replay(r)
@@ -165,6 +165,15 @@ func (s *station) audited(user, command, profile, key string, err error) error {
 		return err
 	}
 	return s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: key})
+}
+
+// auditedCount is audited for what was done to dead letters, also when it failed after some of them.
+func (s *station) auditedCount(user, command string, f delivery.Filter, changed delivery.Changed, err error) error {
+	if changed.Count == 0 {
+		return err
+	}
+	line := auditLine{User: user, Command: command, Profile: f.Profile, Key: describeFilter(f), New: fmt.Sprint(changed.Count)}
+	return errors.Join(err, s.audit.append(line))
 }
 
 // describeFilter is a filter as the audit log shows it.

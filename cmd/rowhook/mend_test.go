@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// mendWorld is a state directory on which commands are run, with or without something that answers as an agent
+// does. Of its profile desk, events a and c are delivered, b is a dead letter, and d, which fails, has e of its key behind it.
+type mendWorld struct {
+	config string
+	state  string
+	well   atomic.Bool // the receiver takes everything
+	agent  *station
+	stop   func()
+}
+
+func newMendWorld(t *testing.T, running bool) *mendWorld {
+	t.Helper()
+	w := &mendWorld{}
+	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch {
+		case w.well.Load():
+		case strings.Contains(string(body), `"id":"evt_b"`):
+			rw.WriteHeader(http.StatusNotFound)
+		case strings.Contains(string(body), `"id":"evt_d"`):
+			rw.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	c, path := write(t, fmt.Sprintf("%sprofiles:\n  desk: {url: %s, signature: none, allow_networks: [loopback], replies: {404: dead}, retry: {initial: 1h}}\n", smallConfig, receiver.URL))
+	w.config, w.state = path, c.State
+	w.open(t, c)
+	batch := w.agent.spool.NewBatch()
+	for _, ev := range []struct{ id, typ, key string }{
+		{"a", "loan.created", "1"}, {"b", "loan.created", "1"}, {"c", "loan.returned", "1"}, {"d", "loan.created", "2"}, {"e", "loan.returned", "2"},
+	} {
+		batch.Add(&delivery.Event{
+			ID: "evt_" + ev.id, Type: ev.typ, Entry: "circulation.loans", Time: time.Now(), OrderKey: ev.key,
+			Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Origin: delivery.Origin{Table: "circulation.loans", Position: "0/10"},
+		}, []delivery.ProfileID{1})
+	}
+	batch.Commit("0/10")
+	if err := w.agent.spool.Apply(batch); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, func(s delivery.ProfileStatus) bool { return s.BacklogEvents == 2 && s.Retrying == 1 && s.Blocked == 1 })
+	if !running {
+		w.stop()
+	}
+	return w
+}
+
+// open has the state directory's operations answered on its socket while the engine delivers.
+func (w *mendWorld) open(t *testing.T, c *Config) {
+	t.Helper()
+	s, err := openStation(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &controlServer{stateDir: c.State, operations: s.operations(), logger: slog.New(slog.DiscardHandler)}
+	listener, err := server.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- s.engine.Run(ctx) }()
+	go func() { ended <- server.serve(ctx, listener) }()
+	w.agent = s
+	w.stop = func() {
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		w.stop = func() {}
+	}
+	t.Cleanup(func() { w.stop() })
+}
+
+// await waits until the profile stands as wanted.
+func (w *mendWorld) await(t *testing.T, reached func(delivery.ProfileStatus) bool) {
+	t.Helper()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	deadline := time.After(30 * time.Second)
+	for {
+		all, err := w.agent.engine.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reached(all[0]) {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatalf("status %+v", all[0])
+		}
+	}
+}
+
+func (w *mendWorld) run(t *testing.T, args ...string) result {
+	t.Helper()
+	return rowhook(t, append(args, "-c", w.config)...)
+}
+
+// audit returns the commands of the audit trail with their keys and counts.
+func (w *mendWorld) audit(t *testing.T) (lines []string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(w.state, "audit.jsonl"))
+	if err != nil {
+		return nil
+	}
+	for text := range strings.Lines(string(raw)) {
+		var line auditLine
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		if line.User == "" || line.Time.IsZero() {
+			t.Errorf("audit line %s", text)
+		}
+		lines = append(lines, strings.TrimSpace(line.Command+" "+line.Key+" "+line.New))
+	}
+	return lines
+}
+
+func TestMendingCommands(t *testing.T) {
+	t.Parallel()
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
+			t.Parallel()
+			w := newMendWorld(t, running)
+			for _, step := range []struct {
+				args     string
+				code     int
+				out, err string // parts of what is printed
+			}{
+				{"queue list", 0, "evt_d", ""},
+				{"queue list --key 2 --state blocked --json", 0, `"id": "evt_e"`, ""},
+				{"queue list --profile nobody", 1, "", `there is no profile "nobody"`},
+				{"queue retry-now evt_e", 1, "", "waits behind"},
+				{"queue retry-now evt_d --profile desk", 0, "", "evt_d is tried now."},
+				{"queue skip evt_e", 0, "", "evt_e is a dead letter now."},
+				{"failed list --type loan.c* --reason status_4xx --since 1h --json", 0, `"id": "evt_b"`, ""},
+				{"failed list --until 1h", 0, "", "There are no dead letters."},
+				{"failed show evt_b", 0, "reason    status_4xx", ""},
+				{"failed retry evt_zzz", 1, "", "there is no dead letter of event evt_zzz"},
+				{"failed retry", 2, "", "which dead letters?"},
+				{"failed discard --reason operator --json", 0, `"count": 1`, ""},
+				{"replay", 2, "", "which profile?"},
+				{"replay --profile desk --dry-run", 0, "loan.returned  2", "3 events of"},
+				{"replay --profile desk --dry-run --type loan.created --json", 0, `"loan.created": 1`, ""},
+				{"replay --profile desk --until 1h", 0, "", "History has no such events."},
+				{"replay --profile desk --stop", 1, "", "no replay to desk is under way"},
+			} {
+				got := w.run(t, strings.Fields(step.args)...)
+				if got.code != step.code || !strings.Contains(got.out, step.out) || !strings.Contains(got.err, step.err) || strings.Contains(got.err, "hint: hint") {
+					t.Errorf("%s: %+v, want exit %d, %q, %q", step.args, got, step.code, step.out, step.err)
+				}
+			}
+			w.well.Store(true)
+			for args, want := range map[string]string{"failed retry --profile desk": "1 retried.", "replay --profile desk --type loan.returned --since 1d": "2 events of"} {
+				if got := w.run(t, strings.Fields(args)...); got.code != 0 || !strings.Contains(got.err, want) {
+					t.Errorf("%s: %+v", args, got)
+				}
+			}
+			if got := w.run(t, "queue", "retry-now", "evt_d"); got.code != 0 {
+				t.Errorf("%+v", got)
+			}
+			if !running {
+				c, err := loadConfig(w.config, env(nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.open(t, c)
+			}
+			w.await(t, func(s delivery.ProfileStatus) bool { return s.BacklogEvents == 0 && s.Replaying == 0 && s.Dead == 0 })
+			w.stop()
+			w.wantRounds(t)
+			want := []string{"queue retry-now evt_d", "queue skip evt_e", `failed discard {"reason":"operator"} 1`, "queue retry-now evt_d"}
+			all := strings.Join(w.audit(t), "\n")
+			for _, line := range want {
+				if !strings.Contains(all, line) {
+					t.Errorf("%q is not in the audit trail:\n%s", line, all)
+				}
+			}
+			if !strings.Contains(all, "failed retry  1") || !strings.Contains(all, `replay {"type":"loan.returned","since":`) || strings.Count(all, "replay") != 1 {
+				t.Errorf("audit trail:\n%s", all)
+			}
+		})
+	}
+}
+
+// wantRounds holds the delivery log to what came of each event.
+func (w *mendWorld) wantRounds(t *testing.T) {
+	t.Helper()
+	got := w.run(t, "log", "--json")
+	lines := make(map[string][]string)
+	for text := range strings.Lines(got.out) {
+		var line struct {
+			Event, Outcome, Reason string
+			Round                  int
+		}
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		if line.Outcome != "retrying" {
+			lines[line.Event] = append(lines[line.Event], fmt.Sprintf("%s %d", line.Outcome, line.Round))
+		}
+	}
+	for event, want := range map[string]string{
+		"evt_a": "delivered 0", "evt_b": "dead 0, delivered 2", "evt_c": "delivered 0, delivered 2", "evt_d": "delivered 0",
+		"evt_e": "dead 0, discarded 0, delivered 2", // what was discarded is still in history
+	} {
+		if text := strings.Join(lines[event], ", "); text != want {
+			t.Errorf("%s: %s, want %s", event, text, want)
+		}
+	}
+}
