@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,12 +26,19 @@ type agent struct {
 	holds   holds
 	adopted chan struct{} // a person adopted the source's identity
 	began   time.Time
+	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the tables.
+	reloading  sync.Mutex
+	hangups    chan os.Signal
+	compareNow chan struct{}
+	settle     time.Duration // how long changed files are left alone
 	// spoolFailed says that calls into the spool need not return any more.
 	spoolFailed atomic.Bool
 
 	mu       sync.Mutex
 	link     sourceLink
 	findings []capture.Finding
+	reloaded reloadStatus
+	read     map[string]fileHash // the files of the config that was read last
 	growth   spoolGrowth
 }
 
@@ -69,7 +77,12 @@ func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) 
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{station: s, start: flags, adopted: make(chan struct{}, 1), began: time.Now()}
+	a := &agent{
+		station: s, start: flags, adopted: make(chan struct{}, 1), began: time.Now(),
+		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: settleDelay,
+	}
+	a.read = c.read
+	a.reloaded = reloadStatus{Time: a.began.UTC(), OK: true, By: reloadByStart}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -128,6 +141,8 @@ func (a *agent) run(ctx context.Context) error {
 	act(func() error { return server.serve(ctx, listener) })
 	act(func() error { return a.watch(ctx) })
 	act(func() error { return a.spoolFailure(ctx) })
+	act(func() error { return a.hangup(ctx) })
+	act(func() error { return a.watchFiles(ctx) })
 	act(func() error {
 		// The appender outlives the source: the last batch is stored and confirmed after reading has stopped.
 		defer stopStoring()

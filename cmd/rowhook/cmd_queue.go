@@ -13,11 +13,7 @@ import (
 
 // withControl runs what a command does on a state directory.
 func (c *console) withControl(do func(*control) error) error {
-	config, err := c.config()
-	if err != nil {
-		return err
-	}
-	control, err := c.openControl(config)
+	control, err := c.reach()
 	if err != nil {
 		return err
 	}

@@ -93,6 +93,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newSetupCommand(c),
 		newRunCommand(c),
 		newStatusCommand(c),
+		newReloadCommand(c),
 		newLogCommand(c),
 		newQueueCommand(c),
 		newFailedCommand(c),

@@ -11,7 +11,8 @@ import (
 )
 
 const runLong = `Runs the agent until SIGTERM or SIGINT: reads the replication stream, spools events,
-delivers them. The first signal stops it in order: what is in flight finishes within
+delivers them. SIGHUP, a change of the config file or of a file that it names, and
+rowhook reload have the config read again. The first signal stops it in order: what is in flight finishes within
 shutdown_grace, and a restart repeats nothing. A second signal stops it at once; what was in
 flight is then sent again, with the same ids.
 
@@ -48,6 +49,8 @@ func (c *console) runAgent(ctx context.Context, config *Config, flags startFlags
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
+	signal.Notify(a.hangups, syscall.SIGHUP)
+	defer signal.Stop(a.hangups)
 
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

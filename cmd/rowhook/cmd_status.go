@@ -21,11 +21,7 @@ func newStatusCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show source, spool and profiles", Long: statusLong, GroupID: groupRun, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config()
-			if err != nil {
-				return err
-			}
-			control, err := c.openControl(config)
+			control, err := c.reach()
 			if err != nil {
 				return err
 			}
@@ -60,6 +56,9 @@ func printStatus(w io.Writer, r *statusReport) error {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("agent", "%s", agent)
+	if r.Reload != nil && r.Reload.By != reloadByStart {
+		line("reload", "%s, %s", ago(r.Time, r.Reload.Time), r.Reload.words())
+	}
 	r.printSource(line)
 	r.printSpool(line)
 	if r.Parked.Count > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,7 @@ type Config struct {
 	hidden  []string
 	inline  [][2]int
 	secrets []readFrom
+	read    map[string]fileHash // the files whose content is part of the config, and a hash of it
 }
 
 // sourceConfig is the source's connection and what of its stream concerns the mapping.
@@ -81,11 +83,11 @@ func defaultConfig(dir string) *Config {
 }
 
 // loadConfig reads and validates the config file. env looks environment variables up. An error is
-// a [configErrors] with all that is wrong with the file.
+// a [configErrors] with all that is wrong with the file; the config then tells only what was read.
 func loadConfig(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
+		return &Config{read: map[string]fileHash{path: sha256.Sum256(nil)}}, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
 			hint: "-c names the config file; config.example.yaml is one to start from"}}
 	}
 	return parseConfig(path, data, env, readSecretFile)
@@ -103,11 +105,18 @@ func cause(err error) error {
 func parseConfig(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
 	root, err := parseYAML(file, data)
 	if err != nil {
-		return nil, err
+		return &Config{read: map[string]fileHash{file: sha256.Sum256(data)}}, err
+	}
+	c := defaultConfig(filepath.Dir(file))
+	c.file, c.root, c.env = file, root, env
+	c.read = map[string]fileHash{file: sha256.Sum256(data)}
+	readOutside := readFile
+	readFile = func(path string) ([]byte, error) {
+		data, err := readOutside(path)
+		c.read[path] = sha256.Sum256(data)
+		return data, err
 	}
 	d := &decoder{file: file, dir: filepath.Dir(file), env: env, readFile: readFile}
-	c := defaultConfig(d.dir)
-	c.file, c.root, c.env = file, root, env
 	d.prefill = map[reflect.Type]func(*yaml.Node) reflect.Value{
 		reflect.TypeFor[delivery.ProfileConfig](): func(profile *yaml.Node) reflect.Value {
 			return reflect.ValueOf(profileDefaults(d, child(root, "defaults"), profile))
@@ -115,7 +124,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 	}
 	if root.Kind != yaml.MappingNode {
 		d.refuse(root, "expected a map with source, mapping and profiles, got %s", describe(root, &field{}))
-		return nil, d.errs.orNil()
+		return c, d.errs.orNil()
 	}
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})
 	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
@@ -123,8 +132,9 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 
 	errs := d.errs.with(c.validate(readFile, d.errs.under("mapping", "source")))
 	if err := errs.orNil(); err != nil {
-		return nil, err
+		return c, err
 	}
+	c.noteOrdering()
 	return c, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,12 +32,16 @@ var errNoAgent = errors.New("no agent is running on this state directory")
 type controlFailure struct {
 	Message string `json:"error"`
 	Remedy  string `json:"hint,omitempty"`
+	Exit    int    `json:"exit,omitempty"` // of the command; default 1
 }
 
 func (f *controlFailure) Error() string { return f.Message }
 
 // Hint returns the remedy for the operator.
 func (f *controlFailure) Hint() string { return f.Remedy }
+
+// ExitCode is the command's.
+func (f *controlFailure) ExitCode() int { return cmp.Or(f.Exit, exitFailed) }
 
 // operation answers one kind of request. The user is who asks, for the audit log.
 type operation func(ctx context.Context, request json.RawMessage) (any, error)
@@ -119,7 +124,7 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: hintOf(err)})
+		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: hintOf(err), Exit: exitCode(err)})
 		return
 	}
 	writeControl(w, http.StatusOK, answer)

@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"reflect"
+
+	"gopkg.in/yaml.v3"
 
 	"rowhook/delivery"
 	"rowhook/delivery/format"
@@ -96,6 +100,9 @@ func (s *station) operations() map[string]operation {
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
 		}),
+		"reload": typed(func(context.Context, reloadRequest) (reloadStatus, error) {
+			return reloadStatus{}, noAgentFailure(errNoAgent)
+		}),
 		"profile/list": typed(func(context.Context, none) ([]profileListing, error) {
 			return s.listProfiles()
 		}),
@@ -149,6 +156,9 @@ func (a *agent) operations() map[string]operation {
 	})
 	all["profile/test"] = typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
 		return a.test(ctx, r)
+	})
+	all["reload"] = typed(func(ctx context.Context, r reloadRequest) (reloadStatus, error) {
+		return a.reload(ctx, r)
 	})
 	all["status"] = typed(func(ctx context.Context, _ none) (*statusReport, error) {
 		return a.status(ctx)
@@ -275,6 +285,34 @@ type control struct {
 	client  *controlClient
 	station *station
 	local   map[string]operation
+}
+
+// reach reaches the agent or opens the state directory. While the config file has errors, a running agent, which
+// goes on with the config it has, can still be asked.
+func (c *console) reach() (*control, error) {
+	config, err := c.config()
+	if err == nil {
+		return c.openControl(config)
+	}
+	if client, cerr := dialControl(c.stateDir()); cerr == nil {
+		return &control{client: client}, nil
+	}
+	return nil, err
+}
+
+// stateDir is where the config file has its state directory, as far as the file can be read.
+func (c *console) stateDir() string {
+	dir := filepath.Dir(c.configPath)
+	data, err := os.ReadFile(c.configPath)
+	if err != nil {
+		return defaultConfig(dir).State
+	}
+	d := &decoder{file: c.configPath, dir: dir, env: c.env, readFile: readSecretFile}
+	config := defaultConfig(dir)
+	if root, err := parseYAML(c.configPath, data); err == nil && root.Kind == yaml.MappingNode {
+		d.object(root, reflect.ValueOf(config).Elem(), &field{})
+	}
+	return config.State
 }
 
 // openControl reaches the agent or opens the state directory.

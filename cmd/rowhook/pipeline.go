@@ -77,6 +77,8 @@ type pipeline struct {
 	failure    error            // why nothing can be stored any more
 	work       chan pipelineBatch
 	injections []injection // what comes beside the stream, for the next batch
+	coming     *exchange   // waits for the end of a transaction
+	settling   *exchange   // has taken over; what came before is being stored
 	lazy       *time.Timer // hands over a batch that holds a position only
 	idle       *sync.Cond  // the appender has stored a batch, or failed
 }
@@ -103,7 +105,6 @@ type pipelineCounts struct {
 func newPipeline(s *station) (*pipeline, error) {
 	p := &pipeline{
 		router: s.engine.Router(), spool: s.spool, log: s.log, logger: s.logger, pausing: s.engine.Pausing,
-		codes: make(map[delivery.ProfileID]string),
 		cur:   pipelineBatch{batch: s.spool.NewBatch()},
 		spare: &pipelineBatch{batch: s.spool.NewBatch()},
 		work:  make(chan pipelineBatch, 1),
@@ -113,13 +114,9 @@ func newPipeline(s *station) (*pipeline, error) {
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
 	p.mapper = s.config().rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
-	for i := range s.config().Profiles {
-		code := s.config().Profiles[i].Code
-		id, err := s.spool.Register(code)
-		if err != nil {
-			return nil, fmt.Errorf("register profile %s: %w", code, err)
-		}
-		p.codes[id] = code
+	var err error
+	if p.codes, err = s.codes(s.config()); err != nil {
+		return nil, err
 	}
 	abandoned, err := s.spool.Meta(metaAbandoned)
 	if err != nil {
@@ -170,10 +167,13 @@ func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
 	defer p.idle.Broadcast()
 	if err != nil {
 		p.failure = err
+		p.settled(err)
 		p.release()
 		return err
 	}
+	p.settled(nil)
 	p.handOver(true)
+	p.takeOver()
 	p.release()
 	return nil
 }
@@ -415,7 +415,8 @@ func (p *pipeline) settle(end capture.Position) {
 		p.lazy.Reset(positionInterval)
 	}
 	p.cur.pending = true
-	p.handOver(false)
+	p.handOver(p.coming != nil)
+	p.takeOver()
 }
 
 // Abort implements [capture.Sink]: what the open transaction left is dropped, in the batch and,
@@ -433,6 +434,7 @@ func (p *pipeline) Abort() {
 	p.cur.abort = p.parts
 	p.open, p.parts = false, false
 	p.handOver(true)
+	p.takeOver()
 }
 
 // flush stores what is complete, waits until it is fsynced and returns the durable

@@ -16,6 +16,7 @@ import (
 type statusReport struct {
 	Time     time.Time                `json:"time"`
 	Agent    agentStatus              `json:"agent"`
+	Reload   *reloadStatus            `json:"reload,omitempty"` // the last one; its start for an agent that has had none
 	Source   sourceStatus             `json:"source"`
 	Identity identityStatus           `json:"identity"`
 	Spool    spoolStatus              `json:"spool"`
@@ -154,6 +155,9 @@ func (s *station) report() (*statusReport, error) {
 		report.Identity.Pinned = &pinned
 	}
 	report.Removed, err = s.removedProfiles()
+	report.Removed = slices.DeleteFunc(report.Removed, func(r removedStatus) bool { // being drained
+		return slices.ContainsFunc(profiles, func(p delivery.ProfileStatus) bool { return p.Profile == r.Profile })
+	})
 	return report, err
 }
 
@@ -178,8 +182,9 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Agent.Running, report.Agent.PID, report.Agent.Since = true, os.Getpid(), a.began.UTC()
 	report.Source.Name, report.Source.Hosts = a.sourceName(), a.source.Hosts()
 	a.mu.Lock()
-	link, findings, growth := a.link, slices.Clone(a.findings), a.growth
+	link, findings, growth, reloaded := a.link, slices.Clone(a.findings), a.growth, a.reloaded
 	a.mu.Unlock()
+	report.Reload = &reloaded
 	report.Source.State, report.Source.Since = link.State, link.Since.UTC()
 	report.Findings = findings
 	report.Identity.Differences = link.Diffs
@@ -218,6 +223,9 @@ func (r *statusReport) judge() {
 	if len(r.Identity.Differences) > 0 {
 		say("%s; %s", describeDifferences(r.Identity.Differences), adoptRemedy)
 	}
+	if r.Reload != nil && !r.Reload.OK {
+		say("the config could not be reloaded, and the one before is in force: %s", r.Reload.Error)
+	}
 	if r.Source.Error != "" {
 		say("source: %s", r.Source.Error)
 	}
@@ -254,7 +262,7 @@ func (r *statusReport) judge() {
 		}
 	}
 	for _, p := range r.Removed {
-		say("profile %s is no longer in the config, %d of its events wait in the spool", p.Profile, p.BacklogEvents)
+		say("profile %s is no longer in the config, %d of its events wait in the spool: put it back, or `rowhook reload --removed %s=drop`", p.Profile, p.BacklogEvents, p.Profile)
 	}
 	for _, f := range r.Findings {
 		if f.Severity == capture.Error {
@@ -269,7 +277,7 @@ func profileRemedy(p delivery.ProfileStatus) string {
 	case p.State == "inactive":
 		return fmt.Sprintf("; `rowhook profile resume %s` delivers again", p.Profile)
 	case p.Reason == p.LastReason && slices.Contains([]int{401, 403, 407}, p.LastStatus):
-		return "; mend the credentials, then `rowhook queue retry-now` or a restart tries at once"
+		return "; mend the credentials: a reload with them tries at once, so does `rowhook queue retry-now`"
 	}
 	return ""
 }

@@ -34,6 +34,7 @@ func (a *agent) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		case <-a.compareNow:
 		}
 	}
 }

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/delivery"
+)
+
+const reloadLong = `Has the running agent read its config again, as SIGHUP and a change of the file do. All of it
+is checked first: when something is wrong, the agent goes on as before, and the errors are
+printed with their places. Profiles that did not change do not notice. Retries use the
+present URL and secret; a body that has been sent stays as it was.
+
+A profile that is no longer in the config and for which something waits, dead letters
+included, needs a word: drain delivers what waits, park keeps it until the profile is back or
+dropped, drop ends each delivery with a line in the delivery log.
+
+source (but for context and signals) and state cannot change while the agent runs. Other
+keys outside mapping, defaults and profiles take effect with the next start, and are named.`
+
+const reloadExample = `  rowhook reload
+  rowhook reload --removed old-desk=drain --removed test=drop`
+
+func newReloadCommand(c *console) *cobra.Command {
+	var asJSON bool
+	var words []string
+	cmd := &cobra.Command{
+		Use: "reload", Short: "Have the agent read its config again", Long: reloadLong, Example: reloadExample, GroupID: groupRun, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			removed, err := parseRemovals(words)
+			if err != nil {
+				return &usageError{err: err, command: cmd.CommandPath()}
+			}
+			client, err := dialControl(c.stateDir())
+			if err != nil {
+				_, cerr := c.config()
+				return errors.Join(cerr, noAgentFailure(err))
+			}
+			defer client.close()
+			var status reloadStatus
+			request := reloadRequest{User: osUser(), Removed: removed, By: reloadByCommand}
+			if err := client.call(cmd.Context(), "reload", request, &status); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.out, status)
+			}
+			_, err = fmt.Fprintf(c.out, "reloaded: %s\n", status.words())
+			return err
+		},
+	}
+	cmd.Flags().StringArrayVar(&words, "removed", nil, "what becomes of what waits for a removed profile: `CODE=drain|park|drop`")
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+// noAgentFailure adds what to do where no agent runs.
+func noAgentFailure(err error) error {
+	if !errors.Is(err, errNoAgent) {
+		return err
+	}
+	return &controlFailure{Message: err.Error(), Remedy: "`rowhook run` starts with the config as it is"}
+}
+
+// parseRemovals reads CODE=WORD.
+func parseRemovals(words []string) (map[string]delivery.Removal, error) {
+	removed := map[string]delivery.Removal{}
+	for _, word := range words {
+		code, how, _ := strings.Cut(word, "=")
+		switch removal := delivery.Removal(how); removal {
+		case delivery.Drain, delivery.Park, delivery.Drop:
+			if code == "" {
+				return nil, fmt.Errorf("--removed %s names no profile", word)
+			}
+			removed[code] = removal
+		default:
+			return nil, fmt.Errorf("--removed %s: expected CODE=drain, CODE=park or CODE=drop", word)
+		}
+	}
+	return removed, nil
+}

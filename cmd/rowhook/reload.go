@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// A reload reads the config file again, checks all of it, and only then has it take effect, as a whole: profiles in
+// the engine, mapping and recipients in the pipeline between two transactions. Whatever is wrong, the
+// agent goes on as before and says why.
+
+// What asked for a reload.
+const (
+	reloadByStart   = "start"
+	reloadBySignal  = "signal"
+	reloadByFile    = "file"
+	reloadByCommand = "command"
+)
+
+// reloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are gone.
+type reloadRequest struct {
+	User    string                      `json:"user"`
+	Removed map[string]delivery.Removal `json:"removed,omitempty"`
+	By      string                      `json:"by"`
+}
+
+// reloadStatus is what came of a reload.
+type reloadStatus struct {
+	Time time.Time `json:"time"`
+	OK   bool      `json:"ok"`
+	By   string    `json:"by"` // start, signal, file or command
+	// Added, Changed and Removed are codes of profiles.
+	Added   []string `json:"added,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	Mapping bool     `json:"mapping,omitempty"` // the mapping changed, or where context and signals come from
+	// Restart are the keys that changed and take effect with the next start only.
+	Restart []string `json:"restart,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+// words tells in one line what came of it.
+func (r *reloadStatus) words() string {
+	if !r.OK {
+		return "failed: " + r.Error
+	}
+	var parts []string
+	part := func(format string, codes []string) {
+		if len(codes) > 0 {
+			parts = append(parts, fmt.Sprintf(format, strings.Join(codes, ", ")))
+		}
+	}
+	part("added %s", r.Added)
+	part("changed %s", r.Changed)
+	part("removed %s", r.Removed)
+	if r.Mapping {
+		parts = append(parts, "changed the mapping")
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "nothing changed")
+	}
+	part("needs a restart: %s", r.Restart)
+	return strings.Join(parts, "; ")
+}
+
+// reload reads the config again and has it take effect. One reload at a time; its result is kept for status.
+func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	status, err := a.reloadNow(ctx, r)
+	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
+	if err != nil {
+		status = reloadStatus{Time: status.Time, By: r.By, Error: err.Error()}
+	}
+	a.mu.Lock()
+	a.reloaded = status
+	a.mu.Unlock()
+	if err != nil {
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "hint", hintOf(err))
+		return status, err
+	}
+	a.logger.Info("config reloaded", "by", r.By, "result", status.words())
+	select {
+	case a.compareNow <- struct{}{}:
+	default:
+	}
+	return status, a.audit.append(auditLine{User: r.User, Command: "reload", Key: "config", New: status.words()})
+}
+
+func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadStatus, err error) {
+	before := a.live.Load()
+	next, err := loadConfig(before.config.file, before.config.env)
+	a.mu.Lock()
+	a.read = next.read
+	server := a.link.Server
+	a.mu.Unlock()
+	if err != nil {
+		return status, err
+	}
+	fixed, restart := next.startOnly(before.config)
+	if err := errors.Join(next.refuseFixed(fixed), a.mayRemove(next, r.Removed)); err != nil {
+		return status, err
+	}
+	if server != nil {
+		if err := next.mayPause(*server); err != nil {
+			return status, err
+		}
+	}
+	endpoints, err := next.endpoints(a.around, a.options)
+	if err != nil {
+		return status, err
+	}
+	keepEndpoints(endpoints, next, before)
+	profiles, err := next.profiles(endpoints)
+	if err != nil {
+		return status, err
+	}
+	plan, err := a.engine.Prepare(profiles, r.Removed)
+	if err != nil {
+		return status, err
+	}
+	codes, err := a.codes(next)
+	if err != nil {
+		return status, err
+	}
+	err = a.pipe.exchange(ctx, &exchange{rules: next.rules, router: plan.Router(), codes: codes, apply: func() error {
+		if err := plan.Apply(); err != nil {
+			return err
+		}
+		a.live.Store(&live{config: next, endpoints: endpoints})
+		return nil
+	}})
+	return reloadStatus{
+		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
+		Mapping: next.mapsOtherwise(before.config), Restart: restart,
+	}, err
+}
+
+// codes are the profiles' codes by their numbers in the spool.
+func (s *station) codes(c *Config) (map[delivery.ProfileID]string, error) {
+	codes := make(map[delivery.ProfileID]string, len(c.Profiles))
+	for i := range c.Profiles {
+		code := c.Profiles[i].Code
+		id, err := s.spool.Register(code)
+		if err != nil {
+			return nil, fmt.Errorf("register profile %s: %w", code, err)
+		}
+		codes[id] = code
+	}
+	return codes, nil
+}
+
+// keepEndpoints has profiles that did not change keep what sends their requests.
+func keepEndpoints(endpoints map[string]*endpoint, next *Config, before *live) {
+	for i := range next.Profiles {
+		p := &next.Profiles[i]
+		if was := before.config.profile(p.Code); was != nil && reflect.DeepEqual(was, p) {
+			endpoints[p.Code] = before.endpoints[p.Code]
+		}
+	}
+}
+
+// mayRemove refuses words about profiles that nobody knows.
+func (a *agent) mayRemove(next *Config, removed map[string]delivery.Removal) error {
+	known, err := a.spool.Profiles()
+	if err != nil {
+		return fmt.Errorf("list the spool's profiles: %w", err)
+	}
+	var names []string
+	for _, p := range known {
+		names = append(names, p.Code)
+	}
+	for code := range removed {
+		if !slices.Contains(names, code) && next.profile(code) == nil {
+			return &controlFailure{
+				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, didYouMean(code, names)),
+				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitUsage,
+			}
+		}
+	}
+	return nil
+}
+
+// mapsOtherwise reports whether changes are mapped in another way than by the config before.
+func (c *Config) mapsOtherwise(before *Config) bool {
+	if !reflect.DeepEqual(c.Mapping, before.Mapping) || !reflect.DeepEqual(c.Source.Context, before.Source.Context) ||
+		!reflect.DeepEqual(c.Source.Signals, before.Source.Signals) {
+		return true
+	}
+	return slices.ContainsFunc(c.Mapping, func(e mapping.EntryConfig) bool {
+		key := e.Columns.MaskKeyFile
+		return key != "" && c.read[key] != before.read[key]
+	})
+}
+
+// hangup reloads on SIGHUP.
+func (a *agent) hangup(ctx context.Context) error {
+	for {
+		select {
+		case <-a.hangups:
+			_, _ = a.reload(ctx, reloadRequest{User: osUser(), By: reloadBySignal}) // told by itself
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// noteOrdering tells each profile what the ordering keys of its events are made of.
+func (c *Config) noteOrdering() {
+	events := c.rules.Events()
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		made := map[string][]string{}
+		for _, ev := range events {
+			if ev.Table != "" && subscribes(p, ev.Type, ev.Entry) && !slices.Contains(made[ev.Table], ev.Order) {
+				made[ev.Table] = append(made[ev.Table], ev.Order)
+			}
+		}
+		p.Ordering = make(map[string]string, len(made))
+		for table, orders := range made {
+			slices.Sort(orders)
+			p.Ordering[table] = strings.Join(orders, " ")
+		}
+	}
+}
+
+// subscribes reports whether a profile may get events of a type and mapping entry.
+func subscribes(p *delivery.ProfileConfig, eventType, entry string) bool {
+	return len(p.Subscriptions) == 0 || slices.ContainsFunc(p.Subscriptions, func(s delivery.SubscriptionConfig) bool {
+		return fitsAny(s.Events, eventType) && fitsAny(s.Tables, entry)
+	})
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// settleDelay is how long files are left alone after a change, so that who writes them can finish.
+	settleDelay = 250 * time.Millisecond
+	// filesInterval is how often the files are looked at without word of a change: not every file system tells.
+	filesInterval = time.Minute
+)
+
+// watchFiles reloads when the config file or a file that it names has other content than when it was read last.
+// Directories are watched, not files: editors put new files in the place of old ones, and Kubernetes turns a symbolic link
+// that the files are reached by. What a change is called does not matter, since contents are compared.
+func (a *agent) watchFiles(ctx context.Context) error {
+	watcher, err := fsnotify.NewWatcher()
+	var events <-chan fsnotify.Event
+	var failures <-chan error
+	if err != nil {
+		a.logger.Warn("changes of the config file are noticed within a minute only", "err", err)
+	} else {
+		defer watcher.Close()
+		events, failures = watcher.Events, watcher.Errors
+	}
+	due := time.NewTimer(0)
+	defer due.Stop()
+	settling := false
+	soon := func() {
+		if !settling {
+			settling = true
+			due.Reset(a.settle)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-events:
+			soon()
+		case <-failures: // some word was lost
+			soon()
+		case <-due.C:
+			settling = false
+			due.Reset(filesInterval)
+			if watcher != nil {
+				watchDirs(watcher, a.filesRead())
+			}
+			if read := a.filesRead(); !maps.Equal(read, hashFiles(read)) {
+				_, _ = a.reload(ctx, reloadRequest{User: osUser(), By: reloadByFile}) // told by itself
+				soon()                                                                // it may name other files
+			}
+		}
+	}
+}
+
+// filesRead are the files that the config was read from last, whether it could be used or not, with hashes of what
+// they held.
+func (a *agent) filesRead() map[string]fileHash {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.read
+}
+
+// fileHash tells contents of files apart. A file that cannot be read has that of an empty one.
+type fileHash [sha256.Size]byte
+
+// hashFiles reads the files again.
+func hashFiles(files map[string]fileHash) map[string]fileHash {
+	hashes := make(map[string]fileHash, len(files))
+	for path := range files {
+		data, _ := os.ReadFile(path)
+		hashes[path] = sha256.Sum256(data)
+	}
+	return hashes
+}
+
+// watchDirs has the watcher watch the directories of the files, and of what these lead to by symbolic links.
+func watchDirs(watcher *fsnotify.Watcher, files map[string]fileHash) {
+	wanted := map[string]bool{}
+	for path := range files {
+		wanted[filepath.Dir(path)] = true
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			wanted[filepath.Dir(target)] = true
+		}
+	}
+	for dir := range wanted {
+		_ = watcher.Add(dir) // one that is not there yet is looked for again every filesInterval
+	}
+	for _, dir := range watcher.WatchList() {
+		if !wanted[dir] {
+			_ = watcher.Remove(dir)
+		}
+	}
+}

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+)
+
+// reloadWorld is a running agent whose database does not answer.
+type reloadWorld struct {
+	*agent
+	t    *testing.T
+	file string
+}
+
+const reloadHead = `source: {type: postgres, url: "postgres://rowhook:s3cretword@127.0.0.1:1/library"}
+mapping:
+  public.loans: {}
+`
+
+func newReloadWorld(t *testing.T, settle time.Duration, profiles string) *reloadWorld {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	writeFile(t, file, reloadHead+profiles)
+	return startReloadWorld(t, file, settle)
+}
+
+// startReloadWorld starts the agent. Its own look at the files comes after that time.
+func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWorld {
+	t.Helper()
+	w := &reloadWorld{t: t, file: file}
+	config, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.agent, err = newAgent(config, startFlags{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	w.settle = settle
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.await("the control socket", func() bool {
+		client, err := dialControl(config.State)
+		if err == nil {
+			client.close()
+		}
+		return err == nil
+	})
+	return w
+}
+
+func (w *reloadWorld) write(text string) {
+	w.t.Helper()
+	writeFile(w.t, w.file, text)
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	next := path + ".new"
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *reloadWorld) await(what string, ok func() bool) {
+	w.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			w.t.Fatalf("waited for %s in vain; the last reload: %+v", what, w.last())
+		}
+	}
+}
+
+func (w *reloadWorld) last() reloadStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reloaded
+}
+
+// command runs a command as a person would.
+func (w *reloadWorld) command(args ...string) (code int, out, messages string) {
+	var stdout, stderr bytes.Buffer
+	c := &console{in: strings.NewReader(""), out: &stdout, err: &stderr, env: func(string) (string, bool) { return "", false }}
+	code = execute(w.t.Context(), append(args, "-c", w.file), c)
+	return code, stdout.String(), stderr.String()
+}
+
+const deskProfile = "  desk: {url: https://desk.example.org/, signature: none}\n"
+
+// TestReloadCommand follows the command through what people do to a config.
+func TestReloadCommand(t *testing.T) {
+	t.Parallel()
+	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
+	for _, step := range []struct {
+		name, config string
+		args         []string
+		code         int
+		out, message string
+	}{
+		{"nothing", reloadHead + "profiles:\n" + deskProfile, nil, 0, "reloaded: nothing changed\n", ""},
+		{"added and changed", reloadHead + "profiles:\n  desk: {url: https://new.example.org/, signature: none}\n  shelf: {url: https://shelf.example.org/, signature: none}\n", nil,
+			0, "reloaded: added shelf; changed desk\n", ""},
+		{"mapping and a key of the start", strings.Replace(reloadHead, "{}", "{title: Loans}", 1) + "log: {level: warn}\nprofiles:\n" + deskProfile, nil,
+			0, "reloaded: changed desk; removed shelf; changed the mapping; needs a restart: log.level\n", ""},
+		{"an error", reloadHead + "profiles:\n  desk: {url: https://desk.example.org/, signature: nine}\n", nil,
+			exitUsage, "", "/config.yaml:5:53: profiles.desk.signature: expected "},
+		{"not YAML", "a: [", nil, exitUsage, "", "/config.yaml:1"},
+		{"another source", strings.Replace(reloadHead, "library", "branch", 1) + "profiles:\n" + deskProfile, nil,
+			exitUsage, "", "/config.yaml:1:31: source.url: cannot change while the agent runs\nhint: restart rowhook"},
+		{"a word about nobody", reloadHead + "profiles:\n" + deskProfile, []string{"--removed", "dask=drop"},
+			exitUsage, "", `--removed names "dask", and nothing is known of such a profile; did you mean "desk"?`},
+		{"a word about one that is there", reloadHead + "profiles:\n" + deskProfile, []string{"--removed", "desk=drop"},
+			exitFailed, "", "profile desk is in the config"},
+		{"no such word", reloadHead + "profiles:\n" + deskProfile, []string{"--removed", "desk=burn"},
+			exitUsage, "", "--removed desk=burn: expected CODE=drain, CODE=park or CODE=drop"},
+	} {
+		w.write(step.config)
+		code, out, messages := w.command(append([]string{"reload"}, step.args...)...)
+		if code != step.code || out != step.out || !strings.Contains(messages, step.message) {
+			t.Errorf("%s: exit %d, %q, %q; want exit %d, %q, %q", step.name, code, out, messages, step.code, step.out, step.message)
+		}
+		if strings.Contains(out+messages, "s3cretword") {
+			t.Errorf("%s: the password is shown: %s%s", step.name, out, messages)
+		}
+	}
+}
+
+// TestReloadIsAllOrNothing has a config whose error comes last change nothing, and has commands work meanwhile.
+func TestReloadIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
+	before := w.live.Load()
+	w.write(reloadHead + "profiles:\n  desk: {url: https://other.example.org/, signature: none}\n  shelf: {url: nothing}\n")
+	if _, err := w.agent.reload(t.Context(), reloadRequest{User: "ada", By: reloadBySignal}); err == nil {
+		t.Fatal("a config with an error was taken")
+	}
+	if w.live.Load() != before || w.last().OK {
+		t.Errorf("after a refused reload: %+v", w.last())
+	}
+	code, out, messages := w.command("status")
+	if code != exitFindings || !strings.Contains(out, "the config could not be reloaded, and the one before is in force: "+w.file+":6:") ||
+		!strings.Contains(out, "reload    ") || strings.Contains(out, "shelf.example.org") {
+		t.Errorf("status: exit %d\n%s%s", code, out, messages)
+	}
+	w.write(reloadHead + "profiles:\n" + deskProfile)
+	if _, err := w.agent.reload(t.Context(), reloadRequest{User: "ada", By: reloadBySignal}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(w.audit.path)
+	if err != nil || strings.Count(string(raw), `"user":"ada","command":"reload","key":"config","new":"nothing changed"`) != 1 {
+		t.Errorf("audit log: %s, %v", raw, err)
+	}
+}
+
+// TestReloadRefusesToForget holds a profile with a backlog, also when the agent is told by the file alone.
+func TestReloadRefusesToForget(t *testing.T) {
+	t.Parallel()
+	w := newReloadWorld(t, settleDelay, "profiles:\n"+deskProfile)
+	event := &delivery.Event{ID: "e1", Type: "record.inserted", Entry: "public.loans", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "k"}
+	w.append("0/10", event)
+	w.write(reloadHead + "profiles:\n  shelf: {url: https://shelf.example.org/, signature: none}\n")
+	w.await("the file to be noticed", func() bool { return w.last().By == reloadByFile })
+	if last := w.last(); last.OK || !strings.Contains(last.Error, "no longer has desk") {
+		t.Fatalf("reload %+v", last)
+	}
+	code, _, messages := w.command("reload")
+	if code != exitFailed || !strings.Contains(messages, "hint: say what becomes of them: rowhook reload --removed desk=drain") {
+		t.Errorf("exit %d: %s", code, messages)
+	}
+	if code, out, messages := w.command("reload", "--removed", "desk=drop"); code != 0 || out != "reloaded: added shelf; removed desk\n" {
+		t.Fatalf("exit %d: %s%s", code, out, messages)
+	}
+	w.await("the profile to be forgotten", func() bool {
+		known, err := w.spool.Profiles()
+		return err == nil && len(known) == 1 && known[0].Code == "shelf"
+	})
+	if err := w.log.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(w.config().Log.Deliveries)
+	if err != nil || !strings.Contains(string(raw), `"profile":"desk","outcome":"dropped","event":"e1"`) {
+		t.Errorf("delivery log: %s, %v", raw, err)
+	}
+}
+
+// append stores events as a stream would.
+func (w *reloadWorld) append(end capture.Position, events ...*delivery.Event) {
+	w.t.Helper()
+	batch := w.spool.NewBatch()
+	for _, ev := range events {
+		to, _ := w.engine.Router().Match(ev, nil, nil, nil)
+		batch.Add(ev, to)
+	}
+	batch.Commit(string(end))
+	if err := w.spool.Apply(batch); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestReloadOfMountedFiles has a config and a secret change as Kubernetes changes them: by another directory behind
+// one symbolic link.
+func TestReloadOfMountedFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	mount := func(name, config, secret string) {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, name, "config.yaml"), config)
+		writeFile(t, filepath.Join(dir, name, "secret"), secret)
+		if err := os.Symlink(name, filepath.Join(dir, "..data_tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := reloadHead + fmt.Sprintf("state: %s\nlog: {deliveries: %s}\n", t.TempDir(), filepath.Join(t.TempDir(), "log")) +
+		"profiles:\n  desk: {url: https://desk.example.org/, secret_file: secret}\n"
+	mount("..one", config, "0123456789012345678901234567\n")
+	for _, file := range []string{"config.yaml", "secret"} {
+		if err := os.Symlink(filepath.Join("..data", file), filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := startReloadWorld(t, filepath.Join(dir, "config.yaml"), settleDelay)
+	mount("..two", config, "another01234567890123456789\n")
+	w.await("the secret to change", func() bool { return fmt.Sprint(w.last().Changed) == "[desk]" })
+	if err := os.RemoveAll(filepath.Join(dir, "..one")); err != nil {
+		t.Fatal(err)
+	}
+	mount("..three", config+"  shelf: {url: https://shelf.example.org/, signature: none}\n", "another01234567890123456789\n")
+	w.await("the config to change", func() bool { return fmt.Sprint(w.last().Added) == "[shelf]" })
+}
+
+// TestPipelineExchange has a mapping and recipients change between two transactions, whatever the appender does.
+func TestPipelineExchange(t *testing.T) {
+	t.Parallel()
+	for _, open := range []bool{false, true} {
+		for _, stored := range []bool{false, true} {
+			t.Run(fmt.Sprint(open, stored), func(t *testing.T) {
+				t.Parallel()
+				w := newPipelineWorld(t)
+				if stored {
+					w.start()
+				}
+				w.begin()
+				w.insert(0, "a", "")
+				w.commit("0/10")
+				w.begin()
+				w.insert(0, "b", "")
+				if !open {
+					w.commit("0/20")
+				}
+				nobody := &exchange{rules: w.station.config().rules, codes: w.pipe.codes}
+				plan, err := w.station.engine.Prepare(nil, nil)
+				if err != nil && !strings.Contains(err.Error(), "no longer has desk") {
+					t.Fatal(err)
+				}
+				if plan, err = w.station.engine.Prepare(nil, map[string]delivery.Removal{"desk": delivery.Park}); err != nil {
+					t.Fatal(err)
+				}
+				nobody.router = plan.Router()
+				var before string
+				nobody.apply = func() error {
+					before = fmt.Sprint(w.station.spool.End())
+					return nil
+				}
+				done := make(chan error, 1)
+				go func() { done <- w.pipe.exchange(t.Context(), nobody) }()
+				if open {
+					w.waitFor(func() bool { return w.pipe.coming == nobody })
+					w.insert(1, "c", "")
+					w.commit("0/20")
+				} else {
+					w.waitFor(func() bool { return w.pipe.coming != nil || w.pipe.router == nobody.router })
+				}
+				if !stored {
+					w.start()
+				}
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				w.begin()
+				w.insert(0, "d", "")
+				w.commit("0/30")
+				w.pipe.flush(t.Context())
+				want, end := `{"id":"a"}{"id":"b"}`, "2"
+				if open {
+					want, end = `{"id":"a"}{"id":"b"}{"id":"c"}`, "3"
+				}
+				if got := w.keys(); got != want || before != end {
+					t.Errorf("desk got %q and the log ended at %s; want %q and %s", got, before, want, end)
+				}
+			})
+		}
+	}
+}
+
+// waitFor waits for a state of the pipeline.
+func (w *pipelineWorld) waitFor(ok func() bool) {
+	w.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 20000 {
+		w.pipe.mu.Lock()
+		reached := ok()
+		w.pipe.mu.Unlock()
+		if reached {
+			return
+		}
+		<-tick.C
+	}
+	w.t.Fatal("waited in vain")
+}
