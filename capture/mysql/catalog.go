@@ -5,39 +5,61 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"strings"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// catalog is what a server says of itself that the binlog does not.
-type catalog struct {
-	charsets map[uint64]string // by collation id
+// charsetsOf returns the host's charsets, with decoders for those of the collations.
+func (s *Source) charsetsOf(ctx context.Context, h host, db *sql.DB, collations []uint64) (*charsets, error) {
+	s.mu.Lock()
+	known := s.charsets[h]
+	s.mu.Unlock()
+	if known == nil {
+		names, err := readCollations(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		known = &charsets{names: names}
+	}
+	more := charsets{names: known.names, decoders: maps.Clone(known.decoders)}
+	for _, collation := range collations {
+		name := known.names[collation]
+		if _, known := more.decoderOf(name); known {
+			continue
+		}
+		decode, err := readCharset(ctx, db, name)
+		if err != nil {
+			return nil, err
+		}
+		if decode != nil {
+			if more.decoders == nil {
+				more.decoders = map[string]decodeText{}
+			}
+			more.decoders[name] = decode
+		}
+	}
+	s.mu.Lock()
+	s.charsets[h] = &more
+	s.mu.Unlock()
+	return &more, nil
 }
 
-// charsets returns the host's charsets by collation.
-func (s *Source) charsets(ctx context.Context, h host, db *sql.DB) (map[uint64]string, error) {
-	s.mu.Lock()
-	known := s.catalog[h]
-	s.mu.Unlock()
-	if known != nil {
-		return known.charsets, nil
-	}
-	c := &catalog{charsets: map[uint64]string{}}
+// readCollations reads which charset each collation is of.
+func readCollations(ctx context.Context, db *sql.DB) (map[uint64]string, error) {
+	names := map[uint64]string{}
 	query := "SELECT id, character_set_name FROM information_schema.collations WHERE id IS NOT NULL AND character_set_name IS NOT NULL"
-	if err := c.read(ctx, db, query); err != nil {
+	if err := addCollations(ctx, db, query, names); err != nil {
 		return nil, fmt.Errorf("read the server's collations: %w", err)
 	}
 	// MariaDB has newer collations for several charsets at once, with their ids elsewhere; other
 	// servers do not know the column.
-	_ = c.read(ctx, db, "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability WHERE id IS NOT NULL")
-	s.mu.Lock()
-	s.catalog[h] = c
-	s.mu.Unlock()
-	return c.charsets, nil
+	_ = addCollations(ctx, db, "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability WHERE id IS NOT NULL", names)
+	return names, nil
 }
 
-func (c *catalog) read(ctx context.Context, db *sql.DB, query string) error {
+func addCollations(ctx context.Context, db *sql.DB, query string, names map[uint64]string) error {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return err
@@ -49,22 +71,26 @@ func (c *catalog) read(ctx context.Context, db *sql.DB, query string) error {
 		if err := rows.Scan(&id, &name); err != nil {
 			return err
 		}
-		c.charsets[id] = name
+		names[id] = name
 	}
 	return rows.Err()
 }
 
-// describe makes a table of a table map's body.
-func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte) (*tableMap, error) {
+// describe makes a table of a table map's body. A table that nobody asked for is described only as far
+// as it takes to count its rows.
+func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte, wanted bool) (*tableMap, error) {
+	m, err := parseTableMap(body)
+	if err != nil {
+		return nil, err
+	}
+	if !wanted {
+		return newTableMap(flavour, body, &charsets{}, nil)
+	}
 	db, err := s.pool(h)
 	if err != nil {
 		return nil, err
 	}
-	charsets, err := s.charsets(ctx, h, db)
-	if err != nil {
-		return nil, err
-	}
-	m, err := parseTableMap(body)
+	known, err := s.charsetsOf(ctx, h, db, m.collations())
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +100,16 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte
 			return nil, err
 		}
 	}
-	return newTableMap(flavour, body, charsets, hinted)
+	return newTableMap(flavour, body, known, hinted)
+}
+
+// collations lists those of the table's columns; other numbers may be among them.
+func (m *rawTableMap) collations() []uint64 {
+	var list []uint64
+	for _, kind := range []byte{metaDefaultCharset, metaColumnCharset, metaEnumSetDefaultCharset, metaEnumSetColumnCharset} {
+		list = append(list, packedList(m.meta[kind])...)
+	}
+	return list
 }
 
 // ambiguous reports whether a column may be of a type that lies in the binlog as another.

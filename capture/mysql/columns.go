@@ -110,7 +110,7 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 		c.append = appendInet4
 		return c, stringType("inet4", capture.Other), nil
 	}
-	charset := d.charsets[collation]
+	charset := d.charsets.names[collation]
 	if collation == collationBinary || charset == charsetBinary {
 		if width > 0 {
 			c.whole, c.append = width, appendPadded
@@ -120,7 +120,7 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 	if d.hinted[name] == "json" {
 		return c, jsonType(), nil
 	}
-	decode, known := decoderOf(charset)
+	decode, known := d.charsets.decoderOf(charset)
 	if !known {
 		return c, undecodedType(textName, charset), nil
 	}
@@ -138,7 +138,7 @@ func (d *describer) labelled(t byte, width int) (column, *capture.Type, error) {
 		list, f, typ = &d.setLabels, appendSet, setType()
 	}
 	labels := popLabels(list)
-	decode, known := decoderOf(d.charsets[d.enumSets.pop()])
+	decode, known := d.charsets.decoderOf(d.charsets.names[d.enumSets.pop()])
 	if list.fail || len(labels) == 0 || width < 1 || width > 8 {
 		return column{}, nil, fmt.Errorf("the table map lacks the labels")
 	}

@@ -24,7 +24,7 @@ type decoder struct {
 	wanted  func(schema, table string) bool
 	// describe makes a table of a table map, asking the catalog where it must. Its errors
 	// are those of a connection: the stream is read again later.
-	describe func(body []byte) (*tableMap, error)
+	describe func(body []byte, wanted bool) (*tableMap, error)
 	// lookup asks the catalog for a table by name; nil when there is none.
 	lookup func(table string) (*capture.Table, error)
 	replay *replay // a prepared transaction to read again, instead of following
@@ -269,14 +269,19 @@ func (d *decoder) tableMap(body []byte) error {
 		d.tables[id] = t
 		return nil
 	}
-	t, err := d.describe(r.b)
+	m, err := parseTableMap(r.b)
+	if err != nil {
+		return &streamError{what: "table map"}
+	}
+	wanted := d.mapped(string(m.schema), string(m.name))
+	t, err := d.describe(r.b, wanted)
 	if errors.Is(err, errShort) {
 		return &streamError{what: "table map"}
 	}
 	if err != nil {
 		return fmt.Errorf("describe a table: %w", err)
 	}
-	t.ignored = !d.mapped(t.table)
+	t.ignored = !wanted
 	if len(d.maps) >= mapsMost || d.maps == nil {
 		d.maps = map[string]*tableMap{}
 	}
@@ -289,12 +294,12 @@ func (d *decoder) tableMap(body []byte) error {
 const mapsMost = 4096
 
 // mapped reports whether a table's changes are asked for. Servers write into their own schemas all the time.
-func (d *decoder) mapped(t *capture.Table) bool {
-	switch t.Schema {
+func (d *decoder) mapped(schema, name string) bool {
+	switch schema {
 	case "mysql", "sys", "performance_schema", "information_schema":
 		return false
 	}
-	return d.wanted(t.Schema, t.Name)
+	return d.wanted(schema, name)
 }
 
 // rowsEvent takes an event of rows.

@@ -19,7 +19,7 @@ func FuzzTableMap(f *testing.F) {
 	f.Add([]byte("\x01a\x00\x01b\x00\x01\x03\x00\x00\x04\x02\x01i"), []byte("\x01\x01\x00\x01\x00\x05\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, body, row []byte) {
 		for _, flavour := range []byte{flavourMySQL, flavourMariaDB} {
-			m, err := newTableMap(flavour, body, map[uint64]string{45: "utf8mb4", 8: "latin1"}, nil)
+			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, nil)
 			if err != nil {
 				continue
 			}
@@ -76,7 +76,7 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
 		d := decoder{sink: newNotes(), at: place{mysql: mysqlSet{}, maria: mariaSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
 			wanted:   func(string, string) bool { return true },
-			describe: func(body []byte) (*tableMap, error) { return newTableMap(flavourMySQL, body, nil, nil) },
+			describe: func(body []byte, _ bool) (*tableMap, error) { return newTableMap(flavourMySQL, body, &charsets{}, nil) },
 			lookup:   func(string) (*capture.Table, error) { return nil, nil }}
 		for range 2 {
 			_ = d.event(header{kind: kind, size: uint32(len(body))}, body) // it must not panic

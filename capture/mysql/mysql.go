@@ -62,10 +62,10 @@ type Source struct {
 	pause    time.Duration // how long nothing may be read before the connection is given up
 	patience time.Duration // how long the server is told to bear it
 
-	mu      sync.Mutex
-	pools   map[host]*sql.DB
-	catalog map[host]*catalog
-	files   []binlogFile // as last seen
+	mu       sync.Mutex
+	pools    map[host]*sql.DB
+	charsets map[host]*charsets
+	files    []binlogFile // as last seen
 }
 
 // New checks the configuration. It does not connect. What is wrong with a setting is an error with a
@@ -79,7 +79,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		a.password = cfg.Password
 	}
 	s := &Source{config: cfg, log: opts.Logger, agent: opts.AgentID, serverID: opts.ServerID, wanted: opts.Wanted, comments: opts.Comments,
-		address: a, pause: pauseMost, patience: writeTimeout, pools: map[host]*sql.DB{}, catalog: map[host]*catalog{}}
+		address: a, pause: pauseMost, patience: writeTimeout, pools: map[host]*sql.DB{}, charsets: map[host]*charsets{}}
 	if s.config.Name == "" {
 		s.config.Name = a.database
 	}

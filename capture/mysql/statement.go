@@ -144,7 +144,7 @@ var errStatement = errors.New("the change is in the binlog as a statement, not a
 // statementChange parks a statement that changes rows.
 func (d *decoder) statementChange(database string, text, body []byte) error {
 	schema, name := targetOf(database, text)
-	if name != "" && !d.mapped(&capture.Table{Schema: schema, Name: name}) {
+	if name != "" && !d.mapped(schema, name) {
 		return nil
 	}
 	table := ""
@@ -158,7 +158,7 @@ func (d *decoder) statementChange(database string, text, body []byte) error {
 func (d *decoder) truncate(database string, text, body []byte) error {
 	schema, name := targetOf(database, text)
 	table := &capture.Table{Schema: schema, Name: name, Identity: capture.IdentityFull}
-	if name == "" || d.tx.xa || !d.mapped(table) {
+	if name == "" || d.tx.xa || !d.mapped(schema, name) {
 		return nil
 	}
 	if known := d.known(schema, name); known != nil {

@@ -124,7 +124,7 @@ func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Chang
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.describe(ctx, h, raw.Relation[0], raw.Relation[1:])
+	t, err := s.describe(ctx, h, raw.Relation[0], raw.Relation[1:], true)
 	if err != nil {
 		return nil, fmt.Errorf("decode parked change: %w", err)
 	}

@@ -35,7 +35,7 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 	st := &stream{ctx: ctx, owner: r, host: h}
 	st.decoder = decoder{
 		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
-		describe: func(body []byte) (*tableMap, error) { return r.describe(ctx, h, st.flavour, body) },
+		describe: func(body []byte, wanted bool) (*tableMap, error) { return r.describe(ctx, h, st.flavour, body, wanted) },
 		lookup:   func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
 	if mariaDB {

@@ -135,7 +135,7 @@ var errNoNames = errors.New("the binlog has no column names for this table: binl
 type hints map[string]string
 
 // newTableMap makes a table of a table map's body.
-func newTableMap(flavour byte, body []byte, charsets map[uint64]string, hinted hints) (*tableMap, error) {
+func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*tableMap, error) {
 	m, err := parseTableMap(body)
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func primaryKey(meta map[byte][]byte, columns int) []int {
 type describer struct {
 	rawTableMap
 	flavour               byte
-	charsets              map[uint64]string
+	charsets              *charsets
 	hinted                hints
 	numbers               int // numeric columns so far
 	texts, enumSets       charsetList

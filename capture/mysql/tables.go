@@ -142,7 +142,7 @@ func likePattern(glob string) string {
 	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
 }
 
-const columnsSQL = `SELECT column_name, data_type, column_type, COALESCE(character_set_name, '') FROM information_schema.columns
+const columnsSQL = `SELECT column_name, data_type, column_type FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
 
 const keySQL = `SELECT column_name FROM information_schema.key_column_usage
@@ -167,14 +167,14 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, dataType, columnType, charset string
-		if err := rows.Scan(&name, &dataType, &columnType, &charset); err != nil {
+		var name, dataType, columnType string
+		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
 			return err
 		}
 		if hinted[name] != "" {
 			dataType = hinted[name]
 		}
-		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType, charset), Identity: true})
+		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true})
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -223,7 +223,7 @@ func texts(ctx context.Context, db *sql.DB, query string, args ...any) ([]string
 }
 
 // catalogType is a column's type as the catalog names it; the stream makes the same of a table map.
-func catalogType(dataType, columnType, charset string) *capture.Type {
+func catalogType(dataType, columnType string) *capture.Type {
 	dataType = strings.ToLower(dataType)
 	switch dataType {
 	case "tinyint", "smallint", "mediumint", "int", "bigint":
@@ -266,9 +266,6 @@ func catalogType(dataType, columnType, charset string) *capture.Type {
 	}
 	if strings.HasSuffix(dataType, "text") {
 		dataType = "text"
-	}
-	if _, known := decoderOf(charset); !known {
-		return undecodedType(dataType, charset)
 	}
 	return textType(dataType)
 }

@@ -2,12 +2,14 @@ package mysql
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"rowhook/capture"
+	"rowhook/capture/capturetest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -26,27 +28,33 @@ var commonTypes = []typeCase{
 	{"bigint", []string{"-9223372036854775808", "9223372036854775807"}}, {"bigint unsigned", []string{"18446744073709551615", "0"}},
 	{"decimal(10,2)", []string{"0", "-0.01", "12345678.90", "-99999999.99"}},
 	{"decimal(65,30)", []string{"12345678901234567890123456789012345.123456789012345678901234567890", "-1"}},
-	{"decimal(5,0)", []string{"-12345", "7"}}, {"decimal(3,3)", []string{"0.125", "-0.999"}},
+	{"decimal(65,0)", []string{"-12345678901234567890123456789012345678901234567890123456789012345"}}, {"decimal(30,30)", []string{"0.000000000000000000000000000001"}}, {"decimal(5,0)", []string{"-12345", "7"}}, {"decimal(3,3)", []string{"0.125", "-0.999"}},
 	{"float", []string{"0.1", "-1234.5", "3e38"}}, {"double", []string{"0.1", "1e300", "-2.5e-10", "123456789012345"}},
 	{"bit(1)", []string{"b'1'", "b'0'"}}, {"bit(10)", []string{"b'1000000001'", "b'0'"}}, {"bit(64)", []string{"18446744073709551615"}},
-	{"enum('a','ü','c,d')", []string{"'a'", "'ü'", "'c,d'"}}, {"set('x','ü','z')", []string{"''", "'x'", "'x,ü,z'"}},
+	{"bit(8)", []string{"b'10000001'"}}, {"bit(9)", []string{"b'100000000'"}},
+	{"enum('a','ü','c,d')", []string{"'a'", "'ü'", "'c,d'", "'none of them'", "''"}}, {"enum('','a')", []string{"''", "'a'"}}, {manyLabels("enum", 300), []string{"'l0'", "'l299'"}},
+	{"set('x','ü','z')", []string{"''", "'x'", "'x,ü,z'", "'none of them'"}}, {manyLabels("set", 64), []string{"'l0,l9,l63'"}},
 	{"date", []string{"'2024-02-29'", "'0000-00-00'", "'2024-00-00'", "'9999-12-31'"}},
 	{"datetime", []string{"'2026-11-22 01:02:03'", "'0000-00-00 00:00:00'", "'2024-01-00 00:00:00'"}},
-	{"datetime(3)", []string{"'2026-11-22 01:02:03.120'"}}, {"datetime(6)", []string{"'1000-01-01 00:00:00.000001'"}}, {"datetime(1)", []string{"'2026-11-22 01:02:03.9'"}},
-	{"timestamp null", []string{"'2026-11-22 01:02:03'", "'0000-00-00 00:00:00'"}}, {"timestamp(6) null", []string{"'2026-11-22 01:02:03.000001'"}},
+	{"datetime(3)", []string{"'2026-11-22 01:02:03.120'", "'0000-00-00 00:00:00'", "'2024-00-05 01:02:03.450'", "'0001-01-01 00:00:00'"}}, {"datetime(6)", []string{"'1000-01-01 00:00:00.000001'"}}, {"datetime(1)", []string{"'2026-11-22 01:02:03.9'"}},
+	{"timestamp null", []string{"'2026-11-22 01:02:03'", "'0000-00-00 00:00:00'"}}, {"timestamp(6) null", []string{"'2026-11-22 01:02:03.000001'", "'0000-00-00 00:00:00'", "'2038-01-19 03:14:07.999999'"}},
 	{"timestamp(3) null", []string{"'1970-01-01 00:00:01.500'"}},
 	{"time", []string{"'-838:59:59'", "'838:59:59'", "'00:00:00'", "'-00:00:01'"}}, {"time(2)", []string{"'-01:02:03.45'", "'100:00:00.01'"}},
 	{"time(6)", []string{"'-00:00:00.000001'", "'23:59:59.999999'"}}, {"time(3)", []string{"'-838:59:58.999'"}},
 	{"year", []string{"2026", "1901", "2155", "0"}},
 	{"char(10)", []string{"'ab'", "''"}}, {"varchar(300)", []string{"'naïve 漢字 🙂'", `'q"\\'''`}}, {"longtext", []string{"'漢'"}},
-	{"varchar(20) character set latin1", []string{"'naïve €'", "x'8142'"}}, {"varchar(20) character set gbk", []string{"'漢字'"}},
-	{"varchar(20) character set sjis", []string{"'漢字'"}}, {"varchar(20) character set ucs2", []string{"'ü漢'"}},
+	{"varchar(20) character set latin1", []string{"'naïve €'", "x'8142'"}}, {"varchar(20) character set gbk", []string{"'漢字'", "x'fefe'"}},
+	{"varchar(20) character set sjis", []string{"'漢字〜'", "x'fcfc'"}}, {"varchar(20) character set ucs2", []string{"'ü漢'"}},
 	{"varchar(20) character set utf16", []string{"'🙂'"}}, {"varchar(20) character set utf32", []string{"'🙂'"}},
 	{"varchar(20) character set cp1251", []string{"'Привет'"}}, {"varchar(20) character set koi8r", []string{"'Привет'"}},
 	{"varchar(20) character set utf8mb3", []string{"'漢'"}}, {"varchar(20) character set ascii", []string{"'plain'"}},
-	{"varchar(20) character set armscii8", []string{"x'b2'"}}, {"enum('ü','b') character set latin1", []string{"'ü'"}},
+	{"varchar(20) character set armscii8", []string{"x'b2'"}}, {"varchar(20) character set ujis", []string{"'〜漢−ｶ'", "x'8fa2b7'"}},
+	{"varchar(20) character set eucjpms", []string{"'～①'"}}, {"varchar(20) character set cp932", []string{"'～①−'"}}, {"varchar(20) character set big5", []string{"'漢字'"}},
+	{"varchar(20) character set euckr", []string{"'한글'"}}, {"varchar(20) character set koi8u", []string{"'Ґанок ╝'"}}, {"varchar(20) character set cp866", []string{"x'fcfd'"}},
+	{"char(10) character set greek", []string{"'αβγ'"}}, {"text character set latin2", []string{"'žluťoučký'"}}, {"char(4) character set utf8mb4", []string{"'🙂'"}}, {"enum('ü','b') character set latin1", []string{"'ü'"}},
 	{"binary(6)", []string{"x'ab00'", "x'000000000000'", "x'0102030405ff'"}}, {"varbinary(10)", []string{"x'00ff00'", "''"}}, {"blob", []string{"x'00ff'"}},
 	{"json", []string{`'{"a": [1, -2.50, null, true], "b": {"c": "ü\\n"}}'`, `'123456789012345678901234567890'`, `'[]'`, `'"x"'`, `'1e5'`, `'18446744073709551615'`}},
+	{"point", []string{"ST_GeomFromText('POINT(-1.5 2)')"}}, {"linestring", []string{"ST_GeomFromText('LINESTRING(0 0, 1 1)')"}},
 	{"geometry", []string{"ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(1 2)', 4326)"}},
 }
 
@@ -59,6 +67,15 @@ var mysqlTypes = []typeCase{
 var mariadbTypes = []typeCase{
 	{"uuid", []string{"'123e4567-e89b-12d3-a456-426655440000'", "'018f2b3c-1111-7abc-8def-0123456789ab'", "'00000000-0000-0000-0000-000000000000'"}},
 	{"inet6", []string{"'2001:db8::1'", "'::ffff:192.0.2.1'", "'::'"}}, {"inet4", []string{"'192.0.2.1'", "'0.0.0.0'"}},
+}
+
+// manyLabels is an enum or set of labels l0, l1 and so on.
+func manyLabels(kind string, n int) string {
+	labels := make([]string, n)
+	for i := range labels {
+		labels[i] = fmt.Sprintf("'l%d'", i)
+	}
+	return kind + "(" + strings.Join(labels, ",") + ")"
 }
 
 // TestTypes holds the payload form of every type against golden files.
@@ -98,11 +115,19 @@ func TestTypes(t *testing.T) {
 			if nth < len(c.values) {
 				value = c.values[nth]
 			}
-			out.WriteString(c.definition + "  " + value + "  ->  " + strings.TrimSuffix(got, "}") + "\n")
+			out.WriteString(shorten(c.definition) + "  " + value + "  ->  " + strings.TrimSuffix(got, "}") + "\n")
 		}
 		golden(t, "types."+s.flavour+".golden", out.String())
 		compareCatalog(t, source, database, n.tables)
 	})
+}
+
+// shorten leaves out the middle of long lists of labels.
+func shorten(definition string) string {
+	if len(definition) < 100 {
+		return definition
+	}
+	return definition[:20] + "…" + definition[len(definition)-20:]
 }
 
 func caseOf(cases []typeCase, i int) (typeCase, int) {
@@ -148,5 +173,48 @@ func golden(t *testing.T, name, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("differs from %s; got:\n%s", file, got)
+	}
+}
+
+// TestJSONText writes the JSON of MySQL's binary form as the server does, of every size and kind.
+func TestJSONText(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "mysql")
+	database := s.database(t)
+	documents := []string{
+		`'[]'`, `'{}'`, `'null'`, `'[null, true, false, 0, -1, 127, -128, 32767, -32769, 65535, 65536, -2147483649, 4294967296, 9223372036854775807, 18446744073709551615]'`,
+		`'[0.1, -1.5e-20, 1e300, 1.0, 123456789.125, 5e-324]'`, `'"\\u0000\\u001f\\"\\\\/ü漢🙂\\n"'`, `'{"": {"a": [{}, [[]]]}, "ключ": "значение", "b": null}'`,
+		`JSON_OBJECT('s', REPEAT('x', 127), 'm', REPEAT('y', 128), 'l', REPEAT('z', 70000))`, `JSON_ARRAY(REPEAT('ü', 40000), JSON_OBJECT('k', REPEAT('v', 66000)), 1, 70000)`,
+		`(SELECT JSON_ARRAYAGG(i) FROM (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT i * 100000 AS i FROM n) AS x)`,
+		`JSON_OBJECT('d', CAST(-1234567890.0987654321 AS DECIMAL(30,10)), 'date', DATE'2026-01-02', 'time', TIME'-12:34:56.789', 'at', TIMESTAMP'2026-01-02 03:04:05.000006')`,
+	}
+	statements := []string{"USE " + database, "CREATE TABLE docs (id INT PRIMARY KEY, doc JSON)"}
+	source := newTestSource(t, s, database)
+	n := newNotes()
+	n.json = true
+	stop := n.capture(t, source, capture.StartOptions{})
+	for i, document := range documents {
+		statements = append(statements, fmt.Sprintf("INSERT INTO docs VALUES (%d, %s)", i, document))
+	}
+	s.session(t, statements...)
+	lines := n.await(t, fmt.Sprintf("{id:%d ", len(documents)-1))
+	stop()
+	rows, err := s.Query(t.Context(), database, "SELECT id, doc FROM docs ORDER BY id")
+	capturetest.Must(t, err)
+	i := 0
+	for _, line := range lines {
+		_, got, ok := strings.Cut(line, " doc:")
+		if !ok {
+			continue
+		}
+		// Go writes an exponent with its sign, and MySQL without.
+		got = strings.ReplaceAll(strings.TrimSuffix(got, "}"), "e+", "e")
+		if want := rows[i][1]; got != want {
+			t.Errorf("document %s: got %.200s, want %.200s", rows[i][0], got, want)
+		}
+		i++
+	}
+	if i != len(documents) {
+		t.Errorf("%d documents", i)
 	}
 }
