@@ -15,6 +15,9 @@ func (l *lane) holdsBack(seq Seq) bool { return len(l.holds) > 0 && seq > l.hold
 
 // hold keeps the later events of a record's lanes back until the record is retried or discarded.
 func (d *dispatcher) hold(r *Delivery) {
+	if r.alone() {
+		d.alones.add(r.Seq)
+	}
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		l := d.lane(hash)
@@ -30,6 +33,7 @@ func (d *dispatcher) hold(r *Delivery) {
 
 // unhold lets the lanes of a record go on that is no dead letter any more.
 func (d *dispatcher) unhold(r *Delivery) {
+	d.aloneOver(r)
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		l := d.lanes[hash]

@@ -104,7 +104,7 @@ func (d *dispatcher) begin() *commit {
 	c.pending = d.pending
 	clear(buffers.puts)
 	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
-	c.progress.Cursor, c.progress.Done = d.window.progress(d.next, c.pending.done[:0])
+	c.progress.Cursor, c.progress.Done = d.window.progress(d.unread(), c.pending.done[:0])
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
@@ -202,12 +202,12 @@ func (d *dispatcher) keep(j *job, due time.Time) {
 	if j.stored {
 		delete(d.stored, j.seq)
 	} else {
-		d.window.settle(j.slot)
+		d.settleSlots(j)
 	}
 	d.dueBy(due)
 	d.leave(j)
 	d.block(j.links, j.seq)
-	d.release(j)
+	d.released(j)
 }
 
 // profileState is what outlives a restart besides progress.
@@ -259,11 +259,12 @@ func (d *dispatcher) loadState() error {
 		d.settled[seq] = struct{}{}
 		d.resume = max(d.resume, seq)
 	}
+	var unread error
 	err = d.store.Deliveries(d.id, 0, nil, func(r Delivery) bool {
-		d.recall(&r, progress.Cursor)
-		return true
+		unread = d.recall(&r, progress.Cursor)
+		return unread == nil
 	})
-	if err != nil {
+	if err = firstError(err, unread); err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
 	d.wakeOutage(time.Now())
@@ -272,19 +273,22 @@ func (d *dispatcher) loadState() error {
 }
 
 // recall takes note of a record that is in the store at start.
-func (d *dispatcher) recall(r *Delivery, cursor Seq) {
+func (d *dispatcher) recall(r *Delivery, cursor Seq) error {
 	d.count(r, 1)
-	if r.Seq >= cursor {
-		d.settled[r.Seq] = struct{}{}
+	if err := d.recallMembers(r, cursor); err != nil {
+		return err
 	}
 	if r.State == Dead {
 		// The bound is met only by those of a time when they held nothing back.
 		if d.profile.holdsKeys() && r.Reason != ReasonOperator && len(d.lanes) < 2*maxLanes {
 			d.hold(r)
 		}
-		return
+		return nil
 	}
-	d.resume = max(d.resume, r.Seq)
+	d.resume = max(d.resume, r.Last())
+	if r.alone() {
+		d.alones.add(r.Seq)
+	}
 	if r.State == Retrying {
 		d.dueBy(r.Due)
 	}
@@ -296,12 +300,35 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) {
 			d.wakeLane(l)
 		}
 	}
+	return nil
+}
+
+// recallMembers takes note of which events at or above the cursor a record carries.
+func (d *dispatcher) recallMembers(r *Delivery, cursor Seq) error {
+	if r.Last() < cursor {
+		return nil
+	}
+	if r.Members == nil {
+		d.settled[r.Seq] = struct{}{}
+		return nil
+	}
+	var entries []Entry
+	for next, end := max(r.Seq, cursor), false; !end; {
+		var err error
+		if entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, d.maxBytes); err != nil {
+			return fmt.Errorf("read events of a waiting delivery: %w", err)
+		}
+		for i := range entries {
+			d.settled[entries[i].Seq] = struct{}{}
+		}
+	}
+	return nil
 }
 
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
 	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
-	d.window = window{}
+	d.window, d.forming, d.alones = window{}, forming{}, alones{}
 	d.jobs, d.bytes, d.handed = 0, 0, 0
 	d.fresh, d.retries = jobQueue{}, jobQueue{}
 	clear(d.lanes)

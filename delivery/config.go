@@ -21,7 +21,8 @@ type ProfileConfig struct {
 	Signature     string               `yaml:"signature" enum:"standard,none" doc:"how requests are signed"`
 	Format        string               `yaml:"format" enum:"native" later-enum:"cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
 	MessageType   string               `yaml:"message_type" enum:"json" later-enum:"xml" doc:"json"`
-	Unit          string               `yaml:"unit" enum:"record" later-enum:"type,transaction,batch" doc:"what one request carries"`
+	Unit          string               `yaml:"unit" enum:"record,batch" later-enum:"type,transaction" doc:"what one request carries: one event, or a group of them"`
+	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
 	Subscriptions []SubscriptionConfig `yaml:"subscriptions" doc:"which events the profile gets; none means all"`
 	Headers       []HeaderConfig       `yaml:"headers" doc:"further request headers"`
 	Timeout       time.Duration        `yaml:"timeout" doc:"of one request, from dial to the end of the reply"`
@@ -43,7 +44,13 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts identification_key http batch template alma rakuraku alert mode"`
+	_ struct{} `later:"contacts identification_key http template alma rakuraku alert mode"`
+}
+
+// BatchConfig says how many events a batch collects, and for how long.
+type BatchConfig struct {
+	Max  int           `yaml:"max" doc:"events in one request, up to 1000"`
+	Wait time.Duration `yaml:"wait" doc:"how long an event waits for others"`
 }
 
 // SecretConfig is one of several secrets.

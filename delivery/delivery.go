@@ -15,6 +15,7 @@
 //   - Nothing is stored as over before the delivery log has its line. While the log cannot be written, nothing is sent.
 //   - Within a lane, deliveries go in the order of the log. A lane is a part in memory with records on disk behind
 //     it; what comes for a lane with records on disk joins them there.
+//   - A group stands in the lanes of all its events. One of very many keys stands in none: it goes alone.
 //   - Memory is bounded by the window, whatever waits: a delivery that failed is written as a record with its
 //     rendered body and leaves memory, and those behind it in its lane follow as records.
 //   - Records on disk are loaded only once the log has been read as far as it was when they were written, for

@@ -12,7 +12,7 @@ import (
 const (
 	// maxWindowJobs is how many deliveries it keeps in memory.
 	maxWindowJobs = 1024
-	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled; then that
+	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, batches a little farther; then that
 	// entry, a request that hangs, gets a record of its own and progress goes on without it.
 	maxWindowSpan = 4096
 	// maxLanes is how many ordering keys, or retrying deliveries, may wait on disk; then nothing is read before there are fewer.
@@ -74,7 +74,8 @@ type dispatcher struct {
 	settled  map[Seq]struct{} // at and above the cursor, at start: over, or with a record
 	resume   Seq              // how far the log was read when the state was stored
 	window   window
-	skip     func(*job) bool // set while what is read is not to be delivered
+	forming  forming
+	skip     func(*Entry) bool // set while what is read is not to be delivered
 
 	// What is in memory.
 	jobs       int
@@ -88,6 +89,7 @@ type dispatcher struct {
 	lanes      map[uint64]*lane
 	waking     []*lane
 	stored     map[Seq]*job // jobs in memory that have a record
+	alones     alones
 	spareJobs  []*job
 	spareLanes []*lane
 	records    []Delivery
@@ -229,6 +231,9 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if err := d.read(now); err != nil {
 		return err
 	}
+	if err := d.closeDue(now); err != nil {
+		return err
+	}
 	if err := d.replaySome(now); err != nil {
 		return err
 	}
@@ -236,6 +241,9 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		return err
 	}
 	if err := d.loadRecords(now); err != nil {
+		return err
+	}
+	if err := d.turnOfAlone(now); err != nil {
 		return err
 	}
 	d.handOut(now, sends)
@@ -294,6 +302,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	if !d.active() {
 		sooner(d.restWakeAt())
 	} else {
+		sooner(d.forming.until)
 		if d.mayLoad() && len(d.waking) > 0 || d.replayWanted() {
 			return now
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -168,6 +169,26 @@ func (plain) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 }
 
 func (plain) Head(*delivery.Event) delivery.Head {
+	return delivery.Head{ContentType: "application/json"}
+}
+
+// WriteGroup renders a group as its id, its part and its events.
+func (p plain) WriteGroup(w io.Writer, g *delivery.Group) error {
+	body := fmt.Appendf(nil, `{"id":%q,"unit":%q,"type":%q,"count":%d,"part":%d,"parts":%d,"events":[`, g.ID, g.Unit, g.Type, g.Count, g.Part, g.Parts)
+	for ev, err := range g.Events {
+		if err != nil {
+			return err
+		}
+		if body, err = p.AppendBody(body, ev); err != nil {
+			return err
+		}
+		body = append(body, ',')
+	}
+	_, err := w.Write(append(bytes.TrimSuffix(body, []byte(",")), "]}"...))
+	return err
+}
+
+func (plain) GroupHead(*delivery.Group) delivery.Head {
 	return delivery.Head{ContentType: "application/json"}
 }
 

@@ -30,12 +30,16 @@ func (g *gap) grow(id string) {
 // profile's next delivery, whatever its key.
 const maxKeyGaps = 256
 
-// gapGrows takes note of an event that was dropped: the profile's next delivery tells of it.
-func (d *dispatcher) gapGrows(id string) {
+// gapGrows takes note of an event, or the group that begins with it, that was dropped: the profile's next delivery tells of it.
+func (d *dispatcher) gapGrows(id string, m *Members) {
 	if d.state.Gap == nil {
 		d.state.Gap = new(gap)
 	}
 	d.state.Gap.grow(id)
+	if m != nil {
+		d.state.Gap.Count += int64(m.Count) - 1
+		d.state.Gap.Last = m.LastID
+	}
 	d.carrier = nil // what is under way tells of less
 }
 
@@ -44,13 +48,18 @@ func (d *dispatcher) gapInKey(r *Delivery, id string, now time.Time) {
 	if !d.profile.ordered() {
 		return
 	}
+	if r.Events() > 1 { // of many keys, as a rule
+		d.gapGrows(id, r.Members)
+		d.keepState(now)
+		return
+	}
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		g := d.state.Gaps[hash]
 		switch {
 		case g != nil:
 		case len(d.state.Gaps) >= maxKeyGaps:
-			d.gapGrows(id)
+			d.gapGrows(id, nil)
 			continue
 		case d.state.Gaps == nil:
 			d.state.Gaps = make(map[uint64]*gap)
@@ -66,6 +75,11 @@ func (d *dispatcher) gapInKey(r *Delivery, id string, now time.Time) {
 
 // gapMended takes back the gap that is this one event, which is to be delivered after all.
 func (d *dispatcher) gapMended(r *Delivery, id string, now time.Time) {
+	if g := d.state.Gap; g != nil && r.Events() > 1 && g.Count == int64(r.Events()) && g.First == id && d.carrier == nil {
+		d.state.Gap = nil
+		d.keepState(now)
+		return
+	}
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		if g := d.state.Gaps[hash]; g != nil && g.Count == 1 && g.First == id {

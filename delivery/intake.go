@@ -18,7 +18,7 @@ func (d *dispatcher) readable() bool {
 		return false
 	}
 	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
-		d.jobs <= maxWindowJobs/2 && d.bytes <= d.maxBytes/2
+		len(d.alones.seqs) == 0 && d.jobs <= maxWindowJobs/2 && d.bytes+d.forming.bytes <= d.maxBytes/2
 }
 
 // readableSoon returns a channel that is closed when there is more to read; nil when it is of no interest.
@@ -77,6 +77,10 @@ func (d *dispatcher) readSome(now time.Time) error {
 		if err := d.admit(&entries[i], now); err != nil {
 			return err
 		}
+		if i+1 < len(entries) && entries[i+1].Seq > d.resume && len(d.alones.seqs) > 0 && d.skip == nil {
+			d.next, d.end = entries[i+1].Seq, false // nothing goes before the one that goes alone
+			break
+		}
 	}
 	clear(entries)
 	return nil
@@ -86,31 +90,43 @@ func (d *dispatcher) readSome(now time.Time) error {
 func (d *dispatcher) admit(entry *Entry, now time.Time) error {
 	if _, over := d.settled[entry.Seq]; over {
 		delete(d.settled, entry.Seq)
+		if err := d.closeBatch(now); err != nil { // a batch has no holes
+			return err
+		}
 		d.window.settle(d.window.push(entry.Seq, nil))
 		return nil
 	}
-	j := d.newJob()
-	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
-	j.record = Delivery{Seq: j.seq, Round: 1, Bytes: j.bytes}
-	j.record.Lane, j.record.WaitLane = lanesOf(j.event)
-	j.slot = d.window.push(j.seq, j)
-	d.take(j)
-	if d.skip != nil && d.skip(j) {
+	if d.skip != nil && d.skip(entry) {
+		d.window.settle(d.window.push(entry.Seq, nil))
 		return nil
 	}
+	if d.profile.config.Unit == unitBatch {
+		return d.collect(entry, now)
+	}
+	j := d.newJob()
+	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
+	j.record = d.newRecord(entry)
+	j.slot, j.slots = d.window.push(j.seq, j), 1
+	d.take(j)
 	d.place(j)
 	return d.boundSpan(now)
 }
 
 // place puts a job that came from the log into its lanes, or to disk behind those that wait there.
 func (d *dispatcher) place(j *job) {
-	if !d.profile.ordered() {
+	switch {
+	case !d.profile.ordered():
 		d.makeReady(j)
+		return
+	case j.record.alone():
+		j.state = jobWaiting
+		d.alones.add(j.seq)
+		d.alones.job = j
 		return
 	}
 	var few [2]uint64
 	lanes := j.record.Lanes(&few)
-	if !d.onDisk(lanes) {
+	if !d.onDisk(lanes) && !d.alones.holdsBack(j.seq) {
 		d.enter(j, lanes)
 		return
 	}
@@ -132,7 +148,11 @@ func (d *dispatcher) onDisk(lanes []uint64) bool {
 
 // boundSpan keeps progress going when the lowest entry takes very long.
 func (d *dispatcher) boundSpan(now time.Time) error {
-	if d.window.n < maxWindowSpan {
+	span := maxWindowSpan
+	if d.profile.config.Unit == unitBatch {
+		span += 2 * d.profile.config.Batch.Max
+	}
+	if d.window.n < span {
 		return nil
 	}
 	j := d.window.oldest()
@@ -144,7 +164,7 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 	d.put(j, Retrying, now)
 	j.stored = true
 	d.stored[j.seq] = j
-	d.window.settle(j.slot)
+	d.settleSlots(j)
 	_, err := d.commit()
 	return err
 }
@@ -197,7 +217,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 			d.nextDue = r.Due
 			return nil
 		}
-		if d.stored[r.Seq] != nil {
+		if d.stored[r.Seq] != nil || r.alone() || d.alones.holdsBack(r.Seq) {
 			continue
 		}
 		if d.profile.ordered() {
@@ -241,12 +261,19 @@ func (d *dispatcher) load(r Delivery) error {
 	}
 	j := d.newJob()
 	j.seq, j.event, j.bytes, j.record, j.stored = r.Seq, ev, r.Bytes, r, true
+	if r.Members != nil {
+		j.bytes = 0 // its events are read when they are sent
+	}
 	d.stored[j.seq] = j
 	d.take(j)
-	if d.profile.ordered() {
+	switch {
+	case r.alone():
+		j.state = jobWaiting
+		d.alones.job = j
+	case d.profile.ordered():
 		var few [2]uint64
 		d.enter(j, r.Lanes(&few))
-	} else {
+	default:
 		d.makeReady(j)
 	}
 	return nil
@@ -300,9 +327,16 @@ func (d *dispatcher) makeReady(j *job) {
 	}
 }
 
+// settleSlots settles the places that a job has in the window.
+func (d *dispatcher) settleSlots(j *job) {
+	for i := range j.slots {
+		d.window.settle(j.slot + uint64(i))
+	}
+}
+
 // unload brings a job that no worker has to disk, with what stands behind it.
 func (d *dispatcher) unload(j *job) {
-	if d.profile.ordered() {
+	if d.profile.ordered() && !j.record.alone() {
 		d.evict(j)
 	} else {
 		d.spill(j)
@@ -311,18 +345,21 @@ func (d *dispatcher) unload(j *job) {
 
 // spill leaves a job to disk, where it waits behind its lane; without order it is simply due.
 func (d *dispatcher) spill(j *job) {
+	if d.alones.job == j {
+		d.alones.job = nil
+	}
 	switch {
 	case j.stored:
 		delete(d.stored, j.seq)
 		d.dueBy(j.record.Due)
 	case d.profile.ordered():
 		d.put(j, Blocked, time.Time{})
-		d.window.settle(j.slot)
+		d.settleSlots(j)
 	default:
 		now := time.Now()
 		d.put(j, Retrying, now)
 		d.dueBy(now)
-		d.window.settle(j.slot)
+		d.settleSlots(j)
 	}
 	d.jobs--
 	d.bytes -= j.held

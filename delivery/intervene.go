@@ -63,7 +63,8 @@ func (e *Engine) RetryNow(profile, id string) error {
 	})
 }
 
-// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on.
+// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is given up as a whole,
+// by its own id.
 func (e *Engine) Skip(profile, id string) error {
 	d, seq, err := e.locate(profile, id)
 	if err != nil {
@@ -74,13 +75,22 @@ func (e *Engine) Skip(profile, id string) error {
 		if err != nil {
 			return err
 		}
+		if r != nil && r.Events() > 1 && id != r.Members.ID {
+			return &operatorError{
+				fmt.Sprintf("event %s waits as one of the %d events of a request", id, r.Events()),
+				"skip them all by the request's id: `rowhook queue skip " + r.Members.ID + "`",
+			}
+		}
+		if r != nil {
+			seq = r.Seq
+		}
 		ev, err := d.store.Event(d.id, seq)
 		if err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
 		if r == nil {
-			own, wait := lanesOf(ev)
-			r = &Delivery{Seq: seq, Lane: own, WaitLane: wait, Round: 1, Bytes: d.sizeOf(seq)}
+			fresh := d.newRecord(&Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
+			r = &fresh
 			d.settled[seq] = struct{}{}
 		} else {
 			d.count(r, -1)
@@ -89,8 +99,9 @@ func (e *Engine) Skip(profile, id string) error {
 		d.count(r, 1)
 		d.pending.put(*r)
 		d.pending.off(r)
-		d.writeEvent(ev, OutcomeDead, ReasonOperator, now)
+		d.writeEvent(ev, r.Members, OutcomeDead, ReasonOperator, now)
 		d.gapInKey(r, ev.ID, now)
+		d.aloneOver(r)
 		d.arouse(r)
 		return nil
 	})
@@ -106,13 +117,18 @@ func (d *dispatcher) takeRecord(seq Seq, now time.Time) (*Delivery, error) {
 	if j != nil && j.state == jobHanded {
 		return nil, errInFlight
 	}
+	if j == nil && seq >= d.unread() {
+		d.unform() // it stays unread until its record is there
+	}
+	head := seq
 	if j != nil {
+		head = j.seq // of the group that it has become a part of
 		d.unload(j)
 	}
 	if committed, err := d.commit(); err != nil || !committed {
 		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
 	}
-	r, ok, err := d.store.Delivery(d.id, seq)
+	r, ok, err := d.store.Delivery(d.id, head)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read delivery: %w", err)
@@ -193,7 +209,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 
 // discard takes a dead letter away for good, with a line.
 func (d *dispatcher) discard(r *Delivery, ev *Event, now time.Time) {
-	d.writeEvent(ev, OutcomeDiscarded, ReasonOperator, now)
+	d.writeEvent(ev, r.Members, OutcomeDiscarded, ReasonOperator, now)
 	d.count(r, -1)
 	d.pending.removes = append(d.pending.removes, r.Seq)
 	d.pending.result(now)
@@ -217,8 +233,8 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *Delivery, *Event, time
 			if err != nil {
 				return false, fmt.Errorf("read event of a dead letter: %w", err)
 			}
-			if !f.matches(ev, r.Since) {
-				return true, nil
+			if fits, err := d.fits(&f, r, ev); err != nil || !fits {
+				return err == nil, err
 			}
 			more := true
 			err = d.locked(func(now time.Time) error {
@@ -287,6 +303,9 @@ func (d *dispatcher) queueUp(r Delivery, now time.Time) {
 		d.pending.put(r)
 		d.dueBy(now)
 		return
+	}
+	if r.alone() {
+		d.alones.add(r.Seq)
 	}
 	r.State, r.Due = Blocked, time.Time{}
 	d.count(&r, 1)

@@ -11,10 +11,13 @@ type job struct {
 	seq   Seq
 	event *Event // the first one of a group
 	bytes int    // of its events in the spool
+	// members are a group's events, when they are in memory; otherwise they are read when they are wanted.
+	members []Entry
 	// record is what the spool keeps or would keep of it. It is stored already when stored is set.
 	record Delivery
 	stored bool
 	slot   uint64 // place in the window; only when not stored
+	slots  int    // how many places from there on
 	held   int    // bytes of memory it accounts for
 	state  jobState
 
@@ -30,6 +33,7 @@ type job struct {
 	reply Reply
 	body  []byte // rendered by a first attempt that failed
 	size  int    // of the body that was sent
+	err   error  // of the store, which could not give the events of a group
 }
 
 // jobState says who holds a job.
@@ -44,6 +48,14 @@ const (
 
 // firstTry reports whether the job has not been tried in this round.
 func (j *job) firstTry() bool { return j.record.Attempts == 0 && j.record.Body == nil }
+
+// id is what the request is known by.
+func (j *job) id() string {
+	if m := j.record.Members; m != nil {
+		return m.ID
+	}
+	return j.event.ID
+}
 
 // link is a job's place in a lane.
 type link struct {

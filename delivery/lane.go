@@ -226,7 +226,11 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		d.forget(l)
 		return nil // woken again when it has drained
 	}
-	records, err := d.store.Lane(d.id, l.hash, l.lowest, d.records[:0], laneChunk)
+	chunk := laneChunk
+	if d.profile.config.Unit != unitRecord {
+		chunk = 1 // one that stands in several lanes is not loaded behind another
+	}
+	records, err := d.store.Lane(d.id, l.hash, l.lowest, d.records[:0], chunk)
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
@@ -240,7 +244,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
-		if l.holdsBack(r.Seq) {
+		if l.holdsBack(r.Seq) || d.alones.holdsBack(r.Seq) {
 			return nil
 		}
 		if r.State == Retrying && r.Due.After(now) {

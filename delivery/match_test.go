@@ -145,7 +145,9 @@ func TestValidate(t *testing.T) {
 	for path, change := range map[string]func(*ProfileConfig){
 		"order":                    func(c *ProfileConfig) { c.Order = "strict" },
 		"on_full":                  func(c *ProfileConfig) { c.OnFull = "" },
-		"unit":                     func(c *ProfileConfig) { c.Unit = "batch" },
+		"unit":                     func(c *ProfileConfig) { c.Unit = "row" },
+		"batch.max":                func(c *ProfileConfig) { c.Batch.Max = 1001 },
+		"batch.wait":               func(c *ProfileConfig) { c.Batch.Wait = -1 },
 		"concurrency":              func(c *ProfileConfig) { c.Concurrency = 0 },
 		"share":                    func(c *ProfileConfig) { c.Share = 1.5 },
 		"timeout":                  func(c *ProfileConfig) { c.Timeout = 0 },

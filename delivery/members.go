@@ -72,6 +72,15 @@ func (d *Delivery) inLane(lane uint64) bool {
 	return d.Lane == lane || d.WaitLane == lane
 }
 
+// About has a line that is about an event be about the group that begins with it.
+func (r *LogRecord) About(first *Event, m *Members) {
+	r.Event, r.Unit, r.Count, r.First, r.Last = m.ID, m.Unit, m.Count, first.ID, m.LastID
+	r.Key, r.Flags = nil, nil
+	if m.Unit != unitType {
+		r.Type, r.Table = "", ""
+	}
+}
+
 // alone reports whether the delivery waits for all before it and holds all behind it.
 func (d *Delivery) alone() bool { return d.Members != nil && d.Members.Alone }
 

@@ -12,8 +12,8 @@ import (
 // Filter selects deliveries. What is empty does not select.
 type Filter struct {
 	Profile string    `json:"profile,omitempty"` // code
-	ID      string    `json:"id,omitempty"`      // of the event
-	Type    string    `json:"type,omitempty"`    // glob
+	ID      string    `json:"id,omitempty"`      // of the event, or the group
+	Type    string    `json:"type,omitempty"`    // glob; of a group any event's, as for the key
 	Key     string    `json:"key,omitempty"`     // the key's JSON, or the values of its members, joined by commas
 	State   string    `json:"state,omitempty"`   // as in Item
 	Reason  string    `json:"reason,omitempty"`
@@ -24,7 +24,7 @@ type Filter struct {
 
 const defaultLimit = 1000
 
-// Item is a delivery that waits, or a dead letter.
+// Item is a delivery that waits, or a dead letter. What waits in the log is shown event by event, whatever the profile's unit.
 type Item struct {
 	Profile  string          `json:"profile"`
 	State    string          `json:"state"` // pending, in_flight, retrying, blocked, held, dead
@@ -35,6 +35,12 @@ type Item struct {
 	Position string          `json:"position,omitempty"`
 	Time     time.Time       `json:"time"` // of the event
 	Bytes    int             `json:"bytes"`
+
+	// Of a group: what it is, how many events it has, and the ids of the first and the last.
+	Unit  string `json:"unit,omitempty"`
+	Count int    `json:"count,omitempty"`
+	First string `json:"first,omitempty"`
+	Last  string `json:"last,omitempty"`
 
 	Round       int       `json:"round,omitempty"`
 	Attempts    int       `json:"attempts,omitempty"`
@@ -190,8 +196,8 @@ func (l *listing) observe() error {
 	return d.look(func(time.Time) error {
 		l.held = !d.active()
 		for i := range d.window.n {
-			if j := d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)].job; j != nil && j.state == jobHanded {
-				l.handed[j.seq] = true
+			if s := &d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)]; s.job != nil && s.job.state == jobHanded {
+				l.handed[s.seq] = true
 			}
 		}
 		for seq, j := range d.stored {
@@ -230,7 +236,7 @@ func (l *listing) record(r *Delivery) (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
-	return l.add(&item, ev), nil
+	return l.add(&item, ev, r)
 }
 
 // log collects what has no record yet.
@@ -247,12 +253,20 @@ func (l *listing) log() error {
 	for _, seq := range progress.Done {
 		settled[seq] = true
 	}
+	var groups []Delivery
 	err = d.store.Deliveries(d.id, progress.Cursor, nil, func(r Delivery) bool {
-		settled[r.Seq] = true
+		if settled[r.Seq] = true; r.Members != nil {
+			groups = append(groups, r)
+		}
 		return true
 	})
 	if err != nil {
 		return fmt.Errorf("read waiting deliveries: %w", err)
+	}
+	carried := func(e *Entry) bool {
+		return slices.ContainsFunc(groups, func(r Delivery) bool {
+			return e.Seq >= r.Seq && e.Seq <= r.Members.Last && r.Members.Has(e.Event)
+		})
 	}
 	var entries []Entry
 	for next, end := progress.Cursor, false; !end; {
@@ -261,15 +275,15 @@ func (l *listing) log() error {
 			return fmt.Errorf("read spool at %d: %w", next, err)
 		}
 		for _, entry := range entries {
-			if settled[entry.Seq] {
+			if settled[entry.Seq] || carried(&entry) {
 				continue
 			}
 			item := Item{State: l.state(entry.Seq, "pending"), Bytes: entry.Bytes, seq: entry.Seq}
 			if l.filter.State != "" && l.filter.State != item.State {
 				continue
 			}
-			if !l.add(&item, entry.Event) {
-				return nil
+			if more, err := l.add(&item, entry.Event, &Delivery{Seq: entry.Seq}); err != nil || !more {
+				return err
 			}
 		}
 	}
@@ -277,13 +291,9 @@ func (l *listing) log() error {
 }
 
 // add completes an item and keeps it if the filter lets it pass. It reports whether there is room for more.
-func (l *listing) add(item *Item, ev *Event) bool {
-	at := ev.Time
-	if item.State == Dead.String() {
-		at = item.Since
-	}
-	if !l.filter.matches(ev, at) {
-		return true
+func (l *listing) add(item *Item, ev *Event, r *Delivery) (more bool, err error) {
+	if fits, err := l.d.fits(&l.filter, r, ev); err != nil || !fits {
+		return err == nil, err
 	}
 	item.Profile = l.d.code
 	item.ID, item.Type, item.Table, item.Position, item.Time = ev.ID, ev.Type, ev.Origin.Table, ev.Origin.Position, ev.Time
@@ -291,16 +301,52 @@ func (l *listing) add(item *Item, ev *Event) bool {
 	if len(item.Key) == 0 {
 		item.Key = nil
 	}
+	if m := r.Members; m != nil {
+		item.ID, item.Unit, item.Count, item.First, item.Last, item.Key = m.ID, m.Unit, m.Count, ev.ID, m.LastID, nil
+		if m.Unit != unitType {
+			item.Type, item.Table = "", ""
+		}
+	}
 	l.items = append(l.items, *item)
-	return len(l.items) < l.limit
+	return len(l.items) < l.limit, nil
 }
 
-// matches is the part of the filter that looks at the event.
-func (f *Filter) matches(ev *Event, at time.Time) bool {
+// fits reports whether the filter selects a delivery, whose first event is ev. One event of a group is enough.
+func (d *dispatcher) fits(f *Filter, r *Delivery, ev *Event) (bool, error) {
+	at := ev.Time
+	if r.State == Dead {
+		at = r.Since
+	}
+	if !f.Since.IsZero() && at.Before(f.Since) || !f.Until.IsZero() && !at.Before(f.Until) {
+		return false, nil
+	}
+	whole := *f
+	if r.Members != nil && f.ID == r.Members.ID {
+		whole.ID = ""
+	}
+	if r.Members == nil || whole.matches(ev) {
+		return whole.matches(ev), nil
+	}
+	var entries []Entry
+	for next, end := r.Seq, false; !end; {
+		var err error
+		entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, renderBytes)
+		if err != nil {
+			return false, fmt.Errorf("read events of a waiting delivery: %w", err)
+		}
+		for i := range entries {
+			if whole.matches(entries[i].Event) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// matches is the part of the filter that looks at an event.
+func (f *Filter) matches(ev *Event) bool {
 	return (f.ID == "" || f.ID == ev.ID) &&
 		(f.Type == "" || matchGlob(f.Type, ev.Type)) &&
-		(f.Since.IsZero() || !at.Before(f.Since)) &&
-		(f.Until.IsZero() || at.Before(f.Until)) &&
 		(f.Key == "" || keyMatches(ev.Key, f.Key))
 }
 

@@ -24,6 +24,9 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 	if sender == nil || formatter == nil {
 		return nil, fmt.Errorf("profile %s has no sender or no formatter", config.Code)
 	}
+	if err := config.CheckUnit(formatter); err != nil {
+		return nil, err
+	}
 	p := &Profile{
 		code:      config.Code,
 		config:    config,

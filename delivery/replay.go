@@ -243,8 +243,8 @@ func (d *dispatcher) replaySome(now time.Time) error {
 
 // sendAgain has an event of history wait in its place in the order.
 func (d *dispatcher) sendAgain(entry *Entry, round int, now time.Time) {
-	own, wait := lanesOf(entry.Event)
-	r := Delivery{Seq: entry.Seq, Lane: own, WaitLane: wait, Round: round, Bytes: entry.Bytes}
+	r := d.newRecord(entry)
+	r.Round = round
 	d.pending.back(&r)
 	d.queueUp(r, now)
 }

@@ -20,6 +20,7 @@ type resting struct {
 // may be for knowing where we are.
 func (d *dispatcher) rest(now time.Time, ctx context.Context) error {
 	d.halted.Store(true)
+	d.unform()
 	if hold, _ := d.engine.waiting(); hold != "" {
 		return nil
 	}
@@ -92,7 +93,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	d.entries = entries
 	for i := range entries {
 		if d.untouched(entries[i].Seq) {
-			d.writeEvent(entries[i].Event, OutcomeHeld, d.idleReason(), now)
+			d.writeEvent(entries[i].Event, nil, OutcomeHeld, d.idleReason(), now)
 		}
 	}
 	clear(entries)

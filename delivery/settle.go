@@ -17,6 +17,9 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	if carried {
 		d.carrier = nil
 	}
+	if j.err != nil {
+		return j.err
+	}
 	if !j.sent {
 		d.requeue(j)
 		return nil
@@ -49,9 +52,15 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	switch j.reply.Class {
 	case ClassOurs, ClassDead:
 		d.answeredBy(j, now)
+		if d.halves(j) {
+			return d.halve(j, now)
+		}
 		d.die(j, now)
 	case ClassEvent:
 		d.answeredBy(j, now)
+		if d.halves(j) {
+			return d.halve(j, now)
+		}
 		r.Refusals++
 		if r.Refusals >= eventTries {
 			d.die(j, now)
@@ -92,9 +101,10 @@ func (d *dispatcher) over(j *job) {
 	if j.stored {
 		d.remove(j)
 	} else {
-		d.window.settle(j.slot)
+		d.settleSlots(j)
 	}
 	d.pending.off(&j.record)
+	d.aloneOver(&j.record)
 	d.depart(j)
 }
 
@@ -102,7 +112,7 @@ func (d *dispatcher) over(j *job) {
 func (d *dispatcher) depart(j *job) {
 	d.leave(j)
 	d.advance(j.links)
-	d.release(j)
+	d.released(j)
 }
 
 // die gives a delivery up after an attempt.
@@ -123,9 +133,10 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	if j.stored {
 		delete(d.stored, j.seq)
 	} else {
-		d.window.settle(j.slot)
+		d.settleSlots(j)
 	}
 	if !d.profile.holdsKeys() {
+		d.aloneOver(&j.record)
 		d.depart(j)
 		return
 	}
@@ -134,7 +145,7 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.leave(j)
 	d.hold(&r)
 	d.advance(j.links)
-	d.release(j)
+	d.released(j)
 }
 
 // buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
@@ -201,17 +212,10 @@ func (d *dispatcher) writeAttempt(j *job, outcome Outcome, next time.Time) {
 	d.append(rec)
 }
 
-// close ends a job without an attempt, with a line that says so.
-func (d *dispatcher) close(j *job, outcome Outcome, reason string, now time.Time) {
-	d.pending.result(now)
-	d.writeEvent(j.event, outcome, reason, now)
-	d.over(j)
-}
-
-// writeEvent writes a line about an event that no attempt was made of.
-func (d *dispatcher) writeEvent(ev *Event, outcome Outcome, reason string, now time.Time) {
+// writeEvent writes a line about an event, or with members about the group that begins with it, that no attempt was made of.
+func (d *dispatcher) writeEvent(ev *Event, m *Members, outcome Outcome, reason string, now time.Time) {
 	rec := &d.lineBuf
-	d.profile.eventLine(rec, ev, outcome)
+	d.profile.lineAbout(rec, ev, m, outcome)
 	rec.Time, rec.Reason = now, reason
 	d.append(rec)
 }

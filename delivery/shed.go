@@ -29,7 +29,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || d.window.n > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return !d.active() || d.window.n+len(d.forming.entries) > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -99,6 +99,7 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 // clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until that many bytes are
 // gone. It returns how many there were.
 func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes int64) (int, error) {
+	d.unform()
 	if err := d.unloadAll(); err != nil {
 		return 0, err
 	}
@@ -133,7 +134,7 @@ func (d *dispatcher) unloadAll() error {
 	}
 	for _, j := range loose {
 		// One that went to disk behind another is reused already.
-		if j.seq != 0 && (j.links != nil || !d.profile.ordered()) {
+		if j.seq != 0 && (j.links != nil || j.record.alone() || !d.profile.ordered()) {
 			d.unload(j)
 		}
 	}
@@ -150,14 +151,16 @@ type clearing struct {
 	count   int
 }
 
-// end writes the line of one event and counts it off.
-func (c *clearing) end(ev *Event, bytes int) {
-	c.d.writeEvent(ev, c.outcome, c.reason, c.now)
+// end writes the line of a delivery and counts it off.
+func (c *clearing) end(ev *Event, r *Delivery) {
+	c.d.writeEvent(ev, r.Members, c.outcome, c.reason, c.now)
 	if c.outcome == OutcomeDropped {
-		c.d.gapGrows(ev.ID)
+		c.d.gapGrows(ev.ID, r.Members)
 	}
-	c.left -= int64(bytes)
-	c.count++
+	c.left -= int64(r.Bytes)
+	c.count += r.Events()
+	c.d.pending.off(r)
+	c.d.pending.result(c.now)
 }
 
 // records ends what waits on disk.
@@ -174,7 +177,7 @@ func (c *clearing) records() error {
 		if err != nil {
 			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 		}
-		c.end(ev, r.Bytes)
+		c.end(ev, r)
 		d.drop(r)
 		return true, d.commitIfDue(c.now)
 	})
@@ -183,13 +186,11 @@ func (c *clearing) records() error {
 // log ends what was not read yet.
 func (c *clearing) log() error {
 	d := c.d
-	d.skip = func(j *job) bool {
+	d.skip = func(entry *Entry) bool {
 		if c.left <= 0 {
 			return false
 		}
-		c.end(j.event, j.bytes)
-		d.pending.result(c.now)
-		d.over(j)
+		c.end(entry.Event, &Delivery{Seq: entry.Seq, Bytes: entry.Bytes})
 		return true
 	}
 	defer func() { d.skip = nil }()
@@ -223,8 +224,7 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 func (d *dispatcher) drop(r *Delivery) {
 	d.count(r, -1)
 	d.pending.removes = append(d.pending.removes, r.Seq)
-	d.pending.off(r)
-	d.pending.result(time.Now())
+	d.aloneOver(r)
 	d.arouse(r)
 }
 

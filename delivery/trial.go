@@ -26,7 +26,7 @@ func (e *Engine) Test(ctx context.Context, profile string, ev *Event) (Reply, er
 	}
 	reply := p.sender.Send(ctx, &Request{ID: ev.ID, Body: body, Head: p.formatter.Head(ev)})
 	var line LogRecord
-	p.eventLine(&line, ev, OutcomeDelivered)
+	p.lineAbout(&line, ev, nil, OutcomeDelivered)
 	if reply.Class != ClassOK {
 		line.Outcome = OutcomeDead
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	maxConcurrency = 256
 	maxRetryWait   = 30 * 24 * time.Hour
+	maxBatchWait   = time.Hour
 )
 
 // configError is a value in a profile's section that cannot work.
@@ -37,7 +38,8 @@ func Defaults(format string) ProfileConfig {
 		Signature:   "standard",
 		Format:      format,
 		MessageType: "json",
-		Unit:        "record",
+		Unit:        unitRecord,
+		Batch:       BatchConfig{Max: 100, Wait: time.Second},
 		Timeout:     15 * time.Second,
 		Success:     []string{"200-299"},
 		Retry: RetryConfig{
@@ -78,7 +80,7 @@ func (c *ProfileConfig) Validate() error {
 		v.add("a time is not negative", "write a duration such as 1h; 0 waits for retry.max_age", "max_block")
 	}
 	v.oneOf("bigint", c.Bigint, "number", "string")
-	v.oneOf("unit", c.Unit, "record")
+	v.unit(c)
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
 		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Concurrency, maxConcurrency),
 			"8 suits most receivers; more than 16 seldom helps", "concurrency")
@@ -114,6 +116,30 @@ func (v *validation) add(text, hint string, path ...string) {
 func (v *validation) oneOf(key, value string, known ...string) {
 	if !slices.Contains(known, value) {
 		v.add(fmt.Sprintf("%q is not known", value), "write "+strings.Join(known, " or "), key)
+	}
+}
+
+// unit checks what a request carries: not every format has groups of every kind.
+func (v *validation) unit(c *ProfileConfig) {
+	v.oneOf("unit", c.Unit, unitRecord, unitBatch)
+	if c.Batch.Max < 1 || c.Batch.Max > maxGroupEvents {
+		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Batch.Max, maxGroupEvents), "100 suits most receivers", "batch", "max")
+	}
+	if c.Batch.Wait < 0 || c.Batch.Wait > maxBatchWait {
+		v.add("a batch waits for 0 to 1h", "write a duration such as 1s", "batch", "wait")
+	}
+}
+
+// CheckUnit refuses a profile's unit where its format has no such requests. The error has a ConfigPath and a Hint.
+func (c *ProfileConfig) CheckUnit(f Formatter) error {
+	_, groups := f.(GroupFormatter)
+	if c.Unit == unitRecord || groups {
+		return nil
+	}
+	return &configError{
+		path: []string{"profiles", c.Code, "unit"},
+		text: fmt.Sprintf("%s is not for format %s", c.Unit, c.Format),
+		hint: "write record: this format's requests carry one event",
 	}
 }
 

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -10,6 +11,7 @@ import (
 type worker struct {
 	d       *dispatcher
 	request Request
+	group   Group
 	line    LogRecord
 	buf     []byte
 }
@@ -62,12 +64,16 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 	head := j.record.Head
 	if body == nil {
-		rendered, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
+		rendered, rendering, err := w.render(j)
+		if errors.Is(err, errBodyFull) {
+			j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
+			return
+		}
 		if err != nil {
 			j.reply = Reply{Class: ClassOurs, Reason: ReasonFormat, Error: err.Error()}
 			return
 		}
-		body, head = rendered, w.d.profile.formatter.Head(j.event)
+		body, head = rendered, rendering
 		if cap(body) <= maxKeptBuffer {
 			w.buf = body
 		}
@@ -76,7 +82,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	if int64(len(body)) > w.d.profile.config.MaxBody {
 		j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
 	} else {
-		w.request = Request{ID: j.event.ID, Body: body, Head: head, Gap: j.gap}
+		w.request = Request{ID: j.id(), Body: body, Head: head, Gap: j.gap}
 		j.reply = w.d.profile.sender.Send(ctx, &w.request)
 	}
 	if j.reply.Class == ClassOK {
@@ -91,9 +97,21 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 }
 
+// render renders what a delivery carries.
+func (w *worker) render(j *job) ([]byte, Head, error) {
+	if j.record.Members != nil {
+		return w.renderGroup(j)
+	}
+	body, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
+	if err != nil {
+		return nil, Head{}, err
+	}
+	return body, w.d.profile.formatter.Head(j.event), nil
+}
+
 // line fills in a line of the delivery log about an attempt.
 func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
-	p.eventLine(rec, j.event, outcome)
+	p.lineAbout(rec, j.event, j.record.Members, outcome)
 	rec.Attempt = j.record.Attempts + 1
 	if j.record.Round > 1 {
 		rec.Round = j.record.Round
@@ -109,8 +127,8 @@ func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
 	rec.Bytes, rec.Body = j.size, body
 }
 
-// eventLine fills in what a line says about its event.
-func (p *Profile) eventLine(rec *LogRecord, ev *Event, outcome Outcome) {
+// lineAbout fills in what a line says about its event, or about the group that begins with it.
+func (p *Profile) lineAbout(rec *LogRecord, ev *Event, m *Members, outcome Outcome) {
 	*rec = LogRecord{
 		Profile:  p.code,
 		Outcome:  outcome,
@@ -119,10 +137,13 @@ func (p *Profile) eventLine(rec *LogRecord, ev *Event, outcome Outcome) {
 		Table:    ev.Origin.Table,
 		Key:      ev.Key,
 		Position: ev.Origin.Position,
-		Unit:     "record",
+		Unit:     unitRecord,
 		Flags:    ev.Flags,
 
 		BodyLimit: p.bodyLimit,
+	}
+	if m != nil {
+		rec.About(ev, m)
 	}
 }
 

@@ -162,8 +162,11 @@ func parseParked(cmd *cobra.Command, number string) (delivery.Seq, error) {
 
 func printLetter(w io.Writer, l *delivery.Letter) error {
 	_, err := fmt.Fprintf(w, "event     %s\nprofile   %s\ntype      %s\ntable     %s\nkey       %s\nposition  %s\ntime      %s\ngiven up  %s\nreason    %s\nstatus    %s\nerror     %s\nattempts  %d in round %d\n",
-		l.ID, l.Profile, l.Type, orDash(l.Table), compactKey(l.Key), orDash(l.Position), l.Time.Format(time.RFC3339Nano),
+		l.ID, l.Profile, orDash(l.Type), orDash(l.Table), compactKey(l.Key), orDash(l.Position), l.Time.Format(time.RFC3339Nano),
 		l.Since.Format(time.RFC3339), orDash(l.Reason), orDash(strconv.Itoa(l.Status)), orDash(l.Error), l.Attempts, l.Round)
+	if err == nil && l.Count > 0 {
+		_, err = fmt.Fprintf(w, "unit      %s\nevents    %d\nfirst     %s\nlast      %s\n", l.Unit, l.Count, l.First, l.Last)
+	}
 	if err != nil || l.Body == "" {
 		return err
 	}

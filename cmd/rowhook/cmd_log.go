@@ -138,7 +138,7 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 // printLogLine prints one line of the log for people.
 func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-11s %s  %s %s", rec.Time.Local().Format("2006-01-02 15:04:05.000"), rec.Outcome, orDash(rec.Profile), orDash(rec.Type), compactKey(rec.Key))
+	fmt.Fprintf(&b, "%s  %-11s %s  %s %s", rec.Time.Local().Format("2006-01-02 15:04:05.000"), rec.Outcome, orDash(rec.Profile), orDash(rec.Type), describeRecord(&rec))
 	if rec.Attempt > 0 {
 		fmt.Fprintf(&b, "  attempt %d", rec.Attempt)
 	}
@@ -163,6 +163,14 @@ func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
 	fmt.Fprintf(&b, "  %s\n", orDash(rec.Event))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// describeRecord is an event's key, or of how many events a group is.
+func describeRecord(rec *delivery.ParsedRecord) string {
+	if rec.Count == 0 {
+		return compactKey(rec.Key)
+	}
+	return fmt.Sprintf("%s of %d", rec.Unit, rec.Count)
 }
 
 // compactKey writes a key as column=value pairs, or as it is when it is no flat object.

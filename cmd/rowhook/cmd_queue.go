@@ -109,10 +109,18 @@ func printItemTable(w io.Writer, items []delivery.Item, now time.Time) error {
 		if item.Status > 0 {
 			failure = fmt.Sprintf("%s (%d)", failure, item.Status)
 		}
-		t.add(item.Profile, item.State, item.Type, compactKey(item.Key), humanDuration(now.Sub(item.Time)),
+		t.add(item.Profile, item.State, orDash(item.Type), describeItem(item), humanDuration(now.Sub(item.Time)),
 			fmt.Sprint(item.Attempts), next, failure, item.ID)
 	}
 	return t.print(w)
+}
+
+// describeItem is an event's key, or of how many events a group is.
+func describeItem(item *delivery.Item) string {
+	if item.Count == 0 {
+		return compactKey(item.Key)
+	}
+	return fmt.Sprintf("%s of %d", item.Unit, item.Count)
 }
 
 // countDone calls an operation once for each of the requests and prints how many it took in hand.

@@ -57,8 +57,11 @@ func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
 	errs := c.problems(p.Validate())
 	_, err := webhook.New(*p, webhook.Options{})
 	errs = errs.with(c.problems(err))
-	_, err = format.New(*p)
+	formatter, err := format.New(*p)
 	errs = errs.with(c.problems(err))
+	if formatter != nil {
+		errs = errs.with(c.problems(p.CheckUnit(formatter)))
+	}
 	if len(errs) > 0 {
 		return errs
 	}

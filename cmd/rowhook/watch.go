@@ -102,6 +102,9 @@ func (s *station) expired(code string, d delivery.Delivery, ev *delivery.Event) 
 	}
 	if ev != nil {
 		rec.Event, rec.Type, rec.Table, rec.Key, rec.Position = ev.ID, ev.Type, ev.Origin.Table, ev.Key, ev.Origin.Position
+		if m := d.Members; m != nil {
+			rec.About(ev, m)
+		}
 	}
 	s.log.Append(&rec)
 	if err := s.log.Flush(); err != nil {

@@ -13,6 +13,7 @@ import (
 type native struct {
 	bigintStrings bool
 	quoters       sync.Pool // of *quoter, which would be an allocation a body
+	pieces        sync.Pool // of *[]byte, likewise for groups
 }
 
 func newNative(cfg delivery.ProfileConfig) (*native, error) {
@@ -24,10 +25,12 @@ func newNative(cfg delivery.ProfileConfig) (*native, error) {
 		}
 	}
 	switch cfg.Bigint {
-	case "", "number":
-		return &native{}, nil
-	case "string":
-		return &native{bigintStrings: true, quoters: sync.Pool{New: func() any { return new(quoter) }}}, nil
+	case "", "number", "string":
+		return &native{
+			bigintStrings: cfg.Bigint == "string",
+			quoters:       sync.Pool{New: func() any { return new(quoter) }},
+			pieces:        sync.Pool{New: func() any { return new([]byte) }},
+		}, nil
 	}
 	return nil, &configError{
 		path: []string{"profiles", cfg.Code, "bigint"},

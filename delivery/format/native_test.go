@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -114,6 +115,98 @@ func assertBody(t testing.TB, body []byte) {
 		t.Errorf("not one line of JSON: %q", body)
 	}
 }
+
+// TestNativeGroups compares a group of each unit with its golden file, one line each.
+func TestNativeGroups(t *testing.T) {
+	t.Parallel()
+	f, err := New(delivery.ProfileConfig{Bigint: "string"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := events()
+	var got []byte
+	for _, g := range []delivery.Group{
+		{ID: "grp_01", Unit: "batch", Count: 3},
+		{ID: "grp_02", Unit: "transaction", Count: 3},
+		{ID: "grp_03", Unit: "type", Type: "loan.returned", Count: 3, Part: 2, Parts: 4},
+	} {
+		members := []*delivery.Event{all["update"], all["nasty"], all["delete"]}
+		g.First = members[0]
+		g.Events = func(yield func(*delivery.Event, error) bool) {
+			for _, ev := range members {
+				if !yield(ev, nil) {
+					return
+				}
+			}
+		}
+		var b bytes.Buffer
+		if err := f.(delivery.GroupFormatter).WriteGroup(&b, &g); err != nil {
+			t.Fatal(err)
+		}
+		assertBody(t, b.Bytes())
+		got = append(append(got, b.Bytes()...), '\n')
+	}
+	path := filepath.Join("testdata", "groups.jsonl")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestNativeGroupInPieces writes a group that is larger than a piece, and one whose events or receiver fail.
+func TestNativeGroupInPieces(t *testing.T) {
+	t.Parallel()
+	f, err := New(delivery.ProfileConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1000
+	ev, broken := events()["update"], errors.New("broken")
+	group := func(failing int) *delivery.Group {
+		return &delivery.Group{ID: "grp_01", Unit: "batch", Count: n, First: ev, Events: func(yield func(*delivery.Event, error) bool) {
+			for i := range n {
+				if i == failing {
+					yield(nil, broken)
+					return
+				}
+				if !yield(ev, nil) {
+					return
+				}
+			}
+		}}
+	}
+	var body, largest = bytes.Buffer{}, 0
+	write := func(p []byte) (int, error) { largest = max(largest, len(p)); return body.Write(p) }
+	if err := f.(delivery.GroupFormatter).WriteGroup(writeFunc(write), group(-1)); err != nil {
+		t.Fatal(err)
+	}
+	var back struct {
+		Count  int
+		Events []json.RawMessage
+	}
+	if err := json.Unmarshal(body.Bytes(), &back); err != nil || back.Count != n || len(back.Events) != n || largest > 2*groupPiece {
+		t.Errorf("%d events in pieces of up to %d bytes: %v", len(back.Events), largest, err)
+	}
+	if err := f.(delivery.GroupFormatter).WriteGroup(writeFunc(write), group(500)); !errors.Is(err, broken) {
+		t.Errorf("events that fail: %v", err)
+	}
+	full := func([]byte) (int, error) { return 0, broken }
+	if err := f.(delivery.GroupFormatter).WriteGroup(writeFunc(full), group(-1)); !errors.Is(err, broken) {
+		t.Errorf("a writer that fails: %v", err)
+	}
+}
+
+type writeFunc func([]byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestNativeAppendsAndKeepsNothing(t *testing.T) {
 	t.Parallel()

@@ -305,7 +305,7 @@ func (s *Spool) copyMembers(w *pebble.Batch, p *profile, d *delivery.Delivery) e
 		}
 		return err
 	}
-	if d.Members == nil {
+	if d.Events() == 1 {
 		return copyOne(d.Seq)
 	}
 	var entries []delivery.Entry
