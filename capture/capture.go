@@ -236,6 +236,7 @@ const (
 	JSON
 	List  // arrays, vectors, sets
 	Bytes // base64 in payloads
+	Time  // a time of day, or MySQL's span of hours
 )
 
 // Type is how a column's text is compared and written. Types are immutable and shared.

@@ -36,6 +36,7 @@ type boundEntry struct {
 	orderBy  []int
 	order    string // prefix of the ordering keys
 	shape    []member
+	kinds    string // of shape, while nothing is missing
 	link     []boundLink
 	actorID  int
 	actor    int
@@ -319,6 +320,11 @@ func (b *binder) bindShape() {
 	}
 	b.collectBigints(b.key)
 	b.collectBigints(b.shape)
+	kinds := make([]byte, len(b.shape))
+	for i := range b.shape {
+		kinds[i] = b.kind(&b.shape[i])
+	}
+	b.kinds = string(kinds)
 }
 
 func (b *binder) defaultShape() {

@@ -69,7 +69,7 @@ func (r *Rules) Needs(t *capture.Table) []Need {
 	var needs []Need
 	for _, be := range r.bind(t).entries {
 		if len(be.problems) == 0 {
-			needs = append(needs, be.needs()...)
+			needs = append(append(needs, be.needs()...), be.lastContent()...)
 		}
 	}
 	return needs
@@ -97,6 +97,11 @@ func (r *Rules) Check(t *capture.Table) []capture.Finding {
 		for _, n := range be.needs() {
 			add(capture.Error, "replica_identity", t.String(),
 				fmt.Sprintf("%s needs the old value of column %q, which the replica identity does not carry", n.Why, n.Column), identityFull(t))
+		}
+		if lost := be.lastContent(); len(lost) > 0 {
+			add(capture.Warning, "deleted_row", t.String(),
+				fmt.Sprintf("a format sends deleted rows with their last content, of which the replica identity does not carry column %q%s",
+					lost[0].Column, others(len(lost)-1)), identityFull(t))
 		}
 		if len(be.orderBy) == 0 {
 			add(capture.Warning, "no_key", t.String(),
@@ -150,6 +155,46 @@ func (be *boundEntry) needs() []Need {
 		}
 	}
 	return n.needs
+}
+
+// lastContent lists the columns of a deleted row that a format would send and the stream does not carry. Unlike
+// needs, they keep no event from being made.
+func (be *boundEntry) lastContent() []Need {
+	if !be.wholeDelete {
+		return nil
+	}
+	n := needList{be: be}
+	n.shape("entry "+be.Name+", the deleted row's last content", be.path.at("fields"), be.shape)
+	return n.needs
+}
+
+func (n *needList) shape(why string, at path, members []member) {
+	for i := range members {
+		m := &members[i]
+		n.shape(why, at, m.members)
+		if m.col != none {
+			n.old(why, at, m.col)
+		}
+		if m.expr == nil {
+			continue
+		}
+		for j, ref := range m.expr.columns {
+			if ref.side != sideNew {
+				n.old(why, at, m.expr.cols[j])
+			}
+		}
+	}
+}
+
+// others is " and 3 others".
+func others(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return " and one other"
+	}
+	return fmt.Sprintf(" and %d others", n)
 }
 
 // needList collects needs, each once.

@@ -15,6 +15,9 @@ import (
 type Options struct {
 	Context ContextConfig
 	Signals SignalsConfig
+	// DeletedRows reports whether a format sends an event's deleted rows whole: the payload's shape, read from the
+	// old row (delivery.Event.Shape). Nil is never.
+	DeletedRows func(eventType, entry string) bool
 	// ReadFile reads the files that the config names (mask_key_file). It may be nil when none is named.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -39,6 +42,7 @@ type entry struct {
 	link        []linkPart
 	maskKey     []byte
 	orderPrefix string // of a group; empty for the table's own
+	wholeDelete bool   // a format sends deleted rows whole
 }
 
 func (e *entry) wildcard() bool { return e.table == "*" }
@@ -56,6 +60,7 @@ type rule struct {
 	path path
 	ops  opSet // on which it can fire at all
 	cond *expression
+	as   map[string]*string
 }
 
 // Compile checks the config and compiles it. The error joins all faults, each with its ConfigPath.
@@ -144,7 +149,11 @@ func compileEntry(cfg EntryConfig, opts Options) (*entry, error) {
 	if e.fields, err = compileFields(cfg.Fields, e.path.at("fields")); err != nil {
 		errs = append(errs, err)
 	}
-	return e, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	e.wholeDelete = e.sendsDeleted(opts.DeletedRows)
+	return e, nil
 }
 
 func (e *entry) findTable() error {
@@ -255,6 +264,13 @@ func (e *entry) compileEvents() error {
 	return errors.Join(append(errs, e.checkOperations())...)
 }
 
+// sendsDeleted reports whether an event that a delete can make is asked for whole.
+func (e *entry) sendsDeleted(asked func(eventType, entry string) bool) bool {
+	return asked != nil && slices.ContainsFunc(e.events, func(ev *event) bool {
+		return slices.ContainsFunc(ev.rules, func(r *rule) bool { return r.ops.has(capture.Delete) }) && asked(ev.typ, e.Name)
+	})
+}
+
 // checkOperations: a closed list is of an event that the entry makes.
 func (e *entry) checkOperations() error {
 	types := make([]string, len(e.events))
@@ -270,7 +286,7 @@ func (e *entry) checkOperations() error {
 }
 
 func compileRule(cfg RuleConfig, name string, at path) (*rule, error) {
-	r := &rule{RuleConfig: cfg, name: name, path: at, ops: rowOps}
+	r := &rule{RuleConfig: cfg, name: name, path: at, ops: rowOps, as: cfg.As.names()}
 	var errs []error
 	if len(cfg.Op) > 0 {
 		r.ops = 0

@@ -12,6 +12,8 @@ type EntryConfig struct {
 	Name       string            `yaml:",key" doc:"a table as schema.table, or any name with table:"`
 	Table      string            `yaml:"table" doc:"schema.table, or schema.* for the tables without an entry of their own; default: the entry's name"`
 	Title      string            `yaml:"title" doc:"people's name of the table, as check --events shows it"`
+	Code       string            `yaml:"code" doc:"the table's short code, for formats that send one (rakuraku: appCode)"`
+	Object     string            `yaml:"object" doc:"the payload's name in formats that give it one (alma: item_loan)"`
 	Where      delivery.Where    `yaml:"where" doc:"rows this entry is about"`
 	Key        []string          `yaml:"key,oneormany" doc:"columns that identify a row in payloads; default: the primary key"`
 	OrderBy    []string          `yaml:"order_by,oneormany" doc:"columns of the ordering key; default: key"`
@@ -25,7 +27,9 @@ type EntryConfig struct {
 	Rules      string            `yaml:"rules" enum:"all,first" doc:"all that hold fire, or only the first"`
 	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted"`
 
-	_ struct{} `later:"code object rakuraku lookup parts"`
+	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
+
+	_ struct{} `later:"lookup parts"`
 }
 
 // ActorConfig names the columns that tell the actor. The transaction's own context wins.
@@ -57,7 +61,7 @@ type ColumnRename struct {
 }
 
 // FieldConfig is one member of the payload's shape. A scalar names a column. A map
-// with `column`, `const` or `expr` is an operator (with `type` and `format` beside them); any
+// with `column`, `const` or `expr` is an operator (with `type`, `format`, `zone` and `items` beside them); any
 // other map nests. All keys come as Members, in order, since only the whole map
 // tells an operator from a nested member that happens to be called type.
 type FieldConfig struct {
@@ -97,8 +101,48 @@ type RuleConfig struct {
 	Becomes delivery.Where `yaml:"becomes" doc:"values that hold now and did not before"`
 	Where   delivery.Where `yaml:"where" doc:"values of the new row (of the old one for a delete)"`
 	If      string         `yaml:"if" doc:"expression over old, new, row, op, actor and operation"`
+	As      AsConfig       `yaml:"as" doc:"names of the event in formats with a vocabulary of their own"`
+}
 
-	_ struct{} `later:"as"`
+// AsConfig names an event for formats with a vocabulary of their own. What is not given
+// follows from the event type: loan.returned is action LOAN, event LOAN_RETURNED, desc "Loan returned".
+type AsConfig struct {
+	Action AsName `yaml:"action" doc:"alma: action; null leaves it out"`
+	Event  AsName `yaml:"event" doc:"alma: event.value; rakuraku: type; null leaves it out"`
+	Desc   AsName `yaml:"desc" doc:"alma: event.desc; null leaves it out"`
+}
+
+// AsName is one name, as written.
+type AsName struct {
+	Given, Null bool
+	Text        string
+}
+
+// UnmarshalScalar takes the scalar as written; null is YAML's null.
+func (n *AsName) UnmarshalScalar(text string, null bool) error {
+	*n = AsName{Given: true, Null: null, Text: text}
+	return nil
+}
+
+// names are the names that are given; nil when none is.
+func (c *AsConfig) names() map[string]*string {
+	var names map[string]*string
+	for _, n := range []struct {
+		key  string
+		name *AsName
+	}{{"action", &c.Action}, {"event", &c.Event}, {"desc", &c.Desc}} {
+		if !n.name.Given {
+			continue
+		}
+		if names == nil {
+			names = map[string]*string{}
+		}
+		names[n.key] = nil
+		if !n.name.Null {
+			names[n.key] = &n.name.Text
+		}
+	}
+	return names
 }
 
 // ContextConfig is the config's `source.context`: where actor and operation come from.
@@ -139,5 +183,6 @@ type SignalConfig struct {
 	Type  string `yaml:",key"`
 	Title string `yaml:"title" doc:"people's name of the event, as check --events shows it"`
 
-	_ struct{} `later:"object as"`
+	Object string   `yaml:"object" doc:"the data's name in formats that give it one (alma: job_instance)"`
+	As     AsConfig `yaml:"as" doc:"names of the event in formats with a vocabulary of their own"`
 }

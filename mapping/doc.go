@@ -29,6 +29,14 @@
 // other truncates of the table, and not with the rows' events. A table without any key has
 // the same one lane for all its rows. Signals are in order with each other per key, whatever their types.
 //
+// # Payloads
+//
+// A payload has the members of `fields`, or the columns that are not excluded, in order; each is a column, a constant,
+// an expression or more members. [delivery.Event.Kinds] says of each what its values are: it is one text for all events of an
+// entry, until a value is missing. A delete's data is its key; where a format sends deleted rows whole
+// (Options.DeletedRows), the whole shape is read from the old row besides, and what the replica identity lacks
+// is missing in it.
+//
 // # Expressions
 //
 // Conditions under if, and computed fields, are written in expr-lang. The library parses and

@@ -40,7 +40,9 @@ const maxScratch = 1 << 20
 
 // bodies are the parts of an event that all events of one entry and change share.
 type bodies struct {
-	key, data, previous   []byte
+	key, data             []byte
+	previous, shape       []byte
+	kinds                 string
 	unavailable, flags    []string
 	order, orderOld, link string
 	told                  told
@@ -67,7 +69,7 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	startOfData := 0
 	if e.op == capture.Insert || e.op == capture.Update {
 		startOfData = endOfKey
-		w.object(be.shape, (*renderer).now)
+		out.kinds = w.payload(be)
 	}
 	endOfData := len(w.buf)
 	if e.op == capture.Update || e.op == capture.Delete {
@@ -76,11 +78,20 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 			w.buf = w.buf[:endOfData]
 		}
 	}
+	endOfPrevious := len(w.buf)
+	if e.op == capture.Delete && be.wholeDelete {
+		// What is missing in it is told by kinds: unavailable is about the data, which is the key.
+		told := w.unavailable
+		out.kinds, w.unavailable = w.payload(be), told
+	}
 	all := bytes.Clone(w.buf)
 	out.key = all[:endOfKey:endOfKey]
 	out.data = all[startOfData:endOfData:endOfData]
-	if len(all) > endOfData {
-		out.previous = all[endOfData:]
+	if endOfPrevious > endOfData {
+		out.previous = all[endOfData:endOfPrevious:endOfPrevious]
+	}
+	if len(all) > endOfPrevious {
+		out.shape = all[endOfPrevious:]
 	}
 	out.unavailable, out.flags = w.unavailable, w.flags
 	for _, column := range w.rounded {
@@ -175,8 +186,9 @@ func (be *boundEntry) appendLink(dst []byte, e *evaluation) []byte {
 	return dst
 }
 
-// event makes one event of the shared parts.
-func (m *Mapper) event(be *boundEntry, typ string, b *bodies, ordinal int) *delivery.Event {
+// event makes one event of the shared parts. The names are those of the rule that fired.
+func (m *Mapper) event(be *boundEntry, fired firing, b *bodies, ordinal int) *delivery.Event {
+	typ := be.events[fired.event].typ
 	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, be.Name, typ)
 	return &delivery.Event{
 		ID: eventID(m.text), Type: typ, Entry: be.Name, Time: m.tx.Time,
@@ -185,9 +197,10 @@ func (m *Mapper) event(be *boundEntry, typ string, b *bodies, ordinal int) *deli
 			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
 		},
 		Actor: b.told.actor, Operation: b.told.operation, Assumed: b.assumed, Link: b.link,
-		Key: b.key, Data: b.data, Previous: b.previous,
+		Key: b.key, Data: b.data, Previous: b.previous, Shape: b.shape, Kinds: b.kinds,
 		Unavailable: b.unavailable, Bigints: be.bigints, Flags: b.flags,
-		OrderKey: b.order, OrderKeyOld: b.orderOld, Title: be.Title,
+		OrderKey: b.order, OrderKeyOld: b.orderOld,
+		As: be.events[fired.event].rules[fired.rule].rule.as, Title: be.Title, Code: be.Code, Object: be.Object,
 	}
 }
 
@@ -196,6 +209,7 @@ func (m *Mapper) signalEvent(s *signal, ordinal int) *delivery.Event {
 	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, "", s.typ)
 	outright := m.contexts.transaction()
 	t := outright.or(m.contexts.defaults)
+	config := m.signalTypes[s.typ]
 	return &delivery.Event{
 		ID: eventID(m.text), Type: s.typ, Time: m.tx.Time,
 		Origin: delivery.Origin{
@@ -204,7 +218,7 @@ func (m *Mapper) signalEvent(s *signal, ordinal int) *delivery.Event {
 		},
 		Actor: t.actor, Operation: t.operation, Assumed: outright.operation == "" && t != outright,
 		Key: s.key, Data: s.data, OrderKey: s.orderKey(),
-		Title: m.signalTypes[s.typ].Title,
+		As: config.as, Title: config.Title, Object: config.Object,
 	}
 }
 

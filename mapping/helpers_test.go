@@ -63,6 +63,14 @@ var testTypes = map[string]*capture.Type{
 		return appendValue(dst, at), true
 	}},
 	"date": {Name: "date", Kind: capture.Date, AppendJSON: jsonText},
+	"local": {Name: "timestamp", Kind: capture.DateTime, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		return appendString(dst, strings.Replace(string(text), " ", "T", 1)), true
+	}},
+	"clock":    {Name: "time", Kind: capture.Time, AppendJSON: jsonText},
+	"list":     {Name: "text[]", Kind: capture.List, AppendJSON: jsonAsIs},
+	"longtext": {Name: "mediumtext", Kind: capture.Text, AppendJSON: jsonText},
+	"bytes":    {Name: "bytea", Kind: capture.Bytes, AppendJSON: jsonText},
+	"other":    {Name: "inet", Kind: capture.Other, AppendJSON: jsonText},
 }
 
 // table makes a table of columns such as "loan_id bigint key". Key columns are the replica

@@ -61,7 +61,7 @@ type Mapper struct {
 	out         Output
 	source      string
 	lineage     string
-	signalTypes map[string]SignalConfig
+	signalTypes map[string]signalType
 
 	bindings map[*capture.Table]*binding
 	bound    *binding // of the change at hand, or of the last one
@@ -72,7 +72,7 @@ type Mapper struct {
 	whole    *capture.Change // the change at hand as rules see it
 
 	eval     evaluation
-	fired    []int
+	fired    []firing
 	renderer renderer
 	text     []byte
 }
@@ -81,10 +81,10 @@ type Mapper struct {
 func (r *Rules) NewMapper(out Output, id Identity) *Mapper {
 	m := &Mapper{
 		rules: r, out: out, source: id.Source, lineage: id.Lineage,
-		signalTypes: map[string]SignalConfig{}, bindings: map[*capture.Table]*binding{},
+		signalTypes: map[string]signalType{}, bindings: map[*capture.Table]*binding{},
 	}
 	for _, s := range r.signals.Types {
-		m.signalTypes[s.Type] = s
+		m.signalTypes[s.Type] = signalType{s, s.As.names()}
 	}
 	d := r.context.Defaults
 	m.contexts.defaults = told{delivery.Actor{ID: d.Actor.ID, Name: d.Actor.Name}, d.Operation}
@@ -228,8 +228,8 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 	if err != nil {
 		return m.fail(be, delivery.OutcomeUndecidable, err)
 	}
-	for _, i := range fired {
-		ev := m.event(be, be.events[i].typ, &shared, m.whole.Ordinal)
+	for _, f := range fired {
+		ev := m.event(be, f, &shared, m.whole.Ordinal)
 		if err := m.out.Event(ev, changeRow{m}); err != nil {
 			return err
 		}
@@ -237,8 +237,17 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 	return nil
 }
 
-// decide returns the events that fire, as indexes.
-func (m *Mapper) decide(be *boundEntry) (fired []int, decided bool) {
+// firing is an event that fires, and the rule that made it, as indexes.
+type firing struct{ event, rule int }
+
+// signalType is a type of signal that is taken.
+type signalType struct {
+	SignalConfig
+	as map[string]*string
+}
+
+// decide returns the events that fire.
+func (m *Mapper) decide(be *boundEntry) (fired []firing, decided bool) {
 	e := &m.eval
 	about := delivery.True
 	if e.op != capture.Truncate {
@@ -253,9 +262,9 @@ func (m *Mapper) decide(be *boundEntry) (fired []int, decided bool) {
 		if !ev.ops.has(e.op) {
 			continue
 		}
-		switch ev.fires(e) {
+		switch answer, rule := ev.fires(e); answer {
 		case delivery.True:
-			m.fired = append(m.fired, i)
+			m.fired = append(m.fired, firing{i, rule})
 		case delivery.Undecidable:
 			decided = false
 		default:
@@ -271,9 +280,9 @@ func (m *Mapper) decide(be *boundEntry) (fired []int, decided bool) {
 	return m.fired, decided
 }
 
-// fires answers whether any of the event's rules holds.
-func (ev *boundEvent) fires(e *evaluation) delivery.Truth {
-	answer := delivery.False
+// fires answers whether any of the event's rules holds, and which.
+func (ev *boundEvent) fires(e *evaluation) (answer delivery.Truth, rule int) {
+	answer = delivery.False
 	for i := range ev.rules {
 		r := &ev.rules[i]
 		if !r.rule.ops.has(e.op) {
@@ -281,12 +290,12 @@ func (ev *boundEvent) fires(e *evaluation) delivery.Truth {
 		}
 		switch r.fires(e) {
 		case delivery.True:
-			return delivery.True
+			return delivery.True, i
 		case delivery.Undecidable:
 			answer = delivery.Undecidable
 		}
 	}
-	return answer
+	return answer, 0
 }
 
 // fail hands out a failure.

@@ -14,8 +14,9 @@ type member struct {
 	constant []byte
 	expr     *boundExpression
 	members  []member
-	convert  converter
+	convert  *converter
 	mask     []byte // key of the hash that is sent instead
+	absent   bool   // the change at hand does not tell its value
 	rounded  bool   // it was told that JavaScript would round the column's numbers
 }
 
@@ -60,7 +61,7 @@ func (w *renderer) now(m *member) bool {
 	default:
 		v := w.e.current(m.col)
 		if !known(v) {
-			w.unavailable = append(w.unavailable, m.path)
+			w.unavailable, m.absent = append(w.unavailable, m.path), true
 			return false
 		}
 		w.value(m, v)
@@ -96,24 +97,26 @@ func (w *renderer) before(m *member) bool {
 func (w *renderer) expression(m *member) bool {
 	v, ok, err := m.expr.value(w.e)
 	if !ok {
-		w.unavailable = append(w.unavailable, m.path)
+		w.unavailable, m.absent = append(w.unavailable, m.path), true
 		if err != nil {
 			w.flag(m.path)
 		}
 		return false
 	}
 	start := len(w.buf)
-	w.buf = appendValue(w.buf, v)
-	if v != nil {
-		w.convertFrom(start, m, m.path)
+	if v == nil {
+		w.null(m)
+		return true
 	}
+	w.buf = appendValue(w.buf, v)
+	w.convertFrom(start, m, m.path)
 	return true
 }
 
 // value writes a known column value.
 func (w *renderer) value(m *member, v capture.Value) {
 	if v.State == capture.Null {
-		w.buf = append(w.buf, "null"...)
+		w.null(m)
 		return
 	}
 	column := &w.e.table.Columns[m.col]
@@ -135,6 +138,15 @@ func (w *renderer) value(m *member, v capture.Value) {
 	w.convertFrom(start, m, column.Name)
 }
 
+// null writes a NULL, which is an empty list where a list is asked for.
+func (w *renderer) null(m *member) {
+	text := "null"
+	if m.convert != nil && m.convert.null != "" {
+		text = m.convert.null
+	}
+	w.buf = append(w.buf, text...)
+}
+
 // beyondDoubles reports whether an integer lies beyond 2^53, up to which a double tells all integers apart.
 func beyondDoubles(digits []byte) bool {
 	const limit = "9007199254740992"
@@ -150,7 +162,7 @@ func (w *renderer) convertFrom(start int, m *member, flag string) {
 	if m.convert == nil {
 		return
 	}
-	converted, ok := m.convert(w.buf[start:])
+	converted, ok := m.convert.value(w.buf[start:])
 	if !ok {
 		w.flag(flag)
 		converted, _ = toString(w.buf[start:])

@@ -172,9 +172,9 @@ func temporalColumn(t byte, digits int) (column, *capture.Type, error) {
 	case gomysql.MYSQL_TYPE_DATE, gomysql.MYSQL_TYPE_NEWDATE:
 		return column{width: 3, append: appendDate}, stringType("date", capture.Date), nil
 	case gomysql.MYSQL_TYPE_TIME:
-		return column{width: 3, append: appendOldTime}, stringType("time", capture.Other), nil
+		return column{width: 3, append: appendOldTime}, stringType("time", capture.Time), nil
 	case gomysql.MYSQL_TYPE_TIME2:
-		return column{width: 3 + fraction, digits: digits, append: appendTime}, stringType("time", capture.Other), nil
+		return column{width: 3 + fraction, digits: digits, append: appendTime}, stringType("time", capture.Time), nil
 	case gomysql.MYSQL_TYPE_DATETIME:
 		return column{width: 8, append: appendOldDatetime}, datetimeType(), nil
 	case gomysql.MYSQL_TYPE_DATETIME2:

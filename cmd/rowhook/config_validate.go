@@ -45,12 +45,23 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		return errs
 	}
 	errs = errs.with(c.validateSource())
-	rules, err := mapping.Compile(c.Mapping, mapping.Options{Context: c.Source.Context, Signals: c.Source.Signals, ReadFile: readFile})
+	rules, err := mapping.Compile(c.Mapping, mapping.Options{
+		Context: c.Source.Context, Signals: c.Source.Signals, DeletedRows: c.sendsDeletedRows, ReadFile: readFile,
+	})
 	if err != nil {
 		return errs.with(c.problems(err))
 	}
 	c.rules = rules
 	return errs.with(c.validateOperations())
+}
+
+// sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.
+func (c *Config) sendsDeletedRows(eventType, entry string) bool {
+	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
+		return p.Format == "alma" && (len(p.Subscriptions) == 0 || slices.ContainsFunc(p.Subscriptions, func(s delivery.SubscriptionConfig) bool {
+			return fitsAny(s.Events, eventType) && fitsAny(s.Tables, entry)
+		}))
+	})
 }
 
 func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {

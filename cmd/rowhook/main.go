@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	_ "time/tzdata" // the config names time zones, and small images have none
 
 	"rowhook/capture"
 )
