@@ -37,6 +37,7 @@ type ProfileConfig struct {
 	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
 	OnDead        string               `yaml:"on_dead" enum:"continue,hold_key" doc:"after a dead letter, later events of its key go on, or wait until it is retried or discarded"`
 	MaxBlock      time.Duration        `yaml:"max_block" doc:"how long events wait for a failing one of their key, which is dead then; 0 waits for retry.max_age. A retry.schedule is not cut short"`
+	HTTP          HTTPConfig           `yaml:"http" doc:"how requests travel: credentials, certificates, proxy"`
 	AllowNetworks []string             `yaml:"allow_networks,oneormany" doc:"loopback, private or CIDRs that the dial guard lets through"`
 	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
 	Challenge     string               `yaml:"challenge" enum:"none,query,cloudevents" doc:"how the endpoint is asked before its first delivery: GET with ?challenge=, or the handshake of CloudEvents webhooks"`
@@ -44,7 +45,7 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts identification_key http template alma rakuraku alert mode"`
+	_ struct{} `later:"contacts identification_key template alma rakuraku alert mode"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.

@@ -453,7 +453,7 @@ func (p *Profile) reachesSame(other *Profile) bool {
 	what := func(c ProfileConfig) ProfileConfig {
 		return ProfileConfig{
 			URL: c.URL, Secret: c.Secret, Secrets: c.Secrets, Signature: c.Signature, Headers: c.Headers,
-			Timeout: c.Timeout, Success: c.Success, Replies: c.Replies, AllowNetworks: c.AllowNetworks,
+			Timeout: c.Timeout, Success: c.Success, Replies: c.Replies, AllowNetworks: c.AllowNetworks, HTTP: c.HTTP,
 		}
 	}
 	return reflect.DeepEqual(what(p.config), what(other.config))

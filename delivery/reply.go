@@ -49,6 +49,8 @@ const (
 	// A setting of the profile stands in the way.
 	ReasonGuard  = "guard"  // the address is not in allow_networks
 	ReasonSecret = "secret" // no secret is valid any more
+	ReasonToken  = "token"  // the token endpoint gave no access token
+	ReasonProxy  = "proxy"  // the proxy refuses
 
 	// The profile is not active.
 	ReasonChallenge = "challenge" // its endpoint has not agreed to deliveries

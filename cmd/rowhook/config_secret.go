@@ -35,7 +35,7 @@ func (d *decoder) files(n *yaml.Node, v reflect.Value, spec *structSpec) {
 		case inline != nil:
 			path.SetString("")
 		case key != nil:
-			d.in(file.name, func() { secret.SetString(d.secretFile(value, path.String())) })
+			d.in(file.name, func() { secret.SetString(d.secretFile(value, path.String(), f.public)) })
 		}
 	}
 }
@@ -45,7 +45,7 @@ func (d *decoder) files(n *yaml.Node, v reflect.Value, spec *structSpec) {
 const unreadSecret = "the file of this secret could not be read"
 
 // secretFile reads a secret without the newline that ends it.
-func (d *decoder) secretFile(n *yaml.Node, path string) string {
+func (d *decoder) secretFile(n *yaml.Node, path string, public bool) string {
 	if path == "" {
 		return ""
 	}
@@ -58,6 +58,9 @@ func (d *decoder) secretFile(n *yaml.Node, path string) string {
 	if secret == "" {
 		d.refuse(n, "the file is empty")
 		return unreadSecret
+	}
+	if public {
+		return secret
 	}
 	d.hidden = append(d.hidden, secret)
 	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})

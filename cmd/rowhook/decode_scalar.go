@@ -37,7 +37,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 		}
 		return
 	}
-	if f.secret && text != "" {
+	if f.secret && !f.public && text != "" {
 		d.hidden = append(d.hidden, text)
 		if !fromEnv {
 			d.inline = append(d.inline, [2]int{n.Line, n.Column})

@@ -19,6 +19,7 @@ import (
 //	yaml:",scalar"         takes a scalar given in place of the map
 //	yaml:",list"           takes a list given in place of the map
 //	yaml:"…,oneormany"     one element may stand for a list of one
+//	public:"true"          what its _file holds is no secret
 //	unit:"size"            64MiB and the like
 //	unit:"rate"            50/s and the like
 //	path:"file"            relative to the config file
@@ -28,7 +29,7 @@ import (
 //	doc:"…"                the description
 //
 // A key with the suffix _file beside a key without it names a file to read that one's value from;
-// what can be given so is a secret.
+// what can be given so is a secret, unless it is public.
 type field struct {
 	index           []int
 	name            string
@@ -38,6 +39,7 @@ type field struct {
 	oneOrMany       bool
 	size, rate      bool
 	path, secret    bool
+	public          bool
 }
 
 // url reports whether values from the environment are percent-encoded.
@@ -84,6 +86,7 @@ func (s *structSpec) add(t reflect.Type, index []int) {
 			size:      member.Tag.Get("unit") == "size",
 			rate:      member.Tag.Get("unit") == "rate",
 			path:      member.Tag.Get("path") == "file",
+			public:    member.Tag.Get("public") == "true",
 		}
 		s.place(f, options)
 	}

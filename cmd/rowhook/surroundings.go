@@ -51,6 +51,7 @@ func (c *Config) sandboxed(server *capture.Server) bool {
 func inSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) delivery.ProfileConfig {
 	p.URL, p.Secret, p.SecretFile, p.Secrets = own.URL, own.Secret, "", nil
 	p.Headers = nil
+	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}
 	return p
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -195,5 +196,19 @@ func TestEndpointsDiffer(t *testing.T) {
 	in.sandbox.Store(true)
 	if after := e.Endpoint(); after == before || !after.Sandbox || after.Name == "" {
 		t.Errorf("endpoints %+v and %+v", before, after)
+	}
+}
+
+// TestSandboxHasNoCredentials keeps whatever production proves itself with out of a sandbox.
+func TestSandboxHasNoCredentials(t *testing.T) {
+	t.Parallel()
+	p := delivery.ProfileConfig{Secret: "s", Headers: []delivery.HeaderConfig{{Name: "X-Key", Value: "k"}}, HTTP: delivery.HTTPConfig{
+		BasicAuth: delivery.BasicAuthConfig{Username: "u", Password: "p"}, TLS: delivery.TLSConfig{Key: "k"}, ProxyURL: "http://u:p@proxy", Gzip: true,
+		OAuth2: delivery.OAuth2Config{ClientSecret: "c"}, Authorization: delivery.AuthorizationConfig{Credentials: "c"},
+	}}
+	got := inSandbox(p, delivery.SandboxConfig{URL: "https://sandbox.example.org/"})
+	want := delivery.ProfileConfig{URL: "https://sandbox.example.org/", HTTP: delivery.HTTPConfig{Gzip: true}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("a sandbox has %+v", got)
 	}
 }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -26,6 +27,7 @@ type attempt struct {
 	// net/http writes header and body in one piece only when it knows the reader to be in memory, which leaves no
 	// way to hear when it is done with the caller's bytes. So it gets a copy.
 	body   []byte
+	zip    *gzip.Writer // nil until it is wanted
 	reader bytes.Reader
 	closer io.ReadCloser // of reader
 
@@ -57,6 +59,9 @@ func (s *Sender) newAttempt() *attempt {
 		header["Webhook-Signature"] = a.signature
 	}
 	header["Content-Type"] = a.contentType
+	if s.gzip {
+		setHeader(header, "Content-Encoding", "gzip", "")
+	}
 	a.proto = http.Request{
 		Method:     http.MethodPost,
 		URL:        s.url,
@@ -97,7 +102,7 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 		a.gap[0] = req.Gap
 		a.proto.Header["Rowhook-Gap"] = a.gap
 	}
-	a.body = append(a.body[:0], req.Body...)
+	a.fill(req.Body)
 	a.proto.ContentLength = int64(len(a.body))
 	if len(a.sender.keys) == 0 {
 		return true
@@ -106,6 +111,51 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 	a.signature[0], ok = a.signer.sign(req.ID, a.timestamp[0], req.Body, now)
 	return ok
 }
+
+// fill takes a copy of the body, compressed where the profile wants it.
+func (a *attempt) fill(body []byte) {
+	if !a.sender.gzip {
+		a.body = append(a.body[:0], body...)
+		return
+	}
+	buf := bytes.NewBuffer(a.body[:0])
+	if a.zip == nil {
+		a.zip = gzip.NewWriter(buf)
+	} else {
+		a.zip.Reset(buf)
+	}
+	_, _ = a.zip.Write(body) // a bytes.Buffer takes everything
+	_ = a.zip.Close()
+	a.body = buf.Bytes()
+}
+
+// authorized sends the request with an access token, where the profile has such. A token that the endpoint refuses is
+// replaced once.
+func (a *attempt) authorized(ctx context.Context, transport http.RoundTripper) (*http.Response, error) {
+	tokens := a.sender.tokens
+	if tokens == nil {
+		return a.roundTrip(ctx, transport)
+	}
+	refused := ""
+	for {
+		header, err := tokens.header(ctx, refused)
+		if err != nil {
+			return nil, err
+		}
+		a.proto.Header["Authorization"] = []string{header}
+		resp, err := a.roundTrip(ctx, transport)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || refused != "" || !a.wrote.Load() {
+			return resp, err
+		}
+		// The connection is used again if the rest is short.
+		_, _ = io.CopyN(io.Discard, resp.Body, maxReplyRest)
+		resp.Body.Close()
+		refused = header
+	}
+}
+
+// maxReplyRest is how much is read of a reply that nobody looks at.
+const maxReplyRest = 4 << 10
 
 // roundTrip sends the request. A kept connection that turns out to be closed is replaced by another as long as
 // nothing of the request went out.
@@ -141,7 +191,8 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.wrote.Store(false)
 	a.conn = countingConnOf(info.Conn)
 	a.reused = info.Reused
-	if a.conn == nil {
+	if a.conn == nil || a.sender.http2 && speaksHTTP2(info.Conn) {
+		a.reused = false // others are under way on it: what waits to be read tells nothing
 		return
 	}
 	a.before = a.conn.written.Load()

@@ -86,7 +86,7 @@ func (s *Sender) ask(ctx context.Context, method string, to *url.URL, judge func
 	a.proto.Method, a.proto.URL, a.proto.Header = method, to, s.fixed.Clone()
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	resp, err := a.roundTrip(timed, s.transport)
+	resp, err := a.authorized(timed, s.transport)
 	if err != nil {
 		return s.failure(ctx, a, err)
 	}

@@ -29,6 +29,23 @@ func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Re
 			Error:  fmt.Sprintf("%s; profiles.%s.allow_networks has to allow it", refused, s.profile),
 		}
 	}
+	var proxy *proxyError
+	if errors.As(err, &proxy) {
+		// A gateway's error is the endpoint's; all else is about the proxy's own rules.
+		class := delivery.ClassProfile
+		if proxy.status >= 500 {
+			class = delivery.ClassNetwork
+		}
+		return delivery.Reply{Class: class, Reason: delivery.ReasonProxy, Error: proxy.Error()}
+	}
+	var token *tokenError
+	if errors.As(err, &token) {
+		reply := delivery.Reply{Class: delivery.ClassNetwork, Reason: delivery.ReasonToken, Error: token.Error()}
+		if token.lasting() {
+			reply.Class = delivery.ClassProfile
+		}
+		return reply
+	}
 	reply := delivery.Reply{Class: delivery.ClassNetwork}
 	reply.Reason, reply.Error = s.networkFailure(a, err)
 	return reply

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// Probe connects to the endpoint as an attempt would, TLS included, and sends nothing. The
+// Probe connects to the endpoint as an attempt would, TLS included, and sends nothing; or to its proxy. The
 // error is safe to show.
 func (s *Sender) Probe(ctx context.Context) error {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
@@ -28,9 +28,12 @@ func (s *Sender) Probe(ctx context.Context) error {
 }
 
 func (s *Sender) connect(ctx context.Context, transport *http.Transport) error {
-	secure := s.url.Scheme == "https"
-	port := map[bool]string{true: "443", false: "80"}[secure]
-	conn, err := transport.DialContext(ctx, "tcp", net.JoinHostPort(s.url.Hostname(), cmp.Or(s.url.Port(), port)))
+	to, secure := s.url, s.url.Scheme == "https"
+	if s.proxy != nil {
+		to, secure = s.proxy, false // how far it gets from there, it tells with the first request
+	}
+	port := map[string]string{"https": "443", "http": "80"}[to.Scheme]
+	conn, err := transport.DialContext(ctx, "tcp", net.JoinHostPort(to.Hostname(), cmp.Or(to.Port(), port)))
 	if err != nil {
 		return err
 	}
@@ -39,6 +42,6 @@ func (s *Sender) connect(ctx context.Context, transport *http.Transport) error {
 		return nil
 	}
 	config := transport.TLSClientConfig.Clone()
-	config.ServerName = s.url.Hostname()
+	config.ServerName = cmp.Or(config.ServerName, s.url.Hostname())
 	return tls.Client(conn, config).HandshakeContext(ctx)
 }

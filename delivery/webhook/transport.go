@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,12 +36,12 @@ type Transports struct {
 	opened   atomic.Int64
 
 	mu      sync.Mutex
-	byGuard map[string]*http.Transport
+	bySetup map[string]*http.Transport
 }
 
 // NewTransports returns transports without any connection.
 func NewTransports() *Transports {
-	return &Transports{byGuard: map[string]*http.Transport{}}
+	return &Transports{bySetup: map[string]*http.Transport{}}
 }
 
 // Opened returns how many connections were opened so far.
@@ -49,29 +51,35 @@ func (t *Transports) Opened() int64 { return t.opened.Load() }
 func (t *Transports) CloseIdle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, transport := range t.byGuard {
+	for _, transport := range t.bySetup {
 		transport.CloseIdleConnections()
 	}
 }
 
-// get returns the transport whose connections pass the guard.
-func (t *Transports) get(g *guard) *http.Transport {
+// get returns the transport whose connections are made so.
+func (t *Transports) get(s *setup) *http.Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	transport, ok := t.byGuard[g.String()]
+	transport, ok := t.bySetup[s.shown]
 	if !ok {
-		transport = t.newTransport(g)
-		t.byGuard[g.String()] = transport
+		transport = t.newTransport(s)
+		t.bySetup[s.shown] = transport
 	}
 	return transport
 }
 
-func (t *Transports) newTransport(g *guard) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: g.control, Resolver: t.resolver}
+func (t *Transports) newTransport(s *setup) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: s.guard.control, Resolver: t.resolver}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.http2)
+	config := s.tls
+	if config.RootCAs == nil {
+		config.RootCAs = t.roots
+	}
 	return &http.Transport{
-		Proxy: nil, // the guard would see the proxy's address instead of the endpoint's
+		Proxy:                  s.askProxy,
+		OnProxyConnectResponse: proxyAnswered,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
@@ -80,7 +88,7 @@ func (t *Transports) newTransport(g *guard) *http.Transport {
 			t.opened.Add(1)
 			return newCountingConn(conn), nil
 		},
-		TLSClientConfig:        &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    dialTimeout,
 		Protocols:              protocols,
 		DisableCompression:     true,
@@ -88,6 +96,31 @@ func (t *Transports) newTransport(g *guard) *http.Transport {
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxReplyHeader,
 	}
+}
+
+// askProxy has requests go through the setup's proxy.
+func (s *setup) askProxy(*http.Request) (*url.URL, error) { return s.proxy, nil }
+
+// proxyAnswered looks at what a proxy says to being asked for a connection.
+func proxyAnswered(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyError{proxy.Host, answer.StatusCode}
+}
+
+// proxyError is a proxy that does not connect to the endpoint.
+type proxyError struct {
+	host   string
+	status int
+}
+
+func (e *proxyError) Error() string { return fmt.Sprintf("the proxy %s answered %d", e.host, e.status) }
+
+// speaksHTTP2 reports whether a connection was agreed to carry HTTP/2.
+func speaksHTTP2(conn net.Conn) bool {
+	secure, ok := conn.(*tls.Conn)
+	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // countingConn counts the bytes that went out, and can tell that the other side has closed.

@@ -14,7 +14,7 @@
 //   - net/http's errors can hold URLs and bytes of replies, which may echo bodies. None is shown: texts are made
 //     here from what an error is, not from what it says.
 //
-// HTTP/1.1 is spoken: with HTTP/2 all requests to an endpoint would share the fate of one connection. Profiles
+// HTTP/1.1 is spoken unless a profile asks for HTTP/2, where all requests to an endpoint share the fate of one connection. Profiles
 // with equal network settings share a transport and so the connections to a common endpoint.
 package webhook
 
@@ -54,6 +54,10 @@ type Sender struct {
 	timeout   time.Duration
 	maxBody   int64
 	transport http.RoundTripper
+	proxy     *url.URL // nil for none
+	http2     bool
+	gzip      bool
+	tokens    *tokens // nil for none
 	now       func() time.Time
 	warnings  []error
 	challenge string // none, query or cloudevents
@@ -82,6 +86,8 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	allowed := p.networks()
 	s.url = p.url(allowed)
 	p.headers(s.fixed)
+	s.tokens = p.authorize(s.fixed)
+	how := p.setup(newGuard(allowed, s.url.Scheme == "http"), s.url)
 	s.challenge, s.origin = p.challenge(), cmp.Or(opts.Origin, "rowhook")
 	if s.challenge == "cloudevents" {
 		setHeader(s.fixed, requestOrigin, s.origin, "")
@@ -98,7 +104,10 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	if transports == nil {
 		transports = NewTransports()
 	}
-	s.transport = transports.get(newGuard(allowed, s.url.Scheme == "http"))
+	s.transport, s.proxy, s.http2, s.gzip = transports.get(how), how.proxy, cfg.HTTP.HTTP2, cfg.HTTP.Gzip
+	if s.tokens != nil {
+		s.tokens.client = &http.Client{Transport: s.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
 	s.attempts.New = func() any { return s.newAttempt() }
 	return s, nil
 }
@@ -139,7 +148,7 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 	}
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	resp, err := a.roundTrip(timed, s.transport)
+	resp, err := a.authorized(timed, s.transport)
 	if err != nil {
 		return s.failure(ctx, a, err)
 	}
