@@ -127,7 +127,7 @@ func (m *MySQL) User(tb TB, name, password string, grants ...string) {
 // overlap. An empty database selects none.
 func (m *MySQL) Connect(tb TB, database string) *sql.Conn {
 	tb.Helper()
-	db, err := m.open(database)
+	db, err := m.Open(database)
 	Must(tb, err)
 	conn, err := db.Conn(context.Background())
 	if err != nil {

@@ -27,9 +27,9 @@ func (s *MySQLServer) TCP(database, user, password string) string {
 	return u.String()
 }
 
-// open returns a handle on a database as root, over the Unix socket. It does no I/O. A
-// connection that is closed ends its session: the handle keeps none.
-func (s *MySQLServer) open(database string) (*sql.DB, error) {
+// Open returns a handle on a database as root, over the Unix socket. It does no I/O. A
+// connection that is closed ends its session: the handle keeps none. A query may hold several statements.
+func (s *MySQLServer) Open(database string) (*sql.DB, error) {
 	config := mysql.NewConfig()
 	config.User, config.Net, config.Addr, config.DBName = MySQLRoot, "unix", s.Socket, database
 	config.MultiStatements = true
@@ -48,7 +48,7 @@ func (s *MySQLServer) open(database string) (*sql.DB, error) {
 func (s *MySQLServer) Exec(ctx context.Context, database string, statements ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	db, err := s.open(database)
+	db, err := s.Open(database)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *MySQLServer) Exec(ctx context.Context, database string, statements ...s
 func (s *MySQLServer) Query(ctx context.Context, database, query string) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	db, err := s.open(database)
+	db, err := s.Open(database)
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func (s *MySQLServer) ready(ctx context.Context) bool {
 	if _, err := os.Stat(s.Socket); err != nil {
 		return false
 	}
-	db, err := s.open(MySQLDatabase)
+	db, err := s.Open(MySQLDatabase)
 	if err != nil {
 		return false
 	}

@@ -247,7 +247,7 @@ func testCrashInCatchUp(t *testing.T, w *world) {
 		a.kill()
 		allowed = append(allowed, concurrency+w.acceptedSince("main", recently))
 	}
-	a := w.start()
+	a := w.begin()
 	w.hook.wait(t, "main", events, patience)
 	w.logCount("main", events)
 	a.term()

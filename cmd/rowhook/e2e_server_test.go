@@ -53,27 +53,33 @@ type session interface {
 // settings are a server's own for one scenario, by the kind's name in [databases].
 type settings map[string]map[string]string
 
-// databases are the kinds of servers that the scenarios run on. Each is started with the usual
-// tables, an account for the agent, and what the agent needs; dir is the agent's directory.
-var databases = []struct {
-	name  string
-	start func(tb testing.TB, dir string, own map[string]string) server
-}{
-	{"postgres", func(tb testing.TB, _ string, own map[string]string) server {
-		return startPostgres(tb, capturetest.Options{Settings: own})
-	}},
-}
+// databases are the kinds of servers that the scenarios run on.
+var databases = []string{"postgres", "mysql", "mariadb"}
 
 // onEach runs a scenario in a world of each kind of database.
 func onEach(t *testing.T, own settings, scenario func(t *testing.T, w *world)) {
-	for _, d := range databases {
-		t.Run(d.name, func(t *testing.T) {
+	for _, name := range databases {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := emptyWorld(t)
-			w.server = d.start(t, w.dir, own[d.name])
-			scenario(t, w)
+			scenario(t, newWorldOf(t, name, own[name]))
 		})
 	}
+}
+
+// newWorldOf makes a world on a server of its own, with the usual tables, an account for the agent,
+// and what the agent needs.
+func newWorldOf(tb testing.TB, database string, own map[string]string) *world {
+	tb.Helper()
+	w := emptyWorld(tb)
+	switch database {
+	case "mysql":
+		w.server = startMySQL(tb, capturetest.StartMySQL, w.dir, own)
+	case "mariadb":
+		w.server = startMySQL(tb, capturetest.StartMariaDB, w.dir, own)
+	default:
+		w.server = startPostgres(tb, capturetest.Options{Settings: own})
+	}
+	return w
 }
 
 // numbers is a table expression of the column g from 1 to n, for every kind of server.

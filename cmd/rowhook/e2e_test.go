@@ -1,4 +1,4 @@
-// The end-to-end proof: the real binary against a real PostgreSQL, real HTTP over
+// The end-to-end proof: the real binary against real PostgreSQL, MySQL and MariaDB, real HTTP over
 // TCP, real files and real kill -9. Everything is judged by one oracle, see [ledger]
 // and [verify]: the writer keeps a ledger of what it committed, the receiver one of
 // what it was sent, and the delivery log must tell the same story.
