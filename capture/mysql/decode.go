@@ -27,6 +27,8 @@ type decoder struct {
 	describe func(body []byte, wanted bool) (*tableMap, error)
 	// lookup asks the catalog for a table by name; nil when there is none.
 	lookup func(table string) (*capture.Table, error)
+	// room waits while the sink is busy; nil does not.
+	room   func() error
 	replay *replay // a prepared transaction to read again, instead of following
 
 	tables   map[uint64]*tableMap
@@ -110,6 +112,11 @@ func (d *decoder) event(h header, body []byte) error {
 func (d *decoder) payload(h header, in io.Reader) error {
 	d.file.reach(h.end)
 	return d.inflater.each(in, func(inner header, body []byte) error {
+		if d.room != nil {
+			if err := d.room(); err != nil {
+				return err
+			}
+		}
 		inner.end = 0 // places in the payload mean nothing
 		return d.event(inner, body)
 	})

@@ -9,9 +9,12 @@ import (
 	"rowhook/capture"
 )
 
-// counter is a sink that only counts changes, and samples memory on the way.
+// counter is a sink that only counts changes, and samples memory on the way. It says
+// now and then that it is busy, and notes how many changes come without asking.
 type counter struct {
 	*notes
+	unasked atomic.Int64 // changes since Busy was asked
+	overrun atomic.Int64
 	changes atomic.Int64
 	begun   int64 // changes before the open transaction
 	most    atomic.Uint64
@@ -27,7 +30,19 @@ func (c *counter) Abort() {
 	c.notes.Abort()
 }
 
+func (c *counter) Busy() <-chan struct{} {
+	if c.unasked.Swap(0) == 0 {
+		return nil
+	}
+	room := make(chan struct{})
+	close(room)
+	return room
+}
+
 func (c *counter) Change(*capture.Change) error {
+	if n := c.unasked.Add(1); n > c.overrun.Load() {
+		c.overrun.Store(n)
+	}
 	if c.changes.Add(1)%20_000 == 0 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -62,6 +77,9 @@ func TestLargeTransaction(t *testing.T) {
 			stop()
 			if most := c.most.Load(); most > 32<<20 { // the transaction is 10 MB compressed and 55 as it is
 				t.Errorf("%d MiB in use", most>>20)
+			}
+			if n := c.overrun.Load(); n > 1000 { // an event holds some 8 KiB of rows
+				t.Errorf("%d changes came without a look at whether there is room", n)
 			}
 			t.Logf("%d MiB in use at most", c.most.Load()>>20)
 		})

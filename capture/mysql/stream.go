@@ -38,6 +38,7 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 		describe: func(body []byte, wanted bool) (*tableMap, error) { return r.describe(ctx, h, st.flavour, body, wanted) },
 		lookup:   func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
+	st.room = st.awaitRoom
 	if mariaDB {
 		st.flavour = flavourMariaDB
 	}
@@ -64,10 +65,8 @@ func (st *stream) run(ctx context.Context) error {
 		rest = rester.Rest
 	}
 	for {
-		if busy := st.sink.Busy(); busy != nil {
-			if err := st.wait(busy); err != nil {
-				return err
-			}
+		if err := st.awaitRoom(); err != nil {
+			return err
 		}
 		if d.in.in.Buffered() == 0 {
 			rest()
@@ -110,8 +109,12 @@ func (st *stream) receive(d *dump) (err error) {
 	return st.event(h, body)
 }
 
-// wait stops reading until there is room. The server bears it for a while.
-func (st *stream) wait(busy <-chan struct{}) error {
+// awaitRoom stops reading until there is room. The server bears it for a while.
+func (st *stream) awaitRoom() error {
+	busy := st.sink.Busy()
+	if busy == nil {
+		return nil
+	}
 	timer := time.NewTimer(st.owner.pause)
 	defer timer.Stop()
 	for busy != nil {
