@@ -80,6 +80,9 @@ func testNetworkCut(t *testing.T, w *world) {
 		elapse(t, 4*time.Second, "", nil)
 		free()
 		grow("a pause from the server")
+		if w.server.kind() == "mysql" && !soak() {
+			continue // it takes most of a minute to notice each of what follows
+		}
 		p.stall(toServer)
 		grow("silence to the server")
 		p.stall(toClient)
@@ -93,6 +96,40 @@ func testNetworkCut(t *testing.T, w *world) {
 	w.logCount("main", len(changes))
 	a.term()
 	w.verify(changes, judge{profile: "main"})
+}
+
+// A connection that is cut again and again inside a transaction costs neither loss nor
+// repetition, wherever in it that is.
+func TestCutInTransaction(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, testCutInTransaction)
+}
+
+func testCutInTransaction(t *testing.T, w *world) {
+	rows := count(20_000, 300_000)
+	w.conf.profile = "    concurrency: 16\n"
+	p := w.through()
+	w.begin().term()
+	w.hugeInsert(rows)
+	var a *agent
+	for part := range 5 {
+		cut := p.cutAfter(rows * len(filler) / 6 * (part + 1))
+		if a == nil {
+			a = w.start()
+		}
+		select {
+		case <-cut:
+		case <-time.After(patience):
+			t.Fatalf("part %d never came", part)
+		}
+		if n := w.hook.distinct("main"); n != 0 {
+			t.Errorf("%d events of a transaction that has not ended", n)
+		}
+	}
+	w.hook.wait(t, "main", rows, 5*patience)
+	w.logCount("main", rows)
+	a.term()
+	w.verify(w.ledger(nil), judge{profile: "main"})
 }
 
 // A log that is gone while a position is stored, with the slot or purged, is a gap: the

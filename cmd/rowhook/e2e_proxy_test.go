@@ -16,6 +16,8 @@ type proxy struct {
 	target string
 	open   map[*link]bool
 	refuse bool
+	left   int           // bytes from the server until connections are cut
+	spent  chan struct{} // closed when they are; nil when none are to be
 }
 
 // link is one connection through the proxy.
@@ -73,14 +75,14 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.open[l] = true
 		p.mu.Unlock()
-		p.group.Go(func() { l.pump(server, client, toServer) })
-		p.group.Go(func() { l.pump(client, server, toClient) })
+		p.group.Go(func() { l.pump(server, client, toServer, func(int) {}) })
+		p.group.Go(func() { l.pump(client, server, toClient, p.spend) })
 	}
 }
 
 // pump copies one direction; while that is stalled it holds what it has, and the
-// sender's window fills.
-func (l *link) pump(dst, src net.Conn, direction int) {
+// sender's window fills. It tells how much it passes on.
+func (l *link) pump(dst, src net.Conn, direction int, passing func(n int)) {
 	defer l.close()
 	buf := make([]byte, 32<<10)
 	for {
@@ -91,6 +93,7 @@ func (l *link) pump(dst, src net.Conn, direction int) {
 		}
 		l.mu.Unlock()
 		if n > 0 {
+			passing(n)
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return
 			}
@@ -131,6 +134,28 @@ func (p *proxy) cut() {
 		l.close()
 	}
 	clear(p.open)
+}
+
+// cutAfter cuts all connections once so many bytes more have come from the server, and tells when.
+func (p *proxy) cutAfter(bytes int) (done <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left, p.spent = bytes, make(chan struct{})
+	return p.spent
+}
+
+func (p *proxy) spend(n int) {
+	p.mu.Lock()
+	p.left -= n
+	spent := p.spent
+	if spent == nil || p.left > 0 {
+		p.mu.Unlock()
+		return
+	}
+	p.spent = nil
+	p.mu.Unlock()
+	p.cut()
+	close(spent)
 }
 
 // refusing makes new connections fail, or lets them through again.
