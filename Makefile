@@ -14,13 +14,14 @@ export PATH := $(PATH):/usr/local/go/bin
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+SOURCE ?= postgres
 .PHONY: demo
-demo: ## install what is missing, then show the product in a minute (ARGS=-keep to play)
-	@.ci/install demo
+demo: ## show the product in a minute (SOURCE=mysql or mariadb; ARGS=-keep to play)
+	@.ci/install demo $(SOURCE)
 	@test -x bin/rowhook-demo || echo "building rowhook, which takes a few minutes the first time"
 	@$(MAKE) --no-print-directory --silent build
 	@CGO_ENABLED=0 $(GO) build -o bin/rowhook-demo ./cmd/rowhook-demo
-	@bin/rowhook-demo -rowhook bin/rowhook $(ARGS)
+	@bin/rowhook-demo -rowhook bin/rowhook -source $(SOURCE) $(ARGS)
 
 .PHONY: test
 test: tools vet ## install what is missing, then run every check and test

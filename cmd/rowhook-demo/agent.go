@@ -22,8 +22,7 @@ type agent struct {
 
 const configTemplate = `# Written by the demonstration.
 source:
-  type: postgres
-  url: {{.Database}}
+  {{.Source}}
   name: library
 
 state: ./state
@@ -68,7 +67,7 @@ log:
 `
 
 // settings fill the config in.
-type settings struct{ Database, Desk, Search, Secret string }
+type settings struct{ Source, Desk, Search, Secret string }
 
 // newAgent writes the config into dir.
 func newAgent(binary, dir string, s settings) (*agent, error) {

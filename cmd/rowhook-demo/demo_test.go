@@ -19,13 +19,23 @@ func TestShow(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "../rowhook").CombinedOutput(); err != nil {
 		t.Fatalf("build rowhook: %v\n%s", err, out)
 	}
-	var out bytes.Buffer
-	err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, schema: "../../testdata/library/postgres.sql", pace: 0.1})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	if !strings.Contains(out.String(), "The books balance.") {
-		t.Errorf("the books are not shown:\n%s", out.String())
+	for _, source := range sources {
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, source: source, schemas: "../../testdata/library", pace: 0.1})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			if !strings.Contains(out.String(), "The books balance.") {
+				t.Errorf("the books are not shown:\n%s", out.String())
+			}
+			for _, who := range []string{"by Mina, desk", "by Grace, kiosk"} {
+				if !strings.Contains(out.String(), who) {
+					t.Errorf("nothing was told %s:\n%s", who, out.String())
+				}
+			}
+		})
 	}
 }
 
@@ -52,8 +62,8 @@ func TestBalance(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			book := newLedger()
-			book.expect(a.changes(), a.events)
-			book.expect(b.changes(), b.events)
+			book.expect(len(a.sql), a.events)
+			book.expect(len(b.sql), b.events)
 			for i := range c.arrived {
 				book.arrive(&c.arrived[i])
 			}
@@ -86,14 +96,20 @@ func TestReceiverRefusesForgeries(t *testing.T) {
 
 func TestActs(t *testing.T) {
 	t.Parallel()
-	if a := regretted(); len(a.events) != 0 || !strings.HasSuffix(a.script(), "rollback") {
+	if a := regretted(); len(a.events) != 0 || !a.undone || !strings.HasSuffix(new(postgresLibrary).script(&a), "rollback") {
 		t.Errorf("what is regretted must come to nothing: %+v", a)
 	}
-	if a := says("Mina", "desk", lends(1, "b-1", 1)); a.changes() != 1 || len(a.events) != 1 {
-		t.Errorf("a message counts as %d changes and %d events", a.changes(), len(a.events))
+	says := says("Mina", "desk", lends(1, "b-1", 1))
+	if len(says.sql) != 1 || len(says.events) != 1 {
+		t.Errorf("one who says who she is makes %d changes and %d events", len(says.sql), len(says.events))
 	}
-	if a := rush(10); a.changes() != 20 || len(a.events) != 20 {
-		t.Errorf("a rush of 10 loans is %d changes and %d events", a.changes(), len(a.events))
+	for _, l := range []library{&postgresLibrary{}, &mysqlLibrary{}} {
+		if script := l.script(&says); !strings.Contains(script, "Mina") || !strings.HasSuffix(script, ";\ncommit") {
+			t.Errorf("%T: the script is\n%s", l, script)
+		}
+	}
+	if a := rush(10); len(a.sql) != 20 || len(a.events) != 20 {
+		t.Errorf("a rush of 10 loans is %d changes and %d events", len(a.sql), len(a.events))
 	}
 }
 

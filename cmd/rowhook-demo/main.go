@@ -1,5 +1,5 @@
-// Rowhook-demo shows rowhook at work in less than a minute: a throwaway PostgreSQL
-// with a small library in it, two receivers that verify signatures, and the rowhook
+// Rowhook-demo shows rowhook at work in less than a minute: a throwaway PostgreSQL, MySQL
+// or MariaDB with a small library in it, two receivers that verify signatures, and the rowhook
 // binary between them, set up and run as a DBA would. The library has an ordinary
 // morning, a receiver goes away and comes back, rowhook is killed and started again.
 //
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -23,7 +24,8 @@ func main() {
 	runtime.LockOSThread()
 	o := options{pace: 1}
 	flag.StringVar(&o.rowhook, "rowhook", "bin/rowhook", "the rowhook binary")
-	flag.StringVar(&o.schema, "schema", "testdata/library/postgres.sql", "the library's schema")
+	flag.StringVar(&o.source, "source", sources[0], "the kind of database: "+strings.Join(sources, ", "))
+	flag.StringVar(&o.schemas, "schemas", "testdata/library", "the directory of the library's schemas")
 	flag.IntVar(&o.major, "postgres", 0, "the PostgreSQL major version; 0 is the system's")
 	flag.BoolVar(&o.keep, "keep", false, "leave everything running afterwards, until Ctrl-C")
 	flag.Parse()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,14 +34,14 @@ func (st *stage) receiverAway(ctx context.Context) error {
 	if err := st.pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	retained, err := st.retained(ctx)
+	unread, err := st.library.unread(ctx, st.agent)
 	if err != nil {
 		return err
 	}
 	if err := st.quote(ctx, "status", "PROFILE"); err != nil {
 		return err
 	}
-	st.aside("the database holds back %s of WAL for them", retained)
+	st.aside("%s", unread.sentence)
 	st.chapter("It is back, and gets them in order")
 	if err := st.receivers[desk].open(); err != nil {
 		return err
@@ -122,7 +121,7 @@ func (st *stage) sum(ctx context.Context) error {
 	if err := st.pause(ctx, time.Second); err != nil { // surplus events would come now
 		return err
 	}
-	retained, err := st.retained(ctx)
+	unread, err := st.library.unread(ctx, st.agent)
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ func (st *stage) sum(ctx context.Context) error {
 	row("not expected", b.surplus, "came, but was never expected")
 	row("repeated", b.repeated, "only a kill may repeat some, with the same id")
 	row("out of order", len(b.disordered), "by key, against the order of commits")
-	row("WAL held back", retained, "by the replication slot, now")
+	row(unread.what, unread.amount, unread.note)
 	if !b.good() {
 		for _, lane := range b.disordered {
 			st.line("  %s", lane)
@@ -147,21 +146,4 @@ func (st *stage) sum(ctx context.Context) error {
 	}
 	st.line("\n  %s", st.paint(green, "The books balance."))
 	return nil
-}
-
-// retained is the WAL that the slot's confirmed position keeps from being removed.
-func (st *stage) retained(ctx context.Context) (string, error) {
-	rows, err := st.postgres.Query(ctx, database,
-		"select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'")
-	if err != nil {
-		return "", err
-	}
-	if len(rows) != 1 {
-		return "", errors.New("the replication slot is gone")
-	}
-	bytes, err := strconv.ParseInt(rows[0][0], 10, 64)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%.1f KiB", float64(bytes)/1024), nil
 }

@@ -7,25 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
-
-	"rowhook/capture/capturetest"
 )
 
 type options struct {
-	rowhook, schema string
-	major           int
-	keep            bool
-	pace            float64 // 1 is for people to read along
+	rowhook string
+	source  string // one of sources
+	schemas string // the directory of the library's schemas
+	major   int
+	keep    bool
+	pace    float64 // 1 is for people to read along
 }
-
-// database is the library's database.
-const database = "library"
-
-// numbers keeps the ids that the story gives out apart from those of visitors.
-const numbers = `alter table circulation.members alter member_id restart with 5001;
-alter table circulation.loans alter loan_id restart with 5001`
 
 // patience bounds the wait for what must arrive, so that the demonstration always ends.
 const patience = 20 * time.Second
@@ -34,7 +28,7 @@ const patience = 20 * time.Second
 type stage struct {
 	*screen
 	book      *ledger
-	postgres  *capturetest.Cluster
+	library   library
 	receivers map[string]*receiver
 	agent     *agent
 	dir       string
@@ -87,8 +81,8 @@ func (st *stage) clear() error {
 	for _, r := range st.receivers {
 		errs = append(errs, r.shut())
 	}
-	if st.postgres != nil {
-		errs = append(errs, st.postgres.Close())
+	if st.library != nil {
+		errs = append(errs, st.library.close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(st.dir))...)
 }
@@ -97,23 +91,23 @@ func (st *stage) clear() error {
 func (st *stage) prepare(ctx context.Context, o options) error {
 	st.chapter("Setting up")
 	began := time.Now()
-	schema, err := os.ReadFile(o.schema)
-	if err != nil {
-		return err
-	}
+	var err error
 	if st.dir, err = os.MkdirTemp("", "rowhook-demo-"); err != nil {
 		return err
 	}
-	if st.postgres, err = capturetest.NewCluster(capturetest.Options{Major: o.major}); err != nil {
+	server, err := openLibrary(o)
+	if err != nil {
 		return err
 	}
-	if err := errors.Join(
-		st.postgres.Exec(ctx, "postgres", "create database "+database, "create role rowhook login replication"),
-		st.postgres.Exec(ctx, database, string(schema), numbers),
-	); err != nil {
+	st.library = server
+	schema := o.source
+	if schema == "mariadb" {
+		schema = "mysql"
+	}
+	if err := server.create(ctx, filepath.Join(o.schemas, schema+".sql")); err != nil {
 		return err
 	}
-	st.done("PostgreSQL %d with the library's tables, on port %d (%s)", st.postgres.Major, st.postgres.Port, span(time.Since(began)))
+	st.done("%s with the library's tables, on port %d (%s)", server, server.port(), span(time.Since(began)))
 
 	key := make([]byte, 24)
 	if _, err := rand.Read(key); err != nil {
@@ -136,18 +130,18 @@ func (st *stage) prepare(ctx context.Context, o options) error {
 func (st *stage) setUp(ctx context.Context, o options, secret string) error {
 	var err error
 	st.agent, err = newAgent(o.rowhook, st.dir, settings{
-		Database: st.postgres.TCP(database, "rowhook"),
-		Desk:     st.receivers[desk].url(),
-		Search:   st.receivers[search].url(),
-		Secret:   secret,
+		Source: st.library.config(),
+		Desk:   st.receivers[desk].url(),
+		Search: st.receivers[search].url(),
+		Secret: secret,
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := st.agent.command(ctx, "setup", "--apply", "--as", st.postgres.TCP(database, capturetest.Superuser)); err != nil {
+	if _, err := st.agent.command(ctx, "setup", "--apply", "--as", st.library.owner()); err != nil {
 		return err
 	}
-	st.done("rowhook setup --apply   slot, publication and rights made, as the owner")
+	st.done("rowhook setup --apply   %s", st.library.made())
 	if _, err := st.agent.command(ctx, "check"); err != nil {
 		return err
 	}
@@ -160,15 +154,14 @@ func (st *stage) setUp(ctx context.Context, o options, secret string) error {
 	return nil
 }
 
-// run starts the agent and waits until it reads its slot, which a first start makes.
+// run starts the agent and waits until it reads the stream.
 func (st *stage) run(ctx context.Context) error {
 	if err := st.agent.start(); err != nil {
 		return err
 	}
 	deadline := time.After(patience)
 	for {
-		rows, err := st.postgres.Query(ctx, database, "select 1 from pg_replication_slots where slot_name = 'rowhook' and active")
-		if err != nil || len(rows) == 1 {
+		if reads, err := st.library.read(ctx); err != nil || reads {
 			return err
 		}
 		select {
@@ -177,7 +170,7 @@ func (st *stage) run(ctx context.Context) error {
 			st.agent.process = nil
 			return fmt.Errorf("rowhook has ended: %v", err)
 		case <-deadline:
-			return fmt.Errorf("rowhook does not read its slot within %s", patience)
+			return fmt.Errorf("rowhook does not read the stream within %s", patience)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -190,9 +183,9 @@ func (st *stage) perform(ctx context.Context, acts []act, between time.Duration)
 		a := &acts[i]
 		st.act(a)
 		if !a.undone {
-			st.book.expect(a.changes(), a.events)
+			st.book.expect(len(a.sql), a.events)
 		}
-		if err := st.postgres.Exec(ctx, database, a.script()); err != nil {
+		if err := st.library.exec(ctx, st.library.script(a)); err != nil {
 			return err
 		}
 		if err := st.pause(ctx, between); err != nil {
@@ -236,7 +229,7 @@ func (st *stage) pause(ctx context.Context, d time.Duration) error {
 // play leaves everything running and says how to use it.
 func (st *stage) play(ctx context.Context) {
 	st.chapter("Everything is left running: try it")
-	st.line("  psql '%s'", st.postgres.TCP(database, capturetest.Superuser))
+	st.line("  %s", st.library.shell())
 	st.line("  insert into circulation.members (name, branch) values ('You', 'MAIN');")
 	st.line("  config      %s", st.agent.config())
 	st.line("  messages    %s", st.agent.log())
