@@ -99,6 +99,7 @@ type dispatcher struct {
 	nextDue  time.Time       // when records may be due; zero when none is known
 	breaker  breaker
 	pace     pace
+	flood    flood
 	state    profileState
 	resting  resting
 	asking   asking
@@ -252,6 +253,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 
 // finish makes everything durable that was decided.
 func (d *dispatcher) finish() error {
+	d.sumUp(time.Now(), true)
 	committed, err := d.commit()
 	if err == nil && !committed {
 		err = d.engine.LogError()

@@ -141,6 +141,8 @@ func (m *logMatcher) event(rec *ParsedRecord) Truth {
 		return True
 	case rec.Count <= 1:
 		return False
+	case rec.Event == "" && rec.Unit == "": // a summary: it may be among those that are not named
+		return Undecidable
 	}
 	member := payloadCondition{path: []string{"events", "id"}, value: id}
 	return member.in(m.wholeBody(rec))

@@ -39,6 +39,12 @@ func (o Outcome) Terminal() bool {
 
 // LogRecord is one line of the delivery log, version 1. Its JSON members stand in
 // this order and are absent when empty; the encoder is [LogRecord.AppendJSON].
+//
+// There is a line for every attempt and every end, except when an endpoint fails very often: beyond a thousand lines at once, or
+// five a second, about attempts that another one follows (retrying, interrupted), a profile's further ones are
+// collapsed. Every ten seconds, a line without event and unit then stands for all with the same outcome,
+// status and reason: count says how many attempts they were, first and last are their first and last events, time
+// and error are the last one's. Lines that end a delivery are never collapsed.
 type LogRecord struct {
 	Time        time.Time // when it happened
 	Profile     string
@@ -50,7 +56,7 @@ type LogRecord struct {
 	Position    string
 	Unit        string
 	Count       int
-	First, Last string // ids of a group's first and last event
+	First, Last string // ids of the first and last event, of a group or of what was collapsed
 	Attempt     int
 	Round       int // absent for the first round
 	Method, URL string

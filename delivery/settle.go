@@ -220,12 +220,6 @@ func (d *dispatcher) writeEvent(ev *Event, m *Members, outcome Outcome, reason s
 	d.append(rec)
 }
 
-// append appends a line to the delivery log and counts it.
-func (d *dispatcher) append(rec *LogRecord) {
-	d.log.Append(rec)
-	d.outcomes[rec.Outcome] += int64(max(1, rec.Count))
-}
-
 // deactivate makes the profile inactive: nothing is read or sent until it is resumed.
 func (d *dispatcher) deactivate(now time.Time, reason string) error {
 	if d.state.Inactive {

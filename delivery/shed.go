@@ -24,12 +24,13 @@ func (d *dispatcher) tick(now time.Time) error {
 	}
 	d.tickAt = now.Add(tickDelay)
 	d.tellBuried(now)
+	d.sumUp(now, false)
 	return d.shed(now)
 }
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || d.window.n+len(d.forming.entries) > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.

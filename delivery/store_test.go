@@ -161,9 +161,24 @@ func (s *memStore) sorted(id delivery.ProfileID, keep func(delivery.Delivery) bo
 }
 
 func (s *memStore) Due(id delivery.ProfileID, until time.Time, dst []delivery.Delivery, limit int) ([]delivery.Delivery, error) {
-	found := s.sorted(id, func(d delivery.Delivery) bool { return d.State == delivery.Retrying && !d.Due.After(until) })
-	slices.SortStableFunc(found, func(a, b delivery.Delivery) int { return a.Due.Compare(b.Due) })
-	return append(dst, found[:min(limit, len(found))]...), nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type place struct {
+		due time.Time
+		seq delivery.Seq
+	}
+	var found []place
+	records := s.profiles[id].records
+	for seq, d := range records {
+		if d.State == delivery.Retrying && !d.Due.After(until) {
+			found = append(found, place{d.Due, seq})
+		}
+	}
+	slices.SortFunc(found, func(a, b place) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq)) })
+	for _, at := range found[:min(limit, len(found))] {
+		dst = append(dst, records[at.seq])
+	}
+	return dst, nil
 }
 
 func (s *memStore) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst []delivery.Delivery, limit int) ([]delivery.Delivery, error) {

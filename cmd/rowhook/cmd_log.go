@@ -160,15 +160,22 @@ func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
 	if !rec.NextAttempt.IsZero() {
 		fmt.Fprintf(&b, "  next %s", rec.NextAttempt.Local().Format("15:04:05"))
 	}
-	fmt.Fprintf(&b, "  %s\n", orDash(rec.Event))
+	if rec.Unit == "" && rec.Count > 0 {
+		fmt.Fprintf(&b, "  %s to %s\n", rec.First, rec.Last)
+	} else {
+		fmt.Fprintf(&b, "  %s\n", orDash(rec.Event))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// describeRecord is an event's key, or of how many events a group is.
+// describeRecord is an event's key, of how many events a group is, or how many attempts were collapsed.
 func describeRecord(rec *delivery.ParsedRecord) string {
 	if rec.Count == 0 {
 		return compactKey(rec.Key)
+	}
+	if rec.Unit == "" {
+		return fmt.Sprintf("%d attempts", rec.Count)
 	}
 	return fmt.Sprintf("%s of %d", rec.Unit, rec.Count)
 }
