@@ -155,6 +155,9 @@ type Table struct {
 	// Identity is how the table's replica identity is declared now. It is a hint for
 	// checks only: what is known of an old row is told by the row itself.
 	Identity Identity
+	// WholeRows is set where rows may lack columns outside the identity, the new one of an update those that did not
+	// change: it is the statement that makes the server log whole ones (MySQL's row images).
+	WholeRows string
 	// Partitioned says that the changes come from partitions and are shown as the root's.
 	Partitioned bool
 }

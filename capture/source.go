@@ -127,6 +127,12 @@ type BinlogStatus struct {
 	RetainedBytes int64 `json:"retained_bytes"`
 	// KeepSeconds is how long the server keeps its files; 0 is for ever.
 	KeepSeconds int64 `json:"keep_seconds"`
+	// LagSeconds is how long ago the first transaction was committed that is not durable here; 0 when there is none,
+	// -1 when it is not known.
+	LagSeconds int64 `json:"lag_seconds"`
+	// LostInSeconds is after how long the server may remove the file that holds the durable position; -1 when
+	// nothing says so: it is the file that is being written, or files are kept for ever.
+	LostInSeconds int64 `json:"lost_in_seconds"`
 	// Lost says that the server no longer has what follows the durable position.
 	Lost bool `json:"lost,omitempty"`
 }

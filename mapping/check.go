@@ -36,12 +36,15 @@ func (e *UndecidableError) Hint() string { return e.remedy }
 func (be *boundEntry) undecidable(b blame) error {
 	return &UndecidableError{
 		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old,
-		remedy: identityFull(be.table),
+		remedy: wholeRows(be.table),
 	}
 }
 
-// identityFull is the SQL that makes a table's stream carry whole old rows.
-func identityFull(t *capture.Table) string {
+// wholeRows is the SQL that makes a table's stream carry whole rows.
+func wholeRows(t *capture.Table) string {
+	if t.WholeRows != "" {
+		return t.WholeRows
+	}
 	return fmt.Sprintf("ALTER TABLE %s.%s REPLICA IDENTITY FULL;", quoteName(t.Schema), quoteName(t.Name))
 }
 
@@ -95,8 +98,11 @@ func (r *Rules) Check(t *capture.Table) []capture.Finding {
 			continue
 		}
 		for _, n := range be.needs() {
-			add(capture.Error, "replica_identity", t.String(),
-				fmt.Sprintf("%s needs the old value of column %q, which the replica identity does not carry", n.Why, n.Column), identityFull(t))
+			code, text := "replica_identity", "%s needs the old value of column %q, which the replica identity does not carry"
+			if t.WholeRows != "" {
+				code, text = "row_image", "%s needs the value of column %q, which the binlog's row image leaves out"
+			}
+			add(capture.Error, code, t.String(), fmt.Sprintf(text, n.Why, n.Column), wholeRows(t))
 		}
 		if lost := be.lastContent(); len(lost) > 0 {
 			add(capture.Warning, "deleted_row", t.String(),
@@ -132,7 +138,8 @@ func (b *binding) sourceProblems() []string {
 func (be *boundEntry) needs() []Need {
 	n := needList{be: be}
 	updates, deletes := be.ops.has(capture.Update), be.ops.has(capture.Delete)
-	if deletes {
+	partial := be.table.WholeRows != ""
+	if deletes || updates && partial {
 		n.conditions("entry "+be.Name+", where", be.path.at("where"), be.where)
 	}
 	for i := range be.events {
@@ -219,7 +226,9 @@ func (n *needList) rule(r *boundRule) {
 		}
 		n.conditions(why+", becomes", at.at("becomes"), r.becomes)
 	}
-	if r.rule.ops.has(capture.Delete) {
+	// Of a partial row image the new row of an update lacks what the old one lacks.
+	newToo := n.be.table.WholeRows != "" && r.rule.ops.has(capture.Update)
+	if r.rule.ops.has(capture.Delete) || newToo {
 		n.conditions(why+", where", at.at("where"), r.where)
 	}
 	if r.cond == nil {
@@ -227,7 +236,7 @@ func (n *needList) rule(r *boundRule) {
 	}
 	for i, ref := range r.cond.columns {
 		reads := ref.side == sideOld && r.rule.ops&(1<<capture.Update|1<<capture.Delete) != 0 ||
-			ref.side == sideRow && r.rule.ops.has(capture.Delete)
+			ref.side == sideRow && r.rule.ops.has(capture.Delete) || ref.side != sideOld && newToo
 		if reads {
 			n.old(why+", if", at.at("if"), r.cond.cols[i])
 		}

@@ -92,8 +92,7 @@ func recordEvents(b *testing.B) (inserts, updates recorded) {
 	s.session(b, "SET SESSION cte_max_recursion_depth = 1000000", fmt.Sprintf(`INSERT INTO lib.loans WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 SELECT i, i * 1000, 'ON_LOAN', i / 100, '2026-11-22 01:02:03', REPEAT('title ', 20) FROM n`, benchRows), "UPDATE lib.loans SET status = 'RETURNED'")
 	first := place{file: filePlace{name: "binlog.000001", offset: 4}}
-	r := run{Source: newTestSource(b, s, "lib")}
-	d, err := r.openDump(b.Context(), host{"127.0.0.1", uint16(s.Port)}, false, 77, &first)
+	d, err := newTestSource(b, s, "lib").openDump(b.Context(), host{"127.0.0.1", uint16(s.Port)}, request{serverID: 77, from: &first})
 	if err != nil {
 		b.Fatal(err)
 	}

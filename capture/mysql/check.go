@@ -85,8 +85,10 @@ func (s *Source) tlsFindings() []capture.Finding {
 }
 
 // set writes the statement that changes a setting now and for good.
-func (in *inspection) set(name, value string) string {
-	if in.mariaDB {
+func (in *inspection) set(name, value string) string { return setSQL(in.mariaDB, name, value) }
+
+func setSQL(mariaDB bool, name, value string) string {
+	if mariaDB {
 		return fmt.Sprintf("SET GLOBAL %s = '%s'; and %s = %s in the server's configuration", name, value, name, value)
 	}
 	return fmt.Sprintf("SET PERSIST %s = '%s';", name, value)

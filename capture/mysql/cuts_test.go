@@ -210,7 +210,7 @@ func TestServerIDTaken(t *testing.T) {
 			facts, err := other.identify(t.Context(), other.address.hosts[0], s.db)
 			capturetest.Must(t, err)
 			take := func() (release func()) {
-				d, err := (&run{Source: other}).openDump(t.Context(), other.address.hosts[0], s.MariaDB, other.serverID, &facts.end)
+				d, err := other.openDump(t.Context(), other.address.hosts[0], request{mariaDB: s.MariaDB, serverID: other.serverID, from: &facts.end})
 				capturetest.Must(t, err)
 				ended := make(chan struct{})
 				go func() {

@@ -28,8 +28,6 @@ const (
 	receiveBuffer = 64 << 10
 	// refusalMost is how much of a refusal's text is read.
 	refusalMost = 4096
-	// sendAnnotations asks MariaDB for the statements' text.
-	sendAnnotations = 2
 	// programName is how the server's list of connections knows us.
 	programName = "rowhook"
 )
@@ -47,13 +45,22 @@ type dump struct {
 	checksums bool
 }
 
-// openDump logs in and asks for the binlog from a place on.
-func (r *run) openDump(ctx context.Context, h host, mariaDB bool, serverID uint32, from *place) (*dump, error) {
+// request is what a dump is asked for.
+type request struct {
+	mariaDB  bool
+	serverID uint32
+	from     *place
+	// once ends the dump where the binlog ends, instead of waiting for more.
+	once bool
+}
+
+// openDump logs in and asks for the binlog.
+func (s *Source) openDump(ctx context.Context, h host, q request) (*dump, error) {
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := client.ConnectWithDialer(dialing, "", h.String(), r.address.user, r.address.password, "", dialSilent,
+	conn, err := client.ConnectWithDialer(dialing, "", h.String(), s.address.user, s.address.password, "", dialSilent,
 		func(c *client.Conn) error {
-			c.SetTLSConfig(r.address.tlsFor(h))
+			c.SetTLSConfig(s.address.tlsFor(h))
 			c.SetAttributes(map[string]string{"program_name": programName})
 			return nil
 		})
@@ -61,7 +68,7 @@ func (r *run) openDump(ctx context.Context, h host, mariaDB bool, serverID uint3
 		return nil, err
 	}
 	d := &dump{conn: conn}
-	if err := d.ask(ctx, r.Source, mariaDB, serverID, from); err != nil {
+	if err := d.ask(ctx, s, q); err != nil {
 		d.close()
 		return nil, err
 	}
@@ -94,10 +101,10 @@ func replicaID(agent string, serverID uint32) string {
 }
 
 // ask prepares the session, registers as a replica and asks for the binlog.
-func (d *dump) ask(ctx context.Context, s *Source, mariaDB bool, serverID uint32, from *place) error {
+func (d *dump) ask(ctx context.Context, s *Source, q request) error {
 	// The server answers each of these at once or not at all; then the silence ends it.
 	defer context.AfterFunc(ctx, d.close)()
-	id := replicaID(s.agent, serverID)
+	id := replicaID(s.agent, q.serverID)
 	statements := []string{
 		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(s.patience/time.Second)),
 		// Which says that we know checksums. Events come as the file has them; only the first, which names it, has none.
@@ -105,23 +112,25 @@ func (d *dump) ask(ctx context.Context, s *Source, mariaDB bool, serverID uint32
 		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", heartbeat.Nanoseconds(), heartbeat.Nanoseconds()),
 		fmt.Sprintf("SET @slave_uuid = '%s', @replica_uuid = '%s'", id, id),
 	}
-	if mariaDB {
+	if q.mariaDB {
 		// It knows GTIDs from capability 4 on. In strict mode it refuses a set that it has left by another way.
-		statements = append(statements, "SET @mariadb_slave_capability = 4",
-			fmt.Sprintf("SET @slave_connect_state = '%s'", from.maria), "SET @slave_gtid_strict_mode = 1")
+		statements = append(statements, "SET @mariadb_slave_capability = 4")
+	}
+	if q.from.maria != nil {
+		statements = append(statements, fmt.Sprintf("SET @slave_connect_state = '%s'", q.from.maria), "SET @slave_gtid_strict_mode = 1")
 	}
 	for _, statement := range statements {
 		if _, err := d.conn.Execute(statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	if err := d.send(registerCommand(serverID, s.replicaName())); err != nil {
+	if err := d.send(registerCommand(q.serverID, s.replicaName())); err != nil {
 		return err
 	}
 	if _, err := d.conn.ReadOKPacket(); err != nil {
 		return fmt.Errorf("register as a replica: %w", err)
 	}
-	command, err := dumpCommand(serverID, from)
+	command, err := q.command()
 	if err != nil {
 		return err
 	}
@@ -142,29 +151,45 @@ func registerCommand(serverID uint32, name string) []byte {
 	return append(b, make([]byte, 8)...) // rank, the source's id
 }
 
-// dumpCommand asks for the binlog from a place on.
-func dumpCommand(serverID uint32, from *place) ([]byte, error) {
-	le := binary.LittleEndian
+// Flags of a dump.
+const (
+	dumpOnce        = 1
+	dumpAnnotations = 2 // MariaDB sends the statements' text
+)
+
+// command asks for the binlog.
+func (q *request) command() ([]byte, error) {
+	le, from := binary.LittleEndian, q.from
+	var flags uint16
+	if q.once {
+		flags |= dumpOnce
+	}
+	if q.mariaDB {
+		flags |= dumpAnnotations
+	}
 	switch {
 	case from.mysql != nil:
 		set := from.mysql.encode()
-		b := le.AppendUint16([]byte{gomysql.COM_BINLOG_DUMP_GTID}, 0) // no flags
-		b = le.AppendUint32(b, serverID)
+		b := le.AppendUint16([]byte{gomysql.COM_BINLOG_DUMP_GTID}, flags)
+		b = le.AppendUint32(b, q.serverID)
 		b = le.AppendUint32(b, 0) // no file's name
 		b = le.AppendUint64(b, 4) // its beginning
 		return append(le.AppendUint32(b, uint32(len(set))), set...), nil
 	case from.maria != nil: // the session has the set
 		b := le.AppendUint32([]byte{gomysql.COM_BINLOG_DUMP}, 0)
-		b = le.AppendUint16(b, sendAnnotations)
-		return le.AppendUint32(b, serverID), nil
+		b = le.AppendUint16(b, flags)
+		return le.AppendUint32(b, q.serverID), nil
 	case from.file.offset > 1<<32-1:
 		return nil, &capture.OperatorError{Err: fmt.Errorf("%s lies beyond 4 GiB, from where no server streams by file and offset", from.file),
 			Remedy: "set gtid_mode to ON; `rowhook run --accept-gap` begins after what is missing"}
 	}
 	b := le.AppendUint32([]byte{gomysql.COM_BINLOG_DUMP}, uint32(from.file.offset))
-	b = le.AppendUint32(le.AppendUint16(b, 0), serverID)
+	b = le.AppendUint32(le.AppendUint16(b, flags), q.serverID)
 	return append(b, from.file.name...), nil
 }
+
+// errEnded says that the server has no more to send, though it was to wait for more unless once.
+var errEnded = errors.New("the server ended the stream")
 
 // next begins the next packet that holds an event, and returns the event's head. What follows in the packet is its body.
 func (d *dump) next() (header, error) {
@@ -180,7 +205,7 @@ func (d *dump) next() (header, error) {
 	case gomysql.ERR_HEADER:
 		return header{}, d.refusal()
 	case gomysql.EOF_HEADER:
-		return header{}, errors.New("the server ended the stream")
+		return header{}, errEnded
 	default:
 		return header{}, &streamError{what: fmt.Sprintf("a packet that begins with %d", status)}
 	}

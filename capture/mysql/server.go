@@ -123,6 +123,9 @@ func parseVersion(text string) (version int, mariaDB bool) {
 
 // retention is how long binlog files are kept; 0 is for ever.
 func retention(v map[string]string) time.Duration {
+	if v["binlog_expire_logs_auto_purge"] == "OFF" {
+		return 0
+	}
 	if seconds, err := strconv.ParseFloat(v["binlog_expire_logs_seconds"], 64); err == nil && seconds > 0 {
 		return time.Duration(seconds) * time.Second
 	}

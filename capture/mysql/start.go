@@ -54,18 +54,11 @@ func (f *serverFacts) unfit() error {
 	case f.end.empty():
 		return refuse("the binlog is off", "log_bin in the server's configuration, then restart the server")
 	case f.format != "ROW":
-		return refuse("binlog_format is "+f.format, "SET GLOBAL binlog_format = 'ROW'; and in the server's configuration")
+		return refuse("binlog_format is "+f.format, setSQL(f.MariaDB, "binlog_format", "ROW"))
 	case f.rowMeta != "FULL":
-		return refuse("binlog_row_metadata is "+f.rowMeta+": the binlog lacks names, signs and labels", metadataSQL(f.MariaDB))
+		return refuse("binlog_row_metadata is "+f.rowMeta+": the binlog lacks names, signs and labels", setSQL(f.MariaDB, "binlog_row_metadata", "FULL"))
 	}
 	return nil
-}
-
-func metadataSQL(mariaDB bool) string {
-	if mariaDB {
-		return "SET GLOBAL binlog_row_metadata = 'FULL'; and in the server's configuration"
-	}
-	return "SET PERSIST binlog_row_metadata = 'FULL';"
 }
 
 // whyLost says why the stored position does not fit the server; empty when it does.

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"rowhook/capture"
 )
@@ -33,7 +35,7 @@ func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.
 	if err != nil {
 		return capture.Status{}, fmt.Errorf("ask for the binlog's files: %w", err)
 	}
-	st := capture.Status{End: facts.End, Binlog: &capture.BinlogStatus{KeepSeconds: int64(facts.KeepFor.Seconds())}}
+	st := capture.Status{End: facts.End, Binlog: &capture.BinlogStatus{KeepSeconds: int64(facts.KeepFor.Seconds()), LagSeconds: -1, LostInSeconds: -1}}
 	for _, f := range files {
 		st.Binlog.RetainedBytes += f.size
 	}
@@ -47,7 +49,27 @@ func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.
 	s.files = files
 	s.mu.Unlock()
 	st.LagBytes = lagBytes(files, at.file, facts.end.file)
+	if !at.empty() && !st.Binlog.Lost {
+		s.addTimes(ctx, h, &facts, &at, files, st.Binlog)
+	}
 	return st, nil
+}
+
+// addTimes tells how old what is missing here is, and how long it is kept. What the server does not tell stays unknown.
+func (s *Source) addTimes(ctx context.Context, h host, facts *serverFacts, at *place, files []binlogFile, st *capture.BinlogStatus) {
+	if oldest, err := s.nextCommit(ctx, h, facts.MariaDB, at); err == nil && oldest.IsZero() {
+		st.LagSeconds = 0
+	} else if err == nil {
+		st.LagSeconds = max(0, int64(time.Since(oldest).Seconds()))
+	}
+	// A file is removed when it was last written long enough ago, which was when the next one was begun.
+	i := slices.IndexFunc(files, func(f binlogFile) bool { return f.name == at.file.name })
+	if facts.KeepFor == 0 || i < 0 || i == len(files)-1 {
+		return
+	}
+	if next, err := s.begun(ctx, h, files[i+1].name); err == nil && !next.IsZero() {
+		st.LostInSeconds = max(0, int64((facts.KeepFor - time.Since(next)).Seconds()))
+	}
 }
 
 func binlogFiles(ctx context.Context, db *sql.DB) ([]binlogFile, error) {

@@ -52,7 +52,7 @@ func (st *stream) run(ctx context.Context) error {
 		from = &st.replay.from
 		id ^= 0x20000000 // MariaDB ends a stream when another with the same id begins, and may take a moment to end ours
 	}
-	d, err := st.owner.openDump(ctx, st.host, st.flavour == flavourMariaDB, id, from)
+	d, err := st.owner.openDump(ctx, st.host, request{mariaDB: st.flavour == flavourMariaDB, serverID: id, from: from})
 	if err != nil {
 		return fmt.Errorf("ask for the binlog: %w", err)
 	}

@@ -141,8 +141,9 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 		return nil, err
 	}
 	t := &tableMap{
-		raw:   append([]byte{flavour}, body...),
-		table: &capture.Table{Schema: string(m.schema), Name: string(m.name), Identity: capture.IdentityFull},
+		raw: append([]byte{flavour}, body...),
+		table: &capture.Table{Schema: string(m.schema), Name: string(m.name), Identity: capture.IdentityFull,
+			WholeRows: setSQL(flavour == flavourMariaDB, "binlog_row_image", "FULL")},
 	}
 	names := splitNames(m.meta[metaColumnName])
 	if len(m.types) > 0 && len(names) != len(m.types) {

@@ -189,7 +189,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	if f.cascades, err = texts(ctx, db, cascadesSQL, f.table.Schema, f.table.Name); err != nil {
 		return err
 	}
-	if in.variables["binlog_row_image"] != "FULL" {
+	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
 	return nil
@@ -197,7 +197,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 
 // reduceIdentity leaves what a partial row image tells of old rows: the primary key.
 func (in *inspection) reduceIdentity(t *capture.Table) {
-	t.Identity = capture.IdentityDefault
+	t.Identity, t.WholeRows = capture.IdentityDefault, in.set("binlog_row_image", "FULL")
 	for i := range t.Columns {
 		blob := t.Columns[i].Type.Kind == capture.Bytes || strings.Contains(t.Columns[i].Type.Name, "text")
 		noblob := in.variables["binlog_row_image"] == "NOBLOB" && !blob

@@ -106,7 +106,17 @@ func printBinlog(line func(name, format string, args ...any), stream *capture.St
 	if b.KeepSeconds > 0 {
 		kept = "kept for " + humanDuration(time.Duration(b.KeepSeconds)*time.Second)
 	}
-	line("binlog", "%s to %s, lag %s, holds %s, %s", b.Oldest, b.Newest, humanBytes(stream.LagBytes), humanBytes(b.RetainedBytes), kept)
+	lag := humanBytes(stream.LagBytes)
+	if b.LagSeconds > 0 {
+		lag += " since " + humanDuration(time.Duration(b.LagSeconds)*time.Second)
+	}
+	switch {
+	case b.LostInSeconds == 0:
+		kept += ", what follows our position may go at any time"
+	case b.LostInSeconds > 0:
+		kept += ", what follows our position for " + humanDuration(time.Duration(b.LostInSeconds)*time.Second) + " more"
+	}
+	line("binlog", "%s to %s, lag %s, holds %s, %s", b.Oldest, b.Newest, lag, humanBytes(b.RetainedBytes), kept)
 }
 
 func printSlot(line func(name, format string, args ...any), stream *capture.Status) {

@@ -231,6 +231,8 @@ func (r *statusReport) judge() {
 	}
 	if stream := r.Source.Stream; stream != nil && stream.Binlog != nil && stream.Binlog.Lost {
 		say("the server no longer has the binlog after the stored position")
+	} else if stream != nil && stream.Binlog != nil && stream.Binlog.LostInSeconds >= 0 && stream.Binlog.LostInSeconds < stream.Binlog.KeepSeconds/4 {
+		say("the server removes the binlog after the stored position in %s", humanDuration(time.Duration(stream.Binlog.LostInSeconds)*time.Second))
 	} else if stream != nil && stream.Slot != nil {
 		switch slot := stream.Slot; {
 		case !slot.Exists && r.Source.Position != "":

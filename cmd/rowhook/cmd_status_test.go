@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"rowhook/capture"
+)
+
+// TestPrintBinlog fixes the line about MySQL's binlog.
+func TestPrintBinlog(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		stream capture.Status
+		want   string
+	}{
+		{capture.Status{Binlog: &capture.BinlogStatus{Oldest: "b.1", Newest: "b.1", RetainedBytes: 1 << 20, LagSeconds: 0, LostInSeconds: -1}},
+			"binlog: b.1 to b.1, lag 0B, holds 1MiB, kept for ever"},
+		{capture.Status{LagBytes: 3 << 20, Binlog: &capture.BinlogStatus{Oldest: "b.1", Newest: "b.9", RetainedBytes: 9 << 20, KeepSeconds: 86400, LagSeconds: 240, LostInSeconds: 7200}},
+			"binlog: b.1 to b.9, lag 3MiB since 4m, holds 9MiB, kept for 1d, what follows our position for 2h more"},
+		{capture.Status{LagBytes: 5, Binlog: &capture.BinlogStatus{Oldest: "b.1", Newest: "b.9", KeepSeconds: 3600, LagSeconds: -1, LostInSeconds: 0}},
+			"binlog: b.1 to b.9, lag 5B, holds 0B, kept for 1h, what follows our position may go at any time"},
+	} {
+		printBinlog(func(name, format string, args ...any) {
+			if got := name + ": " + fmt.Sprintf(format, args...); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		}, &tt.stream)
+	}
+}
+
+// TestBinlogAttention: a position that the server is about to leave behind needs a hand.
+func TestBinlogAttention(t *testing.T) {
+	t.Parallel()
+	for lostIn, want := range map[int64]int{-1: 0, 86400: 0, 30_000: 0, 20_000: 1, 0: 1} {
+		r := statusReport{Source: sourceStatus{Stream: &capture.Status{Binlog: &capture.BinlogStatus{KeepSeconds: 86400, LostInSeconds: lostIn}}}}
+		r.judge()
+		if len(r.Attention) != want {
+			t.Errorf("lost in %d s: %q", lostIn, r.Attention)
+		}
+	}
+}
