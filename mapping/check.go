@@ -107,7 +107,7 @@ func (r *Rules) Check(t *capture.Table) []capture.Finding {
 		if lost := be.lastContent(); len(lost) > 0 {
 			add(capture.Warning, "deleted_row", t.String(),
 				fmt.Sprintf("a format sends deleted rows with their last content, of which the replica identity does not carry column %q%s",
-					lost[0].Column, others(len(lost)-1)), identityFull(t))
+					lost[0].Column, others(len(lost)-1)), wholeRows(t))
 		}
 		if len(be.orderBy) == 0 {
 			add(capture.Warning, "no_key", t.String(),
