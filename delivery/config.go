@@ -19,7 +19,9 @@ type ProfileConfig struct {
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
 	Signature     string               `yaml:"signature" enum:"standard,none" doc:"how requests are signed"`
-	Format        string               `yaml:"format" enum:"native" later-enum:"cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
+	Format        string               `yaml:"format" enum:"native,cloudevents,slack,template" later-enum:"alma,rakuraku" doc:"the body's format"`
+	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
+	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`
 	MessageType   string               `yaml:"message_type" enum:"json" later-enum:"xml" doc:"json"`
 	Unit          string               `yaml:"unit" enum:"record,batch" later-enum:"type,transaction" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
@@ -45,13 +47,18 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts identification_key template alma rakuraku alert mode"`
+	_ struct{} `later:"contacts identification_key alma rakuraku alert mode"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.
 type BatchConfig struct {
 	Max  int           `yaml:"max" doc:"events in one request, up to 1000"`
 	Wait time.Duration `yaml:"wait" doc:"how long an event waits for others"`
+}
+
+// CloudEventsConfig is what the CloudEvents HTTP binding leaves to the sender.
+type CloudEventsConfig struct {
+	Mode string `yaml:"mode" enum:"structured,binary" doc:"structured: all in the body; binary: attributes as ce- headers"`
 }
 
 // SecretConfig is one of several secrets.

@@ -34,7 +34,7 @@ func (e *configError) Hint() string { return e.hint }
 // Defaults returns the preset of a format: what a profile is before `defaults` and its own
 // keys are laid over it.
 func Defaults(format string) ProfileConfig {
-	return ProfileConfig{
+	p := ProfileConfig{
 		Signature:   "standard",
 		Format:      format,
 		MessageType: "json",
@@ -58,7 +58,12 @@ func Defaults(format string) ProfileConfig {
 		MaxBlock:    time.Hour,
 		Bigint:      "number",
 		Challenge:   "none",
+		CloudEvents: CloudEventsConfig{Mode: "structured"},
 	}
+	if format == "slack" {
+		p.Signature = "none" // an incoming webhook's URL is its secret
+	}
+	return p
 }
 
 // Validate checks what the engine needs of a profile: subscriptions, retry, order and bounds. URL,

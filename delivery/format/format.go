@@ -18,6 +18,12 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	switch cfg.Format {
 	case "", "native":
 		return newNative(cfg)
+	case "cloudevents":
+		return newCloudEvents(cfg)
+	case "slack":
+		return slack{}, nil
+	case "template":
+		return newTemplate(cfg)
 	}
 	return nil, &configError{
 		path: []string{"profiles", cfg.Code, "format"},

@@ -47,7 +47,15 @@ func (n *native) Head(*delivery.Event) delivery.Head {
 // AppendBody appends the event's body to dst.
 func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	start := len(dst)
-	dst = appendHead(dst, ev)
+	dst, err := n.appendValues(append(appendHead(dst, ev), ','), ev)
+	if err != nil {
+		return dst[:start], err
+	}
+	return append(dst, '}'), nil
+}
+
+// appendValues appends the members that hold the row's values: key and data always, previous and unavailable where there are any.
+func (n *native) appendValues(dst []byte, ev *delivery.Event) ([]byte, error) {
 	var q *quoter // nil copies objects as they are
 	if n.bigintStrings && len(ev.Bigints) > 0 {
 		q = n.quoters.Get().(*quoter)
@@ -59,7 +67,7 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 		value  []byte
 		always bool
 	}{
-		{`,"key":`, ev.Key, true},
+		{`"key":`, ev.Key, true},
 		{`,"data":`, ev.Data, true},
 		{`,"previous":`, ev.Previous, false},
 	} {
@@ -68,7 +76,7 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 		}
 		dst = append(dst, part.member...)
 		if dst, err = appendObject(dst, part.value, q, ev.Bigints); err != nil {
-			return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)
+			return dst, fmt.Errorf("format event %s: %w", ev.ID, err)
 		}
 	}
 	if len(ev.Unavailable) > 0 {
@@ -81,7 +89,7 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 		}
 		dst = append(dst, ']')
 	}
-	return append(dst, '}'), nil
+	return dst, nil
 }
 
 // appendHead appends everything before the row's values.

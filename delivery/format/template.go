@@ -1,0 +1,229 @@
+package format
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// templated renders a body by a template of Go's text/template. What it sees are plain values without methods:
+//
+//	id type time source table op position transaction seq   texts; seq is a number
+//	title code desc operation link                           texts, empty where there is none
+//	actor                                                    with id and name
+//	key data previous                                        the row's values by name
+//	unavailable                                              a list of names
+//
+// and of a request with several events: id unit type count part parts, and events, each as above. A value that is NULL
+// or not there shows as nothing; objects and lists show as JSON; numbers compare as texts. The functions are those of [templateFuncs] and
+// text/template's own; a template that runs away is stopped by the bounds below.
+type templated struct {
+	template    *template.Template
+	contentType string
+}
+
+const (
+	// maxTemplateSteps bounds the loops of one body: each turn of a range and each piece of text is a step.
+	maxTemplateSteps = 1 << 20
+	// maxTemplateBody bounds what one body may grow to, in bytes.
+	maxTemplateBody = 16 << 20
+	// maxTemplateText bounds what a function may give, in bytes.
+	maxTemplateText = 1 << 20
+)
+
+// newTemplate parses the template and tries it on a sample event, so that what is wrong shows at load.
+func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
+	refuse := func(text, hint string) error {
+		return &configError{path: []string{"profiles", cfg.Code, "template"}, text: text, hint: hint}
+	}
+	if strings.TrimSpace(cfg.Template) == "" {
+		return nil, refuse("missing; format template needs one", `write a body such as template: '{"text": {{json .desc}}}'`)
+	}
+	parsed, err := template.New("body").Funcs(templateFuncs()).Option("missingkey=zero").Parse(cfg.Template)
+	if err != nil {
+		return nil, refuse(templateFault(err), "the language is Go's text/template")
+	}
+	for _, one := range parsed.Templates() {
+		bound(one.Tree)
+	}
+	t := &templated{template: parsed}
+	body, err := t.try(cfg.Unit)
+	if err != nil {
+		return nil, refuse("with a sample event: "+templateFault(err), "rowhook tries the template on an event with key, data and previous of one member, id")
+	}
+	t.contentType = "text/plain; charset=utf-8"
+	if json.Valid(body) {
+		t.contentType = "application/json"
+	}
+	return t, nil
+}
+
+// ownCall is what an error says of the calls that [bound] has put in.
+var ownCall = regexp.MustCompile(`executing "body" at <_[^>]*>: error calling _(?:member|show): `)
+
+// templateFault is an error without the name that all templates have.
+func templateFault(err error) string {
+	text := ownCall.ReplaceAllString(strings.TrimPrefix(err.Error(), "template: "), "")
+	if rest, ok := strings.CutPrefix(text, "body:"); ok {
+		return "line " + rest
+	}
+	return text
+}
+
+// try renders the sample.
+func (t *templated) try(unit string) ([]byte, error) {
+	sample := &delivery.Event{
+		ID: "evt_ca6u7mhyqhq6oqylqqvbgc2nqm", Type: "sample.event", Time: time.Unix(1_790_000_000, 0), Title: "Samples", Operation: "sample",
+		Origin: delivery.Origin{Source: "sample", Table: "public.samples", Op: "update", Position: "0/16B3748", Transaction: "745", Seq: 1},
+		Actor:  delivery.Actor{ID: "sample", Name: "Sample"}, Link: "https://example.org/samples/1",
+		Key: []byte(`{"id":1}`), Data: []byte(`{"id":1}`), Previous: []byte(`{"id":1}`),
+	}
+	if unit == "" || unit == "record" {
+		return t.AppendBody(nil, sample)
+	}
+	var out bytes.Buffer
+	err := t.WriteGroup(&out, &delivery.Group{
+		ID: "grp_ca6u7mhyqhq6oqylqqvbgc2nqm", Unit: unit, Type: sample.Type, Count: 1, First: sample,
+		Events: func(yield func(*delivery.Event, error) bool) { yield(sample, nil) },
+	})
+	return out.Bytes(), err
+}
+
+// Head returns the media type: JSON if what the sample event became is.
+func (t *templated) Head(*delivery.Event) delivery.Head {
+	return delivery.Head{ContentType: t.contentType}
+}
+
+// AppendBody appends the body of one event.
+func (t *templated) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+	values, err := templateValues(ev)
+	if err != nil {
+		return dst, err
+	}
+	return t.render(dst, values)
+}
+
+// GroupHead returns the media type.
+func (t *templated) GroupHead(g *delivery.Group) delivery.Head { return t.Head(g.First) }
+
+// WriteGroup collects the events and writes the body.
+func (t *templated) WriteGroup(w io.Writer, g *delivery.Group) error {
+	events := make([]any, 0, g.Count)
+	for ev, err := range g.Events {
+		if err != nil {
+			return err
+		}
+		values, err := templateValues(ev)
+		if err != nil {
+			return err
+		}
+		events = append(events, values)
+	}
+	body, err := t.render(nil, map[string]any{
+		"id": g.ID, "unit": g.Unit, "type": g.Type, "count": g.Count, "part": g.Part, "parts": g.Parts, "events": events,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(body)
+	return err
+}
+
+func (t *templated) render(dst []byte, values map[string]any) ([]byte, error) {
+	out := boundedBody{body: dst, room: maxTemplateBody, steps: maxTemplateSteps}
+	if err := t.template.Execute(&out, values); err != nil {
+		return dst, err
+	}
+	return out.body, nil
+}
+
+// errRunaway ends a template that would not end.
+var errRunaway = errors.New("the template loops too often or writes too much")
+
+// boundedBody counts what is written, and how often.
+type boundedBody struct {
+	body        []byte
+	room, steps int
+}
+
+func (b *boundedBody) Write(p []byte) (int, error) {
+	b.steps--
+	b.room -= len(p)
+	if b.steps < 0 || b.room < 0 {
+		return 0, errRunaway
+	}
+	b.body = append(b.body, p...)
+	return len(p), nil
+}
+
+// templateValues are an event's members as a template sees them. Numbers keep their digits.
+func templateValues(ev *delivery.Event) (map[string]any, error) {
+	values := map[string]any{
+		"id": ev.ID, "type": ev.Type, "time": unquoted(delivery.AppendJSONTime(nil, ev.Time)), "source": ev.Origin.Source, "table": ev.Origin.Table,
+		"op": ev.Origin.Op, "position": ev.Origin.Position, "transaction": ev.Origin.Transaction, "seq": ev.Origin.Seq,
+		"title": ev.Title, "code": ev.Code, "desc": describe(ev), "operation": ev.Operation, "link": ev.Link,
+		"actor": map[string]any{"id": ev.Actor.ID, "name": ev.Actor.Name},
+	}
+	names := make([]any, len(ev.Unavailable))
+	for i, name := range ev.Unavailable {
+		names[i] = name
+	}
+	values["unavailable"] = names
+	for name, object := range map[string][]byte{"key": ev.Key, "data": ev.Data, "previous": ev.Previous} {
+		members := map[string]any{}
+		if len(object) > 0 {
+			d := json.NewDecoder(bytes.NewReader(object))
+			d.UseNumber()
+			if err := d.Decode(&members); err != nil {
+				return nil, fmt.Errorf("format event %s: %w", ev.ID, errBadJSON)
+			}
+		}
+		values[name] = plainValue(members)
+	}
+	return values, nil
+}
+
+// number is a number's digits. printf takes it for what its verb wants.
+type number string
+
+// Format implements [fmt.Formatter].
+func (n number) Format(s fmt.State, verb rune) {
+	var v any = string(n)
+	switch verb {
+	case 'd', 'x', 'X', 'o', 'b', 'c':
+		if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
+			v = i
+		}
+	case 'e', 'E', 'f', 'F', 'g', 'G':
+		if f, err := strconv.ParseFloat(string(n), 64); err == nil {
+			v = f
+		}
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), v)
+}
+
+// plainValue turns what was decoded into values without methods.
+func plainValue(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return number(v)
+	case map[string]any:
+		for name, member := range v {
+			v[name] = plainValue(member)
+		}
+	case []any:
+		for i := range v {
+			v[i] = plainValue(v[i])
+		}
+	}
+	return v
+}

@@ -1,0 +1,105 @@
+package format
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"rowhook/delivery"
+)
+
+func withTemplate(text string) delivery.ProfileConfig {
+	return profile("template", func(p *delivery.ProfileConfig) { p.Template = text })
+}
+
+func TestTemplate(t *testing.T) {
+	t.Parallel()
+	ev := &delivery.Event{
+		ID: "evt_1", Type: "loan.returned", Actor: delivery.Actor{Name: "Mina"}, Unavailable: []string{"note", "big"},
+		Key:  []byte(`{"loan_id":9007199254740993}`),
+		Data: []byte(`{"title":"A \"B\" <c>","fee":"12.50","n":null,"tags":["a",1],"lib":{"value":"MAIN"},"ok":true,"count":7}`),
+	}
+	for text, want := range map[string]string{
+		`{{.type}} {{.desc}}`:                                         "loan.returned Loan returned",
+		`{{.key.loan_id}}`:                                            "9007199254740993",
+		`{{json .data.title}} {{.data.title}}`:                        `"A \"B\" <c>" A "B" <c>`,
+		`[{{.data.n}}][{{.data.nowhere}}][{{.data.lib.nowhere}}]`:     "[][][]",
+		`{{.data.tags}} {{json .data.lib}} {{.data.ok}}`:              `["a",1] {"value":"MAIN"} true`,
+		`{{default "none" .data.n}} {{default "x" .data.fee}}`:        "none 12.50",
+		`{{printf "%05d|%s|%.1f" .data.count .data.fee .data.count}}`: "00007|12.50|7.0",
+		`{{join ", " .unavailable}} {{upper .actor.name}}`:            "note, big MINA",
+		`{{truncate 3 "図書館の話"}}`:                                      "図書館",
+		`{{$t := .data.title}}{{with .data.lib}}{{.value}}{{end}}`:    "MAIN",
+		`{{if eq .data.count "7"}}seven{{end}}`:                       "seven",
+		`{{define "a"}}<{{.}}>{{end}}{{template "a" .type}}`:          "<loan.returned>",
+		`{{print .data.count .data.n .data.ok}}`:                      "7true",
+	} {
+		f, err := New(withTemplate(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got, err := f.AppendBody(nil, ev); err != nil || string(got) != want {
+			t.Errorf("%s\ngot  %s\nwant %s (%v)", text, got, want, err)
+		}
+	}
+}
+
+// TestTemplateContentType holds that a template whose sample is JSON is sent as JSON.
+func TestTemplateContentType(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"id":{{json .id}}}`: "application/json",
+		`loan {{.id}}`:        "text/plain; charset=utf-8",
+	} {
+		f, err := New(withTemplate(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Head(nil).ContentType; got != want {
+			t.Errorf("%s is sent as %s", text, got)
+		}
+	}
+}
+
+// TestTemplateRefuses holds that what is wrong with a template shows at load, with its line.
+func TestTemplateRefuses(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                         "missing",
+		"a\n{{.id":                 "line 2:",
+		"a\n\n{{nosuch .id}}":      `line 3: function "nosuch" not defined`,
+		"{{.id.Length}}":           "line 1:5: Length: not a member of an object",
+		"{{call .id}}":             "error calling call",
+		"{{range 2000000}}{{end}}": errRunaway.Error(),
+		"{{range 2000}}{{range 2000}}{{end}}{{end}}":                          errRunaway.Error(),
+		`{{printf "%99999d" 1}}`:                                              "widths go up to 999",
+		`{{printf "%*d" 99999 1}}`:                                            "widths go up to 999",
+		`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`:               "",
+		`{{$s := "xxxxxxxx"}}{{range 60}}{{$s = printf "%s%s" $s $s}}{{end}}`: errRunaway.Error(),
+	} {
+		_, err := New(withTemplate(text))
+		var fault *configError
+		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || fault.Hint() == "" {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// FuzzTemplate holds that no template makes the loader panic or hang.
+func FuzzTemplate(f *testing.F) {
+	f.Add(incident)
+	f.Add("{{range 3}}{{.}}{{end}}{{printf \"%d\" 3}}")
+	f.Add("{{with $x := .data}}{{$x.id}}{{else}}{{json .}}{{end}}")
+	f.Fuzz(func(t *testing.T, text string) {
+		formatter, err := New(withTemplate(text))
+		if err != nil {
+			return
+		}
+		for _, ev := range events() {
+			if body, err := formatter.AppendBody(nil, ev); err == nil && len(body) > maxTemplateBody {
+				t.Errorf("a body of %d bytes", len(body))
+			}
+		}
+	})
+}

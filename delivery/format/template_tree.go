@@ -1,0 +1,96 @@
+package format
+
+import "text/template/parse"
+
+// bound prepares a template's tree. Every list of nodes begins with an empty text, whose writing is counted (see
+// boundedBody), so that no loop runs away unseen; every value that is written is written as [shown] has it; and
+// chains of fields are followed as [memberOf] does.
+func bound(tree *parse.Tree) {
+	if tree != nil {
+		boundList(tree, tree.Root)
+	}
+}
+
+func boundList(tree *parse.Tree, list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	for _, n := range list.Nodes {
+		switch n := n.(type) {
+		case *parse.ActionNode:
+			boundPipe(tree, n.Pipe)
+			show(tree, n)
+		case *parse.IfNode:
+			boundBranch(tree, &n.BranchNode)
+		case *parse.RangeNode:
+			boundBranch(tree, &n.BranchNode)
+		case *parse.WithNode:
+			boundBranch(tree, &n.BranchNode)
+		case *parse.TemplateNode:
+			boundPipe(tree, n.Pipe)
+		}
+	}
+	step := &parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos}
+	list.Nodes = append([]parse.Node{step}, list.Nodes...)
+}
+
+func boundBranch(tree *parse.Tree, branch *parse.BranchNode) {
+	boundPipe(tree, branch.Pipe)
+	boundList(tree, branch.List)
+	boundList(tree, branch.ElseList)
+}
+
+// show has a value pass through [shown] before it is written. What a pipeline assigns is not written.
+func show(tree *parse.Tree, n *parse.ActionNode) {
+	if len(n.Pipe.Decl) == 0 {
+		n.Pipe.Cmds = append(n.Pipe.Cmds, command(n.Pos, function(tree, n.Pos, showFunc)))
+	}
+}
+
+func boundPipe(tree *parse.Tree, pipe *parse.PipeNode) {
+	if pipe == nil {
+		return
+	}
+	for _, c := range pipe.Cmds {
+		for i, arg := range c.Args {
+			c.Args[i] = boundArgument(tree, arg)
+		}
+	}
+}
+
+// boundArgument returns the argument with its chain of fields as a call of [memberOf], in parentheses. A single
+// field of the dot can do without.
+func boundArgument(tree *parse.Tree, arg parse.Node) parse.Node {
+	switch n := arg.(type) {
+	case *parse.PipeNode:
+		boundPipe(tree, n)
+	case *parse.FieldNode:
+		if len(n.Ident) > 1 {
+			return members(tree, n.Pos, &parse.DotNode{NodeType: parse.NodeDot, Pos: n.Pos}, n.Ident)
+		}
+	case *parse.VariableNode:
+		if len(n.Ident) > 1 {
+			return members(tree, n.Pos, &parse.VariableNode{NodeType: parse.NodeVariable, Pos: n.Pos, Ident: n.Ident[:1]}, n.Ident[1:])
+		}
+	case *parse.ChainNode:
+		return members(tree, n.Pos, boundArgument(tree, n.Node), n.Field)
+	}
+	return arg
+}
+
+// members is the call of memberOf on an object.
+func members(tree *parse.Tree, at parse.Pos, object parse.Node, names []string) parse.Node {
+	call := command(at, function(tree, at, memberFunc), object)
+	for _, name := range names {
+		call.Args = append(call.Args, &parse.StringNode{NodeType: parse.NodeString, Pos: at, Quoted: name, Text: name})
+	}
+	return &parse.PipeNode{NodeType: parse.NodePipe, Pos: at, Cmds: []*parse.CommandNode{call}}
+}
+
+func function(tree *parse.Tree, at parse.Pos, name string) parse.Node {
+	return parse.NewIdentifier(name).SetPos(at).SetTree(tree)
+}
+
+func command(at parse.Pos, args ...parse.Node) *parse.CommandNode {
+	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: at, Args: args}
+}
