@@ -82,6 +82,8 @@ type Change struct {
 	// Ordinal is the change's place in its transaction, from 0, counted over all
 	// changes and messages before any mapping.
 	Ordinal int
+	// Statement numbers the statement that made the change in its transaction, from 1; 0 where the stream does not tell.
+	Statement int
 	// Raw is the change as the stream carried it, so that a change that cannot be
 	// mapped can be parked and decoded again later (invariant I10).
 	Raw Raw
@@ -96,6 +98,9 @@ type Raw struct {
 // CommentPrefix is the prefix of a [Message] that is the comment of the statement which made the
 // changes that follow, in the form of sqlcommenter. An empty one says that the last no longer holds.
 const CommentPrefix = "sqlcommenter"
+
+// TriggerSource is what the column source of the context table holds in rows that a trigger wrote.
+const TriggerSource = "trigger"
 
 // Message is something that a transaction says about itself: a logical message
 // (PostgreSQL) or a statement's comment (MySQL, [CommentPrefix]). It is valid until the sink's call returns.

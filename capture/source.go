@@ -112,6 +112,19 @@ type SetupOptions struct {
 	Owner string
 }
 
+// TriggerOptions say what triggers are to tell the context with, where the application does not.
+type TriggerOptions struct {
+	// Tables are the mapped tables: "schema.table", with * in either part.
+	Tables []string
+	// Message is the prefix of the context message (PostgreSQL), Table the context table (MySQL, MariaDB).
+	Message string
+	Table   string
+	// Owner is the URL of a login that owns the tables; empty is our own role.
+	Owner string
+	// Apply runs the statements. Remove takes the triggers away.
+	Apply, Remove bool
+}
+
 // Statement is one SQL statement and why it is needed.
 type Statement struct {
 	SQL string

@@ -151,8 +151,6 @@ type ContextConfig struct {
 	Comment  bool            `yaml:"comment" doc:"mysql: take actor_id, actor_name and operation from the sqlcommenter tags in a statement's comment"`
 	Table    string          `yaml:"table" doc:"schema.table whose inserted rows (actor_id, actor_name, operation) tell the context"`
 	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes that nothing is told about"`
-
-	_ struct{} `later:"trigger"`
 }
 
 // DefaultContext returns what holds where the config says nothing.

@@ -33,19 +33,36 @@ func (t told) or(next told) told {
 // contexts is what holds for the changes of the open transaction. Each message or row replaces the one before it whole;
 // a comment holds for its statement's changes.
 type contexts struct {
-	message  told
-	table    told
-	comment  told
-	defaults told
+	message told
+	table   told
+	comment told
+	// trigger is what a trigger of rowhook's (`setup --context-trigger`) told of the session. It holds for its
+	// statement alone, where the source numbers statements.
+	trigger   told
+	statement int
+	defaults  told
 	// lastContent and lastMessage save decoding a message that says the same again.
 	lastContent []byte
 	lastMessage told
+	lastTrigger bool
 	lastComment []byte
 	lastTold    told
 }
 
 // transaction is what the transaction told, by precedence.
-func (c *contexts) transaction() told { return c.message.or(c.table).or(c.comment) }
+func (c *contexts) transaction() told { return c.message.or(c.table).or(c.comment).or(c.trigger) }
+
+// begin forgets what the transaction before told.
+func (c *contexts) begin() {
+	c.message, c.table, c.comment, c.trigger = told{}, told{}, told{}, told{}
+}
+
+// reach is told of each change's statement, with whose beginning the trigger's word for another ends.
+func (c *contexts) reach(statement int) {
+	if statement != c.statement {
+		c.trigger, c.statement = told{}, statement
+	}
+}
 
 // told is who made the change, without the config's defaults.
 func (e *evaluation) toldOutright() told {
@@ -80,29 +97,35 @@ func (e *evaluation) columnText(col int) string {
 // take decodes a context message and makes it hold.
 func (c *contexts) take(content []byte) error {
 	if !bytes.Equal(content, c.lastContent) || c.lastContent == nil {
-		t, err := decodeContext(content)
+		t, trigger, err := decodeContext(content)
 		if err != nil {
 			return err
 		}
-		c.lastContent, c.lastMessage = append(c.lastContent[:0], content...), t
+		c.lastContent, c.lastMessage, c.lastTrigger = append(c.lastContent[:0], content...), t, trigger
 	}
-	c.message = c.lastMessage
+	if c.lastTrigger {
+		c.trigger = c.lastMessage
+	} else {
+		c.message = c.lastMessage
+	}
 	return nil
 }
 
-// decodeContext reads {"actor":{"id":…,"name":…},"operation":…}. Ids may be numbers. Further members are left alone.
-func decodeContext(content []byte) (told, error) {
+// decodeContext reads {"actor":{"id":…,"name":…},"operation":…}. Ids may be numbers. "trigger":true marks what a
+// trigger says. Further members are left alone.
+func decodeContext(content []byte) (t told, trigger bool, err error) {
 	var m struct {
 		Actor struct {
 			ID   scalar `json:"id"`
 			Name scalar `json:"name"`
 		} `json:"actor"`
 		Operation scalar `json:"operation"`
+		Trigger   bool   `json:"trigger"`
 	}
 	if err := json.Unmarshal(content, &m); err != nil {
-		return told{}, errors.New(`context message is not of the form {"actor":{"id":"…","name":"…"},"operation":"…"}`)
+		return told{}, false, errors.New(`context message is not of the form {"actor":{"id":"…","name":"…"},"operation":"…"}`)
 	}
-	return told{delivery.Actor{ID: string(m.Actor.ID), Name: string(m.Actor.Name)}, string(m.Operation)}, nil
+	return told{delivery.Actor{ID: string(m.Actor.ID), Name: string(m.Actor.Name)}, string(m.Operation)}, m.Trigger, nil
 }
 
 // scalar is a JSON string or number, as text; null is empty.
@@ -125,10 +148,11 @@ func (s *scalar) UnmarshalJSON(b []byte) error {
 // contextColumns are the columns of the context table; none where it lacks one.
 type contextColumns struct {
 	actorID, actorName, operation int
+	source                        int // tells whether a trigger wrote the row
 }
 
 func bindContext(t *capture.Table) *contextColumns {
-	return &contextColumns{t.Column("actor_id"), t.Column("actor_name"), t.Column("operation")}
+	return &contextColumns{t.Column("actor_id"), t.Column("actor_name"), t.Column("operation"), t.Column("source")}
 }
 
 // problem says what the context table lacks; empty when it will do.
@@ -141,8 +165,13 @@ func (c *contextColumns) problem(name string) string {
 
 // takeRow makes an inserted row of the context table hold.
 func (c *contexts) takeRow(columns *contextColumns, e *evaluation) {
-	c.table = told{
+	t := told{
 		actor:     delivery.Actor{ID: e.columnText(columns.actorID), Name: e.columnText(columns.actorName)},
 		operation: e.columnText(columns.operation),
+	}
+	if e.columnText(columns.source) == capture.TriggerSource {
+		c.trigger = t
+	} else {
+		c.table = t
 	}
 }

@@ -98,7 +98,7 @@ func (m *Mapper) SetIdentity(id Identity) { m.source, m.lineage = id.Source, id.
 // Begin opens a transaction.
 func (m *Mapper) Begin(tx *capture.Transaction) {
 	m.tx = *tx
-	m.contexts.message, m.contexts.table, m.contexts.comment = told{}, told{}, told{}
+	m.contexts.begin()
 	m.held.on = false
 }
 
@@ -178,6 +178,7 @@ func (m *Mapper) mapMove(b *binding, c *capture.Change) error {
 // mapChange maps a change for every entry of its table.
 func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 	m.bound, m.whole = b, c
+	m.contexts.reach(c.Statement)
 	m.eval = evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
 	for _, be := range b.entries {
 		if !be.ops.has(c.Op) {

@@ -51,9 +51,12 @@ type transaction struct {
 	skip    bool // it is not the one that is to be read again
 	grouped bool // it has a BEGIN, so that a statement does not end it
 	ordinal int
-	after   func(*place) // what its end does to the position
-	from    string       // where it can be read again
-	start   filePlace
+	// statements is how many have ended.
+	statements int
+
+	after func(*place) // what its end does to the position
+	from  string       // where it can be read again
+	start filePlace
 }
 
 // replay is a prepared transaction that has been committed and is read again, as the error that
@@ -324,6 +327,10 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 		}
 	}
 	d.comment.over = e.last && d.comment.holds
+	d.change.Statement = d.tx.statements + 1
+	if e.last {
+		d.tx.statements++
+	}
 	t := d.tables[e.table]
 	if t == nil {
 		return &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}

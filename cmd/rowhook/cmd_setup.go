@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,11 +16,13 @@ import (
 const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
 identities. --apply runs it, as the owner that --as names or as rowhook's own role. The slot is
 created by the first run, so that nothing keeps WAL before somebody reads it; --slot creates it now.
---remove takes slot and publication away.`
+--remove takes slot and publication away. --context-trigger is about something else: triggers on the
+mapped tables that tell who makes a change, for applications that cannot tell it themselves.`
 
 // setupFlags are the flags of `rowhook setup`.
 type setupFlags struct {
 	apply, remove, slot bool
+	trigger             bool
 	owner               string
 	json                bool
 }
@@ -40,6 +43,7 @@ func newSetupCommand(c *console) *cobra.Command {
 	f.BoolVar(&flags.apply, "apply", false, "run the statements")
 	f.StringVar(&flags.owner, "as", "", "`URL` of a login that owns the tables")
 	f.BoolVar(&flags.slot, "slot", false, "create the slot too")
+	f.BoolVar(&flags.trigger, "context-trigger", false, "triggers that tell user, application and client address: print, --apply or --remove them")
 	f.BoolVar(&flags.remove, "remove", false, "drop slot and publication")
 	addJSONFlag(cmd, &flags.json)
 	return cmd
@@ -84,6 +88,12 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 
 // plan makes the statements and, with --apply, runs them.
 func (c *console) plan(ctx context.Context, config *Config, from source, flags setupFlags) ([]capture.Statement, error) {
+	if flags.trigger {
+		return from.ContextTriggers(ctx, capture.TriggerOptions{
+			Tables: config.mappedTables(), Message: config.Source.Context.Message, Table: config.Source.Context.Table,
+			Owner: flags.owner, Apply: flags.apply, Remove: flags.remove,
+		})
+	}
 	if flags.remove {
 		return from.Remove(ctx, flags.owner)
 	}
@@ -95,6 +105,17 @@ func (c *console) plan(ctx context.Context, config *Config, from source, flags s
 		return from.Setup(ctx, options)
 	}
 	return from.SetupSQL(ctx, options)
+}
+
+// mappedTables are the tables of the mapping's entries, without those of context and signals.
+func (c *Config) mappedTables() []string {
+	var list []string
+	for _, event := range c.rules.Events() {
+		if event.Table != "" && !slices.Contains(list, event.Table) {
+			list = append(list, event.Table)
+		}
+	}
+	return list
 }
 
 // setupOptions finds the tables whose rules need whole old rows.
@@ -127,6 +148,12 @@ func printPlan(w io.Writer, plan []capture.Statement) error {
 
 func setupVerdict(flags setupFlags, count int) string {
 	switch {
+	case flags.trigger && count > 0 && flags.remove:
+		return "Removed."
+	case flags.trigger && count > 0 && flags.apply:
+		return "Done. New changes of the mapped tables tell who made them."
+	case count == 0 && flags.trigger && !flags.remove:
+		return "Nothing is missing: every mapped table has its trigger."
 	case count == 0 && flags.remove:
 		return "There is nothing to remove."
 	case count == 0:
