@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,8 +28,8 @@ func TestExampleConfig(t *testing.T) {
 	if c.State != "../../state" || c.Log.Deliveries != "../../log/deliveries.jsonl" {
 		t.Errorf("paths %q and %q", c.State, c.Log.Deliveries)
 	}
-	if len(c.Mapping) != 2 || len(c.Mapping[0].Events) != 6 || c.Mapping[1].Name != "catalog.items" {
-		t.Errorf("mapping %+v", c.Mapping)
+	if len(c.Mapping) != 13 || len(c.Mapping[0].Events) != 8 || c.Mapping[4].Name != "catalog.items" {
+		t.Errorf("%d entries of the mapping, the first %+v", len(c.Mapping), c.Mapping[0])
 	}
 	if len(c.Profiles) != 2 || c.Profiles[1].Format != "native" || c.Profiles[0].Subscriptions[0].Operations.Not[0] != "web_api" {
 		t.Errorf("profiles %+v", c.Profiles)
@@ -42,17 +43,45 @@ func TestExampleConfig(t *testing.T) {
 // changed, and checks it: nothing may stand in the way but what depends on the server.
 func TestExampleFitsTheLibrary(t *testing.T) {
 	t.Parallel()
-	schema, err := os.ReadFile("../../testdata/library/postgres.sql")
-	if err != nil {
-		t.Fatal(err)
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		pg := capturetest.StartPostgres(t, capturetest.Options{})
+		pg.Run(t, "create database library", "create role rowhook login replication")
+		capturetest.Must(t, pg.Exec(context.Background(), "library", append(librarySQL(t, "postgres"),
+			"grant usage on schema circulation, catalog, acquisition, sharing, app to rowhook",
+			"grant select on all tables in schema circulation, catalog, acquisition, sharing, app to rowhook")...))
+		checkExample(t, exampleOnThisMachine(t, map[string]string{
+			"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": pg.TCP("library", "rowhook"),
+		}), pg.URL("library"))
+	})
+	for name, start := range mysqlFlavours {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, capturetest.MySQLOptions{Settings: map[string]string{"sync_binlog": "1"}})
+			server.Run(t, librarySQL(t, "mysql")...)
+			server.User(t, "rowhook", "secret", "replication slave, replication client, select on *.*")
+			checkExample(t, exampleOnThisMachine(t, map[string]string{
+				"type: postgres": "type: mysql",
+				"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": server.TCP("catalog", "rowhook", "secret"),
+				"\n  slot: ":             "\n  # slot: ",
+				"\n  publication: ":      "\n  # publication: ",
+				"\n  heartbeat: ":        "\n  # heartbeat: ",
+				"message: rowhook  ":     "table: app.rowhook_context  ",
+				"message: rowhook.event": "table: app.rowhook_signal  ",
+			}), server.URL("catalog"))
+		})
 	}
-	pg := capturetest.StartPostgres(t, capturetest.Options{})
-	pg.Run(t, "create database library", "create role rowhook login replication")
-	capturetest.Must(t, pg.Exec(context.Background(), "library", string(schema),
-		"grant usage on schema circulation, catalog to rowhook", "grant select on all tables in schema circulation, catalog to rowhook"))
+}
 
-	config := exampleOnThisMachine(t, pg.TCP("library", "rowhook"))
-	if got := onExample(t, "setup", "--apply", "--as", pg.URL("library"), "-c", config); got.code != exitDone {
+// mysqlFlavours start a server of each kind that speaks MySQL's protocol.
+var mysqlFlavours = map[string]func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL{
+	"mysql": capturetest.StartMySQL, "mariadb": capturetest.StartMariaDB,
+}
+
+// checkExample has setup mend the database and check find nothing that a person must do.
+func checkExample(t *testing.T, config, owner string) {
+	t.Helper()
+	if got := onExample(t, "setup", "--apply", "--as", owner, "-c", config); got.code != exitDone {
 		t.Fatalf("setup: exit %d\n%s%s", got.code, got.out, got.err)
 	}
 	got := onExample(t, "check", "--json", "-c", config)
@@ -70,7 +99,7 @@ func TestExampleFitsTheLibrary(t *testing.T) {
 }
 
 // exampleOnThisMachine is the example with its database and its receivers on this machine.
-func exampleOnThisMachine(t *testing.T, database string) string {
+func exampleOnThisMachine(t *testing.T, database map[string]string) string {
 	t.Helper()
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(receiver.Close)
@@ -79,13 +108,14 @@ func exampleOnThisMachine(t *testing.T, database string) string {
 		t.Fatal(err)
 	}
 	changed := string(text)
-	for old, fresh := range map[string]string{
-		"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": database,
-		"https://desk.example.org/":                                     receiver.URL + "/",
-		"https://search.example.org/":                                   receiver.URL + "/",
-		"    allow_networks: []":                                        "   ",
-		"\ndefaults:\n":                                                 "\ndefaults:\n  allow_networks: [loopback]\n",
-	} {
+	changes := map[string]string{
+		"https://desk.example.org/":   receiver.URL + "/",
+		"https://search.example.org/": receiver.URL + "/",
+		"    allow_networks: []":      "   ",
+		"\ndefaults:\n":               "\ndefaults:\n  allow_networks: [loopback]\n",
+	}
+	maps.Copy(changes, database)
+	for old, fresh := range changes {
 		if !strings.Contains(changed, old) {
 			t.Fatalf("the example has no %q", old)
 		}

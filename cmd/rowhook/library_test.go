@@ -44,9 +44,7 @@ func TestLibrarySchemas(t *testing.T) {
 	if len(want) < 100 {
 		t.Fatalf("only %d columns: %q", len(want), want)
 	}
-	for name, start := range map[string]func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL{
-		"mysql": capturetest.StartMySQL, "mariadb": capturetest.StartMariaDB,
-	} {
+	for name, start := range mysqlFlavours {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := start(t, capturetest.MySQLOptions{})

@@ -229,6 +229,7 @@ create table app.plans (
 	plan_id         bigint auto_increment primary key,
 	title           varchar(500) not null,
 	amount          numeric(12,2) not null default 0,
+	department      varchar(191) not null default 'LIBRARY',
 	budget_year     integer,
 	wanted_by       date,
 	confirmed       tinyint(1) not null default 0,
