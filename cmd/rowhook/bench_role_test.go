@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -14,10 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pglogrepl"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // playRole runs the test binary as another process of a benchmark, so that each
@@ -28,7 +23,7 @@ func playRole(role string) int {
 	case "receiver":
 		err = playReceiver()
 	case "floor":
-		err = playFloor(os.Getenv("ROWHOOK_TEST_DSN"), os.Getenv("ROWHOOK_TEST_SLOT"), os.Getenv("ROWHOOK_TEST_TARGET"))
+		err = playFloor(os.Getenv("ROWHOOK_TEST_KIND"), os.Getenv("ROWHOOK_TEST_URL"), os.Getenv("ROWHOOK_TEST_FROM"), os.Getenv("ROWHOOK_TEST_TARGET"))
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}
@@ -94,7 +89,16 @@ func playReceiver() error {
 	}))
 }
 
+// nowStamp is the time as the beginning of a row's note.
+func nowStamp() string { return "at " + strconv.FormatInt(time.Now().UnixNano(), 10) + " " }
+
+// timestampOf is when a row was written, by its note or else by the payload.
 func timestampOf(body []byte) (time.Time, bool) {
+	if _, rest, ok := bytes.Cut(body, []byte(`"note":"at `)); ok {
+		text, _, _ := bytes.Cut(rest, []byte(" "))
+		at, err := strconv.ParseInt(string(text), 10, 64)
+		return time.Unix(0, at), err == nil
+	}
 	const member = `"timestamp":"`
 	_, rest, _ := bytes.Cut(body, []byte(member))
 	text, _, ok := bytes.Cut(rest, []byte(`"`))
@@ -125,115 +129,37 @@ type floorSource struct {
 }
 
 // floor is the least that could do the job: receive, parse, JSON, 16 lanes of net/http.
-// No durability, no retries, no signature, no log.
+// No durability, no retries, no signature, no log. What receives is a source's own.
 type floor struct {
-	conn      *pgconn.PgConn
-	target    string
-	client    *http.Client
-	lanes     [16]chan floorEvent
-	relations map[uint32]*pglogrepl.RelationMessage
-	begin     *pglogrepl.BeginMessage
-	seq       int
-	end       pglogrepl.LSN
+	target string // empty only receives and parses
+	client *http.Client
+	lanes  [16]chan floorEvent
 }
 
-// playFloor runs the floor until it is killed. An empty target only receives and parses.
-func playFloor(dsn, slot, target string) error {
-	ctx := context.Background()
-	conn, err := pgconn.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	err = pglogrepl.StartReplication(ctx, conn, slot, 0, pglogrepl.StartReplicationOptions{
-		PluginArgs: []string{"proto_version '1'", "publication_names 'rowhook'"},
-	})
-	if err != nil {
-		return err
-	}
-	f := &floor{conn: conn, target: target, relations: map[uint32]*pglogrepl.RelationMessage{}}
+func newFloor(target string) *floor {
+	f := &floor{target: target}
 	f.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: len(f.lanes), MaxConnsPerHost: len(f.lanes), DisableCompression: true}}
 	for i := range f.lanes {
 		f.lanes[i] = make(chan floorEvent, 1024)
 		go f.send(f.lanes[i]) // for the process's life
 	}
-	return f.receive(ctx)
+	return f
 }
 
-func (f *floor) receive(ctx context.Context) error {
-	status := time.Now()
-	for {
-		if time.Since(status) > 100*time.Millisecond {
-			if err := pglogrepl.SendStandbyStatusUpdate(ctx, f.conn, pglogrepl.StandbyStatusUpdate{WALWritePosition: f.end}); err != nil {
-				return err
-			}
-			status = time.Now()
-		}
-		deadline, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		raw, err := f.conn.ReceiveMessage(deadline)
-		cancel()
-		if pgconn.Timeout(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		message, ok := raw.(*pgproto3.CopyData)
-		if !ok {
-			return fmt.Errorf("floor: unexpected %T", raw)
-		}
-		switch message.Data[0] {
-		case pglogrepl.PrimaryKeepaliveMessageByteID:
-			alive, err := pglogrepl.ParsePrimaryKeepaliveMessage(message.Data[1:])
-			if err != nil {
-				return err
-			}
-			f.end = max(f.end, alive.ServerWALEnd)
-		case pglogrepl.XLogDataByteID:
-			data, err := pglogrepl.ParseXLogData(message.Data[1:])
-			if err != nil {
-				return err
-			}
-			if err := f.take(data); err != nil {
-				return err
-			}
-		}
+// playFloor runs the floor until it is killed.
+func playFloor(kind, address, from, target string) error {
+	switch kind {
+	case "postgres":
+		return playPostgresFloor(address, from, newFloor(target))
+	default:
+		return playMySQLFloor(address, from, newFloor(target))
 	}
 }
 
-func (f *floor) take(data pglogrepl.XLogData) error {
-	message, err := pglogrepl.Parse(data.WALData)
-	if err != nil {
-		return err
-	}
-	switch m := message.(type) {
-	case *pglogrepl.RelationMessage:
-		f.relations[m.RelationID] = m
-	case *pglogrepl.BeginMessage:
-		f.begin, f.seq = m, 0
-	case *pglogrepl.CommitMessage:
-		f.end = max(f.end, m.TransactionEndLSN)
-	case *pglogrepl.InsertMessage:
-		if f.target != "" {
-			f.dispatch(data.WALStart, f.relations[m.RelationID], m.Tuple)
-		}
-		f.seq++
-	}
-	return nil
-}
-
-func (f *floor) dispatch(at pglogrepl.LSN, relation *pglogrepl.RelationMessage, tuple *pglogrepl.TupleData) {
-	row := make(map[string]string, len(tuple.Columns))
-	for i, column := range tuple.Columns {
-		row[relation.Columns[i].Name] = string(column.Data)
-	}
-	xid := strconv.FormatUint(uint64(f.begin.Xid), 10)
-	event := floorEvent{
-		ID: xid + "_" + strconv.Itoa(f.seq), Type: "record.inserted", Timestamp: f.begin.CommitTime.UTC(),
-		Source: floorSource{"proof", relation.Namespace + "." + relation.RelationName, "insert", at.String(), xid, f.seq},
-		Key:    map[string]string{"id": row["id"]}, Data: row,
-	}
+// dispatch sends an event on its key's lane.
+func (f *floor) dispatch(event floorEvent) {
 	hash := fnv.New32a()
-	_, _ = io.WriteString(hash, row["id"]) // never fails
+	_, _ = io.WriteString(hash, event.Key["id"]) // never fails
 	f.lanes[hash.Sum32()%uint32(len(f.lanes))] <- event
 }
 

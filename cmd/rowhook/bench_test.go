@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,35 +16,38 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// BenchmarkEndToEnd measures PostgreSQL to agent to receiver, each a process of its own,
-// beside the floor in the same run, and prints one table. Absolute figures hold on
+// BenchmarkEndToEnd measures each kind of database to agent to receiver, each a process of its own,
+// beside the floor in the same run, and prints one table for each. Absolute figures hold on
 // one machine only; ratios travel.
 func BenchmarkEndToEnd(b *testing.B) {
-	w := newWorld(b, capturetest.Options{Settings: map[string]string{
-		"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
-	}})
-	m := &meter{world: w, target: startReceiver(b)}
-	w.conf.spool = "{max_size: 20GiB}"
-	w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
-	for range b.N { // one round takes minutes, so there is only one
-		m.throughput("1 row a transaction", 1)
-		m.throughput("1,000 rows a transaction", 1000)
-		m.latency(200)
-		m.latency(2000)
-		m.neighbour()
-		m.capture("1 row a transaction", 1)
-		m.capture("1,000 rows a transaction", 1000)
-		m.unwanted()
-		m.idle()
+	for _, name := range databases {
+		b.Run(name, func(b *testing.B) {
+			w := newWorldOf(b, name, benchSettings[name])
+			m := &meter{world: w, source: newBenchSource(b, w), target: startReceiver(b)}
+			w.conf.spool = "{max_size: 20GiB}"
+			w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
+			for range b.N { // one round takes minutes, so there is only one
+				m.throughput("1 row a transaction", 1)
+				m.throughput("1,000 rows a transaction", 1000)
+				m.latency(200)
+				m.latency(2000)
+				m.neighbour()
+				m.capture("1 row a transaction", 1)
+				m.capture("1,000 rows a transaction", 1000)
+				m.unwanted()
+				m.idle()
+			}
+			m.print(name)
+		})
 	}
-	m.print()
 }
 
 // meter collects figures and prints them.
 type meter struct {
 	*world
+	source benchSource
 	target string
-	slots  int
+	marks  int
 	rows   []figure
 }
 
@@ -58,9 +62,9 @@ func (m *meter) add(what, format string, agent, floor float64, target string) {
 	m.rows = append(m.rows, f)
 }
 
-func (m *meter) print() {
+func (m *meter) print(name string) {
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "\nfigure\tagent\tfloor\tratio\ttarget")
+	fmt.Fprintf(table, "\n%s\tagent\tfloor\tratio\ttarget\n", name)
 	for _, f := range m.rows {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.what, f.agent, f.floor, f.ratio, f.target)
 	}
@@ -105,69 +109,104 @@ func (m *meter) received(n int) receiverStats {
 	return stats
 }
 
-// contender is the agent or the floor, ready to be started on a slot of its own.
+// contender is the agent or the floor, ready to be started at a point of the log of its own.
 type contender struct {
 	name  string
-	slot  string
-	start func(slot string) *agent
+	from  string
+	at    float64 // how long the log was
+	start func() *agent
 }
 
-// contenders makes slots for agent and floor before rows are written, so that both read the same.
+// contenders marks points for agent and floor before rows are written, so that both read the same.
 func (m *meter) contenders(target string) []contender {
 	return []contender{m.contender("floor", target, ""), m.contender("agent", target, "")}
 }
 
-// contender makes one with a slot that begins here. Further profiles are the agent's.
+// contender makes one that begins here. Further profiles are the agent's.
 func (m *meter) contender(name, target, profiles string) contender {
-	m.slots++
-	c := contender{name: name, slot: fmt.Sprintf("%s%d", name, m.slots)}
-	m.exec(`select pg_create_logical_replication_slot('` + c.slot + `', 'pgoutput')`)
-	c.start = func(slot string) *agent { return m.startFloor(slot, target) }
+	m.tb.Helper()
+	m.marks++
+	from, err := m.source.mark(context.Background(), fmt.Sprintf("%s%d", name, m.marks))
+	capturetest.Must(m.tb, err)
+	c := contender{name: name, from: from, at: m.logEnd()}
+	c.start = func() *agent { return m.startFloor(from, target) }
 	if name == "agent" {
-		c.start = func(slot string) *agent { return m.startAgent(slot, target, profiles) }
+		c.start = func() *agent { return m.startAgent(from, target, profiles) }
 	}
 	return c
 }
 
-func (m *meter) startFloor(slot, target string) *agent {
+func (m *meter) startFloor(from, target string) *agent {
 	m.tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	dsn := m.pg.TCP(m.pg.db, "rowhook") + "&replication=database"
-	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_DSN="+dsn, "ROWHOOK_TEST_SLOT="+slot, "ROWHOOK_TEST_TARGET="+target)
+	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_KIND="+m.source.kind(), "ROWHOOK_TEST_URL="+m.source.url(m.source.address()),
+		"ROWHOOK_TEST_FROM="+from, "ROWHOOK_TEST_TARGET="+target)
 	return launch(m.tb, cmd)
 }
 
-func (m *meter) startAgent(slot, target, profile string) *agent {
+func (m *meter) startAgent(from, target, profile string) *agent {
 	m.tb.Helper()
 	m.forget()
 	capturetest.Must(m.tb, os.RemoveAll(m.path("log")))
 	if target == "" {
 		target = "http://127.0.0.1:9/" // nobody listens on the discard port
 	}
-	m.conf.source = "  slot: " + slot + "\n"
+	var args []string
+	m.conf.source, args = m.source.agent(from)
 	m.conf.profiles = fmt.Sprintf("  main:\n    url: %s\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n%s", target, secret, profile)
-	return m.start("--start", "slot")
+	return m.start(args...)
 }
 
-// end stops a contender and gives its slot back.
+// end stops a contender and gives its point back.
 func (m *meter) end(c contender, a *agent) {
 	m.tb.Helper()
 	a.kill()
-	eventually(m.tb, patience, "the slot is free", func() bool {
-		return m.value(`select count(*) from pg_replication_slots where slot_name = '`+c.slot+`' and not active`) == "1"
-	})
-	m.exec(`select pg_drop_replication_slot('` + c.slot + `')`)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	capturetest.Must(m.tb, m.source.release(ctx, c.from))
 }
 
 // fill writes rows of about 200 bytes.
 func (m *meter) fill(rows, perTransaction int) {
 	m.tb.Helper()
-	m.exec(`truncate proof.rows`)
-	// Unsynced, so that it is quick; a walsender reads what is flushed, which is all by the end.
-	m.exec(`set synchronous_commit = off`, fmt.Sprintf(`do $$ begin for i in 0..%d loop
-		insert into proof.rows select i * %d + g, 1, '%s' from generate_series(1, %d) g; commit;
-		end loop; end $$`, rows/perTransaction-1, perTransaction, filler, perTransaction))
-	m.exec(`insert into proof.noise (filler) values ('synced')`)
+	capturetest.Must(m.tb, m.source.fill(context.Background(), rows/perTransaction, perTransaction))
+}
+
+// logEnd is where the log ends, as a number that grows evenly.
+func (m *meter) logEnd() float64 {
+	m.tb.Helper()
+	at, err := m.source.at(context.Background(), "", nil)
+	capturetest.Must(m.tb, err)
+	return at
+}
+
+// reaches waits until a contender has come to a place, or beyond, and returns where it is.
+func (m *meter) reaches(c contender, a *agent, place float64) (at float64) {
+	m.tb.Helper()
+	// Asking costs the agent a little.
+	pace := time.NewTicker(50 * time.Millisecond)
+	defer pace.Stop()
+	eventually(m.tb, 10*time.Minute, fmt.Sprintf("%s comes to %.0f", c.name, place), func() bool {
+		<-pace.C
+		if !a.running() {
+			m.tb.Fatalf("the %s ended with exit code %d", c.name, a.code)
+		}
+		var err error
+		at, err = m.source.at(context.Background(), c.from, a)
+		capturetest.Must(m.tb, err)
+		return at >= place
+	})
+	return at
+}
+
+// reads waits until a contender reads.
+func (m *meter) reads(c contender, a *agent) {
+	m.tb.Helper()
+	eventually(m.tb, patience, c.name+" streams", func() bool {
+		reads, err := m.source.reads(context.Background(), c.from, a)
+		capturetest.Must(m.tb, err)
+		return reads
+	})
 }
 
 // throughput drains a backlog, one request a row.
@@ -178,7 +217,7 @@ func (m *meter) throughput(what string, perTransaction int) {
 	rate, cpu, peak := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for _, c := range contenders {
 		m.stats("reset")
-		a := c.start(c.slot)
+		a := c.start()
 		stats := m.received(rows)
 		rate[c.name] = rows / time.Duration(stats.Last-stats.First).Seconds()
 		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
@@ -195,8 +234,8 @@ func (m *meter) latency(perSecond int) {
 	delays := map[string][]time.Duration{}
 	for _, name := range []string{"floor", "agent"} {
 		c := m.contender(name, m.target, "")
-		a := c.start(c.slot)
-		delays[c.name] = m.delays(c, perSecond)
+		a := c.start()
+		delays[c.name] = m.delays(c, a, perSecond)
 		m.end(c, a)
 	}
 	for _, p := range []struct {
@@ -211,11 +250,9 @@ func (m *meter) latency(perSecond int) {
 
 // delays writes single rows at a steady rate for ten seconds and returns how long each took
 // from commit to receipt. The first second warms up.
-func (m *meter) delays(c contender, perSecond int) []time.Duration {
+func (m *meter) delays(c contender, a *agent, perSecond int) []time.Duration {
 	m.tb.Helper()
-	eventually(m.tb, patience, c.name+" streams", func() bool {
-		return m.value(`select active from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
-	})
+	m.reads(c, a)
 	conn := m.connect()
 	m.exec(`truncate proof.rows`)
 	m.stats("reset&delays=1")
@@ -224,7 +261,7 @@ func (m *meter) delays(c contender, perSecond int) []time.Duration {
 	rows := 10 * perSecond
 	for i := range rows {
 		<-tick.C
-		capturetest.Must(m.tb, conn.exec(m.tb.Context(), fmt.Sprintf(`insert into proof.rows values (%d, 1, '%s')`, i, filler)))
+		capturetest.Must(m.tb, conn.exec(m.tb.Context(), fmt.Sprintf(`insert into proof.rows values (%d, 1, '%s')`, i, m.source.stamp())))
 	}
 	m.received(rows)
 	var delays []time.Duration
@@ -240,8 +277,8 @@ func (m *meter) neighbour() {
 	var p99 []float64
 	for _, further := range []string{"", hang} {
 		c := m.contender("agent", m.target, further)
-		a := c.start(c.slot)
-		p99 = append(p99, percentile(m.delays(c, 200), 0.99).Seconds()*1000)
+		a := c.start()
+		p99 = append(p99, percentile(m.delays(c, a, 200), 0.99).Seconds()*1000)
 		m.end(c, a)
 	}
 	m.add("p99 ms beside a black hole, at 200/s", "%.2f", p99[1], p99[0], "1.5 of alone")
@@ -253,23 +290,14 @@ func (m *meter) capture(what string, perTransaction int) {
 	const rows = 500_000
 	contenders := m.contenders("")
 	m.fill(rows, perTransaction)
-	end := m.value(`select pg_current_wal_lsn()`)
+	end := m.logEnd()
 	rate := map[string]float64{}
 	for _, c := range contenders {
-		moved := `select confirmed_flush_lsn from pg_replication_slots where slot_name = '` + c.slot + `'`
-		before := m.value(moved)
-		a := c.start(c.slot)
-		eventually(m.tb, patience, c.name+" begins", func() bool { return m.value(moved) != before })
-		begun, first := time.Now(), m.value(moved)
-		eventually(m.tb, 10*time.Minute, c.name+" confirms all", func() bool {
-			return m.value(`select confirmed_flush_lsn >= '`+end+`' from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
-		})
-		took := time.Since(begun)
-		share := m.value(`select ('` + end + `'::pg_lsn - '` + first + `') / ('` + end + `'::pg_lsn - '` + before + `')`)
-		var part float64
-		_, err := fmt.Sscan(share, &part)
-		capturetest.Must(m.tb, err)
-		rate[c.name] = rows * part / took.Seconds()
+		a := c.start()
+		first := m.reaches(c, a, c.at+1)
+		begun := time.Now()
+		m.reaches(c, a, end)
+		rate[c.name] = rows * (end - first) / (end - c.at) / time.Since(begun).Seconds()
 		if c.name == "agent" {
 			m.add("peak MiB, receiver dead, "+what, "%.0f", float64(a.memory("VmHWM"))/(1<<20), 0, "100")
 		}
@@ -283,15 +311,13 @@ func (m *meter) unwanted() {
 	const rows = 300_000
 	contenders := m.contenders("")
 	m.fill(rows, 100)
-	end := m.value(`select pg_current_wal_lsn()`)
+	end := m.logEnd()
 	m.conf.mapping = "  proof.rows: {events: {never: {op: insert, where: {seq: 2}}}}\n"
 	defer func() { m.conf.mapping = "" }()
 	cpu := map[string]float64{}
 	for _, c := range contenders {
-		a := c.start(c.slot)
-		eventually(m.tb, 5*time.Minute, c.name+" confirms all", func() bool {
-			return m.value(`select confirmed_flush_lsn >= '`+end+`' from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
-		})
+		a := c.start()
+		m.reaches(c, a, end)
 		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
 		m.end(c, a)
 	}
@@ -302,10 +328,8 @@ func (m *meter) unwanted() {
 func (m *meter) idle() {
 	c := m.contender("agent", m.target, "")
 	begun := time.Now()
-	a := c.start(c.slot)
-	eventually(m.tb, patience, "the agent streams", func() bool {
-		return m.value(`select active from pg_replication_slots where slot_name = '`+c.slot+`'`) == "t"
-	})
+	a := c.start()
+	m.reads(c, a)
 	m.add("start to streaming, s", "%.2f", time.Since(begun).Seconds(), 0, "1")
 	elapse(m.tb, 2*time.Second, "", nil)
 	used := a.cpu()

@@ -20,7 +20,7 @@ import (
 // mysql is a MySQL or MariaDB server, as a [server].
 type mysql struct {
 	*capturetest.MySQL
-	agent *http.Client // asks the agent through its socket
+	control *http.Client // asks the agent through its socket
 }
 
 var _ server = (*mysql)(nil)
@@ -50,7 +50,7 @@ func startMySQL(tb testing.TB, start func(capturetest.TB, capturetest.MySQLOptio
 	m.Run(tb, mysqlSchema...)
 	m.User(tb, "rowhook", mysqlPassword, "replication slave, replication client on *.*", "select on proof.rows")
 	socket := filepath.Join(dir, "state", "rowhook.sock")
-	m.agent = &http.Client{Transport: &http.Transport{
+	m.control = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -159,7 +159,7 @@ func (m *mysql) ask(ctx context.Context) (sourceStatus, error) {
 	if err != nil {
 		return status.Source, err
 	}
-	answer, err := m.agent.Do(request)
+	answer, err := m.control.Do(request)
 	if err != nil {
 		return status.Source, err
 	}

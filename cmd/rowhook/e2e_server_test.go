@@ -100,5 +100,6 @@ func one[T any](ctx context.Context, s server, parse func(string) (T, error), sq
 	return parse(rows[0][0])
 }
 
-func asText(s string) (string, error) { return s, nil }
-func asInt64(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
+func asText(s string) (string, error)     { return s, nil }
+func asInt64(s string) (int64, error)     { return strconv.ParseInt(s, 10, 64) }
+func asFloat64(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
