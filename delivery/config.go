@@ -43,11 +43,13 @@ type ProfileConfig struct {
 	AllowNetworks []string             `yaml:"allow_networks,oneormany" doc:"loopback, private or CIDRs that the dial guard lets through"`
 	Bigint        string               `yaml:"bigint" enum:"number,string" doc:"how 64-bit integers are written"`
 	Challenge     string               `yaml:"challenge" enum:"none,query,cloudevents" doc:"how the endpoint is asked before its first delivery: GET with ?challenge=, or the handshake of CloudEvents webhooks"`
+	Contacts      []string             `yaml:"contacts,oneormany" doc:"mail addresses of those who are told when deliveries fail"`
+	Alert         AlertConfig          `yaml:"alert" doc:"when the contacts get mail"`
 	Sandbox       SandboxConfig        `yaml:"sandbox" doc:"used instead of the profile's own URL, secret and key in a sandbox; without a URL nothing is sent there"`
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"contacts identification_key alma rakuraku alert mode"`
+	_ struct{} `later:"identification_key alma rakuraku mode"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.
@@ -66,6 +68,14 @@ type SecretConfig struct {
 	Secret     string    `yaml:"secret" doc:"the secret"`
 	SecretFile string    `yaml:"secret_file" path:"file" doc:"file that holds the secret"`
 	NotAfter   time.Time `yaml:"not_after" doc:"RFC 3339 time after which it no longer signs"`
+}
+
+// AlertConfig says when a profile's contacts get mail, and how it reads.
+type AlertConfig struct {
+	On        string        `yaml:"on" enum:"attempt,final,state" doc:"attempt: each attempt that failed; final: each delivery given up; state: the profile turns bad or is well again, and dead letters"`
+	Every     time.Duration `yaml:"every" doc:"least time between two mails about failures; those between are counted in the next. 0: none is left out"`
+	Text      string        `yaml:"text" enum:"plain,alma,rakuraku" doc:"how mails about failed attempts and deliveries read"`
+	ManageURL string        `yaml:"manage_url" doc:"a page where failed deliveries are looked after, named in mails"`
 }
 
 // SandboxConfig is what a profile has in a sandbox, where nothing of what production uses is used.

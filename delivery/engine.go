@@ -33,6 +33,8 @@ type Options struct {
 	Rate Rate
 	// OnState hears of changes of a profile's state that no operator's command made. It must not call the engine. May be nil.
 	OnState func(StateChange)
+	// OnFailure hears of attempts that did not deliver, for profiles with contacts. It must return at once. May be nil.
+	OnFailure func(Failure)
 }
 
 // Defaults of [Options].

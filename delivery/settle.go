@@ -210,6 +210,7 @@ func (d *dispatcher) writeAttempt(j *job, outcome Outcome, next time.Time) {
 	rec.NextAttempt = next
 	rec.Method, rec.URL = d.profile.sender.Describe()
 	d.append(rec)
+	d.tellFailure(rec, j.event)
 }
 
 // writeEvent writes a line about an event, or with members about the group that begins with it, that no attempt was made of.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/mail"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,11 +60,24 @@ func Defaults(format string) ProfileConfig {
 		Bigint:      "number",
 		Challenge:   "none",
 		CloudEvents: CloudEventsConfig{Mode: "structured"},
+		Alert:       alertPreset(format),
 	}
 	if format == "slack" {
 		p.Signature = "none" // an incoming webhook's URL is its secret
 	}
 	return p
+}
+
+// alertPreset is when a format's product mails, in its words.
+func alertPreset(format string) AlertConfig {
+	a := AlertConfig{On: "state", Every: 15 * time.Minute, Text: "plain"}
+	switch format {
+	case "alma":
+		a.On, a.Text = "attempt", "alma"
+	case "rakuraku":
+		a.On, a.Text = "final", "rakuraku"
+	}
+	return a
 }
 
 // Validate checks what the engine needs of a profile: subscriptions, retry, order and bounds. URL,
@@ -102,6 +116,10 @@ func (c *ProfileConfig) Validate() error {
 	if !(c.Share > 0 && c.Share <= 1) {
 		v.add("a share is above 0% and at most 100%", "write a share such as 25%", "share")
 	}
+	v.contacts(c.Contacts)
+	if c.Alert.Every < 0 {
+		v.add("a time is not negative", "write a duration such as 15m; 0 leaves no mail out", "alert", "every")
+	}
 	if c.LogBody != nil && *c.LogBody < 0 {
 		v.add("a number of characters is 0 or more", "0 keeps no bodies", "log_body")
 	}
@@ -116,6 +134,14 @@ type validation struct {
 
 func (v *validation) add(text, hint string, path ...string) {
 	v.found = append(v.found, &configError{path: slices.Concat(v.at, path), text: text, hint: hint})
+}
+
+func (v *validation) contacts(addresses []string) {
+	for i, one := range addresses {
+		if at, err := mail.ParseAddress(one); err != nil || at.Address != one {
+			v.add(fmt.Sprintf("%q is not a mail address", one), "write an address alone, such as circulation@example.org", "contacts", strconv.Itoa(i))
+		}
+	}
 }
 
 func (v *validation) oneOf(key, value string, known ...string) {
