@@ -21,7 +21,7 @@ type Failure struct {
 	Attempts        int // that there may be; 0 where nothing but time bounds them
 	Status          int // 0 without a reply
 	Reason, Error   string
-	// Response is the start of the reply; empty when it repeats something of the event's data.
+	// Response is the start of the reply; empty when it repeats something of the event's data, and for groups.
 	Response string
 	Next     time.Time // the next attempt; zero when there is none
 }
@@ -40,7 +40,7 @@ func (d *dispatcher) tellFailure(rec *LogRecord, ev *Event) {
 	if n := len(d.profile.config.Retry.Schedule); n > 0 {
 		f.Attempts = n + 1
 	}
-	if !repeatsData(rec.Response, ev) {
+	if rec.Count <= 1 && !repeatsData(rec.Response, ev) {
 		f.Response = string(rec.Response)
 	}
 	tell(f)

@@ -100,6 +100,7 @@ func (a *agent) build() error {
 	if a.source, err = a.config().newSource(a.logger, name); err != nil {
 		return err
 	}
+	a.name = a.sourceName()
 	if a.pipe, err = newPipeline(a.station); err != nil {
 		return err
 	}
@@ -140,6 +141,7 @@ func (a *agent) run(ctx context.Context) error {
 	act(func() error { return a.engine.Run(ctx) })
 	act(func() error { return server.serve(ctx, listener) })
 	act(func() error { return a.watch(ctx) })
+	act(func() error { return a.mailer.Run(ctx) })
 	act(func() error { return a.spoolFailure(ctx) })
 	act(func() error { return a.hangup(ctx) })
 	act(func() error { return a.watchFiles(ctx) })

@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/alert"
 )
 
 const statusLong = `Shows the source, the spool and each profile, with or without a running agent.
@@ -61,6 +62,9 @@ func printStatus(w io.Writer, r *statusReport) error {
 	}
 	r.printSource(line)
 	r.printSpool(line)
+	if m := r.Mail; m != nil {
+		line("mail", "%s", mailWords(m))
+	}
 	if r.Parked.Count > 0 {
 		line("parked", "%d changes, %s", r.Parked.Count, humanBytes(r.Parked.Bytes))
 	}
@@ -71,6 +75,20 @@ func printStatus(w io.Writer, r *statusReport) error {
 		return err
 	}
 	return printAttention(w, r)
+}
+
+// mailWords tells where the mails to contacts stand; what did not happen is left out.
+func mailWords(m *alert.Status) string {
+	text := fmt.Sprintf("%d sent", m.Sent)
+	for _, part := range []struct {
+		n    int64
+		what string
+	}{{int64(m.Waiting), "waiting"}, {m.Refused, "refused by the server"}, {m.Dropped, "dropped"}, {m.Suppressed, "failures left out for alert.every"}} {
+		if part.n > 0 {
+			text += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return text
 }
 
 func (r *statusReport) printSource(line func(name, format string, args ...any)) {

@@ -13,6 +13,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/alert"
 	"rowhook/mapping"
 )
 
@@ -27,8 +28,9 @@ type Config struct {
 	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
+	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 
-	_ struct{} `later:"alerts admin"`
+	_ struct{} `later:"admin"`
 
 	rules *mapping.Rules // Mapping, compiled
 
@@ -79,6 +81,7 @@ func defaultConfig(dir string) *Config {
 		},
 		ShutdownGrace: 20 * time.Second,
 		Log:           log,
+		Alerts:        alert.DefaultConfig(),
 	}
 }
 

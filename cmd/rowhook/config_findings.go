@@ -21,6 +21,10 @@ func (c *Config) findings() []capture.Finding {
 			found = append(found, c.warnings("profile", sender.Warnings()...)...)
 		}
 		found = append(found, c.subscriptionFindings(p)...)
+		if len(p.Contacts) > 0 && !c.Alerts.Enabled() {
+			found = append(found, c.finding("contacts", fmt.Sprintf("profile %s has contacts, and no mail is sent: alerts.smtp names no server", p.Code),
+				"write alerts.smtp with host and from", "profiles", p.Code, "contacts"))
+		}
 	}
 	return found
 }

@@ -193,6 +193,12 @@ func (s *station) whereabouts(ctx context.Context) (identity, error) {
 	return found, s.arrive(found, s.config().sandboxed(&server))
 }
 
+// failed hands a failure on to those who are told by mail. Commands without an agent tell nobody.
+func (s *station) failed(f delivery.Failure) { s.mailer.Failed(f) }
+
+// states is how the profiles stand, for mails; what only status shows may be missing.
+func (s *station) states() ([]delivery.ProfileStatus, error) { return s.engine.Status() }
+
 // stateChanged writes the audit line of a change that the agent made by itself.
 func (s *station) stateChanged(c delivery.StateChange) {
 	line := auditLine{User: osUser(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}

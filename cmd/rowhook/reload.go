@@ -136,6 +136,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 			return err
 		}
 		a.live.Store(&live{config: next, endpoints: endpoints})
+		a.mailer.Use(next.Alerts, next.Profiles)
 		return nil
 	}})
 	return reloadStatus{

@@ -13,6 +13,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/alert"
 	"rowhook/delivery/spool"
 	"rowhook/delivery/webhook"
 )
@@ -30,6 +31,9 @@ type station struct {
 	// How the profiles' requests go, and in which environment.
 	options webhook.Options
 	around  *surroundings
+
+	mailer *alert.Mailer // sends while an agent runs
+	name   string        // the source's, as far as it is known
 
 	opened chan struct{} // closed when the rooms are open, or one could not be
 }
@@ -115,6 +119,10 @@ func (s *station) open(c *Config) error {
 		return err
 	}
 	s.live.Store(&live{config: c, endpoints: endpoints})
+	s.name = c.Source.Name
+	s.mailer = alert.New(c.Alerts, c.Profiles, alert.Options{
+		Logger: s.logger, Source: func() string { return s.name }, Environment: s.around.environment, States: s.states,
+	})
 	profiles, err := c.profiles(endpoints)
 	if err != nil {
 		return err
@@ -134,7 +142,7 @@ func (s *station) open(c *Config) error {
 		return fmt.Errorf("rate: %w", err)
 	}
 	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
-		Logger: s.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: s.stateChanged,
+		Logger: s.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: s.stateChanged, OnFailure: s.failed,
 	})
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/alert"
 )
 
 // statusReport is the output of `rowhook status --json`. Its member names are a contract.
@@ -22,6 +23,7 @@ type statusReport struct {
 	Spool    spoolStatus              `json:"spool"`
 	Parked   parkedStatus             `json:"parked"`
 	Profiles []delivery.ProfileStatus `json:"profiles"`
+	Mail     *alert.Status            `json:"mail,omitempty"` // to the profiles' contacts; only of a running agent with a mail server
 	// Removed are profiles that the config no longer has and whose events the spool still holds.
 	Removed  []removedStatus   `json:"removed,omitempty"`
 	Findings []capture.Finding `json:"findings,omitempty"`
@@ -203,6 +205,10 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	if report.Source.Error == "" && link.Err != nil {
 		report.Source.Error = link.Err.Error()
 	}
+	if c := a.config().Alerts; c.Enabled() {
+		mail := a.mailer.Status()
+		report.Mail = &mail
+	}
 	if err := a.engine.LogError(); err != nil {
 		report.Attention = append(report.Attention, err.Error())
 	}
@@ -245,6 +251,9 @@ func (r *statusReport) judge() {
 	}
 	if r.Spool.Error != "" {
 		say("spool: %s", r.Spool.Error)
+	}
+	if r.Mail != nil && r.Mail.Error != "" {
+		say("mail cannot be sent since %s: %s", r.Mail.Since.UTC().Format(time.RFC3339), r.Mail.Error)
 	}
 	if r.Parked.Count > 0 {
 		say("%d changes are parked: `rowhook failed list --source`", r.Parked.Count)

@@ -63,6 +63,14 @@ type surroundings struct {
 	given map[string]delivery.SandboxConfig // by code: URL and secret that were given by hand, here
 }
 
+// environment names it.
+func (in *surroundings) environment() string {
+	if in.sandbox.Load() {
+		return environmentSandbox
+	}
+	return environmentProduction
+}
+
 // newSurroundings is what the config alone tells of them.
 func newSurroundings(c *Config) *surroundings {
 	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
@@ -87,7 +95,7 @@ func (s *station) arrive(found identity, sandbox bool) error {
 		}
 	}
 	if was := s.around.sandbox.Swap(sandbox); was != sandbox || sandbox {
-		s.logger.Info("environment", "is", map[bool]string{true: environmentSandbox, false: environmentProduction}[sandbox])
+		s.logger.Info("environment", "is", s.around.environment())
 	}
 	s.engine.Reconsider()
 	return nil

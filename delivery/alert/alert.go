@@ -38,9 +38,8 @@ const (
 // Options are what a [Mailer] works with.
 type Options struct {
 	Logger *slog.Logger // required
-	// Source is the source's name; Environment tells what the environment is, production or sandbox.
-	Source      string
-	Environment func() string
+	// Source tells the source's name, Environment what the environment is, production or sandbox.
+	Source, Environment func() string
 	// States tells how the profiles stand.
 	States func() ([]delivery.ProfileStatus, error)
 	// Location is the time zone of the texts that have local time. Default: the system's.
@@ -49,16 +48,23 @@ type Options struct {
 
 // Mailer makes mails of failures and sends them while [Mailer.Run] runs.
 type Mailer struct {
-	config   Config
 	options  Options
-	profiles map[string]*watched
+	sample   time.Duration
 	failures chan delivery.Failure
+	profiles map[string]*watched // those with contacts; the goroutine of Run owns it
+	coming   chan settings       // of a reload
 
 	mu      sync.Mutex
+	config  Config
 	queue   []mailItem
 	stats   Status
 	dropped int64 // not said yet
-	sample  time.Duration
+}
+
+// settings is what a reload brings.
+type settings struct {
+	config   Config
+	profiles []delivery.ProfileConfig
 }
 
 // watched is what the mailer knows of one profile. Run's goroutine owns it.
@@ -93,23 +99,55 @@ type mailItem struct {
 	made    time.Time
 }
 
-// New makes a mailer for the profiles that have contacts.
+// New makes a mailer. Profiles without contacts are of no interest; while the config names no mail server, nothing is done.
 func New(config Config, profiles []delivery.ProfileConfig, options Options) *Mailer {
 	if options.Location == nil {
 		options.Location = time.Local
 	}
-	m := &Mailer{config: config, options: options, profiles: map[string]*watched{}, failures: make(chan delivery.Failure, maxFailures), sample: sampleInterval}
-	for _, p := range profiles {
-		if len(p.Contacts) > 0 {
-			m.profiles[p.Code] = &watched{config: p, dead: -1}
+	m := &Mailer{options: options, sample: sampleInterval, failures: make(chan delivery.Failure, maxFailures), coming: make(chan settings, 1)}
+	m.use(settings{config, profiles})
+	return m
+}
+
+// Use takes the settings of a reload. What was told before stays known.
+func (m *Mailer) Use(config Config, profiles []delivery.ProfileConfig) {
+	for {
+		select {
+		case m.coming <- settings{config, profiles}:
+			return
+		case <-m.coming: // it was not looked at before this one
 		}
 	}
-	return m
+}
+
+func (m *Mailer) use(s settings) {
+	m.mu.Lock()
+	m.config = s.config
+	m.mu.Unlock()
+	profiles := make(map[string]*watched, len(s.profiles))
+	for _, p := range s.profiles {
+		w := m.profiles[p.Code]
+		if w == nil {
+			w = &watched{dead: -1}
+		}
+		w.config = p
+		if len(p.Contacts) > 0 {
+			profiles[p.Code] = w
+		}
+	}
+	m.profiles = profiles
+}
+
+// smtp returns how the mail server is reached.
+func (m *Mailer) smtp() SMTPConfig {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.config.SMTP
 }
 
 // Failed takes note of a failure. It returns at once.
 func (m *Mailer) Failed(f delivery.Failure) {
-	if m.profiles[f.Profile] == nil {
+	if m.smtp().Host == "" {
 		return
 	}
 	select {
@@ -152,6 +190,8 @@ func (m *Mailer) Run(ctx context.Context) error {
 				}
 				return nil
 			}
+		case s := <-m.coming:
+			m.use(s)
 		case f := <-m.failures:
 			m.failed(f)
 		case <-ticker.C:
@@ -169,6 +209,8 @@ func (m *Mailer) Run(ctx context.Context) error {
 func (m *Mailer) failed(f delivery.Failure) {
 	w := m.profiles[f.Profile]
 	switch {
+	case w == nil:
+		return
 	case w.config.Alert.On == "attempt":
 	case w.config.Alert.On == "final" && f.Outcome == delivery.OutcomeDead:
 	default:
@@ -250,6 +292,9 @@ func (m *Mailer) look() {
 
 // wanted reports whether any profile's state is to be told of.
 func (m *Mailer) wanted() bool {
+	if m.smtp().Host == "" {
+		return false
+	}
 	for _, w := range m.profiles {
 		if w.config.Alert.On == "state" {
 			return true

@@ -45,7 +45,7 @@ func failure() delivery.Failure {
 
 func mailer(config Config, p delivery.ProfileConfig) *Mailer {
 	return New(config, []delivery.ProfileConfig{p}, Options{
-		Logger: slog.New(slog.DiscardHandler), Source: "library", Environment: func() string { return "production" }, Location: tokyo,
+		Logger: slog.New(slog.DiscardHandler), Source: func() string { return "library" }, Environment: func() string { return "production" }, Location: tokyo,
 		States: func() ([]delivery.ProfileStatus, error) { return nil, nil },
 	})
 }
@@ -253,7 +253,7 @@ func (s *states) read() ([]delivery.ProfileStatus, error) {
 func TestStatesAreTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := mailer(Config{}, profile("state", "plain"))
+		m := mailer(Config{SMTP: SMTPConfig{Host: "mail.example.org"}}, profile("state", "plain"))
 		s := &states{}
 		m.options.States = s.read
 		looks := func(state delivery.ProfileStatus, d time.Duration) []string {
@@ -302,14 +302,13 @@ func TestStatesAreTold(t *testing.T) {
 
 func TestFailuresNeverWait(t *testing.T) {
 	t.Parallel()
-	m := mailer(Config{}, profile("attempt", "plain"))
+	m := mailer(Config{SMTP: SMTPConfig{Host: "mail.example.org"}}, profile("attempt", "plain"))
 	for range 2 * maxFailures {
 		m.Failed(failure())
 	}
 	if s := m.Status(); s.Dropped != maxFailures {
 		t.Errorf("dropped %d", s.Dropped)
 	}
-	m.config.SMTP.Host = "mail.example.org"
 	w := m.profiles["desk"]
 	for range 2 * maxMails {
 		m.post(w, "subject", "text")

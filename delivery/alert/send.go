@@ -78,7 +78,7 @@ func (m *Mailer) flush(ctx context.Context) error {
 		return err
 	}
 	if err := client.DialWithContext(ctx); err != nil {
-		return fmt.Errorf("reach the mail server %s: %w", m.config.SMTP.Host, err)
+		return fmt.Errorf("reach the mail server %s: %w", m.smtp().Host, err)
 	}
 	defer client.Close()
 	for item := m.next(); item != nil; item = m.next() {
@@ -133,7 +133,7 @@ func (m *Mailer) done(item *mailItem, err error) {
 
 // client makes a connection's settings. Certificates are verified unless the config has no TLS at all.
 func (m *Mailer) client() (*mail.Client, error) {
-	s := &m.config.SMTP
+	s := m.smtp()
 	settings := &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)
@@ -168,7 +168,7 @@ func (m *Mailer) client() (*mail.Client, error) {
 // message makes the mail as it is sent.
 func (m *Mailer) message(item *mailItem) (*mail.Msg, error) {
 	msg := mail.NewMsg()
-	if err := errors.Join(msg.From(m.config.SMTP.From), msg.To(item.to)); err != nil {
+	if err := errors.Join(msg.From(m.smtp().From), msg.To(item.to)); err != nil {
 		return nil, err
 	}
 	msg.Subject(item.subject)

@@ -36,7 +36,7 @@ func (l *letter) field(name, value string) {
 // head begins a mail with whom it is about.
 func (m *Mailer) head(l *letter, w *watched) {
 	l.field("Profile", named(w.config.Code, w.config.Name))
-	l.field("Source", named(m.options.Source, m.options.Environment()))
+	l.field("Source", named(m.options.Source(), m.options.Environment()))
 }
 
 func named(code, name string) string {
