@@ -1,0 +1,220 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"rowhook/capture/capturetest"
+)
+
+// library is what docs/features.md is proven on: the library's database, an agent with config.example.yaml in which
+// only addresses and secrets are this machine's, and the receivers of all its profiles. Each test makes a real
+// row change and looks at the requests that come of it.
+type library struct {
+	tb     testing.TB
+	pg     *capturetest.Postgres
+	dir    string
+	config string // its text, to be changed before start
+	env    []string
+	agent  *agent
+	server *httptest.Server
+
+	mu       sync.Mutex
+	requests []*request
+	answer   func(*request) (status int) // nil: 200; a challenge is always answered
+}
+
+// request is what a receiver got.
+type request struct {
+	profile string // the host's first name in the example: desk, alma, ...
+	method  string
+	path    string // with the query
+	header  http.Header
+	body    []byte
+}
+
+// json is the body as JSON.
+func (r *request) json(tb testing.TB) map[string]any {
+	tb.Helper()
+	var body map[string]any
+	if err := json.Unmarshal(r.body, &body); err != nil {
+		tb.Fatalf("%v: %s", err, r.body)
+	}
+	return body
+}
+
+// at follows a path of members and returns what is there, nil where there is nothing.
+func (r *request) at(tb testing.TB, path ...string) any {
+	tb.Helper()
+	var v any = r.json(tb)
+	for _, name := range path {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = object[name]
+	}
+	return v
+}
+
+// librarySecret signs for every profile of the library.
+const librarySecret = "rowhook-test-secret"
+
+// newLibrary makes the library without starting the agent. What is to be changed in the example's text is told
+// as old and new; each must be there.
+func newLibrary(tb testing.TB, changes map[string]string) *library {
+	tb.Helper()
+	l := &library{tb: tb, pg: capturetest.StartPostgres(tb, capturetest.Options{}), dir: newTempDir(tb)}
+	l.server = httptest.NewServer(l)
+	tb.Cleanup(l.server.Close)
+	schema, err := os.ReadFile("../../testdata/library/postgres.sql")
+	capturetest.Must(tb, err)
+	l.pg.Run(tb, "create database library", "create role rowhook login replication")
+	capturetest.Must(tb, l.pg.Exec(tb.Context(), "library", string(schema),
+		"grant usage on schema circulation, catalog, acquisition, sharing, app to rowhook",
+		"grant select on all tables in schema circulation, catalog, acquisition, sharing, app to rowhook"))
+
+	text, err := os.ReadFile("../../config.example.yaml")
+	capturetest.Must(tb, err)
+	l.config = string(text)
+	all := map[string]string{
+		"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": l.pg.TCP("library", "rowhook"),
+		"    allow_networks: []": "   ",
+		"\ndefaults:\n":          "\ndefaults:\n  allow_networks: [loopback]\n",
+		"level: info":            "level: debug",
+	}
+	maps.Copy(all, changes)
+	for old, fresh := range all {
+		if !strings.Contains(l.config, old) {
+			tb.Fatalf("the example has no %q", old)
+		}
+		l.config = strings.ReplaceAll(l.config, old, fresh)
+	}
+	// https://desk.example.org/webhooks becomes http://127.0.0.1:PORT/desk/webhooks.
+	for _, host := range receivers(l.config) {
+		l.config = strings.ReplaceAll(l.config, "url: https://"+host+".example.org/", "url: "+l.server.URL+"/"+host+"/")
+	}
+	l.env = []string{"DESK_SECRET=" + librarySecret, "ALMA_SECRET=" + librarySecret}
+	capturetest.Must(tb, os.WriteFile(l.path("config.yaml"), []byte(l.config), 0o600))
+	return l
+}
+
+// receivers are the first names of the hosts that profiles have in the example.
+func receivers(config string) []string {
+	var hosts []string
+	for _, part := range strings.Split(config, "    url: https://")[1:] {
+		host, _, _ := strings.Cut(part, ".example.org/")
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
+func (l *library) path(name string) string { return filepath.Join(l.dir, name) }
+
+// open sets the database up and starts the agent, which streams when it returns.
+func (l *library) open() *library {
+	l.tb.Helper()
+	if r := l.rowhook("setup", "--apply", "--as", l.pg.URL("library")); r.code != 0 {
+		l.tb.Fatalf("setup: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	cmd := exec.Command(binary, "run", "-c", l.path("config.yaml"))
+	cmd.Dir, cmd.Env = l.dir, append(os.Environ(), l.env...)
+	l.agent = launch(l.tb, cmd)
+	eventually(l.tb, patience, "the agent streams", func() bool {
+		if !l.agent.running() {
+			l.tb.Fatalf("the agent ended with exit code %d", l.agent.code)
+		}
+		rows, err := l.pg.Query(l.tb.Context(), "library", "select 1 from pg_replication_slots where active")
+		return err == nil && len(rows) == 1
+	})
+	return l
+}
+
+// rowhook runs a command on the library's config.
+func (l *library) rowhook(args ...string) result {
+	l.tb.Helper()
+	return command(l.tb, l.env, append(args, "-c", l.path("config.yaml"))...)
+}
+
+// exec commits statements in one transaction.
+func (l *library) exec(statements ...string) {
+	l.tb.Helper()
+	capturetest.Must(l.tb, l.pg.Exec(l.tb.Context(), "library", "begin;\n"+strings.Join(statements, ";\n")+";\ncommit"))
+}
+
+// as is the message that tells the context of what follows in its transaction.
+func as(actor, name, operation string) string {
+	context, _ := json.Marshal(map[string]any{"actor": map[string]string{"id": actor, "name": name}, "operation": operation})
+	return "select pg_logical_emit_message(true, 'rowhook', '" + strings.ReplaceAll(string(context), "'", "''") + "')"
+}
+
+// ServeHTTP implements [http.Handler]: it is every receiver of the example, and echoes challenges.
+func (l *library) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	profile, path, _ := strings.Cut(strings.TrimPrefix(r.URL.RequestURI(), "/"), "/")
+	got := &request{profile: profile, method: r.Method, path: path, header: r.Header.Clone(), body: body}
+	l.mu.Lock()
+	l.requests = append(l.requests, got)
+	answer := l.answer
+	l.mu.Unlock()
+	if challenge := r.URL.Query().Get("challenge"); r.Method == http.MethodGet && challenge != "" {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"challenge": challenge})
+		return
+	}
+	if answer != nil {
+		w.WriteHeader(answer(got))
+	}
+}
+
+// answers says how requests are answered from now on; nil is 200.
+func (l *library) answers(answer func(*request) int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answer = answer
+}
+
+// got returns the requests of a profile that a condition holds for, in the order of arrival.
+func (l *library) got(profile string, is func(*request) bool) []*request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []*request
+	for _, r := range l.requests {
+		if r.profile == profile && (is == nil || is(r)) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// await waits for so many requests of a profile and returns them.
+func (l *library) await(profile string, n int, what string, is func(*request) bool) []*request {
+	l.tb.Helper()
+	var found []*request
+	eventually(l.tb, patience, profile+" gets "+what, func() bool {
+		found = l.got(profile, is)
+		return len(found) >= n
+	})
+	if len(found) > n {
+		l.tb.Fatalf("%s got %s %d times, not %d: %s", profile, what, len(found), n, found[n].body)
+	}
+	return found
+}
+
+// posted is a condition: a POST whose body has the text.
+func posted(text string) func(*request) bool {
+	return func(r *request) bool { return r.method == http.MethodPost && bytes.Contains(r.body, []byte(text)) }
+}
