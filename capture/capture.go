@@ -140,6 +140,12 @@ type Sink interface {
 	Durable() Position
 }
 
+// Ignorer is a [Sink] that wants to know of messages which the source leaves out, since they were told
+// outside a transaction: a rollback would not undo them. It may be called at any time, as [Sink]'s methods are.
+type Ignorer interface {
+	Ignored(prefix string)
+}
+
 // Rester is a [Sink] that wants to know when the source has handed over all that it has
 // received, so that it can store transactions together which came together.
 type Rester interface {

@@ -33,6 +33,7 @@ type NoticeKind string
 
 // The kinds of notices.
 const (
+	NotTransactional NoticeKind = "not_transactional" // a context message or signal told outside a transaction, which a rollback would not undo
 	ContextMalformed NoticeKind = "context_malformed" // a context message that does not parse: the context before it still holds; or a comment: it holds for nothing
 	SignalMalformed  NoticeKind = "signal_malformed"  // a signal that does not parse
 	SignalUnlisted   NoticeKind = "signal_unlisted"   // a signal of a type that source.signals.types does not list
@@ -330,6 +331,13 @@ func (m *Mapper) Message(msg *capture.Message) error {
 	m.changes = m.changes[:0]
 	s, err := decodeSignal(msg.Content)
 	return m.signal(&s, err, msg.Ordinal)
+}
+
+// Ignored is told of a message that was left out, since it was told outside a transaction.
+func (m *Mapper) Ignored(prefix string) {
+	if prefix != "" && (prefix == m.rules.context.Message || prefix == m.rules.signals.Message) {
+		m.notice(NotTransactional, "", 0, nil)
+	}
 }
 
 // comment takes the comment of the statement that made the changes which follow.

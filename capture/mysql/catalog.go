@@ -26,6 +26,9 @@ func (s *Source) charsetsOf(ctx context.Context, h host, db *sql.DB, collations 
 	more := charsets{names: known.names, decoders: maps.Clone(known.decoders)}
 	for _, collation := range collations {
 		name := known.names[collation]
+		if name == "" {
+			continue // a number that is no collation, or one that the server does not tell of
+		}
 		if _, known := more.decoderOf(name); known {
 			continue
 		}

@@ -26,7 +26,6 @@ type decoder struct {
 	handed    pglogrepl.LSN // the end of what the sink has been given whole
 	rows      rowBuffer
 	change    capture.Change
-	ignored   int64 // messages outside transactions, which a rollback would not undo
 }
 
 // rowBuffer holds the rows of one change; they are overwritten by the next.
@@ -164,7 +163,9 @@ func (d *decoder) logical(b []byte) error {
 		return &streamError{what: "logical message"}
 	}
 	if !transactional {
-		d.ignored++
+		if sink, ok := d.sink.(capture.Ignorer); ok {
+			sink.Ignored(string(prefix))
+		}
 		return nil
 	}
 	m := capture.Message{Prefix: string(prefix), Content: content, Ordinal: d.ordinal}

@@ -106,7 +106,38 @@ func (c *Config) checkSource(ctx context.Context, in *surroundings) []capture.Fi
 	for _, table := range tables {
 		found = append(found, c.rules.Check(table)...)
 	}
+	found = append(found, c.writerFindings(ctx, source)...)
 	return append(found, c.whereFindings(tables)...)
+}
+
+// writerFindings say who may write the tables of context and signals, and so speak for the application.
+func (c *Config) writerFindings(ctx context.Context, source source) []capture.Finding {
+	var found []capture.Finding
+	for _, told := range []struct{ table, what string }{
+		{c.Source.Context.Table, "who makes changes"}, {c.Source.Signals.Table, "signals"},
+	} {
+		if told.table == "" {
+			continue
+		}
+		f := capture.Finding{Severity: capture.Info, Code: "writers", Subject: told.table, Table: told.table}
+		names, complete, err := source.Writers(ctx, told.table)
+		switch {
+		case err != nil:
+			f = failed("writers", told.table, err)
+			f.Table = told.table
+		case !complete:
+			f.Text = fmt.Sprintf("%s tells %s, and rowhook's account cannot see who may write it", told.table, told.what)
+			f.Remedy = "as an administrator: SELECT grantee FROM information_schema.table_privileges WHERE privilege_type = 'INSERT'; and so on for schema_privileges and user_privileges"
+		case slices.Contains(names, "PUBLIC"):
+			f.Severity = capture.Warning
+			f.Text = fmt.Sprintf("anybody may write %s, which tells %s", told.table, told.what)
+			f.Remedy = "REVOKE INSERT ON " + told.table + " FROM PUBLIC;"
+		default:
+			f.Text = fmt.Sprintf("%s tells %s; it may be written by %s", told.table, told.what, strings.Join(names, ", "))
+		}
+		found = append(found, f)
+	}
+	return found
 }
 
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of

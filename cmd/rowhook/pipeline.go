@@ -367,6 +367,13 @@ func (p *pipeline) Message(m *capture.Message) error {
 	return nil
 }
 
+// Ignored implements [capture.Ignorer].
+func (p *pipeline) Ignored(prefix string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mapper.Ignored(prefix)
+}
+
 // Commit implements [capture.Sink].
 func (p *pipeline) Commit(end capture.Position) error {
 	p.mu.Lock()

@@ -29,6 +29,8 @@ type source interface {
 	SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
 	Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
 	Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error)
+	// Writers lists who may insert into a table. It is not complete where our role may not see all.
+	Writers(ctx context.Context, table string) (names []string, complete bool, err error)
 	// ContextTriggers says what triggers would tell who makes changes; it creates and removes them, too.
 	ContextTriggers(ctx context.Context, opts capture.TriggerOptions) ([]capture.Statement, error)
 	// DecodeRaw decodes a parked change again.
