@@ -218,6 +218,49 @@ func TestSlowStart(t *testing.T) {
 	})
 }
 
+// What became due while nothing ran does not come all at once.
+func TestOverdueRetriesStartSlowly(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"key", "none"} {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, func(c *delivery.ProfileConfig) { c.Order, c.Concurrency = order, 64 })
+				b.receiver.script(func(int, *delivery.Request) delivery.Reply { return refused })
+				b.start()
+				b.appendMany(0, 500, 500)
+				time.Sleep(10 * time.Millisecond)
+				b.stopped()
+				if records := len(b.store.sorted(1, func(r delivery.Delivery) bool { return r.State == delivery.Retrying })); records != 500 {
+					t.Fatalf("%d retries", records)
+				}
+				time.Sleep(time.Hour)
+				b.receiver.mu.Lock()
+				b.receiver.answer, b.receiver.took = nil, time.Second
+				b.receiver.mu.Unlock()
+				b.build()
+				b.start()
+				var windows []int
+				for range 8 {
+					time.Sleep(500 * time.Millisecond)
+					b.receiver.atOnce()
+					time.Sleep(time.Millisecond)
+					windows = append(windows, b.receiver.atOnce())
+					time.Sleep(499 * time.Millisecond)
+				}
+				if want := []int{1, 2, 4, 8, 16, 32, 64, 64}; !slices.Equal(windows, want) {
+					t.Errorf("under way at once %v, want %v", windows, want)
+				}
+				time.Sleep(time.Minute)
+				if s := b.status(); s.BacklogEvents != 0 {
+					t.Errorf("status %+v", s)
+				}
+				b.stopped()
+			})
+		})
+	}
+}
+
 func TestRetriesOfAListAreKeptToTheLetter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -182,6 +182,9 @@ func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
 	if p.Reason != "" {
 		state += ": " + reasonWord(p.Reason, p)
 	}
+	if !p.Since.IsZero() {
+		state += " since " + humanDuration(now.Sub(p.Since))
+	}
 	oldest, next, drained, success, failure := "-", "-", "-", "-", "-"
 	if r.Agent.Running { // who has not run does not know
 		success, failure = ago(now, p.LastSuccess), ago(now, p.LastFailure)
