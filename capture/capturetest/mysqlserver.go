@@ -154,7 +154,9 @@ func (s *MySQLServer) Start() error {
 
 func (s *MySQLServer) arguments() []string {
 	settings := map[string]string{
-		"datadir":      s.DataDir,
+		"datadir": s.DataDir,
+		// Not the one that all have: MariaDB clears it of temporary tables when it starts, other servers' too.
+		"tmpdir":       s.dir,
 		"socket":       s.Socket,
 		"pid_file":     filepath.Join(s.dir, "pid"),
 		"bind_address": "127.0.0.1",

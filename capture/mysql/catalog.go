@@ -117,21 +117,25 @@ func (m *rawTableMap) collations() []uint64 {
 
 // ambiguous reports whether a column may be of a type that lies in the binlog as another.
 func (m *rawTableMap) ambiguous() bool {
-	for i, t := range m.types {
-		real, length := realType(t, m.metas[i])
-		if real == gomysql.MYSQL_TYPE_STRING && (length == 16 || length == 4) || real == gomysql.MYSQL_TYPE_BLOB && m.metas[i] == 4 {
+	for i := range m.types {
+		if m.ambiguousAt(i) {
 			return true
 		}
 	}
 	return false
 }
 
-// readHints asks which of a table's columns are of types that MariaDB's binlog does not name. JSON is a
-// LONGTEXT with a check that it is valid.
+func (m *rawTableMap) ambiguousAt(i int) bool {
+	real, length := realType(m.types[i], m.metas[i])
+	return real == gomysql.MYSQL_TYPE_STRING && (length == 16 || length == 4) || real == gomysql.MYSQL_TYPE_BLOB && m.metas[i] == 4
+}
+
+// readHints asks for the types of a table's columns, of which MariaDB's binlog does not name all. JSON is a
+// LONGTEXT with a check that it is valid. It is empty for a table that is no longer there.
 func readHints(ctx context.Context, db *sql.DB, schema, table string) (hints, error) {
 	h := hints{}
 	rows, err := db.QueryContext(ctx, `SELECT column_name, data_type FROM information_schema.columns
-WHERE table_schema = ? AND table_name = ? AND data_type IN ('uuid', 'inet6', 'inet4')
+WHERE table_schema = ? AND table_name = ?
 UNION ALL
 SELECT constraint_name, check_clause FROM information_schema.check_constraints
 WHERE constraint_schema = ? AND table_name = ? AND check_clause LIKE 'json_valid(%'`, schema, table, schema, table)
@@ -149,7 +153,9 @@ WHERE constraint_schema = ? AND table_name = ? AND check_clause LIKE 'json_valid
 			h[strings.TrimSuffix(string(column), "`)")] = "json"
 			continue
 		}
-		h[name] = string(what)
+		if h[name] == "" {
+			h[name] = string(what)
+		}
 	}
 	return h, rows.Err()
 }

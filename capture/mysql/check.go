@@ -36,6 +36,8 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	}
 	out = append(out, in.settingFindings()...)
 	out = append(out, s.commentFindings(in)...)
+	out = append(out, capture.Finding{Severity: capture.Info, Code: "truncate",
+		Text: "a TRUNCATE is in the binlog as a statement: it makes an event where a rule says `op: truncate`, and tells no rows"})
 	if taken := s.takenServerID(ctx, db, in.variables, in.mariaDB, in.version); taken != "" {
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "server_id", Subject: fmt.Sprint(s.serverID), Text: taken, Remedy: serverIDRemedy})
 	}

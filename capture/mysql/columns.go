@@ -44,9 +44,9 @@ func (d *describer) column(i int, name string) (column, *capture.Type, error) {
 	case gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING:
 		return d.text(name, "varchar", "varbinary", prefixOf(int(meta)), 0)
 	case gomysql.MYSQL_TYPE_STRING:
-		return d.text(name, "char", "binary", prefixOf(length), length)
+		return d.sure(i, name)(d.text(name, "char", "binary", prefixOf(length), length))
 	case gomysql.MYSQL_TYPE_BLOB:
-		return d.text(name, "text", "blob", int(meta), 0)
+		return d.sure(i, name)(d.text(name, "text", "blob", int(meta), 0))
 	case gomysql.MYSQL_TYPE_GEOMETRY:
 		if d.flavour == flavourMariaDB {
 			d.texts.pop() // MariaDB counts it among the texts
@@ -128,6 +128,17 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 		c.decode, c.append = decode, appendDecoded
 	}
 	return c, textType(textName), nil
+}
+
+// sure flags the values of a column that may have been of another type than it seems: the table was dropped, renamed or
+// changed since, so that the catalog no longer tells.
+func (d *describer) sure(i int, name string) func(column, *capture.Type, error) (column, *capture.Type, error) {
+	return func(c column, t *capture.Type, err error) (column, *capture.Type, error) {
+		if err == nil && d.hinted != nil && d.hinted[name] == "" && d.ambiguousAt(i) {
+			t = flaggedType(t)
+		}
+		return c, t, err
+	}
 }
 
 // labelled describes an enum or a set.

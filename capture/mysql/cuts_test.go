@@ -135,6 +135,11 @@ func TestCuts(t *testing.T) {
 	})
 }
 
+// heldCounter is a counter that is busy when the test says so.
+type heldCounter struct{ *counter }
+
+func (c heldCounter) Busy() <-chan struct{} { return c.notes.Busy() }
+
 // TestServerGivesUp resumes when the server has ended a connection that nothing was read from.
 func TestServerGivesUp(t *testing.T) {
 	t.Parallel()
@@ -143,7 +148,7 @@ func TestServerGivesUp(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, body TEXT)", "INSERT INTO "+database+".loans VALUES (1, REPEAT('x', 10000))")
 		source := newTestSource(t, s, database)
 		source.patience = time.Second
-		c := &counter{notes: newNotes()}
+		c := heldCounter{&counter{notes: newNotes()}}
 		var lost atomic.Int64
 		stop := c.captureInto(t, source, capture.StartOptions{OnLost: func(error) { lost.Add(1) }}, c)
 		hold := make(chan struct{})

@@ -78,7 +78,7 @@ func (d *decoder) query(body []byte, packed bool) error {
 		return nil
 	}
 	switch {
-	case slices.Contains([]string{"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH"}, word):
+	case slices.Contains(changingWords, word) || word == "CREATE" && fillsTable(text):
 		if err := d.statementChange(database, text, body); err != nil {
 			return err
 		}
@@ -93,6 +93,23 @@ func (d *decoder) query(body []byte, packed bool) error {
 		return d.commit()
 	}
 	return nil
+}
+
+// changingWords begin statements that change rows. SELECT is in the binlog where it calls a function that does.
+var changingWords = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "DO"}
+
+// fillsTable reports whether a CREATE is a CREATE TABLE ... SELECT that was logged as a statement; logged as rows it ends
+// otherwise.
+func fillsTable(text []byte) bool {
+	if bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")) {
+		return false
+	}
+	words := tokens(skipComments(text), 512)
+	isWord := func(word string) func(string) bool {
+		return func(s string) bool { return strings.EqualFold(s, word) }
+	}
+	table := slices.IndexFunc(words, isWord("TABLE"))
+	return table > 0 && table <= 4 && slices.ContainsFunc(words[table:], isWord("SELECT"))
 }
 
 // firstWord returns a statement's first word, behind its comments, in capitals.
@@ -187,10 +204,17 @@ func (d *decoder) known(schema, name string) *capture.Table {
 	return nil
 }
 
-// targetOf finds the table that a plain statement changes; name is empty where it is not plain.
+// targetOf finds the table that a plain statement changes; name is empty where it is not plain, so that it may be any.
 func targetOf(database string, text []byte) (schema, name string) {
-	words := tokens(skipComments(text), 12)
-	skip := []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "TRUNCATE", "TABLE", "INTO", "FROM", "IGNORE", "LOW_PRIORITY", "QUICK", "DELAYED", "HIGH_PRIORITY"}
+	words := tokens(skipComments(text), 256)
+	if len(words) == 0 || slices.Contains([]string{"WITH", "SELECT", "DO", "LOAD"}, strings.ToUpper(words[0])) {
+		return "", ""
+	}
+	if several(words) {
+		return "", ""
+	}
+	skip := []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "TRUNCATE", "TABLE", "INTO", "FROM", "IGNORE", "LOW_PRIORITY", "QUICK", "DELAYED", "HIGH_PRIORITY",
+		"CREATE", "OR", "IF", "NOT", "EXISTS"}
 	for len(words) > 0 && slices.Contains(skip, strings.ToUpper(words[0])) {
 		words = words[1:]
 	}
@@ -200,10 +224,28 @@ func targetOf(database string, text []byte) (schema, name string) {
 	if len(words) >= 3 && words[1] == "." {
 		return unquote(words[0]), unquote(words[2])
 	}
-	if len(words) > 1 && words[1] == "," { // several tables
-		return "", ""
-	}
 	return database, unquote(words[0])
+}
+
+// several reports whether an UPDATE or DELETE names more than one table: any of them may change.
+func several(words []string) bool {
+	end := "SET"
+	switch strings.ToUpper(words[0]) {
+	case "UPDATE":
+	case "DELETE":
+		end = "WHERE"
+	default:
+		return false
+	}
+	for _, word := range words {
+		switch strings.ToUpper(word) {
+		case end:
+			return false
+		case ",", "JOIN", "STRAIGHT_JOIN", "USING":
+			return true
+		}
+	}
+	return false
 }
 
 // tokens splits the beginning of a statement into names and single characters.

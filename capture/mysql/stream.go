@@ -85,8 +85,8 @@ func (st *stream) run(ctx context.Context) error {
 func (st *stream) receive(d *dump) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			st.log.Error("the decoder panicked", "panic", fmt.Sprint(fault), "position", st.at.position(), "stack", string(debug.Stack()))
-			err = &streamError{what: "the decoder panicked"}
+			st.log.Error("taking an event panicked", "panic", fmt.Sprint(fault), "position", st.at.position(), "stack", string(debug.Stack()))
+			err = &streamError{what: "taking an event panicked"}
 		}
 	}()
 	h, err := d.next()

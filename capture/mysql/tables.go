@@ -251,7 +251,9 @@ func catalogType(dataType, columnType string) *capture.Type {
 		return yearType()
 	case "date":
 		return stringType(dataType, capture.Date)
-	case "time", "inet4", "inet6":
+	case "time":
+		return stringType(dataType, capture.Time)
+	case "inet4", "inet6":
 		return stringType(dataType, capture.Other)
 	case "datetime":
 		return datetimeType()

@@ -38,6 +38,14 @@ func undecodedType(name, charset string) *capture.Type {
 	}}
 }
 
+// flaggedType writes what another type does, and flags it.
+func flaggedType(t *capture.Type) *capture.Type {
+	return &capture.Type{Name: t.Name, Kind: t.Kind, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		dst, _ = t.AppendJSON(dst, text)
+		return dst, false
+	}}
+}
+
 func jsonType() *capture.Type {
 	return &capture.Type{Name: "json", Kind: capture.JSON, AppendJSON: appendJSONText}
 }

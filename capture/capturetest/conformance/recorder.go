@@ -285,7 +285,7 @@ func writeRun(out *bytes.Buffer, lines []string) int {
 	return n
 }
 
-var kinds = [...]string{"other", "text", "integer", "bigint", "decimal", "float", "bool", "instant", "datetime", "date", "json", "list", "bytes"}
+var kinds = [...]string{"other", "text", "integer", "bigint", "decimal", "float", "bool", "instant", "datetime", "date", "json", "list", "bytes", "time"}
 
 // describe is a table's description: columns, kinds, and the places in the key.
 func describe(t *capture.Table) string {
