@@ -16,6 +16,7 @@ type logMatcher struct {
 	query        *LogQuery
 	since, until string   // in the form of lineTime; empty for none
 	needles      [][]byte // every one of which a matching line contains
+	event        []byte   // which it contains, or it is about several
 	payload      []payloadCondition
 }
 
@@ -62,14 +63,21 @@ func newLogMatcher(q *LogQuery) (*logMatcher, error) {
 	m.need(`"profile":`, q.Profile)
 	m.need(`"type":`, q.Type)
 	m.need(`"outcome":`, string(q.Outcome))
-	for _, text := range []string{q.Event, q.URL} {
-		if text != "" {
-			quoted := AppendJSONString(nil, text)
-			m.needles = append(m.needles, quoted[1:len(quoted)-1])
-		}
+	m.event = inner(q.Event)
+	if q.URL != "" {
+		m.needles = append(m.needles, inner(q.URL))
 	}
 	return m, nil
 }
+
+// inner is a text as it stands within a line's text.
+func inner(text string) []byte {
+	quoted := AppendJSONString(nil, text)
+	return quoted[1 : len(quoted)-1]
+}
+
+// counted is in every line that is about several events, which may not name them all.
+var counted = []byte(`,"count":`)
 
 // lineTimeOf returns a time as lines have it.
 func lineTimeOf(t time.Time) string {
@@ -93,6 +101,9 @@ func (m *logMatcher) may(line []byte) bool {
 		if m.since != "" && string(at) < m.since || m.until != "" && string(at) > m.until {
 			return false
 		}
+	}
+	if len(m.event) > 0 && !bytes.Contains(line, m.event) && !bytes.Contains(line, counted) {
+		return false
 	}
 	for _, needle := range m.needles {
 		if !bytes.Contains(line, needle) {
@@ -120,7 +131,7 @@ func (m *logMatcher) matches(rec *ParsedRecord) Truth {
 		q.URL != "" && !strings.Contains(rec.URL, q.URL):
 		return False
 	}
-	return and(m.event(rec), m.body(rec))
+	return and(m.about(rec), m.body(rec))
 }
 
 func and(a, b Truth) Truth {
@@ -133,8 +144,8 @@ func and(a, b Truth) Truth {
 	return True
 }
 
-// event decides whether the line is about the wanted event, alone or in a group.
-func (m *logMatcher) event(rec *ParsedRecord) Truth {
+// about decides whether the line is about the wanted event, alone or in a group.
+func (m *logMatcher) about(rec *ParsedRecord) Truth {
 	id := m.query.Event
 	switch {
 	case id == "" || id == rec.Event || id == rec.First || id == rec.Last:
@@ -145,6 +156,12 @@ func (m *logMatcher) event(rec *ParsedRecord) Truth {
 		return Undecidable
 	}
 	member := payloadCondition{path: []string{"events", "id"}, value: id}
+	if whole := !rec.BodyTruncated && len(rec.Body) > 0; member.in(rec.Body, whole) == True {
+		return True
+	}
+	if m.query.InGroup != nil { // not every format names its events
+		return m.query.InGroup(rec, id)
+	}
 	return member.in(m.wholeBody(rec))
 }
 
@@ -167,7 +184,7 @@ func (m *logMatcher) wholeBody(rec *ParsedRecord) (body []byte, whole bool) {
 		return rec.Body, true
 	}
 	if m.query.FullBody != nil {
-		if full, ok := m.query.FullBody(rec.Profile, rec.Event); ok {
+		if full, ok := m.query.FullBody(rec); ok {
 			return full, true
 		}
 	}

@@ -28,9 +28,11 @@ type LogQuery struct {
 	Since   time.Time
 	Until   time.Time
 	Follow  bool // go on with what is appended later, until the context ends
-	// FullBody returns the whole body of an event for a profile, for lines that kept only a
+	// FullBody returns the whole body that a line is about, where the line kept only a
 	// part of it; ok is false when it is not there any more. May be nil.
-	FullBody func(profile, event string) (body []byte, ok bool)
+	FullBody func(rec *ParsedRecord) (body []byte, ok bool)
+	// InGroup tells whether an event is in the group that a line is about. May be nil.
+	InGroup func(rec *ParsedRecord, event string) Truth
 }
 
 // SearchLog calls emit for each line that the query selects, oldest file first; line and rec are only valid

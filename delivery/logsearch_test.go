@@ -70,8 +70,16 @@ func TestSearchLogSelects(t *testing.T) {
 		}
 		return set
 	}
-	full := func(_, event string) ([]byte, bool) {
-		return []byte(`{"data":{"fee":"12.50"}}`), event == "cut"
+	full := func(rec *ParsedRecord) ([]byte, bool) {
+		return []byte(`{"data":{"fee":"12.50"}}`), rec.Event == "cut"
+	}
+	grouped := func(answer Truth) func(*ParsedRecord, string) Truth {
+		return func(rec *ParsedRecord, event string) Truth {
+			if rec.Count < 2 || event != "elsewhere" {
+				return False
+			}
+			return answer
+		}
 	}
 	for _, test := range []struct {
 		name      string
@@ -91,6 +99,8 @@ func TestSearchLogSelects(t *testing.T) {
 		{"event", LogQuery{Event: "cut"}, []string{"cut"}, 0},
 		{"member of a group", LogQuery{Event: "member_2"}, []string{""}, 0},
 		{"end of a group", LogQuery{Event: "member_3"}, []string{""}, 0},
+		{"member that only the spool knows", LogQuery{Event: "elsewhere", InGroup: grouped(True)}, []string{""}, 0},
+		{"member that nobody knows any more", LogQuery{Event: "elsewhere", InGroup: grouped(Undecidable)}, nil, 1},
 		{"event in a text only", LogQuery{Event: "id"}, nil, 0},
 		{"since", LogQuery{Since: logNow.Add(time.Second)}, []string{"late"}, 0},
 		{"since includes", LogQuery{Since: logNow}, all, 0},

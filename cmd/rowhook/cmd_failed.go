@@ -170,7 +170,13 @@ func printLetter(w io.Writer, l *delivery.Letter) error {
 	if err != nil || l.Body == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\n%s\n\n", l.Body)
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	if err := printBody(w, l.Body, false, len(l.Body)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w)
 	return err
 }
 

@@ -21,7 +21,8 @@ import (
 const logLong = `Searches the delivery log, which has one line for each attempt and each end of a delivery.
 Conditions given together must all hold. --payload searches the body as far as the log kept it
 (log.body characters), and the whole of it while the spool has the event; how many lines
-could not be decided is said at the end.`
+could not be decided is said at the end. --event shows the body, too, up to 4000 characters of it;
+what was sent is whole.`
 
 const logExample = `  rowhook log --profile desk --outcome dead --since 2h
   rowhook log --payload key.loan_id=1000 --json
@@ -73,7 +74,7 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 	query.Path = config.Log.Deliveries
 	bodies := &bodyLookup{ctx: ctx, console: c, config: config}
 	defer bodies.close()
-	query.FullBody = bodies.find
+	query.FullBody, query.InGroup = bodies.find, bodies.inGroup
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	undecided, err := delivery.SearchLog(ctx, query, func(line []byte, rec delivery.ParsedRecord) error {
@@ -81,7 +82,10 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 			_, err := fmt.Fprintf(c.out, "%s\n", strings.TrimRight(string(line), "\n"))
 			return err
 		}
-		return printLogLine(c.out, rec)
+		if err := printLogLine(c.out, rec); err != nil || query.Event == "" {
+			return err
+		}
+		return printBody(c.out, string(rec.Body), rec.BodyTruncated, rec.Bytes)
 	})
 	if undecided > 0 {
 		fmt.Fprintf(c.err, "rowhook: %d more lines could not be decided: they keep only a part of the body, and the spool has it no more\n", undecided)
@@ -180,6 +184,33 @@ func describeRecord(rec *delivery.ParsedRecord) string {
 	return fmt.Sprintf("%s of %d", rec.Unit, rec.Count)
 }
 
+// shownBody is how many characters of a body are shown to people.
+const shownBody = 4000
+
+// printBody shows a body of a number of bytes, cut at shownBody characters; truncated says that it is only a part already.
+func printBody(w io.Writer, body string, truncated bool, size int) error {
+	if body == "" {
+		return nil
+	}
+	shown := body
+	if n := 0; len(body) > shownBody {
+		for i := range body {
+			if n++; n > shownBody {
+				shown = body[:i]
+				break
+			}
+		}
+	}
+	if _, err := fmt.Fprintf(w, "%s\n", shown); err != nil {
+		return err
+	}
+	if truncated || len(shown) < len(body) {
+		_, err := fmt.Fprintf(w, "… cut here; %s were sent\n", humanBytes(int64(size)))
+		return err
+	}
+	return nil
+}
+
 // compactKey writes a key as column=value pairs, or as it is when it is no flat object.
 func compactKey(raw []byte) string {
 	if len(raw) == 0 {
@@ -226,9 +257,26 @@ type bodyLookup struct {
 // lookupBudget is how long one search may read the spool.
 const lookupBudget = 10 * time.Second
 
-func (l *bodyLookup) find(profile, event string) ([]byte, bool) {
+// find returns the whole body that a line is about.
+func (l *bodyLookup) find(rec *delivery.ParsedRecord) ([]byte, bool) {
+	answer := l.ask(rec, "")
+	return answer.Body, answer.Found
+}
+
+// inGroup tells whether an event is in the group that a line is about.
+func (l *bodyLookup) inGroup(rec *delivery.ParsedRecord, event string) delivery.Truth {
+	switch answer := l.ask(rec, event); {
+	case !answer.Found:
+		return delivery.Undecidable
+	case answer.Member:
+		return delivery.True
+	}
+	return delivery.False
+}
+
+func (l *bodyLookup) ask(rec *delivery.ParsedRecord, member string) bodyAnswer {
 	if l.failed || l.spent > lookupBudget {
-		return nil, false
+		return bodyAnswer{}
 	}
 	began := time.Now()
 	defer func() { l.spent += time.Since(began) }()
@@ -236,12 +284,17 @@ func (l *bodyLookup) find(profile, event string) ([]byte, bool) {
 		var err error
 		if l.control, err = l.console.openControl(l.config); err != nil {
 			l.failed = true
-			return nil, false
+			return bodyAnswer{}
 		}
 	}
 	var answer bodyAnswer
-	err := l.control.call(l.ctx, "body", bodyRequest{Profile: profile, Event: event}, &answer)
-	return answer.Body, err == nil && answer.Found
+	request := bodyRequest{
+		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
+	}
+	if err := l.control.call(l.ctx, "body", request, &answer); err != nil {
+		return bodyAnswer{}
+	}
+	return answer
 }
 
 func (l *bodyLookup) close() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 )
 
 // The requests of operations. Who asks is for the audit log.
@@ -38,14 +38,21 @@ type userRequest struct {
 	User string `json:"user"`
 }
 
+// bodyRequest asks for the body that a line of the delivery log is about, or whether its group has a member.
 type bodyRequest struct {
 	Profile string `json:"profile"`
-	Event   string `json:"event"`
+	Event   string `json:"event"` // or the group's id
+	Unit    string `json:"unit,omitempty"`
+	Count   int    `json:"count,omitempty"`
+	First   string `json:"first,omitempty"`
+	Last    string `json:"last,omitempty"`
+	Member  string `json:"member,omitempty"`
 }
 
 type bodyAnswer struct {
-	Found bool   `json:"found"`
-	Body  []byte `json:"body,omitempty"`
+	Found  bool   `json:"found"`
+	Body   []byte `json:"body,omitempty"`
+	Member bool   `json:"member,omitempty"`
 }
 
 // agentAnswer is the agent's own id, which marks its connections.
@@ -240,22 +247,44 @@ func (s *station) body(r bodyRequest) (bodyAnswer, error) {
 			}
 		}
 	}
+	to := s.endpoints()[r.Profile]
+	if to == nil {
+		return bodyAnswer{}, nil
+	}
+	if r.Count > 1 {
+		return s.groupBody(r, to)
+	}
 	event, err := s.findEvent(r)
 	if err != nil || event == nil {
 		return bodyAnswer{}, err
 	}
-	for i := range s.config().Profiles {
-		if s.config().Profiles[i].Code != r.Profile {
-			continue
-		}
-		formatter, err := format.New(s.config().Profiles[i])
-		if err != nil {
-			return bodyAnswer{}, err
-		}
-		body, err := formatter.AppendBody(nil, event)
-		return bodyAnswer{Found: err == nil, Body: body}, err
+	body, err := to.AppendBody(nil, event)
+	return bodyAnswer{Found: err == nil, Body: body}, err
+}
+
+// groupBody is body for a group, or tells whether an event is in it.
+func (s *station) groupBody(r bodyRequest, to *endpoint) (bodyAnswer, error) {
+	group, err := s.engine.GroupOf(&delivery.LogRecord{
+		Profile: r.Profile, Event: r.Event, Unit: r.Unit, Count: r.Count, First: r.First, Last: r.Last,
+	})
+	if err != nil || group == nil {
+		return bodyAnswer{}, err
 	}
-	return bodyAnswer{}, nil
+	if r.Member != "" {
+		for ev, err := range group.Events {
+			if err != nil || ev.ID == r.Member {
+				return bodyAnswer{Found: err == nil, Member: err == nil}, err
+			}
+		}
+		return bodyAnswer{Found: true}, nil
+	}
+	formatter, groups := to.asFormatter().(delivery.GroupFormatter)
+	if !groups {
+		return bodyAnswer{}, nil
+	}
+	var body bytes.Buffer
+	err = formatter.WriteGroup(&body, group)
+	return bodyAnswer{Found: err == nil, Body: body.Bytes()}, err
 }
 
 // findEvent reads the spool's log for an event of a profile; nil when it is not there any more.

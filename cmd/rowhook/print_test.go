@@ -51,3 +51,28 @@ func TestHumanDuration(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A body is shown up to 4000 characters, not bytes; one of exactly that many is shown whole.
+func TestPrintBody(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		body      string
+		truncated bool
+		want      string
+	}{
+		{"none", "", false, ""},
+		{"short", "{}", false, "{}\n"},
+		{"exactly as long", strings.Repeat("あ", 4000), false, strings.Repeat("あ", 4000) + "\n"},
+		{"one longer", strings.Repeat("あ", 4001), false, strings.Repeat("あ", 4000) + "\n… cut here; 11.7KiB were sent\n"},
+		{"cut by the log", "{", true, "{\n… cut here; 1B were sent\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			if err := printBody(&b, tt.body, tt.truncated, len(tt.body)); err != nil || b.String() != tt.want {
+				t.Errorf("printed %.40q… (%d bytes), %v", b.String(), b.Len(), err)
+			}
+		})
+	}
+}

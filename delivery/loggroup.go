@@ -1,0 +1,93 @@
+package delivery
+
+import (
+	"fmt"
+	"iter"
+)
+
+// GroupOf returns the group that a line of the delivery log is about, as long as the store has all of its events; else nil. The line
+// has no part numbers, so that the group has none.
+func (e *Engine) GroupOf(rec *LogRecord) (*Group, error) {
+	d := e.find(rec.Profile)
+	if d == nil || rec.Count <= 1 {
+		return nil, nil
+	}
+	var first *Event
+	var id groupID
+	from, count, whole := Seq(0), 0, false
+	for entry, err := range d.entriesFrom(1) {
+		if err != nil {
+			return nil, err
+		}
+		switch ev := entry.Event; {
+		case first == nil && ev.ID != rec.First:
+			continue
+		case first == nil:
+			first, from = ev, entry.Seq
+		case !together(rec.Unit, first, ev):
+			continue
+		}
+		id.add(entry.Event.ID)
+		count++
+		if whole = entry.Event.ID == rec.Last; whole || count == rec.Count {
+			break
+		}
+	}
+	if !whole || count != rec.Count || id.id() != rec.Event {
+		return nil, nil
+	}
+	g := &Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.eventsTogether(rec.Unit, first, from, count)}
+	if rec.Unit == unitType {
+		g.Type = first.Type
+	}
+	return g, nil
+}
+
+// together reports whether an event can be in the group that first begins.
+func together(unit string, first, ev *Event) bool {
+	switch unit {
+	case unitTransaction:
+		return ev.Origin.Transaction == first.Origin.Transaction
+	case unitType:
+		return ev.Origin.Transaction == first.Origin.Transaction && ev.Type == first.Type && ev.Entry == first.Entry
+	}
+	return true
+}
+
+// entriesFrom ranges over the profile's entries of the log, each valid until the next.
+func (d *dispatcher) entriesFrom(from Seq) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		var entries []Entry
+		for next, end := from, false; !end; {
+			var err error
+			if entries, next, end, err = d.store.Read(d.id, next, entries[:0], readChunk, 1<<20); err != nil {
+				yield(nil, fmt.Errorf("read spool at %d: %w", next, err))
+				return
+			}
+			for i := range entries {
+				if !yield(&entries[i], nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// eventsTogether ranges over a group's events in the log.
+func (d *dispatcher) eventsTogether(unit string, first *Event, from Seq, count int) iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		left := count
+		for entry, err := range d.entriesFrom(from) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !together(unit, first, entry.Event) {
+				continue
+			}
+			if left--; !yield(entry.Event, nil) || left == 0 {
+				return
+			}
+		}
+	}
+}
