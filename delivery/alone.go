@@ -50,14 +50,14 @@ func (d *dispatcher) aloneOver(r *Delivery) {
 // turnOfAlone has the first group that goes alone sent, once nothing before it is left.
 func (d *dispatcher) turnOfAlone(now time.Time) error {
 	seq, j := d.alones.first(), d.alones.job
-	if seq == 0 || j != nil && (j.seq != seq || j.state != jobWaiting) {
+	if seq == 0 || d.state.Recording != 0 && seq >= d.state.Recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
 		return nil
 	}
 	others := d.jobs
 	if j != nil {
 		others--
 	}
-	if others > 0 || d.next <= d.resume && j == nil || d.current.stuck() {
+	if others > 0 || d.unread() <= d.resume && j == nil || d.current.stuck() {
 		return nil
 	}
 	if committed, err := d.commitRecords(); err != nil || !committed {

@@ -225,6 +225,8 @@ type profileState struct {
 	Outage  *outage `json:"outage,omitempty"`
 	Replay  *replay `json:"replay,omitempty"`
 	Replays int     `json:"replays,omitempty"` // ever
+	// Recording is where a large transaction begins whose records are being written; 0 when none is.
+	Recording Seq `json:"recording,omitempty"`
 	ordering
 }
 
@@ -254,10 +256,17 @@ func (d *dispatcher) loadState() error {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
 	}
 	d.next = progress.Cursor
-	d.settled = make(map[Seq]struct{}, len(progress.Done))
+	d.settled, d.heads = make(map[Seq]struct{}), make(map[Seq]struct{})
+	over := d.settled
+	if d.profile.grouped() {
+		over = d.heads
+	}
 	for _, seq := range progress.Done {
-		d.settled[seq] = struct{}{}
+		over[seq] = struct{}{}
 		d.resume = max(d.resume, seq)
+	}
+	if err := d.unrecordStored(); err != nil {
+		return err
 	}
 	var unread error
 	err = d.store.Deliveries(d.id, 0, nil, func(r Delivery) bool {
@@ -303,13 +312,17 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) error {
 	return nil
 }
 
-// recallMembers takes note of which events at or above the cursor a record carries.
+// recallMembers takes note of which events at or above the cursor a record carries. Those of a transaction's group are known by
+// the first of them, as they are for progress.
 func (d *dispatcher) recallMembers(r *Delivery, cursor Seq) error {
-	if r.Last() < cursor {
+	switch m := r.Members; {
+	case r.Last() < cursor:
 		return nil
-	}
-	if r.Members == nil {
+	case m == nil || m.Count == 1 && m.Parts == 0:
 		d.settled[r.Seq] = struct{}{}
+		return nil
+	case m.Unit != unitBatch:
+		d.heads[r.Seq] = struct{}{}
 		return nil
 	}
 	var entries []Entry

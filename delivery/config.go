@@ -23,7 +23,7 @@ type ProfileConfig struct {
 	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
 	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`
 	MessageType   string               `yaml:"message_type" enum:"json" later-enum:"xml" doc:"json"`
-	Unit          string               `yaml:"unit" enum:"record,batch" later-enum:"type,transaction" doc:"what one request carries: one event, or a group of them"`
+	Unit          string               `yaml:"unit" enum:"record,type,transaction,batch" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
 	Subscriptions []SubscriptionConfig `yaml:"subscriptions" doc:"which events the profile gets; none means all"`
 	Headers       []HeaderConfig       `yaml:"headers" doc:"further request headers"`
@@ -34,7 +34,7 @@ type ProfileConfig struct {
 	Order         string               `yaml:"order" enum:"key,none" doc:"key keeps commit order per ordering key"`
 	Concurrency   int                  `yaml:"concurrency" doc:"requests in flight at once"`
 	Rate          string               `yaml:"rate" unit:"rate" doc:"most requests in a time, such as 50/s or 10/1s; what exceeds it waits"`
-	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize"`
+	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize; of several events it is divided"`
 	Share         Percent              `yaml:"share" doc:"of the spool that the profile's undelivered events may take"`
 	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
 	OnDead        string               `yaml:"on_dead" enum:"continue,hold_key" doc:"after a dead letter, later events of its key go on, or wait until it is retried or discarded"`

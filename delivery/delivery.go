@@ -15,6 +15,9 @@
 //   - Nothing is stored as over before the delivery log has its line. While the log cannot be written, nothing is sent.
 //   - Within a lane, deliveries go in the order of the log. A lane is a part in memory with records on disk behind
 //     it; what comes for a lane with records on disk joins them there.
+//   - The groups of a transaction are formed when it has been read whole, so that they are the same again after a kill. One that is
+//     too large for memory becomes records of its parts; none of these is loaded before all are there. Batches may be
+//     formed otherwise after a kill.
 //   - A group stands in the lanes of all its events. One of very many keys stands in none: it goes alone.
 //   - Memory is bounded by the window, whatever waits: a delivery that failed is written as a record with its
 //     rendered body and leaves memory, and those behind it in its lane follow as records.

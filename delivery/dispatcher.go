@@ -72,6 +72,7 @@ type dispatcher struct {
 	appended <-chan struct{}
 	entries  []Entry
 	settled  map[Seq]struct{} // at and above the cursor, at start: over, or with a record
+	heads    map[Seq]struct{} // likewise by their first events: groups of transactions that are over
 	resume   Seq              // how far the log was read when the state was stored
 	window   window
 	forming  forming

@@ -8,34 +8,53 @@ import (
 // maxGroupEvents is how many events a request carries at most.
 const maxGroupEvents = 1000
 
-// forming is what was read from the log of a group that is not complete.
+// forming is what was read from the log of a batch or a transaction that is not complete.
 type forming struct {
 	entries []Entry
 	bytes   int
 	until   time.Time // a batch does not wait for more any longer
+	large   *large    // the transaction is too large to be held in entries
 	id      groupID
 	lanes   []uint64 // buffer
 }
 
 // unread returns the place of the first entry that is no delivery yet.
 func (d *dispatcher) unread() Seq {
-	if len(d.forming.entries) > 0 {
-		return d.forming.entries[0].Seq
+	switch f := &d.forming; {
+	case f.large != nil:
+		return f.large.base
+	case len(f.entries) > 0:
+		return f.entries[0].Seq
 	}
 	return d.next
 }
 
 // unform gives what was read of a group that is not complete back to the log.
 func (d *dispatcher) unform() {
-	if f := &d.forming; len(f.entries) > 0 {
-		d.next, d.end, d.appended = f.entries[0].Seq, false, nil
-		f.clear()
+	f := &d.forming
+	if f.large != nil {
+		d.unrecord(f.large)
+	}
+	if at := d.unread(); at != d.next {
+		d.next, d.end, d.appended = at, false, nil
+	}
+	f.clear()
+}
+
+// prune forgets what is known of entries up to a place, which have been read for good.
+func (d *dispatcher) prune(last Seq) {
+	for _, known := range [2]map[Seq]struct{}{d.settled, d.heads} {
+		for seq := range known {
+			if seq <= last {
+				delete(known, seq)
+			}
+		}
 	}
 }
 
 func (f *forming) clear() {
 	clear(f.entries)
-	f.entries, f.bytes, f.until = f.entries[:0], 0, time.Time{}
+	f.entries, f.bytes, f.until, f.large = f.entries[:0], 0, time.Time{}, nil
 }
 
 // collect adds an entry of the log to the batch that is being formed.
@@ -55,7 +74,7 @@ func (d *dispatcher) collect(entry *Entry, now time.Time) error {
 
 // closeDue ends a batch that has waited for long enough.
 func (d *dispatcher) closeDue(now time.Time) error {
-	if f := &d.forming; len(f.entries) == 0 || now.Before(f.until) {
+	if f := &d.forming; len(f.entries) == 0 || f.until.IsZero() || now.Before(f.until) {
 		return nil
 	}
 	return d.closeBatch(now)
@@ -67,14 +86,8 @@ func (d *dispatcher) closeBatch(now time.Time) error {
 	if len(f.entries) == 0 {
 		return nil
 	}
-	j := d.newJob()
-	j.members = slices.Clone(f.entries)
+	j := d.newGroup(slices.Clone(f.entries))
 	f.clear()
-	first := &j.members[0]
-	j.seq, j.event = first.Seq, first.Event
-	j.record = Delivery{Seq: j.seq, Round: 1}
-	d.describe(&j.record, j.members)
-	j.bytes = j.record.Bytes
 	for i := range j.members {
 		place := d.window.push(j.members[i].Seq, j)
 		if i == 0 {
@@ -94,15 +107,18 @@ func (d *dispatcher) newRecord(entry *Entry) Delivery {
 		r.Lane, r.WaitLane = lanesOf(entry.Event)
 		return r
 	}
-	d.describe(&r, []Entry{*entry})
+	d.describe(&r, []Entry{*entry}, d.profile.config.Unit)
 	return r
 }
 
 // describe has a record say that it carries these events.
-func (d *dispatcher) describe(r *Delivery, entries []Entry) {
+func (d *dispatcher) describe(r *Delivery, entries []Entry, unit string) {
 	f := &d.forming
 	first, last := &entries[0], &entries[len(entries)-1]
-	m := &Members{Unit: d.profile.config.Unit, Last: last.Seq, LastID: last.Event.ID, Count: len(entries)}
+	m := &Members{Unit: unit, Last: last.Seq, LastID: last.Event.ID, Count: len(entries)}
+	if unit == unitType {
+		m.Type, m.Entry = first.Event.Type, first.Event.Entry
+	}
 	r.Seq, r.Members, r.Bytes = first.Seq, m, 0
 	f.lanes = f.lanes[:0]
 	for i := range entries {

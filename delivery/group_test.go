@@ -282,7 +282,7 @@ func TestGroupsHold(t *testing.T) {
 	})
 }
 
-var groupUnits = []string{"batch"}
+var groupUnits = []string{"batch", "transaction", "type"}
 
 type groupPlan struct {
 	plan
@@ -316,7 +316,11 @@ func (p *groupPlan) run(t *testing.T) []string {
 		switch s.action {
 		case "append":
 			var transaction []*delivery.Event
-			for range 1 + s.n/6 {
+			n := 1 + s.n/6
+			if s.n > 270 && p.unit != "batch" {
+				n = 2500 // more than are held in memory
+			}
+			for range n {
 				b.receiver.mu.Lock()
 				ev := event(fmt.Sprintf("e%d", len(events)), fmt.Sprint(random.IntN(p.keys)))
 				if random.IntN(5) == 0 {
@@ -360,6 +364,45 @@ func (p *groupPlan) run(t *testing.T) []string {
 	return append(problems, p.wrongGroups(t, b, events, crashed)...)
 }
 
+// wrongPart compares a request with the group that it should be, or be a part of.
+func wrongPart(s *sent, whole []string) []string {
+	want, parts := whole, 0
+	if len(whole) > 1000 {
+		chunks := slices.Collect(slices.Chunk(whole, 1000))
+		parts = len(chunks)
+		if s.Part < 1 || s.Part > parts {
+			return []string{fmt.Sprintf("part %d of %d", s.Part, parts)}
+		}
+		want = chunks[s.Part-1]
+	}
+	if s.Parts != parts || !slices.Equal(s.ids(), want) {
+		return []string{fmt.Sprintf("part %d of %d: %d events from %s on, want %d from %s on, in %d parts",
+			s.Part, s.Parts, s.Count, s.ids()[0], len(want), want[0], parts)}
+	}
+	return nil
+}
+
+// reference sorts events into the groups that they belong to: by their places, in order. For a batch each is its own.
+func (p *groupPlan) reference(events []*delivery.Event) (groups map[int][]string, of []int) {
+	groups = make(map[int][]string)
+	heads := make(map[string]int)
+	for i, ev := range events {
+		name := ev.Origin.Transaction
+		switch p.unit {
+		case "type":
+			name += " " + ev.Type
+		case "batch":
+			name = ev.ID
+		}
+		if _, known := heads[name]; !known {
+			heads[name] = i
+		}
+		head := heads[name]
+		groups[head], of = append(groups[head], ev.ID), append(of, head)
+	}
+	return groups, of
+}
+
 // wrongGroups looks at what the receiver got and at the lines, member by member.
 func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event, crashed bool) (problems []string) {
 	place := make(map[string]int)
@@ -367,6 +410,7 @@ func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event
 		place[ev.ID] = i
 	}
 	last, seen := make(map[string]int), make(map[string]bool)
+	groups, of := p.reference(events)
 	members := make(map[string][]string)
 	for _, s := range b.receiver.groups(t) {
 		if was := members[s.ID]; was != nil && !slices.Equal(was, s.ids()) {
@@ -376,6 +420,9 @@ func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event
 		if p.unit == "batch" && s.Count > p.max {
 			problems = append(problems, fmt.Sprintf("a batch of %d", s.Count))
 		}
+		if p.unit != "batch" {
+			problems = append(problems, wrongPart(&s, groups[of[place[s.ids()[0]]]])...)
+		}
 		for _, id := range s.ids() {
 			i := place[id]
 			if seen[id] {
@@ -383,10 +430,10 @@ func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event
 			}
 			seen[id] = true
 			for _, key := range []string{events[i].OrderKey, events[i].OrderKeyOld} {
-				if before, ok := last[key]; ok && key != "" && before > i {
+				if before, ok := last[key]; ok && key != "" && before > of[i] {
 					problems = append(problems, fmt.Sprintf("%s came first after e%d of the same key", id, before))
 				}
-				last[key] = i
+				last[key] = of[i]
 			}
 		}
 	}
@@ -411,4 +458,125 @@ func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event
 		}
 	}
 	return problems
+}
+
+// TestTransactions holds what the requests of both units carry, and what the log says of them.
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	for unit, want := range map[string][]string{
+		"transaction": {"e1 e2 e3 e4 e5", "e6", "e7 e8"},
+		"type":        {"e1 e3 e5", "e2 e4", "e6", "e7", "e8"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, func(c *delivery.ProfileConfig) { c.Unit, c.Concurrency = unit, 1 })
+			b.start()
+			events := some(1, 8, 1000)
+			for i, ev := range events {
+				ev.Type = []string{"loan.returned", "loan.created"}[i%2]
+				ev.Origin.Transaction = []string{"10", "10", "10", "10", "10", "11", "12", "12"}[i]
+			}
+			b.append(events...) // in one go: where one ends must be seen
+			time.Sleep(time.Second)
+			b.stopped()
+			var got []string
+			for _, s := range b.receiver.groups(t) {
+				got = append(got, strings.Join(s.ids(), " "))
+				if (s.Type != "") != (unit == "type") || s.Parts != 0 {
+					t.Errorf("%s: %+v", unit, s)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", unit, got, want)
+			}
+			l := b.lines.of(b.receiver.groups(t)[0].ID)[0]
+			if l.Unit != unit || l.First != "e1" || l.Last != "e5" || (l.Type == "loan.returned") != (unit == "type") || l.Position != "0/1" {
+				t.Errorf("%s: line %+v", unit, l)
+			}
+			if s := b.status(); s.BacklogEvents != 0 || s.Outcomes[delivery.OutcomeDelivered] != 8 {
+				t.Errorf("%s: status %+v", unit, s)
+			}
+		})
+	}
+}
+
+// TestTransactionInParts has transactions whose bodies are too large: by their events' number, and by their size.
+func TestTransactionInParts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		events, parts int
+		maxBody       int64
+	}{
+		"of many events":             {2500, 3, 1 << 20},
+		"of a few large ones":        {100, 9, 600},
+		"of many events and too big": {1500, 25, 2400},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, func(config *delivery.ProfileConfig) { config.Unit, config.MaxBody = "transaction", c.maxBody })
+			b.start()
+			events := some(1, c.events, 1)
+			for _, ev := range events {
+				ev.Origin.Transaction = "10"
+			}
+			b.append(events...)
+			time.Sleep(time.Second)
+			b.stopped()
+			next, ids := 1, make(map[string]bool)
+			for i, s := range b.receiver.groups(t) {
+				if s.Part != i+1 || s.Parts != c.parts || ids[s.ID] || int64(len(b.receiver.got[i].Body)) > c.maxBody {
+					t.Errorf("%s: request %d is part %d of %d, %s, of %d bytes", name, i, s.Part, s.Parts, s.ID, len(b.receiver.got[i].Body))
+				}
+				ids[s.ID] = true
+				for _, id := range s.ids() {
+					if id != fmt.Sprint("e", next) {
+						t.Fatalf("%s: %s came instead of e%d", name, id, next)
+					}
+					next++
+				}
+			}
+			if s := b.status(); next != c.events+1 || s.BacklogEvents != 0 || s.BacklogBytes != 0 {
+				t.Errorf("%s: %d events came, status %+v", name, next-1, s)
+			}
+		})
+	}
+}
+
+// TestTransactionIsDroppedWhole has a profile shed what a transaction did: all of it, or nothing.
+func TestTransactionIsDroppedWhole(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{50, 1500} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, func(c *delivery.ProfileConfig) { c.Unit = "transaction" })
+			b.receiver.script(always(unreachable))
+			b.start()
+			var events []*delivery.Event
+			for i := range 10 * n {
+				ev := event(fmt.Sprint("e", i), fmt.Sprint(i%7))
+				ev.Origin.Transaction = fmt.Sprint(i / n)
+				events = append(events, ev)
+			}
+			b.append(events...)
+			time.Sleep(time.Minute)
+			held := b.status()
+			b.store.mu.Lock()
+			b.store.usage.Max = held.BacklogBytes * 2 // a quarter of it is half of what waits
+			b.store.mu.Unlock()
+			time.Sleep(10 * time.Second)
+			b.receiver.script(nil)
+			s := b.status()
+			if s.BacklogEvents%int64(n) != 0 || s.BacklogEvents == 0 || s.BacklogEvents > 5*int64(n) {
+				t.Errorf("%d events of transactions of %d are left", s.BacklogEvents, n)
+			}
+			time.Sleep(2 * time.Hour)
+			b.stopped()
+			dropped := 0
+			for _, l := range b.lines.of("") {
+				if l.Outcome == delivery.OutcomeDropped {
+					dropped += max(1, l.Count)
+				}
+			}
+			if s := b.status(); s.BacklogEvents != 0 || dropped%n != 0 || int(s.Outcomes[delivery.OutcomeDropped]) != dropped {
+				t.Errorf("%d dropped, status %+v", dropped, s)
+			}
+		})
+	}
 }

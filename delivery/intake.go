@@ -17,7 +17,10 @@ func (d *dispatcher) readable() bool {
 	if d.barred() {
 		return false
 	}
-	return d.next <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
+	if l := d.forming.large; l != nil {
+		return !d.current.stuck() && (!l.again || d.window.n == 0)
+	}
+	return d.unread() <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[Retrying] < maxLanes &&
 		len(d.alones.seqs) == 0 && d.jobs <= maxWindowJobs/2 && d.bytes+d.forming.bytes <= d.maxBytes/2
 }
 
@@ -38,6 +41,12 @@ func (d *dispatcher) readableSoon() <-chan struct{} {
 // read reads the log as far as there is room.
 func (d *dispatcher) read(now time.Time) error {
 	for range readChunks {
+		if l := d.forming.large; l != nil && l.again && d.window.n > 0 {
+			// What is before it must be over or have a record, so that progress need not tell its records apart.
+			if err := d.unloadAll(); err != nil {
+				return err
+			}
+		}
 		if !d.readable() {
 			return nil
 		}
@@ -58,7 +67,7 @@ func (d *dispatcher) read(now time.Time) error {
 
 func (d *dispatcher) readSome(now time.Time) error {
 	limit, room := min(readChunk, maxWindowJobs-d.jobs), d.maxBytes-d.bytes
-	if d.next <= d.resume {
+	if d.unread() <= d.resume || d.forming.large != nil {
 		limit, room = readChunk, d.maxBytes
 	}
 	entries, next, end, err := d.store.Read(d.id, d.next, d.entries[:0], limit, room)
@@ -77,30 +86,38 @@ func (d *dispatcher) readSome(now time.Time) error {
 		if err := d.admit(&entries[i], now); err != nil {
 			return err
 		}
-		if i+1 < len(entries) && entries[i+1].Seq > d.resume && len(d.alones.seqs) > 0 && d.skip == nil {
+		if i+1 < len(entries) && entries[i+1].Seq > d.resume && len(d.alones.seqs) > 0 && d.skip == nil && d.forming.large == nil {
 			d.next, d.end = entries[i+1].Seq, false // nothing goes before the one that goes alone
+			d.unform()
+		}
+		if d.next != next {
 			break
 		}
 	}
 	clear(entries)
+	if d.profile.grouped() && d.next == next && (d.end || d.barred()) {
+		return d.closeTransaction(now) // the log ends with one
+	}
 	return nil
 }
 
 // admit takes an entry of the log into memory, or to disk when its ordering key waits there.
 func (d *dispatcher) admit(entry *Entry, now time.Time) error {
-	if _, over := d.settled[entry.Seq]; over {
+	_, over := d.settled[entry.Seq]
+	if d.profile.grouped() && (d.skip == nil || !over && !d.skip(entry)) {
+		return d.collectTransaction(entry, now)
+	}
+	if over {
 		delete(d.settled, entry.Seq)
 		if err := d.closeBatch(now); err != nil { // a batch has no holes
 			return err
 		}
+	}
+	switch {
+	case over, d.profile.grouped(), d.skip != nil && d.skip(entry):
 		d.window.settle(d.window.push(entry.Seq, nil))
 		return nil
-	}
-	if d.skip != nil && d.skip(entry) {
-		d.window.settle(d.window.push(entry.Seq, nil))
-		return nil
-	}
-	if d.profile.config.Unit == unitBatch {
+	case d.profile.config.Unit == unitBatch:
 		return d.collect(entry, now)
 	}
 	j := d.newJob()
@@ -119,14 +136,18 @@ func (d *dispatcher) place(j *job) {
 		d.makeReady(j)
 		return
 	case j.record.alone():
+		held := d.heldBack(j.seq)
+		if d.alones.add(j.seq); held {
+			d.spill(j)
+			return
+		}
 		j.state = jobWaiting
-		d.alones.add(j.seq)
 		d.alones.job = j
 		return
 	}
 	var few [2]uint64
 	lanes := j.record.Lanes(&few)
-	if !d.onDisk(lanes) && !d.alones.holdsBack(j.seq) {
+	if !d.onDisk(lanes) && !d.heldBack(j.seq) {
 		d.enter(j, lanes)
 		return
 	}
@@ -134,6 +155,11 @@ func (d *dispatcher) place(j *job) {
 		d.lane(hash).disk = true
 	}
 	d.spill(j)
+}
+
+// heldBack reports whether a delivery waits for one that goes alone, or for a transaction to be recorded whole.
+func (d *dispatcher) heldBack(seq Seq) bool {
+	return d.alones.holdsBack(seq) || d.state.Recording != 0 && seq >= d.state.Recording
 }
 
 // onDisk reports whether any of the lanes has records on disk.
@@ -172,7 +198,7 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
 // older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.next > d.resume && !d.current.stuck() && d.room()
+	return d.active() && d.unread() > d.resume && !d.current.stuck() && d.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open one is enough.
@@ -217,7 +243,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 			d.nextDue = r.Due
 			return nil
 		}
-		if d.stored[r.Seq] != nil || r.alone() || d.alones.holdsBack(r.Seq) {
+		if d.stored[r.Seq] != nil || r.alone() || d.heldBack(r.Seq) {
 			continue
 		}
 		if d.profile.ordered() {

@@ -33,6 +33,7 @@ type job struct {
 	reply Reply
 	body  []byte // rendered by a first attempt that failed
 	size  int    // of the body that was sent
+	cuts  []int  // where a group whose body is too large is to be divided: how many of its events come before
 	err   error  // of the store, which could not give the events of a group
 }
 
@@ -124,19 +125,29 @@ type window struct {
 	n     int
 }
 
+// Entries that belong together (the groups of one transaction) leave the window together.
 type slot struct {
 	seq     Seq
 	job     *job // nil once settled
 	settled bool
+	left    int    // how many of those that belong together are not settled; only in the first of them
+	lead    uint64 // place of that one
 }
 
 // push adds an entry and returns its place.
 func (w *window) push(seq Seq, j *job) uint64 {
+	place := w.front + uint64(w.n)
+	return w.join(seq, j, place)
+}
+
+// join is push for an entry that belongs to the one at a place, none of which has been settled.
+func (w *window) join(seq Seq, j *job, lead uint64) uint64 {
 	if w.n == len(w.slots) {
 		w.grow()
 	}
-	w.slots[(w.head+w.n)&(len(w.slots)-1)] = slot{seq: seq, job: j}
+	w.slots[(w.head+w.n)&(len(w.slots)-1)] = slot{seq: seq, job: j, lead: lead}
 	w.n++
+	w.at(lead).left++
 	return w.front + uint64(w.n) - 1
 }
 
@@ -152,10 +163,12 @@ func (w *window) grow() {
 func (w *window) settle(place uint64) {
 	s := w.at(place)
 	s.settled, s.job = true, nil
-	for w.n > 0 && w.slots[w.head].settled {
-		w.head = (w.head + 1) & (len(w.slots) - 1)
-		w.front++
-		w.n--
+	w.at(s.lead).left--
+	for w.n > 0 && w.slots[w.head].left == 0 {
+		for lead := w.front; w.n > 0 && w.slots[w.head].lead == lead; w.n-- {
+			w.head = (w.head + 1) & (len(w.slots) - 1)
+			w.front++
+		}
 	}
 }
 
@@ -165,10 +178,12 @@ func (w *window) at(place uint64) *slot {
 
 // oldest returns the job that holds the window open; nil when the window is empty.
 func (w *window) oldest() *job {
-	if w.n == 0 {
-		return nil
+	for i := range w.n {
+		if s := &w.slots[(w.head+i)&(len(w.slots)-1)]; !s.settled {
+			return s.job
+		}
 	}
-	return w.slots[w.head].job
+	return nil
 }
 
 // progress appends to done what is settled above the lowest entry that is not, and returns that
@@ -185,12 +200,19 @@ func (w *window) progress(next Seq, done []Seq) (Seq, []Seq) {
 	return w.slots[w.head].seq, done
 }
 
-// find returns the job of an entry that is not settled; nil when there is none.
+// find returns the job that carries an entry which is not settled; nil when there is none.
 func (w *window) find(seq Seq) *job {
 	for i := range w.n {
-		if s := &w.slots[(w.head+i)&(len(w.slots)-1)]; s.seq == seq {
+		s := &w.slots[(w.head+i)&(len(w.slots)-1)]
+		if s.seq == seq || s.job != nil && s.job.slots == 1 && s.job.carries(seq) {
 			return s.job
 		}
 	}
 	return nil
+}
+
+// carries reports whether an entry is one of the members that the job has in memory.
+func (j *job) carries(seq Seq) bool {
+	_, found := slices.BinarySearchFunc(j.members, seq, func(e Entry, seq Seq) int { return cmp.Compare(e.Seq, seq) })
+	return found
 }

@@ -244,7 +244,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
-		if l.holdsBack(r.Seq) || d.alones.holdsBack(r.Seq) {
+		if l.holdsBack(r.Seq) || d.heldBack(r.Seq) {
 			return nil
 		}
 		if r.State == Retrying && r.Due.After(now) {

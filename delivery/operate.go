@@ -263,7 +263,11 @@ func (l *listing) log() error {
 	if err != nil {
 		return fmt.Errorf("read waiting deliveries: %w", err)
 	}
+	heads := headsOf{unit: d.profileNow().config.Unit}
 	carried := func(e *Entry) bool {
+		if settled[heads.of(e)] {
+			return true
+		}
 		return slices.ContainsFunc(groups, func(r Delivery) bool {
 			return e.Seq >= r.Seq && e.Seq <= r.Members.Last && r.Members.Has(e.Event)
 		})

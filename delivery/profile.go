@@ -51,5 +51,8 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 // Code returns the profile's code: its name in the config.
 func (p *Profile) Code() string { return p.code }
 
+// splits reports whether a group that is too large for one request is sent in numbered parts.
+func (p *Profile) splits() bool { return p.config.Format != formatRakuraku }
+
 // ordered reports whether events of one ordering key wait for each other.
 func (p *Profile) ordered() bool { return p.config.Order != "none" }

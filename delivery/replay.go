@@ -223,7 +223,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
-	err := d.passHistory(r, d.next, func(entry *Entry, waits bool) error {
+	err := d.passHistory(r, d.unread(), func(entry *Entry, waits bool) error {
 		if !waits && d.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == True {
 			d.sendAgain(entry, r.Round, now)
 			r.Left--
@@ -251,6 +251,6 @@ func (d *dispatcher) sendAgain(entry *Entry, round int, now time.Time) {
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
-	return d.state.Replay != nil && d.state.Outage == nil && d.next > d.resume && !d.current.stuck() &&
-		d.counts[Retrying]+d.counts[Blocked] < replayWindow && d.state.Replay.Next < d.next
+	return d.state.Replay != nil && d.state.Outage == nil && d.unread() > d.resume && !d.current.stuck() &&
+		d.counts[Retrying]+d.counts[Blocked] < replayWindow && d.state.Replay.Next < d.unread()
 }

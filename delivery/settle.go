@@ -52,14 +52,14 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	switch j.reply.Class {
 	case ClassOurs, ClassDead:
 		d.answeredBy(j, now)
-		if d.halves(j) {
-			return d.halve(j, now)
+		if cuts := d.divides(j); cuts != nil {
+			return d.divide(j, cuts, now)
 		}
 		d.die(j, now)
 	case ClassEvent:
 		d.answeredBy(j, now)
-		if d.halves(j) {
-			return d.halve(j, now)
+		if cuts := d.divides(j); cuts != nil {
+			return d.divide(j, cuts, now)
 		}
 		r.Refusals++
 		if r.Refusals >= eventTries {

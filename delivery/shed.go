@@ -30,7 +30,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -100,6 +100,13 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 // clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until that many bytes are
 // gone. It returns how many there were.
 func (d *dispatcher) clear(now time.Time, outcome Outcome, reason string, bytes int64) (int, error) {
+	// Which groups of a transaction are over is known when it has been read whole.
+	for before := Seq(0); d.profile.grouped() && d.unread() <= d.resume && d.unread()+d.next != before; {
+		before = d.unread() + d.next
+		if err := d.readSome(now); err != nil {
+			return 0, err
+		}
+	}
 	d.unform()
 	if err := d.unloadAll(); err != nil {
 		return 0, err
@@ -150,6 +157,8 @@ type clearing struct {
 	reason  string
 	left    int64
 	count   int
+	last    *Event // of the log that was ended
+	done    bool
 }
 
 // end writes the line of a delivery and counts it off.
@@ -187,15 +196,22 @@ func (c *clearing) records() error {
 // log ends what was not read yet.
 func (c *clearing) log() error {
 	d := c.d
+	if c.left <= 0 {
+		return nil
+	}
+	grouped := d.profile.grouped()
 	d.skip = func(entry *Entry) bool {
-		if c.left <= 0 {
+		// Nobody gets a part of what a transaction did.
+		begun := grouped && c.last != nil && sameTransaction(c.last, entry.Event)
+		if c.done = c.done || c.left <= 0 && !begun; c.done {
 			return false
 		}
+		c.last = entry.Event
 		c.end(entry.Event, &Delivery{Seq: entry.Seq, Bytes: entry.Bytes})
 		return true
 	}
 	defer func() { d.skip = nil }()
-	for c.left > 0 {
+	for !c.done && (c.left > 0 || grouped) {
 		if err := d.passBarriers(c.now); err != nil {
 			return err
 		}

@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// Formats that do not have every unit.
+const (
+	formatAlma     = "alma"
+	formatRakuraku = "rakuraku"
+)
+
 // Bounds of what a profile may ask for.
 const (
 	maxConcurrency = 256
@@ -152,7 +158,13 @@ func (v *validation) oneOf(key, value string, known ...string) {
 
 // unit checks what a request carries: not every format has groups of every kind.
 func (v *validation) unit(c *ProfileConfig) {
-	v.oneOf("unit", c.Unit, unitRecord, unitBatch)
+	v.oneOf("unit", c.Unit, unitRecord, unitType, unitTransaction, unitBatch)
+	switch {
+	case c.Format == formatAlma && c.Unit != unitRecord:
+		v.add("alma knows requests with one event only", "write record", "unit")
+	case c.Format == formatRakuraku && c.Unit != unitRecord && c.Unit != unitType:
+		v.add("rakuraku knows records and operations", "write record, or type for what one transaction did of one kind", "unit")
+	}
 	if c.Batch.Max < 1 || c.Batch.Max > maxGroupEvents {
 		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Batch.Max, maxGroupEvents), "100 suits most receivers", "batch", "max")
 	}

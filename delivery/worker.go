@@ -67,6 +67,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		rendered, rendering, err := w.render(j)
 		if errors.Is(err, errBodyFull) {
 			j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
+			w.cut(j)
 			return
 		}
 		if err != nil {

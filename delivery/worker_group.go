@@ -30,6 +30,16 @@ func (w *worker) renderGroup(j *job) ([]byte, Head, error) {
 	return out.buf, formatter.GroupHead(g), nil
 }
 
+// cut finds out where a group whose body is too large is to be divided. A part is not divided again.
+func (w *worker) cut(j *job) {
+	m, p := j.record.Members, w.d.profile
+	if m == nil || m.Unit == unitBatch || m.Parts > 0 || m.Count == 1 || !p.splits() {
+		return
+	}
+	s := newSizer(p)
+	j.cuts, _ = s.cuts(w.d.eventsOf(j), p.config.MaxBody) // an error is in the job
+}
+
 // eventsOf ranges over the events of a group, which are in memory or in the store. An error of the store, which is not the
 // delivery's fault, is left in the job as well.
 func (d *dispatcher) eventsOf(j *job) iter.Seq2[*Event, error] {

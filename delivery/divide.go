@@ -5,18 +5,24 @@ import (
 	"time"
 )
 
-// halves reports whether a delivery that failed is to be tried in two halves: a batch that its receiver refuses, so that in the
-// end the event that it refuses stands alone, or that is too large.
-func (d *dispatcher) halves(j *job) bool {
-	m := j.record.Members
-	if m == nil || m.Unit != unitBatch || m.Count == 1 {
-		return false
+// divides returns where a delivery that failed is to be divided into several: how many of its events come before each
+// place. A batch that its receiver refuses is halved, so that in the end the event that it refuses stands
+// alone, and so is one that is too large. Other groups that are too large are sent in numbered parts.
+func (d *dispatcher) divides(j *job) []int {
+	m, oversize := j.record.Members, j.reply.Class == ClassOurs && j.reply.Reason == ReasonOversize
+	switch {
+	case m == nil || m.Count == 1:
+		return nil
+	case m.Unit != unitBatch && oversize:
+		return j.cuts
+	case m.Unit == unitBatch && (oversize || j.reply.Class == ClassEvent):
+		return []int{m.Count / 2}
 	}
-	return j.reply.Class == ClassEvent || j.reply.Class == ClassOurs && j.reply.Reason == ReasonOversize
+	return nil
 }
 
-// halve puts the two halves of a batch in its place. Each is a delivery of its own.
-func (d *dispatcher) halve(j *job, now time.Time) error {
+// divide puts the parts of a group in its place. Each is a delivery of its own.
+func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 	entries, err := d.membersOf(j)
 	if err != nil {
 		return err
@@ -31,19 +37,15 @@ func (d *dispatcher) halve(j *job, now time.Time) error {
 		d.settleSlots(j)
 	}
 	d.aloneOver(&j.record)
-	middle := len(entries) / 2
-	for _, half := range [2][]Entry{entries[:middle], entries[middle:]} {
-		r := Delivery{State: Blocked, Round: j.record.Round, Clock: j.record.Clock}
-		if !d.profile.ordered() {
-			r.State, r.Due = Retrying, now
-			d.dueBy(now)
+	from := 0
+	for i, to := range append(cuts, len(entries)) {
+		r := d.part(j, entries[from:to], now)
+		if r.Members.Unit != unitBatch {
+			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
 		}
-		d.describe(&r, half)
 		d.count(&r, 1)
 		d.pending.put(r)
-		if r.alone() {
-			d.alones.add(r.Seq)
-		}
+		from = to
 	}
 	d.pending.result(now)
 	d.leave(j)
@@ -57,6 +59,20 @@ func (d *dispatcher) halve(j *job, now time.Time) error {
 	}
 	d.released(j)
 	return nil
+}
+
+// part returns the record of a part of a delivery, which waits in the delivery's place.
+func (d *dispatcher) part(j *job, entries []Entry, now time.Time) Delivery {
+	r := Delivery{State: Blocked, Round: j.record.Round, Clock: j.record.Clock}
+	if !d.profile.ordered() {
+		r.State, r.Due = Retrying, now
+		d.dueBy(now)
+	}
+	d.describe(&r, entries, j.record.Members.Unit)
+	if r.alone() {
+		d.alones.add(r.Seq)
+	}
+	return r
 }
 
 // released lets go of a job that went alone or in lanes, whatever became of its delivery.
