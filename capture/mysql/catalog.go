@@ -1,14 +1,15 @@
 package mysql
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	driver "github.com/go-sql-driver/mysql"
 )
 
 // charsetsOf returns the host's charsets, with decoders for those of the collations.
@@ -134,28 +135,70 @@ func (m *rawTableMap) ambiguousAt(i int) bool {
 // LONGTEXT with a check that it is valid. It is empty for a table that is no longer there.
 func readHints(ctx context.Context, db *sql.DB, schema, table string) (hints, error) {
 	h := hints{}
-	rows, err := db.QueryContext(ctx, `SELECT column_name, data_type FROM information_schema.columns
-WHERE table_schema = ? AND table_name = ?
-UNION ALL
-SELECT constraint_name, check_clause FROM information_schema.check_constraints
-WHERE constraint_schema = ? AND table_name = ? AND check_clause LIKE 'json_valid(%'`, schema, table, schema, table)
+	rows, err := db.QueryContext(ctx, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ?", schema, table)
 	if err != nil {
 		return nil, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
 	}
 	defer rows.Close()
+	long := false
 	for rows.Next() {
-		var name string
-		var what []byte
-		if err := rows.Scan(&name, &what); err != nil {
+		var name, dataType string
+		if err := rows.Scan(&name, &dataType); err != nil {
 			return nil, err
 		}
-		if column, ok := bytes.CutPrefix(what, []byte("json_valid(`")); ok {
-			h[strings.TrimSuffix(string(column), "`)")] = "json"
-			continue
-		}
-		if h[name] == "" {
-			h[name] = string(what)
+		h[name] = dataType
+		long = long || dataType == "longtext"
+	}
+	if err := rows.Err(); err != nil || !long {
+		return h, err
+	}
+	definition, err := readDefinition(ctx, db, schema, table)
+	if err != nil {
+		return nil, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
+	}
+	for name, dataType := range h {
+		if dataType == "longtext" && strings.Contains(definition, "CHECK (json_valid("+quoteIdent(name)+"))") {
+			h[name] = "json"
 		}
 	}
-	return h, rows.Err()
+	return h, nil
+}
+
+// readDefinition returns a table's definition as the server writes it, which shows to those who may read the table
+// what MariaDB's information_schema hides from them. It is empty where there is none to see.
+func readDefinition(ctx context.Context, db *sql.DB, schema, table string) (string, error) {
+	rows, err := db.QueryContext(ctx, "SHOW CREATE TABLE "+quoteIdent(schema)+"."+quoteIdent(table))
+	var refused *driver.MySQLError
+	if errors.As(err, &refused) { // the table is gone, or not ours to see
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil || len(columns) != 2 || !rows.Next() { // of a view there are more
+		return "", errors.Join(err, rows.Err())
+	}
+	var name, definition string
+	if err := rows.Scan(&name, &definition); err != nil {
+		return "", err
+	}
+	return definition, rows.Err()
+}
+
+// cascadesOf finds the foreign keys in a table's definition by which another table's changes change this one. Each has a line of its own.
+func cascadesOf(definition string) []string {
+	var names []string
+	for line := range strings.SplitSeq(definition, "\n") {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "CONSTRAINT `")
+		name, rest, ok2 := strings.Cut(rest, "` FOREIGN KEY ")
+		if !ok || !ok2 {
+			continue
+		}
+		if _, rules, ok := strings.Cut(rest, ") ON "); ok && (strings.Contains(rules, "CASCADE") || strings.Contains(rules, "SET NULL")) {
+			names = append(names, strings.ReplaceAll(name, "``", "`"))
+		}
+	}
+	return names
 }

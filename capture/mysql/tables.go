@@ -145,12 +145,9 @@ func likePattern(glob string) string {
 const columnsSQL = `SELECT column_name, data_type, column_type FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
 
-const keySQL = `SELECT column_name FROM information_schema.key_column_usage
-WHERE table_schema = ? AND table_name = ? AND constraint_name = 'PRIMARY' ORDER BY ordinal_position`
-
-const cascadesSQL = `SELECT constraint_name FROM information_schema.referential_constraints
-WHERE constraint_schema = ? AND table_name = ? AND (delete_rule IN ('CASCADE', 'SET NULL') OR update_rule IN ('CASCADE', 'SET NULL'))
-ORDER BY 1`
+// Who has only SELECT on a table sees its indexes, but on MariaDB none of its constraints.
+const keySQL = `SELECT column_name FROM information_schema.statistics
+WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index`
 
 // fill adds columns, key and cascades to what is known of a table.
 func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
@@ -186,9 +183,11 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	for _, name := range key {
 		f.table.Key = append(f.table.Key, f.table.Column(name))
 	}
-	if f.cascades, err = texts(ctx, db, cascadesSQL, f.table.Schema, f.table.Name); err != nil {
+	definition, err := readDefinition(ctx, db, f.table.Schema, f.table.Name)
+	if err != nil {
 		return err
 	}
+	f.cascades = cascadesOf(definition)
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
