@@ -49,15 +49,12 @@ const replayWindow = 1024
 
 // Replay has a profile get history again: what it got or missed, and what it would have got with its present
 // subscriptions. Events keep their ids and go in commit order within their keys, before newer ones that have not gone;
-// their log lines have a round of their own. A dry run only counts.
+// their log lines have a round of their own. Where requests carry groups, each goes in a request of its own.
+// A dry run only counts.
 func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	d, err := e.one(f.Profile)
 	if err != nil {
 		return Replayed{}, err
-	}
-	if unit := d.profileNow().config.Unit; unit != unitRecord {
-		return Replayed{}, &operatorError{fmt.Sprintf("profile %s has unit: %s, and groups cannot be sent again yet", f.Profile, unit),
-			"`rowhook failed retry` sends groups again that were given up"}
 	}
 	r := replay{Type: f.Type, Since: f.Since, Until: f.Until}
 	err = d.look(func(time.Time) error {
@@ -241,7 +238,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	return nil
 }
 
-// sendAgain has an event of history wait in its place in the order.
+// sendAgain has an event of history wait in its place in the order: in a request of its own, also where requests carry groups.
 func (d *dispatcher) sendAgain(entry *Entry, round int, now time.Time) {
 	r := d.newRecord(entry)
 	r.Round = round

@@ -247,3 +247,44 @@ func TestReplayToANewProfile(t *testing.T) {
 		}
 	})
 }
+
+// Where requests carry groups, what is sent again goes in groups of one.
+func TestReplayOfGroups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, batches(10, time.Second))
+		b.start()
+		b.appendMany(0, 30, 3)
+		time.Sleep(10 * time.Second)
+		if got, err := b.engine.Replay(delivery.ReplayFilter{Profile: "desk"}, false); err != nil || got.Events != 30 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		time.Sleep(10 * time.Second)
+		b.stopped()
+		var again []string
+		for _, s := range b.receiver.groups(t)[3:] {
+			again = append(again, s.ids()...)
+		}
+		last := make(map[int]int)
+		for _, id := range again {
+			var i int
+			fmt.Sscan(id, &i)
+			if i < last[i%3] {
+				t.Errorf("%d came after %d of its key", i, last[i%3])
+			}
+			last[i%3] = i
+		}
+		if len(again) != 30 || b.receiver.count() != 33 {
+			t.Errorf("sent again %v in %d requests", again, b.receiver.count()-3)
+		}
+		rounds := 0
+		for _, r := range b.lines.of("") {
+			if r.Round == 2 && r.Outcome == delivery.OutcomeDelivered && r.Unit == "batch" && r.Count == 1 {
+				rounds++
+			}
+		}
+		if s := b.status(); rounds != 30 || s.BacklogEvents != 0 {
+			t.Errorf("%d lines of a second round, %+v", rounds, s)
+		}
+	})
+}
