@@ -18,11 +18,12 @@ type ProfileConfig struct {
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
-	Signature     string               `yaml:"signature" enum:"standard,none" doc:"how requests are signed"`
-	Format        string               `yaml:"format" enum:"native,cloudevents,slack,template" later-enum:"alma,rakuraku" doc:"the body's format"`
+	Signature     string               `yaml:"signature" enum:"standard,alma,none" doc:"how requests are signed"`
+	Format        string               `yaml:"format" enum:"native,cloudevents,alma,slack,template" later-enum:"rakuraku" doc:"the body's format"`
 	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
 	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`
-	MessageType   string               `yaml:"message_type" enum:"json" later-enum:"xml" doc:"json"`
+	Alma          AlmaConfig           `yaml:"alma" doc:"what format alma wants to know"`
+	MessageType   string               `yaml:"message_type" enum:"json,xml" doc:"how bodies are written, where the format has both: native, alma"`
 	Unit          string               `yaml:"unit" enum:"record,type,transaction,batch" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
 	Subscriptions []SubscriptionConfig `yaml:"subscriptions" doc:"which events the profile gets; none means all"`
@@ -49,7 +50,7 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"identification_key alma rakuraku mode"`
+	_ struct{} `later:"identification_key rakuraku mode"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.

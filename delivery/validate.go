@@ -67,10 +67,9 @@ func Defaults(format string) ProfileConfig {
 		Challenge:   "none",
 		CloudEvents: CloudEventsConfig{Mode: "structured"},
 		Alert:       alertPreset(format),
+		Alma:        AlmaConfig{NullMembers: "omit"},
 	}
-	if format == "slack" {
-		p.Signature = "none" // an incoming webhook's URL is its secret
-	}
+	p.preset()
 	return p
 }
 

@@ -25,15 +25,62 @@ type alma struct {
 	explicit bool
 	xml      bool
 	names    map[string]string
-	canons   sync.Pool // of *almaWork
+	work     sync.Pool // of *almaWork
 }
 
 // almaWork is the working space of one body.
 type almaWork struct {
 	canon
-	xml  xmlWriter
-	text []byte
-	name []byte
+	xml   xmlWriter
+	text  []byte
+	heads []*almaHead // of the events met last
+	next  int         // which of them gives way
+}
+
+// almaHead is what all messages of one type have in common: what stands before the time, between it and the payload,
+// and behind the payload.
+type almaHead struct {
+	typ, object, source  string
+	as                   map[string]*string
+	before, between, end []byte
+}
+
+// fits reports whether the event's messages begin like this.
+func (h *almaHead) fits(ev *delivery.Event) bool {
+	if h.typ != ev.Type || h.object != ev.Object || h.source != ev.Origin.Source || len(h.as) != len(ev.As) {
+		return false
+	}
+	for name, text := range ev.As {
+		own, ok := h.as[name]
+		if !ok || (own == nil) != (text == nil) || own != nil && *own != *text {
+			return false
+		}
+	}
+	return true
+}
+
+// manyHeads is how many types' heads are kept.
+const manyHeads = 16
+
+// head returns the event's, and makes it where it is not at hand.
+func (w *almaWork) head(a *alma, ev *delivery.Event) *almaHead {
+	for _, h := range w.heads {
+		if h.fits(ev) {
+			return h
+		}
+	}
+	h := &almaHead{typ: ev.Type, object: ev.Object, source: ev.Origin.Source, as: ev.As}
+	if a.xml {
+		a.xmlHead(h, ev)
+	} else {
+		a.jsonHead(h, ev)
+	}
+	if len(w.heads) < manyHeads {
+		w.heads = append(w.heads, h)
+	} else {
+		w.heads[w.next], w.next = h, (w.next+1)%manyHeads
+	}
+	return h
 }
 
 func newAlma(cfg delivery.ProfileConfig) (*alma, error) {
@@ -43,7 +90,9 @@ func newAlma(cfg delivery.ProfileConfig) (*alma, error) {
 		desc:     cfg.Alma.Institution.Desc,
 		explicit: cfg.Alma.NullMembers == "explicit",
 		xml:      cfg.MessageType == "xml",
-		canons:   sync.Pool{New: func() any { return &almaWork{canon: canon{alma: true}} }},
+		work: sync.Pool{New: func() any {
+			return &almaWork{canon: canon{alma: true}, xml: xmlWriter{alma: true}}
+		}},
 	}
 	for _, n := range cfg.Alma.Names {
 		if a.names == nil {
@@ -71,64 +120,63 @@ func (a *alma) Head(*delivery.Event) delivery.Head {
 
 // AppendBody appends the event's message to dst.
 func (a *alma) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
-	w := a.canons.Get().(*almaWork)
-	defer a.canons.Put(w)
-	start := len(dst)
+	w := a.work.Get().(*almaWork)
+	defer a.work.Put(w)
+	start, head := len(dst), w.head(a, ev)
+	if a.xml {
+		dst = append(dst, almaXML...)
+	} else {
+		dst = append(dst, `{"id":"`...)
+	}
+	dst = appendAlmaID(dst, ev.ID, a.code)
+	dst = append(dst, head.before...)
+	dst = appendMilliseconds(dst, ev.Time)
+	dst = append(dst, head.between...)
 	var err error
 	if a.xml {
-		dst, err = a.appendXML(dst, ev, w)
+		if w.text, err = w.append(w.text[:0], content(ev), ev.Kinds); err == nil {
+			dst, err = w.xml.inside(dst, w.text)
+		}
 	} else {
-		dst, err = a.appendJSON(dst, ev, w)
+		dst, err = w.append(dst, content(ev), ev.Kinds)
 	}
 	if err != nil {
 		return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)
 	}
-	return dst, nil
+	return append(dst, head.end...), nil
 }
 
-func (a *alma) appendJSON(dst []byte, ev *delivery.Event, w *almaWork) ([]byte, error) {
-	dst = append(dst, `{"id":"`...)
-	dst = appendAlmaID(dst, ev.ID, a.code)
-	dst = append(dst, '"')
-	if w.name = a.appendAction(w.name[:0], ev); len(w.name) > 0 {
+// jsonHead makes the head of JSON messages.
+func (a *alma) jsonHead(h *almaHead, ev *delivery.Event) {
+	dst := []byte{'"'}
+	if action := a.renamed(ownAction(ev)); action != "" {
 		dst = append(dst, `,"action":`...)
-		dst = appendCanonicalString(dst, w.name)
+		dst = appendCanonicalString(dst, action)
 	}
-	if w.name = a.appendEventName(w.name[:0], ev); len(w.name) > 0 {
-		dst = append(dst, `,"event":{"value":`...)
-		dst = appendCanonicalString(dst, w.name)
-		if w.name = appendDesc(w.name, ev); len(w.name) > 0 {
-			dst = append(dst, `,"desc":`...)
-			dst = appendCanonicalString(dst, w.name)
-		}
-		dst = append(dst, '}')
+	if event := a.renamed(ownEvent(ev)); event != "" {
+		dst = appendCodedJSON(append(dst, `,"event":`...), event, eventDesc(ev))
 	} else if a.explicit {
 		dst = append(dst, `,"event":null`...)
 	}
-	dst = append(dst, `,"institution":{"value":`...)
-	dst = appendCanonicalString(dst, a.institution(ev))
-	if a.desc != "" {
-		dst = append(dst, `,"desc":`...)
-		dst = appendCanonicalString(dst, a.desc)
-	}
-	dst = append(dst, `},"time":"`...)
-	dst = appendMilliseconds(dst, ev.Time)
-	dst = append(dst, `",`...)
-	w.name = a.appendObject(w.name[:0], ev)
-	dst = appendCanonicalString(dst, w.name)
-	dst = append(dst, ':')
-	dst, err := w.append(dst, content(ev), ev.Kinds)
-	if err != nil {
-		return dst, err
-	}
-	if a.explicit {
-		for _, name := range [...]string{"bib", "holding", "item", "portfolio", "representation"} {
-			if string(w.name) != name {
-				dst = append(append(append(dst, `,"`...), name...), `":null`...)
-			}
+	dst = appendCodedJSON(append(dst, `,"institution":`...), a.institution(ev), a.desc)
+	h.before = append(dst, `,"time":"`...)
+	object := a.renamed(almaObject(ev))
+	h.between = append(appendCanonicalString([]byte(`",`), object), ':')
+	for _, name := range [...]string{"bib", "holding", "item", "portfolio", "representation"} {
+		if a.explicit && object != name {
+			h.end = append(append(append(h.end, `,"`...), name...), `":null`...)
 		}
 	}
-	return append(dst, '}'), nil
+	h.end = append(h.end, '}')
+}
+
+// appendCodedJSON appends a coded value: a code, and its text if there is one.
+func appendCodedJSON(dst []byte, value, desc string) []byte {
+	dst = appendCanonicalString(append(dst, `{"value":`...), value)
+	if desc != "" {
+		dst = appendCanonicalString(append(dst, `,"desc":`...), desc)
+	}
+	return append(dst, '}')
 }
 
 // institution is the institution's code.

@@ -1,8 +1,9 @@
 package format
 
 import (
-	"bytes"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"rowhook/delivery"
 )
@@ -40,116 +41,75 @@ func given(ev *delivery.Event, name string) (*string, bool) {
 	return text, ok
 }
 
-// renamed replaces the name that dst ends with, and that begins at start, where the profile has another for it.
-func (a *alma) renamed(dst []byte, start int) []byte {
-	if a.names == nil {
-		return dst
+// renamed is the name that the profile has in a name's place.
+func (a *alma) renamed(name string) string {
+	if to, ok := a.names[name]; ok {
+		return to
 	}
-	if to, ok := a.names[string(dst[start:])]; ok {
-		return append(dst[:start], to...)
-	}
-	return dst
+	return name
 }
 
-// appendAction appends the action, or nothing.
-func (a *alma) appendAction(dst []byte, ev *delivery.Event) []byte {
-	start := len(dst)
-	return a.renamed(appendOwnAction(dst, ev), start)
-}
-
-// appendOwnAction appends the action by Alma's name: the type's first word.
-func appendOwnAction(dst []byte, ev *delivery.Event) []byte {
+// ownAction is the action by Alma's name: the type's first word.
+func ownAction(ev *delivery.Event) string {
 	if text, ok := given(ev, "action"); ok {
-		if text != nil {
-			dst = append(dst, *text...)
-		}
-		return dst
+		return orNothing(text)
 	}
 	first, _, _ := strings.Cut(ev.Type, ".")
-	return appendUpper(dst, first)
+	return asConstant(first)
 }
 
-// appendEventName appends the event's value, or nothing.
-func (a *alma) appendEventName(dst []byte, ev *delivery.Event) []byte {
-	start := len(dst)
-	return a.renamed(appendOwnEvent(dst, ev), start)
-}
-
-// appendOwnEvent appends the event by Alma's name: the type's words.
-func appendOwnEvent(dst []byte, ev *delivery.Event) []byte {
+// ownEvent is the event by Alma's name: the type's words.
+func ownEvent(ev *delivery.Event) string {
 	if text, ok := given(ev, "event"); ok {
-		if text != nil {
-			dst = append(dst, *text...)
-		}
-		return dst
+		return orNothing(text)
 	}
-	start := len(dst)
-	if withoutEvent[string(appendOwnAction(dst, ev)[start:])] {
-		return dst
+	if withoutEvent[ownAction(ev)] {
+		return ""
 	}
-	return appendUpper(dst, ev.Type)
+	return asConstant(ev.Type)
 }
 
-// appendDesc writes the event's text into dst, or nothing.
-func appendDesc(dst []byte, ev *delivery.Event) []byte {
+// eventDesc is the event's text.
+func eventDesc(ev *delivery.Event) string {
 	if text, ok := given(ev, "desc"); ok {
-		if text == nil {
-			return dst[:0]
-		}
-		return append(dst[:0], *text...)
+		return orNothing(text)
 	}
-	dst = appendOwnEvent(dst[:0], ev)
-	if text, ok := almaDescs[string(dst)]; ok {
-		return append(dst[:0], text...)
+	event := ownEvent(ev)
+	if text, ok := almaDescs[event]; ok {
+		return text
 	}
-	if _, isGiven := given(ev, "event"); !isGiven || bytes.ContainsAny(dst, "abcdefghijklmnopqrstuvwxyz") {
-		dst = append(dst[:0], ev.Type...) // a letter's code, for one, has no words to tell
+	// A name that is no constant, such as a letter's code, has no words to tell.
+	if _, isGiven := given(ev, "event"); !isGiven || event != asConstant(event) {
+		event = ev.Type
 	}
-	for i, c := range dst {
-		switch {
-		case c == '.' || c == '_':
-			dst[i] = ' '
-		case i == 0 && c >= 'a' && c <= 'z':
-			dst[i] = c - 'a' + 'A'
-		case i > 0 && c >= 'A' && c <= 'Z':
-			dst[i] = c - 'A' + 'a'
-		}
-	}
-	return dst
+	words := strings.NewReplacer(".", " ", "_", " ").Replace(event)
+	first, size := utf8.DecodeRuneInString(words)
+	return string(unicode.ToUpper(first)) + strings.ToLower(words[size:])
 }
 
-// appendObject appends the payload member's name: the mapping's, else the action's.
-func (a *alma) appendObject(dst []byte, ev *delivery.Event) []byte {
-	start := len(dst)
+// almaObject is the payload member's name: the mapping's, else the action's.
+func almaObject(ev *delivery.Event) string {
 	if ev.Object != "" {
-		return a.renamed(append(dst, ev.Object...), start)
+		return ev.Object
 	}
-	dst = appendOwnAction(dst, ev)
-	if object, ok := almaObjects[string(dst[start:])]; ok {
-		return a.renamed(append(dst[:start], object...), start)
+	action := ownAction(ev)
+	if object, ok := almaObjects[action]; ok {
+		return object
 	}
-	for i := start; i < len(dst); i++ {
-		if c := dst[i]; c >= 'A' && c <= 'Z' {
-			dst[i] = c - 'A' + 'a'
-		}
+	if action == "" {
+		return "data"
 	}
-	if len(dst) == start {
-		dst = append(dst, "data"...)
-	}
-	return a.renamed(dst, start)
+	return strings.ToLower(action)
 }
 
-// appendUpper appends a type's words in capitals, with underscores between them.
-func appendUpper(dst []byte, words string) []byte {
-	for i := range len(words) {
-		c := words[i]
-		switch {
-		case c >= 'a' && c <= 'z':
-			c -= 'a' - 'A'
-		case c == '.':
-			c = '_'
-		}
-		dst = append(dst, c)
+// asConstant writes a type's words in capitals, with underscores between them.
+func asConstant(words string) string {
+	return strings.ReplaceAll(strings.ToUpper(words), ".", "_")
+}
+
+func orNothing(text *string) string {
+	if text == nil {
+		return ""
 	}
-	return dst
+	return *text
 }

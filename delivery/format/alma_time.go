@@ -9,6 +9,10 @@ import (
 // almaTime writes the date or time that member m, of the outermost object, has: a date with Z behind it, an instant with three
 // digits of a second. Only due_date has none. What is shorter already was asked for and stays, as do times without a zone.
 func (c *canon) almaTime(kind delivery.Kind, m member) {
+	if kind != delivery.KindDate && kind != delivery.KindInstant {
+		return
+	}
+	c.flush(c.pos)
 	start := m.nameEnd + 1
 	value := c.dst[start:]
 	switch kind {

@@ -16,49 +16,29 @@ import (
 //   - A list stands in an element of its name's plural: <counters><counter>…</counter></counters>.
 //   - null is left out.
 //   - The MARC record in anies is not a text but an element.
-const almaXML = `<?xml version="1.0" encoding="UTF-8" standalone="yes"?><webhook>`
+const almaXML = `<?xml version="1.0" encoding="UTF-8" standalone="yes"?><webhook><id>`
 
-func (a *alma) appendXML(dst []byte, ev *delivery.Event, w *almaWork) ([]byte, error) {
-	var err error
-	if w.text, err = w.append(w.text[:0], content(ev), ev.Kinds); err != nil {
-		return dst, err
-	}
-	dst = append(dst, almaXML...)
-	dst = append(dst, "<id>"...)
-	dst = appendAlmaID(dst, ev.ID, a.code)
-	dst = append(dst, "</id>"...)
-	if w.name = a.appendAction(w.name[:0], ev); len(w.name) > 0 {
+// xmlHead makes the head of XML messages.
+func (a *alma) xmlHead(h *almaHead, ev *delivery.Event) {
+	dst := []byte("</id>")
+	if action := a.renamed(ownAction(ev)); action != "" {
 		dst = append(dst, "<action>"...)
-		dst = append(appendXMLText(dst, w.name, false, false), "</action>"...)
+		dst = append(appendXMLText(dst, action, false, false), "</action>"...)
 	}
-	if w.name = a.appendEventName(w.name[:0], ev); len(w.name) > 0 {
-		// The text comes first here: it is written where the name is.
-		var room [64]byte
-		event := append(room[:0], w.name...)
-		w.name = appendDesc(w.name, ev)
-		dst = appendCoded(dst, "event", event, w.name)
+	if event := a.renamed(ownEvent(ev)); event != "" {
+		dst = appendCodedXML(dst, "event", event, eventDesc(ev))
 	}
-	dst = appendCoded(dst, "institution", a.institution(ev), a.desc)
-	dst = append(dst, "<time>"...)
-	dst = append(appendMilliseconds(dst, ev.Time), "</time><"...)
-	start := len(dst)
-	w.name = a.appendObject(w.name[:0], ev)
-	dst = appendXMLName(dst, w.name)
-	end := len(dst)
-	dst = append(dst, '>')
-	w.xml.alma = true
-	if dst, err = w.xml.inside(dst, w.text); err != nil {
-		return dst, err
-	}
-	dst = append(dst, "</"...)
-	dst = append(dst, dst[start:end]...)
-	return append(dst, "></webhook>"...), nil
+	dst = appendCodedXML(dst, "institution", a.institution(ev), a.desc)
+	h.before = append(dst, "<time>"...)
+	object := string(appendXMLName(nil, []byte(a.renamed(almaObject(ev)))))
+	h.between = []byte("</time><" + object + ">")
+	h.end = []byte("</" + object + "></webhook>")
 }
 
-// appendCoded appends an element with a text and perhaps the attribute desc.
-func appendCoded[V, D ~string | ~[]byte](dst []byte, name string, value V, desc D) []byte {
+// appendCodedXML appends a coded value: a code, and its text if there is one.
+func appendCodedXML(dst []byte, name, value, desc string) []byte {
 	dst = append(append(dst, '<'), name...)
-	if len(desc) > 0 {
+	if desc != "" {
 		dst = append(dst, ` desc="`...)
 		dst = append(appendXMLText(dst, desc, false, true), '"')
 	}

@@ -1,9 +1,12 @@
 package format
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -25,12 +28,13 @@ import (
 // A canon works on one text at a time. Each step reports whether the text was valid so far.
 type canon struct {
 	src, dst []byte
-	pos      int
+	pos      int      // in src
+	from     int      // src[from:pos] is as it should be, and not copied yet
 	members  []member // of the objects that are open, the innermost's last
 	alma     bool     // dates and times of the outermost object as Alma has them
 }
 
-// member is a place in what was written: a member's name and its end. The name is in quotes.
+// member is a place in what is written: a member's name, with its quotes, and the end of its value.
 type member struct {
 	start, nameEnd, end int
 	hash                uint32
@@ -38,16 +42,17 @@ type member struct {
 
 // append appends the canonical form of a JSON value to dst. kinds says what the members of an object are; it may be empty.
 func (c *canon) append(dst, value []byte, kinds string) ([]byte, error) {
-	c.src, c.dst, c.pos, c.members = value, dst, 0, c.members[:0]
+	c.src, c.dst, c.pos, c.from, c.members = value, dst, 0, 0, c.members[:0]
 	c.space()
 	ok := false
 	if c.peek() == '{' {
 		ok = c.object(kinds, 0)
 	} else {
-		ok = c.value(0)
+		ok = !c.alma && c.value(0)
 	}
 	c.space()
 	ok = ok && c.pos == len(c.src)
+	c.flush(c.pos)
 	dst = c.dst
 	c.src, c.dst = nil, nil
 	if !ok {
@@ -56,6 +61,15 @@ func (c *canon) append(dst, value []byte, kinds string) ([]byte, error) {
 	return dst, nil
 }
 
+// flush copies what is as it should be, up to a place in src.
+func (c *canon) flush(to int) {
+	c.dst = append(c.dst, c.src[c.from:to]...)
+	c.from = to
+}
+
+// written is how long dst is when all up to pos has been copied.
+func (c *canon) written() int { return len(c.dst) + c.pos - c.from }
+
 func (c *canon) peek() byte {
 	if c.pos < len(c.src) {
 		return c.src[c.pos]
@@ -63,10 +77,17 @@ func (c *canon) peek() byte {
 	return 0
 }
 
+// space leaves white space out.
 func (c *canon) space() {
+	if c.pos < len(c.src) && c.src[c.pos] > ' ' {
+		return
+	}
+	start := c.pos
 	for c.pos < len(c.src) && (c.src[c.pos] == ' ' || c.src[c.pos] == '\n' || c.src[c.pos] == '\t' || c.src[c.pos] == '\r') {
 		c.pos++
 	}
+	c.flush(start)
+	c.from = c.pos
 }
 
 func (c *canon) value(depth int) bool {
@@ -93,17 +114,36 @@ func (c *canon) word(word string) bool {
 	if len(c.src)-c.pos < len(word) || string(c.src[c.pos:c.pos+len(word)]) != word {
 		return false
 	}
-	c.dst = append(c.dst, word...)
 	c.pos += len(word)
 	return true
 }
 
+// number keeps a short integer as it is, and writes any other number anew.
+func (c *canon) number() bool {
+	const certain = 15 // digits that a double holds
+	start := c.pos
+	for c.pos < len(c.src) && isNumeric[c.src[c.pos]] {
+		c.pos++
+	}
+	text := c.src[start:c.pos]
+	digits := text
+	if text[0] == '-' {
+		digits = text[1:]
+	}
+	if n := len(digits); n > 0 && n <= certain && digits[0] != '0' && len(leadingDigits(digits)) == n {
+		return true
+	}
+	c.flush(start)
+	c.from = c.pos
+	var ok bool
+	c.dst, ok = appendNumber(c.dst, text)
+	return ok
+}
+
 func (c *canon) array(depth int) bool {
 	c.pos++
-	c.dst = append(c.dst, '[')
 	if c.space(); c.peek() == ']' {
 		c.pos++
-		c.dst = append(c.dst, ']')
 		return true
 	}
 	for {
@@ -115,7 +155,6 @@ func (c *canon) array(depth int) bool {
 		if b != ',' && b != ']' {
 			return false
 		}
-		c.dst = append(c.dst, b)
 		c.pos++
 		if b == ']' {
 			return true
@@ -128,11 +167,10 @@ func (c *canon) array(depth int) bool {
 // names like indexes is put into order when it has been written.
 func (c *canon) object(kinds string, depth int) bool {
 	c.pos++
-	open, first := len(c.dst), len(c.members)
-	c.dst = append(c.dst, '{')
+	first := len(c.members)
+	open := c.written()
 	if c.space(); c.peek() == '}' {
 		c.pos++
-		c.dst = append(c.dst, '}')
 		return true
 	}
 	var seen [4]uint64
@@ -141,54 +179,78 @@ func (c *canon) object(kinds string, depth int) bool {
 		for at < len(kinds) && kinds[at] == delivery.KindMissing {
 			at++
 		}
-		before := len(c.dst)
-		if len(c.members) > first {
-			c.dst = append(c.dst, ',')
-		}
-		m := member{start: len(c.dst)}
-		if c.peek() != '"' || !c.str() {
+		m := member{start: c.written()}
+		name, ok := c.name()
+		if !ok {
 			return false
 		}
-		m.nameEnd = len(c.dst)
+		m.hash = hashName(name)
+		isProto := string(name) == "__proto__"
+		disorder = disorder || isIndex(name)
+		m.nameEnd = c.written()
 		if c.space(); c.peek() != ':' {
 			return false
 		}
 		c.pos++
-		c.dst = append(c.dst, ':')
-		c.space()
-		if !c.value(depth + 1) {
+		if c.space(); !c.value(depth + 1) {
 			return false
 		}
 		if c.alma && at < len(kinds) {
 			c.almaTime(kinds[at], m)
 		}
-		name := c.dst[m.start+1 : m.nameEnd-1]
-		if string(name) == "__proto__" {
-			c.dst = c.dst[:before]
+		m.end = c.written()
+		if isProto {
+			c.drop(open, m.start)
 		} else {
-			m.end, m.hash = len(c.dst), hashName(name)
 			word, bit := m.hash>>6&3, uint64(1)<<(m.hash&63)
-			disorder = disorder || seen[word]&bit != 0 && c.named(first, &m) || isIndex(name)
+			disorder = disorder || seen[word]&bit != 0 && c.named(first, &m)
 			seen[word] |= bit
 			c.members = append(c.members, m)
 		}
 		c.space()
 		b := c.peek()
-		c.pos++
 		if b == '}' {
 			break
 		}
 		if b != ',' {
 			return false
 		}
+		if c.pos++; c.written() == open+1 { // nothing is before the comma
+			c.from = c.pos
+		}
 		c.space()
 	}
 	if disorder {
-		c.sort(open+1, c.members[first:])
+		c.sort(open, c.members[first:])
 	}
 	c.members = c.members[:first]
-	c.dst = append(c.dst, '}')
+	c.pos++
 	return true
+}
+
+// name writes a member's name and returns it without its quotes, as it was written. It holds until more is written.
+func (c *canon) name() ([]byte, bool) {
+	if c.peek() != '"' {
+		return nil, false
+	}
+	pos, start := c.pos, c.written()
+	if !c.str() {
+		return nil, false
+	}
+	if c.from <= pos {
+		return c.src[pos+1 : c.pos-1], true
+	}
+	c.flush(c.pos)
+	return c.dst[start+1 : len(c.dst)-1], true
+}
+
+// drop takes back the member that begins at start, and the comma before it, in an object whose members begin at open.
+func (c *canon) drop(open, start int) {
+	c.flush(c.pos)
+	if start > open {
+		start--
+	}
+	c.dst = c.dst[:start]
 }
 
 // manyMembers is where looking for a name costs more than a table of names.
@@ -201,7 +263,10 @@ func (c *canon) named(first int, m *member) bool {
 	}
 	for i := first; i < len(c.members); i++ {
 		have := &c.members[i]
-		if have.hash == m.hash && string(c.dst[have.start:have.nameEnd]) == string(c.dst[m.start:m.nameEnd]) {
+		if have.hash != m.hash {
+			continue
+		}
+		if c.flush(c.pos); string(c.dst[have.start:have.nameEnd]) == string(c.dst[m.start:m.nameEnd]) {
 			return true
 		}
 	}
@@ -210,40 +275,34 @@ func (c *canon) named(first int, m *member) bool {
 
 // sort writes an object's members, which begin at dst[from:], as JavaScript would have them.
 func (c *canon) sort(from int, members []member) {
+	c.flush(c.pos)
 	written := slices.Clone(c.dst[from:])
-	text := func(m *member) []byte { return written[m.start-from : m.end-from] }
+	name := func(m *member) []byte { return written[m.start-from+1 : m.nameEnd-from-1] }
 	place := make(map[string]int, len(members))
 	kept := make([]*member, 0, len(members))
 	for i := range members {
 		m := &members[i]
-		name := string(written[m.start-from+1 : m.nameEnd-from-1])
-		if at, ok := place[name]; ok {
+		if at, ok := place[string(name(m))]; ok {
 			kept[at] = m
 			continue
 		}
-		place[name] = len(kept)
+		place[string(name(m))] = len(kept)
 		kept = append(kept, m)
 	}
 	index := func(m *member) uint64 {
-		name := written[m.start-from+1 : m.nameEnd-from-1]
-		if !isIndex(name) {
+		if !isIndex(name(m)) {
 			return 1 << 32
 		}
-		n, _ := strconv.ParseUint(string(name), 10, 64)
+		n, _ := strconv.ParseUint(string(name(m)), 10, 64)
 		return n
 	}
-	slices.SortStableFunc(kept, func(a, b *member) int {
-		if x, y := index(a), index(b); x != y {
-			return int(int64(x) - int64(y))
-		}
-		return 0
-	})
+	slices.SortStableFunc(kept, func(a, b *member) int { return cmp.Compare(index(a), index(b)) })
 	c.dst = c.dst[:from]
 	for i, m := range kept {
 		if i > 0 {
 			c.dst = append(c.dst, ',')
 		}
-		c.dst = append(c.dst, text(m)...)
+		c.dst = append(c.dst, written[m.start-from:m.end-from]...)
 	}
 }
 
@@ -277,26 +336,24 @@ func hashName(name []byte) uint32 {
 	return uint32(h >> 32)
 }
 
-// str writes a string. What needs no change, up to the end mostly, is copied in one piece.
+// str keeps a string as it is, but for what needs another form.
 func (c *canon) str() bool {
 	c.pos++
-	c.dst = append(c.dst, '"')
-	for start := c.pos; ; start = c.pos {
-		high := byte(0)
-		i := start
-		for i < len(c.src) && c.src[i] != '"' && c.src[i] != '\\' && c.src[i] >= ' ' {
-			high |= c.src[i]
-			i++
-		}
-		if i == len(c.src) {
+	for {
+		start := c.pos
+		end, high := plainRun(c.src, start)
+		if end == len(c.src) {
 			return false
 		}
-		c.dst = appendUTF8(c.dst, c.src[start:i], high >= utf8.RuneSelf)
-		c.pos = i
-		switch b := c.src[i]; {
+		if high && !utf8.Valid(c.src[start:end]) {
+			c.flush(start)
+			c.dst = appendUTF8(c.dst, c.src[start:end])
+			c.from = end
+		}
+		c.pos = end
+		switch b := c.src[end]; {
 		case b == '"':
 			c.pos++
-			c.dst = append(c.dst, '"')
 			return true
 		case b != '\\' || !c.escape():
 			return false
@@ -304,11 +361,29 @@ func (c *canon) str() bool {
 	}
 }
 
-// appendUTF8 appends a text; what is not UTF-8 becomes U+FFFD.
-func appendUTF8(dst, text []byte, suspect bool) []byte {
-	if !suspect || utf8.Valid(text) {
-		return append(dst, text...)
+// plainRun returns where the text that begins at pos and needs no escape ends, and whether it goes beyond ASCII. It looks at eight bytes
+// at a time: of x, a byte with its high bit clear is 0 where (x − 0x01) & ^x has the high bit.
+func plainRun(src []byte, pos int) (end int, high bool) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	var all uint64
+	for ; pos+8 <= len(src); pos += 8 {
+		w := binary.LittleEndian.Uint64(src[pos:])
+		quote, slash := w^'"'*ones, w^'\\'*ones
+		if found := ((quote-ones)&^quote | (slash-ones)&^slash | (w-' '*ones)&^w) & highs; found != 0 {
+			n := bits.TrailingZeros64(found)
+			all |= w & (1<<n - 1)
+			return pos + n/8, all&highs != 0
+		}
+		all |= w
 	}
+	for ; pos < len(src) && src[pos] != '"' && src[pos] != '\\' && src[pos] >= ' '; pos++ {
+		all |= uint64(src[pos])
+	}
+	return pos, all&highs != 0
+}
+
+// appendUTF8 appends a text; what is not UTF-8 becomes U+FFFD.
+func appendUTF8(dst, text []byte) []byte {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
 		dst = utf8.AppendRune(dst, r) // RuneError is U+FFFD
@@ -317,13 +392,19 @@ func appendUTF8(dst, text []byte, suspect bool) []byte {
 	return dst
 }
 
-// escape writes what an escape stands for.
+// escape keeps a short escape, and writes what any other stands for.
 func (c *canon) escape() bool {
+	if c.pos+1 < len(c.src) && strings.IndexByte(`"\bfnrt`, c.src[c.pos+1]) >= 0 {
+		c.pos += 2
+		return true
+	}
 	r, size, ok := unescape(c.src[c.pos:])
 	if !ok {
 		return false
 	}
+	c.flush(c.pos)
 	c.pos += size
+	c.from = c.pos
 	c.dst = appendCanonicalRune(c.dst, r)
 	return true
 }

@@ -15,6 +15,13 @@ import (
 
 // New returns the formatter that the profile's configuration asks for.
 func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
+	if cfg.MessageType == "xml" && cfg.Format != "alma" {
+		return nil, &configError{
+			path: []string{"profiles", cfg.Code, "message_type"},
+			text: fmt.Sprintf("there is no XML for format %s", cfg.Format),
+			hint: "write json",
+		}
+	}
 	switch cfg.Format {
 	case "", "native":
 		return newNative(cfg)
@@ -24,11 +31,13 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 		return slack{}, nil
 	case "template":
 		return newTemplate(cfg)
+	case "alma":
+		return newAlma(cfg)
 	}
 	return nil, &configError{
 		path: []string{"profiles", cfg.Code, "format"},
 		text: fmt.Sprintf("format %q is not in this version", cfg.Format),
-		hint: "use native",
+		hint: "use native, cloudevents, alma, slack or template",
 	}
 }
 

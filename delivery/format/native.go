@@ -17,13 +17,6 @@ type native struct {
 }
 
 func newNative(cfg delivery.ProfileConfig) (*native, error) {
-	if t := cfg.MessageType; t != "" && t != "json" {
-		return nil, &configError{
-			path: []string{"profiles", cfg.Code, "message_type"},
-			text: fmt.Sprintf("message type %q is not in this version", t),
-			hint: "use json",
-		}
-	}
 	switch cfg.Bigint {
 	case "", "number", "string":
 		return &native{

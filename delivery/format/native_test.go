@@ -258,8 +258,8 @@ func TestNewRefuses(t *testing.T) {
 		cfg  delivery.ProfileConfig
 		path string
 	}{
-		{delivery.ProfileConfig{Code: "desk", Format: "alma"}, "profiles.desk.format"},
-		{delivery.ProfileConfig{Code: "desk", MessageType: "xml"}, "profiles.desk.message_type"},
+		{delivery.ProfileConfig{Code: "desk", Format: "morse"}, "profiles.desk.format"},
+		{delivery.ProfileConfig{Code: "desk", Format: "slack", MessageType: "xml"}, "profiles.desk.message_type"},
 		{delivery.ProfileConfig{Code: "desk", Bigint: "float"}, "profiles.desk.bigint"},
 	} {
 		_, err := New(test.cfg)

@@ -6,22 +6,13 @@ import (
 	"strconv"
 )
 
-// number writes a number as ECMAScript prints it, or in quotes and as it is where a double would change its value
-// or where it is an integer beyond 2^53−1.
-func (c *canon) number() bool {
-	start := c.pos
-	for c.pos < len(c.src) && isNumeric(c.src[c.pos]) {
-		c.pos++
+// isNumeric says which bytes can stand in a number.
+var isNumeric = func() (numeric [256]bool) {
+	for _, c := range []byte("0123456789.-+eE") {
+		numeric[c] = true
 	}
-	var ok bool
-	c.dst, ok = appendNumber(c.dst, c.src[start:c.pos])
-	return ok
-}
-
-// isNumeric reports whether the byte can stand in a number.
-func isNumeric(b byte) bool {
-	return b >= '0' && b <= '9' || b == '.' || b == '-' || b == '+' || b|0x20 == 'e'
-}
+	return numeric
+}()
 
 // maxSafeInteger is the largest integer up to which a double tells all integers apart.
 const maxSafeInteger = 1<<53 - 1

@@ -170,13 +170,15 @@ func (x *xmlWriter) scalar() (value span, isText, ok bool) {
 		return value, true, ok
 	}
 	start := x.pos
-	for x.pos < len(x.src) && (isNumeric(x.src[x.pos]) || x.src[x.pos] >= 'a' && x.src[x.pos] <= 'z') {
+	for x.pos < len(x.src) && (isNumeric[x.src[x.pos]] || x.src[x.pos] >= 'a' && x.src[x.pos] <= 'z') {
 		x.pos++
 	}
 	value = span{start, x.pos}
 	switch text := x.src[start:x.pos]; {
 	case len(text) == 0:
 		return value, false, false
+	case text[0] >= '1' && text[0] <= '9' && len(leadingDigits(text)) == len(text):
+		ok = true
 	case text[0] == '-' || text[0] >= '0' && text[0] <= '9':
 		_, ok = parseDecimal(text)
 	default:
@@ -191,22 +193,21 @@ func (x *xmlWriter) str() (span, bool) {
 		return span{}, false
 	}
 	start := x.pos + 1
-	for i := start; i < len(x.src); i++ {
-		switch b := x.src[i]; {
-		case b == '"':
+	for i := start; ; {
+		i, _ = plainRun(x.src, i)
+		if i == len(x.src) {
+			return span{}, false
+		}
+		if x.src[i] == '"' {
 			x.pos = i + 1
 			return span{start, i}, true
-		case b < ' ':
-			return span{}, false
-		case b == '\\':
-			_, size, ok := unescape(x.src[i:])
-			if !ok {
-				return span{}, false
-			}
-			i += size - 1
 		}
+		_, size, ok := unescape(x.src[i:])
+		if !ok {
+			return span{}, false
+		}
+		i += size
 	}
-	return span{}, false
 }
 
 // xmlPlain says which bytes stand for themselves in XML texts and attributes.
@@ -220,10 +221,12 @@ var xmlPlain = func() (plain [256]bool) {
 // appendXMLText appends a text as an element's content or an attribute's value. The text may be the inside of a valid JSON string.
 func appendXMLText[S ~string | ~[]byte](dst []byte, text S, isJSON, attribute bool) []byte {
 	for i := 0; i < len(text); {
-		if c := text[i]; xmlPlain[c] {
-			dst = append(dst, c)
+		start := i
+		for i < len(text) && xmlPlain[text[i]] {
 			i++
-			continue
+		}
+		if dst = append(dst, text[start:i]...); i == len(text) {
+			break
 		}
 		r, size := runeAt(text, i)
 		if isJSON && r == '\\' {
@@ -263,7 +266,12 @@ func appendXMLName(dst, name []byte) []byte {
 	if len(name) == 0 {
 		return append(dst, '_')
 	}
-	for i := 0; i < len(name); {
+	easy := 0
+	for easy < len(name) && (name[easy]|0x20 >= 'a' && name[easy]|0x20 <= 'z' || name[easy] == '_' && easy+1 < len(name) && name[easy+1] != 'x') {
+		easy++
+	}
+	dst = append(dst, name[:easy]...)
+	for i := easy; i < len(name); {
 		r, size := rune(name[i]), 1
 		switch {
 		case r == '\\':

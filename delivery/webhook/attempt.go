@@ -55,7 +55,11 @@ func (s *Sender) newAttempt() *attempt {
 	header := s.fixed.Clone()
 	header["Webhook-Id"] = a.id
 	header["Webhook-Timestamp"] = a.timestamp
-	if len(s.keys) > 0 {
+	switch {
+	case len(s.keys) == 0:
+	case s.alma:
+		header[almaSignature] = a.signature
+	default:
 		header["Webhook-Signature"] = a.signature
 	}
 	header["Content-Type"] = a.contentType
@@ -108,6 +112,10 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 		return true
 	}
 	var ok bool
+	if a.sender.alma {
+		a.signature[0], ok = a.signer.signAlma(req.Body, now)
+		return ok
+	}
 	a.signature[0], ok = a.signer.sign(req.ID, a.timestamp[0], req.Body, now)
 	return ok
 }

@@ -206,9 +206,9 @@ func (p *parser) keys() []signingKey {
 	switch p.cfg.Signature {
 	case "none":
 		return nil
-	case "", "standard":
+	case "", "standard", "alma":
 	default:
-		p.wrong(fmt.Sprintf("signature %q is not in this version", p.cfg.Signature), "write standard or none", "signature")
+		p.wrong(fmt.Sprintf("signature %q is not known", p.cfg.Signature), "write standard, alma or none", "signature")
 		return nil
 	}
 	var keys []signingKey
@@ -230,6 +230,9 @@ func (p *parser) keys() []signingKey {
 }
 
 func (p *parser) key(keys []signingKey, secret string, notAfter time.Time, path ...string) []signingKey {
+	if p.cfg.Signature == "alma" {
+		return append(keys, signingKey{[]byte(secret), notAfter}) // as it is, whatever it looks like
+	}
 	key, err := decodeSecret(secret)
 	if err != nil {
 		p.wrong(err.Error(), "take whsec_ away if the secret is plain text", path...)
