@@ -66,8 +66,12 @@ func playMySQLFloor(address, from string, to *floor) error {
 }
 
 func (f *mysqlFloor) tell() {
+	last := int64(-1)
 	for range time.Tick(50 * time.Millisecond) {
-		fmt.Fprintf(os.Stderr, "%s%d\n", floorAt, f.done.Load())
+		if done := f.done.Load(); done != last {
+			fmt.Fprintf(os.Stderr, "%s%d\n", floorAt, done)
+			last = done
+		}
 	}
 }
 

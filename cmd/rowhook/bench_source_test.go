@@ -98,8 +98,7 @@ func (p *postgres) stamp() string { return filler }
 func (m *mysql) prepare(ctx context.Context) error {
 	return m.exec(ctx, `create table proof.numbers (g int primary key)`,
 		`insert into proof.numbers select g from `+numbers(1000),
-		fmt.Sprintf(`create procedure proof.fill(transactions int, per int) begin
-			declare i int default 0;
+		fmt.Sprintf(`create procedure proof.fill(i int, transactions int, per int) begin
 			while i < transactions do
 				insert into proof.rows select i * per + g, 1, '%s' from proof.numbers where g <= per;
 				set i = i + 1;
@@ -146,7 +145,16 @@ func lastNumber(text string) float64 {
 }
 
 func (m *mysql) fill(ctx context.Context, transactions, rows int) error {
-	return m.exec(ctx, `truncate proof.rows`, fmt.Sprintf(`call proof.fill(%d, %d)`, transactions, rows))
+	if err := m.exec(ctx, `truncate proof.rows`); err != nil {
+		return err
+	}
+	const most = 20_000 // a statement may take a minute
+	for from := 0; from < transactions; from += most {
+		if err := m.exec(ctx, fmt.Sprintf(`call proof.fill(%d, %d, %d)`, from, min(transactions, from+most), rows)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stamp is the time before the insert: MariaDB's binlog tells a commit's only in seconds.

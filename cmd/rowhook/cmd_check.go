@@ -101,7 +101,10 @@ func (c *Config) checkSource(ctx context.Context, in *surroundings) []capture.Fi
 	}
 	tables, err := source.Tables(ctx, c.rules.Tables())
 	if err != nil {
-		return append(found, failed("source", source.Hosts(), err))
+		if f := failed("source", source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
+			found = append(found, f) // a server that lets nobody in is said once
+		}
+		return found
 	}
 	for _, table := range tables {
 		found = append(found, c.rules.Check(table)...)
