@@ -122,7 +122,9 @@ type dispatcher struct {
 	buried    int       // dead letters that the engine's own messages have not told of
 	buriedAt  time.Time // when they last did
 	delivered int64
-	outcomes  map[Outcome]int64
+	endings   map[Ending]int64
+	latency   Histogram // from commit to delivery, in events
+	duration  Histogram // of requests
 }
 
 func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher {
@@ -136,7 +138,7 @@ func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher 
 		maxBytes: max(memory, minWindowBytes),
 		lanes:    make(map[uint64]*lane),
 		stored:   make(map[Seq]*job),
-		outcomes: make(map[Outcome]int64),
+		endings:  make(map[Ending]int64),
 		pace:     newPace(p.rate.limiter(), e.limiter),
 		current:  commit{done: make(chan struct{}, 1)},
 

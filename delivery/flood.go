@@ -59,7 +59,7 @@ func (f *flood) kind(rec *LogRecord) *LogRecord {
 
 // append appends a line to the delivery log and counts it.
 func (d *dispatcher) append(rec *LogRecord) {
-	d.outcomes[rec.Outcome] += int64(max(1, rec.Count))
+	d.endings[Ending{rec.Outcome, rec.Reason}] += int64(max(1, rec.Count))
 	if d.flood.collapses(rec) {
 		d.flood.add(rec)
 		return

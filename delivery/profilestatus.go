@@ -118,8 +118,8 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[Outcome]int64{OutcomeDelivered: d.delivered},
 	}
-	for outcome, n := range d.outcomes {
-		s.Outcomes[outcome] = n
+	for ending, n := range d.endings {
+		s.Outcomes[ending.Outcome] += n
 	}
 	for _, l := range d.lanes {
 		if l.disk {

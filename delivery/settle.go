@@ -26,6 +26,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	}
 	d.pending.result(now)
 	d.last.clock(&j.reply)
+	d.duration.observe(j.reply.Duration, 1)
 	if j.reply.Class == ClassOK {
 		if j.gap != "" {
 			d.gapTold(j, carried, now)
@@ -34,6 +35,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		d.last.success = now
 		d.delivered += int64(j.record.Events())
 		d.rate.add(now, j.record.Events())
+		d.latency.observe(j.reply.Started.Add(j.reply.Duration).Sub(j.event.Time), j.record.Events())
 		d.over(j)
 		return nil
 	}

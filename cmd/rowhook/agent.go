@@ -38,6 +38,7 @@ type agent struct {
 	link     sourceLink
 	findings []capture.Finding
 	reloaded reloadStatus
+	sampled  sourceSample
 	read     map[string]fileHash // the files of the config that was read last
 	growth   spoolGrowth
 }
@@ -125,6 +126,10 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	admin, err := a.config().listenAdmin()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
@@ -144,6 +149,8 @@ func (a *agent) run(ctx context.Context) error {
 	act(func() error { return a.mailer.Run(ctx) })
 	act(func() error { return a.spoolFailure(ctx) })
 	act(func() error { return a.hangup(ctx) })
+	act(func() error { return a.serveAdmin(ctx, admin) })
+	act(func() error { return a.sample(ctx) })
 	act(func() error { return a.watchFiles(ctx) })
 	act(func() error {
 		// The appender outlives the source: the last batch is stored and confirmed after reading has stopped.

@@ -29,8 +29,7 @@ type Config struct {
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
-
-	_ struct{} `later:"admin"`
+	Admin         adminConfig              `yaml:"admin" doc:"metrics, health and status over HTTP"`
 
 	rules *mapping.Rules // Mapping, compiled
 

@@ -59,6 +59,7 @@ type pipeline struct {
 	counts  pipelineCounts
 	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty for none.
 	abandoned atomic.Pointer[capture.Position]
+	storing   atomic.Int64 // since when the appender stores a batch, Unix nanoseconds; 0 while it does not
 
 	// Used by the receive goroutine only.
 	tx                    capture.Transaction
@@ -152,7 +153,9 @@ func (p *pipeline) run(ctx context.Context) error {
 
 // store appends one batch, waiting for room on the disk, and takes the next if it is ready.
 func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
+	p.storing.Store(time.Now().UnixNano())
 	stored, err := p.append(ctx, b)
+	p.storing.Store(0)
 	b.batch.Reset()
 	b.lines = b.lines[:0]
 	for _, told := range b.stored {
@@ -204,6 +207,14 @@ func (p *pipeline) append(ctx context.Context, b pipelineBatch) (stored bool, er
 		p.log.Append(&b.lines[i])
 	}
 	return true, nil
+}
+
+// storingSince is since when the appender stores a batch; zero while it does not.
+func (p *pipeline) storingSince() time.Time {
+	if at := p.storing.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }
 
 // drain stores what had been handed over when the agent was told to stop.

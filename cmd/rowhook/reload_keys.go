@@ -11,7 +11,7 @@ import (
 // wait for a restart, and are named.
 
 // reloaded are the sections that take effect at a reload.
-var reloaded = []string{"mapping", "defaults", "profiles", "alerts", "source.context", "source.signals"}
+var reloaded = []string{"mapping", "defaults", "profiles", "alerts", "source.context", "source.signals", "admin.tokens"}
 
 // startOnly returns the keys that differ from the config before and take effect at a start only: those that make it
 // another agent, and the others.

@@ -37,14 +37,7 @@ func newReloadWorld(t *testing.T, settle time.Duration, profiles string) *reload
 // startReloadWorld starts the agent. Its own look at the files comes after that time.
 func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWorld {
 	t.Helper()
-	w := &reloadWorld{t: t, file: file}
-	config, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w.agent, err = newAgent(config, startFlags{}, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
+	w := openReloadWorld(t, file)
 	w.settle = settle
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -54,16 +47,32 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := w.close(); err != nil {
-			t.Error(err)
-		}
 	})
 	w.await("the control socket", func() bool {
-		client, err := dialControl(config.State)
+		client, err := dialControl(w.config().State)
 		if err == nil {
 			client.close()
 		}
 		return err == nil
+	})
+	return w
+}
+
+// openReloadWorld is an agent that does not run.
+func openReloadWorld(t *testing.T, file string) *reloadWorld {
+	t.Helper()
+	w := &reloadWorld{t: t, file: file}
+	config, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.agent, err = newAgent(config, startFlags{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
 	})
 	return w
 }
