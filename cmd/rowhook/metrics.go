@@ -38,6 +38,7 @@ type agentMetrics struct {
 	spoolBytes, spoolMax, spoolHistory, spoolFree                     metric
 	spoolEvents, spoolOldest                                          metric
 	connections                                                       metric
+	mails, mailsWaiting, mailsLost, mailsSuppressed                   metric
 
 	state, breaker, backlogEvents, backlogBytes, oldest metric
 	inFlight, retrying, blocked, dead, skew             metric
@@ -70,13 +71,18 @@ func newAgentMetrics(a *agent) *agentMetrics {
 		parked:       gauge("parked_changes", "Changes that are parked now."),
 		parkedBytes:  gauge("parked_bytes", "What they take in the spool."),
 
-		spoolBytes:   gauge("spool_bytes", "What the spool takes on disk."),
-		spoolMax:     gauge("spool_max_bytes", "What it may take: spool.max_size."),
-		spoolHistory: gauge("spool_history_bytes", "Of spool_bytes: delivered events kept for replay."),
-		spoolFree:    gauge("spool_disk_free_bytes", "Free space of the spool's disk."),
-		spoolEvents:  gauge("spool_events", "Deliveries that wait, over all profiles."),
-		spoolOldest:  gauge("spool_oldest_seconds", "Age of the oldest event that waits for any profile; 0 for none."),
-		connections:  counter("connections_opened_total", "Connections opened to endpoints."),
+		spoolBytes:      gauge("spool_bytes", "What the spool takes on disk."),
+		spoolMax:        gauge("spool_max_bytes", "What it may take: spool.max_size."),
+		spoolHistory:    gauge("spool_history_bytes", "Of spool_bytes: delivered events kept for replay."),
+		spoolFree:       gauge("spool_disk_free_bytes", "Free space of the spool's disk."),
+		spoolEvents:     gauge("spool_events", "Deliveries that wait, over all profiles."),
+		spoolOldest:     gauge("spool_oldest_seconds", "Age of the oldest event that waits for any profile; 0 for none."),
+		mails:           counter("alerts_sent_total", "Mails sent."),
+		mailsWaiting:    gauge("alerts_waiting", "Mails that wait for the mail server."),
+		mailsLost:       counter("alerts_lost_total", "Failures and mails that there was no room for, and mails that the server refused."),
+		mailsSuppressed: counter("alerts_suppressed_total", "Failures that no mail was sent about, for alert.every."),
+
+		connections: counter("connections_opened_total", "Connections opened to endpoints."),
 
 		state:         gauge("profile_state", "1 for the state that the profile is in.", "profile", "state"),
 		breaker:       gauge("profile_breaker_open", "Whether the endpoint is left alone, or tried with one request at a time.", "profile"),
@@ -192,6 +198,11 @@ func (m *agentMetrics) collectSpool(c *collection, profiles []delivery.ProfileSt
 	c.put(m.spoolHistory, float64(usage.History))
 	c.put(m.spoolFree, float64(usage.Free))
 	c.put(m.connections, float64(m.agent.options.Transports.Opened()))
+	mail := m.agent.mailer.Status()
+	c.put(m.mails, float64(mail.Sent))
+	c.put(m.mailsWaiting, float64(mail.Waiting))
+	c.put(m.mailsLost, float64(mail.Dropped+mail.Refused))
+	c.put(m.mailsSuppressed, float64(mail.Suppressed))
 	waiting, oldest := int64(0), 0.0
 	for i := range profiles {
 		waiting += profiles[i].Status.BacklogEvents
