@@ -35,7 +35,7 @@ type ProfileConfig struct {
 	Order         string               `yaml:"order" enum:"key,none" doc:"key keeps commit order per ordering key"`
 	Concurrency   int                  `yaml:"concurrency" doc:"requests in flight at once"`
 	Rate          string               `yaml:"rate" unit:"rate" doc:"most requests in a time, such as 50/s or 10/1s; what exceeds it waits"`
-	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize; of several events it is divided"`
+	MaxBody       int64                `yaml:"max_body" unit:"size" doc:"a larger body is not sent but dead, reason oversize; of several events it is divided, but what one transaction did is sent whole as rakuraku"`
 	Share         Percent              `yaml:"share" doc:"of the spool that the profile's undelivered events may take"`
 	OnFull        string               `yaml:"on_full" enum:"shed,pause_source" doc:"what happens when the share is used up"`
 	OnDead        string               `yaml:"on_dead" enum:"continue,hold_key" doc:"after a dead letter, later events of its key go on, or wait until it is retried or discarded"`

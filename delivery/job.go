@@ -33,6 +33,7 @@ type job struct {
 	reply Reply
 	body  []byte // rendered by a first attempt that failed
 	size  int    // of the body that was sent
+	shown []byte // the start of a body that was streamed, for the delivery log
 	cuts  []int  // where a group whose body is too large is to be divided: how many of its events come before
 	err   error  // of the store, which could not give the events of a group
 }

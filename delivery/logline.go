@@ -120,6 +120,9 @@ func (l *logLine) body(r *LogRecord, limit int) {
 		return
 	}
 	kept, cut := cutText(r.Body, limit)
+	if !cut && len(kept) < r.Bytes { // it was streamed: this is only its start
+		kept, cut = trimPartialRune(kept), true
+	}
 	l.dst = append(l.dst, `,"body":`...)
 	l.dst = AppendJSONString(l.dst, kept)
 	if cut {

@@ -49,13 +49,16 @@ func logRecords() []*LogRecord {
 	none := logRecord()
 	none.BodyLimit = -1
 
+	streamed := logRecord()
+	streamed.Bytes, streamed.Body = 30_000_000, []byte(`{"data":[{"id":1},{"n":"`) // only the start is there
+
 	binary := logRecord()
 	binary.Response = []byte("caf\xc3\xa9 \x00\xff and a cut \xe2\x82")
 	return []*LogRecord{
 		logRecord(), full, failed,
 		{Time: logNow, Profile: "desk", Outcome: OutcomeDropped, Event: "evt_1", Type: "loan.returned", Key: []byte(`{}`), Position: "0/16B3748"},
 		{Time: logNow, Outcome: OutcomeUnmapped, Table: "circulation.loans", Error: "column due_at is unknown"},
-		long, exact, own, none, binary,
+		long, exact, own, none, binary, streamed,
 	}
 }
 

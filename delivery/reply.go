@@ -70,8 +70,17 @@ const (
 type Request struct {
 	ID   string // webhook-id: the event's, or the group's
 	Body []byte
-	Head Head
-	Gap  string // value of the rowhook-gap header; empty for none
+	// Stream is the body instead of Body when it is too large for memory; else nil.
+	Stream *Stream
+	Head   Head
+	Gap    string // value of the rowhook-gap header; empty for none
+}
+
+// Stream is a body that is written anew each time it is wanted, always the same. It takes two passes to send it: the
+// first tells its size, and what a signature needs.
+type Stream struct {
+	Size  int64
+	Write func(w io.Writer) error
 }
 
 // Reply is what came of an attempt.
@@ -88,7 +97,8 @@ type Reply struct {
 	Date       time.Time // the endpoint's clock; zero when it did not say
 }
 
-// Sender makes one attempt. It never retries, and returns within the profile's timeout.
+// Sender makes one attempt. It never retries, and returns within the profile's timeout. When it has returned it does not use the
+// request's body any more.
 type Sender interface {
 	Send(ctx context.Context, req *Request) Reply
 	// Describe returns method and URL for the delivery log, credentials masked.

@@ -208,7 +208,11 @@ func (d *dispatcher) postpone(j *job, outcome Outcome, due time.Time) {
 // writeAttempt writes the line of an attempt that did not succeed, before the record counts it.
 func (d *dispatcher) writeAttempt(j *job, outcome Outcome, next time.Time) {
 	rec := &d.lineBuf
-	d.profile.line(rec, j, outcome, j.record.Body)
+	body := j.record.Body
+	if body == nil {
+		body = j.shown
+	}
+	d.profile.line(rec, j, outcome, body)
 	rec.NextAttempt = next
 	rec.Method, rec.URL = d.profile.sender.Describe()
 	d.append(rec)

@@ -65,6 +65,10 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	head := j.record.Head
 	if body == nil {
 		rendered, rendering, err := w.render(j)
+		if errors.Is(err, errBodyFull) && w.d.profile.streams(j.record.Members) {
+			w.stream(ctx, j)
+			return
+		}
 		if errors.Is(err, errBodyFull) {
 			j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
 			w.cut(j)

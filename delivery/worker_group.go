@@ -1,8 +1,10 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 )
 
@@ -18,11 +20,11 @@ func (w *worker) renderGroup(j *job) ([]byte, Head, error) {
 	if !ok {
 		return nil, Head{}, fmt.Errorf("format %s has no requests with several events", w.d.profile.config.Format)
 	}
-	g, m := &w.group, j.record.Members
-	*g = Group{
-		ID: m.ID, Unit: m.Unit, Type: m.Type, Count: m.Count, Part: m.Part, Parts: m.Parts,
-		First: j.event, Events: w.d.eventsOf(j),
+	if w.d.profile.streams(j.record.Members) && j.record.Events() > maxGroupEvents {
+		return nil, Head{}, errBodyFull
 	}
+	g := &w.group
+	*g = w.d.groupOf(j)
 	out := bodyWriter{buf: w.buf[:0], limit: w.d.profile.config.MaxBody}
 	if err := formatter.WriteGroup(&out, g); err != nil || out.full {
 		return nil, Head{}, firstError(out.err(), err)
@@ -30,10 +32,64 @@ func (w *worker) renderGroup(j *job) ([]byte, Head, error) {
 	return out.buf, formatter.GroupHead(g), nil
 }
 
+// groupOf returns a group as formats see it.
+func (d *dispatcher) groupOf(j *job) Group {
+	m := j.record.Members
+	return Group{
+		ID: m.ID, Unit: m.Unit, Type: m.Type, Count: m.Count, Part: m.Part, Parts: m.Parts,
+		First: j.event, Events: d.eventsOf(j),
+	}
+}
+
+// streams reports whether a group is sent whatever its size. The receiver was promised one request, so that max_body does
+// not hold for it: its body is not held in memory.
+func (p *Profile) streams(m *Members) bool { return m != nil && m.Parts == 0 && !p.splits() }
+
+// stream renders a group straight to its receiver, after a first pass that tells its size. A later attempt
+// renders it again.
+func (w *worker) stream(ctx context.Context, j *job) {
+	formatter := w.d.profile.formatter.(GroupFormatter)
+	write := func(out io.Writer) error {
+		g := w.d.groupOf(j)
+		return formatter.WriteGroup(out, &g)
+	}
+	var start bodyStart
+	if err := write(&start); err != nil {
+		j.reply = Reply{Class: ClassOurs, Reason: ReasonFormat, Error: err.Error()}
+		return
+	}
+	j.size, j.shown = int(start.size), start.kept
+	g := w.d.groupOf(j)
+	w.request = Request{
+		ID: j.id(), Stream: &Stream{Size: start.size, Write: write}, Head: formatter.GroupHead(&g), Gap: j.gap,
+	}
+	if j.reply = w.d.profile.sender.Send(ctx, &w.request); j.reply.Class != ClassOK || j.err != nil {
+		return
+	}
+	w.d.profile.line(&w.line, j, OutcomeDelivered, j.shown)
+	w.line.Method, w.line.URL = w.d.profile.sender.Describe()
+	w.d.log.Append(&w.line)
+}
+
+// bodyStart counts a body and keeps its start, as much as the delivery log may want.
+type bodyStart struct {
+	size int64
+	kept []byte
+}
+
+// maxBodyStart is what is kept of a body that is streamed, in bytes.
+const maxBodyStart = 64 << 10
+
+func (b *bodyStart) Write(p []byte) (int, error) {
+	b.size += int64(len(p))
+	b.kept = append(b.kept, p[:min(len(p), maxBodyStart-len(b.kept))]...)
+	return len(p), nil
+}
+
 // cut finds out where a group whose body is too large is to be divided. A part is not divided again.
 func (w *worker) cut(j *job) {
 	m, p := j.record.Members, w.d.profile
-	if m == nil || m.Unit == unitBatch || m.Parts > 0 || m.Count == 1 || !p.splits() {
+	if m == nil || m.Unit == unitBatch || m.Parts > 0 || m.Count == 1 {
 		return
 	}
 	s := newSizer(p)

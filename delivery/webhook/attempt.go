@@ -26,8 +26,12 @@ type attempt struct {
 
 	// net/http writes header and body in one piece only when it knows the reader to be in memory, which leaves no
 	// way to hear when it is done with the caller's bytes. So it gets a copy.
-	body   []byte
-	zip    *gzip.Writer // nil until it is wanted
+	body []byte
+	zip  *gzip.Writer // nil until it is wanted
+
+	stream  *delivery.Stream // the body instead, see stream.go
+	streams []*streamBody    // as often as it was begun
+
 	reader bytes.Reader
 	closer io.ReadCloser // of reader
 
@@ -84,8 +88,9 @@ func (s *Sender) newAttempt() *attempt {
 	return a
 }
 
-// prepare fills in what is this request's own. It reports false when no key may sign any more.
-func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
+// prepare fills in what is this request's own. It reports false when no key may sign any more, and the error of a body that
+// cannot be written.
+func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err error) {
 	a.id[0] = req.ID
 	a.contentType[0] = req.Head.ContentType
 	for _, name := range a.extra {
@@ -106,18 +111,36 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) bool {
 		a.gap[0] = req.Gap
 		a.proto.Header["Rowhook-Gap"] = a.gap
 	}
+	if a.stream = req.Stream; a.stream != nil {
+		return a.prepareStream(now)
+	}
 	a.fill(req.Body)
 	a.proto.ContentLength = int64(len(a.body))
 	if len(a.sender.keys) == 0 {
-		return true
+		return true, nil
 	}
-	var ok bool
 	if a.sender.alma {
 		a.signature[0], ok = a.signer.signAlma(req.Body, now)
-		return ok
+		return ok, nil
 	}
 	a.signature[0], ok = a.signer.sign(req.ID, a.timestamp[0], req.Body, now)
-	return ok
+	return ok, nil
+}
+
+func (a *attempt) prepareStream(now time.Time) (ok bool, err error) {
+	a.body, a.proto.ContentLength = a.body[:0], a.stream.Size
+	if a.sender.gzip {
+		a.proto.ContentLength = -1
+	}
+	if len(a.sender.keys) == 0 {
+		return true, nil
+	}
+	if a.sender.alma {
+		a.signature[0], ok, err = a.signer.signAlmaStream(a.stream, now)
+		return ok, err
+	}
+	a.signature[0], ok, err = a.signer.signStream(a.id[0], a.timestamp[0], a.stream, now)
+	return ok, err
 }
 
 // fill takes a copy of the body, compressed where the profile wants it.
@@ -176,7 +199,10 @@ func (a *attempt) roundTrip(ctx context.Context, transport http.RoundTripper) (*
 	ctx = httptrace.WithClientTrace(ctx, trace)
 	a.reader.Reset(a.body)
 	a.proto.Body = a.closer
-	if len(a.body) == 0 {
+	switch {
+	case a.stream != nil:
+		a.proto.Body = a.open()
+	case len(a.body) == 0:
 		a.proto.Body = http.NoBody
 	}
 	for {
@@ -219,5 +245,8 @@ func (a *attempt) unsent() bool {
 
 // rewind gives the transport the body from its start again. The reader before may still be looked at.
 func (a *attempt) rewind() (io.ReadCloser, error) {
+	if a.stream != nil {
+		return a.open(), nil
+	}
 	return io.NopCloser(bytes.NewReader(a.body)), nil
 }

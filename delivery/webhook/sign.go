@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rowhook/delivery"
 )
 
 // signaturePrefix is the version of HMAC-SHA256 signatures in Standard Webhooks 1.0.0.
@@ -73,26 +75,70 @@ func (s *signer) signAlma(body []byte, now time.Time) (string, bool) {
 	return "", false
 }
 
+// signAlmaStream is signAlma for a body that is written anew.
+func (s *signer) signAlmaStream(body *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
+	for i, mac := range s.macs {
+		if s.keys[i].valid(now) {
+			mac.Reset()
+			if err := body.Write(mac); err != nil {
+				return "", false, fmt.Errorf("sign body: %w", err)
+			}
+			s.sum = mac.Sum(s.sum[:0])
+			return base64.StdEncoding.EncodeToString(s.sum), true, nil
+		}
+	}
+	return "", false, nil
+}
+
 // sign returns the webhook-signature header's value: one signature for each key that is valid now, and false
 // when none is.
 func (s *signer) sign(id, timestamp string, body []byte, now time.Time) (string, bool) {
-	s.text = append(append(append(append(s.text[:0], id...), '.'), timestamp...), '.')
-	head := len(s.text)
+	head := s.begin(id, timestamp)
+	for i, mac := range s.macs {
+		if s.keys[i].valid(now) {
+			s.reset(mac, head)
+			mac.Write(body)
+			s.add(mac, head)
+		}
+	}
+	return string(s.text[head:]), len(s.text) > head
+}
+
+// signStream is sign for a body that is written anew for each key.
+func (s *signer) signStream(id, timestamp string, body *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
+	head := s.begin(id, timestamp)
 	for i, mac := range s.macs {
 		if !s.keys[i].valid(now) {
 			continue
 		}
-		mac.Reset()
-		mac.Write(s.text[:head])
-		mac.Write(body)
-		s.sum = mac.Sum(s.sum[:0])
-		if len(s.text) > head {
-			s.text = append(s.text, ' ')
+		s.reset(mac, head)
+		if err := body.Write(mac); err != nil {
+			return "", false, fmt.Errorf("sign body: %w", err)
 		}
-		s.text = append(s.text, signaturePrefix...)
-		s.text = base64.StdEncoding.AppendEncode(s.text, s.sum)
+		s.add(mac, head)
 	}
-	return string(s.text[head:]), len(s.text) > head
+	return string(s.text[head:]), len(s.text) > head, nil
+}
+
+// begin writes what is signed before the body into text, and returns its length.
+func (s *signer) begin(id, timestamp string) int {
+	s.text = append(append(append(append(s.text[:0], id...), '.'), timestamp...), '.')
+	return len(s.text)
+}
+
+func (s *signer) reset(mac hash.Hash, head int) {
+	mac.Reset()
+	mac.Write(s.text[:head])
+}
+
+// add appends a signature to text.
+func (s *signer) add(mac hash.Hash, head int) {
+	s.sum = mac.Sum(s.sum[:0])
+	if len(s.text) > head {
+		s.text = append(s.text, ' ')
+	}
+	s.text = append(s.text, signaturePrefix...)
+	s.text = base64.StdEncoding.AppendEncode(s.text, s.sum)
 }
 
 // almaSignature is the header of Alma's signatures. It goes out in this case.

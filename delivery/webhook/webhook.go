@@ -120,7 +120,7 @@ func (s *Sender) Warnings() []error { return s.warnings }
 // Describe returns method and URL for the delivery log, credentials masked.
 func (s *Sender) Describe() (method, url string) { return http.MethodPost, s.shown }
 
-// Send makes one attempt. It returns within the profile's timeout, and does not touch req.Body afterwards.
+// Send makes one attempt. It returns within the profile's timeout, and does not touch the body afterwards.
 func (s *Sender) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
 	started := s.now()
 	begin := time.Now()
@@ -139,7 +139,14 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 		}
 	}
 	a := s.attempts.Get().(*attempt)
-	if !a.prepare(req, now) {
+	ok, err := a.prepare(req, now)
+	if req.Stream != nil {
+		defer a.endStreams()
+	}
+	if err != nil {
+		return delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonFormat, Error: "the body cannot be written"}
+	}
+	if !ok {
 		s.attempts.Put(a)
 		return delivery.Reply{
 			Class:  delivery.ClassProfile,
@@ -154,7 +161,7 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 		return s.failure(ctx, a, err)
 	}
 	reply := s.read(resp, a, now)
-	if a.done() {
+	if a.done() && req.Stream == nil {
 		s.attempts.Put(a)
 	}
 	return reply
