@@ -13,7 +13,7 @@ import (
 // The lines of the delivery log name a group's first and last event; the store still knows all of them.
 func TestGroupOfALine(t *testing.T) {
 	t.Parallel()
-	for _, unit := range []string{"batch"} {
+	for _, unit := range []string{"batch", "transaction", "type"} {
 		t.Run(unit, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

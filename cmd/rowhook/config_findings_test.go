@@ -212,3 +212,19 @@ func TestLogWritesDurations(t *testing.T) {
 		}
 	}
 }
+
+func TestDescribeParked(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		request parkedRequest
+		want    string
+	}{
+		{parkedRequest{All: true}, ""},
+		{parkedRequest{Table: "catalog.*"}, "catalog.*"},
+		{parkedRequest{Seqs: []delivery.Seq{3, 14}}, "3 14"},
+	} {
+		if got := describeParked(test.request); got != test.want {
+			t.Errorf("%+v: %q, want %q", test.request, got, test.want)
+		}
+	}
+}

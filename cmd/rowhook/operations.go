@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -82,11 +83,11 @@ func (s *station) operations() map[string]operation {
 		}),
 		"failed/retry": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
 			changed, err := s.engine.FailedRetry(r.Filter)
-			return changed, s.auditedCount(r.User, "failed retry", r.Filter, changed, err)
+			return changed, s.auditedCount(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
 		"failed/discard": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
 			changed, err := s.engine.FailedDiscard(r.Filter)
-			return changed, s.auditedCount(r.User, "failed discard", r.Filter, changed, err)
+			return changed, s.auditedCount(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
 		"replay": typed(func(_ context.Context, r replayRequest) (delivery.Replayed, error) {
 			return s.replay(r)
@@ -99,7 +100,7 @@ func (s *station) operations() map[string]operation {
 		}),
 		"parked/discard": typed(func(_ context.Context, r parkedRequest) (delivery.Changed, error) {
 			changed, err := s.discardParked(r)
-			return changed, s.audited(r.User, "failed discard --source", "", r.Table, err)
+			return changed, s.auditedCount(r.User, "failed discard --source", "", describeParked(r), changed, err)
 		}),
 		"parked/retry": typed(func(context.Context, parkedRequest) (delivery.Changed, error) {
 			return delivery.Changed{}, &controlFailure{
@@ -153,7 +154,7 @@ func (a *agent) operations() map[string]operation {
 	})
 	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
-		return changed, a.audited(r.User, "failed retry --source", "", r.Table, err)
+		return changed, a.auditedCount(r.User, "failed retry --source", "", describeParked(r), changed, err)
 	})
 	all["profile/activate"] = typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
 		a.mu.Lock()
@@ -185,12 +186,24 @@ func (s *station) audited(user, command, profile, key string, err error) error {
 }
 
 // auditedCount is audited for what was done to dead letters, also when it failed after some of them.
-func (s *station) auditedCount(user, command string, f delivery.Filter, changed delivery.Changed, err error) error {
+func (s *station) auditedCount(user, command, profile, key string, changed delivery.Changed, err error) error {
 	if changed.Count == 0 {
 		return err
 	}
-	line := auditLine{User: user, Command: command, Profile: f.Profile, Key: describeFilter(f), New: fmt.Sprint(changed.Count)}
+	line := auditLine{User: user, Command: command, Profile: profile, Key: key, New: fmt.Sprint(changed.Count)}
 	return errors.Join(err, s.audit.append(line))
+}
+
+// describeParked is a choice of parked changes as the audit log shows it: numbers, or a table.
+func describeParked(r parkedRequest) string {
+	if len(r.Seqs) == 0 {
+		return r.Table
+	}
+	numbers := make([]string, len(r.Seqs))
+	for i, seq := range r.Seqs {
+		numbers[i] = fmt.Sprint(seq)
+	}
+	return strings.Join(numbers, " ")
 }
 
 // describeFilter is a filter as the audit log shows it.
