@@ -31,6 +31,36 @@ func (d *dispatcher) hold(r *Delivery) {
 	}
 }
 
+// holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The bound is met only by
+// those of a time when they held nothing back.
+func (d *dispatcher) holdAgain(r *Delivery) {
+	if d.profile.holdsKeys() && r.Reason != ReasonOperator && len(d.lanes) < 2*maxLanes {
+		d.hold(r)
+	}
+}
+
+// reviewHolds does what a change of on_dead asks for: the dead letters that there are hold their keys, or let them go. Nothing
+// is in flight.
+func (d *dispatcher) reviewHolds() error {
+	d.rehold = false
+	if d.profile.holdsKeys() {
+		return d.eachRecord([]State{Dead}, func(r *Delivery) (bool, error) {
+			d.holdAgain(r)
+			return true, nil
+		})
+	}
+	for _, l := range d.lanes {
+		if len(l.holds) > 0 {
+			l.holds = nil
+			if l.head == nil {
+				d.wakeLane(l)
+			}
+			d.forget(l)
+		}
+	}
+	return nil
+}
+
 // unhold lets the lanes of a record go on that is no dead letter any more.
 func (d *dispatcher) unhold(r *Delivery) {
 	d.aloneOver(r)

@@ -255,3 +255,36 @@ func TestMaxBlock(t *testing.T) {
 		})
 	}
 }
+
+// A reload that changes on_dead takes effect on the dead letters that there are.
+func TestHoldKeyFollowsTheConfig(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew(t, "desk")
+		desk := c.receivers["desk"]
+		desk.script(deadly("a", "d"))
+		c.start()
+		c.commit(event("a", "1"), event("b", "1"))
+		time.Sleep(time.Second)
+		hold := func(onDead string) {
+			t.Helper()
+			c.set("desk", func(p *delivery.ProfileConfig) { p.OnDead = onDead })
+			c.reload(nil)
+			time.Sleep(time.Second)
+		}
+		hold("hold_key")
+		c.commit(event("c", "1"), event("d", "2"), event("e", "2"))
+		time.Sleep(time.Minute)
+		if s := c.status(); s.HeldKeys != 2 || s.BacklogEvents != 2 {
+			t.Errorf("status %+v", s)
+		}
+		hold("continue")
+		if s := c.status(); s.HeldKeys != 0 || s.BacklogEvents != 0 || s.Dead != 2 {
+			t.Errorf("status %+v", s)
+		}
+		c.stopped()
+		if ids := desk.ids(); len(ids) != 5 {
+			t.Errorf("sent %v", ids)
+		}
+	})
+}

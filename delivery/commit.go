@@ -288,10 +288,7 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) error {
 		return err
 	}
 	if r.State == Dead {
-		// The bound is met only by those of a time when they held nothing back.
-		if d.profile.holdsKeys() && r.Reason != ReasonOperator && len(d.lanes) < 2*maxLanes {
-			d.hold(r)
-		}
+		d.holdAgain(r)
 		return nil
 	}
 	d.resume = max(d.resume, r.Last())

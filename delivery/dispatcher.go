@@ -107,6 +107,7 @@ type dispatcher struct {
 	dirty    bool // state is to be stored with the next commit
 	carrier  *job // carries the gap marker; nil when none does, or when the gap has grown since
 	expiring Seq  // a dead letter that is being removed from the store
+	rehold   bool // on_dead has changed
 	pull     bool // retries are to be brought forward
 
 	pending pending
@@ -221,6 +222,11 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	}
 	if !d.adopt(now) {
 		return nil
+	}
+	if d.rehold {
+		if err := d.reviewHolds(); err != nil {
+			return err
+		}
 	}
 	if err := d.tick(now); err != nil {
 		return err

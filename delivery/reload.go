@@ -441,6 +441,7 @@ func (d *dispatcher) adopt(now time.Time) bool {
 		d.newBreaker()
 		d.keepState(now)
 	}
+	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()
 	if before.rate != d.configured.rate {
 		d.pace = newPace(d.configured.rate.limiter(), d.engine.limiter)
 	}
