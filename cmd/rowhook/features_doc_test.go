@@ -1,0 +1,79 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestFeaturePage: docs/features.md has a row for each item, and each row names tests that exist, or says that the
+// item is not met.
+func TestFeaturePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/features.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, part := range []struct {
+		letter string
+		n      int
+	}{{"A", 54}, {"B", 66}, {"E", 11}, {"R", 6}} {
+		for i := 1; i <= part.n; i++ {
+			want = append(want, fmt.Sprintf("%s-%02d", part.letter, i))
+		}
+	}
+	tests, named := allTests(t), regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
+	var got []string
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.ReplaceAll(line, `\|`, "or"), "|")
+		if !regexp.MustCompile(`^\| [ABER]-\d\d `).MatchString(line) {
+			continue
+		}
+		id := strings.TrimSpace(cells[1])
+		got = append(got, id)
+		if len(cells) != 6 {
+			t.Errorf("%s has %d cells", id, len(cells)-2)
+			continue
+		}
+		found := named.FindAllStringSubmatch(cells[4], -1)
+		if unmet := strings.Contains(cells[3], "**Not met**"); len(found) == 0 && !unmet {
+			t.Errorf("%s names no test", id)
+		}
+		for _, name := range found {
+			if !slices.Contains(tests, name[1]) {
+				t.Errorf("%s names %s, which does not exist", id, name[1])
+			}
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page has\n%v\nand not\n%v", got, want)
+	}
+}
+
+// allTests are the names of all tests.
+func allTests(t *testing.T) []string {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(`)
+	var names []string
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go"} {
+		files, err := filepath.Glob("../../" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range function.FindAllStringSubmatch(string(text), -1) {
+				names = append(names, found[1])
+			}
+		}
+	}
+	return names
+}
