@@ -47,6 +47,10 @@ func (d *describer) column(i int, name string) (column, *capture.Type, error) {
 		return d.sure(i, name)(d.text(name, "char", "binary", prefixOf(length), length))
 	case gomysql.MYSQL_TYPE_BLOB:
 		return d.sure(i, name)(d.text(name, "text", "blob", int(meta), 0))
+	case typeVarcharCompressed:
+		return unpacked(d.text(name, "varchar", "varbinary", prefixOf(int(meta)), 0))
+	case typeBlobCompressed:
+		return unpacked(d.text(name, "text", "blob", int(meta), 0))
 	case gomysql.MYSQL_TYPE_GEOMETRY:
 		if d.flavour == flavourMariaDB {
 			d.texts.pop() // MariaDB counts it among the texts
@@ -139,6 +143,12 @@ func (d *describer) sure(i int, name string) func(column, *capture.Type, error) 
 		}
 		return c, t, err
 	}
+}
+
+// unpacked is a text column whose values lie compressed.
+func unpacked(c column, t *capture.Type, err error) (column, *capture.Type, error) {
+	c.unpacked, c.append = c.append, appendUnpacked
+	return c, t, err
 }
 
 // labelled describes an enum or a set.

@@ -129,3 +129,14 @@ func FuzzInflate(f *testing.F) {
 		}
 	})
 }
+
+func FuzzUnpacked(f *testing.F) {
+	f.Add([]byte("\x00plain"))
+	f.Add([]byte("\x89\x03\x4b\x4c\x4a\x06\x00"))
+	f.Fuzz(func(t *testing.T, v []byte) {
+		out, err := appendUnpacked(&column{unpacked: appendBytes}, []byte("before"), v)
+		if err == nil && !strings.HasPrefix(string(out), "before") {
+			t.Errorf("%q became %q", v, out)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package mysql
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/zlib"
 	"errors"
 	"fmt"
@@ -37,6 +38,38 @@ func inflate(b []byte) ([]byte, error) {
 		return nil, errors.New("malformed: compressed event of another length")
 	}
 	return out.Bytes(), nil
+}
+
+// appendUnpacked undoes MariaDB's compression of a column's value: a byte 0 before what was left as it is, or one that
+// says how many bytes hold the length and whether the stream has zlib's frame.
+func appendUnpacked(c *column, dst, v []byte) ([]byte, error) {
+	if len(v) == 0 {
+		return c.unpacked(c, dst, v)
+	}
+	r := reader{b: v}
+	head := r.byte()
+	if head == 0 {
+		return c.unpacked(c, dst, r.b)
+	}
+	length := bigEndian(r.take(int(head & 7)))
+	if r.fail || head>>4 != 8 || length > inflateMost {
+		return dst, errors.New("malformed: compressed value")
+	}
+	var in io.Reader
+	if head&8 != 0 {
+		in = flate.NewReader(bytes.NewReader(r.b))
+	} else {
+		z, err := zlib.NewReader(bytes.NewReader(r.b))
+		if err != nil {
+			return dst, errors.New("malformed: compressed value")
+		}
+		in = z
+	}
+	var out bytes.Buffer
+	if n, err := io.Copy(&out, io.LimitReader(in, int64(length)+1)); err != nil || uint64(n) != length {
+		return dst, errors.New("malformed: compressed value of another length")
+	}
+	return c.unpacked(c, dst, out.Bytes())
 }
 
 // The fields of a transaction payload's head.

@@ -39,6 +39,7 @@ type column struct {
 	whole    int      // digits before the point (decimal), bits (bit), bytes (binary)
 	labels   [][]byte // of an enum or set, in UTF-8
 	decode   func(dst, src []byte) ([]byte, bool)
+	unpacked appendText // of a compressed column: for the value itself
 }
 
 // appendText appends a value's text to dst. Its errors never hold row data.

@@ -65,6 +65,8 @@ var mysqlTypes = []typeCase{
 }
 
 var mariadbTypes = []typeCase{
+	{"text compressed", []string{"''", "'short'", "repeat('ü', 60)"}}, {"varchar(300) compressed character set latin1", []string{"repeat('é', 120)"}},
+	{"blob compressed", []string{"repeat(x'00ff', 60)"}}, {"varbinary(300) compressed", []string{"x'00'"}},
 	{"uuid", []string{"'123e4567-e89b-12d3-a456-426655440000'", "'018f2b3c-1111-7abc-8def-0123456789ab'", "'00000000-0000-0000-0000-000000000000'"}},
 	{"inet6", []string{"'2001:db8::1'", "'::ffff:192.0.2.1'", "'::'"}}, {"inet4", []string{"'192.0.2.1'", "'0.0.0.0'"}},
 }
