@@ -68,7 +68,7 @@ func (p *Profile) off() bool { return p.config.Active != nil && !*p.config.Activ
 
 // challenged reports whether the endpoint has to agree.
 func (p *Profile) challenged() bool {
-	return p.challenger != nil && p.config.Challenge != "" && p.config.Challenge != "none"
+	return p.challenger != nil && !p.dry() && p.config.Challenge != "" && p.config.Challenge != "none"
 }
 
 // idleReason is why the profile is not active, from the log's closed set.

@@ -14,6 +14,7 @@ type ProfileConfig struct {
 	Name          string               `yaml:"name" doc:"people's name of the profile"`
 	Description   string               `yaml:"description" doc:"what the profile is for"`
 	Active        *bool                `yaml:"active" doc:"false stops deliveries, as rowhook profile pause does"`
+	Mode          string               `yaml:"mode" enum:"live,dry_run" doc:"dry_run writes to the delivery log what would be sent, and sends nothing"`
 	URL           string               `yaml:"url" doc:"where to POST; environment variables in it are percent-encoded"`
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
@@ -50,7 +51,7 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"identification_key rakuraku mode"`
+	_ struct{} `later:"identification_key rakuraku"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.

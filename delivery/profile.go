@@ -54,5 +54,8 @@ func (p *Profile) Code() string { return p.code }
 // splits reports whether a group that is too large for one request is sent in numbered parts.
 func (p *Profile) splits() bool { return p.config.Format != formatRakuraku }
 
+// dry reports whether nothing is sent.
+func (p *Profile) dry() bool { return p.config.Mode == "dry_run" }
+
 // ordered reports whether events of one ordering key wait for each other.
 func (p *Profile) ordered() bool { return p.config.Order != "none" }

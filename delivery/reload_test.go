@@ -503,3 +503,31 @@ func TestReloadAfterStop(t *testing.T) {
 		}
 	})
 }
+
+// TestDryRun sends nothing, asks no endpoint, and logs whole what would have gone.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew(t, "desk")
+		c.set("desk", func(p *delivery.ProfileConfig) { p.Mode = "dry_run" })
+		c.reload(nil)
+		c.start()
+		c.commit(event("a", "1"), event("b", "1"))
+		time.Sleep(time.Second)
+		c.expect("desk")
+		lines := c.lines.of("")
+		if len(lines) != 2 || lines[0].Outcome != delivery.OutcomeDryRun || string(lines[0].Body) != `{"id":"a","key":{"loan_id":"1"}}` ||
+			lines[0].URL == "" || lines[0].Attempt != 0 || lines[0].Status != 0 {
+			t.Errorf("lines %+v", lines)
+		}
+		if s := c.statusOf("desk"); s.BacklogEvents != 0 || s.Outcomes[delivery.OutcomeDryRun] != 2 || s.Outcomes[delivery.OutcomeDelivered] != 0 {
+			t.Errorf("status %+v", s)
+		}
+		c.set("desk", func(p *delivery.ProfileConfig) { p.Mode = "live" })
+		c.reload(nil)
+		c.commit(event("c", "1"))
+		time.Sleep(time.Second)
+		c.expect("desk", "c")
+		c.stopped()
+	})
+}

@@ -25,6 +25,11 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		return nil
 	}
 	d.pending.result(now)
+	if d.profile.dry() && j.reply.Class == ClassOK {
+		d.endings[Ending{Outcome: OutcomeDryRun}] += int64(j.record.Events())
+		d.over(j)
+		return nil
+	}
 	d.last.clock(&j.reply)
 	d.duration.observe(j.reply.Duration, 1)
 	if j.reply.Class == ClassOK {

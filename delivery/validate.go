@@ -45,6 +45,7 @@ func Defaults(format string) ProfileConfig {
 		Signature:   "standard",
 		Format:      format,
 		MessageType: "json",
+		Mode:        "live",
 		Unit:        unitRecord,
 		Batch:       BatchConfig{Max: 100, Wait: time.Second},
 		Timeout:     15 * time.Second,
@@ -94,6 +95,9 @@ func (c *ProfileConfig) Validate() error {
 		v.subscription(i, &c.Subscriptions[i])
 	}
 	v.retry(&c.Retry)
+	if c.Mode != "" {
+		v.oneOf("mode", c.Mode, "live", "dry_run")
+	}
 	v.oneOf("order", c.Order, "key", "none")
 	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
 	v.oneOf("on_dead", c.OnDead, "continue", "hold_key")

@@ -86,6 +86,9 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	j.size = len(body)
 	if int64(len(body)) > w.d.profile.config.MaxBody {
 		j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
+	} else if w.d.profile.dry() {
+		w.rehearse(j, body)
+		return
 	} else {
 		w.request = Request{ID: j.id(), Body: body, Head: head, Gap: j.gap}
 		j.reply = w.d.profile.sender.Send(ctx, &w.request)
@@ -100,6 +103,15 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		j.record.Body = append(make([]byte, 0, len(body)), body...)
 		j.record.Head = head
 	}
+}
+
+// rehearse ends a delivery of a profile that sends nothing, with a line of what would have been sent.
+func (w *worker) rehearse(j *job, body []byte) {
+	j.reply = Reply{Class: ClassOK}
+	w.d.profile.line(&w.line, j, OutcomeDryRun, body)
+	w.line.Attempt = 0
+	w.line.Method, w.line.URL = w.d.profile.sender.Describe()
+	w.d.log.Append(&w.line)
 }
 
 // render renders what a delivery carries.
