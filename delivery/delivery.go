@@ -50,4 +50,10 @@
 // which says how many events its receiver did not get, and the first and last of them. With on_dead: hold_key the key waits
 // until the dead letter is retried or discarded. Which keys have gaps is stored, for 256 keys; what exceeds that, and what was
 // shed, is told by the profile's next delivery. A delivery may tell of several gaps, separated by commas.
+//
+// # What is sent again
+//
+// A replay goes through the store's history at the pace of deliveries: no more than some thousand wait at a time, and its place is
+// stored in one write with the records that it makes. What waits or is a dead letter is left alone. The others get a
+// record of the next round at their place in the log, so that they go before newer events of their keys.
 package delivery
