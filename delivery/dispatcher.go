@@ -12,7 +12,7 @@ import (
 const (
 	// maxWindowJobs is how many deliveries it keeps in memory.
 	maxWindowJobs = 1024
-	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, batches a little farther; then that
+	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, for batches four times that; then that
 	// entry, a request that hangs, gets a record of its own and progress goes on without it.
 	maxWindowSpan = 4096
 	// maxLanes is how many ordering keys, or retrying deliveries, may wait on disk; then nothing is read before there are fewer.

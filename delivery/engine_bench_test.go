@@ -1,9 +1,11 @@
 package delivery_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -20,12 +22,23 @@ type instant struct {
 	done chan struct{}
 }
 
-func (s *instant) Send(context.Context, *delivery.Request) delivery.Reply {
+func (s *instant) Send(_ context.Context, req *delivery.Request) delivery.Reply {
 	reply := delivery.Reply{Class: delivery.ClassOK, Status: 204, Started: time.Now(), Duration: time.Millisecond}
-	if s.left.Add(-1) == 0 {
+	if s.left.Add(-eventsIn(req.Body)) == 0 {
 		close(s.done)
 	}
 	return reply
+}
+
+// eventsIn returns how many events a body of format native carries.
+func eventsIn(body []byte) int64 {
+	_, rest, group := bytes.Cut(body[:min(len(body), 300)], []byte(`},"count":`))
+	if !group {
+		return 1
+	}
+	digits, _, _ := bytes.Cut(rest, []byte(","))
+	n, _ := strconv.ParseInt(string(digits), 10, 64)
+	return n
 }
 
 func (s *instant) Describe() (method, url string) { return "POST", "https://example.org/hook" }
@@ -38,11 +51,15 @@ func BenchmarkEngine(b *testing.B) {
 		order string
 		keys  int
 		ahead bool // all events are in the spool before the engine starts
+		unit  string
 	}{
-		{"tail", "key", 1000, false},
-		{"tail_unordered", "none", 1000, false},
-		{"tail_one_key", "key", 1, false},
-		{"backlog", "key", 1000, true},
+		{"tail", "key", 1000, false, "record"},
+		{"tail_unordered", "none", 1000, false, "record"},
+		{"tail_one_key", "key", 1, false, "record"},
+		{"backlog", "key", 1000, true, "record"},
+		{"backlog_batches_of_100", "key", 1_000_000, true, "batch"},
+		{"backlog_batches_of_100_chained", "key", 1000, true, "batch"},
+		{"backlog_transactions_of_10", "key", 1_000_000, true, "transaction"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			store, err := spool.Open(filepath.Join(b.TempDir(), "spool"), spool.Options{Sync: time.Second})
@@ -56,7 +73,7 @@ func BenchmarkEngine(b *testing.B) {
 			}
 			defer log.Close()
 			config := delivery.Defaults("native")
-			config.Code, config.Order, config.Concurrency = "bench", c.order, 16
+			config.Code, config.Order, config.Concurrency, config.Unit = "bench", c.order, 16, c.unit
 			sender := &instant{done: make(chan struct{})}
 			sender.left.Store(int64(b.N))
 			formatter, err := format.New(config)
@@ -114,7 +131,7 @@ func appendEvents(b *testing.B, store *spool.Spool, id delivery.ProfileID, keys 
 		key := fmt.Appendf(nil, `{"loan_id":%d}`, i%keys)
 		batch.Add(&delivery.Event{
 			ID: fmt.Sprintf("evt_%012d", i), Type: "loan.returned", Entry: "circulation.loans", Time: time.Now(),
-			Origin: delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: "0/16B3748", Transaction: "745", Seq: i % 10},
+			Origin: delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: "0/16B3748", Transaction: strconv.Itoa(i / 10), Seq: i % 10},
 			Key:    key, OrderKey: string(key),
 			Data:     fmt.Appendf(nil, `{"loan_id":%d,"item_id":"I-%08d","branch":"MAIN","due_at":"2026-11-30T00:00:00Z","returned_at":"2026-11-22T01:02:03.120000Z"}`, i%keys, i),
 			Previous: []byte(`{"returned_at":null}`),

@@ -429,11 +429,15 @@ func (p *groupPlan) wrongGroups(t *testing.T, b *bench, events []*delivery.Event
 				continue
 			}
 			seen[id] = true
+			rank := i // a request stands in the order where its first event does
+			if p.unit != "batch" {
+				rank = place[s.ids()[0]]
+			}
 			for _, key := range []string{events[i].OrderKey, events[i].OrderKeyOld} {
-				if before, ok := last[key]; ok && key != "" && before > of[i] {
+				if before, ok := last[key]; ok && key != "" && before > rank {
 					problems = append(problems, fmt.Sprintf("%s came first after e%d of the same key", id, before))
 				}
-				last[key] = of[i]
+				last[key] = rank
 			}
 		}
 	}

@@ -176,7 +176,7 @@ func (d *dispatcher) onDisk(lanes []uint64) bool {
 func (d *dispatcher) boundSpan(now time.Time) error {
 	span := maxWindowSpan
 	if d.profile.config.Unit == unitBatch {
-		span += 2 * d.profile.config.Batch.Max
+		span *= 4 // as many as memory has room for, so that batches which wait for each other stay there
 	}
 	if d.window.n < span {
 		return nil
