@@ -20,10 +20,11 @@ type ProfileConfig struct {
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
 	Signature     string               `yaml:"signature" enum:"standard,alma,none" doc:"how requests are signed"`
-	Format        string               `yaml:"format" enum:"native,cloudevents,alma,slack,template" later-enum:"rakuraku" doc:"the body's format"`
+	Format        string               `yaml:"format" enum:"native,cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
 	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
 	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`
 	Alma          AlmaConfig           `yaml:"alma" doc:"what format alma wants to know"`
+	Rakuraku      RakurakuConfig       `yaml:"rakuraku" doc:"what format rakuraku wants to know"`
 	MessageType   string               `yaml:"message_type" enum:"json,xml" doc:"how bodies are written, where the format has both: native, alma"`
 	Unit          string               `yaml:"unit" enum:"record,type,transaction,batch" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
@@ -51,7 +52,7 @@ type ProfileConfig struct {
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
 
-	_ struct{} `later:"identification_key rakuraku"`
+	IdentificationKey string `yaml:"identification_key" doc:"sent in each body, as key, by which the receiver knows the webhook: format rakuraku"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.
@@ -86,7 +87,7 @@ type SandboxConfig struct {
 	Secret     string `yaml:"secret" json:"secret,omitempty" doc:"signing secret in a sandbox"`
 	SecretFile string `yaml:"secret_file" json:"-" path:"file" doc:"file that holds it"`
 
-	_ struct{} `later:"identification_key"`
+	IdentificationKey string `yaml:"identification_key" json:"identification_key,omitempty" doc:"identification key in a sandbox"`
 }
 
 // HeaderConfig is one further request header.

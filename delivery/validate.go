@@ -69,6 +69,10 @@ func Defaults(format string) ProfileConfig {
 		CloudEvents: CloudEventsConfig{Mode: "structured"},
 		Alert:       alertPreset(format),
 		Alma:        AlmaConfig{NullMembers: "omit"},
+		Rakuraku: RakurakuConfig{
+			Timezone: "Asia/Tokyo", AppCodeField: "appCode", NullValue: "empty",
+			DateFormat: "YYYY-MM-DD", DatetimeFormat: "YYYY-MM-DD hh:mm:ss",
+		},
 	}
 	p.preset()
 	return p
@@ -125,6 +129,11 @@ func (c *ProfileConfig) Validate() error {
 	if !(c.Share > 0 && c.Share <= 1) {
 		v.add("a share is above 0% and at most 100%", "write a share such as 25%", "share")
 	}
+	v.identificationKey(c.IdentificationKey, "identification_key")
+	v.identificationKey(c.Sandbox.IdentificationKey, "sandbox", "identification_key")
+	if c.IdentificationKey != "" && c.Format != formatRakuraku {
+		v.add("format "+c.Format+" has no place for it", "take it out; format rakuraku sends it", "identification_key")
+	}
 	v.contacts(c.Contacts)
 	if c.Alert.Every < 0 {
 		v.add("a time is not negative", "write a duration such as 15m; 0 leaves no mail out", "alert", "every")
@@ -143,6 +152,15 @@ type validation struct {
 
 func (v *validation) add(text, hint string, path ...string) {
 	v.found = append(v.found, &configError{path: slices.Concat(v.at, path), text: text, hint: hint})
+}
+
+func (v *validation) identificationKey(key string, path ...string) {
+	for i := range len(key) {
+		if c := key[i]; !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_') {
+			v.add("an identification key has other characters", "letters, digits and _ make one", path...)
+			return
+		}
+	}
 }
 
 func (v *validation) contacts(addresses []string) {

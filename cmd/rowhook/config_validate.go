@@ -38,6 +38,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		if code := c.Profiles[i].Code; !profileCode.MatchString(code) {
 			refuse("a profile's code takes letters, digits, _ and - only", "profiles", code)
 		}
+		c.noteItems(&c.Profiles[i])
 		errs = errs.with(c.validateProfile(&c.Profiles[i]))
 	}
 	errs = errs.with(c.problems(c.Log.Validate())).with(c.validateEnvironment()).with(c.problems(c.Alerts.Validate())).with(c.validateAdmin(readFile))
@@ -62,6 +63,17 @@ func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 			return fitsAny(s.Events, eventType) && fitsAny(s.Tables, entry)
 		}))
 	})
+}
+
+// noteItems tells a profile that writes items what the mapping says of them.
+func (c *Config) noteItems(p *delivery.ProfileConfig) {
+	if p.Format != "rakuraku" {
+		return
+	}
+	p.Rakuraku.Entries = make(map[string]delivery.RakurakuEntry, len(c.Mapping))
+	for i := range c.Mapping {
+		p.Rakuraku.Entries[c.Mapping[i].Name] = c.Mapping[i].Rakuraku
+	}
 }
 
 func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {

@@ -50,6 +50,7 @@ func (c *Config) sandboxed(server *capture.Server) bool {
 // credentials.
 func inSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) delivery.ProfileConfig {
 	p.URL, p.Secret, p.SecretFile, p.Secrets = own.URL, own.Secret, "", nil
+	p.IdentificationKey = own.IdentificationKey
 	p.Headers = nil
 	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}
 	return p

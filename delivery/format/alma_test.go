@@ -89,7 +89,10 @@ func almaConfig(change func(*delivery.ProfileConfig)) delivery.ProfileConfig {
 	return cfg
 }
 
-func mustRender(t testing.TB, cfg delivery.ProfileConfig, ev *delivery.Event) []byte {
+func mustRender(t interface {
+	Helper()
+	Fatal(args ...any)
+}, cfg delivery.ProfileConfig, ev *delivery.Event) []byte {
 	t.Helper()
 	f, err := New(cfg)
 	if err != nil {

@@ -33,11 +33,13 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 		return newTemplate(cfg)
 	case "alma":
 		return newAlma(cfg)
+	case "rakuraku":
+		return newRakuraku(cfg)
 	}
 	return nil, &configError{
 		path: []string{"profiles", cfg.Code, "format"},
 		text: fmt.Sprintf("format %q is not in this version", cfg.Format),
-		hint: "use native, cloudevents, alma, slack or template",
+		hint: "use native, cloudevents, alma, rakuraku, slack or template",
 	}
 }
 

@@ -310,3 +310,62 @@ func inXMLName(r rune, first bool) bool {
 	}
 	return false
 }
+
+// members calls visit for each member of a JSON object, with the inside of its name and its value as they are written.
+func (x *xmlWriter) members(object []byte, visit func(name, value []byte) error) error {
+	x.src, x.pos = object, 0
+	if len(object) == 0 {
+		return nil
+	}
+	if x.space(); !x.next('{') {
+		return errBadJSON
+	}
+	if x.next('}') {
+		return nil
+	}
+	for {
+		name, ok := x.str()
+		if !ok || !x.next(':') {
+			return errBadJSON
+		}
+		start := x.pos
+		if !x.skip() {
+			return errBadJSON
+		}
+		if err := visit(object[name.start:name.end], object[start:x.pos]); err != nil {
+			return err
+		}
+		if x.next('}') {
+			return nil
+		}
+		if !x.next(',') {
+			return errBadJSON
+		}
+	}
+}
+
+// skip takes the value at hand. Of lists and objects it only looks at the brackets.
+func (x *xmlWriter) skip() bool {
+	if b := x.peek(); b != '{' && b != '[' {
+		_, _, ok := x.scalar()
+		return ok
+	}
+	for depth := 0; x.pos < len(x.src); {
+		switch x.src[x.pos] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				x.pos++
+				return true
+			}
+		case '"':
+			if _, ok := x.str(); !ok {
+				return false
+			}
+			continue
+		}
+		x.pos++
+	}
+	return false
+}

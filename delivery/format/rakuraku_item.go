@@ -1,0 +1,263 @@
+package format
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// appendRecord appends a record: item ids to type and value, the primary key's item first.
+func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork) ([]byte, error) {
+	app := r.app(ev)
+	dst = append(dst, '{')
+	start := len(dst)
+	if len(ev.Key) > len("{}") {
+		value, err := w.keyText(ev.Key)
+		if err != nil {
+			return dst, err
+		}
+		w.id = append(append(w.id[:0], app...), "_main_primarykey"...)
+		dst = appendCanonicalString(dst, w.id)
+		dst = appendCanonicalString(append(dst, `:{"type":"id","value":`...), value)
+		dst = append(dst, '}')
+	}
+	if !hasItems(ev) {
+		return append(dst, '}'), nil
+	}
+	items := r.entries[ev.Entry].Items
+	at, n := 0, 0
+	err := w.in.members(ev.Data, func(name, value []byte) error {
+		for at < len(ev.Kinds) && ev.Kinds[at] == delivery.KindMissing {
+			at++
+			n++ // its place in the shape stays its own
+		}
+		kind := delivery.KindOther
+		if at < len(ev.Kinds) {
+			kind = ev.Kinds[at]
+		}
+		at++
+		if isMember(ev.Key, name) {
+			return nil
+		}
+		id, typ := "", itemType(kind)
+		if given := findItem(items, name); given != nil {
+			id = given.ID
+			if given.Type != "" {
+				typ = given.Type
+			}
+		}
+		number := n
+		n++
+		if string(value) == "null" && r.null == "" {
+			return nil
+		}
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		if w.id = append(w.id[:0], id...); id == "" {
+			w.id = append(append(w.id, app...), "_main_"...)
+			w.id = strconv.AppendInt(w.id, int64(number), 10)
+		}
+		dst = appendCanonicalString(dst, w.id)
+		dst = append(append(append(dst, `:{"type":"`...), typ...), `","value":`...)
+		var err error
+		dst, err = r.appendItem(dst, typ, kind, value, w)
+		dst = append(dst, '}')
+		return err
+	})
+	return append(dst, '}'), err
+}
+
+// isMember reports whether the object has a member of that name, as it is written.
+func isMember(object, name []byte) bool {
+	for rest := object; ; {
+		i := bytes.Index(rest, name)
+		if i < 0 {
+			return false
+		}
+		before, after := i-1, i+len(name)
+		if before >= 0 && rest[before] == '"' && after+1 < len(rest) && rest[after] == '"' && rest[after+1] == ':' &&
+			before >= 1 && (rest[before-1] == '{' || rest[before-1] == ',') {
+			return true
+		}
+		rest = rest[after:]
+		if len(rest) == 0 {
+			return false
+		}
+	}
+}
+
+func findItem(items []delivery.RakurakuItem, name []byte) *delivery.RakurakuItem {
+	for i := range items {
+		if items[i].Member == string(name) {
+			return &items[i]
+		}
+	}
+	return nil
+}
+
+// itemType is the type that a column's kind has.
+func itemType(kind delivery.Kind) string {
+	switch kind {
+	case delivery.KindLongText:
+		return "textarea"
+	case delivery.KindInteger, delivery.KindBigint, delivery.KindDecimal:
+		return "number"
+	case delivery.KindFloat:
+		return "float"
+	case delivery.KindBool:
+		return "checkbox"
+	case delivery.KindInstant, delivery.KindDateTime:
+		return "datetime"
+	case delivery.KindDate:
+		return "date"
+	case delivery.KindTime:
+		return "time"
+	case delivery.KindJSON, delivery.KindNested:
+		return "json"
+	case delivery.KindList:
+		return "multi"
+	case delivery.KindBytes:
+		return "file"
+	}
+	return "text"
+}
+
+// appendItem appends an item's value: a string, and a list of strings for multi.
+func (r *rakuraku) appendItem(dst []byte, typ string, kind delivery.Kind, value []byte, w *rakurakuWork) ([]byte, error) {
+	if string(value) == "null" {
+		return append(dst, r.null...), nil
+	}
+	switch typ {
+	case "file":
+		return append(dst, `""`...), nil // contents are not sent
+	case "date", "datetime":
+		if value[0] == '"' {
+			if dst, ok := r.appendTime(dst, typ, value[1:len(value)-1]); ok {
+				return dst, nil
+			}
+		}
+	case "time":
+		if n := len(`"15:04:05`); value[0] == '"' && len(value) > n && value[3] == ':' && value[6] == ':' {
+			return append(append(dst, value[:n]...), '"'), nil
+		}
+	case "checkbox":
+		switch string(value) {
+		case "true":
+			return append(dst, `"1"`...), nil
+		case "false":
+			return append(dst, `"0"`...), nil
+		}
+	case "number":
+		if value[0] == '-' || value[0] >= '0' && value[0] <= '9' {
+			return appendPlainNumber(dst, value)
+		}
+	case "multi":
+		return w.appendList(dst, value)
+	}
+	return w.appendText(dst, value)
+}
+
+// appendText appends a value's text as a string: of a list or object its JSON.
+func (w *rakurakuWork) appendText(dst, value []byte) ([]byte, error) {
+	switch value[0] {
+	case '"':
+		return w.canon.append(dst, value, "")
+	case '{', '[':
+		w.plain.Reset()
+		if err := json.Compact(&w.plain, value); err != nil {
+			return dst, errBadJSON
+		}
+		return appendCanonicalString(dst, w.plain.Bytes()), nil
+	}
+	return append(append(append(dst, '"'), value...), '"'), nil
+}
+
+// appendList appends a list's elements as strings. What is no list is one of a single element.
+func (w *rakurakuWork) appendList(dst, value []byte) ([]byte, error) {
+	dst = append(dst, '[')
+	if value[0] != '[' {
+		dst, err := w.appendText(dst, value)
+		return append(dst, ']'), err
+	}
+	x := &w.inner
+	x.src, x.pos = value, 0
+	start := len(dst)
+	ok := x.items(func() bool {
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		from := x.pos
+		if !x.skip() {
+			return false
+		}
+		element := value[from:x.pos]
+		if string(element) == "null" {
+			element = []byte(`""`)
+		}
+		var err error
+		dst, err = w.appendText(dst, element)
+		return err == nil
+	})
+	if !ok {
+		return dst, errBadJSON
+	}
+	return append(dst, ']'), nil
+}
+
+// appendTime appends a date or time in the profile's format; an instant in the profile's zone. ok is false for what
+// is neither, such as infinity.
+func (r *rakuraku) appendTime(dst []byte, typ string, text []byte) (_ []byte, ok bool) {
+	layout := r.datetime
+	if typ == "date" {
+		layout = r.date
+	}
+	var t time.Time
+	var err error
+	switch s := string(text); {
+	case len(s) == len("2006-01-02"), len(s) == len("2006-01-02Z") && s[10] == 'Z':
+		t, err = time.Parse("2006-01-02", s[:10])
+	default:
+		if t, err = time.Parse(time.RFC3339, s); err == nil {
+			t = t.In(r.zone)
+		} else {
+			t, err = time.Parse("2006-01-02T15:04:05", s)
+		}
+	}
+	if err != nil {
+		return dst, false
+	}
+	return append(t.AppendFormat(append(dst, '"'), layout), '"'), true
+}
+
+// maxPlain bounds how long a number without an exponent may get.
+const maxPlain = 400
+
+// appendPlainNumber appends a number as a string without an exponent.
+func appendPlainNumber(dst, number []byte) ([]byte, error) {
+	d, ok := parseDecimal(number)
+	switch {
+	case !ok:
+		return dst, errBadJSON
+	case !d.exponent || len(d.digits) == 0 || d.point > maxPlain || d.point < -maxPlain:
+		return append(append(append(dst, '"'), number...), '"'), nil
+	}
+	digits := bytes.ReplaceAll(d.digits, []byte("."), nil)
+	dst = append(dst, '"')
+	if d.negative {
+		dst = append(dst, '-')
+	}
+	switch {
+	case d.point <= 0:
+		dst = append(dst, '0', '.')
+		dst = append(append(dst, bytes.Repeat([]byte("0"), -d.point)...), digits...)
+	case d.point >= len(digits):
+		dst = append(append(dst, digits...), bytes.Repeat([]byte("0"), d.point-len(digits))...)
+	default:
+		dst = append(append(append(dst, digits[:d.point]...), '.'), digits[d.point:]...)
+	}
+	return append(dst, '"'), nil
+}
