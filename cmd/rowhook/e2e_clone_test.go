@@ -101,9 +101,9 @@ func TestCloneByDump(t *testing.T) {
 	}
 	w := p.on(t, pg, true)
 	a := w.start()
+	a.says("nothing is read from it") // before any command, which would take the state directory's lock
 	w.reports("waiting for adoption", "lineage is", "rowhook source adopt")
 	w.insert(3)
-	a.says("nothing is read from it")
 	for _, args := range [][]string{{"profile", "test", "main"}, {"profile", "activate", "main"}} {
 		if r := w.rowhook(args...); r.code != 1 || !strings.Contains(r.stderr, "lineage") {
 			t.Errorf("%s: exit %d, %s", args, r.code, r.stderr)
