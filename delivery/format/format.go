@@ -15,7 +15,7 @@ import (
 
 // New returns the formatter that the profile's configuration asks for.
 func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
-	if cfg.MessageType == "xml" && cfg.Format != "alma" {
+	if cfg.MessageType == "xml" && cfg.Format != "alma" && cfg.Format != "native" && cfg.Format != "" {
 		return nil, &configError{
 			path: []string{"profiles", cfg.Code, "message_type"},
 			text: fmt.Sprintf("there is no XML for format %s", cfg.Format),
@@ -24,6 +24,9 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	}
 	switch cfg.Format {
 	case "", "native":
+		if cfg.MessageType == "xml" {
+			return newNativeXML(), nil
+		}
 		return newNative(cfg)
 	case "cloudevents":
 		return newCloudEvents(cfg)

@@ -1,0 +1,136 @@
+package format
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+
+	"rowhook/delivery"
+)
+
+// nativeXML is native in XML: the same names in the same order, one element each, on one line. A list's elements each stand under the
+// list's name; NULL is an empty element with xsi:nil="true".
+type nativeXML struct {
+	writers sync.Pool // of *xmlWriter
+}
+
+const (
+	xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>`
+	xmlNil         = ` xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"`
+)
+
+func newNativeXML() *nativeXML {
+	return &nativeXML{writers: sync.Pool{New: func() any { return new(xmlWriter) }}}
+}
+
+// Head returns the body's media type.
+func (n *nativeXML) Head(*delivery.Event) delivery.Head {
+	return delivery.Head{ContentType: "application/xml; charset=UTF-8"}
+}
+
+// GroupHead returns the body's media type.
+func (n *nativeXML) GroupHead(*delivery.Group) delivery.Head { return n.Head(nil) }
+
+// AppendBody appends the event's body to dst.
+func (n *nativeXML) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+	start := len(dst)
+	dst, err := n.appendEvent(append(dst, xmlDeclaration+"<event"+xmlNil+">"...), ev)
+	if err != nil {
+		return dst[:start], err
+	}
+	return append(dst, "</event>"...), nil
+}
+
+// appendEvent appends the members of an event.
+func (n *nativeXML) appendEvent(dst []byte, ev *delivery.Event) ([]byte, error) {
+	dst = appendXMLMember(dst, "id", ev.ID)
+	dst = appendXMLMember(dst, "type", ev.Type)
+	dst = append(dst, "<timestamp>"...)
+	dst = append(append(dst, timestamp(ev)...), "</timestamp><source>"...)
+	o := &ev.Origin
+	for _, m := range [...]struct{ name, value string }{{"name", o.Source}, {"table", o.Table}, {"op", o.Op}, {"position", o.Position}, {"transaction", o.Transaction}} {
+		dst = appendXMLMember(dst, m.name, m.value)
+	}
+	dst = append(dst, "<seq>"...)
+	dst = append(strconv.AppendInt(dst, int64(o.Seq), 10), "</seq></source>"...)
+	if ev.Actor != (delivery.Actor{}) {
+		dst = append(dst, "<actor>"...)
+		dst = appendXMLMember(dst, "id", ev.Actor.ID)
+		dst = append(appendXMLMember(dst, "name", ev.Actor.Name), "</actor>"...)
+	}
+	dst = appendXMLMember(dst, "operation", ev.Operation)
+	dst = appendXMLMember(dst, "link", ev.Link)
+	x := n.writers.Get().(*xmlWriter)
+	defer n.writers.Put(x)
+	for _, part := range [...]struct {
+		name   string
+		value  []byte
+		always bool
+	}{{"key", ev.Key, true}, {"data", ev.Data, true}, {"previous", ev.Previous, false}} {
+		if len(part.value) <= len("{}") && !part.always {
+			continue
+		}
+		dst = append(append(append(dst, '<'), part.name...), '>')
+		if len(part.value) > 0 {
+			var err error
+			if dst, err = x.inside(dst, part.value); err != nil {
+				return dst, fmt.Errorf("format event %s: %w", ev.ID, err)
+			}
+		}
+		dst = append(append(append(dst, "</"...), part.name...), '>')
+	}
+	for _, name := range ev.Unavailable {
+		dst = appendXMLMember(dst, "unavailable", name)
+	}
+	return dst, nil
+}
+
+// WriteGroup writes a group: its own members, and each event in an element events.
+func (n *nativeXML) WriteGroup(w io.Writer, g *delivery.Group) error {
+	b := append([]byte(nil), xmlDeclaration+"<group"+xmlNil+">"...)
+	b = appendXMLMember(b, "id", g.ID)
+	b = appendXMLMember(b, "type", g.Type)
+	b = append(append(append(b, "<timestamp>"...), timestamp(g.First)...), "</timestamp><source>"...)
+	b = appendXMLMember(b, "name", g.First.Origin.Source)
+	if g.Unit != "batch" {
+		b = appendXMLMember(b, "position", g.First.Origin.Position)
+		b = appendXMLMember(b, "transaction", g.First.Origin.Transaction)
+	}
+	b = append(b, "</source>"...)
+	b = appendXMLMember(b, "count", strconv.Itoa(g.Count))
+	if g.Parts > 0 {
+		b = appendXMLMember(b, "part", strconv.Itoa(g.Part))
+		b = appendXMLMember(b, "parts", strconv.Itoa(g.Parts))
+	}
+	for ev, err := range g.Events {
+		if err != nil {
+			return err
+		}
+		if b, err = n.appendEvent(append(b, "<events>"...), ev); err != nil {
+			return err
+		}
+		if b = append(b, "</events>"...); len(b) < groupPiece {
+			continue
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		b = b[:0]
+	}
+	_, err := w.Write(append(b, "</group>"...))
+	return err
+}
+
+// timestamp is an event's time as native has it.
+func timestamp(ev *delivery.Event) string { return unquoted(delivery.AppendJSONTime(nil, ev.Time)) }
+
+// appendXMLMember appends an element with a text, or nothing when it is empty.
+func appendXMLMember(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	dst = append(append(append(dst, '<'), name...), '>')
+	dst = append(appendXMLText(dst, value, false, false), "</"...)
+	return append(append(dst, name...), '>')
+}
