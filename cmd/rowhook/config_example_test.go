@@ -33,7 +33,7 @@ func TestExampleConfig(t *testing.T) {
 	if len(c.Mapping) != 13 || len(c.Mapping[0].Events) != 8 || c.Mapping[4].Name != "catalog.items" {
 		t.Errorf("%d entries of the mapping, the first %+v", len(c.Mapping), c.Mapping[0])
 	}
-	if len(c.Profiles) != 4 || c.Profiles[1].Format != "native" || c.Profiles[0].Subscriptions[0].Operations.Not[0] != "web_api" {
+	if len(c.Profiles) != 8 || c.Profiles[1].Format != "native" || c.Profiles[0].Subscriptions[0].Operations.Not[0] != "web_api" {
 		t.Errorf("profiles %+v", c.Profiles)
 	}
 	if got := codes(c); got != "" {
@@ -111,12 +111,15 @@ func exampleOnThisMachine(t *testing.T, database map[string]string) string {
 	}
 	changed := string(text)
 	changes := map[string]string{
-		"https://desk.example.org/":    receiver.URL + "/",
-		"https://search.example.org/":  receiver.URL + "/",
-		"https://alma.example.org/":    receiver.URL + "/",
-		"https://archive.example.org/": receiver.URL + "/",
-		"    allow_networks: []":       "   ",
-		"\ndefaults:\n":                "\ndefaults:\n  allow_networks: [loopback]\n",
+		"https://desk.example.org/":     receiver.URL + "/",
+		"https://search.example.org/":   receiver.URL + "/",
+		"https://alma.example.org/":     receiver.URL + "/",
+		"https://archive.example.org/":  receiver.URL + "/",
+		"https://plans.example.org/":    receiver.URL + "/",
+		"https://workflow.example.org/": receiver.URL + "/",
+		"https://chat.example.org/":     receiver.URL + "/",
+		"    allow_networks: []":        "   ",
+		"\ndefaults:\n":                 "\ndefaults:\n  allow_networks: [loopback]\n",
 	}
 	maps.Copy(changes, database)
 	for old, fresh := range changes {
