@@ -42,8 +42,6 @@ type Options struct {
 	Source, Environment func() string
 	// States tells how the profiles stand.
 	States func() ([]delivery.ProfileStatus, error)
-	// Location is the time zone of the texts that have local time. Default: the system's.
-	Location *time.Location
 }
 
 // Mailer makes mails of failures and sends them while [Mailer.Run] runs.
@@ -101,9 +99,6 @@ type mailItem struct {
 
 // New makes a mailer. Profiles without contacts are of no interest; while the config names no mail server, nothing is done.
 func New(config Config, profiles []delivery.ProfileConfig, options Options) *Mailer {
-	if options.Location == nil {
-		options.Location = time.Local
-	}
 	m := &Mailer{options: options, sample: sampleInterval, failures: make(chan delivery.Failure, maxFailures), coming: make(chan settings, 1)}
 	m.use(settings{config, profiles})
 	return m

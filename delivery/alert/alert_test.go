@@ -24,9 +24,6 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 var at = time.Date(2026, 1, 2, 0, 4, 5, 0, time.UTC)
 
-// tokyo has the example's local time.
-var tokyo = time.FixedZone("JST", 9*60*60)
-
 func profile(on, text string) delivery.ProfileConfig {
 	p := delivery.Defaults("native")
 	p.Code, p.Name = "desk", "Circulation desk"
@@ -45,7 +42,7 @@ func failure() delivery.Failure {
 
 func mailer(config Config, p delivery.ProfileConfig) *Mailer {
 	return New(config, []delivery.ProfileConfig{p}, Options{
-		Logger: slog.New(slog.DiscardHandler), Source: func() string { return "library" }, Environment: func() string { return "production" }, Location: tokyo,
+		Logger: slog.New(slog.DiscardHandler), Source: func() string { return "library" }, Environment: func() string { return "production" },
 		States: func() ([]delivery.ProfileStatus, error) { return nil, nil },
 	})
 }

@@ -219,7 +219,7 @@ func (m *Mailer) rakurakuMail(w *watched, f *delivery.Failure) (subject, text st
 		l.line("%s%srkwa_appcode=%s", manage, mark, f.Code)
 	}
 	l.line("")
-	at := f.Time.In(m.options.Location)
+	at := f.Time.In(w.zone())
 	l.line("送信日時:%d/%d/%d %d:%02d:%02d", at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second())
 	l.line("送信先URL:%s", f.URL)
 	l.line("レスポンスステータス:%s", rakurakuStatus(f))
@@ -230,6 +230,15 @@ func (m *Mailer) rakurakuMail(w *watched, f *delivery.Failure) (subject, text st
 		l.line("通知を省略したエラー:%d", w.left)
 	}
 	return "[rowhook] Webhook送信エラー " + f.Title, l.String()
+}
+
+// zone is the time zone that the profile's bodies tell times in, too.
+func (w *watched) zone() *time.Location {
+	zone, err := time.LoadLocation(w.config.Rakuraku.Timezone)
+	if err != nil {
+		return time.UTC // a name that is no zone's, which the formats that have times of their own refuse
+	}
+	return zone
 }
 
 // rakurakuStatus is the status, or what there was instead.
