@@ -15,6 +15,8 @@ type EventInfo struct {
 	Title string
 	// Ops are the row operations that it can come from; for a signal, "signal".
 	Ops []string
+	// Unnamed are those of them that no rule's as.event gives a name of its own.
+	Unnamed []string
 	// Operations is the closed list of operations that it can come from; nil when any can.
 	Operations []string
 	// Order says what the event's ordering key is made of: where the text is another than before, equal rows
@@ -28,13 +30,19 @@ func (r *Rules) Events() []EventInfo {
 	for _, e := range r.entries {
 		for _, ev := range e.events {
 			info := EventInfo{Type: ev.typ, Entry: e.Name, Table: e.schema + "." + e.table, Title: e.Title, Order: e.order()}
-			var ops opSet
+			var ops, unnamed opSet
 			for _, rule := range ev.rules {
 				ops |= rule.ops
+				if rule.as["event"] == nil {
+					unnamed |= rule.ops
+				}
 			}
 			for op := capture.Insert; op <= capture.Truncate; op++ {
 				if ops.has(op) {
 					info.Ops = append(info.Ops, op.String())
+				}
+				if unnamed.has(op) {
+					info.Unnamed = append(info.Unnamed, op.String())
 				}
 			}
 			for _, o := range e.Operations {

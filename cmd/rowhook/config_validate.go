@@ -53,16 +53,34 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		return errs.with(c.problems(err))
 	}
 	c.rules = rules
-	return errs.with(c.validateOperations())
+	return errs.with(c.validateOperations()).with(c.validateGroups())
 }
 
 // sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.
 func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
-		return p.Format == "alma" && (len(p.Subscriptions) == 0 || slices.ContainsFunc(p.Subscriptions, func(s delivery.SubscriptionConfig) bool {
-			return fitsAny(s.Events, eventType) && fitsAny(s.Tables, entry)
-		}))
+		return p.Format == "alma" && subscribes(&p, eventType, entry)
 	})
+}
+
+// validateGroups refuses what rakuraku cannot say in one request, whose one type names a kind of change: an event
+// type that inserts, updates and deletes share.
+func (c *Config) validateGroups() configErrors {
+	var errs configErrors
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		if p.Format != "rakuraku" || p.Unit != "type" {
+			continue
+		}
+		for _, e := range c.rules.Events() {
+			if len(e.Unnamed) > 1 && subscribes(p, e.Type, e.Entry) {
+				errs = append(errs, c.problem([]string{"profiles", p.Code, "unit"},
+					fmt.Sprintf("type puts all %s of a transaction into one request, but they come from %s, which format rakuraku tells apart", e.Type, strings.Join(e.Unnamed, " and ")),
+					"give each its own event type, or the rules a name with as: {event: …}, or write unit: record"))
+			}
+		}
+	}
+	return errs
 }
 
 // noteItems tells a profile that writes items what the mapping says of them.
