@@ -27,25 +27,8 @@ source:
 
 state: ./state
 
-mapping:
-  circulation.members:
-    title: Members
-    columns: {exclude: [email]}
-    events:
-      member.joined: {op: insert}
-      member.left: {op: delete}
-  circulation.loans:
-    title: Loans
-    columns: {exclude: [internal_note, email]}
-    events:
-      loan.created: {op: insert}
-      loan.returned: {op: update, set: returned_at}
-      loan.reopened: {op: update, cleared: returned_at}
-      loan.renewed: {op: update, changed: [due_at], if: "new.due_at > old.due_at"}
-      loan.lost: {op: update, becomes: {status: LOST}}
-      loan.deleted: {op: delete}
-  catalog.items: {}
-
+# From config.example.yaml:
+{{.Mapping}}
 defaults:
   allow_networks: [loopback]            # the receivers are on this machine
   retry: {initial: 250ms, max: 1s}      # this has to be over in a minute
@@ -55,7 +38,7 @@ profiles:
     name: Circulation desk
     url: {{.Desk}}
     secret: {{.Secret}}
-    subscriptions: [{events: ["loan.*", "member.*"]}]
+    subscriptions: [{events: ["loan.*", "user.*"]}]
   search:
     name: Search index
     url: {{.Search}}
@@ -67,7 +50,21 @@ log:
 `
 
 // settings fill the config in.
-type settings struct{ Source, Desk, Search, Secret string }
+type settings struct{ Source, Mapping, Desk, Search, Secret string }
+
+// exampleMapping is the mapping of the example config, which is the library's.
+func exampleMapping(example string) (string, error) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		return "", err
+	}
+	_, mapping, found := strings.Cut(string(text), "\nmapping:\n")
+	mapping, _, ends := strings.Cut(mapping, "\n# ---")
+	if !found || !ends {
+		return "", fmt.Errorf("%s has no mapping with a section behind it", example)
+	}
+	return "mapping:\n" + mapping, nil
+}
 
 // newAgent writes the config into dir.
 func newAgent(binary, dir string, s settings) (*agent, error) {

@@ -26,18 +26,18 @@ func loanEvent(kind string, id int) expectation {
 }
 
 func memberEvent(kind string, id int) expectation {
-	return expectation{desk, "member." + kind, fmt.Sprint("member_id ", id)}
+	return expectation{desk, "user." + kind, fmt.Sprint("member_id ", id)}
 }
 
 func itemEvent(kind, pid string) expectation {
-	return expectation{search, "record." + kind, "item_pid " + pid}
+	return expectation{search, "item." + kind, "item_pid " + pid}
 }
 
 func buys(pid, title, author string) act {
 	return act{
 		does:   "buys " + title,
 		sql:    []string{fmt.Sprintf("insert into catalog.items (item_pid, title, author, price) values ('%s', '%s', '%s', 12.50)", pid, title, author)},
-		events: []expectation{itemEvent("inserted", pid)},
+		events: []expectation{itemEvent("created", pid)},
 	}
 }
 
@@ -46,7 +46,7 @@ func joins(id int, name string) act {
 		does: name + " joins",
 		sql: []string{fmt.Sprintf("insert into circulation.members (member_id, name, email, branch) values (%d, '%s', '%s@example.org', 'MAIN')",
 			id, name, strings.ToLower(name))},
-		events: []expectation{memberEvent("joined", id)},
+		events: []expectation{memberEvent("created", id)},
 	}
 }
 
@@ -127,7 +127,7 @@ func clearsUp(loan, member int, pid string) act {
 			fmt.Sprintf("delete from circulation.members where member_id = %d", member),
 			fmt.Sprintf("delete from catalog.items where item_pid = '%s'", pid),
 		},
-		events: []expectation{loanEvent("deleted", loan), memberEvent("left", member), itemEvent("deleted", pid)},
+		events: []expectation{loanEvent("deleted", loan), memberEvent("deleted", member), itemEvent("deleted", pid)},
 	}
 }
 

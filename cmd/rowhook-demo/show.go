@@ -16,6 +16,7 @@ type options struct {
 	rowhook string
 	source  string // one of sources
 	schemas string // the directory of the library's schemas
+	example string // the config whose mapping is used
 	major   int
 	keep    bool
 	pace    float64 // 1 is for people to read along
@@ -128,9 +129,12 @@ func (st *stage) prepare(ctx context.Context, o options) error {
 
 // setUp runs rowhook's own commands.
 func (st *stage) setUp(ctx context.Context, o options, secret string) error {
-	var err error
+	mapping, err := exampleMapping(o.example)
+	if err != nil {
+		return err
+	}
 	st.agent, err = newAgent(o.rowhook, st.dir, settings{
-		Source: st.library.config(),
+		Source: st.library.config(), Mapping: mapping,
 		Desk:   st.receivers[desk].url(),
 		Search: st.receivers[search].url(),
 		Secret: secret,
