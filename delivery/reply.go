@@ -91,7 +91,7 @@ type Reply struct {
 	Error      string        // redacted, for the delivery log; empty with a reply other than a redirect
 	RetryAfter time.Duration // 0 when the endpoint did not say
 	Location   string        // of a redirect that was not followed, redacted
-	Response   []byte        // the start of the reply's body, for the delivery log
+	Response   []byte        // the start of the reply's body, for the delivery log, credentials masked
 	Started    time.Time
 	Duration   time.Duration
 	Date       time.Time // the endpoint's clock; zero when it did not say

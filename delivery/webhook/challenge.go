@@ -92,7 +92,7 @@ func (s *Sender) ask(ctx context.Context, method string, to *url.URL, judge func
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, readReply))
-	reply := delivery.Reply{Class: delivery.ClassOK, Status: resp.StatusCode, Response: body[:min(len(body), keptReply)]}
+	reply := delivery.Reply{Class: delivery.ClassOK, Status: resp.StatusCode, Response: s.discreet(body[:min(len(body), keptReply)])}
 	lacks := judge(resp, string(body))
 	if lacks == "" {
 		return reply

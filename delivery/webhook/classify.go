@@ -146,7 +146,7 @@ func (s *Sender) read(resp *http.Response, a *attempt, now time.Time) delivery.R
 			reply.Error = "redirected to " + reply.Location + ", which is not followed"
 		}
 	}
-	reply.Response = drain(resp.Body, a.head[:])
+	reply.Response = s.discreet(drain(resp.Body, a.head[:]))
 	return reply
 }
 

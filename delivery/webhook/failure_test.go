@@ -40,7 +40,7 @@ var secretiveRequest = delivery.Request{ID: "evt_1", Body: []byte(`{"email":"` +
 func assertSafe(t *testing.T, s *Sender, reply delivery.Reply) {
 	t.Helper()
 	_, url := s.Describe()
-	for _, shown := range []string{reply.Error, reply.Location, reply.Reason, url} {
+	for _, shown := range []string{reply.Error, reply.Location, reply.Reason, url, string(reply.Response)} {
 		if strings.Contains(shown, hidden) {
 			t.Errorf("a secret is shown: %q", shown)
 		}

@@ -73,6 +73,13 @@ func (t *tokens) kept(refused string) string {
 	return t.token
 }
 
+// last is the authorization header's value that was got last, "" before.
+func (t *tokens) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.token
+}
+
 // tokenError says why there is no token. The library's text may hold the reply, and so is not shown.
 type tokenError struct {
 	host string

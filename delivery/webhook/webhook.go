@@ -13,6 +13,7 @@
 //     (RFC 6890 registries, cloud metadata services). allow_networks opens them per profile.
 //   - net/http's errors can hold URLs and bytes of replies, which may echo bodies. None is shown: texts are made
 //     here from what an error is, not from what it says.
+//   - A reply is kept for the delivery log without the credentials that the request carried, where it repeats them.
 //
 // HTTP/1.1 is spoken unless a profile asks for HTTP/2, where all requests to an endpoint share the fate of one connection. Profiles
 // with equal network settings share a transport and so the connections to a common endpoint.
@@ -45,25 +46,26 @@ type Options struct {
 
 // Sender makes the attempts of one profile. It is safe for concurrent use.
 type Sender struct {
-	profile   string
-	url       *url.URL // without credentials
-	shown     string
-	fixed     http.Header // headers that every request carries
-	keys      []signingKey
-	alma      bool // keys sign as Alma does
-	table     statusTable
-	timeout   time.Duration
-	maxBody   int64
-	transport http.RoundTripper
-	proxy     *url.URL // nil for none
-	http2     bool
-	gzip      bool
-	tokens    *tokens // nil for none
-	now       func() time.Time
-	warnings  []error
-	challenge string // none, query or cloudevents
-	origin    string
-	attempts  sync.Pool // of *attempt
+	profile     string
+	url         *url.URL // without credentials
+	shown       string
+	confidences confidences // what replies must not bring into the delivery log
+	fixed       http.Header // headers that every request carries
+	keys        []signingKey
+	alma        bool // keys sign as Alma does
+	table       statusTable
+	timeout     time.Duration
+	maxBody     int64
+	transport   http.RoundTripper
+	proxy       *url.URL // nil for none
+	http2       bool
+	gzip        bool
+	tokens      *tokens // nil for none
+	now         func() time.Time
+	warnings    []error
+	challenge   string // none, query or cloudevents
+	origin      string
+	attempts    sync.Pool // of *attempt
 }
 
 // New returns the sender of a profile. The error joins everything that is wrong with the profile's settings;
@@ -99,7 +101,7 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 		return nil, err
 	}
 	s.warnings = p.warnings
-	s.shown = redactURL(s.url)
+	s.shown, s.confidences = redactURL(s.url), newConfidences(&cfg, s.url, s.fixed)
 	s.url.User = nil
 	transports := opts.Transports
 	if transports == nil {
