@@ -80,6 +80,7 @@ type receiver struct {
 	verifier   *standardwebhooks.Webhook
 	life       atomic.Int64
 	requests   atomic.Int64
+	dialled    atomic.Int64 // connections that were opened to it
 
 	mu       sync.Mutex
 	arrivals []arrival
@@ -118,6 +119,7 @@ func (r *receiver) up(tb testing.TB) {
 	server := &http.Server{
 		Handler: r,
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			r.dialled.Add(1)
 			return context.WithValue(ctx, lifeKey{}, r.life.Load())
 		},
 	}
