@@ -109,6 +109,16 @@ type route struct {
 // is only met by a config beyond all measure; then the cache starts anew.
 const maxRoutes = 1 << 16
 
+// NewRouter makes a router that numbers the profiles by their places in the list, from 0, for telling who would get
+// an event where nothing is delivered.
+func NewRouter(profiles []*Profile) *Router {
+	ids := make([]ProfileID, len(profiles))
+	for i := range ids {
+		ids[i] = ProfileID(i)
+	}
+	return newRouter(profiles, ids)
+}
+
 // newRouter makes a router for profiles with their numbers.
 func newRouter(profiles []*Profile, ids []ProfileID) *Router {
 	r := &Router{routes: make(map[routeKey][]route)}

@@ -109,6 +109,26 @@ func (g *groupID) id() string {
 	return string(id)
 }
 
+// NewGroup returns the whole group that requests of that unit make of events, of which there is at least one.
+func NewGroup(unit string, events []*Event) *Group {
+	var id groupID
+	for _, ev := range events {
+		id.add(ev.ID)
+	}
+	g := &Group{ID: id.id(), Unit: unit, Count: len(events), First: events[0]}
+	if unit == unitType {
+		g.Type = events[0].Type
+	}
+	g.Events = func(yield func(*Event, error) bool) {
+		for _, ev := range events {
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+	return g
+}
+
 // The units of requests.
 const (
 	unitRecord      = "record"

@@ -101,6 +101,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newProfileCommand(c),
 		newSourceCommand(c),
 		newListenCommand(c),
+		newTryCommand(c),
 		newSchemaCommand(c),
 		newVersionCommand(c),
 		newCompletionCommand(c),

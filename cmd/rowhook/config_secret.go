@@ -50,6 +50,10 @@ func (d *decoder) secretFile(n *yaml.Node, path string, public bool) string {
 		return ""
 	}
 	data, err := d.readFile(path)
+	var absent *absentSecret
+	if errors.As(err, &absent) && !public {
+		return absent.standIn
+	}
 	if err != nil {
 		d.refuse(n, "cannot read the file: %s", hideIn(path+": "+cause(err).Error(), d.hidden))
 		return unreadSecret
@@ -66,6 +70,14 @@ func (d *decoder) secretFile(n *yaml.Node, path string, public bool) string {
 	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})
 	return secret
 }
+
+// absentSecret says that a file cannot be read, and what stands for the secret in it where no secret is used.
+type absentSecret struct {
+	err     error
+	standIn string
+}
+
+func (e *absentSecret) Error() string { return cause(e.err).Error() }
 
 // readSecretFile reads a small regular file.
 func readSecretFile(path string) ([]byte, error) {

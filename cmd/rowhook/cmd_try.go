@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"rowhook/capture"
+)
+
+const tryLong = `Put recorded changes through the mapping and show the events they make, who would get them, and with --bodies
+the requests. No database, no network, no state directory; nothing is signed, and the configured headers, the
+identification key and secrets are not shown. Secrets' files need not be there.
+
+A change is one line of JSON, from FILE or from standard input:
+  {"table":"circulation.loans","op":"update","key":["loan_id"],
+   "old":{"loan_id":1000,"returned_at":null},"new":{"loan_id":1000,"returned_at":"2026-11-22T01:02:03Z"}}
+
+  op           insert, update, delete or truncate
+  old, new     the rows, as the stream would tell them: an update on a table without REPLICA IDENTITY FULL has no
+               old. What an update's new leaves out is what old says; anything else left out is not known
+  key          the primary key; once for each table will do
+  types        {"due_at":"timestamptz"}: SQL types of columns. Otherwise they are guessed from the values: integers,
+               decimals, booleans, RFC 3339 times, dates, text, and JSON for objects and lists
+  transaction  lines behind each other with the same one are one transaction; without it, each line is its own
+  time         of the commit, in RFC 3339; default 2000-01-01T00:00:00Z
+  position     of the commit, as payloads tell it
+  context      {"actor":{"id":"aa010001","name":"Mina"},"operation":"web_form"}; holds from here to the end of the
+               transaction
+  signal       {"type":"job.finished","key":{…},"data":{…}} in place of a change
+
+A table has the columns that any of its lines names, in rows or in types. Empty lines and lines that begin with #
+are left out. The same input and config always give the same output, ids included.
+
+A change that cannot be mapped or decided, and a signal that is left out, are shown with their reason, exit code 3.
+With --expect, what decides is only whether the output is the file's: exit code 3 where it is not.`
+
+const tryExample = `  rowhook try changes.jsonl
+  rowhook try --bodies < changes.jsonl
+  rowhook try changes.jsonl --expect expected.jsonl --update     write down what comes today
+  rowhook try changes.jsonl --expect expected.jsonl              and hold every later config to it`
+
+// tryOptions are the flags of `rowhook try`.
+type tryOptions struct {
+	bodies, json, update bool
+	expect               string
+}
+
+func newTryCommand(c *console) *cobra.Command {
+	o := &tryOptions{}
+	cmd := &cobra.Command{
+		Use:     "try [FILE...]",
+		Short:   "Show what recorded changes would send",
+		Long:    tryLong,
+		Example: tryExample,
+		GroupID: groupTry,
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if o.update && o.expect == "" {
+				return errors.New("--update needs --expect, which names the file to write")
+			}
+			if !cmd.Flags().Changed("bodies") {
+				o.bodies = o.json || o.expect != ""
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return c.try(o, args) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.bodies, "bodies", false, "show each request's headers and body; --json and --expect do unless this is false")
+	flags.StringVar(&o.expect, "expect", "", "compare the output, as of --json, with this `file`")
+	flags.BoolVar(&o.update, "update", false, "write the file that --expect names")
+	addJSONFlag(cmd, &o.json)
+	return cmd
+}
+
+func (c *console) try(o *tryOptions, files []string) error {
+	config, err := c.tryConfig()
+	if err != nil {
+		return err
+	}
+	lines, err := c.readRecorded(files)
+	if err != nil {
+		return err
+	}
+	trial, err := newTrial(config, lines)
+	if err != nil {
+		return err
+	}
+	if err := trial.run(lines); err != nil {
+		return err
+	}
+	if o.expect != "" {
+		return c.tryExpected(o, trial.results)
+	}
+	if o.json {
+		err = printTryJSON(c.out, trial.results, o.bodies)
+	} else {
+		err = printTry(c.out, trial.results, o.bodies)
+	}
+	if err == nil && trial.problems {
+		return findingsError{}
+	}
+	return err
+}
+
+// tryStandIn stands for secrets whose files are not on this machine, which is well where nothing is sent.
+const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
+
+// tryConfig loads the config. The machine that tests a config need not have its secrets.
+func (c *console) tryConfig() (*Config, error) {
+	data, err := os.ReadFile(c.configPath)
+	if err != nil {
+		return c.config() // which says it
+	}
+	return parseConfig(c.configPath, data, c.env, func(path string) ([]byte, error) {
+		secret, err := readSecretFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			err = &absentSecret{err, tryStandIn}
+		}
+		return secret, err
+	})
+}
+
+// trySource is the source's name in payloads.
+func (c *Config) trySource() (string, error) {
+	if c.Source.Name != "" {
+		return c.Source.Name, nil
+	}
+	source, err := c.openSource(slog.New(slog.DiscardHandler), "try") // connects to nothing yet
+	if err != nil {
+		return "", err
+	}
+	defer source.Close()
+	return source.Database(), nil
+}
+
+// tryExpected holds the results to the file, or writes it.
+func (c *console) tryExpected(o *tryOptions, results []tryResult) error {
+	var got bytes.Buffer
+	if err := printTryJSON(&got, results, o.bodies); err != nil {
+		return err
+	}
+	if o.update {
+		if err := os.WriteFile(o.expect, got.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("write what is expected: %w", err)
+		}
+		_, err := fmt.Fprintf(c.err, "%s has %s.\n", o.expect, plural(len(results), "line"))
+		return err
+	}
+	want, err := os.ReadFile(o.expect)
+	if err != nil {
+		return &capture.OperatorError{Err: fmt.Errorf("read what is expected: %w", err), Remedy: "--update writes the file"}
+	}
+	same, err := c.printDifference(o.expect, want, got.Bytes())
+	if err == nil && !same {
+		return findingsError{}
+	}
+	return err
+}
+
+// printDifference says line by line what is not as expected.
+func (c *console) printDifference(file string, want, got []byte) (same bool, err error) {
+	missing, more := 0, 0
+	var b bytes.Buffer
+	for _, d := range lineDifferences(splitLines(want), splitLines(got)) {
+		switch d.sign {
+		case '-':
+			missing++
+		case '+':
+			more++
+		}
+		fmt.Fprintf(&b, "%c %s\n", d.sign, d.line)
+	}
+	if missing+more == 0 {
+		return true, nil
+	}
+	fmt.Fprintf(&b, "%s: %s missing (-), %s not expected (+). If that is right: --update\n", file, plural(missing, "line"), plural(more, "line"))
+	_, err = io.Copy(c.err, &b)
+	return false, err
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"rowhook/delivery"
+)
+
+// The kinds of results. Nothing is a change that makes no event, which JSON leaves out.
+const (
+	tryEvent   = "event"
+	tryRequest = "request"
+	tryProblem = "problem"
+	tryNothing = "nothing"
+)
+
+// tryResult is a line of `rowhook try --json`.
+type tryResult struct {
+	Kind string `json:"kind"`
+	At   string `json:"at,omitempty"` // the line of input; for a group, of its first event
+
+	// Of an event.
+	Type      string          `json:"type,omitempty"`
+	Entry     string          `json:"entry,omitempty"`
+	Table     string          `json:"table,omitempty"`
+	Op        string          `json:"op,omitempty"`
+	Key       json.RawMessage `json:"key,omitempty"`
+	Actor     *delivery.Actor `json:"actor,omitempty"`
+	Operation string          `json:"operation,omitempty"`
+	ID        string          `json:"id,omitempty"` // also of a request: its webhook-id
+	Profiles  *[]string       `json:"profiles,omitempty"`
+
+	// Of a request, and of a problem that one profile has.
+	Profile string            `json:"profile,omitempty"`
+	Unit    string            `json:"unit,omitempty"`   // of a group
+	Events  []string          `json:"events,omitempty"` // the group's
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    json.RawMessage   `json:"body,omitempty"` // a string where it is not a JSON object or list on one line
+
+	// Of a problem.
+	Reason string `json:"reason,omitempty"`
+	Error  string `json:"error,omitempty"`
+
+	text string // the body as it is sent
+}
+
+// bodyJSON is a body in JSON: itself where it is an object or a list and would not change by it.
+func bodyJSON(body []byte) json.RawMessage {
+	if len(body) > 0 && (body[0] == '{' || body[0] == '[') && json.Valid(body) && string(compactJSON(body)) == string(body) {
+		return body
+	}
+	return delivery.AppendJSONString(nil, string(body))
+}
+
+func printTryJSON(w io.Writer, results []tryResult, bodies bool) error {
+	for i := range results {
+		r := &results[i]
+		if r.Kind == tryNothing || r.Kind == tryRequest && !bodies {
+			continue
+		}
+		if err := printJSONLine(w, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printTry prints results for people.
+func printTry(w io.Writer, results []tryResult, bodies bool) error {
+	var b strings.Builder
+	for i := range results {
+		switch r := &results[i]; r.Kind {
+		case tryEvent:
+			fmt.Fprintf(&b, "%s  %s  %s", r.At, r.Type, r.ID)
+			if r.Entry != "" {
+				fmt.Fprintf(&b, "  entry %s", r.Entry)
+			}
+			to := "nobody"
+			if len(*r.Profiles) > 0 {
+				to = strings.Join(*r.Profiles, ", ")
+			}
+			fmt.Fprintf(&b, "  to %s\n", to)
+		case tryRequest:
+			if bodies {
+				printTryRequest(&b, r)
+			}
+		case tryProblem:
+			about := r.Table
+			if r.Entry != "" {
+				about = r.Entry
+			}
+			if r.Profile != "" {
+				about += " for profile " + r.Profile
+			}
+			fmt.Fprintf(&b, "%s  %s  %s\n", r.At, strings.TrimSpace(r.Reason+" "+about), r.Error)
+		case tryNothing:
+			fmt.Fprintf(&b, "%s  no event  %s %s\n", r.At, r.Op, r.Table)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printTryRequest(b *strings.Builder, r *tryResult) {
+	fmt.Fprintf(b, "    %s", r.Profile)
+	if r.Unit != "" {
+		fmt.Fprintf(b, " (unit %s, %s)", r.Unit, plural(len(r.Events), "event"))
+	}
+	b.WriteByte('\n')
+	names := make([]string, 0, len(r.Headers))
+	for name := range r.Headers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(b, "      %s: %s\n", name, r.Headers[name])
+	}
+	fmt.Fprintf(b, "      %s\n", strings.ReplaceAll(strings.TrimRight(r.text, "\n"), "\n", "\n      "))
+}
