@@ -93,11 +93,30 @@ func (o *oracle) errorf(format string, args ...any) {
 
 func (o *oracle) arrive(a arrival) {
 	o.tb.Helper()
+	if !o.identify(a) {
+		return
+	}
+	seqs, next := o.order[a.key], o.next[a.key]
+	if next < len(seqs) && a.seq > seqs[next] {
+		o.errorf("key %d: change %d arrived before change %d was accepted", a.key, a.seq, seqs[next])
+	}
+	if !a.accepted {
+		return
+	}
+	if next < len(seqs) && a.seq == seqs[next] {
+		o.next[a.key]++
+	}
+	o.accept(a)
+}
+
+// identify looks at what an arrival is, and reports whether it was committed at all.
+func (o *oracle) identify(a arrival) bool {
+	o.tb.Helper()
 	place := [2]int64{a.key, a.seq}
 	c, ok := o.wanted[place]
 	if !ok {
 		o.errorf("key %d: change %d (%s, %q) was never committed", a.key, a.seq, a.op, a.note)
-		return
+		return false
 	}
 	if a.note == rolledBack {
 		o.errorf("key %d: change %d carries what was rolled back", a.key, a.seq)
@@ -112,17 +131,12 @@ func (o *oracle) arrive(a arrival) {
 		o.errorf("key %d: change %d has the ids %s and %s", a.key, a.seq, id, a.id)
 	}
 	o.ids[a.id], o.places[place] = place, a.id
+	return true
+}
 
-	seqs, next := o.order[a.key], o.next[a.key]
-	if next < len(seqs) && a.seq > seqs[next] {
-		o.errorf("key %d: change %d arrived before change %d was accepted", a.key, a.seq, seqs[next])
-	}
-	if !a.accepted {
-		return
-	}
-	if next < len(seqs) && a.seq == seqs[next] {
-		o.next[a.key]++
-	}
+// accept counts an arrival that the receiver accepted.
+func (o *oracle) accept(a arrival) {
+	o.tb.Helper()
 	o.times[a.id]++
 	if life, ok := o.lives[a.id]; ok && life == a.life {
 		o.errorf("key %d: change %d was accepted twice within one run of the agent", a.key, a.seq)
