@@ -163,11 +163,13 @@ func TestNoSecretAnywhere(t *testing.T) {
 	for _, args := range [][]string{{"log"}, {"log", "--json"}, {"queue", "list"}, {"queue", "list", "--json"}, {"failed", "list"}, {"failed", "list", "--json"}} {
 		shown(credentialsOutsideBodies, args...)
 	}
-	for _, line := range readLog(t, w.path("log")) {
-		if line.Outcome == "dead" && line.Profile == "s400" {
-			shown(credentialsOutsideBodies, "failed", "show", line.Event)
-			break
-		}
+	lines := readLog(t, w.path("log"))
+	dead := slices.IndexFunc(lines, func(l logLine) bool { return l.Outcome == "dead" && l.Profile == "s400" })
+	if dead < 0 {
+		t.Fatal("s400 has no dead letter")
+	}
+	if r := shown(credentialsOutsideBodies, "failed", "show", lines[dead].Event); !strings.Contains(r.stdout, rowText) {
+		t.Errorf("failed show has no body: %+v", r)
 	}
 	for _, page := range []string{"/metrics", "/readyz", "/healthz", "/status"} {
 		for _, token := range []string{"", hidden["admin"]} {
