@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -306,4 +307,12 @@ func TestDeliversInOrderAndKeepsProgress(t *testing.T) {
 			t.Errorf("restart repeated %d", got-len(want))
 		}
 	})
+}
+
+// count is n in the soak, and few in `make test`.
+func count(few, n int) int {
+	if os.Getenv("ROWHOOK_SOAK") != "" {
+		return n
+	}
+	return few
 }
