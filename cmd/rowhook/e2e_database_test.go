@@ -52,8 +52,8 @@ func testDatabaseRestart(t *testing.T, w *world) {
 	w.verify(changes, judge{profile: "main"})
 }
 
-// The network between agent and database is cut, refuses, or goes silent in one
-// direction or both, for a while or for good; the agent notices and comes back.
+// The network between agent and database is cut, refuses, takes long, loses what goes one way, or goes
+// silent in one direction or both, for a while or for good; the agent notices and comes back.
 func TestNetworkCut(t *testing.T) {
 	t.Parallel()
 	onEach(t, settings{"postgres": {"wal_sender_timeout": "3s"}}, testNetworkCut)
@@ -68,7 +68,7 @@ func testNetworkCut(t *testing.T, w *world) {
 		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
 		t.Logf("after %s: %d events", what, w.hook.distinct("main"))
 	}
-	for range count(1, 10) {
+	for range count(1, 4) {
 		p.cut()
 		grow("a cut")
 		p.refusing(true)
@@ -80,6 +80,15 @@ func testNetworkCut(t *testing.T, w *world) {
 		elapse(t, 4*time.Second, "", nil)
 		free()
 		grow("a pause from the server")
+		p.delaying(50 * time.Millisecond)
+		grow("a long way")
+		p.delaying(0)
+		for direction, name := range []string{toServer: "to the server", toClient: "from the server"} {
+			p.losing(direction, true)
+			elapse(t, time.Duration(count(4, 15))*time.Second, "", nil)
+			p.losing(direction, false)
+			grow("loss of all that goes " + name)
+		}
 		if w.server.kind() == "mysql" && !soak() {
 			continue // it takes most of a minute to notice each of what follows
 		}
