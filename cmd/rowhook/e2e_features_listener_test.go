@@ -6,12 +6,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
-
-	"rowhook/capture/capturetest"
 )
 
 // listeners are receivers written for Alma, in JSON and in XML, besides one of everything.
@@ -46,7 +43,10 @@ const listeners = everything + `
 // codes, member, and what a deleted record last was; once, or again by the schedule with the same bytes.
 func TestFeatureListener(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, withProfiles(listeners))
+	onLibraries(t, false, withProfiles(listeners), testFeatureListener)
+}
+
+func testFeatureListener(t *testing.T, l *library) {
 	l.presets()
 	l.open()
 	w := &watcher{library: l, profile: "everything"}
@@ -119,7 +119,7 @@ func TestFeatureListener(t *testing.T) {
 	if r := l.rowhook("profile", "list"); !regexp.MustCompile(`(?m)^closed-listener .*pending`).MatchString(r.stdout) {
 		t.Errorf("profile list: %s", r.stdout)
 	}
-	w.events(as("a", "A", "api"), strings.Replace(aMember, "(1,", "(9,", 1))
+	w.events(l.as("a", "A", "api"), strings.Replace(aMember, "(1,", "(9,", 1))
 	if got := l.got("listener", posted("")); len(got) != n {
 		t.Errorf("a change of a person by the API was sent: %s", got[n].body)
 	}
@@ -131,7 +131,7 @@ func (l *library) presets() {
 	l.tb.Helper()
 	defaults := regexp.MustCompile(`(?s)\ndefaults:\n.*?\nprofiles:\n`)
 	l.config = defaults.ReplaceAllString(l.config, "\ndefaults: {allow_networks: [loopback]}\nprofiles:\n")
-	capturetest.Must(l.tb, os.WriteFile(l.path("config.yaml"), []byte(l.config), 0o600))
+	l.save()
 }
 
 // answersOf holds the answers of listeners to Alma's table.

@@ -13,8 +13,11 @@ import (
 // body cut at 4,000 characters, while what was sent is whole.
 func TestFeatureLog(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, withProfiles(everything)).open()
-	w := &watcher{library: l, profile: "everything"}
+	onLibraries(t, false, withProfiles(everything), testFeatureLog)
+}
+
+func testFeatureLog(t *testing.T, l *library) {
+	w := &watcher{library: l.open(), profile: "everything"}
 	long := strings.Repeat("図", 4100)
 	sent := w.events(aBib, anItem, `insert into catalog.bibs (mms_id, title) values ('long', '`+long+`')`)[2]
 	if got := sent.at(t, "data", "title"); got != long {
@@ -69,7 +72,11 @@ func TestFeatureLog(t *testing.T) {
 // the secret signs, headers come along, and a retry is the same bytes.
 func TestFeatureDelivery(t *testing.T) {
 	t.Parallel()
-	profiles := `
+	onLibraries(t, false, withProfiles(everything+deliveries), testFeatureDelivery)
+}
+
+// deliveries are a receiver that decides by its answers, and one that is off.
+const deliveries = `
   strict:
     url: https://strict.example.org/hook?institution=X
     secret: ${DESK_SECRET}
@@ -85,8 +92,9 @@ func TestFeatureDelivery(t *testing.T) {
     signature: none
     active: false
 `
-	l := newLibrary(t, withProfiles(everything+profiles)).open()
-	w := &watcher{library: l, profile: "everything"}
+
+func testFeatureDelivery(t *testing.T, l *library) {
+	w := &watcher{library: l.open(), profile: "everything"}
 	tries := map[string]int{}
 	status := http.StatusOK
 	l.answers(func(r *request) int { // called one request at a time

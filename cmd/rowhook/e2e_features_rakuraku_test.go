@@ -29,11 +29,14 @@ const rakurakus = everything + `
 // belong, one a record or one an operation.
 func TestFeatureRakuraku(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, withProfiles(rakurakus))
+	onLibraries(t, true, withProfiles(rakurakus), testFeatureRakuraku)
+}
+
+func testFeatureRakuraku(t *testing.T, l *library) {
 	l.presets()
 	l.open()
 	w := &watcher{library: l, profile: "everything"}
-	who := as("aa010001", "住友 太郎", "insert.bulk")
+	who := l.as("aa010001", "住友 太郎", "insert.bulk")
 	w.events(who, `insert into app.plans (plan_id, title, amount, department, wanted_by, note) values (1, '図書館の話', 12.50, 'OTHER', '2026-01-02', null), (2, 'B', 1, 'OTHER', null, 'n')`)
 	w.events(who, `update app.plans set title = 'C' where plan_id = 1`)
 	w.events(who, `delete from app.plans`)

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -21,13 +22,14 @@ import (
 // only addresses and secrets are this machine's, and the receivers of all its profiles. Each test makes a real
 // row change and looks at the requests that come of it.
 type library struct {
-	tb     testing.TB
-	pg     *capturetest.Postgres
-	dir    string
-	config string // its text, to be changed before start
-	env    []string
-	agent  *agent
-	server *httptest.Server
+	tb      testing.TB
+	db      server
+	owner   string // the URL of the database's owner
+	dir     string
+	config  string // its text, to be changed before start
+	env     []string
+	agent   *agent
+	receive *httptest.Server
 
 	mu       sync.Mutex
 	requests []*request
@@ -70,29 +72,28 @@ func (r *request) at(tb testing.TB, path ...string) any {
 // librarySecret signs for every profile of the library.
 const librarySecret = "rowhook-test-secret"
 
-// newLibrary makes the library without starting the agent. What is to be changed in the example's text is told
-// as old and new; each must be there.
+// newLibrary makes the library on PostgreSQL without starting the agent. What is to be changed in the example's text
+// is told as old and new; each must be there.
 func newLibrary(tb testing.TB, changes map[string]string) *library {
 	tb.Helper()
-	l := &library{tb: tb, pg: capturetest.StartPostgres(tb, capturetest.Options{}), dir: newTempDir(tb)}
-	l.server = httptest.NewServer(l)
-	tb.Cleanup(l.server.Close)
-	schema, err := os.ReadFile("../../testdata/library/postgres.sql")
-	capturetest.Must(tb, err)
-	l.pg.Run(tb, "create database library", "create role rowhook login replication")
-	capturetest.Must(tb, l.pg.Exec(tb.Context(), "library", string(schema),
-		"grant usage on schema circulation, catalog, acquisition, sharing, app to rowhook",
-		"grant select on all tables in schema circulation, catalog, acquisition, sharing, app to rowhook"))
+	return newLibraryOn(tb, "postgres", changes)
+}
 
+// newLibraryOn is [newLibrary] on a kind of database.
+func newLibraryOn(tb testing.TB, database string, changes map[string]string) *library {
+	tb.Helper()
+	l := &library{tb: tb, dir: newTempDir(tb)}
+	l.receive = httptest.NewServer(l)
+	tb.Cleanup(l.receive.Close)
 	text, err := os.ReadFile("../../config.example.yaml")
 	capturetest.Must(tb, err)
 	l.config = string(text)
 	all := map[string]string{
-		"postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full": l.pg.TCP("library", "rowhook"),
 		"    allow_networks: []": "   ",
 		"\ndefaults:\n":          "\ndefaults:\n  allow_networks: [loopback]\n",
 		"level: info":            "level: debug",
 	}
+	maps.Copy(all, l.onDatabase(database))
 	maps.Copy(all, changes)
 	for old, fresh := range all {
 		if !strings.Contains(l.config, old) {
@@ -102,11 +103,17 @@ func newLibrary(tb testing.TB, changes map[string]string) *library {
 	}
 	// https://desk.example.org/webhooks becomes http://127.0.0.1:PORT/desk/webhooks.
 	for _, host := range receivers(l.config) {
-		l.config = strings.ReplaceAll(l.config, "url: https://"+host+".example.org/", "url: "+l.server.URL+"/"+host+"/")
+		l.config = strings.ReplaceAll(l.config, "url: https://"+host+".example.org/", "url: "+l.receive.URL+"/"+host+"/")
 	}
 	l.env = []string{"DESK_SECRET=" + librarySecret, "ALMA_SECRET=" + librarySecret}
-	capturetest.Must(tb, os.WriteFile(l.path("config.yaml"), []byte(l.config), 0o600))
+	l.save()
 	return l
+}
+
+// save writes the config.
+func (l *library) save() {
+	l.tb.Helper()
+	capturetest.Must(l.tb, os.WriteFile(l.path("config.yaml"), []byte(l.config), 0o600))
 }
 
 // receivers are the first names of the hosts that profiles have in the example.
@@ -124,7 +131,7 @@ func (l *library) path(name string) string { return filepath.Join(l.dir, name) }
 // open sets the database up and starts the agent, which streams when it returns.
 func (l *library) open() *library {
 	l.tb.Helper()
-	if r := l.rowhook("setup", "--apply", "--as", l.pg.URL("library")); r.code != 0 {
+	if r := l.rowhook("setup", "--apply", "--as", l.owner); r.code != 0 {
 		l.tb.Fatalf("setup: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	cmd := exec.Command(binary, "run", "-c", l.path("config.yaml"))
@@ -134,8 +141,8 @@ func (l *library) open() *library {
 		if !l.agent.running() {
 			l.tb.Fatalf("the agent ended with exit code %d", l.agent.code)
 		}
-		rows, err := l.pg.Query(l.tb.Context(), "library", "select 1 from pg_replication_slots where active")
-		return err == nil && len(rows) == 1
+		n, err := l.db.readers(context.Background(), nil)
+		return err == nil && n == 1
 	})
 	return l
 }
@@ -144,18 +151,6 @@ func (l *library) open() *library {
 func (l *library) rowhook(args ...string) result {
 	l.tb.Helper()
 	return command(l.tb, l.env, append(args, "-c", l.path("config.yaml"))...)
-}
-
-// exec commits statements in one transaction.
-func (l *library) exec(statements ...string) {
-	l.tb.Helper()
-	capturetest.Must(l.tb, l.pg.Exec(l.tb.Context(), "library", "begin;\n"+strings.Join(statements, ";\n")+";\ncommit"))
-}
-
-// as is the message that tells the context of what follows in its transaction.
-func as(actor, name, operation string) string {
-	context, _ := json.Marshal(map[string]any{"actor": map[string]string{"id": actor, "name": name}, "operation": operation})
-	return "select pg_logical_emit_message(true, 'rowhook', '" + strings.ReplaceAll(string(context), "'", "''") + "')"
 }
 
 // ServeHTTP implements [http.Handler]: it is every receiver of the example, and echoes challenges.

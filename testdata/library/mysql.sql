@@ -87,6 +87,20 @@ create table circulation.members (
 	updated_via     varchar(191)
 );
 
+-- What people may do: their roles are rows of their own, with what tells whose they are.
+create table circulation.member_roles (
+	role_id     bigint auto_increment primary key,
+	member_id   bigint not null,
+	primary_id  varchar(191),
+	user_group  varchar(191) not null default 'PUBLIC',
+	role        varchar(191) not null, -- PATRON, CIRCULATION_DESK_OPERATOR, ...
+	role_name   varchar(191),
+	branch      varchar(191),
+	status      varchar(191) not null default 'ACTIVE',
+	updated_via varchar(191),
+	foreign key (member_id) references circulation.members (member_id)
+);
+
 create table circulation.loans (
 	loan_id          bigint auto_increment primary key,
 	item_pid         varchar(191) not null,
@@ -183,12 +197,23 @@ create table sharing.requests (
 	modified_at  timestamp(6) not null default current_timestamp(6)
 );
 
+-- Which letters go out, and on which channels. What holds when a letter is sent is written into its row.
+create table app.letter_types (
+	letter     varchar(191) not null,
+	channel    varchar(191) not null, -- EMAIL, SMS, WEBHOOK, SUBMISSION
+	enabled    varchar(191) not null default 'no', -- yes, no
+	updated_by varchar(191),
+	updated_at timestamp(6) null,
+	primary key (letter, channel)
+);
+
 -- Letters to people: a row for each, on each of its channels.
 create table app.letters (
 	letter_id     bigint auto_increment primary key,
 	letter        varchar(191) not null, -- FulCancelRequestLetter, ...
 	letter_name   varchar(191),
 	channel       varchar(191) not null default 'WEBHOOK', -- EMAIL, SMS, WEBHOOK, SUBMISSION
+	enabled       varchar(191) not null default 'yes', -- yes, no: its type's, on this channel
 	status        varchar(191) not null default 'pending', -- pending, sent
 	primary_id    varchar(191),
 	full_name     varchar(191),
