@@ -213,15 +213,19 @@ func meantDuration(text string) string {
 	case strings.HasPrefix(unit, "ms"), strings.HasPrefix(unit, "milli"):
 		unit = "ms"
 	case unit[0] == 'w':
-		weeks, err := strconv.Atoi(parts[1])
+		weeks, err := strconv.ParseInt(parts[1], 10, 32)
 		if err != nil {
 			return ""
 		}
-		return meant(strconv.Itoa(weeks*7) + "d")
+		parts[1], unit = strconv.FormatInt(weeks*7, 10), "d"
 	default:
 		unit = unit[:1]
 	}
-	return meant(parts[1] + unit)
+	word := parts[1] + unit
+	if _, _, ok := parseDuration(word); !ok {
+		return "" // too long
+	}
+	return meant(word)
 }
 
 var (
@@ -241,7 +245,10 @@ func parseSize(text string) (size int64, near string, ok bool) {
 			if unit != "" {
 				unit += "i"
 			}
-			near = meant(loose[1] + unit + "B")
+			word := loose[1] + unit + "B"
+			if _, _, ok := parseSize(word); ok {
+				near = meant(word)
+			}
 		}
 		return 0, near, false
 	}
@@ -279,7 +286,7 @@ func parsePercent(text string) (share float64, near string, ok bool) {
 	case number > 100:
 		return 0, ", which is more than 100%", false
 	case parts[2] == "" && number > 0 && number < 1:
-		return 0, meant(strconv.FormatFloat(number*100, 'f', -1, 64) + "%"), false
+		return 0, meant(strconv.FormatFloat(math.Round(number*1e6)/1e4, 'f', -1, 64) + "%"), false
 	case parts[2] == "":
 		return 0, meant(parts[1] + "%"), false
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,4 +226,54 @@ func TestLocate(t *testing.T) {
 			t.Errorf("%q: %d:%d, want %d:%d", test.path, line, column, test.line, test.column)
 		}
 	}
+}
+
+// FuzzNotations reads durations, sizes, shares, moments and removals of any text: none is negative, and what is
+// proposed instead of a text that is refused is taken.
+func FuzzNotations(f *testing.F) {
+	for _, text := range []string{"1h30m", "1.5h", "2 hours", "3w", "64m", "64MiB", "1.5GiB", "0.25", "101%", "2026-11-22T10:00:00+09:00", "2026-11-22", "main=drain", "=drop"} {
+		f.Add(text)
+	}
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, text string) {
+		proposal := func(near string) (string, bool) {
+			before, after, _ := strings.Cut(meant("\x00"), "\x00")
+			word, is := strings.CutPrefix(near, before)
+			return strings.TrimSuffix(word, after), is && near != ""
+		}
+		d, near, ok := parseDuration(text)
+		if word, is := proposal(near); is {
+			if _, _, ok := parseDuration(word); !ok {
+				t.Errorf("duration %q: %q is proposed and refused", text, word)
+			}
+		}
+		if ok && d < 0 {
+			t.Errorf("%q is %s", text, d)
+		}
+		size, near, ok := parseSize(text)
+		if word, is := proposal(near); is {
+			if _, _, ok := parseSize(word); !ok {
+				t.Errorf("size %q: %q is proposed and refused", text, word)
+			}
+		}
+		if ok && size < 0 {
+			t.Errorf("%q is %d", text, size)
+		}
+		share, near, ok := parsePercent(text)
+		if word, is := proposal(near); is {
+			if _, _, ok := parsePercent(word); !ok {
+				t.Errorf("share %q: %q is proposed and refused", text, word)
+			}
+		}
+		if ok && (share < 0 || share > 1) {
+			t.Errorf("%q is %v", text, share)
+		}
+		if at, err := parseMoment(text, now); err == nil && text != "" && at.IsZero() && !strings.HasPrefix(text, "0001") {
+			t.Errorf("moment %q is none", text)
+		}
+		removed, err := parseRemovals([]string{text})
+		if _, nameless := removed[""]; err == nil && (len(removed) != 1 || nameless) {
+			t.Errorf("removals %q: %v", text, removed)
+		}
+	})
 }
