@@ -247,3 +247,38 @@ func (s *checkingSink) Change(c *capture.Change) error {
 	}
 	return nil
 }
+
+// FuzzStored reads what the state directory and the server hold as text or bytes: positions, timeline histories
+// and parked changes.
+func FuzzStored(f *testing.F) {
+	f.Add("0/16B3748", "1\t0/16B3748\tno recovery target specified\n", loans('d'), insert("1", "a"))
+	f.Add("FFFFFFFF/FFFFFFFF", "# a comment\n2 0/0\n", loans('f'), message('D', uint32(7), 'O', uint16(2), text("1"), 'n'))
+	f.Fuzz(func(t *testing.T, position, history string, described, parked []byte) {
+		if lsn, err := parsePosition(capture.Position(position)); err == nil && lsn != 0 {
+			if again, err := parsePosition(capture.Position(lsn.String())); err != nil || again != lsn {
+				t.Errorf("%q became %s, then %s (%v)", position, lsn, again, err)
+			}
+		}
+		_, _ = parseHistory(history, 2) // it must not panic
+		if len(described) == 0 || len(parked) == 0 {
+			return // refused before
+		}
+		m, err := parseRelation(described)
+		if err != nil {
+			return
+		}
+		rel, err := describeOffline(m)
+		if err != nil {
+			return
+		}
+		var change capture.Change
+		if err := decodeParked(parked, rel, &change); err != nil {
+			return
+		}
+		for _, row := range []capture.Row{change.Old, change.New} {
+			if row != nil && len(row) != len(rel.table.Columns) {
+				t.Errorf("%d values of %d columns", len(row), len(rel.table.Columns))
+			}
+		}
+	})
+}

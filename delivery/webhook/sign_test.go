@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,6 +152,42 @@ func TestVerify(t *testing.T) {
 		header := http.Header{"Webhook-Id": {"a"}, "Webhook-Timestamp": {vectorTimestamp}, "Webhook-Signature": {"v1,"}}
 		if err := Verify(header, nil, at); !errors.Is(err, ErrBadSignature) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// FuzzVerify reads headers and secrets of any text. What is signed is verified, and nothing else under that secret; a secret
+// that cannot be read is not told.
+func FuzzVerify(f *testing.F) {
+	f.Add(vectorSecret, vectorID, vectorTimestamp, vectorSignature, "", vectorBody)
+	f.Add("a plain secret of some length", "evt_1", "9223372036854775807", "v2,x v1, v1,", "", "{}")
+	f.Add("whsec_!", "", "-1", " ", "x", "")
+	f.Fuzz(func(t *testing.T, secret, id, timestamp, given, alma, body string) {
+		now := time.Unix(1614265330, 0)
+		header := http.Header{}
+		header.Set("Webhook-Id", id)
+		header.Set("Webhook-Timestamp", timestamp)
+		header.Set("Webhook-Signature", given)
+		header.Set("X-Exl-Signature", alma)
+		err := Verify(header, []byte(body), now, secret)
+		key, unreadable := decodeSecret(secret)
+		if unreadable != nil {
+			if len(secret) > len("whsec_")+8 && strings.Contains(unreadable.Error(), secret) {
+				t.Errorf("the error tells the secret: %v", unreadable)
+			}
+			return
+		}
+		signature, _ := signWith(t, now, id, timestamp, []byte(body), signingKey{key: key})
+		if err == nil && alma == "" && !slices.Contains(strings.Split(given, " "), signature) {
+			t.Errorf("%q was taken for %q", given, signature)
+		}
+		header.Del("X-Exl-Signature")
+		header.Set("Webhook-Id", "evt_"+id)
+		header.Set("Webhook-Timestamp", "1614265330")
+		signature, _ = signWith(t, now, "evt_"+id, "1614265330", []byte(body), signingKey{key: key})
+		header.Set("Webhook-Signature", given+" "+signature)
+		if err := Verify(header, []byte(body), now, secret); err != nil {
+			t.Errorf("what was signed is refused: %v", err)
 		}
 	})
 }
