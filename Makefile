@@ -42,9 +42,14 @@ build: ## build bin/rowhook, static and stripped
 bench: tools ## run the benchmarks, each figure beside its floor
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
+HOURS ?= 0
+RUN   ?=
+PROOF ?=
 .PHONY: soak
-soak: tools ## run the long tests: more rounds of crashes and restarts
-	ROWHOOK_SOAK=1 $(GO) test -timeout 120m -count 1 ./...
+soak: tools ## run every fault at full length (RUN=TestCrash some, HOURS=8 again and again, PROOF=docs/proof.md write the table)
+	@test -n '$(value RUN)' || ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook$$')
+	cd cmd/rowhook && ROWHOOK_SOAK=1 ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
+	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

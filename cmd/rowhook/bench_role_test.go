@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// playRole runs the test binary as another process of a benchmark, so that each
-// process's time and memory are its own.
+// playRole runs the test binary as another process: of a benchmark, so that each
+// process's time and memory are its own, or to trace the agent.
 func playRole(role string) int {
 	var err error
 	switch role {
@@ -24,6 +24,10 @@ func playRole(role string) int {
 		err = playReceiver()
 	case "floor":
 		err = playFloor(os.Getenv("ROWHOOK_TEST_KIND"), os.Getenv("ROWHOOK_TEST_URL"), os.Getenv("ROWHOOK_TEST_FROM"), os.Getenv("ROWHOOK_TEST_TARGET"))
+	case "killer":
+		err = playKiller()
+	case "traced":
+		err = playTraced()
 	default:
 		err = fmt.Errorf("there is no role %q", role)
 	}

@@ -20,7 +20,7 @@ func between(random *rand.Rand, lo, hi time.Duration) time.Duration {
 
 // failing answers at random as bad receivers do.
 func failing(seed uint64) func(arrival) reply {
-	random := rand.New(rand.NewPCG(seed, 2)) // the receiver calls it under its lock
+	random := chance(seed) // the receiver calls it under its lock
 	return func(arrival) reply {
 		switch n := random.IntN(100); {
 		case n < 3:
@@ -44,8 +44,9 @@ func TestCrash(t *testing.T) {
 }
 
 func testCrash(t *testing.T, w *world) {
+	s := w.scenario("kill9-loop")
 	w.hook.answer(failing(1))
-	random := rand.New(rand.NewPCG(3, 3))
+	random := chance(3)
 	a := w.begin()
 	l := w.load(4, 200, false)
 	kills := count(6, 60)
@@ -59,6 +60,7 @@ func testCrash(t *testing.T, w *world) {
 	w.logCount("main", len(changes))
 	a.term()
 	v := w.verify(changes, judge{profile: "main", killed: true})
+	s.did(kills, "kill", "kills")
 	t.Logf("%d kills, %d events, %d requests repeated: %.1f a kill", kills, v.events, v.repeated, float64(v.repeated)/float64(kills))
 }
 
@@ -69,14 +71,16 @@ func TestTerm(t *testing.T) {
 }
 
 func testTerm(t *testing.T, w *world) {
+	s := w.scenario("term-flush")
 	// Answers take a moment, so that requests are in flight when the signal comes.
 	w.hook.answer(func(arrival) reply { return reply{wait: 5 * time.Millisecond} })
-	random := rand.New(rand.NewPCG(4, 4))
+	random := chance(4)
 	a := w.begin()
 	l := w.load(4, 200, false)
 	stops := count(4, 30)
 	for range stops {
 		elapse(t, between(random, 300*time.Millisecond, 1200*time.Millisecond), "", nil)
+		a.says("msg=streaming") // before it has begun, a signal simply ends it
 		a.term()
 		a = w.start()
 	}
@@ -89,7 +93,7 @@ func testTerm(t *testing.T, w *world) {
 			t.Errorf("a request was interrupted though it took no longer than the grace: %+v", line)
 		}
 	}
-	t.Logf("%d stops, %d events", stops, len(changes))
+	s.did(stops, "SIGTERM under load", "SIGTERMs under load")
 }
 
 // A request that outlasts shutdown_grace is logged interrupted, and is all that a restart repeats.
@@ -185,6 +189,7 @@ func TestIdleRestart(t *testing.T) {
 }
 
 func testIdleRestart(t *testing.T, w *world) {
+	s := w.scenario("idle-restart")
 	ctx := context.Background()
 	noise := []func(){
 		func() {},
@@ -222,8 +227,8 @@ func testIdleRestart(t *testing.T, w *world) {
 	}
 	w.logCount("main", rounds)
 	a.term()
-	v := w.verify(w.ledger(nil), judge{profile: "main", killed: true})
-	t.Logf("%d restarts, %d rows, %d repeated", rounds, v.events, v.repeated)
+	w.verify(w.ledger(nil), judge{profile: "main", killed: true})
+	s.did(rounds, "idle restart", "idle restarts")
 }
 
 // Killed while it catches up, it repeats at most what was in flight and what it sent within 100 ms.
@@ -233,6 +238,7 @@ func TestCrashInCatchUp(t *testing.T) {
 }
 
 func testCrashInCatchUp(t *testing.T, w *world) {
+	s := w.scenario("kill9-in-catch-up")
 	const concurrency = 16
 	events := count(4000, 20000)
 	w.conf.profile = fmt.Sprintf("    concurrency: %d\n", concurrency)
@@ -251,17 +257,18 @@ func testCrashInCatchUp(t *testing.T, w *world) {
 	w.hook.wait(t, "main", events, patience)
 	w.logCount("main", events)
 	a.term()
-	v := w.verify(w.ledger(nil), judge{profile: "main", killed: true})
+	w.verify(w.ledger(nil), judge{profile: "main", killed: true})
 	// Lives 1 and 2 are the first start and the first that is killed; life n+3 repeats for kill n.
 	repeated := repeatedByLife(w.hook.all("main"))
 	for kill, most := range allowed {
 		again := repeated[int64(kill+3)]
+		s.most("repeated after one kill", int64(again), "")
 		t.Logf("kill %d: %d repeated, %d allowed", kill+1, again, most)
 		if again > most {
 			t.Errorf("kill %d: %d repeated, more than the %d that were in flight or sent within %s", kill+1, again, most, syncWindow())
 		}
 	}
-	t.Logf("%d events, %d repeated over %d kills", v.events, v.repeated, len(allowed))
+	s.did(len(allowed), "kill", "kills")
 }
 
 // syncWindow is how long an acknowledgement may take to become durable: 100 ms, and more

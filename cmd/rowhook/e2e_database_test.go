@@ -28,10 +28,12 @@ func TestDatabaseRestart(t *testing.T) {
 }
 
 func testDatabaseRestart(t *testing.T, w *world) {
+	s := w.scenario("database-restart")
 	a := w.begin()
 	l := w.load(2, 100, true)
 	halts := w.server.halts()
-	for i := range count(4, 40) {
+	restarts := count(4, 40)
+	for i := range restarts {
 		w.hook.wait(t, "main", (i+1)*20, patience)
 		halt := i % len(halts)
 		capturetest.Must(t, halts[halt]())
@@ -50,6 +52,7 @@ func testDatabaseRestart(t *testing.T, w *world) {
 	w.logCount("main", len(changes))
 	a.term()
 	w.verify(changes, judge{profile: "main"})
+	s.did(restarts, "stop or crash of the server under load", "stops and crashes of the server under load")
 }
 
 // The network between agent and database is cut, refuses, takes long, loses what goes one way, or goes
@@ -149,6 +152,7 @@ func TestLogGone(t *testing.T) {
 }
 
 func testLogGone(t *testing.T, w *world) {
+	s := w.scenario("log-gone")
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
@@ -169,6 +173,7 @@ func testLogGone(t *testing.T, w *world) {
 	}
 	a = w.begin() // the gap was accepted once, not for ever, and needs no more consent
 	a.term()
+	s.did(1, "gap told and accepted", "gaps told and accepted")
 }
 
 // refuses starts the agent, which must end with a code and name words in its message.

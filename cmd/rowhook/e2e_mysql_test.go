@@ -126,16 +126,7 @@ func (m *mysql) settled(ctx context.Context, point string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// A word each: the set, and where that is in the server's files.
-	durable, _, _ := strings.Cut(status.Durable, " ")
-	_, durable, _ = strings.Cut(durable, ":")
-	if !m.MariaDB {
-		return one(ctx, m, strconv.ParseBool, fmt.Sprintf("select gtid_subset('%s', '%s')", point, durable))
-	}
-	// There is one domain: the sequence number tells.
-	want, wantErr := asInt64(point[strings.LastIndexByte(point, '-')+1:])
-	have, haveErr := asInt64(durable[strings.LastIndexByte(durable, '-')+1:])
-	return wantErr == nil && haveErr == nil && have >= want, nil
+	return m.within(ctx, point, gtidsOf(status.Durable))
 }
 
 func (m *mysql) behind(ctx context.Context) (int64, error) {
@@ -165,6 +156,33 @@ func (m *mysql) ask(ctx context.Context) (sourceStatus, error) {
 	}
 	defer answer.Body.Close()
 	return status.Source, json.NewDecoder(answer.Body).Decode(&status)
+}
+
+func (m *mysql) ahead(ctx context.Context, position string) (told string, ahead bool, err error) {
+	end, err := m.end(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	within, err := m.within(ctx, gtidsOf(position), end)
+	return "nothing, and has " + end, !within, err
+}
+
+// gtidsOf are the transactions of a position: a word each for the set, and where that is in the server's files.
+func gtidsOf(position string) string {
+	set, _, _ := strings.Cut(position, " ")
+	_, set, _ = strings.Cut(set, ":")
+	return set
+}
+
+// within reports whether one set of transactions holds all of another.
+func (m *mysql) within(ctx context.Context, part, whole string) (bool, error) {
+	if !m.MariaDB {
+		return one(ctx, m, strconv.ParseBool, fmt.Sprintf("select gtid_subset('%s', '%s')", part, whole))
+	}
+	// There is one domain: the sequence number tells.
+	want, wantErr := asInt64(part[strings.LastIndexByte(part, '-')+1:])
+	have, haveErr := asInt64(whole[strings.LastIndexByte(whole, '-')+1:])
+	return wantErr == nil && haveErr == nil && have >= want, nil
 }
 
 func (m *mysql) rotate(ctx context.Context) error { return m.exec(ctx, "flush binary logs") }

@@ -14,8 +14,28 @@ import (
 
 // verdict is what the oracle counted.
 type verdict struct {
-	events   int
-	repeated int // requests beyond the first that the receiver accepted
+	events     int // committed changes that map to one
+	delivered  int // of them
+	requests   int // whatever the receiver answered
+	repeated   int // requests beyond the first that the receiver accepted
+	lost       int
+	disordered int // arrivals before the change that was committed before was accepted
+	phantoms   int // arrivals of what was rolled back or never committed
+}
+
+func (v *verdict) add(other verdict) {
+	v.events += other.events
+	v.delivered += other.delivered
+	v.requests += other.requests
+	v.repeated += other.repeated
+	v.lost += other.lost
+	v.disordered += other.disordered
+	v.phantoms += other.phantoms
+}
+
+func sumOf(a, b verdict) verdict {
+	a.add(b)
+	return a
 }
 
 // judge is what a profile may have seen besides each event once.
@@ -51,6 +71,7 @@ func (w *world) verify(changes []change, j judge) verdict {
 	}
 	v := o.finish(j)
 	o.checkLog(readLog(w.tb, w.path("log")), j)
+	w.row.counted(w.hook.addr+" "+j.profile, v)
 	return v
 }
 
@@ -68,6 +89,7 @@ type oracle struct {
 	lives  map[string]int64
 	again  []arrival // accepted in one life of the agent though they had been in the same
 	errors int
+	counts verdict
 }
 
 func newOracle(tb testing.TB, changes []change) *oracle {
@@ -97,11 +119,13 @@ func (o *oracle) errorf(format string, args ...any) {
 
 func (o *oracle) arrive(a arrival) {
 	o.tb.Helper()
+	o.counts.requests++
 	if !o.identify(a) {
 		return
 	}
 	seqs, next := o.order[a.key], o.next[a.key]
 	if next < len(seqs) && a.seq > seqs[next] {
+		o.counts.disordered++
 		o.errorf("key %d: change %d arrived before change %d was accepted", a.key, a.seq, seqs[next])
 	}
 	if !a.accepted {
@@ -119,10 +143,12 @@ func (o *oracle) identify(a arrival) bool {
 	place := [2]int64{a.key, a.seq}
 	c, ok := o.wanted[place]
 	if !ok {
+		o.counts.phantoms++
 		o.errorf("key %d: change %d (%s, %q) was never committed", a.key, a.seq, a.op, a.note)
 		return false
 	}
 	if a.note == rolledBack {
+		o.counts.phantoms++
 		o.errorf("key %d: change %d carries what was rolled back", a.key, a.seq)
 	}
 	if a.op != c.op {
@@ -151,7 +177,8 @@ func (o *oracle) accept(a arrival) {
 // finish looks for what never arrived and counts what did more than once.
 func (o *oracle) finish(j judge) verdict {
 	o.tb.Helper()
-	v := verdict{events: len(o.wanted)}
+	v := o.counts
+	v.events = len(o.wanted)
 	for _, a := range o.again {
 		if !j.cutOff {
 			o.errorf("key %d: change %d was accepted twice within one run of the agent", a.key, a.seq)
@@ -159,6 +186,7 @@ func (o *oracle) finish(j judge) verdict {
 	}
 	for key, seqs := range o.order {
 		for _, seq := range seqs[o.next[key]:] {
+			v.lost++
 			o.errorf("key %d: change %d was committed and never accepted", key, seq)
 		}
 	}
@@ -168,6 +196,7 @@ func (o *oracle) finish(j judge) verdict {
 			o.errorf("%s was accepted %d times", id, times)
 		}
 	}
+	v.delivered = v.events - v.lost
 	return v
 }
 

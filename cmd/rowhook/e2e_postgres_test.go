@@ -119,6 +119,14 @@ func (p *postgres) behind(ctx context.Context) (int64, error) {
 	return one(ctx, p, asInt64, `select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'`)
 }
 
+func (p *postgres) ahead(ctx context.Context, position string) (told string, ahead bool, err error) {
+	if told, err = one(ctx, p, asText, `select confirmed_flush_lsn from pg_replication_slots where slot_name = 'rowhook'`); err != nil {
+		return "", false, err
+	}
+	ahead, err = one(ctx, p, strconv.ParseBool, fmt.Sprintf("select '%s'::pg_lsn > '%s'::pg_lsn", told, position))
+	return told, ahead, err
+}
+
 func (p *postgres) rotate(ctx context.Context) error {
 	return p.exec(ctx, `checkpoint`, `select pg_switch_wal()`)
 }

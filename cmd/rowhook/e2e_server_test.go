@@ -35,6 +35,9 @@ type server interface {
 	end(ctx context.Context) (string, error)
 	settled(ctx context.Context, point string) (bool, error)
 	behind(ctx context.Context) (int64, error)
+	// ahead reports whether the server was told to be done with more than a position of the spool, and what it was told. A
+	// server that is told nothing must at least have what the position says.
+	ahead(ctx context.Context, position string) (told string, ahead bool, err error)
 
 	// rotate goes on in another file of the log, elsewhere writes into a database that no mapping is about, and
 	// lose takes away what an agent that is not running has not read.
@@ -71,6 +74,7 @@ func onEach(t *testing.T, own settings, scenario func(t *testing.T, w *world)) {
 func newWorldOf(tb testing.TB, database string, own map[string]string) *world {
 	tb.Helper()
 	w := emptyWorld(tb)
+	w.database = database
 	switch database {
 	case "mysql":
 		w.server = startMySQL(tb, capturetest.StartMySQL, w.dir, own)

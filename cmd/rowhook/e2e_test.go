@@ -4,14 +4,18 @@
 // what it was sent, and the delivery log must tell the same story.
 //
 // `make test` runs each scenario with small counts; with ROWHOOK_SOAK=1 they run
-// in full. Nothing sleeps: everything waits on conditions with a deadline.
+// in full, and with ROWHOOK_SOAK_HOURS again and again. Nothing sleeps: everything waits on conditions with a
+// deadline. What each scenario did and what came of it is a row of one table, see [scenario].
 package main_test
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -44,8 +48,34 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the agent: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return runRounds(m)
 }
+
+// hoursVariable is for how long rounds begin.
+const hoursVariable = "ROWHOOK_SOAK_HOURS"
+
+// round is the number of this round, from 0.
+var round int
+
+// runRounds runs all tests once, or round after round until the hours are over or one fails.
+func runRounds(m *testing.M) int {
+	hours, err := strconv.ParseFloat(cmp.Or(os.Getenv(hoursVariable), "0"), 64)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", hoursVariable, err)
+		return 1
+	}
+	over := time.Now().Add(time.Duration(hours * float64(time.Hour)))
+	code := m.Run()
+	for code == 0 && time.Now().Before(over) {
+		round++
+		fmt.Printf("round %d\n", round+1)
+		code = m.Run()
+	}
+	return faults.close(code)
+}
+
+// chance is a source of randomness that is the same in each run, and another in each round.
+func chance(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(round))) }
 
 // soak says that the scenarios run in full.
 func soak() bool { return os.Getenv("ROWHOOK_SOAK") != "" }

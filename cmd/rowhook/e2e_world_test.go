@@ -20,11 +20,14 @@ import (
 type world struct {
 	tb     testing.TB
 	server server
-	pg     *postgres // the server, in scenarios about PostgreSQL alone
-	dir    string    // holds config.yaml, state and log
-	hook   *receiver
-	conf   config
-	env    []string // of the agent, besides ours
+	// database is the server's name in [databases].
+	database string
+	row      *scenario // that the test is part of, if it is
+	pg       *postgres // the server, in scenarios about PostgreSQL alone
+	dir      string    // holds config.yaml, state and log
+	hook     *receiver
+	conf     config
+	env      []string // of the agent, besides ours
 	// attributes of the agent's process, such as a mount namespace of its own.
 	attributes *syscall.SysProcAttr
 	proxied    bool // the agent's ports are not what the server sees
@@ -59,7 +62,7 @@ func newWorld(tb testing.TB, opts capturetest.Options) *world {
 func newWorldOn(tb testing.TB, pg *postgres) *world {
 	tb.Helper()
 	w := emptyWorld(tb)
-	w.server, w.pg = pg, pg
+	w.server, w.pg, w.database = pg, pg, "postgres"
 	return w
 }
 

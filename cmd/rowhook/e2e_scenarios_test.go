@@ -1,0 +1,20 @@
+package main_test
+
+// planned is a scenario as the list has it. Why there is none on a database is part of the table.
+type planned struct {
+	name    string
+	without map[string]string
+}
+
+// scenarios are the rows that a whole run must have on each database, in the table's order. docs/proof.md is held to it.
+var scenarios = []planned{
+	{name: "kill9-loop"},
+	{name: "kill9-in-catch-up"},
+	{name: "kill9-in-giant-tx"},
+	{name: "kill9-at-points"},
+	{name: "power-loss-at-points"},
+	{name: "term-flush"},
+	{name: "idle-restart"},
+	{name: "database-restart"},
+	{name: "log-gone"},
+}
