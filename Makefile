@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/local/go/bin
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 SOURCE ?= postgres
 .PHONY: demo
@@ -38,9 +38,16 @@ build: ## build bin/rowhook, static and stripped
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/rowhook ./cmd/rowhook
 
+# DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
+# profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each.
 .PHONY: bench
-bench: tools ## run the benchmarks, each figure beside its floor
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, PROOF=docs/proof.md)
+	@ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/$(DATABASE)/$(ROWS)' \
+	  -benchtime 1x -count 1 -timeout 90m ./cmd/rowhook
+
+.PHONY: microbench
+microbench: ## the packages' own benchmarks: decode, map, append, send, format
+	$(GO) test -run '^$$' -bench . -skip '^BenchmarkEndToEnd$$' -benchmem -timeout 60m ./...
 
 HOURS ?= 0
 RUN   ?=

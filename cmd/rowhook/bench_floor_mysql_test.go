@@ -28,8 +28,8 @@ type mysqlFloor struct {
 // floorAt is how the floor says to which transaction it has come.
 const floorAt = "floor at "
 
-func playMySQLFloor(address, from string, to *floor) error {
-	u, err := url.Parse(address)
+func playMySQLFloor(to *floor) error {
+	u, err := url.Parse(to.URL)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func playMySQLFloor(address, from string, to *floor) error {
 		ServerID: 4242, Flavor: gomysql.MySQLFlavor, Host: u.Hostname(), Port: uint16(port),
 		User: u.User.Username(), Password: password, Logger: slog.New(slog.DiscardHandler),
 	}
-	kind, text, _ := strings.Cut(from, ":")
+	kind, text, _ := strings.Cut(to.From, ":")
 	if kind == "mariadb" {
 		config.Flavor = gomysql.MariaDBFlavor
 	}
@@ -91,12 +91,18 @@ func (f *mysqlFloor) take(event *replication.BinlogEvent) {
 		}
 	case *replication.RowsEvent:
 		for _, row := range e.Rows {
-			if f.target != "" {
+			if f.Percent == 100 || f.Percent > 0 && f.wants(row[1]) {
 				f.row(event.Header.LogPos, e.Table, row)
 			}
 			f.seq++
 		}
 	}
+}
+
+// wants reports whether a row is of the share that is sent.
+func (f *mysqlFloor) wants(seq any) bool {
+	n, ok := seq.(int64)
+	return ok && n < int64(f.Percent)
 }
 
 func (f *mysqlFloor) row(at uint32, table *replication.TableMapEvent, values []any) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
@@ -23,7 +22,7 @@ func playRole(role string) int {
 	case "receiver":
 		err = playReceiver()
 	case "floor":
-		err = playFloor(os.Getenv("ROWHOOK_TEST_KIND"), os.Getenv("ROWHOOK_TEST_URL"), os.Getenv("ROWHOOK_TEST_FROM"), os.Getenv("ROWHOOK_TEST_TARGET"))
+		err = playFloor(os.Getenv("ROWHOOK_TEST_TASK"))
 	case "killer":
 		err = playKiller()
 	case "traced":
@@ -40,57 +39,112 @@ func playRole(role string) int {
 
 // receiverStats is what a receiver process tells about what it was sent.
 type receiverStats struct {
-	Count       int64
+	Events      int64   // requests, or what they hold where that is counted
 	First, Last int64   // Unix nanoseconds
 	Delays      []int64 // nanoseconds from commit to receipt, while they are measured
 }
 
-// playReceiver accepts everything and counts it. Its address is the first line of its
-// output; GET tells the stats, with ?reset also the delays, and counts anew; &delays=1 measures them from then on.
+// rate is in events per second, from the first request to the last.
+func (s receiverStats) rate() float64 {
+	return float64(s.Events) / time.Duration(s.Last-s.First).Seconds()
+}
+
+// playReceiver accepts everything and counts it, but for what its bad profiles are sent. Its address is the first
+// line of its output.
 func playReceiver() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	var count, first, last atomic.Int64
-	var measure atomic.Bool
-	var mu sync.Mutex
-	var delays []int64
 	fmt.Println(listener.Addr())
-	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/hang" {
-			<-req.Context().Done()
-			return
+	c := &counter{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hang", func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+	mux.HandleFunc("/slow", func(_ http.ResponseWriter, req *http.Request) { passes(req, 30*time.Second) })
+	mux.HandleFunc("/drip", func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		for passes(req, time.Second) {
+			_, _ = w.Write([]byte(".")) // a client that has gone ends the request
+			_ = http.NewResponseController(w).Flush()
 		}
+	})
+	mux.HandleFunc("/broken", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodGet {
-			mu.Lock()
-			stats := receiverStats{Count: count.Load(), First: first.Load(), Last: last.Load()}
-			if req.URL.Query().Has("reset") {
-				stats.Delays = delays
-				count.Store(0)
-				first.Store(0)
-				delays = nil
-				measure.Store(req.URL.Query().Get("delays") == "1")
-			}
-			mu.Unlock()
-			_ = json.NewEncoder(w).Encode(stats) // the caller sees what is missing
-			return
+			c.tell(w, req)
+		} else {
+			c.take(w, req)
 		}
-		now := time.Now().UnixNano()
-		if !measure.Load() {
-			_, _ = io.Copy(io.Discard, req.Body) // counted all the same
-		} else if body, err := io.ReadAll(req.Body); err == nil {
-			if at, ok := timestampOf(body); ok {
-				mu.Lock()
-				delays = append(delays, now-at.UnixNano())
-				mu.Unlock()
-			}
+	})
+	return http.Serve(listener, mux)
+}
+
+// passes waits; it returns false when the client has gone before.
+func passes(req *http.Request, d time.Duration) bool {
+	select {
+	case <-req.Context().Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// counter counts what a receiver is sent.
+type counter struct {
+	events, first, last atomic.Int64
+	measure, groups     atomic.Bool
+	mu                  sync.Mutex
+	delays              []int64
+}
+
+// tell answers with the stats. With ?reset it counts anew: with &delays=1 it measures delays from
+// then on, with &groups=1 it counts the events in each request.
+func (c *counter) tell(w http.ResponseWriter, req *http.Request) {
+	c.mu.Lock()
+	stats := receiverStats{Events: c.events.Load(), First: c.first.Load(), Last: c.last.Load()}
+	if req.URL.Query().Has("reset") {
+		stats.Delays = c.delays
+		c.events.Store(0)
+		c.first.Store(0)
+		c.delays = nil
+		c.measure.Store(req.URL.Query().Has("delays"))
+		c.groups.Store(req.URL.Query().Has("groups"))
+	}
+	c.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(stats) // the caller sees what is missing
+}
+
+func (c *counter) take(w http.ResponseWriter, req *http.Request) {
+	now := time.Now().UnixNano()
+	events := int64(1)
+	if !c.measure.Load() && !c.groups.Load() {
+		_, _ = io.Copy(io.Discard, req.Body) // counted all the same
+	} else if body, err := io.ReadAll(req.Body); err == nil {
+		if c.groups.Load() {
+			events = countOf(body)
+		} else if at, ok := timestampOf(body); ok {
+			c.mu.Lock()
+			c.delays = append(c.delays, now-at.UnixNano())
+			c.mu.Unlock()
 		}
-		first.CompareAndSwap(0, now)
-		last.Store(now)
-		count.Add(1)
-		w.WriteHeader(http.StatusNoContent)
-	}))
+	}
+	c.first.CompareAndSwap(0, now)
+	c.last.Store(now)
+	c.events.Add(events)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// countOf is how many events a group says that it holds, ahead of them.
+func countOf(body []byte) int64 {
+	_, rest, _ := bytes.Cut(body[:min(len(body), 1024)], []byte(`"count":`))
+	n := int64(0)
+	for _, digit := range rest {
+		if digit < '0' || digit > '9' {
+			break
+		}
+		n = 10*n + int64(digit-'0')
+	}
+	return n
 }
 
 // nowStamp is the time as the beginning of a row's note.
@@ -111,73 +165,4 @@ func timestampOf(body []byte) (time.Time, bool) {
 	}
 	at, err := time.Parse(time.RFC3339Nano, string(text))
 	return at, err == nil
-}
-
-// floorEvent is the body that the floor sends: the native one's members.
-type floorEvent struct {
-	ID        string            `json:"id"`
-	Type      string            `json:"type"`
-	Timestamp time.Time         `json:"timestamp"`
-	Source    floorSource       `json:"source"`
-	Key       map[string]string `json:"key"`
-	Data      map[string]string `json:"data"`
-}
-
-type floorSource struct {
-	Name        string `json:"name"`
-	Table       string `json:"table"`
-	Op          string `json:"op"`
-	Position    string `json:"position"`
-	Transaction string `json:"transaction"`
-	Seq         int    `json:"seq"`
-}
-
-// floor is the least that could do the job: receive, parse, JSON, 16 lanes of net/http.
-// No durability, no retries, no signature, no log. What receives is a source's own.
-type floor struct {
-	target string // empty only receives and parses
-	client *http.Client
-	lanes  [16]chan floorEvent
-}
-
-func newFloor(target string) *floor {
-	f := &floor{target: target}
-	f.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: len(f.lanes), MaxConnsPerHost: len(f.lanes), DisableCompression: true}}
-	for i := range f.lanes {
-		f.lanes[i] = make(chan floorEvent, 1024)
-		go f.send(f.lanes[i]) // for the process's life
-	}
-	return f
-}
-
-// playFloor runs the floor until it is killed.
-func playFloor(kind, address, from, target string) error {
-	switch kind {
-	case "postgres":
-		return playPostgresFloor(address, from, newFloor(target))
-	default:
-		return playMySQLFloor(address, from, newFloor(target))
-	}
-}
-
-// dispatch sends an event on its key's lane.
-func (f *floor) dispatch(event floorEvent) {
-	hash := fnv.New32a()
-	_, _ = io.WriteString(hash, event.Key["id"]) // never fails
-	f.lanes[hash.Sum32()%uint32(len(f.lanes))] <- event
-}
-
-func (f *floor) send(lane <-chan floorEvent) {
-	for event := range lane {
-		body, err := json.Marshal(event)
-		if err != nil {
-			panic(err)
-		}
-		resp, err := f.client.Post(f.target, "application/json", bytes.NewReader(body))
-		if err != nil {
-			panic(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
-		_ = resp.Body.Close()
-	}
 }

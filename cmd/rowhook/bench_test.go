@@ -10,65 +10,95 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"rowhook/capture/capturetest"
 )
 
-// BenchmarkEndToEnd measures each kind of database to agent to receiver, each a process of its own,
-// beside the floor in the same run, and prints one table for each. Absolute figures hold on
-// one machine only; ratios travel.
+// BenchmarkEndToEnd measures database to agent to receiver, each a process of its own, beside the floor in the
+// same run, and prints one table for all databases. Absolute figures hold on one machine only; ratios travel.
+// A database, and a measure of it, is a sub-benchmark, so that -bench chooses them. With
+// ROWHOOK_BENCH_QUICK each is shorter; [proofVariable] names a page that the table is written into.
 func BenchmarkEndToEnd(b *testing.B) {
+	quick := os.Getenv("ROWHOOK_BENCH_QUICK") != ""
+	table := &benchTable{}
 	for _, name := range databases {
 		b.Run(name, func(b *testing.B) {
 			w := newWorldOf(b, name, benchSettings[name])
-			m := &meter{world: w, source: newBenchSource(b, w), target: startReceiver(b)}
 			w.conf.spool = "{max_size: 20GiB}"
 			w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
-			for range b.N { // one round takes minutes, so there is only one
-				m.throughput("1 row a transaction", 1)
-				m.throughput("1,000 rows a transaction", 1000)
-				m.latency(200)
-				m.latency(2000)
-				m.neighbour()
-				m.capture("1 row a transaction", 1)
-				m.capture("1,000 rows a transaction", 1000)
-				m.unwanted()
-				m.idle()
+			m := &meter{world: w, quick: quick, source: newBenchSource(b, w), target: startReceiver(b)}
+			m.database = table.database(m.source.title())
+			for _, measure := range measures(quick) {
+				b.Run(measure.name, func(b *testing.B) {
+					m.measure(b, measure)
+					b.ReportMetric(0, "ns/op") // means nothing here
+				})
 			}
-			m.print(name)
 		})
 	}
+	if len(table.rows) == 0 {
+		b.Fatal("nothing was measured")
+	}
+	fmt.Print("\n", table.text(), "\n", occasion(), "\n")
+	if page := os.Getenv(proofVariable); page != "" {
+		capturetest.Must(b, writeProof(page, speedSection, "Run on "+occasion()+".\n\n"+table.markdown()))
+	}
 }
 
-// meter collects figures and prints them.
+// meter measures one database.
 type meter struct {
 	*world
-	source benchSource
-	target string
-	marks  int
-	rows   []figure
+	quick    bool
+	source   benchSource
+	target   string // the receiver's base URL
+	database *benchDatabase
+	title    string // of the measure at hand
+	backlog  backlog
+	marks    int
 }
 
-// figure is one line of the table. Empty texts stay empty.
-type figure struct{ what, agent, floor, ratio, target string }
-
-func (m *meter) add(what, format string, agent, floor float64, target string) {
-	f := figure{what: what, agent: fmt.Sprintf(format, agent), target: target}
-	if floor > 0 {
-		f.floor, f.ratio = fmt.Sprintf(format, floor), fmt.Sprintf("%.2f", agent/floor)
-	}
-	m.rows = append(m.rows, f)
+// backlog is what was written from a mark on for several measures to read.
+type backlog struct {
+	mark                 string
+	rows, perTransaction int
+	start, end           float64 // of the log
 }
 
-func (m *meter) print(name string) {
-	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(table, "\n%s\tagent\tfloor\tratio\ttarget\n", name)
-	for _, f := range m.rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.what, f.agent, f.floor, f.ratio, f.target)
+func (m *meter) measure(b *testing.B, what measure) {
+	m.tb, m.title = b, what.title
+	if what.rows > 0 {
+		m.have(what.rows, what.perTransaction)
 	}
-	_ = table.Flush() // to standard output
+	what.run(m)
+}
+
+// have makes the backlog one of so many rows: what is missing is written, and with too many a new one begins.
+func (m *meter) have(rows, perTransaction int) {
+	m.tb.Helper()
+	ctx := context.Background()
+	if m.backlog.perTransaction != perTransaction || m.backlog.rows > rows {
+		if m.backlog.mark != "" {
+			capturetest.Must(m.tb, m.source.release(ctx, m.backlog.mark))
+		}
+		m.backlog = backlog{}
+		m.exec(`truncate proof.rows`)
+		start := m.logEnd()
+		m.backlog = backlog{mark: m.mark(""), perTransaction: perTransaction, start: start}
+	}
+	if m.backlog.rows < rows {
+		capturetest.Must(m.tb, m.source.fill(ctx, m.backlog.rows/perTransaction, rows/perTransaction, perTransaction))
+		m.backlog.rows, m.backlog.end = rows, m.logEnd()
+	}
+}
+
+// mark makes a point of the log, the end or what another one is.
+func (m *meter) mark(of string) string {
+	m.tb.Helper()
+	m.marks++
+	from, err := m.source.mark(context.Background(), fmt.Sprintf("mark%d", m.marks), of)
+	capturetest.Must(m.tb, err)
+	return from
 }
 
 // startReceiver starts a receiver process and returns its base URL.
@@ -98,78 +128,151 @@ func (m *meter) stats(query string) receiverStats {
 	return stats
 }
 
-// received waits until the receiver has n requests.
-func (m *meter) received(n int) receiverStats {
-	m.tb.Helper()
-	var stats receiverStats
-	eventually(m.tb, 10*time.Minute, fmt.Sprintf("%d requests", n), func() bool {
-		stats = m.stats("")
-		return stats.Count >= int64(n)
-	})
-	return stats
+// task is what the changes are for, the same for agent and floor.
+type task struct {
+	live     bool   // it reads what is written meanwhile and not the backlog
+	mapping  string // of the agent; the usual one when empty
+	profiles string // of the agent; one when empty
+	floor    floorTask
 }
 
-// contender is the agent or the floor, ready to be started at a point of the log of its own.
+// contender is the agent or the floor while it runs.
 type contender struct {
+	*agent
 	name  string
 	from  string
-	at    float64 // how long the log was
-	start func() *agent
+	begun time.Time
 }
 
-// contenders marks points for agent and floor before rows are written, so that both read the same.
-func (m *meter) contenders(target string) []contender {
-	return []contender{m.contender("floor", target, ""), m.contender("agent", target, "")}
+// starter starts a contender at a point of the log.
+type starter struct {
+	name  string
+	start func(from string) *agent
 }
 
-// contender makes one that begins here. Further profiles are the agent's.
-func (m *meter) contender(name, target, profiles string) contender {
-	m.tb.Helper()
-	m.marks++
-	from, err := m.source.mark(context.Background(), fmt.Sprintf("%s%d", name, m.marks))
-	capturetest.Must(m.tb, err)
-	c := contender{name: name, from: from, at: m.logEnd()}
-	c.start = func() *agent { return m.startFloor(from, target) }
-	if name == "agent" {
-		c.start = func() *agent { return m.startAgent(from, target, profiles) }
+// agentAndFloor are those who do a task.
+func (m *meter) agentAndFloor(t task) [2]starter {
+	return [2]starter{
+		{"agent", func(from string) *agent { return m.startAgent(from, t) }},
+		{"floor", func(from string) *agent { return m.startFloor(from, t) }},
 	}
-	return c
 }
 
-func (m *meter) startFloor(from, target string) *agent {
+// contest lets two do the same in turns, from the same point, and notes what each round says of both: a value
+// for each figure. The one that begins changes from round to round.
+func (m *meter) contest(rounds int, live bool, sides [2]starter, figures []figure, round func(c *contender) []float64) {
 	m.tb.Helper()
+	if m.quick {
+		rounds = 1
+	}
+	samples := make([]samples, len(figures))
+	for n := range rounds {
+		for turn := range 2 {
+			side := (n + turn + 1) % 2 // the second begins
+			of := m.backlog.mark
+			if live {
+				of = ""
+			}
+			for i, value := range m.turn(of, sides[side], round) {
+				samples[i].sides[side] = append(samples[i].sides[side], value)
+			}
+		}
+	}
+	for i, f := range figures {
+		m.note(f, samples[i])
+	}
+}
+
+// turn is one contender's part of a round.
+func (m *meter) turn(of string, side starter, round func(c *contender) []float64) []float64 {
+	m.tb.Helper()
+	from := m.mark(of)
+	m.stats("reset")
+	c := &contender{name: side.name, from: from, begun: time.Now()}
+	c.agent = side.start(from)
+	defer m.end(c)
+	return round(c)
+}
+
+// note puts a figure into the table, and among the benchmark's own.
+func (m *meter) note(f figure, s samples) {
+	m.database.add(m.title, f, s)
+	unit := strings.ReplaceAll(f.what, " ", "_")
+	b := m.tb.(*testing.B)
+	b.ReportMetric(s.value(0), unit)
+	if len(s.sides[1]) > 0 {
+		b.ReportMetric(s.ratio(), unit+":ratio")
+	}
+}
+
+func (m *meter) startFloor(from string, t task) *agent {
+	m.tb.Helper()
+	what := t.floor
+	what.Kind, what.URL, what.From = m.source.kind(), m.source.url(m.source.address()), from
+	if what.Percent > 0 {
+		what.Target = m.target
+	}
+	text, err := json.Marshal(what)
+	capturetest.Must(m.tb, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_KIND="+m.source.kind(), "ROWHOOK_TEST_URL="+m.source.url(m.source.address()),
-		"ROWHOOK_TEST_FROM="+from, "ROWHOOK_TEST_TARGET="+target)
+	cmd.Env = append(os.Environ(), roleVariable+"=floor", "ROWHOOK_TEST_TASK="+string(text))
 	return launch(m.tb, cmd)
 }
 
-func (m *meter) startAgent(from, target, profile string) *agent {
+func (m *meter) startAgent(from string, t task) *agent {
 	m.tb.Helper()
 	m.forget()
 	capturetest.Must(m.tb, os.RemoveAll(m.path("log")))
-	if target == "" {
-		target = "http://127.0.0.1:9/" // nobody listens on the discard port
-	}
 	var args []string
 	m.conf.source, args = m.source.agent(from)
-	m.conf.profiles = fmt.Sprintf("  main:\n    url: %s\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n%s", target, secret, profile)
+	m.conf.mapping, m.conf.profiles = t.mapping, t.profiles
+	if t.profiles == "" {
+		m.conf.profiles = m.profile("main", "/", "    concurrency: 16\n")
+	}
 	return m.start(args...)
 }
 
+// profile is one of the agent's. What has no path has no receiver.
+func (m *meter) profile(code, path, lines string) string {
+	url := m.target + path
+	if path == "" {
+		url = "http://127.0.0.1:9/" // nobody listens on the discard port
+	}
+	return fmt.Sprintf("  %s:\n    url: %s\n    secret: %s\n    allow_networks: [loopback]\n%s", code, url, secret, lines)
+}
+
 // end stops a contender and gives its point back.
-func (m *meter) end(c contender, a *agent) {
+func (m *meter) end(c *contender) {
 	m.tb.Helper()
-	a.kill()
+	c.kill()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	capturetest.Must(m.tb, m.source.release(ctx, c.from))
 }
 
-// fill writes rows of about 200 bytes.
-func (m *meter) fill(rows, perTransaction int) {
+// received waits until the receiver has so many events, or requests with one event.
+func (m *meter) received(c *contender, events int) receiverStats {
 	m.tb.Helper()
-	capturetest.Must(m.tb, m.source.fill(context.Background(), rows/perTransaction, perTransaction))
+	var stats receiverStats
+	m.until(c, fmt.Sprintf("%d events", events), func() bool {
+		stats = m.stats("")
+		return stats.Events >= int64(events)
+	})
+	return stats
+}
+
+// until waits for a contender to have done something. It looks only now and then, since asking costs a little.
+func (m *meter) until(c *contender, what string, ok func() bool) {
+	m.tb.Helper()
+	pace := time.NewTicker(50 * time.Millisecond)
+	defer pace.Stop()
+	eventually(m.tb, 10*time.Minute, c.name+": "+what, func() bool {
+		<-pace.C
+		if !c.running() {
+			m.tb.Fatalf("the %s ended with exit code %d", c.name, c.code)
+		}
+		return ok()
+	})
 }
 
 // logEnd is where the log ends, as a number that grows evenly.
@@ -180,19 +283,12 @@ func (m *meter) logEnd() float64 {
 	return at
 }
 
-// reaches waits until a contender has come to a place, or beyond, and returns where it is.
-func (m *meter) reaches(c contender, a *agent, place float64) (at float64) {
+// reaches waits until a contender has come to a place of the log, or beyond, and returns where it is.
+func (m *meter) reaches(c *contender, place float64) (at float64) {
 	m.tb.Helper()
-	// Asking costs the agent a little.
-	pace := time.NewTicker(50 * time.Millisecond)
-	defer pace.Stop()
-	eventually(m.tb, 10*time.Minute, fmt.Sprintf("%s comes to %.0f", c.name, place), func() bool {
-		<-pace.C
-		if !a.running() {
-			m.tb.Fatalf("the %s ended with exit code %d", c.name, a.code)
-		}
+	m.until(c, fmt.Sprintf("comes to %.0f", place), func() bool {
 		var err error
-		at, err = m.source.at(context.Background(), c.from, a)
+		at, err = m.source.at(context.Background(), c.from, c.agent)
 		capturetest.Must(m.tb, err)
 		return at >= place
 	})
@@ -200,148 +296,17 @@ func (m *meter) reaches(c contender, a *agent, place float64) (at float64) {
 }
 
 // reads waits until a contender reads.
-func (m *meter) reads(c contender, a *agent) {
+func (m *meter) reads(c *contender) {
 	m.tb.Helper()
 	eventually(m.tb, patience, c.name+" streams", func() bool {
-		reads, err := m.source.reads(context.Background(), c.from, a)
+		reads, err := m.source.reads(context.Background(), c.from, c.agent)
 		capturetest.Must(m.tb, err)
 		return reads
 	})
 }
 
-// throughput drains a backlog, one request a row.
-func (m *meter) throughput(what string, perTransaction int) {
-	const rows = 100_000
-	contenders := m.contenders(m.target)
-	m.fill(rows, perTransaction)
-	rate, cpu, peak := map[string]float64{}, map[string]float64{}, map[string]float64{}
-	for _, c := range contenders {
-		m.stats("reset")
-		a := c.start()
-		stats := m.received(rows)
-		rate[c.name] = rows / time.Duration(stats.Last-stats.First).Seconds()
-		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
-		peak[c.name] = float64(a.memory("VmHWM")) / (1 << 20)
-		m.end(c, a)
-	}
-	m.add("events/s, "+what, "%.0f", rate["agent"], rate["floor"], "0.85 of the floor")
-	m.add("CPU s per 100,000, "+what, "%.2f", cpu["agent"], cpu["floor"], "1.3 of the floor")
-	m.add("peak MiB, "+what, "%.0f", peak["agent"], peak["floor"], "48 typical, 100 worst")
-}
+// cpuPer100000 is the processor time a contender has used, for so many of what it did.
+func (c *contender) cpuPer100000(n int) float64 { return c.cpu().Seconds() * 100_000 / float64(n) }
 
-// latency measures commit to receipt at a steady rate.
-func (m *meter) latency(perSecond int) {
-	delays := map[string][]time.Duration{}
-	for _, name := range []string{"floor", "agent"} {
-		c := m.contender(name, m.target, "")
-		a := c.start()
-		delays[c.name] = m.delays(c, a, perSecond)
-		m.end(c, a)
-	}
-	for _, p := range []struct {
-		name   string
-		at     float64
-		target string
-	}{{"p50", 0.5, "1.3 of the floor"}, {"p99", 0.99, "2 of the floor"}} {
-		m.add(fmt.Sprintf("%s ms at %d/s", p.name, perSecond), "%.2f",
-			percentile(delays["agent"], p.at).Seconds()*1000, percentile(delays["floor"], p.at).Seconds()*1000, p.target)
-	}
-}
-
-// delays writes single rows at a steady rate for ten seconds and returns how long each took
-// from commit to receipt. The first second warms up.
-func (m *meter) delays(c contender, a *agent, perSecond int) []time.Duration {
-	m.tb.Helper()
-	m.reads(c, a)
-	conn := m.connect()
-	m.exec(`truncate proof.rows`)
-	m.stats("reset&delays=1")
-	tick := time.NewTicker(time.Second / time.Duration(perSecond))
-	defer tick.Stop()
-	rows := 10 * perSecond
-	for i := range rows {
-		<-tick.C
-		capturetest.Must(m.tb, conn.exec(m.tb.Context(), fmt.Sprintf(`insert into proof.rows values (%d, 1, '%s')`, i, m.source.stamp())))
-	}
-	m.received(rows)
-	var delays []time.Duration
-	for _, d := range m.stats("reset").Delays[rows/10:] {
-		delays = append(delays, time.Duration(d))
-	}
-	return delays
-}
-
-// neighbour measures a healthy profile beside one that takes requests and never answers.
-func (m *meter) neighbour() {
-	hang := fmt.Sprintf("  hang:\n    url: %s/hang\n    secret: %s\n    allow_networks: [loopback]\n    concurrency: 16\n", m.target, secret)
-	var p99 []float64
-	for _, further := range []string{"", hang} {
-		c := m.contender("agent", m.target, further)
-		a := c.start()
-		p99 = append(p99, percentile(m.delays(c, a, 200), 0.99).Seconds()*1000)
-		m.end(c, a)
-	}
-	m.add("p99 ms beside a black hole, at 200/s", "%.2f", p99[1], p99[0], "1.5 of alone")
-}
-
-// capture drains a backlog into the spool while the receiver is dead; the floor parses
-// and throws away.
-func (m *meter) capture(what string, perTransaction int) {
-	rows := 500_000
-	if perTransaction == 1 {
-		rows = 200_000 // MySQL takes a minute to write as many
-	}
-	contenders := m.contenders("")
-	m.fill(rows, perTransaction)
-	end := m.logEnd()
-	rate := map[string]float64{}
-	for _, c := range contenders {
-		a := c.start()
-		first := m.reaches(c, a, c.at+1)
-		begun := time.Now()
-		m.reaches(c, a, end)
-		rate[c.name] = float64(rows) * (end - first) / (end - c.at) / time.Since(begun).Seconds()
-		if c.name == "agent" {
-			m.add("peak MiB, receiver dead, "+what, "%.0f", float64(a.memory("VmHWM"))/(1<<20), 0, "100")
-		}
-		m.end(c, a)
-	}
-	m.add("rows/s into the spool, "+what, "%.0f", rate["agent"], rate["floor"], "130,000")
-}
-
-// unwanted measures changes that no rule wants.
-func (m *meter) unwanted() {
-	const rows = 300_000
-	contenders := m.contenders("")
-	m.fill(rows, 100)
-	end := m.logEnd()
-	m.conf.mapping = "  proof.rows: {events: {never: {op: insert, where: {seq: 2}}}}\n"
-	defer func() { m.conf.mapping = "" }()
-	cpu := map[string]float64{}
-	for _, c := range contenders {
-		a := c.start()
-		m.reaches(c, a, end)
-		cpu[c.name] = a.cpu().Seconds() * 100_000 / rows
-		m.end(c, a)
-	}
-	m.add("CPU s per 100,000 that no rule wants", "%.2f", cpu["agent"], cpu["floor"], "1.2 of the floor")
-}
-
-// idle measures start, idle time and the binary.
-func (m *meter) idle() {
-	c := m.contender("agent", m.target, "")
-	begun := time.Now()
-	a := c.start()
-	m.reads(c, a)
-	m.add("start to streaming, s", "%.2f", time.Since(begun).Seconds(), 0, "1")
-	elapse(m.tb, 2*time.Second, "", nil)
-	used := a.cpu()
-	const long = 20 * time.Second
-	elapse(m.tb, long, "", nil)
-	m.add("idle CPU, % of a core", "%.2f", 100*(a.cpu()-used).Seconds()/long.Seconds(), 0, "0.5")
-	m.add("idle MiB", "%.0f", float64(a.memory("VmRSS"))/(1<<20), 0, "48")
-	info, err := os.Stat(binary)
-	capturetest.Must(m.tb, err)
-	m.add("binary MiB", "%.1f", float64(info.Size())/(1<<20), 0, "45")
-	m.end(c, a)
-}
+// peak is the most memory that a contender has had, in MiB.
+func (c *contender) peak() float64 { return float64(c.memory("VmHWM")) / (1 << 20) }
