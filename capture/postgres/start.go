@@ -66,7 +66,12 @@ func skipGap(f startFacts) startPlan {
 	if !f.slot.exists || f.slot.invalid != "" {
 		return startPlan{drop: f.slot.exists, create: true, gap: true}
 	}
-	return startPlan{from: f.slot.confirmed, gap: true}
+	from := f.slot.confirmed
+	if f.branch != 0 && f.stored > f.branch {
+		// Up to where the timelines part they are one history, and all of that is stored.
+		from = max(from, f.branch)
+	}
+	return startPlan{from: from, gap: true}
 }
 
 // whyLost says why the stored position does not fit the server; empty when it does.

@@ -54,6 +54,8 @@ func TestDecideStart(t *testing.T) {
 		{"failover that lost WAL", startFacts{slot: slot, stored: 151, timeline: 2, branch: 150}, startPlan{}, "branched off at 0/96", ""},
 		{"failover to a stranger", startFacts{slot: slot, stored: 150, timeline: 2}, startPlan{}, "does not come from timeline 2", ""},
 		{"older timeline", startFacts{slot: slot, stored: 150, timeline: 4}, startPlan{}, "older than the stored", ""},
+		{"failover that lost WAL, accepted", startFacts{slot: slot, stored: 151, timeline: 2, branch: 150, acceptGap: true}, startPlan{from: 150, gap: true}, "", ""},
+		{"failover that lost WAL to a slot beyond it, accepted", startFacts{slot: slot, stored: 151, timeline: 2, branch: 99, acceptGap: true}, startPlan{from: 100, gap: true}, "", ""},
 		{"acceptance without a gap", startFacts{slot: slot, stored: 150, acceptGap: true}, startPlan{from: 150, resumed: true}, "", ""},
 	}
 	for _, test := range tests {

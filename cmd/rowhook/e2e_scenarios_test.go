@@ -17,4 +17,11 @@ var scenarios = []planned{
 	{name: "idle-restart"},
 	{name: "database-restart"},
 	{name: "log-gone"},
+	{name: "failover-pg", without: onlyPostgres("see failover-mysql")},
+	{name: "standby-decode", without: onlyPostgres("a replica's binlog is its own; see failover-mysql")},
+}
+
+// onlyPostgres says why a scenario is PostgreSQL's alone.
+func onlyPostgres(why string) map[string]string {
+	return map[string]string{"mysql": why, "mariadb": why}
 }
