@@ -298,21 +298,3 @@ func FuzzNative(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkNative(b *testing.B) {
-	for _, bigint := range []string{"number", "string"} {
-		b.Run(bigint, func(b *testing.B) {
-			f, err := New(delivery.ProfileConfig{Bigint: bigint})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ev, buf := events()["update"], make([]byte, 0, 4096)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := f.AppendBody(buf, ev); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -236,9 +236,3 @@ func TestRakurakuProperty(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkRakuraku(b *testing.B) {
-	ev := *events()["update"]
-	ev.Title, ev.Code, ev.Kinds = "Loans", "LOANS", "Inz"
-	b.Run("short", func(b *testing.B) { benchmark(b, &ev, rakurakuConfig(nil)) })
-}
