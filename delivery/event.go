@@ -32,6 +32,10 @@ type Event struct {
 	// a delete) are. A member whose value the stream did not carry is missing from Data and is KindMissing here, so
 	// that places in the shape stay what they are.
 	Kinds string
+	// Marks are the only places in the payload's shape (Data, or Shape for a delete) that formats whose JSON is canonical have to
+	// look at, see [AppendMark]: all else is a fixed point of JavaScript's JSON.stringify(JSON.parse(x)) as it stands, and is copied.
+	// Not nil but empty says that there are none; nil says that nobody knows, and the payload is read as a whole.
+	Marks []byte
 	// Unavailable names the columns whose value the stream did not carry.
 	Unavailable []string
 	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted

@@ -37,6 +37,7 @@ type boundEntry struct {
 	order    string // prefix of the ordering keys
 	shape    []member
 	kinds    string // of shape, while nothing is missing
+	marked   bool   // marks can tell all of its payloads
 	link     []boundLink
 	actorID  int
 	actor    int
@@ -325,6 +326,7 @@ func (b *binder) bindShape() {
 		kinds[i] = b.kind(&b.shape[i])
 	}
 	b.kinds = string(kinds)
+	b.bindMarks()
 }
 
 func (b *binder) defaultShape() {

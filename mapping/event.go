@@ -42,6 +42,7 @@ const maxScratch = 1 << 20
 type bodies struct {
 	key, data             []byte
 	previous, shape       []byte
+	marks                 []byte
 	kinds                 string
 	unavailable, flags    []string
 	order, orderOld, link string
@@ -52,7 +53,7 @@ type bodies struct {
 // render makes the shared parts. It fails where a column of the key or of the ordering key is unknown.
 func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	e, w := &m.eval, &m.renderer
-	*w = renderer{e: e, buf: w.buf[:0]}
+	*w = renderer{e: e, buf: w.buf[:0], marks: w.marks[:0]}
 	if cap(w.buf) > maxScratch {
 		w.buf = nil
 	}
@@ -84,14 +85,24 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 		told := w.unavailable
 		out.kinds, w.unavailable = w.payload(be), told
 	}
+	endOfShape := len(w.buf)
+	known := be.marked && out.kinds != ""
+	if known {
+		w.buf = append(w.buf, w.marks...)
+	}
 	all := bytes.Clone(w.buf)
 	out.key = all[:endOfKey:endOfKey]
 	out.data = all[startOfData:endOfData:endOfData]
 	if endOfPrevious > endOfData {
 		out.previous = all[endOfData:endOfPrevious:endOfPrevious]
 	}
-	if len(all) > endOfPrevious {
-		out.shape = all[endOfPrevious:]
+	payload := out.data
+	if endOfShape > endOfPrevious {
+		out.shape = all[endOfPrevious:endOfShape:endOfShape]
+		payload = out.shape
+	}
+	if known && canTell(payload) {
+		out.marks = all[endOfShape:]
 	}
 	out.unavailable, out.flags = w.unavailable, w.flags
 	for _, column := range w.rounded {
@@ -197,7 +208,7 @@ func (m *Mapper) event(be *boundEntry, fired firing, b *bodies, ordinal int) *de
 			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
 		},
 		Actor: b.told.actor, Operation: b.told.operation, Assumed: b.assumed, Link: b.link,
-		Key: b.key, Data: b.data, Previous: b.previous, Shape: b.shape, Kinds: b.kinds,
+		Key: b.key, Data: b.data, Previous: b.previous, Shape: b.shape, Kinds: b.kinds, Marks: b.marks,
 		Unavailable: b.unavailable, Bigints: be.bigints, Flags: b.flags,
 		OrderKey: b.order, OrderKeyOld: b.orderOld,
 		As: be.events[fired.event].rules[fired.rule].rule.as, Title: be.Title, Code: be.Code, Object: be.Object,

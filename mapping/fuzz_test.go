@@ -76,6 +76,7 @@ func checkEvent(t *testing.T, ev *delivery.Event) {
 			t.Errorf("%s: not an object on one line: %q", ev.Type, body)
 		}
 	}
+	sameByMarks(t, ev)
 	if ev.ID == "" || ev.OrderKey == "" || ev.Key == nil || ev.Data == nil {
 		t.Errorf("%s lacks id, ordering key, key or data", ev.Type)
 	}

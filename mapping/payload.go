@@ -17,7 +17,8 @@ type member struct {
 	convert  *converter
 	mask     []byte // key of the hash that is sent instead
 	absent   bool   // the change at hand does not tell its value
-	rounded  bool   // it was told that JavaScript would round the column's numbers
+	care     care
+	rounded  bool // it was told that JavaScript would round the column's numbers
 }
 
 // renderer writes payload objects into one buffer.
@@ -26,6 +27,8 @@ type renderer struct {
 	buf         []byte
 	unavailable []string // paths of members whose value is unknown
 	flags       []string // columns whose value did not fit
+	marks       []byte   // see [delivery.Event.Marks]
+	marked      int      // in buf, the last mark's value
 	rounded     []string // columns with a first number that JavaScript rounds
 }
 
@@ -51,13 +54,17 @@ func (w *renderer) object(members []member, pick func(*renderer, *member) (writt
 
 // now writes a member's value in the current row. What is unknown is left out, and named.
 func (w *renderer) now(m *member) bool {
+	start := len(w.buf)
 	switch {
 	case m.members != nil:
 		w.object(m.members, (*renderer).now)
+		return true
 	case m.constant != nil:
 		w.buf = append(w.buf, m.constant...)
 	case m.expr != nil:
-		return w.expression(m)
+		if !w.expression(m) {
+			return false
+		}
 	default:
 		v := w.e.current(m.col)
 		if !known(v) {
@@ -65,6 +72,9 @@ func (w *renderer) now(m *member) bool {
 			return false
 		}
 		w.value(m, v)
+	}
+	if m.care != careNone {
+		w.note(m, start)
 	}
 	return true
 }

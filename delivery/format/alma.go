@@ -134,11 +134,11 @@ func (a *alma) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	dst = append(dst, head.between...)
 	var err error
 	if a.xml {
-		if w.text, err = w.append(w.text[:0], content(ev), ev.Kinds); err == nil {
+		if w.text, err = w.payload(w.text[:0], ev); err == nil {
 			dst, err = w.xml.inside(dst, w.text)
 		}
 	} else {
-		dst, err = w.append(dst, content(ev), ev.Kinds)
+		dst, err = w.payload(dst, ev)
 	}
 	if err != nil {
 		return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)

@@ -22,6 +22,7 @@ func benchmarkEvents(t testing.TB) map[string]*delivery.Event {
 		ev := *events()["update"]
 		ev.Title, ev.Code, ev.Entry, ev.Object, ev.OrderKey = "Loans", "LOANS", "circulation.loans", "item_loan", "circulation.loans/1000"
 		ev.Data, ev.Kinds = line.Bytes(), kinds
+		ev.Marks = marks(t, &ev)
 		return &ev
 	}
 	loan := almaEvents()["loan"]
@@ -33,6 +34,32 @@ func benchmarkEvents(t testing.TB) map[string]*delivery.Event {
   "day":"2026-01-02","seen_at":"2026-01-02T03:04:05.678000Z","contact":{"address":[],"email":[{"email_address":"t@example.org","preferred":true}]},
   "tags":["a","b<c"],"gone":null}`, "ISffjdzjlx"),
 	}
+}
+
+// marks are an event's as the mapping makes them.
+func marks(t testing.TB, ev *delivery.Event) []byte {
+	marks, last, member := []byte{}, 0, 0
+	err := eachMember(ev.Data, func(_, value []byte) {
+		kind, mark := ev.Kinds[member], delivery.MarkRewrite
+		at := cap(ev.Data) - cap(value)
+		switch member++; {
+		case string(value) == "null":
+			return
+		case kind == delivery.KindDate:
+			mark = delivery.MarkDate
+		case kind == delivery.KindInstant:
+			mark = delivery.MarkInstant
+		case kind == delivery.KindJSON || kind == delivery.KindList || kind == delivery.KindFloat || kind == delivery.KindBigint && len(value) > 15:
+		default:
+			return
+		}
+		marks = delivery.AppendMark(marks, at-last, mark)
+		last = at
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return marks
 }
 
 // benchmarkFormats are the formats and message types, each with what stands beside it: native in the same message type and unit.

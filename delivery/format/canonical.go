@@ -185,18 +185,16 @@ func (c *canon) object(kinds string, depth int) bool {
 			return false
 		}
 		m.hash = hashName(name)
-		isProto := string(name) == "__proto__"
-		disorder = disorder || isIndex(name)
+		isProto, due := string(name) == "__proto__", string(name) == "due_date"
+		disorder = disorder || delivery.IsIndex(name)
 		m.nameEnd = c.written()
 		if c.space(); c.peek() != ':' {
 			return false
 		}
 		c.pos++
-		if c.space(); !c.value(depth + 1) {
+		c.space()
+		if isTime := at < len(kinds) && c.alma && c.almaTime(kinds[at], due); !isTime && !c.value(depth+1) {
 			return false
-		}
-		if c.alma && at < len(kinds) {
-			c.almaTime(kinds[at], m)
 		}
 		m.end = c.written()
 		if isProto {
@@ -290,7 +288,7 @@ func (c *canon) sort(from int, members []member) {
 		kept = append(kept, m)
 	}
 	index := func(m *member) uint64 {
-		if !isIndex(name(m)) {
+		if !delivery.IsIndex(name(m)) {
 			return 1 << 32
 		}
 		n, _ := strconv.ParseUint(string(name(m)), 10, 64)
@@ -304,21 +302,6 @@ func (c *canon) sort(from int, members []member) {
 		}
 		c.dst = append(c.dst, written[m.start-from:m.end-from]...)
 	}
-}
-
-// isIndex reports whether JavaScript takes the name for an array index: a whole number below 2^32−1, written plainly.
-func isIndex(name []byte) bool {
-	if len(name) == 0 || len(name) > 10 || name[0] == '0' && len(name) > 1 {
-		return false
-	}
-	n := uint64(0)
-	for _, b := range name {
-		if b < '0' || b > '9' {
-			return false
-		}
-		n = n*10 + uint64(b-'0')
-	}
-	return n < 1<<32-1
 }
 
 // hashName hashes a name by its ends, which is quick and tells nearly all names apart.

@@ -27,7 +27,7 @@ func fullEvent() *delivery.Event {
 		Actor:     delivery.Actor{ID: "aa010001", Name: "木村"},
 		Operation: "web_form", Assumed: true, Link: "https://ils.example.org/loans/1000",
 		Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000}`), Previous: []byte{},
-		Shape: []byte(`{"loan_id":1000}`), Kinds: "I-s",
+		Shape: []byte(`{"loan_id":1000}`), Kinds: "I-s", Marks: []byte{44},
 		Unavailable: []string{"big_note"}, Bigints: []string{"loan_id", "item.id"}, Flags: []string{"due_at"},
 		OrderKey: "loans/1000", OrderKeyOld: "loans/999",
 		As:    map[string]*string{"action": &action, "event": nil},
@@ -111,7 +111,7 @@ func TestFormat(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, ev := range []*delivery.Event{fullEvent(), {Time: epoch}, {Time: time.Time{}, As: map[string]*string{}, Data: []byte{}}, testEvent(5)} {
+	for _, ev := range []*delivery.Event{fullEvent(), {Time: epoch}, {Time: time.Time{}, As: map[string]*string{}, Data: []byte{}, Marks: []byte{}}, testEvent(5)} {
 		got, err := decodeEvent(appendEvent(nil, ev, []delivery.ProfileID{3}))
 		if err != nil || !reflect.DeepEqual(got, ev) {
 			t.Errorf("event %+v, want %+v: %v", got, ev, err)
@@ -143,7 +143,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestReadsOlderVersions holds that a spool written before kinds and shapes, headers, and groups were kept is read.
+// TestReadsOlderVersions holds that a spool written before marks, kinds and shapes, headers, and groups were kept is read. What an event
+// does not have is not known: no marks are nil.
 func TestReadsOlderVersions(t *testing.T) {
 	t.Parallel()
 	value := func(name string) []byte {
@@ -161,6 +162,10 @@ func TestReadsOlderVersions(t *testing.T) {
 		return b
 	}
 	event := fullEvent()
+	event.Marks = nil
+	if got, err := decodeEvent(value("event_v2")); err != nil || !reflect.DeepEqual(got, event) {
+		t.Errorf("event %+v, want %+v: %v", got, event, err)
+	}
 	event.Kinds, event.Shape = "", nil
 	if got, err := decodeEvent(value("event_v1")); err != nil || !reflect.DeepEqual(got, event) {
 		t.Errorf("event %+v, want %+v: %v", got, event, err)

@@ -86,7 +86,7 @@
 // a zigzag varint, text for v bytes that follow their length v, time for seconds since 1970 (8 bytes,
 // big-endian) and nanoseconds (4). The count of batches alone has no version byte.
 //
-//	event         0    2
+//	event         0    3
 //	              1    time of commit                       12
 //	              13   recipients: v, then so many v
 //	              ..   length of the texts                  4
@@ -95,9 +95,10 @@
 //	              ..   unavailable, bigints, flags: each v, then so many texts
 //	              ..   as: v (0: none; else members + 1), each text, 0 or 1, and for 1 a text
 //	              ..   text: kinds (the last of the texts; version 1 has none)
-//	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous, 16 shape are there
+//	              ..   bits: 1 assumed, 2 key, 4 data, 8 previous, 16 shape, 32 marks are there
 //	              ..   z ordinal of the change
-//	              ..   text: key, data, previous, shape (version 1 has no shape)
+//	              ..   text: key, data, previous, shape (version 1 has no shape), marks (versions 1
+//	                   and 2 have none)
 //	delivery      3, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
 //	              z: round, attempts, refusals, clock (ns), status,
 //	              bytes; text: reason, error, content type; headers of the body (version 1 has none):

@@ -8,7 +8,7 @@ import (
 	"rowhook/delivery"
 )
 
-const eventVersion = 2
+const eventVersion = 3
 
 // Bits of an event's flag byte.
 const (
@@ -17,6 +17,7 @@ const (
 	flagData
 	flagPrevious
 	flagShape
+	flagMarks
 )
 
 // appendEvent appends an event's record, see the package comment.
@@ -48,7 +49,7 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 
 	dst = append(dst, eventFlags(ev))
 	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
-	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape} {
+	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape, ev.Marks} {
 		dst = appendText(dst, b)
 	}
 	return dst
@@ -69,6 +70,9 @@ func eventFlags(ev *delivery.Event) (flags byte) {
 	}
 	if ev.Shape != nil {
 		flags |= flagShape
+	}
+	if ev.Marks != nil {
+		flags |= flagMarks
 	}
 	return flags
 }
@@ -171,6 +175,9 @@ func decodeEvent(value []byte) (*delivery.Event, error) {
 	ev.Previous = present(rest.bytes(), flags&flagPrevious)
 	if rest.version >= 2 {
 		ev.Shape = present(rest.bytes(), flags&flagShape)
+	}
+	if rest.version >= 3 {
+		ev.Marks = present(rest.bytes(), flags&flagMarks)
 	}
 	return ev, rest.close("event")
 }
