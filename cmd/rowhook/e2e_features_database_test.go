@@ -44,7 +44,7 @@ func (l *library) onDatabase(database string) map[string]string {
 		start = capturetest.StartMariaDB
 	}
 	m := start(l.tb, capturetest.MySQLOptions{Settings: map[string]string{"sync_binlog": "1"}})
-	l.db, l.owner = &mysql{MySQL: m}, m.URL("catalog")
+	l.db, l.owner = &mysql{MySQL: m, control: controlIn(l.dir)}, m.URL("catalog")
 	capturetest.Must(l.tb, l.db.exec(context.Background(), l.schema()))
 	m.User(l.tb, "rowhook", mysqlPassword, "replication slave, replication client on *.*",
 		"select on circulation.*", "select on catalog.*", "select on acquisition.*", "select on sharing.*", "select on app.*")

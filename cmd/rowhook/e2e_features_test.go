@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"rowhook/capture/capturetest"
 )
@@ -33,11 +34,13 @@ type library struct {
 
 	mu       sync.Mutex
 	requests []*request
-	answer   func(*request) (status int) // nil: 200; a challenge is always answered
+	answer   func(*request) (status int) // nil: 200; a challenge is always answered,
+	deaf     map[string]bool             // but by these profiles' receivers
 }
 
 // request is what a receiver got.
 type request struct {
+	came    time.Time
 	profile string // the host's first name in the example: desk, alma, ...
 	method  string
 	path    string // with the query
@@ -134,6 +137,12 @@ func (l *library) open() *library {
 	if r := l.rowhook("setup", "--apply", "--as", l.owner); r.code != 0 {
 		l.tb.Fatalf("setup: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
+	return l.start()
+}
+
+// start starts the agent.
+func (l *library) start() *library {
+	l.tb.Helper()
 	cmd := exec.Command(binary, "run", "-c", l.path("config.yaml"))
 	cmd.Dir, cmd.Env = l.dir, append(os.Environ(), l.env...)
 	l.agent = launch(l.tb, cmd)
@@ -145,6 +154,34 @@ func (l *library) open() *library {
 		return err == nil && n == 1
 	})
 	return l
+}
+
+// edit changes the config's text; what is to be changed must be there.
+func (l *library) edit(old, fresh string) {
+	l.tb.Helper()
+	if !strings.Contains(l.config, old) {
+		l.tb.Fatalf("the config has no %q", old)
+	}
+	l.config = strings.Replace(l.config, old, fresh, 1)
+	l.save()
+}
+
+// reload has the agent take the config as it is now.
+func (l *library) reload() {
+	l.tb.Helper()
+	if r := l.rowhook("reload"); r.code != 0 {
+		l.tb.Fatalf("reload: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// listening says that a profile's receiver answers challenges, or does not.
+func (l *library) listening(profile string, listens bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf == nil {
+		l.deaf = map[string]bool{}
+	}
+	l.deaf[profile] = !listens
 }
 
 // rowhook runs a command on the library's config.
@@ -160,12 +197,15 @@ func (l *library) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	profile, path, _ := strings.Cut(strings.TrimPrefix(r.URL.RequestURI(), "/"), "/")
-	got := &request{profile: profile, method: r.Method, path: path, header: r.Header.Clone(), body: body}
+	got := &request{came: time.Now(), profile: profile, method: r.Method, path: path, header: r.Header.Clone(), body: body}
 	l.mu.Lock()
 	l.requests = append(l.requests, got)
-	answer := l.answer
+	answer, deaf := l.answer, l.deaf[profile]
 	l.mu.Unlock()
 	if challenge := r.URL.Query().Get("challenge"); r.Method == http.MethodGet && challenge != "" {
+		if deaf {
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"challenge": challenge})
 		return

@@ -49,14 +49,19 @@ func startMySQL(tb testing.TB, start func(capturetest.TB, capturetest.MySQLOptio
 	m.Run(tb, "set global "+depth+" = 100000000") // for numbers
 	m.Run(tb, mysqlSchema...)
 	m.User(tb, "rowhook", mysqlPassword, "replication slave, replication client on *.*", "select on proof.rows")
+	m.control = controlIn(dir)
+	return m
+}
+
+// controlIn asks the agent whose directory is dir.
+func controlIn(dir string) *http.Client {
 	socket := filepath.Join(dir, "state", "rowhook.sock")
-	m.control = &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 		DisableKeepAlives: true,
 	}}
-	return m
 }
 
 func (m *mysql) kind() string    { return "mysql" }
