@@ -16,25 +16,59 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// smallDisk makes a directory of its own small file system. Without root it is
-// mounted in a user namespace of a helper process, and reached through /proc.
-func smallDisk(tb testing.TB, bytes int) string {
+// disk is a small file system of its own.
+type disk struct {
+	tb      testing.TB
+	dir     string
+	remount func(mode string) error // "ro" or "rw"
+}
+
+// smallDisk mounts a small file system. Without root it is mounted in a user namespace of a helper process, and
+// reached through /proc.
+func smallDisk(tb testing.TB, bytes int) *disk {
 	tb.Helper()
 	dir := newTempDir(tb)
 	options := fmt.Sprintf("size=%d,mode=700", bytes)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err == nil {
 		tb.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-		return dir
+		return &disk{tb: tb, dir: dir, remount: func(mode string) error {
+			flags := uintptr(syscall.MS_REMOUNT)
+			if mode == "ro" {
+				flags |= syscall.MS_RDONLY
+			}
+			return syscall.Mount("tmpfs", dir, "tmpfs", flags, options)
+		}}
 	}
-	cmd := exec.Command("sh", "-c", `mount -t tmpfs -o "$1" rowhook "$0" && echo mounted >&2 && exec sleep 3600`, dir, options)
+	cmd := exec.Command("sh", "-c", `mount -t tmpfs -o "$1" rowhook "$0" && echo mounted >&2 &&
+		while read mode; do mount -o remount,$mode "$0" && echo "mounted $mode" >&2; done`, dir, options)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
+	orders, err := cmd.StdinPipe()
+	capturetest.Must(tb, err)
 	holder := launch(tb, cmd)
 	holder.says("mounted")
-	return fmt.Sprintf("/proc/%d/root%s", holder.pid, dir)
+	times := map[string]int{}
+	return &disk{tb: tb, dir: fmt.Sprintf("/proc/%d/root%s", holder.pid, dir), remount: func(mode string) error {
+		_, err := fmt.Fprintln(orders, mode)
+		times[mode]++
+		eventually(tb, patience, "the disk is mounted "+mode, func() bool {
+			return err != nil || strings.Count(holder.stderr.String(), "mounted "+mode) == times[mode]
+		})
+		return err
+	}}
+}
+
+// readOnly makes the disk read-only, which nothing on it may be open for, or not.
+func (d *disk) readOnly(on bool) {
+	d.tb.Helper()
+	mode := "rw"
+	if on {
+		mode = "ro"
+	}
+	capturetest.Must(d.tb, d.remount(mode))
 }
 
 // fill takes all the room that is left in a directory's file system, and returns what
@@ -56,108 +90,176 @@ func fill(tb testing.TB, dir string) (free func()) {
 }
 
 // While free disk is below the reserve nothing is taken from the database, which keeps
-// it; when there is room again everything goes on by itself.
+// it, also if the agent is killed; when there is room again everything goes on by itself.
 func TestDiskBelowReserve(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
-	disk := smallDisk(t, 192<<20)
-	capturetest.Must(t, os.Symlink(disk, w.path("state")))
+	onEach(t, nil, testDiskBelowReserve)
+}
+
+func testDiskBelowReserve(t *testing.T, w *world) {
+	s := w.scenario("disk-below-reserve")
+	disk := smallDisk(t, 256<<20)
+	capturetest.Must(t, os.Symlink(disk.dir, w.path("state")))
 	w.conf.spool = "{max_size: 1GiB, reserve: 8MiB}"
 	a := w.begin()
-	w.insert(1)
-	w.hook.wait(t, "main", 1, patience)
-	free := fill(t, disk)
-	// The disk is asked once a second; what comes before may still find a place.
-	rows := 1
-	eventually(t, patience, "the agent says why nothing moves", func() bool {
-		rows++
-		w.insert(int64(rows))
-		return strings.Contains(a.stderr.String(), "reserve")
-	})
-	taken := w.hook.distinct("main")
-	elapse(t, 2*time.Second, "nothing is taken", func() bool { return a.running() && w.hook.distinct("main") <= taken+1 })
-	if _, code := w.status(); code != 3 {
-		t.Errorf("status ends with %d while the disk is full, want 3", code)
+	l := w.load(2, 100, false)
+	times := count(2, 10)
+	for i := range times {
+		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
+		free := fill(t, disk.dir)
+		a.says("reserve") // the disk is asked once a second; what comes before may still find a place
+		w.stands(a)
+		if _, code := w.status(); code != 3 {
+			t.Errorf("status ends with %d while the disk is full, want 3", code)
+		}
+		if i%2 == 1 {
+			a.kill()
+			w.refuses(1, "no space left", "hint:")
+		} else {
+			elapse(t, time.Duration(count(500, 5000))*time.Millisecond, "the agent runs", a.running)
+		}
+		free()
+		if i%2 == 1 {
+			a = w.start()
+		}
 	}
-	free()
-	w.hook.wait(t, "main", rows, patience)
-	w.logCount("main", rows)
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
 	a.term()
-	w.verify(w.ledger(nil), judge{profile: "main"})
+	w.verify(changes, judge{profile: "main", killed: true})
+	s.did(times, "disk filled under load", "times the disk was filled under load")
+}
+
+// stands waits until nothing arrives any more, while the database's log goes on unread.
+func (w *world) stands(a *agent) {
+	w.tb.Helper()
+	eventually(w.tb, patience, "nothing is sent any more", func() bool {
+		before := w.hook.requests.Load()
+		elapse(w.tb, time.Second, "the agent runs", a.running)
+		return before == w.hook.requests.Load()
+	})
 }
 
 // A disk that is full in earnest, without a reserve, ends the agent or makes it wait;
 // it never loses an event.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testDiskFull)
+}
+
+func testDiskFull(t *testing.T, w *world) {
+	s := w.scenario("disk-full")
 	disk := smallDisk(t, 128<<20)
-	capturetest.Must(t, os.Symlink(disk, w.path("state")))
+	capturetest.Must(t, os.Symlink(disk.dir, w.path("state")))
 	w.conf.spool = "{max_size: 1GiB, reserve: 0}"
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
 	w.logCount("main", 1)
 	w.hook.down()
-	free := fill(t, disk)
-	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from generate_series(2, 60000) g;
-		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from generate_series(2, 60000) g; commit`, filler))
+	free := fill(t, disk.dir)
+	rows := count(40_000, 150_000)
+	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s where g > 1;
+		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s where g > 1; commit`, filler, numbers(rows), numbers(rows)))
+	now := w.now()
 	eventually(t, patience, "it ends, or says that it waits", func() bool {
 		return !a.running() || strings.Contains(a.stderr.String(), "source is paused")
 	})
 	said := a.stderr.String()
 	ended := !a.running()
-	if ended && (a.code != 1 || !strings.Contains(said, "no space left")) {
+	switch {
+	case ended && (a.code != 1 || !strings.Contains(said, "no space left")):
 		t.Errorf("ended with %d: %s", a.code, said)
+	case !ended && w.settled(now):
+		t.Error("the database was told that it may forget what found no room")
 	}
 	free()
 	w.hook.up(t)
 	if ended {
 		a = w.start()
 	}
-	w.hook.wait(t, "main", 60000, 3*patience)
-	w.logCount("main", 60000)
+	w.hook.wait(t, "main", rows, 3*patience)
+	w.logCount("main", rows)
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main", killed: ended})
+	s.did(1, "disk filled within a transaction", "disks filled within a transaction")
 }
 
-// Nothing is sent unlogged: while the delivery log cannot be written, deliveries wait.
+// Nothing is sent unlogged: while the delivery log cannot be written, deliveries wait, and the
+// database does not.
 func TestLogNotWritable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
-	disk := smallDisk(t, 1<<20)
-	capturetest.Must(t, os.Symlink(disk, w.path("log")))
+	onEach(t, nil, testLogNotWritable)
+}
+
+func testLogNotWritable(t *testing.T, w *world) {
+	s := w.scenario("log-disk-full")
+	disk := smallDisk(t, count(16, 128)<<20)
+	capturetest.Must(t, os.Symlink(disk.dir, w.path("log")))
 	a := w.begin()
-	w.insert(1)
-	w.hook.wait(t, "main", 1, patience)
-	w.logCount("main", 1)
-	free := fill(t, disk)
-	// What fits into the log's last page may still be sent.
-	for key := int64(2); ; key++ {
-		w.insert(key)
-		if key%20 == 0 && strings.Contains(a.stderr.String(), "delivery log") {
-			break
+	l := w.load(2, 50, false)
+	times := count(2, 10)
+	for range times {
+		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
+		free := fill(t, disk.dir)
+		a.says("delivery log")
+		w.stands(a) // what fits into the log's last page may still be sent
+		elapse(t, time.Duration(count(500, 5000))*time.Millisecond, "the agent runs", a.running)
+		w.confirmed(5 * time.Second)
+		if _, code := w.status(); code != 3 {
+			t.Errorf("status ends with %d while the log cannot be written, want 3", code)
 		}
-		if key > 2000 {
-			t.Fatal("the agent says nothing of a log that cannot be written")
-		}
+		free()
 	}
-	eventually(t, patience, "deliveries wait", func() bool {
-		before := w.hook.requests.Load()
-		elapse(t, 500*time.Millisecond, "", nil)
-		return before == w.hook.requests.Load()
-	})
-	w.insert(5000, 5001)
-	elapse(t, time.Second, "nothing is sent", func() bool { return w.hook.distinct("main") < int(w.number(`select count(*) from proof.ledger`)) })
-	if _, code := w.status(); code != 3 {
-		t.Errorf("status ends with %d while the log cannot be written, want 3", code)
-	}
-	free()
-	total := int(w.number(`select count(*) from proof.ledger`))
-	w.hook.wait(t, "main", total, patience)
-	w.logCount("main", total)
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
 	a.term()
-	w.verify(w.ledger(nil), judge{profile: "main"})
+	w.verify(changes, judge{profile: "main"})
+	s.did(times, "log disk filled under load", "times the log's disk was filled under load")
+}
+
+// A disk that has become read-only, as a kernel makes one that fails, is said and changes nothing; the database keeps what
+// happens meanwhile.
+func TestDiskReadOnly(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, testDiskReadOnly)
+}
+
+func testDiskReadOnly(t *testing.T, w *world) {
+	s := w.scenario("disk-read-only")
+	disks := map[string]*disk{"state": smallDisk(t, 256<<20), "log": smallDisk(t, 64<<20)}
+	for name, disk := range disks {
+		capturetest.Must(t, os.Symlink(disk.dir, w.path(name)))
+	}
+	w.conf.spool = "{max_size: 1GiB, reserve: 8MiB}"
+	l := (*load)(nil)
+	times := count(2, 10)
+	for i := range times {
+		for name, disk := range disks {
+			a := w.begin()
+			if l == nil {
+				l = w.load(2, 50, false)
+			}
+			w.hook.wait(t, "main", w.hook.distinct("main")+30, patience)
+			if i%2 == 0 {
+				a.term()
+			} else {
+				a.kill()
+			}
+			disk.readOnly(true)
+			w.refuses(1, "read-only", w.path(name))
+			disk.readOnly(false)
+		}
+	}
+	a := w.begin()
+	changes := w.ledger(l.stop(t))
+	w.hook.wait(t, "main", len(changes), 2*patience)
+	w.logCount("main", len(changes))
+	a.term()
+	w.verify(changes, judge{profile: "main", killed: true})
+	s.did(2*times, "remount read-only", "remounts read-only")
 }
 
 // A state directory has one agent; a second is refused and told who holds it.

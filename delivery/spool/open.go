@@ -83,7 +83,7 @@ func (s *Spool) openLocked() error {
 	if !found && s.ops > 0 {
 		return &DamageError{Dir: s.dir, File: witnessFile, Lost: "it is missing, so that whether anything else is lost cannot be told"}
 	}
-	if err := s.sync(); err != nil {
+	if err := s.attended(s.sync); err != nil {
 		return err
 	}
 	// Opening has made everything durable that was found, so that this is a new beginning.
@@ -116,10 +116,24 @@ func (s *Spool) openStore() (found bool, err error) {
 	}
 	// The log of a store that was just created is still in the oldest format, in which one
 	// damaged byte silently ends it. A second opening begins one in the format asked for.
-	if err := s.guard("create spool", s.db.Close); err != nil {
+	err = s.attended(func() error { return s.guard("create spool", s.db.Close) })
+	if err != nil {
 		return found, err
 	}
 	return found, s.openPebble(true)
+}
+
+// attended runs a step of the opening, which may never return once the store has failed: it waits for its log's writer, see
+// [logGuard], or tries a flush again and again.
+func (s *Spool) attended(step func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- step() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.fatal:
+		return s.failed()
+	}
 }
 
 // openPebble opens the store on a goroutine of its own, because a fatal error ends the one it is found on.
@@ -132,6 +146,8 @@ func (s *Spool) openPebble(exists bool) error {
 		err error
 	}
 	opened := make(chan result, 1)
+	s.opening.Store(true)
+	defer s.opening.Store(false)
 	go func() {
 		r := result{err: errors.New("store gave up")}
 		defer func() {
@@ -143,7 +159,11 @@ func (s *Spool) openPebble(exists bool) error {
 		}()
 		r.db, r.err = pebble.Open(s.dir, o)
 	}()
-	r := <-opened
+	var r result
+	select {
+	case r = <-opened:
+	case <-s.fatal: // the store may never return: it waits for its log's writer, see [logGuard], or tries a flush again and again
+	}
 	s.db = r.db
 	if err := s.failed(); err != nil {
 		return err

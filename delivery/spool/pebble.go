@@ -76,8 +76,11 @@ func (s *Spool) listener() *pebble.EventListener {
 		},
 		BackgroundError: func(err error) {
 			if errors.Is(err, syscall.ENOSPC) {
-				// The store tries again by itself; appending stops meanwhile.
+				// The store tries again by itself; appending stops meanwhile. While it is opened nobody would hear of that.
 				s.room.refuse(err)
+				if s.opening.Load() {
+					s.fail(fmt.Errorf("open spool: %w", err))
+				}
 				time.Sleep(backgroundPause)
 				return
 			}

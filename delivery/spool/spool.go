@@ -106,6 +106,7 @@ type Spool struct {
 
 	failure atomic.Pointer[error]
 	broken  atomic.Bool   // the store cannot even be closed any more
+	opening atomic.Bool   // the store is being opened
 	fatal   chan struct{} // closed with the first fatal error
 	errs    chan error
 }
