@@ -63,45 +63,46 @@ func TestNetworkCut(t *testing.T) {
 }
 
 func testNetworkCut(t *testing.T, w *world) {
+	s := w.scenario("network-database")
 	p := w.through()
 	a := w.begin()
 	l := w.load(2, 50, false)
 	grow := func(what string) {
 		t.Helper()
 		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
-		t.Logf("after %s: %d events", what, w.hook.distinct("main"))
+		s.did(1, what, what)
 	}
 	for range count(1, 4) {
 		p.cut()
-		grow("a cut")
+		grow("cut")
 		p.refusing(true)
 		p.cut()
 		elapse(t, time.Second, "", nil)
 		p.refusing(false)
-		grow("refused connections")
+		grow("time refused")
 		free := p.stall(toClient)
 		elapse(t, 4*time.Second, "", nil)
 		free()
-		grow("a pause from the server")
+		grow("pause of 4 s")
 		p.delaying(50 * time.Millisecond)
-		grow("a long way")
+		grow("time delayed by 50 to 100 ms each way")
 		p.delaying(0)
 		for direction, name := range []string{toServer: "to the server", toClient: "from the server"} {
 			p.losing(direction, true)
 			elapse(t, time.Duration(count(4, 15))*time.Second, "", nil)
 			p.losing(direction, false)
-			grow("loss of all that goes " + name)
+			grow("loss of all " + name)
 		}
 		if w.server.kind() == "mysql" && !soak() {
 			continue // it takes most of a minute to notice each of what follows
 		}
 		p.stall(toServer)
-		grow("silence to the server")
+		grow("silence for good to the server")
 		p.stall(toClient)
-		grow("silence from the server")
+		grow("silence for good from the server")
 		p.stall(toClient)
 		p.stall(toServer)
-		grow("silence both ways")
+		grow("silence for good both ways")
 	}
 	changes := w.ledger(l.stop(t))
 	w.hook.wait(t, "main", len(changes), 2*patience)
@@ -118,6 +119,7 @@ func TestCutInTransaction(t *testing.T) {
 }
 
 func testCutInTransaction(t *testing.T, w *world) {
+	s := w.scenario("reconnect-mid-tx")
 	rows := count(20_000, 300_000)
 	w.conf.profile = "    concurrency: 16\n"
 	p := w.through()
@@ -142,6 +144,7 @@ func testCutInTransaction(t *testing.T, w *world) {
 	w.logCount("main", rows)
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main"})
+	s.did(5, "cut in a giant transaction", "cuts in a giant transaction")
 }
 
 // A log that is gone while a position is stored, with the slot or purged, is a gap: the

@@ -17,6 +17,7 @@ func TestReceiverNetwork(t *testing.T) {
 }
 
 func testReceiverNetwork(t *testing.T, w *world) {
+	s := w.scenario("network-receiver")
 	p := newProxy(t, w.hook.addr)
 	w.conf.profiles = strings.NewReplacer(w.hook.addr, p.addr(), "timeout: 5s", "timeout: 1s").Replace(w.usualProfile("main"))
 	a := w.begin()
@@ -24,36 +25,34 @@ func testReceiverNetwork(t *testing.T, w *world) {
 	grow := func(what string) {
 		t.Helper()
 		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
-		t.Logf("after %s: %d events", what, w.hook.distinct("main"))
+		s.did(1, what, what)
 	}
-	grow("the start")
 	for range count(1, 5) {
 		for range 5 {
 			p.cut()
-			grow("a cut")
+			grow("cut")
 		}
 		p.refusing(true)
 		p.cut()
 		elapse(t, time.Second, "", nil)
 		p.refusing(false)
-		grow("refused connections")
+		grow("time refused")
 		p.delaying(100 * time.Millisecond)
-		grow("a long way")
+		grow("time delayed by 100 to 200 ms each way")
 		p.delaying(0)
 		for direction, name := range []string{toServer: "to the receiver", toClient: "from the receiver"} {
 			p.losing(direction, true)
 			elapse(t, time.Duration(count(3, 10))*time.Second, "", nil)
 			w.confirmed(5 * time.Second)
 			p.losing(direction, false)
-			grow("loss of all that goes " + name)
+			grow("loss of all " + name)
 		}
 	}
 	changes := w.ledger(l.stop(t))
 	w.hook.wait(t, "main", len(changes), 2*patience)
 	w.logCount("main", len(changes))
 	a.term()
-	v := w.verify(changes, judge{profile: "main", cutOff: true})
-	t.Logf("%d events, %d repeated", v.events, v.repeated)
+	w.verify(changes, judge{profile: "main", cutOff: true})
 }
 
 // Connections that break at one place of a transaction again and again cost neither loss nor repetition: behind what announces its
@@ -64,6 +63,7 @@ func TestCutAtMessages(t *testing.T) {
 }
 
 func testCutAtMessages(t *testing.T, w *world) {
+	s := w.scenario("reconnect-mid-tx")
 	p := w.through()
 	places := []string{placeRows, placeMiddle, placeEnd}
 	var cuts atomic.Int64
@@ -85,8 +85,8 @@ func testCutAtMessages(t *testing.T, w *world) {
 	w.hook.wait(t, "main", len(changes), 2*patience)
 	w.logCount("main", len(changes))
 	a.term()
-	v := w.verify(changes, judge{profile: "main"})
-	t.Logf("%d cuts, %d events", cuts.Load(), v.events)
+	w.verify(changes, judge{profile: "main"})
+	s.did(int(cuts.Load()), "cut before a first row, between rows or before an end", "cuts before a first row, between rows or before an end")
 }
 
 // The places where a connection breaks.

@@ -19,6 +19,14 @@ var scenarios = []planned{
 	{name: "log-gone"},
 	{name: "failover-pg", without: onlyPostgres("see failover-mysql")},
 	{name: "standby-decode", without: onlyPostgres("a replica's binlog is its own; see failover-mysql")},
+
+	{name: "network-database"},
+	{name: "network-receiver"},
+	{name: "reconnect-mid-tx"},
+	{name: "disk-below-reserve"},
+	{name: "disk-full"},
+	{name: "log-disk-full"},
+	{name: "disk-read-only"},
 }
 
 // onlyPostgres says why a scenario is PostgreSQL's alone.

@@ -15,7 +15,7 @@ import (
 )
 
 // Open opens the spool in dir, creating it (owner-only) if there is none. The errors to tell apart are
-// [*LockedError], [*DamageError] and [*VersionError]. A torn tail and the stored part of a
+// [*LockedError], [*DamageError], [*VersionError] and [*NoRoomError]. A torn tail and the stored part of a
 // transaction that never ended are dropped: the source repeats them.
 func Open(dir string, o Options) (*Spool, error) {
 	o = o.withDefaults()
@@ -42,6 +42,9 @@ func Open(dir string, o Options) (*Spool, error) {
 	if err = s.openLocked(); err != nil {
 		if s.db != nil && !s.broken.Load() {
 			err = errors.Join(err, s.db.Close())
+		}
+		if errors.Is(err, syscall.ENOSPC) {
+			err = &NoRoomError{Reserve: o.Reserve, Err: err}
 		}
 		return nil, errors.Join(err, s.release())
 	}
