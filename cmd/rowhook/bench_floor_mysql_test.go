@@ -67,7 +67,7 @@ func playMySQLFloor(to *floor) error {
 
 func (f *mysqlFloor) tell() {
 	last := int64(-1)
-	for range time.Tick(50 * time.Millisecond) {
+	for range time.Tick(20 * time.Millisecond) {
 		if done := f.done.Load(); done != last {
 			fmt.Fprintf(os.Stderr, "%s%d\n", floorAt, done)
 			last = done

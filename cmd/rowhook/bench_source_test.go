@@ -107,7 +107,7 @@ func (p *postgres) fill(ctx context.Context, from, to, rows int) error {
 
 // eachPart fills in parts, two at a time: a statement may take a minute, and one writer takes twice as long as two.
 func eachPart(from, to, rows int, fill func(from, to int) error) error {
-	most := max(1, 50_000/rows) // transactions
+	most := max(1, 20_000/rows) // transactions
 	var next atomic.Int64
 	next.Store(int64(from))
 	var failed [2]error

@@ -24,6 +24,7 @@ type benchDatabase struct {
 
 // benchRow is a figure of one section.
 type benchRow struct {
+	place   int // of the section
 	section string
 	figure
 	cells map[*benchDatabase]samples
@@ -114,15 +115,16 @@ func (t *benchTable) database(name string) *benchDatabase {
 	return d
 }
 
-// add fills a cell.
-func (d *benchDatabase) add(section string, f figure, s samples) {
+// add fills a cell. Sections stand in the order of their places, also where a database lacks some.
+func (d *benchDatabase) add(place int, section string, f figure, s samples) {
 	for _, row := range d.table.rows {
 		if row.section == section && row.figure == f {
 			row.cells[d] = s
 			return
 		}
 	}
-	d.table.rows = append(d.table.rows, &benchRow{section, f, map[*benchDatabase]samples{d: s}})
+	d.table.rows = append(d.table.rows, &benchRow{place, section, f, map[*benchDatabase]samples{d: s}})
+	slices.SortStableFunc(d.table.rows, func(a, b *benchRow) int { return a.place - b.place })
 }
 
 // text is the table for a terminal of 110 columns.
@@ -241,10 +243,10 @@ func TestBenchTable(t *testing.T) {
 	one, other := table.database("PostgreSQL 15"), table.database("MariaDB 10.11")
 	rate := figure{what: "events/s", target: leastOfFloor(0.85)}
 	memory := figure{what: "peak MiB", decimals: 1, target: most(48)}
-	one.add("One request a row", rate, samples{[2][]float64{{20000, 21000, 1022000}, {25000, 24000, 23000}}})
-	one.add("One request a row", memory, samples{[2][]float64{{48.04}}})
-	one.add("At rest", figure{what: "seconds"}, samples{[2][]float64{{1, 2}, {0, 0}}})
-	other.add("One request a row", rate, samples{[2][]float64{{20000}, {25000}}})
+	one.add(0, "One request a row", rate, samples{[2][]float64{{20000, 21000, 1022000}, {25000, 24000, 23000}}})
+	one.add(0, "One request a row", memory, samples{[2][]float64{{48.04}}})
+	one.add(1, "At rest", figure{what: "seconds"}, samples{[2][]float64{{1, 2}, {0, 0}}})
+	other.add(0, "One request a row", rate, samples{[2][]float64{{20000}, {25000}}})
 	text := strings.TrimPrefix(`
                                    PostgreSQL 15            MariaDB 10.11
 medians             target           agent   floor ratio      agent   floor ratio

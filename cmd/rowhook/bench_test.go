@@ -29,7 +29,8 @@ func BenchmarkEndToEnd(b *testing.B) {
 			w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
 			m := &meter{world: w, quick: quick, source: newBenchSource(b, w), target: startReceiver(b)}
 			m.database = table.database(m.source.title())
-			for _, measure := range measures(quick) {
+			for i, measure := range measures(quick) {
+				m.place = i
 				b.Run(measure.name, func(b *testing.B) {
 					m.measure(b, measure)
 					b.ReportMetric(0, "ns/op") // means nothing here
@@ -53,7 +54,8 @@ type meter struct {
 	source   benchSource
 	target   string // the receiver's base URL
 	database *benchDatabase
-	title    string // of the measure at hand
+	place    int // of the measure at hand, and its title
+	title    string
 	backlog  backlog
 	marks    int
 }
@@ -62,7 +64,7 @@ type meter struct {
 type backlog struct {
 	mark                 string
 	rows, perTransaction int
-	start, end           float64 // of the log
+	end                  float64 // of the log
 }
 
 func (m *meter) measure(b *testing.B, what measure) {
@@ -77,19 +79,20 @@ func (m *meter) measure(b *testing.B, what measure) {
 func (m *meter) have(rows, perTransaction int) {
 	m.tb.Helper()
 	ctx := context.Background()
-	if m.backlog.perTransaction != perTransaction || m.backlog.rows > rows {
-		if m.backlog.mark != "" {
-			capturetest.Must(m.tb, m.source.release(ctx, m.backlog.mark))
+	now := m.backlog
+	m.backlog = backlog{} // if that fails, the next one begins anew
+	if now.mark == "" || now.perTransaction != perTransaction || now.rows > rows {
+		if now.mark != "" {
+			capturetest.Must(m.tb, m.source.release(ctx, now.mark))
 		}
-		m.backlog = backlog{}
 		m.exec(`truncate proof.rows`)
-		start := m.logEnd()
-		m.backlog = backlog{mark: m.mark(""), perTransaction: perTransaction, start: start}
+		now = backlog{mark: m.mark(""), perTransaction: perTransaction}
 	}
-	if m.backlog.rows < rows {
-		capturetest.Must(m.tb, m.source.fill(ctx, m.backlog.rows/perTransaction, rows/perTransaction, perTransaction))
-		m.backlog.rows, m.backlog.end = rows, m.logEnd()
+	if now.rows < rows {
+		capturetest.Must(m.tb, m.source.fill(ctx, now.rows/perTransaction, rows/perTransaction, perTransaction))
+		now.rows, now.end = rows, m.logEnd()
 	}
+	m.backlog = now
 }
 
 // mark makes a point of the log, the end or what another one is.
@@ -196,7 +199,7 @@ func (m *meter) turn(of string, side starter, round func(c *contender) []float64
 
 // note puts a figure into the table, and among the benchmark's own.
 func (m *meter) note(f figure, s samples) {
-	m.database.add(m.title, f, s)
+	m.database.add(m.place, m.title, f, s)
 	unit := strings.ReplaceAll(f.what, " ", "_")
 	b := m.tb.(*testing.B)
 	b.ReportMetric(s.value(0), unit)
@@ -264,7 +267,7 @@ func (m *meter) received(c *contender, events int) receiverStats {
 // until waits for a contender to have done something. It looks only now and then, since asking costs a little.
 func (m *meter) until(c *contender, what string, ok func() bool) {
 	m.tb.Helper()
-	pace := time.NewTicker(50 * time.Millisecond)
+	pace := time.NewTicker(20 * time.Millisecond)
 	defer pace.Stop()
 	eventually(m.tb, 10*time.Minute, c.name+": "+what, func() bool {
 		<-pace.C
@@ -283,16 +286,14 @@ func (m *meter) logEnd() float64 {
 	return at
 }
 
-// reaches waits until a contender has come to a place of the log, or beyond, and returns where it is.
-func (m *meter) reaches(c *contender, place float64) (at float64) {
+// reaches waits until a contender has come to a place of the log, or beyond.
+func (m *meter) reaches(c *contender, place float64) {
 	m.tb.Helper()
 	m.until(c, fmt.Sprintf("comes to %.0f", place), func() bool {
-		var err error
-		at, err = m.source.at(context.Background(), c.from, c.agent)
+		at, err := m.source.at(context.Background(), c.from, c.agent)
 		capturetest.Must(m.tb, err)
 		return at >= place
 	})
-	return at
 }
 
 // reads waits until a contender reads.
