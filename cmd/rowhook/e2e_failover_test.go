@@ -121,7 +121,7 @@ func TestFailoverWithoutSlot(t *testing.T) {
 	a.says("slot rowhook is gone")
 	w.exec(`delete from proof.ledger where id = 2`) // what the gap swallows
 	w.goesOnAfterGap(s, 3)
-	s.did(1, "promotion without a slot, told", "promotions without a slot, told")
+	s.did(1, "promotion without a slot told", "promotions without a slot told")
 }
 
 // A promoted server that lacks what has been delivered already is another history: the agent says where they part and stops.
@@ -152,7 +152,7 @@ func TestFailoverBehind(t *testing.T) {
 	a.says("before the stored position")
 	w.exec(`insert into proof.ledger (id, seq, op) values (2, 1, 'insert')`) // it was committed, on the old primary
 	w.goesOnAfterGap(s, 3)
-	s.did(1, "promotion of a server that lacked what was delivered, told", "promotions of servers that lacked what was delivered, told")
+	s.did(1, "standby behind the agent told", "standbys behind the agent told")
 }
 
 // A standby that has a slot of the name already, such as a primary that was rejoined, is never synchronised: its slot stays where it
@@ -236,7 +236,7 @@ func TestStandbyDecode(t *testing.T) {
 	w.logCount("main", keys+1)
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main"})
-	s.did(1, "invalidation of a standby's slot, told", "invalidations of a standby's slot, told")
+	s.did(1, "invalidation told", "invalidations told")
 }
 
 // startOnStandby starts an agent that makes its slot on a standby, which waits for the primary to tell of running transactions.

@@ -130,7 +130,7 @@ func (s *scenario) cells() []string {
 	if s.failed {
 		verdict = "FAILED"
 	}
-	row := append([]string{s.name, s.database, strings.Join(deeds, ", ")}, counts...)
+	row := append([]string{s.name, s.database, strings.Join(deeds, "; ")}, counts...)
 	return append(row, strings.Join(figures, ", "), strconv.Itoa(int(s.took.Seconds()+0.5)), verdict)
 }
 

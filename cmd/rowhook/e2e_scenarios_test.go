@@ -18,6 +18,7 @@ var scenarios = []planned{
 	{name: "database-restart"},
 	{name: "log-gone"},
 	{name: "failover-pg", without: onlyPostgres("see failover-mysql")},
+	{name: "failover-mysql", without: map[string]string{"postgres": "see failover-pg"}},
 	{name: "standby-decode", without: onlyPostgres("a replica's binlog is its own; see failover-mysql")},
 
 	{name: "network-database"},
