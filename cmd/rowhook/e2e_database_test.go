@@ -155,7 +155,11 @@ func TestLogGone(t *testing.T) {
 }
 
 func testLogGone(t *testing.T, w *world) {
-	s := w.scenario("log-gone")
+	name, what := "slot-gone", "slot dropped"
+	if w.database != "postgres" {
+		name, what = "binlog-purged", "binlog purged"
+	}
+	s := w.scenario(name)
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
@@ -176,7 +180,7 @@ func testLogGone(t *testing.T, w *world) {
 	}
 	a = w.begin() // the gap was accepted once, not for ever, and needs no more consent
 	a.term()
-	s.did(1, "gap told and accepted", "gaps told and accepted")
+	s.did(1, what+" told", what+" told")
 }
 
 // refuses starts the agent, which must end with a code and name words in its message.
@@ -207,6 +211,7 @@ func TestSlotInvalidated(t *testing.T) {
 	w := newWorld(t, capturetest.Options{Settings: map[string]string{
 		"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB",
 	}})
+	s := w.scenario("slot-gone")
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
@@ -220,8 +225,10 @@ func TestSlotInvalidated(t *testing.T) {
 	a = w.begin("--accept-gap")
 	w.insert(2)
 	w.hook.wait(t, "main", 2, patience)
+	w.logCount("main", 2)
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main"})
+	s.did(1, "slot invalidated for its WAL told", "slots invalidated for their WAL told")
 }
 
 // A server restored from an older backup cannot continue our position: PostgreSQL itself

@@ -32,14 +32,14 @@ func testKillAtPoints(t *testing.T, w *world, name string, power bool) {
 	s := w.scenario(name)
 	random := chance(11)
 	w.begin().term()
-	l := w.load(4, 200, false)
+	l := w.load(4, 60, false)
 	kills, points, gone := 0, 0, int64(0)
 	for _, p := range killPoints {
 		if p.without[w.database] != "" {
 			continue
 		}
 		points++
-		for range count(1, 6) {
+		for range count(1, 5) {
 			gone = max(gone, w.dieAt(p, 1+random.IntN(count(min(p.most, 10), p.most)), power))
 			kills++
 		}

@@ -39,8 +39,8 @@ var noConfirmation = map[string]string{
 var killPoints = []killPoint{
 	{name: "before spool fsync", on: "spool", call: syscall.SYS_FDATASYNC, most: 60},
 	{name: "after spool fsync", on: "spool", call: syscall.SYS_FDATASYNC, after: true, most: 60},
-	{name: "before confirmation", on: "database", call: syscall.SYS_WRITE, matches: isConfirmation, most: 20, without: noConfirmation},
-	{name: "after confirmation", on: "database", call: syscall.SYS_WRITE, after: true, matches: isConfirmation, most: 20, without: noConfirmation},
+	{name: "before confirmation", on: "database", call: syscall.SYS_WRITE, matches: isConfirmation, most: 5, without: noConfirmation},
+	{name: "after confirmation", on: "database", call: syscall.SYS_WRITE, after: true, matches: isConfirmation, most: 5, without: noConfirmation},
 	{name: "before POST", on: "receiver", call: syscall.SYS_WRITE, matches: begins("POST "), most: 100},
 	{name: "after POST", on: "receiver", call: syscall.SYS_WRITE, after: true, matches: begins("POST "), most: 100},
 	{name: "answered", on: "receiver", call: syscall.SYS_READ, after: true, matches: begins("HTTP/1.1 2"), most: 100},
