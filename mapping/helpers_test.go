@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"rowhook/capture"
 	"rowhook/delivery"
@@ -38,7 +39,7 @@ func jsonText(dst, text []byte) ([]byte, bool) { return appendString(dst, text),
 
 func jsonAsIs(dst, text []byte) ([]byte, bool) {
 	var line bytes.Buffer
-	if err := json.Compact(&line, text); err != nil || line.Len() == 0 {
+	if err := json.Compact(&line, text); err != nil || line.Len() == 0 || !utf8.Valid(text) {
 		return appendString(dst, text), false
 	}
 	return append(dst, line.Bytes()...), true

@@ -291,6 +291,70 @@ func TestAlmaRefuses(t *testing.T) {
 	}
 }
 
+// TestAlmaRecordsHaveNamespaces: whatever a record's prefixes, the body is well-formed for a parser that knows namespaces.
+func TestAlmaRecordsHaveNamespaces(t *testing.T) {
+	t.Parallel()
+	const marc, xsi = `xmlns:marc="http://www.loc.gov/MARC21/slim"`, `xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"`
+	for record, want := range map[string]string{
+		`<record><leader>1</leader></record>`:                             `<record><leader>1</leader></record>`,
+		`<record ` + marc + `><marc:leader/></record>`:                    `<record ` + marc + `><marc:leader></marc:leader></record>`,
+		`<record><a ` + marc + ` marc:x="1"/><b xml:lang="ja"/></record>`: `<record><a ` + marc + ` marc:x="1"></a><b xml:lang="ja"></b></record>`,
+		`<marc:record><marc:leader>1</marc:leader></marc:record>`:         `<marc:record ` + marc + `><marc:leader>1</marc:leader></marc:record>`,
+		`<record xsi:schemaLocation="a b"/>`:                              `<record ` + xsi + ` xsi:schemaLocation="a b"></record>`,
+		`<record ` + xsi + ` xsi:type="t"><marc:x/></record>`:             `<record ` + marc + ` ` + xsi + ` xsi:type="t"><marc:x></marc:x></record>`,
+		`<record><a ` + marc + `/><marc:b/></record>`:                     `<record ` + marc + `><a ` + marc + `></a><marc:b></marc:b></record>`,
+		`<mods:record/>`:                            `<anies>&lt;mods:record/&gt;</anies>`,
+		`<record other:a="1"/>`:                     `<anies>&lt;record other:a="1"/&gt;</anies>`,
+		`<record a="1" a="2"/>`:                     `<anies>&lt;record a="1" a="2"/&gt;</anies>`,
+		`<record xmlns:p=""><p:a/></record>`:        `<anies>&lt;record xmlns:p=""&gt;&lt;p:a/&gt;&lt;/record&gt;</anies>`,
+		`<record xmlns:p="u"/><p:a/>`:               `<anies>&lt;record xmlns:p="u"/&gt;&lt;p:a/&gt;</anies>`,
+		`<r><a xmlns:p="u"><p:b/></a><p:b/></r>`:    `<anies>&lt;r&gt;&lt;a xmlns:p="u"&gt;&lt;p:b/&gt;&lt;/a&gt;&lt;p:b/&gt;&lt;/r&gt;</anies>`,
+		`<a:b:c xmlns:a="u"/>`:                      `<anies>&lt;a:b:c xmlns:a="u"/&gt;</anies>`,
+		`<record ` + marc + `><marc:/></record>`:    `<anies>&lt;record ` + marc + `&gt;&lt;marc:/&gt;&lt;/record&gt;</anies>`,
+		`<record xmlns="u"><leader/></record>`:      `<record xmlns="u"><leader></leader></record>`,
+		`<xmlns:record/>`:                           `<anies>&lt;xmlns:record/&gt;</anies>`,
+		`<record><a xmlns:xmlns="u"/></record>`:     `<anies>&lt;record&gt;&lt;a xmlns:xmlns="u"/&gt;&lt;/record&gt;</anies>`,
+		`<record><a p:x="1" xmlns:p="u"/></record>`: `<record><a p:x="1" xmlns:p="u"></a></record>`,
+	} {
+		data, err := json.Marshal(map[string][]string{"anies": {record}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := mustRender(t, almaConfig(asXML), &delivery.Event{ID: "evt_1", Type: "bib.updated", Data: data})
+		if !strings.Contains(string(body), "<bib>"+want+"</bib>") {
+			t.Errorf("%s became %s", record, body)
+		}
+		assertNamespaces(t, body)
+	}
+}
+
+// assertNamespaces fails when a name in a body has a prefix that is not declared, which Go's parser passes on as it is.
+func assertNamespaces(t *testing.T, body []byte) {
+	t.Helper()
+	known := func(name xml.Name) bool {
+		return name.Space == "" || name.Space == "xmlns" || name.Space == "u" || strings.Contains(name.Space, "://") || name == xml.Name{Space: "http://www.w3.org/XML/1998/namespace", Local: "lang"}
+	}
+	for d := xml.NewDecoder(bytes.NewReader(body)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Errorf("%v: %s", err, body)
+			return
+		}
+		element, ok := token.(xml.StartElement)
+		if ok && !known(element.Name) {
+			t.Errorf("element %v has no namespace: %s", element.Name, body)
+		}
+		for _, a := range element.Attr {
+			if !known(a.Name) {
+				t.Errorf("attribute %v has no namespace: %s", a.Name, body)
+			}
+		}
+	}
+}
+
 // TestAlmaProperty: whatever an event holds, its JSON is a fixed point of JavaScript and its XML is well-formed.
 func TestAlmaProperty(t *testing.T) {
 	t.Parallel()

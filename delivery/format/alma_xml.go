@@ -2,9 +2,6 @@ package format
 
 import (
 	"bytes"
-	"encoding/xml"
-	"errors"
-	"io"
 	"strings"
 
 	"rowhook/delivery"
@@ -15,7 +12,7 @@ import (
 //   - {"value":…, "desc":…} is <name desc="…">value</name>; link, name, description and type are attributes too.
 //   - A list stands in an element of its name's plural: <counters><counter>…</counter></counters>.
 //   - null is left out.
-//   - The MARC record in anies is not a text but an element.
+//   - The MARC record in anies is not a text but an element (see [recordWriter]).
 const almaXML = `<?xml version="1.0" encoding="UTF-8" standalone="yes"?><webhook><id>`
 
 // xmlHead makes the head of XML messages.
@@ -168,7 +165,7 @@ func (x *xmlWriter) record(name span, depth int) bool {
 	if ok && isText {
 		text := decodeString(x.src[value.start:value.end])
 		if strings.HasPrefix(strings.TrimLeft(text, " \t\r\n\ufeff"), "<") {
-			if inline, err := appendElement(x.dst, text); err == nil {
+			if inline, err := appendRecord(x.dst, text); err == nil {
 				x.dst = inline
 				return true
 			}
@@ -192,62 +189,4 @@ func decodeString(text []byte) string {
 		i += size
 	}
 	return b.String()
-}
-
-var errNoElement = errors.New("not one XML element")
-
-// appendElement writes the document's element on one line, without what stands before and behind it, comments and instructions. It
-// fails where the document is not well-formed, and leaves dst as it was.
-func appendElement(dst []byte, document string) ([]byte, error) {
-	// The declaration may name the encoding that the text had once; it is decoded already.
-	d := xml.NewDecoder(strings.NewReader(strings.TrimLeft(document, " \t\r\n\ufeff")))
-	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
-	var open []xml.Name
-	elements := 0
-	out := dst
-	for {
-		token, err := d.RawToken()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return dst, err
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if len(open) == 0 {
-				elements++
-			}
-			open = append(open, t.Name)
-			out = appendRawName(append(out, '<'), t.Name)
-			for _, a := range t.Attr {
-				out = append(appendRawName(append(out, ' '), a.Name), `="`...)
-				out = append(appendXMLText(out, a.Value, false, true), '"')
-			}
-			out = append(out, '>')
-		case xml.EndElement:
-			if len(open) == 0 || open[len(open)-1] != t.Name {
-				return dst, errNoElement
-			}
-			open = open[:len(open)-1]
-			out = append(appendRawName(append(out, '<', '/'), t.Name), '>')
-		case xml.CharData:
-			if len(open) > 0 {
-				out = appendXMLText(out, t, false, false)
-			} else if len(bytes.TrimSpace(t)) > 0 {
-				return dst, errNoElement
-			}
-		}
-	}
-	if elements != 1 || len(open) > 0 {
-		return dst, errNoElement
-	}
-	return out, nil
-}
-
-func appendRawName(dst []byte, name xml.Name) []byte {
-	if name.Space != "" {
-		dst = append(append(dst, name.Space...), ':')
-	}
-	return append(dst, name.Local...)
 }
