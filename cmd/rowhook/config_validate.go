@@ -53,7 +53,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		return errs.with(c.problems(err))
 	}
 	c.rules = rules
-	return errs.with(c.validateOperations()).with(c.validateGroups())
+	return errs.with(c.validateOperations()).with(c.validateGroups()).with(c.validateNames())
 }
 
 // sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.

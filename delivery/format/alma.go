@@ -41,6 +41,7 @@ type almaWork struct {
 // and behind the payload.
 type almaHead struct {
 	typ, object, source  string
+	fault                error // why there can be no such messages
 	as                   map[string]*string
 	before, between, end []byte
 }
@@ -70,6 +71,10 @@ func (w *almaWork) head(a *alma, ev *delivery.Event) *almaHead {
 		}
 	}
 	h := &almaHead{typ: ev.Type, object: ev.Object, source: ev.Origin.Source, as: ev.As}
+	object := a.renamed(almaObject(ev))
+	if fault := objectFault(object, a.xml); fault != "" {
+		h.fault = fmt.Errorf("the payload's name %q %s: give the mapping entry another object", object, fault)
+	}
 	if a.xml {
 		a.xmlHead(h, ev)
 	} else {
@@ -123,6 +128,9 @@ func (a *alma) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	w := a.work.Get().(*almaWork)
 	defer a.work.Put(w)
 	start, head := len(dst), w.head(a, ev)
+	if head.fault != nil {
+		return dst, fmt.Errorf("format event %s: %w", ev.ID, head.fault)
+	}
 	if a.xml {
 		dst = append(dst, almaXML...)
 	} else {

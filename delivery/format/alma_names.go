@@ -1,6 +1,8 @@
 package format
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -113,3 +115,42 @@ func orNothing(text *string) string {
 	}
 	return *text
 }
+
+// NameFault says why canonical JSON cannot have a member of that name where it is to be; empty where it can.
+func NameFault(name string) string {
+	switch {
+	case delivery.IsIndex(name):
+		return "looks like an array index, which JavaScript puts before all other members"
+	case name == "__proto__":
+		return "is no member in JavaScript, but what an object is made of"
+	}
+	return ""
+}
+
+// AlmaObjectFault says why a profile's messages cannot have a payload of that name; empty where they can.
+func AlmaObjectFault(p *delivery.ProfileConfig, object string) string {
+	inXML := p.MessageType == "xml"
+	for _, n := range p.Alma.Names {
+		if n.Name != object {
+			continue
+		}
+		if fault := objectFault(n.To, inXML); fault != "" {
+			return fmt.Sprintf("is %q by the profile's alma.names, which %s", n.To, fault)
+		}
+		return ""
+	}
+	return objectFault(object, inXML)
+}
+
+func objectFault(object string, inXML bool) string {
+	switch {
+	case slices.Contains(almaMembers, object):
+		return "is a member of every message already"
+	case inXML:
+		return ""
+	}
+	return NameFault(object)
+}
+
+// almaMembers are the members that all of Alma's messages have beside the payload.
+var almaMembers = []string{"id", "action", "event", "institution", "time"}

@@ -355,6 +355,38 @@ func assertNamespaces(t *testing.T, body []byte) {
 	}
 }
 
+// TestAlmaObjects: a payload's name must keep its place in JavaScript, and be no other member's. The configuration is refused where it
+// says so; a name that follows from an event's type makes the delivery fail.
+func TestAlmaObjects(t *testing.T) {
+	t.Parallel()
+	for object, fault := range map[string]string{
+		"item_loan": "", "10": "array index", "4294967294": "array index", "4294967295": "", "01": "", "__proto__": "JavaScript", "time": "already", "event": "already",
+	} {
+		for _, inXML := range []bool{false, true} {
+			cfg := almaConfig(func(c *delivery.ProfileConfig) {
+				if inXML {
+					asXML(c)
+				}
+			})
+			want := fault
+			if inXML && fault != "already" {
+				want = ""
+			}
+			told := AlmaObjectFault(&cfg, object)
+			f, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ev := range []*delivery.Event{{ID: "evt_1", Type: "a.b", Object: object}, {ID: "evt_1", Type: object + ".changed"}} {
+				body, err := f.AppendBody([]byte("kept"), ev)
+				if (told == "") != (want == "") || !strings.Contains(told, want) || (err == nil) != (want == "") || err != nil && string(body) != "kept" {
+					t.Errorf("%s, xml %t: %q, %s, %v", object, inXML, told, body, err)
+				}
+			}
+		}
+	}
+}
+
 // TestAlmaProperty: whatever an event holds, its JSON is a fixed point of JavaScript and its XML is well-formed.
 func TestAlmaProperty(t *testing.T) {
 	t.Parallel()
