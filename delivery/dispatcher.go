@@ -55,6 +55,8 @@ type dispatcher struct {
 	taken     []*job
 	helpers   sync.WaitGroup // workers and the committer
 
+	warnedOfSize atomic.Bool // see noteSize
+
 	mu     sync.Mutex
 	loaded bool // the state below reflects the store
 

@@ -21,3 +21,12 @@ func (c *ProfileConfig) preset() {
 		c.Signature = "none" // an incoming webhook's URL is its secret
 	}
 }
+
+// usualBody is how large a body receivers of the format take where nobody has set them up otherwise; 0 is not known. Listeners of Alma's
+// are often built on Express, whose parser refuses more than 100 kB with 413, which ends the delivery.
+func (c *ProfileConfig) usualBody() int {
+	if c.Format == "alma" {
+		return 100 << 10
+	}
+	return 0
+}

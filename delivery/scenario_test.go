@@ -437,6 +437,30 @@ func TestAShortHoldIsNotWorthALine(t *testing.T) {
 	})
 }
 
+// TestLargeBodiesAreToldOnce: of a body that Alma's listeners may refuse there is one warning, however many follow, and it goes out.
+func TestLargeBodiesAreToldOnce(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]int{"alma": 1, "native": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			var said bytes.Buffer
+			b := setup(t, func(c *delivery.ProfileConfig) { c.Format = format })
+			b.logger = slog.New(slog.NewTextHandler(&said, nil))
+			b.build()
+			b.start()
+			b.append(event("small", strings.Repeat("k", 100<<10-100)), event("large", strings.Repeat("k", 100<<10)), event("again", strings.Repeat("k", 200<<10)))
+			time.Sleep(time.Minute)
+			b.stopped()
+			if got := b.receiver.ids(); len(got) != 3 {
+				t.Errorf("%s: %v arrived", format, got)
+			}
+			got := said.String()
+			if strings.Count(got, "\n") != want || want > 0 && (!strings.Contains(got, "level=WARN") || !strings.Contains(got, "profile=desk") || !strings.Contains(got, "event=large") || !strings.Contains(got, "usual=102400")) {
+				t.Errorf("%s: said %s", format, got)
+			}
+		})
+	}
+}
+
 func TestMovedBetweenKeysWaitsForBoth(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

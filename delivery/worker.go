@@ -84,6 +84,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		}
 	}
 	j.size = len(body)
+	w.d.noteSize(j)
 	if int64(len(body)) > w.d.profile.config.MaxBody {
 		j.reply = Reply{Class: ClassOurs, Reason: ReasonOversize}
 	} else if w.d.profile.dry() {
@@ -102,6 +103,14 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	if j.record.Body == nil {
 		j.record.Body = append(make([]byte, 0, len(body)), body...)
 		j.record.Head = head
+	}
+}
+
+// noteSize warns once of a body that is larger than receivers of the format usually take. Each line of the delivery log has its size.
+func (d *dispatcher) noteSize(j *job) {
+	if usual := d.profile.config.usualBody(); usual > 0 && j.size > usual && !d.warnedOfSize.Swap(true) {
+		d.logger().Warn("a body is larger than listeners of this format usually take: they may refuse it with status 413", "event", j.id(),
+			"bytes", j.size, "usual", usual, "hint", "raise the listener's limit (Express: express.json({limit: …})), or send fewer fields")
 	}
 }
 
