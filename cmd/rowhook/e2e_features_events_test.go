@@ -159,6 +159,35 @@ func testFeatureEvents(t *testing.T, l *library) {
 		t.Errorf("work that was rolled back was sent: %s", types(t, more))
 	}
 	w.shapes(t)
+	w.catalogue(t)
+}
+
+// catalogue holds what check lists to what came: every event that was made is listed with its table, and every one listed was made.
+func (w *watcher) catalogue(t *testing.T) {
+	t.Helper()
+	// Those that no step above makes.
+	w.events(fmt.Sprintf(aLoan, 5000), `update circulation.loans set returned_at = now() where loan_id = 5000`,
+		`update circulation.loans set returned_at = null where loan_id = 5000`,
+		`insert into app.plans (plan_id, title) values (5000, 'Maps')`, `update app.plans set amount = 2 where plan_id = 5000`, `delete from app.plans where plan_id = 5000`)
+	var listed []struct{ Type, Table string }
+	r := w.rowhook("check", "--events", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &listed); err != nil {
+		t.Fatalf("check --events: %v: %+v", err, r)
+	}
+	var want, got []string
+	for _, e := range listed {
+		want = append(want, e.Type+" "+e.Table)
+	}
+	for _, e := range w.got(w.profile, nil) {
+		table, _ := e.at(t, "source", "table").(string)
+		got = append(got, fmt.Sprint(e.at(t, "type"), " ", table))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	want, got = slices.Compact(want), slices.Compact(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("check --events lists\n%q\nand there came\n%q", want, got)
+	}
 }
 
 // shapes looks at the payloads that fields make, which the formats write in their own ways.

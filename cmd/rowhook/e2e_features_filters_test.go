@@ -67,6 +67,11 @@ func testFeatureOperations(t *testing.T, l *library) {
 	if len(column) != 1 || column[0].at(t, "operation") != "update.webapi" || column[0].at(t, "actor", "id") != "bb" {
 		t.Errorf("by columns: %s", column[0].body)
 	}
+	// A column names the last editor, who need not be the one who deletes.
+	deleted := w.events(`delete from app.plans where plan_id = 1`)
+	if last := deleted[0]; last.at(t, "type") != "plan.deleted" || last.at(t, "operation") != "unknown" || last.at(t, "actor", "id") != "system" {
+		t.Errorf("a deletion that nobody tells of: %s", last.body)
+	}
 	w.events(l.as("a", "A", "web"), `insert into circulation.members (member_id, name, branch, user_group) values (1, 'A', 'MAIN', 'STAFF'), (2, 'B', 'MAIN', 'PUBLIC')`)
 	w.events(l.as("a", "A", "api"), `update circulation.members set email = 'x'`)
 	w.events(l.as("a", "A", "api_v2"), `update circulation.members set email = 'y'`)
@@ -74,7 +79,7 @@ func testFeatureOperations(t *testing.T, l *library) {
 	w.events(l.as("a", "A", "web"), `update circulation.members set user_group = 'FACULTY' where member_id = 2`) // into a group that is listed
 	w.events(l.as("a", "A", "web"), `delete from circulation.members where member_id = 1`)                       // by the old row's group
 
-	want := map[string]int{"by-hand": 16, "by-files": 5, "people": 4, "all-people": 6}
+	want := map[string]int{"by-hand": 17, "by-files": 5, "people": 4, "all-people": 6}
 	for _, o := range theOperations {
 		want[strings.NewReplacer(".", "-", "_", "-").Replace(o.operation)] = 1
 	}
@@ -113,6 +118,21 @@ func TestFeatureRestrictions(t *testing.T) {
 				t.Errorf("exit %d: %s", r.code, r.stderr)
 			}
 		})
+	}
+	// Without the option of a web API, the lists leave its operations out, and no profile may name them.
+	example, err := os.ReadFile("../../config.example.yaml")
+	capturetest.Must(t, err)
+	text := string(example)
+	for _, operation := range []string{"insert.webapi", "update.webapi", "delete.webapi"} {
+		text = strings.Replace(text, ", "+operation+"]", "]", 1) // the mapping comes first, before the profiles
+	}
+	file := newTempDir(t) + "/config.yaml"
+	capturetest.Must(t, os.WriteFile(file, []byte(text), 0o600))
+	without := command(t, []string{"DESK_SECRET=x", "ALMA_SECRET=x"}, "check", "-c", file)
+	for _, operation := range []string{"insert.webapi", "update.webapi", "delete.webapi"} {
+		if without.code != 2 || !strings.Contains(without.stderr, `"`+operation+`" is in none of the events' lists`) {
+			t.Errorf("%s without a web API: exit %d: %s", operation, without.code, without.stderr)
+		}
 	}
 	// A sub-app inserts and deletes nothing: its entry has no such event.
 	r := command(t, []string{"DESK_SECRET=x", "ALMA_SECRET=x"}, "check", "--events", "-c", "../../config.example.yaml")

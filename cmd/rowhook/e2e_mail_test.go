@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"mime"
 	"mime/quotedprintable"
 	"net"
 	"net/http"
@@ -78,9 +79,13 @@ func (s *postSession) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	subject, err := new(mime.WordDecoder).DecodeHeader(msg.Header.Get("Subject"))
+	if err != nil {
+		return err
+	}
 	s.box.mu.Lock()
 	defer s.box.mu.Unlock()
-	s.box.got = append(s.box.got, fmt.Sprintf("%s\n%s\n%s", msg.Header.Get("Subject"), s.to, text))
+	s.box.got = append(s.box.got, fmt.Sprintf("%s\n%s\n%s", subject, s.to, text))
 	return nil
 }
 
