@@ -53,6 +53,7 @@ func testCrash(t *testing.T, w *world) {
 	for range kills {
 		elapse(t, between(random, 200*time.Millisecond, time.Duration(count(1000, 3000))*time.Millisecond), "", nil)
 		a.kill()
+		w.confirmedIsStored("killed")
 		a = w.start()
 	}
 	changes := w.ledger(l.stop(t))

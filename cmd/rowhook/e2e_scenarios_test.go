@@ -11,6 +11,7 @@ var scenarios = []planned{
 	{name: "kill9-loop"},
 	{name: "kill9-in-catch-up"},
 	{name: "kill9-in-giant-tx"},
+	{name: "kill9-units"},
 	{name: "kill9-at-points"},
 	{name: "power-loss-at-points"},
 	{name: "term-flush"},

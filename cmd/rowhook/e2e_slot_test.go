@@ -182,6 +182,7 @@ func testKeepaliveTrap(t *testing.T, w *world) {
 			return a.running() && !w.settled(trap)
 		})
 		a.kill()
+		w.confirmedIsStored("killed while the disk was full")
 		free()
 		a = w.start()
 		w.hook.wait(t, "main", key, patience)

@@ -3,12 +3,9 @@ package main_test
 import (
 	"encoding/json"
 	"maps"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
-
-	"rowhook/capture/capturetest"
 )
 
 // Killed at random moments while an application commits transactions of several rows, the agent delivers every event in some
@@ -16,7 +13,11 @@ import (
 // has one id and the same members, however often it is sent.
 func TestCrashUnits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testCrashUnits)
+}
+
+func testCrashUnits(t *testing.T, w *world) {
+	s := w.scenario("kill9-units")
 	w.hook.keepBodies = true
 	units := []string{"batch", "transaction", "type"}
 	for _, unit := range units {
@@ -24,7 +25,7 @@ func TestCrashUnits(t *testing.T) {
 	}
 	w.conf.profiles = strings.Replace(w.conf.profiles, "unit: batch\n", "unit: batch\n    batch: {max: 20, wait: 50ms}\n", 1)
 	w.hook.answer(failing(7))
-	random := rand.New(rand.NewPCG(8, 8))
+	random := chance(8)
 	a := w.begin()
 	l := w.load(2, 100, false)
 	kills := count(4, 40)
@@ -42,8 +43,9 @@ func TestCrashUnits(t *testing.T) {
 	w.hook.sound(t)
 	for _, unit := range units {
 		g := &groups{t: t, unit: unit, all: w.hook.all}
-		g.verify(changes)
+		s.counted(unit, g.verify(changes))
 	}
+	s.did(kills, "kill", "kills")
 }
 
 // groups are the requests of a profile whose unit is a group.
@@ -93,8 +95,8 @@ func (g *groups) distinct() int {
 	return len(seen)
 }
 
-// verify is the oracle for events inside groups.
-func (g *groups) verify(changes []change) {
+// verify is the oracle for events inside groups. It counts events, not requests.
+func (g *groups) verify(changes []change) verdict {
 	t := g.t
 	t.Helper()
 	list, arrivals := g.sent()
@@ -113,6 +115,7 @@ func (g *groups) verify(changes []change) {
 			a.id, a.op, a.note = e.ID, e.Source.Op, e.Data.Note
 			place := e.change()
 			a.key, a.seq = place[0], place[1]
+			o.counts.requests++
 			if !o.identify(a) {
 				continue
 			}
@@ -121,9 +124,11 @@ func (g *groups) verify(changes []change) {
 				// What one transaction did to a row in several ways, in turn, comes by type, and cannot come in turn.
 				inTurn := g.unit != "type" || made[earlier] != e.Source.Transaction
 				if seq < a.seq && inTurn && !accepted[earlier] && !within[earlier] {
+					o.counts.disordered++
 					o.errorf("%s: key %d: change %d arrived before change %d was accepted", g.unit, a.key, a.seq, seq)
 				}
 				if seq > a.seq && within[earlier] {
+					o.counts.disordered++
 					o.errorf("%s: key %d: change %d stands behind change %d in the group %s", g.unit, a.key, a.seq, seq, one.ID)
 				}
 			}
@@ -138,10 +143,18 @@ func (g *groups) verify(changes []change) {
 	}
 	for _, c := range changes {
 		if !accepted[[2]int64{c.key, c.seq}] {
+			o.counts.lost++
 			o.errorf("%s: key %d: change %d was committed and never accepted", g.unit, c.key, c.seq)
 		}
 	}
 	g.identities(list)
+	v := o.counts
+	v.events = len(changes)
+	v.delivered = v.events - v.lost
+	for _, times := range o.times {
+		v.repeated += times - 1
+	}
+	return v
 }
 
 // change is the place of an event's change in the ledger.
