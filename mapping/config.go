@@ -147,7 +147,7 @@ func (c *AsConfig) names() map[string]*string {
 
 // ContextConfig is the config's `source.context`: where actor and operation come from.
 type ContextConfig struct {
-	Message  string          `yaml:"message" doc:"prefix of pg_logical_emit_message that tells the context; empty is off"`
+	Message  string          `yaml:"message" doc:"postgres: prefix of pg_logical_emit_message that tells the context; empty is off"`
 	Comment  bool            `yaml:"comment" doc:"mysql: take actor_id, actor_name and operation from the sqlcommenter tags in a statement's comment"`
 	Table    string          `yaml:"table" doc:"schema.table whose inserted rows (actor_id, actor_name, operation) tell the context"`
 	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes that nothing is told about"`
@@ -171,7 +171,7 @@ type ActorDefault struct {
 // SignalsConfig is the config's `source.signals`: events that the application tells
 // outright. It is off while neither a message nor a table is given.
 type SignalsConfig struct {
-	Message string         `yaml:"message" doc:"prefix of pg_logical_emit_message that carries a signal"`
+	Message string         `yaml:"message" doc:"postgres: prefix of pg_logical_emit_message that carries a signal"`
 	Table   string         `yaml:"table" doc:"schema.table whose inserted rows (type, key, data) are signals"`
 	Types   []SignalConfig `yaml:"types" doc:"the event types that are taken; others are logged"`
 }

@@ -153,6 +153,23 @@ func (c *Config) foreignSourceKeys() configErrors {
 		errs = append(errs, c.problem([]string{"source", "context", "comment"}, "PostgreSQL's stream does not carry the comments of statements",
 			"tell the context by a message (context.message) or a row (context.table)"))
 	}
+	if c.Source.Type == sourceMySQL {
+		errs = append(errs, c.foreignMessages()...)
+	}
+	return errs
+}
+
+// foreignMessages refuses messages where no database sends any. The default prefix of context.message is nobody's word.
+func (c *Config) foreignMessages() configErrors {
+	const none = "MySQL's and MariaDB's binlog carries no messages"
+	var errs configErrors
+	context, signals := []string{"source", "context", "message"}, []string{"source", "signals", "message"}
+	if _, _, depth := walk(c.root, context); depth == len(context) && c.Source.Context.Message != "" {
+		errs = append(errs, c.problem(context, none, "tell the context by the statement's comment (context.comment: true) or a row (context.table)"))
+	}
+	if c.Source.Signals.Message != "" {
+		errs = append(errs, c.problem(signals, none, "tell signals by rows of a table (signals.table)"))
+	}
 	return errs
 }
 

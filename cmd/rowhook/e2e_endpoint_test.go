@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,10 +27,7 @@ type badEndpoint struct {
 func TestBadEndpoints(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	capturetest.Must(t, err)
-	refusing := closed.Addr().String()
-	capturetest.Must(t, closed.Close())
+	const refusing = "127.0.0.1:1"                           // not a port that something else may be given
 	strange := httptest.NewTLSServer(http.NotFoundHandler()) // nobody signed its certificate
 	t.Cleanup(strange.Close)
 

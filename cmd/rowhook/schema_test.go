@@ -106,7 +106,7 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	beyond := []string{
 		"empty", "only-comments", "second-document", "tab", "syntax", "syntax-indent", "syntax-quote", "syntax-colon", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
 		"key-not-text", "duplicate-key", "variable-unset", "variable-value-hidden", "room-validation", "numbers",
-		"mapping-rules", "operations", "source-slot", "source-url", "source-url-parts", "foreign-source-key", "foreign-source-key-postgres", "comment-on-postgres",
+		"mapping-rules", "operations", "source-slot", "source-url", "source-url-parts", "foreign-source-key", "foreign-source-key-postgres", "comment-on-postgres", "messages-on-mysql",
 		"rakuraku-groups", "member-names",
 	}
 	files, err := filepath.Glob("testdata/config/*.yaml")
