@@ -39,22 +39,24 @@ func benchmarkEvents(t testing.TB) map[string]*delivery.Event {
 // marks are an event's as the mapping makes them.
 func marks(t testing.TB, ev *delivery.Event) []byte {
 	marks, last, member := []byte{}, 0, 0
-	err := eachMember(ev.Data, func(_, value []byte) {
+	var x xmlWriter
+	err := x.members(ev.Data, func(_, value []byte) error {
 		kind, mark := ev.Kinds[member], delivery.MarkRewrite
 		at := cap(ev.Data) - cap(value)
 		switch member++; {
 		case string(value) == "null":
-			return
+			return nil
 		case kind == delivery.KindDate:
 			mark = delivery.MarkDate
 		case kind == delivery.KindInstant:
 			mark = delivery.MarkInstant
 		case kind == delivery.KindJSON || kind == delivery.KindList || kind == delivery.KindFloat || kind == delivery.KindBigint && len(value) > 15:
 		default:
-			return
+			return nil
 		}
 		marks = delivery.AppendMark(marks, at-last, mark)
 		last = at
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

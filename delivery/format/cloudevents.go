@@ -3,7 +3,6 @@ package format
 import (
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 
 	"rowhook/delivery"
@@ -47,30 +46,57 @@ func (c *cloudEvents) Head(ev *delivery.Event) delivery.Head {
 	if !c.binary {
 		return delivery.Head{ContentType: "application/cloudevents+json; charset=utf-8"}
 	}
-	head := delivery.Head{ContentType: "application/json", Header: make([]delivery.HeaderConfig, 0, 12)}
-	attributes(ev, func(name, value string) {
-		head.Header = append(head.Header, delivery.HeaderConfig{Name: "ce-" + name, Value: headerValue(value)})
-	})
-	return head
+	// What has to be put together is put into one text.
+	var room [192]byte
+	b := appendSourceURI(room[:0], &ev.Origin)
+	source := len(b)
+	b = delivery.AppendJSONTime(b, ev.Time)
+	time := len(b)
+	b = appendSubject(b, ev.Key)
+	subject := len(b)
+	all := string(strconv.AppendInt(b, int64(ev.Origin.Seq), 10))
+
+	header := make([]delivery.HeaderConfig, 0, 11)
+	add := func(name, value string) {
+		if value != "" {
+			header = append(header, delivery.HeaderConfig{Name: name, Value: headerValue(value)})
+		}
+	}
+	header = append(header, delivery.HeaderConfig{Name: "ce-specversion", Value: "1.0"})
+	add("ce-id", ev.ID)
+	add("ce-source", all[:source])
+	add("ce-type", ev.Type)
+	header = append(header, delivery.HeaderConfig{Name: "ce-time", Value: all[source+1 : time-1]})
+	add("ce-subject", all[time:subject])
+	add("ce-partitionkey", ev.OrderKey)
+	add("ce-rowhookposition", ev.Origin.Position)
+	add("ce-rowhooktransaction", ev.Origin.Transaction)
+	header = append(header, delivery.HeaderConfig{Name: "ce-rowhookseq", Value: all[subject:]})
+	add("ce-rowhookop", ev.Origin.Op)
+	return delivery.Head{ContentType: "application/json", Header: header}
 }
 
-// AppendBody appends the whole event, or its data alone in binary mode.
+// AppendBody appends the whole event, or its data alone in binary mode. Attributes without a value are left out, as the specification
+// asks.
 func (c *cloudEvents) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	if c.binary {
 		return c.appendData(dst, ev)
 	}
 	start := len(dst)
-	dst = append(dst, '{')
-	attributes(ev, func(name, value string) {
-		dst = append(append(append(dst, '"'), name...), `":`...)
-		if name == "rowhookseq" {
-			dst = append(dst, value...) // an Integer, which JSON has as a number
-		} else {
-			dst = delivery.AppendJSONString(dst, value)
-		}
-		dst = append(dst, ',')
-	})
-	dst, err := c.appendData(append(dst, `"datacontenttype":"application/json","data":`...), ev)
+	dst = delivery.AppendJSONString(append(dst, `{"specversion":"1.0","id":`...), ev.ID)
+	dst = append(appendSourceURI(append(dst, `,"source":"`...), &ev.Origin), '"')
+	dst = delivery.AppendJSONString(append(dst, `,"type":`...), ev.Type)
+	dst = delivery.AppendJSONTime(append(dst, `,"time":`...), ev.Time)
+	var room [128]byte
+	if subject := appendSubject(room[:0], ev.Key); len(subject) > 0 {
+		dst = delivery.AppendJSONString(append(dst, `,"subject":`...), subject)
+	}
+	dst = appendMember(dst, `,"partitionkey":`, ev.OrderKey)
+	dst = appendMember(dst, `,"rowhookposition":`, ev.Origin.Position)
+	dst = appendMember(dst, `,"rowhooktransaction":`, ev.Origin.Transaction)
+	dst = strconv.AppendInt(append(dst, `,"rowhookseq":`...), int64(ev.Origin.Seq), 10)
+	dst = appendMember(dst, `,"rowhookop":`, ev.Origin.Op)
+	dst, err := c.appendData(append(dst, `,"datacontenttype":"application/json","data":`...), ev)
 	if err != nil {
 		return dst[:start], err
 	}
@@ -84,73 +110,73 @@ func (c *cloudEvents) GroupHead(*delivery.Group) delivery.Head {
 
 // WriteGroup writes a batch: an array of events.
 func (c *cloudEvents) WriteGroup(w io.Writer, g *delivery.Group) error {
-	buf := []byte{'['}
+	kept := c.values.pieces.Get().(*[]byte)
+	defer c.values.pieces.Put(kept)
+	b := append((*kept)[:0], '[')
+	comma := false
 	for ev, err := range g.Events {
 		if err != nil {
 			return err
 		}
-		if len(buf) != 1 {
-			buf = append(buf[:0], ',')
+		if comma {
+			b = append(b, ',')
 		}
-		if buf, err = c.AppendBody(buf, ev); err != nil {
+		comma = true
+		if b, err = c.AppendBody(b, ev); err != nil {
 			return err
 		}
-		if _, err = w.Write(buf); err != nil {
+		if len(b) < groupPiece {
+			continue
+		}
+		if _, err := w.Write(b); err != nil {
 			return err
 		}
+		b = b[:0]
 	}
-	if len(buf) != 1 {
-		buf = buf[:0]
+	b = append(b, ']')
+	if cap(b) <= 4*groupPiece {
+		*kept = b
 	}
-	_, err := w.Write(append(buf, ']'))
+	_, err := w.Write(b)
 	return err
 }
 
-// attributes calls yield for each context attribute but datacontenttype, in order. Attributes without a value are left out, as the
-// specification asks.
-func attributes(ev *delivery.Event, yield func(name, value string)) {
-	var buf [64]byte
-	yield("specversion", "1.0")
-	yield("id", ev.ID)
-	yield("source", eventSource(&ev.Origin))
-	yield("type", ev.Type)
-	yield("time", unquoted(delivery.AppendJSONTime(buf[:0], ev.Time)))
-	for _, a := range [...]struct{ name, value string }{
-		{"subject", subject(ev.Key)},
-		{"partitionkey", ev.OrderKey},
-		{"rowhookposition", ev.Origin.Position},
-		{"rowhooktransaction", ev.Origin.Transaction},
-		{"rowhookseq", strconv.Itoa(ev.Origin.Seq)},
-		{"rowhookop", ev.Origin.Op},
-	} {
-		if a.value != "" {
-			yield(a.name, a.value)
-		}
-	}
-}
-
-// eventSource is a URI: of a signal, which comes from no table, the source's name alone.
-func eventSource(o *delivery.Origin) string {
-	source := "rowhook:" + url.PathEscape(o.Source)
+// appendSourceURI appends the event's source, which is a URI: of a signal, which comes from no table, the source's name alone.
+func appendSourceURI(dst []byte, o *delivery.Origin) []byte {
+	dst = appendPathEscaped(append(dst, "rowhook:"...), o.Source)
 	if o.Table != "" {
-		source += "/" + url.PathEscape(o.Table)
+		dst = appendPathEscaped(append(dst, '/'), o.Table)
 	}
-	return source
+	return dst
 }
 
-// subject is the values of a key, as their text.
-func subject(key []byte) string {
-	var text []byte
-	err := eachMember(key, func(_, value []byte) {
-		if len(text) > 0 {
-			text = append(text, '/')
-		}
-		text = append(text, unquoted(value)...)
-	})
-	if err != nil {
-		return ""
+// inPath says which bytes stand for themselves in a segment of a URI's path (RFC 3986, as url.PathEscape has it).
+var inPath = func() (plain [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+=:@") {
+		plain[c] = true
 	}
-	return string(text)
+	return plain
+}()
+
+func appendPathEscaped(dst []byte, s string) []byte {
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		if c := s[i]; inPath[c] {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return dst
+}
+
+// appendSubject appends the values of a key, as their texts.
+func appendSubject(dst, key []byte) []byte {
+	out, err := appendTexts(dst, key, '/')
+	if err != nil {
+		return dst
+	}
+	return out
 }
 
 // appendData appends what is no attribute.
@@ -160,10 +186,11 @@ func (c *cloudEvents) appendData(dst []byte, ev *delivery.Event) ([]byte, error)
 	if ev.Actor != (delivery.Actor{}) {
 		dst = append(appendActor(append(dst, `"actor":`...), &ev.Actor), ',')
 	}
-	for _, m := range [...]struct{ name, value string }{{`"operation":`, ev.Operation}, {`"link":`, ev.Link}} {
-		if m.value != "" {
-			dst = append(delivery.AppendJSONString(append(dst, m.name...), m.value), ',')
-		}
+	if ev.Operation != "" {
+		dst = append(delivery.AppendJSONString(append(dst, `"operation":`...), ev.Operation), ',')
+	}
+	if ev.Link != "" {
+		dst = append(delivery.AppendJSONString(append(dst, `"link":`...), ev.Link), ',')
 	}
 	dst, err := c.values.appendValues(dst, ev)
 	if err != nil {
@@ -172,23 +199,28 @@ func (c *cloudEvents) appendData(dst []byte, ev *delivery.Event) ([]byte, error)
 	return append(dst, '}'), nil
 }
 
+// inHeader says which bytes stand for themselves in a header: printable ASCII but space, quote and percent.
+var inHeader = func() (plain [256]bool) {
+	for c := '!'; c < 0x7f; c++ {
+		plain[c] = c != '"' && c != '%'
+	}
+	return plain
+}()
+
 // headerValue percent-encodes as the HTTP protocol binding says (3.1.3.2): space, quote, percent, and every byte of what is not
 // printable ASCII.
 func headerValue(s string) string {
 	const hex = "0123456789ABCDEF"
-	plain := func(c byte) bool { return c > ' ' && c < 0x7f && c != '"' && c != '%' }
-	n := 0
-	for i := range len(s) {
-		if !plain(s[i]) {
-			n++
-		}
+	plain := 0
+	for plain < len(s) && inHeader[s[plain]] {
+		plain++
 	}
-	if n == 0 {
+	if plain == len(s) {
 		return s
 	}
-	b := make([]byte, 0, len(s)+2*n)
-	for i := range len(s) {
-		if c := s[i]; plain(c) {
+	b := append(make([]byte, 0, 3*len(s)), s[:plain]...)
+	for i := plain; i < len(s); i++ {
+		if c := s[i]; inHeader[c] {
 			b = append(b, c)
 		} else {
 			b = append(b, '%', hex[c>>4], hex[c&0xf])

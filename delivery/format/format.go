@@ -31,7 +31,7 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	case "cloudevents":
 		return newCloudEvents(cfg)
 	case "slack":
-		return slack{}, nil
+		return newSlack(), nil
 	case "template":
 		return newTemplate(cfg)
 	case "alma":

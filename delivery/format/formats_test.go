@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,6 +200,18 @@ func TestCloudEventsAreTaken(t *testing.T) {
 }
 
 // TestHeaderValue holds the binding's percent-encoding, with its own example.
+// TestPathEscaped holds that sources are escaped as net/url does it.
+func TestPathEscaped(t *testing.T) {
+	t.Parallel()
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	if got, want := string(appendPathEscaped(nil, string(all))), url.PathEscape(string(all)); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestHeaderValue(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
@@ -230,7 +243,7 @@ func TestSlackKeepsLinesShort(t *testing.T) {
 		Actor: delivery.Actor{ID: "aa", Name: "Mina"}, Operation: "web_form", Link: "https://ils.example.org/?a=1&b=|2",
 	}
 	want := `{"text":"*A &lt;loan&gt; &amp; more* · Loans 1/x y · Mina · web_form · <https://ils.example.org/?a=1&amp;b=%7C2|open>"}`
-	if got, _ := (slack{}).AppendBody(nil, ev); string(got) != want {
+	if got, _ := newSlack().AppendBody(nil, ev); string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	many := &delivery.Group{First: ev, Events: func(yield func(*delivery.Event, error) bool) {
@@ -241,7 +254,7 @@ func TestSlackKeepsLinesShort(t *testing.T) {
 		}
 	}}
 	var out bytes.Buffer
-	if err := (slack{}).WriteGroup(&out, many); err != nil || !strings.HasSuffix(out.String(), `\n… and 40 more"}`) {
+	if err := newSlack().WriteGroup(&out, many); err != nil || !strings.HasSuffix(out.String(), `\n… and 40 more"}`) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

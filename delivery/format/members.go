@@ -3,41 +3,40 @@ package format
 import (
 	"bytes"
 	"encoding/json"
+	"unicode/utf8"
 )
 
-// eachMember calls yield for each member of a JSON object, with the name and the value as they are written there.
-func eachMember(object []byte, yield func(name, value []byte)) error {
-	q := quoter{src: object}
-	var room [256]byte
-	q.dst = room[:0]
-	if q.space(); !q.next('{') {
-		return errBadJSON
-	}
-	if q.space(); q.next('}') {
+// appendTexts appends the values of a JSON object as their texts, with a separator between them. Where it is no object, it fails.
+func appendTexts(dst, object []byte, separator byte) ([]byte, error) {
+	var x xmlWriter
+	start := len(dst)
+	err := x.members(object, func(_, value []byte) error {
+		if len(dst) > start {
+			dst = append(dst, separator)
+		}
+		dst = appendUnquoted(dst, value)
 		return nil
+	})
+	return dst, err
+}
+
+// appendUnquoted appends a JSON value's text: of a string what it says, of anything else how it is written.
+func appendUnquoted(dst, value []byte) []byte {
+	if len(value) < 2 || value[0] != '"' {
+		return append(dst, value...)
 	}
-	for {
-		q.dst = q.dst[:0]
-		name, ok := q.str()
+	for text := value[1 : len(value)-1]; ; {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return append(dst, text...)
+		}
+		dst = append(dst, text[:i]...)
+		r, size, ok := unescape(text[i:])
 		if !ok {
-			return errBadJSON
+			return append(dst, text[i:]...)
 		}
-		if q.space(); !q.next(':') {
-			return errBadJSON
-		}
-		q.space()
-		start := q.pos
-		if !q.value(false, 0) {
-			return errBadJSON
-		}
-		yield(name, object[start:q.pos])
-		if q.space(); q.next('}') {
-			return nil
-		}
-		if !q.next(',') {
-			return errBadJSON
-		}
-		q.space()
+		dst = utf8.AppendRune(dst, r)
+		text = text[i+size:]
 	}
 }
 

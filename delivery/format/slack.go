@@ -1,9 +1,11 @@
 package format
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,7 +14,11 @@ import (
 
 // slack writes what Slack's incoming webhooks take, and those of other chats that copied them: {"text": …}, a line an event with
 // what happened, to which row, by whom, and a link. It tells keys, never other values of rows.
-type slack struct{}
+type slack struct {
+	texts *sync.Pool // of *[]byte, in which texts are put together
+}
+
+func newSlack() slack { return slack{texts: &sync.Pool{New: func() any { return new([]byte) }}} }
 
 // slackLines is how many events of a group are told one by one.
 const slackLines = 20
@@ -23,8 +29,12 @@ func (slack) Head(*delivery.Event) delivery.Head {
 }
 
 // AppendBody appends the body of one event.
-func (slack) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
-	return appendSlack(dst, slackLine(ev)), nil
+func (s slack) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+	text := s.texts.Get().(*[]byte)
+	*text = appendSlackLine((*text)[:0], ev)
+	dst = appendSlack(dst, *text)
+	s.texts.Put(text)
+	return dst, nil
 }
 
 // GroupHead returns the body's media type.
@@ -32,52 +42,112 @@ func (s slack) GroupHead(g *delivery.Group) delivery.Head { return s.Head(g.Firs
 
 // WriteGroup writes a line for each of the first events, and how many more there are.
 func (slack) WriteGroup(w io.Writer, g *delivery.Group) error {
-	var lines []string
+	var text []byte
 	n := 0
 	for ev, err := range g.Events {
 		if err != nil {
 			return err
 		}
-		if n++; n <= slackLines {
-			lines = append(lines, slackLine(ev))
+		if n++; n > slackLines {
+			continue
 		}
+		if n > 1 {
+			text = append(text, '\n')
+		}
+		text = appendSlackLine(text, ev)
 	}
 	if n > slackLines {
-		lines = append(lines, fmt.Sprintf("… and %d more", n-slackLines))
+		text = fmt.Appendf(text, "\n… and %d more", n-slackLines)
 	}
-	_, err := w.Write(appendSlack(nil, strings.Join(lines, "\n")))
+	_, err := w.Write(appendSlack(nil, text))
 	return err
 }
 
-func appendSlack(dst []byte, text string) []byte {
+func appendSlack(dst, text []byte) []byte {
 	return append(delivery.AppendJSONString(append(dst, `{"text":`...), text), '}')
 }
 
-// slackEscaper escapes what Slack reads as links and entities.
-var slackEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+// appendSlackText appends a text with what Slack reads as links and entities escaped.
+func appendSlackText[S ~string | ~[]byte](dst []byte, text S, newline string) []byte {
+	for i := range len(text) {
+		switch c := text[i]; c {
+		case '&':
+			dst = append(dst, "&amp;"...)
+		case '<':
+			dst = append(dst, "&lt;"...)
+		case '>':
+			dst = append(dst, "&gt;"...)
+		case '\n':
+			dst = append(dst, newline...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
 
-func slackLine(ev *delivery.Event) string {
-	what := ev.Title
-	if what == "" {
-		what = ev.Origin.Table
+const slackDot = " · " // between the parts of a line
+
+// appendSlackLine appends what happened, to which row, by whom and how, and a link.
+func appendSlackLine(dst []byte, ev *delivery.Event) []byte {
+	dst = append(dst, '*')
+	if desc := ev.As["desc"]; desc != nil {
+		dst = appendSlackText(dst, *desc, "\n")
+	} else {
+		start := len(dst)
+		dst = appendInWords(dst, ev.Type)
+		if bytes.ContainsAny(dst[start:], "&<>") {
+			dst = appendSlackText(dst[:start], string(dst[start:]), "\n")
+		}
 	}
-	if key := subject(ev.Key); key != "" {
-		what = strings.TrimSpace(what + " " + key)
-	}
+	dst = appendSlackRow(append(dst, '*'), ev)
 	operation := ev.Operation
 	if ev.Assumed {
 		operation = ""
 	}
-	parts := []string{"*" + slackEscaper.Replace(describe(ev)) + "*"}
-	for _, part := range [...]string{what, actorName(ev), operation} {
+	for _, part := range [...]string{actorName(ev), operation} {
 		if part != "" {
-			parts = append(parts, slackEscaper.Replace(strings.ReplaceAll(part, "\n", " ")))
+			dst = appendSlackText(append(dst, slackDot...), part, " ")
 		}
 	}
-	if ev.Link != "" {
-		parts = append(parts, "<"+slackEscaper.Replace(strings.ReplaceAll(ev.Link, "|", "%7C"))+"|open>")
+	if ev.Link == "" {
+		return dst
 	}
-	return strings.Join(parts, " · ")
+	dst = append(append(dst, slackDot...), '<')
+	for rest, more := ev.Link, true; more; {
+		var piece string
+		piece, rest, more = strings.Cut(rest, "|")
+		if dst = appendSlackText(dst, piece, "\n"); more {
+			dst = append(dst, "%7C"...)
+		}
+	}
+	return append(dst, "|open>"...)
+}
+
+// appendSlackRow appends which row it is about: the table's title and the key's values.
+func appendSlackRow(dst []byte, ev *delivery.Event) []byte {
+	start := len(dst)
+	dst = append(dst, slackDot...)
+	from := len(dst)
+	if ev.Title != "" {
+		dst = appendSlackText(dst, ev.Title, " ")
+	} else {
+		dst = appendSlackText(dst, ev.Origin.Table, " ")
+	}
+	var room [64]byte
+	if key := appendSubject(room[:0], ev.Key); len(key) > 0 {
+		if len(dst) > from {
+			dst = append(dst, ' ')
+		}
+		dst = appendSlackText(dst, key, " ")
+		for dst[len(dst)-1] == ' ' {
+			dst = dst[:len(dst)-1]
+		}
+	}
+	if len(dst) <= from {
+		return dst[:start]
+	}
+	return dst
 }
 
 // actorName is who made the change; empty where nobody told.
@@ -100,11 +170,19 @@ func describe(ev *delivery.Event) string {
 }
 
 // inWords writes a type's names as words, the first with a capital.
-func inWords(typ string) string {
-	words := strings.NewReplacer(".", " ", "_", " ", "-", " ").Replace(typ)
-	first, size := utf8.DecodeRuneInString(words)
+func inWords(typ string) string { return string(appendInWords(nil, typ)) }
+
+func appendInWords(dst []byte, typ string) []byte {
+	first, size := utf8.DecodeRuneInString(typ)
 	if size == 0 {
-		return ""
+		return dst
 	}
-	return string(unicode.ToUpper(first)) + words[size:]
+	start := len(dst)
+	dst = append(utf8.AppendRune(dst, unicode.ToUpper(first)), typ[size:]...)
+	for i := start; i < len(dst); i++ {
+		if c := dst[i]; c == '.' || c == '_' || c == '-' {
+			dst[i] = ' '
+		}
+	}
+	return dst
 }
