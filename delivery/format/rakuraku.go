@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +40,9 @@ type rakurakuWork struct {
 	inner xmlWriter // reads lists in them
 	text  []byte
 	id    []byte
+	buf   []byte // of a group
 	plain bytes.Buffer
+	plans []*rakurakuPlan // of the events met last
 }
 
 func newRakuraku(cfg delivery.ProfileConfig) (*rakuraku, error) {
@@ -70,6 +71,8 @@ func newRakuraku(cfg delivery.ProfileConfig) (*rakuraku, error) {
 	if zone == "" {
 		zone = "Asia/Tokyo"
 	}
+	base := string(appendCanonicalString(nil, r.base))
+	r.base = base[1 : len(base)-1]
 	var err error
 	if r.zone, err = time.LoadLocation(zone); err != nil {
 		return nil, refuse(fmt.Sprintf("%q is not a time zone", zone), "write its name in the IANA database, such as UTC or Asia/Tokyo", "timezone")
@@ -127,7 +130,7 @@ func (r *rakuraku) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 func (r *rakuraku) WriteGroup(out io.Writer, g *delivery.Group) error {
 	w := r.work.Get().(*rakurakuWork)
 	defer r.work.Put(w)
-	b, err := r.appendEnvelope(nil, g.First, w, false)
+	b, err := r.appendEnvelope(w.buf[:0], g.First, w, false)
 	if err != nil {
 		return fmt.Errorf("format event %s: %w", g.First.ID, err)
 	}
@@ -156,7 +159,11 @@ func (r *rakuraku) WriteGroup(out io.Writer, g *delivery.Group) error {
 		}
 		b = b[:0]
 	}
-	_, err = out.Write(append(b, ']', '}'))
+	b = append(b, ']', '}')
+	if cap(b) <= 4*groupPiece {
+		w.buf = b
+	}
+	_, err = out.Write(b)
 	return err
 }
 
@@ -182,7 +189,7 @@ func (r *rakuraku) appendEnvelope(dst []byte, ev *delivery.Event, w *rakurakuWor
 		}
 	}
 	dst = append(dst, `,"eventTime":"`...)
-	dst = ev.Time.In(r.zone).AppendFormat(dst, "2006-01-02 15:04:05")
+	dst = appendClock(dst, ev.Time.In(r.zone))
 	dst = append(dst, '"')
 	if r.key != "" {
 		dst = appendCanonicalString(append(dst, `,"key":`...), r.key)
@@ -220,17 +227,53 @@ func (r *rakuraku) appendURL(dst []byte, ev *delivery.Event, w *rakurakuWork) ([
 	if r.base == "" && ev.Link != "" {
 		return appendCanonicalString(dst, ev.Link), nil
 	}
-	value, err := w.keyText(ev.Key)
-	if err != nil {
+	var err error
+	if w.text, err = appendTexts(w.text[:0], ev.Key, '-'); err != nil {
 		return dst, err
 	}
-	app := queryEscape(r.app(ev))
-	key := app + "_main_primarykey"
-	return appendCanonicalString(dst, r.base+"/RakWDB/top/"+app+"?np=19&rkwa_primarykey_field="+key+"&"+key+"="+queryEscape(value)), nil
+	if ev.Marks != nil {
+		plan, err := w.plan(r, ev)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, plan.url...)
+	} else {
+		dst = r.appendURLHead(append(dst, '"'), r.app(ev))
+	}
+	return append(appendQueryEscaped(dst, w.text), '"'), nil
 }
 
-// queryEscape is url.QueryEscape with spaces that every reader takes for spaces.
-func queryEscape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+// appendURLHead appends the product's permalink up to the key's value.
+func (r *rakuraku) appendURLHead(dst []byte, app string) []byte {
+	key := app + "_main_primarykey"
+	for _, part := range [...]string{r.base, "/RakWDB/top/"} {
+		dst = append(dst, part...)
+	}
+	dst = appendQueryEscaped(dst, app)
+	dst = appendQueryEscaped(append(dst, "?np=19&rkwa_primarykey_field="...), key)
+	return append(appendQueryEscaped(append(dst, '&'), key), '=')
+}
+
+// inQuery says which bytes stand for themselves in a query's value.
+var inQuery = func() (plain [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~") {
+		plain[c] = true
+	}
+	return plain
+}()
+
+// appendQueryEscaped appends a text as url.QueryEscape has it, but with spaces that every reader takes for spaces.
+func appendQueryEscaped[S ~string | ~[]byte](dst []byte, s S) []byte {
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		if c := s[i]; inQuery[c] {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return dst
+}
 
 // app is the app's id, which the items' ids begin with.
 func (r *rakuraku) app(ev *delivery.Event) string {
@@ -241,17 +284,4 @@ func (r *rakuraku) app(ev *delivery.Event) string {
 		return r.appID
 	}
 	return ev.Code
-}
-
-// keyText is the key's values, joined.
-func (w *rakurakuWork) keyText(key []byte) (string, error) {
-	w.text = w.text[:0]
-	err := w.in.members(key, func(_, value []byte) error {
-		if len(w.text) > 0 {
-			w.text = append(w.text, '-')
-		}
-		w.text = append(w.text, unquoted(value)...)
-		return nil
-	})
-	return string(w.text), err
 }

@@ -4,24 +4,32 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
-	"time"
 
 	"rowhook/delivery"
 )
 
 // appendRecord appends a record: item ids to type and value, the primary key's item first.
 func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork) ([]byte, error) {
+	if ev.Marks != nil {
+		plan, err := w.plan(r, ev)
+		if err != nil {
+			return dst, err
+		}
+		if out, fits, err := r.appendPlanned(dst, ev, plan, w); fits || err != nil {
+			return out, err
+		}
+	}
 	app := r.app(ev)
 	dst = append(dst, '{')
 	start := len(dst)
 	if len(ev.Key) > len("{}") {
-		value, err := w.keyText(ev.Key)
-		if err != nil {
+		var err error
+		if w.text, err = appendTexts(w.text[:0], ev.Key, '-'); err != nil {
 			return dst, err
 		}
 		w.id = append(append(w.id[:0], app...), "_main_primarykey"...)
 		dst = appendCanonicalString(dst, w.id)
-		dst = appendCanonicalString(append(dst, `:{"type":"id","value":`...), value)
+		dst = appendCanonicalString(append(dst, `:{"type":"id","value":`...), w.text)
 		dst = append(dst, '}')
 	}
 	if !hasItems(ev) {
@@ -42,13 +50,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 		if isMember(ev.Key, name) {
 			return nil
 		}
-		id, typ := "", itemType(kind)
-		if given := findItem(items, name); given != nil {
-			id = given.ID
-			if given.Type != "" {
-				typ = given.Type
-			}
-		}
+		id, typ := itemOf(items, name, kind)
 		number := n
 		n++
 		if string(value) == "null" && r.null == "" {
@@ -64,7 +66,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 		dst = appendCanonicalString(dst, w.id)
 		dst = append(append(append(dst, `:{"type":"`...), typ...), `","value":`...)
 		var err error
-		dst, err = r.appendItem(dst, typ, kind, value, w)
+		dst, err = r.appendItem(dst, typ, value, w, false)
 		dst = append(dst, '}')
 		return err
 	})
@@ -127,7 +129,7 @@ func itemType(kind delivery.Kind) string {
 }
 
 // appendItem appends an item's value: a string, and a list of strings for multi.
-func (r *rakuraku) appendItem(dst []byte, typ string, kind delivery.Kind, value []byte, w *rakurakuWork) ([]byte, error) {
+func (r *rakuraku) appendItem(dst []byte, typ string, value []byte, w *rakurakuWork, canonical bool) ([]byte, error) {
 	if string(value) == "null" {
 		return append(dst, r.null...), nil
 	}
@@ -152,21 +154,30 @@ func (r *rakuraku) appendItem(dst []byte, typ string, kind delivery.Kind, value 
 			return append(dst, `"0"`...), nil
 		}
 	case "number":
+		if digits := leadingDigits(value); len(digits) == len(value) && digits[0] != '0' {
+			return append(append(append(dst, '"'), value...), '"'), nil
+		}
 		if value[0] == '-' || value[0] >= '0' && value[0] <= '9' {
 			return appendPlainNumber(dst, value)
 		}
 	case "multi":
-		return w.appendList(dst, value)
+		return w.appendList(dst, value, canonical)
 	}
-	return w.appendText(dst, value)
+	return w.appendText(dst, value, canonical)
 }
 
-// appendText appends a value's text as a string: of a list or object its JSON.
-func (w *rakurakuWork) appendText(dst, value []byte) ([]byte, error) {
+// appendText appends a value's text as a string: of a list or object its JSON. canonical says that the value is.
+func (w *rakurakuWork) appendText(dst, value []byte, canonical bool) ([]byte, error) {
 	switch value[0] {
 	case '"':
+		if canonical {
+			return append(dst, value...), nil
+		}
 		return w.canon.append(dst, value, "")
 	case '{', '[':
+		if canonical {
+			return appendNestedText(dst, value), nil
+		}
 		w.plain.Reset()
 		if err := json.Compact(&w.plain, value); err != nil {
 			return dst, errBadJSON
@@ -176,11 +187,24 @@ func (w *rakurakuWork) appendText(dst, value []byte) ([]byte, error) {
 	return append(append(append(dst, '"'), value...), '"'), nil
 }
 
+// appendNestedText appends a canonical list or object as a string.
+func appendNestedText(dst, value []byte) []byte {
+	dst = append(dst, '"')
+	for _, c := range value {
+		if c == '"' || c == '\\' { // canonical JSON has no control characters
+			dst = append(dst, '\\', c)
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}
+
 // appendList appends a list's elements as strings. What is no list is one of a single element.
-func (w *rakurakuWork) appendList(dst, value []byte) ([]byte, error) {
+func (w *rakurakuWork) appendList(dst, value []byte, canonical bool) ([]byte, error) {
 	dst = append(dst, '[')
 	if value[0] != '[' {
-		dst, err := w.appendText(dst, value)
+		dst, err := w.appendText(dst, value, canonical)
 		return append(dst, ']'), err
 	}
 	x := &w.inner
@@ -199,38 +223,13 @@ func (w *rakurakuWork) appendList(dst, value []byte) ([]byte, error) {
 			element = []byte(`""`)
 		}
 		var err error
-		dst, err = w.appendText(dst, element)
+		dst, err = w.appendText(dst, element, canonical)
 		return err == nil
 	})
 	if !ok {
 		return dst, errBadJSON
 	}
 	return append(dst, ']'), nil
-}
-
-// appendTime appends a date or time in the profile's format; an instant in the profile's zone. ok is false for what
-// is neither, such as infinity.
-func (r *rakuraku) appendTime(dst []byte, typ string, text []byte) (_ []byte, ok bool) {
-	layout := r.datetime
-	if typ == "date" {
-		layout = r.date
-	}
-	var t time.Time
-	var err error
-	switch s := string(text); {
-	case len(s) == len("2006-01-02"), len(s) == len("2006-01-02Z") && s[10] == 'Z':
-		t, err = time.Parse("2006-01-02", s[:10])
-	default:
-		if t, err = time.Parse(time.RFC3339, s); err == nil {
-			t = t.In(r.zone)
-		} else {
-			t, err = time.Parse("2006-01-02T15:04:05", s)
-		}
-	}
-	if err != nil {
-		return dst, false
-	}
-	return append(t.AppendFormat(append(dst, '"'), layout), '"'), true
 }
 
 // maxPlain bounds how long a number without an exponent may get.
