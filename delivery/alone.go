@@ -76,7 +76,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	case j != nil:
 		d.makeReady(j)
 		return nil
-	case first == nil || first.Seq != seq || first.State == Retrying && first.Due.After(now):
+	case first == nil || first.Seq != seq || first.State == Retrying && d.waits(first, now) > 0:
 		return nil // a dead letter, or its time has not come
 	}
 	whole, ok, err := d.store.Delivery(d.id, seq)

@@ -186,7 +186,7 @@ func (d *dispatcher) mayProbe(now time.Time) bool {
 func (d *dispatcher) wakeOutage(now time.Time) {
 	o := d.state.Outage
 	soon := now.Add(time.Duration(vary() * float64(startSpread)))
-	if o != nil && (o.Attention || !o.Whole || !o.Until.After(now)) {
+	if o != nil && (o.Attention || !o.Whole || !o.Until.After(now) || o.Until.Sub(now) > d.profile.schedule.longestThrottle()) {
 		o.Until = soon
 	}
 	if o == nil && d.counts[Retrying] > 0 {

@@ -296,7 +296,8 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) error {
 		d.alones.add(r.Seq)
 	}
 	if r.State == Retrying {
-		d.dueBy(r.Due)
+		now := time.Now()
+		d.dueBy(now.Add(d.waits(r, now)))
 	}
 	if d.profile.ordered() {
 		var few [2]uint64

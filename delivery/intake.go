@@ -239,9 +239,9 @@ func (d *dispatcher) loadDue(now time.Time) error {
 	found := 0
 	for i := range records {
 		r := &records[i]
-		if r.Due.After(now) {
-			d.nextDue = r.Due
-			return nil
+		if wait := d.waits(r, now); wait > 0 {
+			d.dueBy(now.Add(wait))
+			continue
 		}
 		if d.stored[r.Seq] != nil || r.alone() || d.heldBack(r.Seq) {
 			continue
@@ -264,13 +264,26 @@ func (d *dispatcher) loadDue(now time.Time) error {
 		found++
 	}
 	switch {
-	case len(records) < limit:
+	case len(records) < limit || !d.nextDue.IsZero():
 	case found > 0:
 		d.nextDue = now
 	default:
 		d.nextDue = now.Add(commitDelay)
 	}
 	return nil
+}
+
+// waits returns how long a retry is still to wait, 0 or less when it is due. A due time on disk is the wall clock's, which may have been
+// set back since: what lies further ahead than any wait after so many attempts has waited for long enough.
+func (d *dispatcher) waits(r *Delivery, now time.Time) time.Duration {
+	wait, most := r.Due.Sub(now), d.profile.schedule.wait(r.Attempts+1, 1)
+	if o := d.state.Outage; o != nil {
+		most = max(most, o.Until.Sub(now))
+	}
+	if wait > most {
+		return 0
+	}
+	return wait
 }
 
 const (

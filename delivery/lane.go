@@ -247,10 +247,10 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		if l.holdsBack(r.Seq) || d.heldBack(r.Seq) {
 			return nil
 		}
-		if r.State == Retrying && r.Due.After(now) {
+		if wait := d.waits(r, now); r.State == Retrying && wait > 0 {
 			if i == 0 {
 				l.asleep = true
-				d.dueBy(r.Due)
+				d.dueBy(now.Add(wait))
 			}
 			return nil
 		}

@@ -76,8 +76,11 @@ func (s *schedule) probe(failing time.Duration, vary float64) time.Duration {
 // throttled returns how long an endpoint wants to be left alone: what it asked for or the schedule,
 // whichever is longer, up to a bound. Jitter never undercuts what it asked for.
 func (s *schedule) throttled(strikes int, asked time.Duration, vary float64) time.Duration {
-	return min(max(asked, s.wait(strikes, vary)), max(s.max, maxRetryAfter))
+	return min(max(asked, s.wait(strikes, vary)), s.longestThrottle())
 }
+
+// longestThrottle bounds throttled.
+func (s *schedule) longestThrottle() time.Duration { return max(s.max, maxRetryAfter) }
 
 // maxRetryAfter bounds how long an endpoint may have itself left alone when retry.max is shorter.
 const maxRetryAfter = time.Hour

@@ -180,7 +180,7 @@ func (w *world) insertEach(n int) {
 
 // insertion inserts a row and its place in the ledger.
 func insertion[K int | int64](key K) string {
-	return fmt.Sprintf("insert into proof.rows values (%d, 1, 'kept'); insert into proof.ledger (id, seq, op) values (%d, 1, 'insert');", key, key)
+	return fmt.Sprintf("insert into proof.rows (id, seq, note) values (%d, 1, 'kept'); insert into proof.ledger (id, seq, op) values (%d, 1, 'insert');", key, key)
 }
 
 // After an idle restart of any kind, one row is delivered, every time.

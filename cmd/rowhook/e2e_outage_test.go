@@ -131,6 +131,7 @@ func TestHugeTransaction(t *testing.T) {
 }
 
 func testHugeTransaction(t *testing.T, w *world) {
+	s := w.scenario("giant-tx")
 	rows := count(100_000, 1_000_000)
 	w.conf.profile = "    concurrency: 16\n"
 	w.conf.spool = "{max_size: 20GiB}"
@@ -141,6 +142,8 @@ func testHugeTransaction(t *testing.T, w *world) {
 	peak, resident := a.memory("VmHWM"), a.memory("VmRSS")
 	a.term()
 	w.verify(w.ledger(nil), judge{profile: "main"})
+	s.did(1, fmt.Sprintf("transaction of %d rows", rows), fmt.Sprintf("transactions of %d rows", rows))
+	s.most("peak", peak>>20, "MiB")
 	t.Logf("%d rows in one transaction: peak %d MiB, resident %d MiB at the end", rows, peak>>20, resident>>20)
 	if peak > 100<<20 {
 		t.Errorf("the agent took %d MiB, more than 100 MiB", peak>>20)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,17 +30,19 @@ type arrival struct {
 	table    string
 	op       string
 	key, seq int64
-	note     string // of the new row
-	gap      string // the rowhook-gap header
-	body     []byte // kept only when the receiver keeps bodies
-	life     int64  // which run of the agent opened the connection
-	accepted bool   // answered with 2xx
+	note     string        // of the new row
+	gap      string        // the rowhook-gap header
+	body     []byte        // kept only when the receiver keeps bodies
+	skew     time.Duration // of the time that was signed
+	life     int64         // which run of the agent opened the connection
+	accepted bool          // answered with 2xx
 }
 
 // reply is how a request is answered. Zero is 204 at once.
 type reply struct {
-	wait   time.Duration // before the answer
-	reset  bool          // the connection is reset instead of an answer
+	wait   time.Duration  // before the answer
+	reset  bool           // the connection is reset instead of an answer
+	raw    func(net.Conn) // answers by itself, with what status says
 	status int
 	header map[string]string
 	body   func(http.ResponseWriter)
@@ -77,7 +80,7 @@ type payload struct {
 type receiver struct {
 	addr       string
 	keepBodies bool
-	verifier   *standardwebhooks.Webhook
+	anyTime    bool // signatures may be of any time
 	life       atomic.Int64
 	requests   atomic.Int64
 	dialled    atomic.Int64 // connections that were opened to it
@@ -86,7 +89,8 @@ type receiver struct {
 	arrivals []arrival
 	accepted map[string]int // profile to the number of distinct ids accepted
 	seen     map[string]bool
-	faults   []string // requests that are wrong in themselves
+	faults   []string                             // requests that are wrong in themselves
+	trusted  map[string]*standardwebhooks.Webhook // profile to what verifies it; "" for all others
 	behave   func(arrival) reply
 	server   *http.Server
 }
@@ -96,11 +100,8 @@ type lifeKey struct{}
 // newReceiver starts a receiver on a port of its own.
 func newReceiver(tb testing.TB) *receiver {
 	tb.Helper()
-	verifier, err := standardwebhooks.NewWebhook(secret)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	r := &receiver{addr: "127.0.0.1:0", verifier: verifier, accepted: map[string]int{}, seen: map[string]bool{}}
+	r := &receiver{addr: "127.0.0.1:0", accepted: map[string]int{}, seen: map[string]bool{}, trusted: map[string]*standardwebhooks.Webhook{}}
+	r.trust(tb, "", secret)
 	r.up(tb)
 	tb.Cleanup(r.down)
 	return r
@@ -127,6 +128,32 @@ func (r *receiver) up(tb testing.TB) {
 	r.server = server
 	r.mu.Unlock()
 	go func() { _ = server.Serve(listener) }() // ends with down
+}
+
+// trust verifies a profile's requests by another secret from now on.
+func (r *receiver) trust(tb testing.TB, profile, secret string) {
+	tb.Helper()
+	verifier, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trusted[profile] = verifier
+}
+
+// verify checks a request's signature.
+func (r *receiver) verify(profile string, header http.Header, body []byte) error {
+	r.mu.Lock()
+	verifier := r.trusted[profile]
+	if verifier == nil {
+		verifier = r.trusted[""]
+	}
+	r.mu.Unlock()
+	if r.anyTime {
+		return verifier.VerifyIgnoringTimestamp(body, header)
+	}
+	return verifier.Verify(body, header)
 }
 
 // down is a receiver whose machine is off: connections are refused.
@@ -186,7 +213,7 @@ func (r *receiver) read(a *arrival, req *http.Request, body []byte) (fault strin
 	if req.Method != http.MethodPost || req.Header.Get("content-type") == "" || !strings.HasPrefix(req.UserAgent(), "rowhook/") {
 		return fmt.Sprintf("a %s with content type %q from %q", req.Method, req.Header.Get("content-type"), req.UserAgent())
 	}
-	if err := r.verifier.Verify(body, req.Header); err != nil {
+	if err := r.verify(a.profile, req.Header, body); err != nil {
 		return fmt.Sprintf("signature: %v", err)
 	}
 	if slices.Contains(body, '\n') {
@@ -200,6 +227,9 @@ func (r *receiver) read(a *arrival, req *http.Request, body []byte) (fault strin
 	a.key, a.seq, a.note = p.Key.ID, p.Data.Seq, p.Data.Note
 	if a.op == "delete" {
 		a.seq = p.Previous.Seq + 1 // as the ledger counts it
+	}
+	if signed, err := strconv.ParseInt(req.Header.Get("webhook-timestamp"), 10, 64); err == nil {
+		a.skew = time.Unix(signed, 0).Sub(a.at)
 	}
 	if head := req.Header.Get("webhook-id"); head != p.ID || p.ID == "" || strings.Contains(p.ID, ".") {
 		return fmt.Sprintf("webhook-id %q, id in the body %q", head, p.ID)
@@ -216,6 +246,14 @@ func (how reply) write(w http.ResponseWriter, req *http.Request) {
 		case <-req.Context().Done():
 			return
 		}
+	}
+	if how.raw != nil {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			how.raw(conn)
+			_ = conn.Close()
+		}
+		return
 	}
 	if how.reset {
 		conn, _, err := w.(http.Hijacker).Hijack()

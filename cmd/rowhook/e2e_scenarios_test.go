@@ -32,6 +32,17 @@ var scenarios = []planned{
 	{name: "disk-full"},
 	{name: "log-disk-full"},
 	{name: "disk-read-only"},
+	{name: "giant-tx"},
+	{name: "interleave"},
+	{name: "savepoints"},
+	{name: "ddl-under-load"},
+	{name: "toast"},
+	{name: "identity", without: onlyPostgres("rows have their key in any case")},
+	{name: "role-settings"},
+	{name: "clock"},
+	{name: "poison"},
+	{name: "config-edit-live"},
+	{name: "slow-sink"},
 }
 
 // onlyPostgres says why a scenario is PostgreSQL's alone.

@@ -42,41 +42,6 @@ func (w *world) bodies(profile string) []body {
 	return bodies
 }
 
-// Tables change their shape under load; nothing is lost, and no event is told in
-// another transaction's shape.
-func TestDDLUnderLoad(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
-	a := w.begin()
-	l := w.load(4, 200, false)
-	ddl := []string{
-		`alter table proof.rows add column extra text`,
-		`alter table proof.rows add column counted bigint not null default 7`,
-		`alter table proof.rows rename column extra to renamed`,
-		`alter table proof.rows drop column renamed`,
-		`alter table proof.rows alter column note type varchar(400)`,
-		`alter table proof.rows alter column counted type numeric using counted::numeric`,
-		`alter table proof.rows drop column counted`,
-		`alter table proof.noise add column more text`,
-		`vacuum full proof.rows`,
-		`create table proof.other (id bigint primary key); alter publication rowhook add table proof.other; grant select on proof.other to rowhook`,
-		`drop table proof.other`,
-		`alter table proof.noise drop column more`,
-	}
-	for range count(1, 10) {
-		for _, statement := range ddl {
-			w.hook.wait(t, "main", w.hook.distinct("main")+20, patience)
-			w.exec(statement)
-		}
-	}
-	w.hook.wait(t, "main", w.hook.distinct("main")+20, patience)
-	changes := w.ledger(l.stop(t))
-	w.hook.wait(t, "main", len(changes), patience)
-	w.logCount("main", len(changes))
-	a.term()
-	w.verify(changes, judge{profile: "main"})
-}
-
 // A table that changed while the agent was down is read with the shape that each
 // transaction had.
 func TestDDLAcrossRestart(t *testing.T) {

@@ -123,7 +123,7 @@ func (t *transaction) touch() {
 	op := "insert"
 	switch {
 	case !row.alive:
-		fmt.Fprintf(&t.sql, "insert into proof.rows values (%d, %d, '%s');", key, row.seq, note)
+		fmt.Fprintf(&t.sql, "insert into proof.rows (id, seq, note) values (%d, %d, '%s');", key, row.seq, note)
 		row.alive = true
 	case t.w.random.IntN(4) == 0:
 		op = "delete"
