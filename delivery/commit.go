@@ -31,6 +31,14 @@ func (p *pending) result(now time.Time) {
 	}
 }
 
+// reply counts a result that may have waited to be looked at, and is committed no later for that.
+func (p *pending) reply(r *Reply, now time.Time) {
+	p.result(now)
+	if p.results == 1 {
+		p.by(now.Add(commitDelay - min(max(now.Sub(r.Started.Add(r.Duration)), 0), commitDelay)))
+	}
+}
+
 // moved notes that only the read position moved, which can wait.
 func (p *pending) moved(now time.Time) { p.by(now.Add(tickDelay)) }
 

@@ -50,6 +50,7 @@ type dispatcher struct {
 	handout   chan *job
 	wake      chan struct{}
 	halted    atomic.Bool // hand out is over for now: workers give back what they have not begun
+	calm      atomic.Bool // nothing waits for results, which need not be looked at at once
 	resultsMu sync.Mutex
 	results   []*job
 	taken     []*job
@@ -188,6 +189,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 			timer.Reset(time.Until(at))
 			armed = at
 		}
+		d.calmDown(stop.Err() != nil)
 		stopped, readable := stop.Done(), d.readableSoon()
 		if stop.Err() != nil {
 			stopped, readable = nil, nil
@@ -279,11 +281,30 @@ func (d *dispatcher) finish() error {
 
 // drain waits for the workers without looking at what they bring.
 func (d *dispatcher) drain() {
-	d.halted.Store(true)
+	d.halted.Store(true) // so that workers poke
 	for d.handed -= len(d.takeResults()); d.handed > 0; d.handed -= len(d.takeResults()) {
 		d.mu.Unlock()
 		<-d.wake
 		d.mu.Lock()
+	}
+}
+
+// calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
+// what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
+func (d *dispatcher) calmDown(stopping bool) {
+	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == unitRecord &&
+		d.counts[Retrying]+d.counts[Blocked] == 0 && d.state.Outage == nil && d.breaker.window == 0 && !d.pace.limits() &&
+		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
+	d.calm.Store(calm)
+	if calm {
+		return
+	}
+	// A worker that saw calm weather before has left its result without a word.
+	d.resultsMu.Lock()
+	waits := len(d.results) > 0
+	d.resultsMu.Unlock()
+	if waits {
+		d.poke()
 	}
 }
 

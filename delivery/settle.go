@@ -24,7 +24,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		d.requeue(j)
 		return nil
 	}
-	d.pending.result(now)
+	d.pending.reply(&j.reply, now)
 	if d.profile.dry() && j.reply.Class == ClassOK {
 		d.endings[Ending{Outcome: OutcomeDryRun}] += int64(j.record.Events())
 		d.over(j)

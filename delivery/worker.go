@@ -28,8 +28,10 @@ func (d *dispatcher) work(ctx context.Context, handout <-chan *job) {
 		select {
 		case j, ok = <-handout:
 		default:
-			// Nothing to do: now the dispatcher must look at the results.
-			d.poke()
+			// Nothing to do: now the dispatcher must look at the results, if anything waits for them.
+			if !d.calm.Load() || d.halted.Load() {
+				d.poke()
+			}
 			j, ok = <-handout
 		}
 		if !ok {
@@ -173,8 +175,8 @@ func (p *Profile) lineAbout(rec *LogRecord, ev *Event, m *Members, outcome Outco
 	}
 }
 
-// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry,
-// and in any case soon (see dispatcher.wakeAt): there is no wake-up for each of them.
+// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry and something waits for
+// them, and in any case soon (see dispatcher.wakeAt): there is no wake-up for each of them.
 func (d *dispatcher) giveBack(j *job) {
 	d.resultsMu.Lock()
 	d.results = append(d.results, j)
