@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
@@ -129,5 +130,27 @@ SELECT i, i * 1000, 'ON_LOAN', i / 100, '2026-11-22 01:02:03', REPEAT('title ', 
 			into, rows = &updates, 0
 			updates = recorded{inserts.whole[:1:1], inserts.bodies[:1:1]} // the file's format
 		}
+	}
+}
+
+// BenchmarkPosition writes the position behind a transaction, which is done for each.
+func BenchmarkPosition(b *testing.B) {
+	for _, text := range []capture.Position{
+		"gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77 at:binlog.000003:120",
+		"mariadb:0-1-77 at:binlog.000003:120",
+	} {
+		p, err := parsePlace(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		name, _, _ := strings.Cut(string(text), ":")
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := p.position(); got != text {
+					b.Fatalf("%q became %q", text, got)
+				}
+			}
+		})
 	}
 }

@@ -17,9 +17,14 @@ type sid struct {
 	tag    string
 }
 
-func (s sid) uuid() string {
-	h := hex.EncodeToString(s.server[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+// appendUUID appends the server's UUID. A busy server's positions are written once a transaction, so
+// this and what follows writes into the caller's bytes.
+func (s sid) appendUUID(b []byte) []byte {
+	b = append(hex.AppendEncode(b, s.server[:4]), '-')
+	b = append(hex.AppendEncode(b, s.server[4:6]), '-')
+	b = append(hex.AppendEncode(b, s.server[6:8]), '-')
+	b = append(hex.AppendEncode(b, s.server[8:10]), '-')
+	return hex.AppendEncode(b, s.server[10:])
 }
 
 // gtid is one transaction's id on MySQL.
@@ -29,10 +34,11 @@ type gtid struct {
 }
 
 func (g gtid) String() string {
+	b := append(g.appendUUID(make([]byte, 0, 64)), ':')
 	if g.tag != "" {
-		return g.uuid() + ":" + g.tag + ":" + strconv.FormatInt(g.number, 10)
+		b = append(append(b, g.tag...), ':')
 	}
-	return g.uuid() + ":" + strconv.FormatInt(g.number, 10)
+	return string(strconv.AppendInt(b, g.number, 10))
 }
 
 // interval is a run of numbers, both ends included.
@@ -152,21 +158,27 @@ func (set mysqlSet) clone() mysqlSet {
 }
 
 func (set mysqlSet) sorted() []sid {
+	if len(set) == 1 {
+		for s := range set {
+			return []sid{s}
+		}
+	}
 	return slices.SortedFunc(maps.Keys(set), func(a, b sid) int {
 		return cmp.Or(slices.Compare(a.server[:], b.server[:]), cmp.Compare(a.tag, b.tag))
 	})
 }
 
 // String writes the set as the server does.
-func (set mysqlSet) String() string {
-	var b []byte
+func (set mysqlSet) String() string { return string(set.appendTo(nil)) }
+
+func (set mysqlSet) appendTo(b []byte) []byte {
 	var last sid
 	for i, s := range set.sorted() {
 		if i == 0 || s.server != last.server {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(b, s.uuid()...)
+			b = s.appendUUID(b)
 		}
 		last = s
 		if s.tag != "" {
@@ -179,7 +191,7 @@ func (set mysqlSet) String() string {
 			}
 		}
 	}
-	return string(b)
+	return b
 }
 
 // encode writes the set as the server takes it in a dump command. With tags, the count and
@@ -213,7 +225,13 @@ type mariaGTID struct {
 	number         uint64
 }
 
-func (g mariaGTID) String() string { return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number) }
+func (g mariaGTID) String() string { return string(g.appendTo(make([]byte, 0, 32))) }
+
+func (g mariaGTID) appendTo(b []byte) []byte {
+	b = append(strconv.AppendUint(b, uint64(g.domain), 10), '-')
+	b = append(strconv.AppendUint(b, uint64(g.server), 10), '-')
+	return strconv.AppendUint(b, g.number, 10)
+}
 
 // mariaSet is how far each of MariaDB's domains has come.
 type mariaSet map[uint32]mariaGTID
@@ -251,10 +269,19 @@ func (set mariaSet) contains(other mariaSet) bool {
 	return true
 }
 
-func (set mariaSet) String() string {
-	parts := make([]string, 0, len(set))
-	for _, domain := range slices.Sorted(maps.Keys(set)) {
-		parts = append(parts, set[domain].String())
+func (set mariaSet) String() string { return string(set.appendTo(nil)) }
+
+func (set mariaSet) appendTo(b []byte) []byte {
+	if len(set) == 1 { // as nearly always: there is nothing to sort
+		for _, g := range set {
+			return g.appendTo(b)
+		}
 	}
-	return strings.Join(parts, ",")
+	for i, domain := range slices.Sorted(maps.Keys(set)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = set[domain].appendTo(b)
+	}
+	return b
 }

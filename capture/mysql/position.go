@@ -133,24 +133,25 @@ func (p *place) byFile() bool { return p.server != "" }
 
 // position writes the place.
 func (p *place) position() capture.Position {
-	var b strings.Builder
+	b := make([]byte, 0, 128)
 	switch {
 	case p.mysql != nil:
-		b.WriteString("gtid:" + p.mysql.String())
+		b = p.mysql.appendTo(append(b, "gtid:"...))
 	case p.maria != nil:
-		b.WriteString("mariadb:" + p.maria.String())
+		b = p.maria.appendTo(append(b, "mariadb:"...))
 	case p.server != "":
-		b.WriteString("file:" + p.server + "/" + p.file.stamped())
+		b = append(b, "file:"+p.server+"/"+p.file.stamped()...)
 	default:
 		return ""
 	}
 	if !p.byFile() && p.file.name != "" {
-		b.WriteString(" at:" + p.file.String())
+		b = append(append(append(b, " at:"...), p.file.name...), ':')
+		b = strconv.AppendUint(b, p.file.offset, 10)
 	}
 	for _, x := range p.prepared {
-		b.WriteString(" xa:" + x.xid + "@" + x.from)
+		b = append(b, " xa:"+x.xid+"@"+x.from...)
 	}
-	return capture.Position(b.String())
+	return capture.Position(b)
 }
 
 // clone returns a copy that shares nothing.
