@@ -3,9 +3,11 @@ package capturetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 )
 
 // Copy copies the files of a server that is stopped and starts the copy, at another port or, where
@@ -67,4 +69,56 @@ func (p *Postgres) Copy(tb TB, port int, signal string) *Postgres {
 		}
 	})
 	return &Postgres{Cluster: c, DSN: c.URL("postgres")}
+}
+
+// Copy copies the files of a server that is stopped and starts the copy, at another port or, where one is given, at that.
+// The copy keeps every identifier that the server has: its server_id, and MySQL's UUID.
+func (s *MySQLServer) Copy(port int) (*MySQLServer, error) {
+	if s.process() != nil {
+		return nil, fmt.Errorf("copy %s: it is running", s)
+	}
+	dir, err := newDir(s.as, s.opts.Durable)
+	if err != nil {
+		return nil, fmt.Errorf("make a server's directory: %w", err)
+	}
+	opts := s.opts
+	opts.Settings = maps.Clone(opts.Settings)
+	if opts.Settings == nil {
+		opts.Settings = map[string]string{}
+	}
+	if opts.Settings["server_id"] == "" {
+		opts.Settings["server_id"] = strconv.Itoa(s.Port)
+	}
+	copied := &MySQLServer{
+		Port: port, MariaDB: s.MariaDB, Version: s.Version,
+		Socket: filepath.Join(dir, "socket"), DataDir: filepath.Join(dir, "data"), LogFile: filepath.Join(dir, "server.log"),
+		program: s.program, dir: dir, as: s.as, opts: opts,
+	}
+	out, err := exec.Command("cp", "-a", s.DataDir, copied.DataDir).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("copy %s: %w\n%s", s, err, out)
+	}
+	if err == nil && port == 0 {
+		copied.Port, err = freePort()
+	}
+	if err == nil {
+		err = copied.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, copied.Close())
+	}
+	return copied, nil
+}
+
+// Copy is [MySQLServer.Copy] within a test.
+func (m *MySQL) Copy(tb TB, port int) *MySQL {
+	tb.Helper()
+	s, err := m.MySQLServer.Copy(port)
+	Must(tb, err)
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Logf("close the copy of %s: %v", m, err)
+		}
+	})
+	return &MySQL{s}
 }

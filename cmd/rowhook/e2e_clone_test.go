@@ -20,7 +20,13 @@ type production struct {
 
 func newProduction(t *testing.T) *production {
 	t.Helper()
-	w := newWorld(t, capturetest.Options{})
+	return produce(newWorld(t, capturetest.Options{}))
+}
+
+// produce lets a world be production for a while.
+func produce(w *world) *production {
+	t := w.tb
+	t.Helper()
 	w.conf.log = "  deliveries: ./log/deliveries.jsonl\n"
 	a := w.begin()
 	w.insert(1)
@@ -46,10 +52,16 @@ func (p *production) silent(tb testing.TB) {
 // on is the world of a clone: another server, and a copy of the state directory or none. Config and receiver are production's.
 func (p *production) on(t *testing.T, pg *capturetest.Postgres, state bool) *world {
 	t.Helper()
-	w := *p.world
-	w.tb, w.dir = t, newTempDir(t)
-	w.env = nil
+	w := p.elsewhere(t, state)
 	w.moveTo(pg)
+	return w
+}
+
+// elsewhere is production's world with another directory.
+func (p *production) elsewhere(t *testing.T, state bool) *world {
+	t.Helper()
+	w := *p.world
+	w.tb, w.dir, w.env = t, newTempDir(t), nil
 	if state {
 		out, err := exec.Command("cp", "-a", p.path("state"), w.path("state")).CombinedOutput()
 		if err != nil {
