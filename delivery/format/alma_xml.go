@@ -177,6 +177,9 @@ func (x *xmlWriter) record(name span, depth int) bool {
 
 // decodeString decodes the inside of a valid JSON string.
 func decodeString(text []byte) string {
+	if bytes.IndexByte(text, '\\') < 0 {
+		return string(text)
+	}
 	var b strings.Builder
 	for i := 0; i < len(text); {
 		if text[i] != '\\' {

@@ -130,11 +130,16 @@ func (c *canon) number() bool {
 	if text[0] == '-' {
 		digits = text[1:]
 	}
-	if n := len(digits); n > 0 && n <= certain && digits[0] != '0' && len(leadingDigits(digits)) == n {
+	whole := len(digits) > 0 && digits[0] != '0' && len(leadingDigits(digits)) == len(digits)
+	if whole && len(digits) <= certain {
 		return true
 	}
 	c.flush(start)
 	c.from = c.pos
+	if whole && (len(digits) > len(maxSafeDigits) || len(digits) == len(maxSafeDigits) && string(digits) > maxSafeDigits) {
+		c.dst = append(append(append(c.dst, '"'), text...), '"')
+		return true
+	}
 	var ok bool
 	c.dst, ok = appendNumber(c.dst, text)
 	return ok

@@ -13,6 +13,7 @@ import (
 // list's name; NULL is an empty element with xsi:nil="true".
 type nativeXML struct {
 	writers sync.Pool // of *xmlWriter
+	pieces  sync.Pool // of *[]byte, for groups
 }
 
 const (
@@ -21,7 +22,10 @@ const (
 )
 
 func newNativeXML() *nativeXML {
-	return &nativeXML{writers: sync.Pool{New: func() any { return new(xmlWriter) }}}
+	return &nativeXML{
+		writers: sync.Pool{New: func() any { return new(xmlWriter) }},
+		pieces:  sync.Pool{New: func() any { return new([]byte) }},
+	}
 }
 
 // Head returns the body's media type.
@@ -46,8 +50,7 @@ func (n *nativeXML) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 func (n *nativeXML) appendEvent(dst []byte, ev *delivery.Event) ([]byte, error) {
 	dst = appendXMLMember(dst, "id", ev.ID)
 	dst = appendXMLMember(dst, "type", ev.Type)
-	dst = append(dst, "<timestamp>"...)
-	dst = append(append(dst, timestamp(ev)...), "</timestamp><source>"...)
+	dst = append(appendTimestamp(dst, ev), "<source>"...)
 	o := &ev.Origin
 	for _, m := range [...]struct{ name, value string }{{"name", o.Source}, {"table", o.Table}, {"op", o.Op}, {"position", o.Position}, {"transaction", o.Transaction}} {
 		dst = appendXMLMember(dst, m.name, m.value)
@@ -88,10 +91,12 @@ func (n *nativeXML) appendEvent(dst []byte, ev *delivery.Event) ([]byte, error) 
 
 // WriteGroup writes a group: its own members, and each event in an element events.
 func (n *nativeXML) WriteGroup(w io.Writer, g *delivery.Group) error {
-	b := append([]byte(nil), xmlDeclaration+"<group"+xmlNil+">"...)
+	kept := n.pieces.Get().(*[]byte)
+	defer n.pieces.Put(kept)
+	b := append((*kept)[:0], xmlDeclaration+"<group"+xmlNil+">"...)
 	b = appendXMLMember(b, "id", g.ID)
 	b = appendXMLMember(b, "type", g.Type)
-	b = append(append(append(b, "<timestamp>"...), timestamp(g.First)...), "</timestamp><source>"...)
+	b = append(appendTimestamp(b, g.First), "<source>"...)
 	b = appendXMLMember(b, "name", g.First.Origin.Source)
 	if g.Unit != "batch" {
 		b = appendXMLMember(b, "position", g.First.Origin.Position)
@@ -118,12 +123,22 @@ func (n *nativeXML) WriteGroup(w io.Writer, g *delivery.Group) error {
 		}
 		b = b[:0]
 	}
-	_, err := w.Write(append(b, "</group>"...))
+	b = append(b, "</group>"...)
+	if cap(b) <= 4*groupPiece {
+		*kept = b
+	}
+	_, err := w.Write(b)
 	return err
 }
 
-// timestamp is an event's time as native has it.
-func timestamp(ev *delivery.Event) string { return unquoted(delivery.AppendJSONTime(nil, ev.Time)) }
+// appendTimestamp appends an event's time as native has it.
+func appendTimestamp(dst []byte, ev *delivery.Event) []byte {
+	dst = append(dst, "<timestamp"...)
+	quote := len(dst)
+	dst = delivery.AppendJSONTime(dst, ev.Time)
+	dst[quote], dst[len(dst)-1] = '>', '<'
+	return append(dst, "/timestamp>"...)
+}
 
 // appendXMLMember appends an element with a text, or nothing when it is empty.
 func appendXMLMember(dst []byte, name, value string) []byte {

@@ -15,7 +15,10 @@ var isNumeric = func() (numeric [256]bool) {
 }()
 
 // maxSafeInteger is the largest integer up to which a double tells all integers apart.
-const maxSafeInteger = 1<<53 - 1
+const (
+	maxSafeInteger = 1<<53 - 1
+	maxSafeDigits  = "9007199254740991"
+)
 
 // appendNumber appends a JSON number in canonical form. ok is false when it is not one.
 func appendNumber(dst, text []byte) (_ []byte, ok bool) {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
 	"time"
+	"unicode/utf8"
 
 	"rowhook/delivery"
 )
@@ -29,6 +31,7 @@ import (
 type templated struct {
 	template    *template.Template
 	contentType string
+	rows        []string // which of key, data and previous it looks at
 }
 
 const (
@@ -52,10 +55,15 @@ func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 	if err != nil {
 		return nil, refuse(templateFault(err), "the language is Go's text/template")
 	}
+	t := &templated{template: parsed}
+	for _, name := range [...]string{"key", "data", "previous"} {
+		if slices.ContainsFunc(parsed.Templates(), func(one *template.Template) bool { return looksAt(one.Tree, name) }) {
+			t.rows = append(t.rows, name)
+		}
+	}
 	for _, one := range parsed.Templates() {
 		bound(one.Tree)
 	}
-	t := &templated{template: parsed}
 	body, err := t.try(cfg.Unit)
 	if err != nil {
 		return nil, refuse("with a sample event: "+templateFault(err), "rowhook tries the template on an event with key, data and previous of one member, id")
@@ -105,7 +113,7 @@ func (t *templated) Head(*delivery.Event) delivery.Head {
 
 // AppendBody appends the body of one event.
 func (t *templated) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
-	values, err := templateValues(ev)
+	values, err := t.values(ev)
 	if err != nil {
 		return dst, err
 	}
@@ -122,7 +130,7 @@ func (t *templated) WriteGroup(w io.Writer, g *delivery.Group) error {
 		if err != nil {
 			return err
 		}
-		values, err := templateValues(ev)
+		values, err := t.values(ev)
 		if err != nil {
 			return err
 		}
@@ -165,8 +173,8 @@ func (b *boundedBody) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// templateValues are an event's members as a template sees them. Numbers keep their digits.
-func templateValues(ev *delivery.Event) (map[string]any, error) {
+// values are an event's members as the template sees them. Numbers keep their digits.
+func (t *templated) values(ev *delivery.Event) (map[string]any, error) {
 	values := map[string]any{
 		"id": ev.ID, "type": ev.Type, "time": unquoted(delivery.AppendJSONTime(nil, ev.Time)), "source": ev.Origin.Source, "table": ev.Origin.Table,
 		"op": ev.Origin.Op, "position": ev.Origin.Position, "transaction": ev.Origin.Transaction, "seq": ev.Origin.Seq,
@@ -178,16 +186,19 @@ func templateValues(ev *delivery.Event) (map[string]any, error) {
 		names[i] = name
 	}
 	values["unavailable"] = names
-	for name, object := range map[string][]byte{"key": ev.Key, "data": ev.Data, "previous": ev.Previous} {
-		members := map[string]any{}
-		if len(object) > 0 {
-			d := json.NewDecoder(bytes.NewReader(object))
-			d.UseNumber()
-			if err := d.Decode(&members); err != nil {
-				return nil, fmt.Errorf("format event %s: %w", ev.ID, errBadJSON)
-			}
+	for _, name := range t.rows {
+		object := ev.Key
+		switch name {
+		case "data":
+			object = ev.Data
+		case "previous":
+			object = ev.Previous
 		}
-		values[name] = plainValue(members)
+		members, err := plainObject(object)
+		if err != nil {
+			return nil, fmt.Errorf("format event %s: %w", ev.ID, err)
+		}
+		values[name] = members
 	}
 	return values, nil
 }
@@ -211,19 +222,78 @@ func (n number) Format(s fmt.State, verb rune) {
 	fmt.Fprintf(s, fmt.FormatString(s, verb), v)
 }
 
-// plainValue turns what was decoded into values without methods.
-func plainValue(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		return number(v)
-	case map[string]any:
-		for name, member := range v {
-			v[name] = plainValue(member)
+// plainObject reads a JSON object into values without methods.
+func plainObject(object []byte) (map[string]any, error) {
+	if len(object) == 0 {
+		return map[string]any{}, nil
+	}
+	x := xmlWriter{src: object}
+	x.space()
+	value, ok := x.plain(0)
+	x.space()
+	members, isObject := value.(map[string]any)
+	if !ok || !isObject || x.pos != len(x.src) {
+		return nil, errBadJSON
+	}
+	return members, nil
+}
+
+// plain takes the value at hand.
+func (x *xmlWriter) plain(depth int) (value any, ok bool) {
+	switch x.peek() {
+	case '{':
+		return x.plainMembers(depth)
+	case '[':
+		list := []any{}
+		ok = depth <= maxDepth && x.items(func() bool {
+			element, ok := x.plain(depth + 1)
+			list = append(list, element)
+			return ok
+		})
+		return list, ok
+	}
+	place, isText, ok := x.scalar()
+	switch text := x.src[place.start:place.end]; {
+	case !ok:
+		return nil, false
+	case isText:
+		return plainText(text), true
+	case text[0] == 'n':
+		return nil, true
+	case text[0] == 't' || text[0] == 'f':
+		return text[0] == 't', true
+	default:
+		return number(text), true
+	}
+}
+
+func (x *xmlWriter) plainMembers(depth int) (members map[string]any, ok bool) {
+	members = map[string]any{}
+	if x.pos++; x.next('}') {
+		return members, true
+	}
+	for depth <= maxDepth {
+		name, ok := x.str()
+		if !ok || !x.next(':') {
+			return nil, false
 		}
-	case []any:
-		for i := range v {
-			v[i] = plainValue(v[i])
+		if members[plainText(x.src[name.start:name.end])], ok = x.plain(depth + 1); !ok {
+			return nil, false
+		}
+		if x.next('}') {
+			return members, true
+		}
+		if !x.next(',') {
+			return nil, false
 		}
 	}
-	return v
+	return nil, false
+}
+
+// plainText decodes the inside of a JSON string; what is not UTF-8 becomes U+FFFD.
+func plainText(text []byte) string {
+	if s := decodeString(text); utf8.ValidString(s) {
+		return s
+	}
+	return string(appendValidUTF8(nil, decodeString(text)))
 }

@@ -46,6 +46,34 @@ func TestTemplate(t *testing.T) {
 }
 
 // TestTemplateContentType holds that a template whose sample is JSON is sent as JSON.
+// TestTemplateLooksAt: rows are read only where the template looks at them, however it gets there.
+func TestTemplateLooksAt(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{{.desc}} {{json .actor.name}}`:                            "",
+		`{{.key.loan_id}}`:                                          "key",
+		`{{$.data.fee}}{{with .previous}}{{.returned_at}}{{end}}`:   "data previous",
+		`{{range $n, $v := .data}}{{$n}}{{end}}`:                    "data",
+		`{{if .link}}{{.title}}{{else}}{{(index .key "a")}}{{end}}`: "key",
+		`{{index . "data"}}`:                                        "key data previous",
+		`{{$e := $}}{{$e.data.fee}}`:                                "key data previous",
+		`{{define "x"}}{{.data}}{{end}}{{template "x" $}}`:          "key data previous",
+		`{{define "x"}}{{.fee}}{{end}}{{template "x" .data}}`:       "data",
+		`{{range .unavailable}}{{.}}{{end}}`:                        "key data previous",
+		`{{printf "%s" (json .previous) | upper}}{{/* .data */}}`:   "previous",
+		`{{range .unavailable}}{{if $}}{{break}}{{end}}{{end}}`:     "key data previous",
+		`{{range .unavailable}}x{{break}}{{end}}`:                   "",
+	} {
+		f, err := newTemplate(withTemplate(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(f.rows, " "); got != want {
+			t.Errorf("%s reads %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestTemplateContentType(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

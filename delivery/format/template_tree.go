@@ -1,6 +1,9 @@
 package format
 
-import "text/template/parse"
+import (
+	"slices"
+	"text/template/parse"
+)
 
 // bound prepares a template's tree. Every list of nodes begins with an empty text, whose writing is counted (see
 // boundedBody), so that no loop runs away unseen; every value that is written is written as [shown] has it; and
@@ -93,4 +96,59 @@ func function(tree *parse.Tree, at parse.Pos, name string) parse.Node {
 
 func command(at parse.Pos, args ...parse.Node) *parse.CommandNode {
 	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: at, Args: args}
+}
+
+// looksAt reports whether a template, whose tree is not prepared yet, may look at the member of that name: it names it, or has the
+// whole event in hand.
+func looksAt(tree *parse.Tree, name string) bool {
+	return tree != nil && tree.Root != nil && listLooksAt(tree.Root, name)
+}
+
+func listLooksAt(list *parse.ListNode, name string) bool {
+	if list == nil {
+		return false
+	}
+	return slices.ContainsFunc(list.Nodes, func(n parse.Node) bool {
+		switch n := n.(type) {
+		case *parse.TextNode, *parse.CommentNode, *parse.BreakNode, *parse.ContinueNode:
+			return false
+		case *parse.ActionNode:
+			return pipeLooksAt(n.Pipe, name)
+		case *parse.IfNode:
+			return branchLooksAt(&n.BranchNode, name)
+		case *parse.RangeNode:
+			return branchLooksAt(&n.BranchNode, name)
+		case *parse.WithNode:
+			return branchLooksAt(&n.BranchNode, name)
+		case *parse.TemplateNode:
+			return pipeLooksAt(n.Pipe, name)
+		}
+		return true
+	})
+}
+
+func branchLooksAt(branch *parse.BranchNode, name string) bool {
+	return pipeLooksAt(branch.Pipe, name) || listLooksAt(branch.List, name) || listLooksAt(branch.ElseList, name)
+}
+
+func pipeLooksAt(pipe *parse.PipeNode, name string) bool {
+	return pipe != nil && slices.ContainsFunc(pipe.Cmds, func(c *parse.CommandNode) bool {
+		return slices.ContainsFunc(c.Args, func(arg parse.Node) bool { return argumentLooksAt(arg, name) })
+	})
+}
+
+func argumentLooksAt(arg parse.Node, name string) bool {
+	switch n := arg.(type) {
+	case *parse.BoolNode, *parse.NumberNode, *parse.StringNode, *parse.NilNode, *parse.IdentifierNode:
+		return false
+	case *parse.FieldNode:
+		return slices.Contains(n.Ident, name)
+	case *parse.VariableNode: // $ alone is the event; other variables were set by what is looked at itself
+		return n.Ident[0] == "$" && len(n.Ident) == 1 || slices.Contains(n.Ident, name)
+	case *parse.ChainNode:
+		return slices.Contains(n.Field, name) || argumentLooksAt(n.Node, name)
+	case *parse.PipeNode:
+		return pipeLooksAt(n, name)
+	}
+	return true // the dot, and what is not known
 }

@@ -42,6 +42,9 @@ func (x *xmlWriter) peek() byte {
 }
 
 func (x *xmlWriter) space() {
+	if x.pos < len(x.src) && x.src[x.pos] > ' ' {
+		return
+	}
 	for x.pos < len(x.src) && (x.src[x.pos] == ' ' || x.src[x.pos] == '\n' || x.src[x.pos] == '\t' || x.src[x.pos] == '\r') {
 		x.pos++
 	}
@@ -49,12 +52,15 @@ func (x *xmlWriter) space() {
 
 // next takes the byte if it is the one that comes.
 func (x *xmlWriter) next(b byte) bool {
-	x.space()
-	if x.peek() != b {
+	if x.pos < len(x.src) && x.src[x.pos] <= ' ' {
+		x.space()
+	}
+	if x.pos >= len(x.src) || x.src[x.pos] != b {
 		return false
 	}
-	x.pos++
-	x.space()
+	if x.pos++; x.pos < len(x.src) && x.src[x.pos] <= ' ' {
+		x.space()
+	}
 	return true
 }
 
@@ -163,6 +169,14 @@ func (x *xmlWriter) close(tag span) bool {
 	return true
 }
 
+// isScalar says which bytes numbers and words are made of.
+var isScalar = func() (scalar [256]bool) {
+	for c := range scalar {
+		scalar[c] = isNumeric[c] || c >= 'a' && c <= 'z'
+	}
+	return scalar
+}()
+
 // scalar takes a string, a number or a word, and returns where it is, a string without its quotes.
 func (x *xmlWriter) scalar() (value span, isText, ok bool) {
 	if x.peek() == '"' {
@@ -170,7 +184,7 @@ func (x *xmlWriter) scalar() (value span, isText, ok bool) {
 		return value, true, ok
 	}
 	start := x.pos
-	for x.pos < len(x.src) && (isNumeric[x.src[x.pos]] || x.src[x.pos] >= 'a' && x.src[x.pos] <= 'z') {
+	for x.pos < len(x.src) && isScalar[x.src[x.pos]] {
 		x.pos++
 	}
 	value = span{start, x.pos}
@@ -210,22 +224,37 @@ func (x *xmlWriter) str() (span, bool) {
 	}
 }
 
-// xmlPlain says which bytes stand for themselves in XML texts and attributes.
+// xmlPlain says which bytes stand for themselves in XML texts and attributes, as far as one can tell from a single byte.
 var xmlPlain = func() (plain [256]bool) {
-	for c := ' '; c < utf8.RuneSelf; c++ {
-		plain[c] = c != '&' && c != '<' && c != '>' && c != '"' && c != '\\'
+	for c := range plain {
+		plain[c] = c >= ' ' && c != '&' && c != '<' && c != '>' && c != '"' && c != '\\' && c != 0xef
 	}
 	return plain
 }()
+
+// xmlRun returns where the text that begins at pos and stands for itself ends, and whether it goes beyond ASCII. The lead byte of what lies
+// around U+FFFE ends it.
+func xmlRun[S ~string | ~[]byte](text S, pos int) (end int, high bool) {
+	var all byte
+	for pos < len(text) && xmlPlain[text[pos]] {
+		all |= text[pos]
+		pos++
+	}
+	return pos, all >= utf8.RuneSelf
+}
 
 // appendXMLText appends a text as an element's content or an attribute's value. The text may be the inside of a valid JSON string.
 func appendXMLText[S ~string | ~[]byte](dst []byte, text S, isJSON, attribute bool) []byte {
 	for i := 0; i < len(text); {
 		start := i
-		for i < len(text) && xmlPlain[text[i]] {
-			i++
+		var high bool
+		i, high = xmlRun(text, i)
+		if high {
+			dst = appendValidUTF8(dst, text[start:i])
+		} else {
+			dst = append(dst, text[start:i]...)
 		}
-		if dst = append(dst, text[start:i]...); i == len(text) {
+		if i == len(text) {
 			break
 		}
 		r, size := runeAt(text, i)
@@ -234,6 +263,22 @@ func appendXMLText[S ~string | ~[]byte](dst []byte, text S, isJSON, attribute bo
 			r, size, _ = unescape(escape[:copy(escape[:], text[i:min(i+len(escape), len(text))])])
 		}
 		dst = appendXMLRune(dst, r, attribute)
+		i += size
+	}
+	return dst
+}
+
+// appendValidUTF8 appends a text; what is not UTF-8 becomes U+FFFD.
+func appendValidUTF8[S ~string | ~[]byte](dst []byte, text S) []byte {
+	start := len(dst)
+	dst = append(dst, text...)
+	if utf8.Valid(dst[start:]) {
+		return dst
+	}
+	dst = dst[:start]
+	for i := 0; i < len(text); {
+		r, size := runeAt(text, i)
+		dst = utf8.AppendRune(dst, r)
 		i += size
 	}
 	return dst
@@ -261,13 +306,21 @@ func appendXMLRune(dst []byte, r rune, attribute bool) []byte {
 	return utf8.AppendRune(dst, r)
 }
 
+// isLetter says which bytes are letters of ASCII.
+var isLetter = func() (letter [256]bool) {
+	for c := range letter {
+		letter[c] = c|0x20 >= 'a' && c|0x20 <= 'z' && c < utf8.RuneSelf
+	}
+	return letter
+}()
+
 // appendXMLName appends a name, which may be the inside of a valid JSON string, as one that XML has.
 func appendXMLName(dst, name []byte) []byte {
 	if len(name) == 0 {
 		return append(dst, '_')
 	}
 	easy := 0
-	for easy < len(name) && (name[easy]|0x20 >= 'a' && name[easy]|0x20 <= 'z' || name[easy] == '_' && easy+1 < len(name) && name[easy+1] != 'x') {
+	for easy < len(name) && (isLetter[name[easy]] || name[easy] == '_' && easy+1 < len(name) && name[easy+1] != 'x') {
 		easy++
 	}
 	dst = append(dst, name[:easy]...)
