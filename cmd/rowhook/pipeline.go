@@ -18,7 +18,7 @@ import (
 const (
 	// partBytes is how much is collected before a part of an open transaction is stored,
 	// and, when storing falls behind, before the source is told to wait.
-	partBytes = 1 << 20
+	partBytes = 256 << 10
 	// gatherBytes is how much is collected at most from a source that has more at hand.
 	gatherBytes = 64 << 10
 	// positionInterval is how often the position is stored while nothing is mapped: a
