@@ -42,7 +42,7 @@ build: ## build bin/rowhook, static and stripped
 # profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each.
 .PHONY: bench
 bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, PROOF=docs/proof.md)
-	@ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/$(DATABASE)/$(ROWS)' \
+	@ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/($(DATABASE))/($(ROWS))' \
 	  -benchtime 1x -count 1 -timeout 90m ./cmd/rowhook
 
 .PHONY: microbench
