@@ -105,8 +105,12 @@ func (d *dump) ask(ctx context.Context, s *Source, q request) error {
 	// The server answers each of these at once or not at all; then the silence ends it.
 	defer context.AfterFunc(ctx, d.close)()
 	id := replicaID(s.agent, q.serverID)
+	patience := s.patience
+	if q.mariaDB {
+		patience = min(patience, mariaWriteTimeout)
+	}
 	statements := []string{
-		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(s.patience/time.Second)),
+		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(patience/time.Second)),
 		// Which says that we know checksums. Events come as the file has them; only the first, which names it, has none.
 		"SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'",
 		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", heartbeat.Nanoseconds(), heartbeat.Nanoseconds()),

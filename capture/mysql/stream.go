@@ -17,6 +17,9 @@ const (
 	// nothing is read before the connection is given up.
 	writeTimeout = 10 * time.Minute
 	pauseMost    = writeTimeout / 2
+	// mariaWriteTimeout is the same for MariaDB. It begins no stream before our former one has ended, which the network may have
+	// left in the middle of a write: the new one waits as long as that is borne.
+	mariaWriteTimeout = 30 * time.Second
 	// keepMost is how large a buffer for events is kept for the next ones.
 	keepMost = 1 << 20
 	// killTimeout bounds the attempt to end our connection on the server's side.
@@ -115,7 +118,11 @@ func (st *stream) awaitRoom() error {
 	if busy == nil {
 		return nil
 	}
-	timer := time.NewTimer(st.owner.pause)
+	most := st.owner.pause
+	if st.flavour == flavourMariaDB {
+		most = min(most, mariaWriteTimeout/2)
+	}
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	for busy != nil {
 		select {
