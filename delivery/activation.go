@@ -152,7 +152,7 @@ func (d *dispatcher) answeredChallenge(now time.Time) error {
 			return nil
 		}
 		d.engine.stateChanged(d.profile.code, standsPending, standsActive, "")
-		return d.activated(now, a.about)
+		return d.activated(now, a.about, a.reply.Allowed)
 	}
 	if a.reply.Class == ClassStopped {
 		return nil
@@ -167,10 +167,11 @@ func (d *dispatcher) answeredChallenge(now time.Time) error {
 	return nil
 }
 
-// activated makes the profile active at an endpoint.
-func (d *dispatcher) activated(now time.Time, at Endpoint) error {
+// activated makes the profile active at an endpoint, which allows a rate.
+func (d *dispatcher) activated(now time.Time, at Endpoint, allowed Rate) error {
 	before := d.standing()
-	d.state.Activated = at.key()
+	d.state.Activated, d.state.Allowed = at.key(), allowed
+	d.setPace()
 	d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
 	d.newBreaker()
 	if d.asking.cancel != nil {
@@ -194,7 +195,8 @@ func (d *dispatcher) noteActive(now time.Time) {
 	if d.state.Activated != "" {
 		d.newBreaker() // what is known of the old endpoint says nothing of this one
 	}
-	d.state.Activated = c.Endpoint().key()
+	d.state.Activated, d.state.Allowed = c.Endpoint().key(), Rate{}
+	d.setPace()
 	d.keepState(now)
 }
 
@@ -239,7 +241,7 @@ func (e *Engine) Activate(ctx context.Context, profile string) (Reply, error) {
 		if d.profile.endpoint() != at {
 			return &operatorError{"the profile's URL changed while its endpoint was asked", "activate it again"}
 		}
-		return d.activated(now, at)
+		return d.activated(now, at, reply.Allowed)
 	})
 	return reply, err
 }

@@ -228,6 +228,8 @@ type profileState struct {
 	Gaps map[uint64]*gap `json:"gaps,omitempty"`
 	// Activated is the endpoint that was activated last, see [Endpoint].
 	Activated string `json:"activated,omitempty"`
+	// Allowed is what that endpoint allowed when it agreed.
+	Allowed Rate `json:"allowed,omitzero"`
 	// Told is below what the delivery log has lines of for having been held.
 	Told    Seq     `json:"told,omitempty"`
 	Outage  *outage `json:"outage,omitempty"`
@@ -259,6 +261,7 @@ func (d *dispatcher) loadState() error {
 	}
 	d.resting.told = d.state.Told
 	d.profile = d.state.inForce(d.configured)
+	d.setPace()
 	progress, err := d.store.Progress(d.id)
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)

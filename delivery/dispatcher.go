@@ -143,7 +143,6 @@ func newDispatcher(e *Engine, p *Profile, id ProfileID, memory int) *dispatcher 
 		lanes:    make(map[uint64]*lane),
 		stored:   make(map[Seq]*job),
 		endings:  make(map[Ending]int64),
-		pace:     newPace(p.rate.limiter(), e.limiter),
 		current:  commit{done: make(chan struct{}, 1)},
 
 		profile: p, configured: p,

@@ -73,6 +73,11 @@ func newPace(limiters ...*rate.Limiter) pace {
 	return p
 }
 
+// setPace holds the profile to its own rate, to what its endpoint allowed, and to that of all profiles.
+func (d *dispatcher) setPace() {
+	d.pace = newPace(d.configured.rate.limiter(), d.state.Allowed.limiter(), d.engine.limiter)
+}
+
 // limits reports whether there is any rate.
 func (p *pace) limits() bool { return len(p.limiters) > 0 }
 

@@ -101,6 +101,48 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestAllowedRate: what an endpoint allowed when it agreed holds besides the profile's rate, also after a restart, until it agrees anew.
+func TestAllowedRate(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		own   string
+		times int // of six seconds, for 60 requests
+	}{
+		"no rate of its own": {"", 10}, "a higher one": {"50/s", 10}, "a lower one": {"30/m", 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, a := setupAsked(t, func(c *delivery.ProfileConfig) { c.Rate = tt.own })
+				a.answers(func(int) delivery.Reply {
+					return delivery.Reply{Class: delivery.ClassOK, Allowed: delivery.Rate{Requests: 60, Per: time.Minute}}
+				})
+				b.start()
+				time.Sleep(time.Second) // it is asked and agrees
+				b.appendMany(0, 30, 30)
+				time.Sleep(10 * time.Second)
+				b.stopped()
+				b.build()
+				b.start()
+				b.appendMany(30, 30, 60)
+				time.Sleep(5 * time.Minute)
+				b.stopped()
+				sent := b.receiver.times
+				if n := most(sent, time.Minute-time.Millisecond); len(sent) != 60 || n > 61 {
+					t.Errorf("%d requests, %d of them within a minute", len(sent), n)
+				}
+				took, want := sent[len(sent)-1].Sub(sent[0]), time.Duration(tt.times)*6*time.Second
+				if took < want-5*time.Second || took > want+5*time.Second {
+					t.Errorf("60 requests took %v, want %v", took, want)
+				}
+				if n := len(a.challenges()); n != 1 {
+					t.Errorf("%d challenges", n)
+				}
+			})
+		})
+	}
+}
+
 // Profiles that share a rate take turns at it, however long their backlogs are.
 func TestRateOfAllProfiles(t *testing.T) {
 	t.Parallel()

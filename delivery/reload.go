@@ -443,7 +443,7 @@ func (d *dispatcher) adopt(now time.Time) bool {
 	}
 	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()
 	if before.rate != d.configured.rate {
-		d.pace = newPace(d.configured.rate.limiter(), d.engine.limiter)
+		d.setPace()
 	}
 	return true
 }

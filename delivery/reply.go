@@ -95,6 +95,7 @@ type Reply struct {
 	Started    time.Time
 	Duration   time.Duration
 	Date       time.Time // the endpoint's clock; zero when it did not say
+	Allowed    Rate      // of a consent: how many requests the endpoint agrees to; zero for any number
 }
 
 // Sender makes one attempt. It never retries, and returns within the profile's timeout. When it has returned it does not use the

@@ -49,7 +49,12 @@ func (s *Sender) Challenge(ctx context.Context) delivery.Reply {
 			return ""
 		})
 	case "cloudevents":
-		reply = s.ask(ctx, http.MethodOptions, s.url, func(resp *http.Response, _ string) string { return s.consent(resp.Header) })
+		var allowed delivery.Rate
+		reply = s.ask(ctx, http.MethodOptions, s.url, func(resp *http.Response, _ string) (lacks string) {
+			allowed, lacks = s.consent(resp.Header)
+			return lacks
+		})
+		reply.Allowed = allowed
 	}
 	reply.Started, reply.Duration = started, time.Since(begin)
 	return reply
@@ -65,19 +70,24 @@ func withQuery(u *url.URL, more string) *url.URL {
 	return &asked
 }
 
-// consent reports what is missing in a reply to the handshake; its status says nothing.
-func (s *Sender) consent(h http.Header) string {
+// consent returns the rate that a reply to the handshake allows, in requests a minute, and reports what is missing in it; its
+// status says nothing.
+func (s *Sender) consent(h http.Header) (allowed delivery.Rate, lacks string) {
 	switch origin := h.Get(allowedOrigin); {
 	case origin == "":
-		return "the reply has no WebHook-Allowed-Origin header, so deliveries are not allowed"
+		return allowed, "the reply has no WebHook-Allowed-Origin header, so deliveries are not allowed"
 	case origin != "*" && !strings.EqualFold(origin, s.origin):
-		return "the reply's WebHook-Allowed-Origin allows another origin than " + s.origin
+		return allowed, "the reply's WebHook-Allowed-Origin allows another origin than " + s.origin
 	}
 	rate := h.Get(allowedRate)
-	if n, err := strconv.Atoi(rate); rate != "*" && (err != nil || n <= 0) {
-		return "the reply has no WebHook-Allowed-Rate header with a number or *, so deliveries are not allowed"
+	if rate == "*" {
+		return allowed, ""
 	}
-	return ""
+	n, err := strconv.Atoi(rate)
+	if err != nil || n <= 0 {
+		return allowed, "the reply has no WebHook-Allowed-Rate header with a number or *, so deliveries are not allowed"
+	}
+	return delivery.Rate{Requests: n, Per: time.Minute}, ""
 }
 
 // ask makes one request without a body and has judge say what its reply lacks.

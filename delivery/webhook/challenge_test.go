@@ -152,6 +152,9 @@ func TestCloudEventsHandshake(t *testing.T) {
 				t.Fatal(err)
 			}
 			reply := s.Challenge(context.Background())
+			if want := map[string]int{"120": 120}[tt.rate]; reply.Allowed.Requests != want || want > 0 && reply.Allowed.Per != time.Minute {
+				t.Errorf("allowed %+v", reply.Allowed)
+			}
 			if consent := reply.Class == delivery.ClassOK; consent != (tt.says == "") || !strings.Contains(reply.Error, tt.says) {
 				t.Errorf("reply %+v", reply)
 			}
