@@ -22,6 +22,7 @@ import (
 func BenchmarkEndToEnd(b *testing.B) {
 	quick := os.Getenv("ROWHOOK_BENCH_QUICK") != ""
 	table := &benchTable{}
+	when := occasion() // before the page is changed
 	for _, name := range databases {
 		b.Run(name, func(b *testing.B) {
 			w := newWorldOf(b, name, benchSettings[name])
@@ -37,14 +38,15 @@ func BenchmarkEndToEnd(b *testing.B) {
 				})
 			}
 		})
+		// After each, so that what breaks off a long run does not lose the databases before.
+		if page := os.Getenv(proofVariable); page != "" && len(table.rows) > 0 {
+			capturetest.Must(b, writeProof(page, speedSection, "Run on "+when+".\n\n"+table.markdown()))
+		}
 	}
 	if len(table.rows) == 0 {
 		b.Fatal("nothing was measured")
 	}
-	fmt.Print("\n", table.text(), "\n", occasion(), "\n")
-	if page := os.Getenv(proofVariable); page != "" {
-		capturetest.Must(b, writeProof(page, speedSection, "Run on "+occasion()+".\n\n"+table.markdown()))
-	}
+	fmt.Print("\n", table.text(), "\n", when, "\n")
 }
 
 // meter measures one database.
