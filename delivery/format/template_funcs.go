@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"unicode/utf8"
@@ -113,35 +115,43 @@ func appendPlain(dst []byte, v any) []byte {
 		return delivery.AppendJSONString(dst, v)
 	case number:
 		return append(dst, v...)
+	case bool:
+		return strconv.AppendBool(dst, v)
+	case int:
+		return strconv.AppendInt(dst, int64(v), 10)
+	case []any:
+		dst = append(dst, '[')
+		for i, member := range v {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendPlain(dst, member)
+		}
+		return append(dst, ']')
+	case map[string]any:
+		var room [32]string
+		names := room[:0]
+		for name := range v {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		dst = append(dst, '{')
+		for i, name := range names {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(delivery.AppendJSONString(dst, name), ':')
+			dst = appendPlain(dst, v[name])
+		}
+		return append(dst, '}')
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if e.Encode(numbered(v)) != nil {
+	if e.Encode(v) != nil {
 		return delivery.AppendJSONString(dst, fmt.Sprint(v))
 	}
 	return append(dst, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
-}
-
-// numbered turns numbers into what encoding/json writes with all digits.
-func numbered(v any) any {
-	switch v := v.(type) {
-	case number:
-		return json.Number(v)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, member := range v {
-			out[name] = numbered(member)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, member := range v {
-			out[i] = numbered(member)
-		}
-		return out
-	}
-	return v
 }
 
 // wideVerb is a verb whose width or precision could make a huge text.
