@@ -3,7 +3,6 @@ package format
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 )
 
 var errBadJSON = errors.New("the event's values are not valid JSON")
@@ -14,8 +13,9 @@ const maxDepth = 10000
 // quote appends the JSON object to dst with the numbers at the given dotted paths in quotes; in an array at
 // such a path, every number in it. Everything else is copied byte by byte.
 func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
-	q.src, q.dst, q.pos, q.paths, q.path = object, dst, 0, paths, q.room[:0]
+	q.src, q.dst, q.pos, q.from, q.paths, q.path = object, dst, 0, 0, paths, q.room[:0]
 	ok := q.value(false, 0) && q.pos == len(q.src)
+	q.flush()
 	dst = q.dst
 	q.src, q.dst, q.paths = nil, nil, nil
 	if !ok {
@@ -27,7 +27,8 @@ func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
 // quoter walks JSON texts from start to end, one at a time. Each step reports whether the text was valid so far.
 type quoter struct {
 	src, dst []byte
-	pos      int
+	pos      int // in src
+	from     int // src[from:pos] is not copied yet
 	paths    []string
 	path     []byte   // the dotted path of the value at hand
 	room     [96]byte // for path
@@ -47,8 +48,10 @@ func (q *quoter) value(quote bool, depth int) bool {
 		_, ok := q.str()
 		return ok
 	case quote && (c == '-' || c >= '0' && c <= '9'):
+		q.flush()
 		q.dst = append(q.dst, '"')
 		ok := q.plain()
+		q.flush()
 		q.dst = append(q.dst, '"')
 		return ok
 	}
@@ -56,7 +59,7 @@ func (q *quoter) value(quote bool, depth int) bool {
 }
 
 func (q *quoter) object(depth int) bool {
-	q.copyByte()
+	q.pos++
 	if q.space(); q.next('}') {
 		return true
 	}
@@ -87,7 +90,7 @@ func (q *quoter) object(depth int) bool {
 }
 
 func (q *quoter) array(quote bool, depth int) bool {
-	q.copyByte()
+	q.pos++
 	if q.space(); q.next(']') {
 		return true
 	}
@@ -133,18 +136,26 @@ func (q *quoter) wanted() bool {
 	return false
 }
 
-// str copies a string and returns it with its quotes.
+// flush copies what was walked over.
+func (q *quoter) flush() {
+	q.dst = append(q.dst, q.src[q.from:q.pos]...)
+	q.from = q.pos
+}
+
+// str takes a string and returns it with its quotes.
 func (q *quoter) str() ([]byte, bool) {
 	if q.pos >= len(q.src) || q.src[q.pos] != '"' {
 		return nil, false
 	}
 	for i := q.pos + 1; i < len(q.src); i++ {
+		if i, _ = plainRun(q.src, i); i >= len(q.src) {
+			return nil, false
+		}
 		switch q.src[i] {
 		case '\\':
 			i++
 		case '"':
 			s := q.src[q.pos : i+1]
-			q.dst = append(q.dst, s...)
 			q.pos = i + 1
 			return s, true
 		}
@@ -152,32 +163,34 @@ func (q *quoter) str() ([]byte, bool) {
 	return nil, false
 }
 
-// plain copies a number, true, false or null.
+// endsPlain says which bytes end a number or a word.
+var endsPlain = func() (ends [256]bool) {
+	for _, c := range []byte(",]} \t\r\n") {
+		ends[c] = true
+	}
+	return ends
+}()
+
+// plain takes a number, true, false or null.
 func (q *quoter) plain() bool {
 	start := q.pos
-	for q.pos < len(q.src) && !strings.ContainsRune(",]} \t\r\n", rune(q.src[q.pos])) {
+	for q.pos < len(q.src) && !endsPlain[q.src[q.pos]] {
 		q.pos++
 	}
-	q.dst = append(q.dst, q.src[start:q.pos]...)
 	return q.pos > start
 }
 
-// next copies the byte if it is the one that must come.
+// next takes the byte if it is the one that must come.
 func (q *quoter) next(c byte) bool {
 	if q.pos >= len(q.src) || q.src[q.pos] != c {
 		return false
 	}
-	q.copyByte()
+	q.pos++
 	return true
 }
 
 func (q *quoter) space() {
 	for q.pos < len(q.src) && (q.src[q.pos] == ' ' || q.src[q.pos] == '\t' || q.src[q.pos] == '\n' || q.src[q.pos] == '\r') {
-		q.copyByte()
+		q.pos++
 	}
-}
-
-func (q *quoter) copyByte() {
-	q.dst = append(q.dst, q.src[q.pos])
-	q.pos++
 }
