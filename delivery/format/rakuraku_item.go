@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"unicode/utf8"
 
 	"rowhook/delivery"
 )
@@ -66,7 +67,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 		dst = appendCanonicalString(dst, w.id)
 		dst = append(append(append(dst, `:{"type":"`...), typ...), `","value":`...)
 		var err error
-		dst, err = r.appendItem(dst, typ, value, w, false)
+		dst, err = r.appendItem(dst, typ, value, w, false, false)
 		dst = append(dst, '}')
 		return err
 	})
@@ -129,7 +130,7 @@ func itemType(kind delivery.Kind) string {
 }
 
 // appendItem appends an item's value: a string, and a list of strings for multi.
-func (r *rakuraku) appendItem(dst []byte, typ string, value []byte, w *rakurakuWork, canonical bool) ([]byte, error) {
+func (r *rakuraku) appendItem(dst []byte, typ string, value []byte, w *rakurakuWork, canonical, trusted bool) ([]byte, error) {
 	if string(value) == "null" {
 		return append(dst, r.null...), nil
 	}
@@ -161,13 +162,14 @@ func (r *rakuraku) appendItem(dst []byte, typ string, value []byte, w *rakurakuW
 			return appendPlainNumber(dst, value)
 		}
 	case "multi":
-		return w.appendList(dst, value, canonical)
+		return w.appendList(dst, value, canonical, trusted)
 	}
-	return w.appendText(dst, value, canonical)
+	return w.appendText(dst, value, canonical, trusted)
 }
 
-// appendText appends a value's text as a string: of a list or object its JSON. canonical says that the value is.
-func (w *rakurakuWork) appendText(dst, value []byte, canonical bool) ([]byte, error) {
+// appendText appends a value's text as a string: of a list or object its JSON. canonical says that the value is, trusted that it
+// is valid at least.
+func (w *rakurakuWork) appendText(dst, value []byte, canonical, trusted bool) ([]byte, error) {
 	switch value[0] {
 	case '"':
 		if canonical {
@@ -175,7 +177,7 @@ func (w *rakurakuWork) appendText(dst, value []byte, canonical bool) ([]byte, er
 		}
 		return w.canon.append(dst, value, "")
 	case '{', '[':
-		if canonical {
+		if trusted {
 			return appendNestedText(dst, value), nil
 		}
 		w.plain.Reset()
@@ -187,24 +189,38 @@ func (w *rakurakuWork) appendText(dst, value []byte, canonical bool) ([]byte, er
 	return append(append(append(dst, '"'), value...), '"'), nil
 }
 
-// appendNestedText appends a canonical list or object as a string.
+// appendNestedText appends a list or object, which is valid JSON, as a string: compact, its texts as they are escaped there.
 func appendNestedText(dst, value []byte) []byte {
+	start, inText := len(dst), false
 	dst = append(dst, '"')
-	for _, c := range value {
-		if c == '"' || c == '\\' { // canonical JSON has no control characters
-			dst = append(dst, '\\', c)
-		} else {
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '"':
+			inText = !inText
+			dst = append(dst, '\\', '"')
+		case c == '\\':
+			if dst = append(dst, `\\`...); i+1 < len(value) {
+				if i++; value[i] == '"' || value[i] == '\\' {
+					dst = append(dst, '\\')
+				}
+				dst = append(dst, value[i])
+			}
+		case c > ' ' || inText:
 			dst = append(dst, c)
 		}
 	}
-	return append(dst, '"')
+	if dst = append(dst, '"'); utf8.Valid(dst[start:]) {
+		return dst
+	}
+	fixed := appendValidUTF8(nil, dst[start:])
+	return append(dst[:start], fixed...)
 }
 
 // appendList appends a list's elements as strings. What is no list is one of a single element.
-func (w *rakurakuWork) appendList(dst, value []byte, canonical bool) ([]byte, error) {
+func (w *rakurakuWork) appendList(dst, value []byte, canonical, trusted bool) ([]byte, error) {
 	dst = append(dst, '[')
 	if value[0] != '[' {
-		dst, err := w.appendText(dst, value, canonical)
+		dst, err := w.appendText(dst, value, canonical, trusted)
 		return append(dst, ']'), err
 	}
 	x := &w.inner
@@ -223,7 +239,7 @@ func (w *rakurakuWork) appendList(dst, value []byte, canonical bool) ([]byte, er
 			element = []byte(`""`)
 		}
 		var err error
-		dst, err = w.appendText(dst, element, canonical)
+		dst, err = w.appendText(dst, element, canonical, trusted)
 		return err == nil
 	})
 	if !ok {

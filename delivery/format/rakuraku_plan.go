@@ -161,7 +161,7 @@ func (r *rakuraku) appendPlanned(dst []byte, ev *delivery.Event, p *rakurakuPlan
 		}
 		if canonical && m.isText && value[0] == '"' {
 			dst = append(dst, value...)
-		} else if dst, err = r.appendItem(dst, m.typ, value, w, canonical); err != nil {
+		} else if dst, err = r.appendItem(dst, m.typ, value, w, canonical, true); err != nil {
 			return dst, false, err
 		}
 		dst = append(dst, '}')

@@ -216,6 +216,25 @@ func TestPlainNumbers(t *testing.T) {
 }
 
 // TestRakurakuProperty: whatever a record holds, in any kind, the body is a fixed point of JavaScript.
+// TestNestedTexts holds that lists and objects become the strings that encoding/json's compact form is.
+func TestNestedTexts(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		text := strings.TrimSpace(jsonText(rt, 3))
+		if text[0] != '[' && text[0] != '{' {
+			text = "[ " + text + "\n]"
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(text)); err != nil {
+			rt.Fatal(err)
+		}
+		got, want := appendNestedText([]byte("kept"), []byte(text)), appendCanonicalString([]byte("kept"), compact.Bytes())
+		if !bytes.Equal(got, want) {
+			rt.Fatalf("%q became %s, not %s", text, got, want)
+		}
+	})
+}
+
 func TestRakurakuProperty(t *testing.T) {
 	t.Parallel()
 	engine := startNode(t)
