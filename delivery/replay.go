@@ -3,6 +3,7 @@ package delivery
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,10 @@ type replay struct {
 	Until time.Time `json:"until,omitzero"`
 	Round int       `json:"round"`
 	Left  int64     `json:"left"`
+
+	// groups are the records of groups that may reach beyond what was gone through. Those that began before it are looked for once.
+	groups []Delivery
+	looked bool
 }
 
 func (r *replay) selects(ev *Event) bool {
@@ -167,7 +172,7 @@ func (d *dispatcher) passHistory(r *replay, limit Seq, fn func(entry *Entry, wai
 	if err != nil {
 		return fmt.Errorf("read history at %d: %w", r.Next, err)
 	}
-	waiting, err := d.recordsOf(entries)
+	waiting, err := d.recordsOf(r, entries)
 	if err != nil {
 		return err
 	}
@@ -190,23 +195,36 @@ func (d *dispatcher) passHistory(r *replay, limit Seq, fn func(entry *Entry, wai
 	return nil
 }
 
-// recordsOf returns the places of those entries that have a record, of their own or as members of a group.
-func (d *dispatcher) recordsOf(entries []Entry) (map[Seq]bool, error) {
+// recordsOf returns the places of those entries that have a record, of their own or as members of a group, which may have begun
+// before them.
+func (d *dispatcher) recordsOf(r *replay, entries []Entry) (map[Seq]bool, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
+	first, last := entries[0].Seq, entries[len(entries)-1].Seq
+	groups := slices.DeleteFunc(slices.Clone(r.groups), func(g Delivery) bool { return g.Members.Last < first || g.Seq >= first })
+	from := first
+	if !r.looked {
+		from = 0
+	}
 	found := make(map[Seq]bool)
-	err := d.store.Deliveries(d.id, entries[0].Seq, nil, func(r Delivery) bool {
-		found[r.Seq] = true
-		for i := range entries {
-			if m := r.Members; m != nil && entries[i].Seq > r.Seq && entries[i].Seq <= m.Last && m.Has(entries[i].Event) {
-				found[entries[i].Seq] = true
-			}
+	err := d.store.Deliveries(d.id, from, nil, func(rec Delivery) bool {
+		found[rec.Seq] = true
+		if rec.Members != nil && rec.Members.Last >= first && rec.Seq <= last {
+			groups = append(groups, Delivery{Seq: rec.Seq, Members: rec.Members})
 		}
-		return r.Seq < entries[len(entries)-1].Seq
+		return rec.Seq < last
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read waiting deliveries: %w", err)
+	}
+	r.groups, r.looked = groups, true
+	for _, g := range groups {
+		for i := range entries {
+			if seq := entries[i].Seq; seq > g.Seq && seq <= g.Members.Last && g.Members.Has(entries[i].Event) {
+				found[seq] = true
+			}
+		}
 	}
 	return found, nil
 }

@@ -288,3 +288,31 @@ func TestReplayOfGroups(t *testing.T) {
 		}
 	})
 }
+
+// A group that waits is left to wait, also those members that lie beyond what is read of history at a time.
+func TestReplayLeavesLargeGroups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 700
+		b := setup(t, batches(n, time.Second))
+		b.receiver.script(func(int, *delivery.Request) delivery.Reply { return broken })
+		b.start()
+		b.appendMany(0, n, 3)
+		time.Sleep(10 * time.Second)
+		tries := b.receiver.count()
+		if tries == 0 {
+			t.Fatal("the group was not tried")
+		}
+		for _, dry := range []bool{true, false} {
+			if got, err := b.engine.Replay(delivery.ReplayFilter{Profile: "desk"}, dry); err != nil || got.Events != 0 || got.Waiting != n {
+				t.Errorf("dry %v: %+v, %v, want %d that wait", dry, got, err, n)
+			}
+		}
+		b.receiver.script(func(int, *delivery.Request) delivery.Reply { return ok })
+		time.Sleep(2 * time.Hour)
+		b.stopped()
+		if s := b.status(); s.BacklogEvents != 0 || b.receiver.count() != tries+1 {
+			t.Errorf("%d requests after the first %d, %+v", b.receiver.count()-tries, tries, s)
+		}
+	})
+}
