@@ -68,3 +68,7 @@ func (e *OperatorError) Unwrap() error { return e.Err }
 
 // Hint returns the remedy for the operator.
 func (e *OperatorError) Hint() string { return e.Remedy }
+
+// UnreadableRemedy is what to do about a stream that cannot be read at one position.
+const UnreadableRemedy = "look at what stands between agent and server, and at the server's own log, and start again; if it stays, what the server sends is newer " +
+	"than this version of rowhook. Nothing beyond the position has been confirmed to the server, and what was taken before it is stored"

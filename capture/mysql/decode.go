@@ -108,7 +108,18 @@ func (d *decoder) event(h header, body []byte) error {
 	if opOf(kind) != 0 {
 		return d.rowsEvent(kind, body)
 	}
-	return nil // nothing that changes rows
+	if !h.ignorable() && !changesNoRows(kind) {
+		return &streamError{what: fmt.Sprintf("an event of type %d, which is not known here and may change rows", h.kind)}
+	}
+	return nil
+}
+
+// changesNoRows knows the types of events that have nothing to tell besides those that [decoder.event] takes. The row events of
+// MySQL before 5.1 are not among them, nor is what a newer server may have.
+func changesNoRows(kind replication.EventType) bool {
+	return kind <= replication.TABLE_MAP_EVENT ||
+		kind > replication.DELETE_ROWS_EVENTv1 && kind <= replication.GTID_TAGGED_LOG_EVENT ||
+		kind >= replication.MARIADB_ANNOTATE_ROWS_EVENT && kind <= replication.MARIADB_START_ENCRYPTION_EVENT
 }
 
 // payload takes a compressed transaction, whose events lie in it one after the other.

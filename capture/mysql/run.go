@@ -81,7 +81,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			continue
 		}
 		if r.isPermanent(err) {
-			return unwrapPermanent(err)
+			return r.ended(err)
 		}
 		if streamed {
 			pause.Reset()
@@ -298,6 +298,14 @@ func (r *run) isPermanent(err error) bool {
 		return r.malformed >= malformedTries
 	}
 	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
+}
+
+// ended is the error that the run ends with.
+func (r *run) ended(err error) error {
+	if errors.As(err, new(*streamError)) {
+		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: capture.UnreadableRemedy}
+	}
+	return unwrapPermanent(err)
 }
 
 // sinkError is an error of the sink: it ends the run.

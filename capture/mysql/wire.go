@@ -92,7 +92,11 @@ type header struct {
 	server uint32 // where it was first
 	size   uint32 // of the whole event
 	end    uint32 // the position after it, or 0
+	flags  uint16
 }
+
+// ignorable says that the server lets those ignore the event who do not know it.
+func (h header) ignorable() bool { return h.flags&0x80 != 0 }
 
 // parseHeader takes the header off an event.
 func parseHeader(b []byte) (header, []byte, bool) {
@@ -100,5 +104,5 @@ func parseHeader(b []byte) (header, []byte, bool) {
 		return header{}, nil, false
 	}
 	le := binary.LittleEndian
-	return header{at: le.Uint32(b), kind: b[4], server: le.Uint32(b[5:]), size: le.Uint32(b[9:]), end: le.Uint32(b[13:])}, b[headerSize:], true
+	return header{at: le.Uint32(b), kind: b[4], server: le.Uint32(b[5:]), size: le.Uint32(b[9:]), end: le.Uint32(b[13:]), flags: le.Uint16(b[17:])}, b[headerSize:], true
 }

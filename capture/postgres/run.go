@@ -68,7 +68,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			return nil
 		}
 		if r.isPermanent(err) {
-			return unwrapPermanent(err)
+			return r.ended(err)
 		}
 		if streamed {
 			pause.Reset()
@@ -158,6 +158,14 @@ func (r *run) isPermanent(err error) bool {
 		return r.malformed >= malformedTries
 	}
 	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
+}
+
+// ended is the error that the run ends with.
+func (r *run) ended(err error) error {
+	if errors.As(err, new(*streamError)) {
+		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: capture.UnreadableRemedy}
+	}
+	return unwrapPermanent(err)
 }
 
 // unwrapPermanent takes our own marks off.

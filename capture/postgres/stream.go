@@ -2,7 +2,11 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -101,6 +105,8 @@ func (st *stream) follow(ctx context.Context) error {
 		} else if pgconn.Timeout(err) {
 			err = st.tick(time.Now())
 			st.arm(ctx)
+		} else if !isLost(err) {
+			err = &streamError{what: err.Error()}
 		}
 		if ctx.Err() != nil && err == nil {
 			err = ctx.Err()
@@ -109,6 +115,12 @@ func (st *stream) follow(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// isLost says that a read failed because the connection did, and not because what came is no message of the protocol.
+func isLost(err error) bool {
+	return errors.As(err, new(*net.OpError)) || errors.As(err, new(*pgconn.PgError)) || errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError)) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // arm sets the next read's deadline to when there is something to do.

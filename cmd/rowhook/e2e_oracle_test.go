@@ -214,6 +214,7 @@ type logLine struct {
 	Status  int       `json:"status"`
 	Reason  string    `json:"reason"`
 	Error   string    `json:"error"`
+	Flags   []string  `json:"flags"`
 }
 
 func (l logLine) terminal() bool {

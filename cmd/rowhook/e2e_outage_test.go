@@ -153,8 +153,8 @@ func testHugeTransaction(t *testing.T, w *world) {
 // hugeInsert commits one transaction of n inserts.
 func (w *world) hugeInsert(n int) {
 	w.tb.Helper()
-	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s;
-		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s; commit`, filler, numbers(n), numbers(n)))
+	capturetest.Must(w.tb, w.connect().exec(w.tb.Context(), fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s;
+		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s; commit`, filler, numbers(n), numbers(n)))) // it may take minutes
 }
 
 // Killed while a large transaction is being stored, the agent takes it up again without

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"strings"
@@ -17,13 +18,18 @@ type reloaded struct {
 	agent  *agent
 	steady *world // as the profile's receiver sees it
 	said   int    // how much of what the agent says is known
+	secret string // the lines of the config that sign for the profile that moves
 }
 
 // TestReloadUnderLoad: a reload loses nothing and repeats nothing, keeps the order of each key also for the profile that changes, and is
 // not noticed by the one that does not; a broken config changes nothing; what waits for a profile that goes is not dropped unasked.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, capturetest.Options{})
+	onEach(t, nil, testReloadUnderLoad)
+}
+
+func testReloadUnderLoad(t *testing.T, w *world) {
+	s := w.scenario("config-edit-live")
 	own := *w
 	own.hook = newReceiver(t)
 	r := &reloaded{world: w, steady: &own}
@@ -34,6 +40,17 @@ func TestReloadUnderLoad(t *testing.T) {
 	own.hook.wait(t, "steady", 50, patience)
 	w.hook.wait(t, "moved", 50, patience)
 
+	// Its address changes while what was refused there waits for its next try.
+	w.hook.answer(func(a arrival) reply {
+		if a.profile == "moved" {
+			return reply{status: 500}
+		}
+		return reply{}
+	})
+	eventually(t, patience, "tries fail at the old address", func() bool {
+		all := w.hook.all("moved")
+		return !all[len(all)-1].accepted
+	})
 	r.profiles("moved-on", "added")
 	r.hangup("added added; changed moved")
 	w.insert(900_001) // after the reload: the new profile must have it
@@ -45,6 +62,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	w.hook.wait(t, "moved-on", before+50, patience)
 	r.profiles("moved-on", "added")
 	r.hangup("nothing changed")
+	rotations := count(1, 10)
+	for i := range rotations {
+		r.rotate(i)
+	}
 
 	changes := w.ledger(l.stop(t))
 	own.hook.wait(t, "steady", len(changes), patience)
@@ -60,6 +81,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	r.agent.term()
 	own.verify(changes, judge{profile: "steady"})
 	r.verifyMoved(changes)
+	s.did(7+2*rotations, "", "edits: a profile added, moved while it retried, with its secret rotated, removed with a backlog; broken and mended")
 	if n := own.hook.dialled.Load(); n != 1 {
 		t.Errorf("the profile that did not change opened %d connections, want 1", n)
 	}
@@ -71,7 +93,11 @@ func (r *reloaded) profiles(moved, third string) {
 	profile := func(code, url string) string {
 		return strings.Replace(r.usualProfile(code), r.hook.url(code), url, 1)
 	}
-	r.conf.profiles = profile("steady", r.steady.hook.url("steady")) + "    concurrency: 1\n" + profile("moved", r.hook.url(moved))
+	signed := profile("moved", r.hook.url(moved))
+	if r.secret != "" {
+		signed = strings.Replace(signed, "secret: "+secret, r.secret, 1)
+	}
+	r.conf.profiles = profile("steady", r.steady.hook.url("steady")) + "    concurrency: 1\n" + signed
 	if third != "" {
 		r.conf.profiles += profile(third, r.hook.url(third))
 	}
@@ -107,6 +133,28 @@ func (r *reloaded) says(text string) string {
 		return true
 	})
 	return line
+}
+
+// rotate changes the secret of the profile that moved: first both sign, then the receiver knows the new one alone, then the config has
+// only that one. No request is refused meanwhile.
+func (r *reloaded) rotate(i int) {
+	r.tb.Helper()
+	both := []string{secret, "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("another secret..", 2)))}
+	before, after := both[i%2], both[1-i%2]
+	more := func() {
+		r.tb.Helper()
+		r.hook.wait(r.tb, "moved-on", r.hook.distinct("moved-on")+50, patience)
+	}
+	r.secret = fmt.Sprintf("secrets: [{secret: %s}, {secret: %s}]", after, before)
+	r.profiles("moved-on", "added")
+	r.hangup("changed moved")
+	more() // what was signed before has arrived
+	r.hook.trust(r.tb, "moved-on", after)
+	more()
+	r.secret = "secret: " + after
+	r.profiles("moved-on", "added")
+	r.hangup("changed moved")
+	more()
 }
 
 // broken has the agent read a config with a mistake: it says where, and nothing changes.
