@@ -54,9 +54,6 @@ func (c *collector) publish(page string) error {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	rows, missing := c.table(proofRows(inside))
-	if len(missing) > 0 {
-		fmt.Printf("%s has no row yet for: %s\n", page, strings.Join(missing, ", "))
-	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Run on %s.\n\n", machine())
 	writeRow := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
@@ -65,7 +62,23 @@ func (c *collector) publish(page string) error {
 	for _, cells := range rows {
 		writeRow(cells)
 	}
+	if pending := scenarioNames(missing); len(pending) > 0 {
+		fmt.Fprintf(&b, "\n%s%s.\n", pendingWords, strings.Join(pending, ", "))
+	}
 	return writeProof(page, faultsSection, b.String())
+}
+
+// pendingWords begin the line that names what has no row yet.
+const pendingWords = "Not run at full length yet: "
+
+// scenarioNames are the scenarios of keys such as those of [collector.table].
+func scenarioNames(keys []string) []string {
+	var names []string
+	for _, key := range keys {
+		name, _, _ := strings.Cut(key, " ")
+		names = append(names, name)
+	}
+	return slices.Compact(names)
 }
 
 // proofRows reads a table's rows, by scenario and database.
@@ -97,7 +110,8 @@ func machine() string {
 	return fmt.Sprintf("%d cores of %s, %s, %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version())
 }
 
-// TestProofPage: docs/proof.md has a row for each scenario on each database, and no row of a scenario that failed.
+// TestProofPage: docs/proof.md has a row for each scenario on each database, or names the scenario as one that was not run at full
+// length yet; and no row of a scenario that failed or is not in the list.
 func TestProofPage(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/proof.md")
@@ -111,20 +125,22 @@ func TestProofPage(t *testing.T) {
 	if _, _, _, err := cutSection(string(text), speedSection); err != nil {
 		t.Error(err)
 	}
+	var told []string
+	if _, rest, ok := strings.Cut(inside, pendingWords); ok {
+		names, _, _ := strings.Cut(rest, ".")
+		told = strings.Split(names, ", ")
+	}
 	rows := proofRows(inside)
-	none := &collector{}
-	want, missing := none.table(rows)
-	for _, key := range missing {
-		t.Logf("no row for %s: make soak RUN=… PROOF=docs/proof.md writes it", key)
+	want, missing := (&collector{}).table(rows)
+	if pending := scenarioNames(missing); !slices.Equal(pending, told) {
+		t.Errorf("the page says that %q were not run yet, and has no rows of %q: make soak RUN=… PROOF=docs/proof.md writes them", told, pending)
 	}
 	for _, cells := range want {
-		key := cells[0] + " " + cells[1]
-		if got := rows[key]; got == nil {
-			t.Logf("no row for %s", key)
-		} else if !slices.Equal(got, cells) {
+		key, verdict := cells[0]+" "+cells[1], cells[len(cells)-1]
+		if got := rows[key]; !slices.Equal(got, cells) && !slices.Contains(told, cells[0]) {
 			t.Errorf("%s: the page has %q, want %q", key, got, cells)
 		}
-		if verdict := cells[len(cells)-1]; verdict != "held" && verdict != "none" {
+		if verdict != "held" && verdict != "none" {
 			t.Errorf("%s: %s", key, verdict)
 		}
 		delete(rows, key)
