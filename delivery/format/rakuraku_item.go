@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -19,6 +20,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 		if out, fits, err := r.appendPlanned(dst, ev, plan, w); fits || err != nil {
 			return out, err
 		}
+		w.plans = slices.Delete(w.plans, 0, 1) // the entry has another shape now
 	}
 	app := r.app(ev)
 	dst = append(dst, '{')

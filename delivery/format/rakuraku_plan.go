@@ -12,7 +12,7 @@ import (
 type rakurakuPlan struct {
 	entry, code, kinds string
 	key                []byte // the item of the primary key, up to its value
-	keyLabels          [][]byte
+	keyNames           []string
 	url                []byte // of a record, up to the key's value
 	members            []plannedMember
 }
@@ -33,7 +33,7 @@ const manyPlans = 16
 // plan returns the event's, and makes it where it is not at hand.
 func (w *rakurakuWork) plan(r *rakuraku, ev *delivery.Event) (*rakurakuPlan, error) {
 	for i, p := range w.plans {
-		if p.entry == ev.Entry && p.code == ev.Code && p.kinds == ev.Kinds && p.fits(ev.Key) {
+		if p.entry == ev.Entry && p.code == ev.Code && p.kinds == ev.Kinds && p.fits(&w.in, ev.Key) {
 			if i > 0 {
 				w.plans[0], w.plans[i] = p, w.plans[0]
 			}
@@ -52,16 +52,15 @@ func (w *rakurakuWork) plan(r *rakuraku, ev *delivery.Event) (*rakurakuPlan, err
 	return p, nil
 }
 
-// fits reports whether the key has the members that it had when the plan was made.
-func (p *rakurakuPlan) fits(key []byte) bool {
-	for _, label := range p.keyLabels {
-		at := bytes.Index(key, label)
-		if at < 0 {
-			return false
-		}
-		key = key[at+len(label):]
-	}
-	return true
+// fits reports whether the key has the members that it had when the plan was made. A reload may have given the entry another.
+func (p *rakurakuPlan) fits(x *xmlWriter, key []byte) bool {
+	same, n := true, 0
+	err := x.members(key, func(name, _ []byte) error {
+		same = same && n < len(p.keyNames) && string(name) == p.keyNames[n]
+		n++
+		return nil
+	})
+	return err == nil && same && n == len(p.keyNames)
 }
 
 func (r *rakuraku) newPlan(ev *delivery.Event) (*rakurakuPlan, error) {
@@ -71,7 +70,7 @@ func (r *rakuraku) newPlan(ev *delivery.Event) (*rakurakuPlan, error) {
 	p.url = r.appendURLHead([]byte{'"'}, app)
 	var x xmlWriter
 	if err := x.members(ev.Key, func(name, _ []byte) error {
-		p.keyLabels = append(p.keyLabels, bytes.Join([][]byte{[]byte(`"`), name, []byte(`":`)}, nil))
+		p.keyNames = append(p.keyNames, string(name))
 		return nil
 	}); err != nil {
 		return nil, err

@@ -216,6 +216,31 @@ func TestPlainNumbers(t *testing.T) {
 }
 
 // TestRakurakuProperty: whatever a record holds, in any kind, the body is a fixed point of JavaScript.
+// TestRakurakuAfterReload: a formatter outlives a reload of the mapping, which may give an entry another key or shape.
+func TestRakurakuAfterReload(t *testing.T) {
+	t.Parallel()
+	f, err := New(rakurakuConfig(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, parts := range [][2]string{
+			{`{"a":"1"}`, `{"a":"1","b":"2","c":"3"}`}, {`{"a":"1","b":"2"}`, `{"a":"1","b":"2","c":"3"}`}, {`{"b":"2"}`, `{"a":"1","b":"2","c":"3"}`},
+			{`{"a":"1"}`, `{"a":"1","x":"2","c":"3"}`}, {`{"a":"1"}`, `{"a":"1","b":"2","c":"3"}`}, {`{}`, `{"a":"1","b":"2","c":"3"}`}, {`{"a":"1"}`, `{"c":"3","a":"1","b":"2"}`},
+			{`{"a":"1"}`, `{"a":"1","b":"2"}`},
+		} {
+			ev := &delivery.Event{
+				ID: "evt_1", Type: "a.b", Entry: "app.a", Code: "A", Origin: delivery.Origin{Op: "update"}, Key: []byte(parts[0]), Data: []byte(parts[1]), Kinds: "sss",
+			}
+			want := mustRender(t, rakurakuConfig(nil), ev)
+			ev.Marks = []byte{}
+			if got, err := f.AppendBody(nil, ev); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("key %s, data %s: got\n%s (%v)\nwant\n%s", parts[0], parts[1], got, err, want)
+			}
+		}
+	}
+}
+
 // TestNestedTexts holds that lists and objects become the strings that encoding/json's compact form is.
 func TestNestedTexts(t *testing.T) {
 	t.Parallel()
