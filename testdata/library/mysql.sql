@@ -12,7 +12,7 @@ create database app;
 -- Bibliographic records.
 create table catalog.bibs (
 	mms_id                 varchar(191) primary key,
-	title                  varchar(500) not null,
+	title                  text not null,
 	author                 varchar(191),
 	isbn                   varchar(191),
 	issn                   varchar(191),
