@@ -14,7 +14,10 @@ const maxDepth = 10000
 // such a path, every number in it. Everything else is copied byte by byte.
 func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
 	q.src, q.dst, q.pos, q.from, q.paths, q.path = object, dst, 0, 0, paths, q.room[:0]
-	ok := q.value(false, 0) && q.pos == len(q.src)
+	q.space()
+	ok := q.value(false, 0)
+	q.space()
+	ok = ok && q.pos == len(q.src)
 	q.flush()
 	dst = q.dst
 	q.src, q.dst, q.paths = nil, nil, nil
