@@ -290,7 +290,7 @@ func FuzzNative(f *testing.F) {
 			ID   string
 			Data json.RawMessage
 		}
-		if err := json.Unmarshal(plain, &back); err != nil || string(back.Data) != data {
+		if err := json.Unmarshal(plain, &back); err != nil || string(back.Data) != strings.TrimRight(data, " \t") {
 			t.Errorf("data %s became %s (%v)", data, back.Data, err)
 		}
 		if want := strings.ToValidUTF8(id, "\ufffd"); utf8.ValidString(id) && back.ID != want {
