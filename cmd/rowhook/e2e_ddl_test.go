@@ -147,13 +147,14 @@ func postgresDDL() ddl {
 }
 
 func mysqlDDL(mariadb bool) ddl {
-	// As pt-online-schema-change does it: triggers keep the copy up to date, one statement swaps the names.
+	// As pt-online-schema-change does it: triggers keep the copy up to date, those first that leave nothing stale
+	// without the others, and one statement swaps the names.
 	swap := []string{
 		`create table proof.rows_new like proof.rows`,
 		`alter table proof.rows_new add column swapped int default 1 first`,
-		`create trigger proof.rows_ins after insert on proof.rows for each row replace into proof.rows_new (id, seq, note) values (new.id, new.seq, new.note)`,
-		`create trigger proof.rows_upd after update on proof.rows for each row replace into proof.rows_new (id, seq, note) values (new.id, new.seq, new.note)`,
 		`create trigger proof.rows_del after delete on proof.rows for each row delete from proof.rows_new where id = old.id`,
+		`create trigger proof.rows_upd after update on proof.rows for each row replace into proof.rows_new (id, seq, note) values (new.id, new.seq, new.note)`,
+		`create trigger proof.rows_ins after insert on proof.rows for each row replace into proof.rows_new (id, seq, note) values (new.id, new.seq, new.note)`,
 		`insert ignore into proof.rows_new (id, seq, note) select id, seq, note from proof.rows lock in share mode`,
 		`rename table proof.rows to proof.rows_old, proof.rows_new to proof.rows`,
 		`drop table proof.rows_old`,
@@ -205,7 +206,7 @@ func mysqlDDL(mariadb bool) ddl {
 			`create or replace sequence proof.numbers start with 1 cache 2`,
 			`select next value for proof.numbers, next value for proof.numbers, next value for proof.numbers`,
 			`create or replace table proof.scratch (id int) engine=Aria`,
-			`alter table proof.rows nowait force`,
+			`alter table proof.rows wait 30 force`,
 			`drop sequence proof.numbers`, `drop table proof.scratch`)
 	}
 	return d
