@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,6 +18,10 @@ type wideUpdate struct {
 	key      string
 	wide     string // "unavailable", "null" or the start of the value
 	previous string // the columns whose old value is told
+}
+
+func (u wideUpdate) compare(other wideUpdate) int {
+	return cmp.Or(cmp.Compare(u.key, other.key), cmp.Compare(u.wide, other.wide), cmp.Compare(u.previous, other.previous))
 }
 
 // An unchanged TOAST column is not in the stream: under FULL its value comes from the old row, otherwise it is said to be
@@ -79,8 +84,12 @@ func testTOAST(t *testing.T, w *world) {
 		for range rows {
 			want = append(want, identity.want...)
 		}
-		if !reflect.DeepEqual(got["proof."+name], want) {
-			t.Errorf("%s: got %+v, want %+v", name, got["proof."+name], want)
+		// Under INDEX the old key is not known, so that what follows a change of the key may overtake what was before it.
+		told := got["proof."+name]
+		slices.SortFunc(told, wideUpdate.compare)
+		slices.SortFunc(want, wideUpdate.compare)
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: got %+v, want %+v", name, told, want)
 		}
 	}
 	s.did(rows*13, "change of a wide row under DEFAULT, INDEX, FULL or NOTHING", "changes of wide rows under DEFAULT, INDEX, FULL and NOTHING")
