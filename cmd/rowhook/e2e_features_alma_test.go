@@ -132,7 +132,9 @@ var almaChanges = []rowChange{
 // TestFeaturesAlma makes the changes of all event families and looks at what a listener for Alma gets of each, in JSON and in XML.
 func TestFeaturesAlma(t *testing.T) {
 	t.Parallel()
-	onLibraries(t, true, nil, testFeaturesAlma)
+	// One request at a time, so that the mark behind the changes arrives behind them.
+	const line = "    message_type: json                   # or xml\n"
+	onLibraries(t, true, map[string]string{line: line + "    concurrency: 1\n"}, testFeaturesAlma)
 }
 
 func testFeaturesAlma(t *testing.T, l *library) {
