@@ -160,9 +160,9 @@ func testFeaturesAlma(t *testing.T, l *library) {
 			sent += len(got) + 1
 			// Keys go side by side: only a key's own events are in order.
 			slices.Sort(got)
-			slices.Sort(c.want)
-			if !slices.Equal(got, c.want) {
-				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			want := slices.Sorted(slices.Values(c.want)) // the table is every database's
+			if !slices.Equal(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		})
 	}
