@@ -151,6 +151,9 @@ func testFeaturesAlma(t *testing.T, l *library) {
 			l.exec(fmt.Sprintf(`update catalog.items set title = 'mark %d' where item_pid = '2312345'`, sent)) // whose event comes after all others
 			mark := fmt.Sprintf(`"title":"mark %d"`, sent)
 			l.await("alma", 1, "the mark", posted(mark))
+			eventually(t, patience, "what the mark has overtaken, being another key's", func() bool {
+				return len(l.got("alma", posted(`"action"`))) > sent+len(c.want)
+			})
 			var got []string
 			for _, r := range l.got("alma", posted(`"action"`))[sent:] {
 				if !posted(mark)(r) {
