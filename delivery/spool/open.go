@@ -126,17 +126,28 @@ func (s *Spool) openStore() (found bool, err error) {
 	return found, s.openPebble(true)
 }
 
-// attended runs a step of the opening, which may never return once the store has failed: it waits for its log's writer, see
-// [logGuard], or tries a flush again and again.
+// attended runs a step of the opening that may never return, see [await].
 func (s *Spool) attended(step func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- step() }()
-	select {
-	case err := <-done:
+	if err := await(s, done); err != nil {
 		return err
-	case <-s.fatal:
-		return s.failed()
 	}
+	return s.failed()
+}
+
+// await waits for a step of the opening. Once the store cannot write, that may never return: it waits for its log's writer, see
+// [logGuard], or tries a flush again and again. It ends with damage that it finds, and is then waited for, so that nothing of it
+// goes on.
+func await[T any](s *Spool, done <-chan T) (result T) {
+	select {
+	case result = <-done:
+	case <-s.fatal:
+		if errors.As(s.failed(), new(*DamageError)) {
+			result = <-done
+		}
+	}
+	return result
 }
 
 // openPebble opens the store on a goroutine of its own, because a fatal error ends the one it is found on.
@@ -162,11 +173,7 @@ func (s *Spool) openPebble(exists bool) error {
 		}()
 		r.db, r.err = pebble.Open(s.dir, o)
 	}()
-	var r result
-	select {
-	case r = <-opened:
-	case <-s.fatal: // the store may never return: it waits for its log's writer, see [logGuard], or tries a flush again and again
-	}
+	r := await(s, opened)
 	s.db = r.db
 	if err := s.failed(); err != nil {
 		return err
