@@ -49,13 +49,17 @@ bench: tools ## speed beside its floor in one table, half an hour (DATABASE=post
 microbench: ## the packages' own benchmarks: decode, map, append, send, format
 	$(GO) test -run '^$$' -bench . -skip '^BenchmarkEndToEnd$$' -benchmem -timeout 60m ./...
 
+FULL  ?=
 HOURS ?= 0
 RUN   ?=
 PROOF ?=
 .PHONY: soak
-soak: tools ## run every fault at full length (RUN=TestCrash some, HOURS=8 again and again, PROOF=docs/proof.md write the table)
-	@test -n '$(value RUN)' || ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook$$')
-	cd cmd/rowhook && ROWHOOK_SOAK=1 ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
+soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=8 again and again, RUN=TestCrash some, PROOF=docs/proof.md write)
+	@full='$(FULL)'; if [ '$(HOURS)' != 0 ] || [ -n '$(PROOF)' ]; then full=1; fi; \
+	if [ -n "$$full" ] && [ -z '$(value RUN)' ]; then \
+	  ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook$$') || exit; \
+	fi; \
+	cd cmd/rowhook && ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 FUZZTIME ?= 30s

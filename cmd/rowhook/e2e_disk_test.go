@@ -71,12 +71,10 @@ func (d *disk) readOnly(on bool) {
 	capturetest.Must(d.tb, d.remount(mode))
 }
 
-// fill takes all the room that is left in a directory's file system, and returns what
-// gives it back.
-func fill(tb testing.TB, dir string) (free func()) {
+// fill takes the room that is left in a directory's file system, but for some bytes, and returns what gives it back.
+func fill(tb testing.TB, dir string, leave int64) (free func()) {
 	tb.Helper()
-	name := filepath.Join(dir, "ballast")
-	f, err := os.Create(name)
+	f, err := os.CreateTemp(dir, "ballast-")
 	capturetest.Must(tb, err)
 	defer f.Close()
 	for chunk := make([]byte, 1<<16); len(chunk) > 0; {
@@ -86,7 +84,10 @@ func fill(tb testing.TB, dir string) (free func()) {
 			tb.Fatal(err)
 		}
 	}
-	return func() { capturetest.Must(tb, os.Remove(name)) }
+	info, err := f.Stat()
+	capturetest.Must(tb, err)
+	capturetest.Must(tb, f.Truncate(info.Size()-leave))
+	return func() { capturetest.Must(tb, os.Remove(f.Name())) }
 }
 
 // While free disk is below the reserve nothing is taken from the database, which keeps
@@ -106,14 +107,16 @@ func testDiskBelowReserve(t *testing.T, w *world) {
 	times := count(2, 10)
 	for i := range times {
 		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
-		free := fill(t, disk.dir)
-		a.says("reserve") // the disk is asked once a second; what comes before may still find a place
+		free := fill(t, disk.dir, 6<<20)
+		a.says("reserve") // the disk is asked once a second; what comes before finds a place in what is left
 		w.stands(a)
 		if _, code := w.status(); code != 3 {
 			t.Errorf("status ends with %d while the disk is full, want 3", code)
 		}
 		if i%2 == 1 {
 			a.kill()
+			most, rest := free, fill(t, disk.dir, 0)
+			free = func() { most(); rest() }
 			w.refuses(1, "no space left", "hint:")
 		} else {
 			elapse(t, time.Duration(count(500, 5000))*time.Millisecond, "the agent runs", a.running)
@@ -158,7 +161,7 @@ func testDiskFull(t *testing.T, w *world) {
 	w.hook.wait(t, "main", 1, patience)
 	w.logCount("main", 1)
 	w.hook.down()
-	free := fill(t, disk.dir)
+	free := fill(t, disk.dir, 0)
 	rows := count(40_000, 150_000)
 	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s where g > 1;
 		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s where g > 1; commit`, filler, numbers(rows), numbers(rows)))
@@ -202,7 +205,7 @@ func testLogNotWritable(t *testing.T, w *world) {
 	times := count(2, 10)
 	for range times {
 		w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
-		free := fill(t, disk.dir)
+		free := fill(t, disk.dir, 0)
 		a.says("delivery log")
 		w.stands(a) // what fits into the log's last page may still be sent
 		elapse(t, time.Duration(count(500, 5000))*time.Millisecond, "the agent runs", a.running)

@@ -168,7 +168,7 @@ func testKeepaliveTrap(t *testing.T, w *world) {
 		w.hook.answer(nil)
 		w.hook.wait(t, "main", key, patience)
 
-		free := fill(t, disk.dir)
+		free := fill(t, disk.dir, 6<<20)
 		eventually(t, patience, "the agent says why nothing moves", func() bool {
 			key++
 			w.insert(int64(key))
