@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -236,37 +237,34 @@ func FuzzNotations(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text string) {
-		proposal := func(near string) (string, bool) {
-			before, after, _ := strings.Cut(meant("\x00"), "\x00")
-			word, is := strings.CutPrefix(near, before)
-			return strings.TrimSuffix(word, after), is && near != ""
-		}
-		d, near, ok := parseDuration(text)
-		if word, is := proposal(near); is {
-			if _, _, ok := parseDuration(word); !ok {
-				t.Errorf("duration %q: %q is proposed and refused", text, word)
+		before, after, _ := strings.Cut(meant("\x00"), "\x00")
+		for _, notation := range []struct {
+			name  string
+			parse func(text string) (value, most float64, near string, ok bool)
+		}{
+			{"duration", func(text string) (float64, float64, string, bool) {
+				d, near, ok := parseDuration(text)
+				return float64(d), math.MaxInt64, near, ok
+			}},
+			{"size", func(text string) (float64, float64, string, bool) {
+				n, near, ok := parseSize(text)
+				return float64(n), math.MaxInt64, near, ok
+			}},
+			{"share", func(text string) (float64, float64, string, bool) {
+				share, near, ok := parsePercent(text)
+				return share, 1, near, ok
+			}},
+		} {
+			value, most, near, ok := notation.parse(text)
+			if ok && (value < 0 || value > most) {
+				t.Errorf("%s %q is %v", notation.name, text, value)
 			}
-		}
-		if ok && d < 0 {
-			t.Errorf("%q is %s", text, d)
-		}
-		size, near, ok := parseSize(text)
-		if word, is := proposal(near); is {
-			if _, _, ok := parseSize(word); !ok {
-				t.Errorf("size %q: %q is proposed and refused", text, word)
+			if word, is := strings.CutPrefix(near, before); is {
+				word = strings.TrimSuffix(word, after)
+				if _, _, _, ok := notation.parse(word); !ok {
+					t.Errorf("%s %q: %q is proposed and refused", notation.name, text, word)
+				}
 			}
-		}
-		if ok && size < 0 {
-			t.Errorf("%q is %d", text, size)
-		}
-		share, near, ok := parsePercent(text)
-		if word, is := proposal(near); is {
-			if _, _, ok := parsePercent(word); !ok {
-				t.Errorf("share %q: %q is proposed and refused", text, word)
-			}
-		}
-		if ok && (share < 0 || share > 1) {
-			t.Errorf("%q is %v", text, share)
 		}
 		if at, err := parseMoment(text, now); err == nil && text != "" && at.IsZero() && !strings.HasPrefix(text, "0001") {
 			t.Errorf("moment %q is none", text)

@@ -29,13 +29,6 @@ func (w *world) replica(own map[string]string) *mysql {
 	return &mysql{MySQL: start(w.tb, capturetest.MySQLOptions{Settings: own}), control: w.server.(*mysql).control}
 }
 
-// follows makes it a replica of the world's server and waits until it has all.
-func (w *world) follows(replica *mysql) {
-	w.tb.Helper()
-	capturetest.Must(w.tb, replica.Follow(w.tb.Context(), w.server.(*mysql).MySQLServer))
-	w.reached(replica)
-}
-
 // reached waits until the replica has all that the world's server has.
 func (w *world) reached(replica *mysql) {
 	w.tb.Helper()
@@ -51,6 +44,26 @@ func (w *world) orElse(replica *mysql) {
 	}
 	w.conf.url = w.server.url(w.server.address() + "," + replica.address())
 	w.conf.source = fmt.Sprintf("  servers: [%q]\n", replica.Rows(w.tb, id)[0][0])
+}
+
+// following starts a replica that has all that the world's server has, and that the agent may turn to.
+func (w *world) following(own map[string]string) *mysql {
+	w.tb.Helper()
+	replica := w.replica(own)
+	capturetest.Must(w.tb, replica.Follow(w.tb.Context(), w.server.(*mysql).MySQLServer))
+	w.reached(replica)
+	w.orElse(replica)
+	return replica
+}
+
+// beginBoth starts the agent and has one row arrive, at the receiver and the replica.
+func (w *world) beginBoth(replica *mysql) *agent {
+	w.tb.Helper()
+	a := w.begin()
+	w.insert(1)
+	w.hook.wait(w.tb, "main", 1, patience)
+	w.reached(replica)
+	return a
 }
 
 // takeOver makes a replica the world's server.
@@ -69,9 +82,7 @@ func TestFailoverReplica(t *testing.T) {
 
 func testFailoverReplica(t *testing.T, w *world, m *mysql) {
 	s := w.scenario("failover-mysql")
-	replica := w.replica(nil)
-	w.follows(replica)
-	w.orElse(replica)
+	replica := w.following(nil)
 	a := w.begin()
 	l := w.load(4, 200, false)
 	w.hook.wait(t, "main", 200, patience)
@@ -101,13 +112,8 @@ func TestFailoverReplicaBehind(t *testing.T) {
 
 func testFailoverReplicaBehind(t *testing.T, w *world, m *mysql) {
 	s := w.scenario("failover-mysql")
-	replica := w.replica(nil)
-	w.follows(replica)
-	w.orElse(replica)
-	a := w.begin()
-	w.insert(1)
-	w.hook.wait(t, "main", 1, patience)
-	w.reached(replica)
+	replica := w.following(nil)
+	a := w.beginBoth(replica)
 	stop := "stop replica"
 	if m.MariaDB {
 		stop = "stop slave"
@@ -137,13 +143,8 @@ func TestFailoverErrant(t *testing.T) {
 
 func testFailoverErrant(t *testing.T, w *world, m *mysql) {
 	s := w.scenario("failover-mysql")
-	replica := w.replica(nil)
-	w.follows(replica)
-	w.orElse(replica)
-	a := w.begin()
-	w.insert(1)
-	w.hook.wait(t, "main", 1, patience)
-	w.reached(replica)
+	replica := w.following(nil)
+	a := w.beginBoth(replica)
 	if m.MariaDB {
 		replica.Run(t, "set global gtid_domain_id = 7") // else it could not write after its primary
 	}
@@ -203,9 +204,7 @@ func testFailoverWithoutReplicaUpdates(t *testing.T, w *world, m *mysql) {
 	if m.MariaDB {
 		setting = "log_slave_updates"
 	}
-	replica := w.replica(map[string]string{setting: "OFF"})
-	w.follows(replica)
-	w.orElse(replica)
+	replica := w.following(map[string]string{setting: "OFF"})
 	a := w.begin()
 	w.insert(1)
 	w.hook.wait(t, "main", 1, patience)
