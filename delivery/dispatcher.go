@@ -223,6 +223,11 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		d.halted.Store(true)
 		return nil
 	}
+	if d.coming != nil {
+		if err := d.leaveRest(now); err != nil {
+			return err
+		}
+	}
 	if !d.adopt(now) {
 		return nil
 	}

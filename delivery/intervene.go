@@ -362,6 +362,8 @@ func (e *Engine) Resume(profile, from string) error {
 			if _, err := d.clear(now, OutcomeSkipped, ReasonOperator, math.MaxInt64); err != nil {
 				return err
 			}
+		} else if err := d.leaveRest(now); err != nil {
+			return err
 		}
 		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
 		d.newBreaker()

@@ -206,6 +206,33 @@ func TestReloadChangesProfiles(t *testing.T) {
 	})
 }
 
+// TestReloadActivates has a profile that skips what comes while it is off sent nothing of that, not even what came just before it
+// was switched on.
+func TestReloadActivates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew(t, "desk")
+		off := false
+		c.set("desk", func(p *delivery.ProfileConfig) { p.WhenInactive, p.Active = "skip", &off })
+		c.open()
+		c.start()
+		time.Sleep(time.Second)
+		c.commit(event("a", "1"))
+		synctest.Wait() // it has been looked at, and the next look is a little later
+		c.commit(event("b", "1"))
+		c.set("desk", func(p *delivery.ProfileConfig) { p.Active = nil })
+		c.reload(nil)
+		synctest.Wait()
+		c.commit(event("c", "1"))
+		time.Sleep(time.Second)
+		c.expect("desk", "c")
+		if s := c.statusOf("desk"); s.Outcomes[delivery.OutcomeSkipped] != 2 {
+			t.Errorf("skipped %d, want 2", s.Outcomes[delivery.OutcomeSkipped])
+		}
+		c.stopped()
+	})
+}
+
 // TestReloadWaitsForRequests lets a request in flight end under the config it began with.
 func TestReloadWaitsForRequests(t *testing.T) {
 	t.Parallel()

@@ -48,12 +48,27 @@ func (d *dispatcher) lookAtNew(now time.Time) error {
 	if !d.skips() {
 		return d.tellHeld(now)
 	}
+	return d.skipNew(now)
+}
+
+// skipNew skips what came, unless the endpoint of a new profile is being asked for the first time: nothing is to be lost if it agrees.
+func (d *dispatcher) skipNew(now time.Time) error {
 	if d.mayAgree() {
-		return nil // what comes while a new profile's endpoint is asked for the first time is not lost if it agrees
+		return nil
 	}
 	_, err := d.clear(now, OutcomeSkipped, d.idleReason(), math.MaxInt64)
+	r := &d.resting
 	r.end, r.appended, r.told = d.end, d.appended, d.next
 	return err
+}
+
+// leaveRest is called before a profile that is not active may become so: what came until now is skipped even where its turn
+// has not come yet, so that nothing of it is sent.
+func (d *dispatcher) leaveRest(now time.Time) error {
+	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.skips() {
+		return nil
+	}
+	return d.skipNew(now)
 }
 
 // skips reports whether what comes while the profile is not active is skipped. Unless the config says, it is while
