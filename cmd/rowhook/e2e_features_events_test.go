@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// everything is a receiver of all events, in commit order, besides those of the example.
+// everything is a receiver of all events besides those of the example. As it gets one at a time, only an event that
+// waits for another of its key comes later than its place in commit order.
 const everything = `
   everything:
     url: https://everything.example.org/hook
@@ -31,7 +32,8 @@ type watcher struct {
 }
 
 // events commits statements in one transaction and returns the events that came of them, in order. A signal behind
-// them tells that there are no more.
+// them tells that all were taken in, and the backlog when all were sent: one behind another of its key may be
+// overtaken by the signal.
 func (w *watcher) events(statements ...string) []*request {
 	w.tb.Helper()
 	w.exec(statements...)
@@ -39,6 +41,7 @@ func (w *watcher) events(statements ...string) []*request {
 	mark := fmt.Sprintf(`"mark-%d"`, w.marks)
 	w.exec(w.signal(`{"job":` + mark + `}`))
 	w.await(w.profile, 1, "the mark", posted(mark))
+	w.delivered(w.profile)
 	all := w.got(w.profile, nil)
 	got := all[w.seen:]
 	w.seen = len(all)

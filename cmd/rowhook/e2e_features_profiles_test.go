@@ -200,25 +200,6 @@ func (a *administration) profileState(code string) string {
 	return "unlisted"
 }
 
-// listed is what `profile list` tells of a profile.
-type listed struct {
-	Profile, Name, Description, State, Reason, Format, Host string
-	MessageType                                             string    `json:"message_type"`
-	LastSuccess                                             time.Time `json:"last_success"`
-	Backlog                                                 int       `json:"backlog_events"`
-	Subscriptions                                           []string
-}
-
-func (a *administration) profiles() []listed {
-	a.tb.Helper()
-	var list []listed
-	r := a.rowhook("profile", "list", "--json")
-	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
-		a.tb.Fatalf("profile list: %v: %+v", err, r)
-	}
-	return list
-}
-
 // refused changes the config so that it is wrong: check says where, reload refuses it, and the agent goes on by the one before.
 func (a *administration) refused(t *testing.T) {
 	good := a.config

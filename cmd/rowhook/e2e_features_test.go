@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -247,6 +248,39 @@ func (l *library) await(profile string, n int, what string, is func(*request) bo
 		l.tb.Fatalf("%s got %s %d times, not %d: %s", profile, what, len(found), n, found[n].body)
 	}
 	return found
+}
+
+// listed is what `profile list` tells of a profile.
+type listed struct {
+	Profile, Name, Description, State, Reason, Format, Host string
+	MessageType                                             string    `json:"message_type"`
+	LastSuccess                                             time.Time `json:"last_success"`
+	Backlog                                                 int       `json:"backlog_events"`
+	Subscriptions                                           []string
+}
+
+// profiles is what `profile list` tells.
+func (l *library) profiles() []listed {
+	l.tb.Helper()
+	var list []listed
+	r := l.rowhook("profile", "list", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
+		l.tb.Fatalf("profile list: %v: %+v", err, r)
+	}
+	return list
+}
+
+// delivered waits until nothing waits for a profile's receiver any more.
+func (l *library) delivered(profile string) {
+	l.tb.Helper()
+	eventually(l.tb, patience, profile+" gets what waits for it", func() bool {
+		list := l.profiles()
+		at := slices.IndexFunc(list, func(p listed) bool { return p.Profile == profile })
+		if at < 0 {
+			l.tb.Fatalf("%s is not listed", profile)
+		}
+		return list[at].Backlog == 0
+	})
 }
 
 // posted is a condition: a POST whose body has the text.
