@@ -392,7 +392,9 @@ func TestReloadBarrier(t *testing.T) {
 						}
 						return ok
 					}
-					c.set("desk", func(p *delivery.ProfileConfig) { p.Retry.Initial = time.Minute })
+					c.set("desk", func(p *delivery.ProfileConfig) {
+						p.Retry.Initial, p.Concurrency = time.Minute, 1 // a is first, also where nothing is in order
+					})
 					c.reload(nil)
 					c.start()
 					c.commit(event("a", "1"), event("b", "1"))
