@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/delivery/spool"
 )
 
 // agent is everything that `run` runs: the source pushes into the pipeline, the
@@ -72,9 +73,10 @@ var errForeign = errors.New("the server is not the one this state directory belo
 // a mistake in DNS that is mended by itself.
 const adoptionInterval = 30 * time.Second
 
-// newAgent opens the state directory and builds the rooms. The caller closes it.
+// newAgent opens the state directory and builds the rooms. The caller closes it. A command that has the directory open when
+// the agent starts is waited for; another agent is not.
 func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) {
-	s, err := openStation(c, logger)
+	s, err := onceFree((*spool.LockedError).Passing, func() (*station, error) { return openStation(c, logger, false) })
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rowhook/capture"
 )
 
 // A running agent owns the spool, so commands reach it through a Unix socket in the
@@ -180,12 +182,12 @@ func (c *controlClient) call(ctx context.Context, name string, req, resp any) er
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return fmt.Errorf("ask the agent: %w", err)
+		return unanswered(fmt.Errorf("ask the agent: %w", err))
 	}
 	defer answer.Body.Close()
 	raw, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return fmt.Errorf("read the agent's answer: %w", err)
+		return unanswered(fmt.Errorf("read the agent's answer: %w", err))
 	}
 	if answer.StatusCode != http.StatusOK {
 		failure := &controlFailure{}
@@ -198,6 +200,11 @@ func (c *controlClient) call(ctx context.Context, name string, req, resp any) er
 		return fmt.Errorf("decode the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// unanswered adds to what an agent did not answer that it may have been done: it is not asked again.
+func unanswered(err error) error {
+	return &capture.OperatorError{Err: err, Remedy: "the agent ended while it was asked, and may have done it: look with `rowhook status`, then try again"}
 }
 
 func (c *controlClient) close() { c.http.CloseIdleConnections() }

@@ -1,12 +1,16 @@
 package main_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"rowhook/capture/capturetest"
@@ -183,5 +187,51 @@ func TestWrongServer(t *testing.T) {
 		return slices.ContainsFunc(w.hook.all("main"), func(a arrival) bool { return a.key == 3 })
 	})
 	a.term()
+	w.hook.sound(t)
+}
+
+// Commands that are run at every moment of an agent's starts and ends, as a monitor does, never keep it from starting, nor
+// does it keep them from answering; an agent that is there is not waited for.
+func TestCommandsWhileStarting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.write()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var monitors sync.WaitGroup
+	for range 2 {
+		monitors.Go(func() {
+			for ctx.Err() == nil {
+				r := w.rowhook("status", "--json")
+				if !json.Valid([]byte(r.stdout)) && !strings.Contains(r.stderr, "the agent ended while it was asked") {
+					t.Errorf("status ends with %d: %s%s", r.code, r.stdout, r.stderr)
+				}
+			}
+		})
+	}
+	run := func() *agent { // not start, which writes the config anew
+		w.hook.life.Add(1)
+		cmd := exec.Command(binary, "run", "-c", w.path("config.yaml"))
+		cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)
+		return launch(t, cmd)
+	}
+	for i := range int64(8) {
+		a := run()
+		w.streaming(a)
+		if i == 0 {
+			second := run()
+			if second.wait(patience); second.code != 1 || !strings.Contains(second.stderr.String(), fmt.Sprint("in use by process ", a.pid)) {
+				t.Errorf("a second agent ends with %d: %s", second.code, second.stderr.String())
+			}
+		}
+		w.insert(i)
+		if i%2 == 0 {
+			a.kill()
+		} else {
+			a.term()
+		}
+	}
+	stop()
+	monitors.Wait()
 	w.hook.sound(t)
 }

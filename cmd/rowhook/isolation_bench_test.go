@@ -155,7 +155,7 @@ func (w *isolationReceivers) round(b *testing.B, state string, healthy int, neig
 		b.Fatal(err)
 	}
 	c.ShutdownGrace = time.Millisecond
-	s, err := openStation(c, slog.New(slog.DiscardHandler))
+	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		b.Fatal(err)
 	}

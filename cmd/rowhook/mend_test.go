@@ -68,7 +68,7 @@ func newMendWorld(t *testing.T, running bool) *mendWorld {
 // open has the state directory's operations answered on its socket while the engine delivers.
 func (w *mendWorld) open(t *testing.T, c *Config) {
 	t.Helper()
-	s, err := openStation(c, slog.New(slog.DiscardHandler))
+	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -357,8 +357,13 @@ func (c *console) stateDir() string {
 	return config.State
 }
 
-// openControl reaches the agent or opens the state directory.
+// openControl reaches the agent or opens the state directory. An agent that is starting or ending has it locked and does
+// not answer, so both are tried again.
 func (c *console) openControl(config *Config) (*control, error) {
+	return onceFree(nil, func() (*control, error) { return c.tryControl(config) })
+}
+
+func (c *console) tryControl(config *Config) (*control, error) {
 	client, err := dialControl(config.State)
 	if err == nil {
 		return &control{client: client}, nil
@@ -369,7 +374,7 @@ func (c *console) openControl(config *Config) (*control, error) {
 	if err := refuseOwner(config.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
-	s, err := openStation(config, config.newLogger(c.err))
+	s, err := openStation(config, config.newLogger(c.err), true)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 		t.Fatal(err)
 	}
 	config.Spool.Reserve = -1
-	s, err := openStation(config, slog.New(slog.DiscardHandler))
+	s, err := openStation(config, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func newEndpointWorld(t *testing.T, more string) *endpointWorld {
   desk: {url: "%s/hook?institution=X", secret: %s, allow_networks: [loopback], challenge: query, name: Circulation desk, description: Lights%s}
 `, smallConfig, w.server.URL, endpointSecret, more))
 	var err error
-	if w.station, err = openStation(c, slog.New(slog.DiscardHandler)); err != nil {
+	if w.station, err = openStation(c, slog.New(slog.DiscardHandler), false); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"rowhook/capture"
 	"rowhook/delivery"
@@ -50,13 +51,29 @@ func (s *station) config() *Config { return s.live.Load().config }
 // endpoints are where the profiles' requests go, by code.
 func (s *station) endpoints() map[string]*endpoint { return s.live.Load().endpoints }
 
-// openStation opens the state directory. The caller closes it.
-func openStation(c *Config, logger *slog.Logger) (*station, error) {
+// lockPatience is how long an agent waits for commands that have its state directory open, and commands for whoever has.
+const lockPatience = 10 * time.Second
+
+// onceFree opens what a state directory's lock keeps from being opened twice. While another process has the lock it tries
+// again, for as long as that is worth waiting for: wait, if not nil, says so at each look but the first.
+func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error)) (T, error) {
+	for began, looks := time.Now(), 0; ; looks++ {
+		opened, err := open()
+		var locked *spool.LockedError
+		if !errors.As(err, &locked) || looks > 0 && wait != nil && !wait(locked) || time.Since(began) > lockPatience {
+			return opened, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// openStation opens the state directory, for a moment or until an agent ends. The caller closes it.
+func openStation(c *Config, logger *slog.Logger, passing bool) (*station, error) {
 	if err := makePrivateDir(c.State); err != nil {
 		return nil, err
 	}
 	s := &station{logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
-	if err := s.open(c); err != nil {
+	if err := s.open(c, passing); err != nil {
 		return nil, errors.Join(withOwnerHint(err), s.close())
 	}
 	return s, nil
@@ -111,7 +128,7 @@ func refuseOwner(state string, euid int) error {
 	}
 }
 
-func (s *station) open(c *Config) error {
+func (s *station) open(c *Config, passing bool) error {
 	defer close(s.opened)
 	s.options, s.around = webhookOptions(), newSurroundings(c)
 	endpoints, err := c.endpoints(s.around, s.options)
@@ -129,7 +146,7 @@ func (s *station) open(c *Config) error {
 	}
 	// The spool first: its lock says who else works on this state directory.
 	options := c.spoolOptions(s.logger)
-	options.Expired = s.expired
+	options.Passing, options.Expired = passing, s.expired
 	options.BeforeSync = s.syncLog
 	if s.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err

@@ -85,7 +85,7 @@ func TestSandboxUsesNothingOfProduction(t *testing.T) {
   own: {url: "%[1]s/own", secret: %[3]s, headers: {X-Key: "93fa"}, allow_networks: [loopback], sandbox: {url: "%[2]s/own", secret: %[4]s}}
   bare: {url: "%[1]s/bare", secret: %[3]s, allow_networks: [loopback]}
 `, production.URL, sandbox.URL, endpointSecret, sandboxSecret))
-	s, err := openStation(c, slog.New(slog.DiscardHandler))
+	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ type Holder struct {
 	PID   int       `json:"pid"`
 	Host  string    `json:"host"`
 	Since time.Time `json:"since"`
+	// Passing says that it will soon be gone: a command, not an agent.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // LockedError reports that another process, or another part of this one, has the spool open.
@@ -34,8 +36,15 @@ func (e *LockedError) Error() string {
 		e.Dir, e.Holder.PID, e.Holder.Host, e.Holder.Since.Format(time.RFC3339))
 }
 
+// Passing reports whether it is worth waiting: the holder said that it ends by itself, or has not left its name yet or any
+// more. What a killed process left may be read until the next holder has written its own name, so it takes two looks to be sure.
+func (e *LockedError) Passing() bool { return e.Holder.PID == 0 || e.Holder.Passing }
+
 // Hint tells the operator what to do.
 func (e *LockedError) Hint() string {
+	if e.Passing() {
+		return "another command works on the state directory while no agent runs: try again when it has ended"
+	}
 	return "one agent per state directory: stop the other one, or give this one a state directory of its own"
 }
 

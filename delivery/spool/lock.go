@@ -40,12 +40,12 @@ func lockDir(dir string, files vfs.FS) (*pebble.Lock, error) {
 }
 
 // writeHolder leaves our name beside the lock, for those who are refused.
-func writeHolder(dir string, files vfs.FS) error {
+func writeHolder(dir string, passing bool, files vfs.FS) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	b, err := json.Marshal(Holder{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second)})
+	b, err := json.Marshal(Holder{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second), Passing: passing})
 	if err != nil {
 		return fmt.Errorf("name the spool's holder: %w", err)
 	}

@@ -73,7 +73,7 @@ func createDir(files vfs.FS, dir string) error {
 }
 
 func (s *Spool) openLocked() error {
-	if err := writeHolder(s.dir, s.options.FS); err != nil {
+	if err := writeHolder(s.dir, s.options.Passing, s.options.FS); err != nil {
 		return err
 	}
 	found, err := s.openStore()

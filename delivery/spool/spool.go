@@ -37,6 +37,8 @@ type Options struct {
 	// Reserve is the free disk space, in bytes, below which nothing is appended.
 	// Defaults to 256 MiB; negative for none.
 	Reserve int64
+	// Passing says that the spool is opened for a moment, so that others may wait for it: see [Holder].
+	Passing bool
 	// Logger gets the spool's own messages. Defaults to none.
 	Logger *slog.Logger
 	// FS is the file system. Defaults to the machine's; tests inject faults here.
