@@ -186,7 +186,23 @@ func (l Literal) Matches(text string, null, numeric bool) bool {
 	if text == l.Text {
 		return true
 	}
-	return numeric && equalNumbers(text, l.Text)
+	if !numeric || isInteger(text) && isInteger(l.Text) {
+		return false // integers have one spelling
+	}
+	return equalNumbers(text, l.Text)
+}
+
+// isInteger reports whether a number is a positive integer without leading zeros, as most are.
+func isInteger(s string) bool {
+	if s == "" || s[0] == '0' {
+		return false
+	}
+	for i := range len(s) {
+		if s[i]-'0' > 9 {
+			return false
+		}
+	}
+	return true
 }
 
 // equalNumbers compares two plain decimal numbers (no exponent) digit by digit.

@@ -86,6 +86,36 @@ func (p *Profile) Subscribes(eventType, entry string) bool {
 type Router struct {
 	targets []target
 	routes  map[routeKey][]route
+	seen    seenRow
+}
+
+// seenRow is a row whose columns are looked up once, however many profiles have conditions on them.
+type seenRow struct {
+	row     Row
+	columns []seenColumn
+}
+
+type seenColumn struct {
+	name, text  string
+	known       Known
+	numeric, ok bool
+}
+
+// maxSeen bounds the columns that are remembered: profiles mostly filter by the same few.
+const maxSeen = 8
+
+// Column implements [Row].
+func (s *seenRow) Column(name string) (text string, known Known, numeric, ok bool) {
+	for i := range s.columns {
+		if c := &s.columns[i]; c.name == name {
+			return c.text, c.known, c.numeric, c.ok
+		}
+	}
+	text, known, numeric, ok = s.row.Column(name)
+	if len(s.columns) < maxSeen {
+		s.columns = append(s.columns, seenColumn{name, text, known, numeric, ok})
+	}
+	return text, known, numeric, ok
 }
 
 // target is a profile as the router sees it.
@@ -136,6 +166,10 @@ func newRouter(profiles []*Profile, ids []ProfileID) *Router {
 // over an earlier one that cannot be decided.
 func (r *Router) Match(ev *Event, row Row, dst, undecided []ProfileID) (recipients, undecidable []ProfileID) {
 	routes := r.lookup(ev.Type, ev.Entry)
+	if row != nil {
+		r.seen.row, r.seen.columns = row, r.seen.columns[:0]
+		row = &r.seen
+	}
 	for i := range routes {
 		switch routes[i].match(ev, row) {
 		case True:

@@ -201,3 +201,32 @@ func BenchmarkRouterMatch(b *testing.B) {
 		router.Match(ev, nil, dst, nil)
 	}
 }
+
+// BenchmarkRouterWhere routes a row to the one of 100 profiles that wants its branch, by number.
+func BenchmarkRouterWhere(b *testing.B) {
+	var profiles []*Profile
+	var ids []ProfileID
+	for i := range 100 {
+		where := Where{{Column: "branch", Values: []Literal{{Text: fmt.Sprint(i + 1)}}}}
+		profiles = append(profiles, &Profile{subscriptions: []subscription{{events: []string{"loan.*"}, where: where}}})
+		ids = append(ids, ProfileID(i))
+	}
+	router := newRouter(profiles, ids)
+	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
+	row := numbers{"loan_id": "1234567", "branch": "77"}
+	dst := make([]ProfileID, 0, len(ids))
+	b.ReportAllocs()
+	for b.Loop() {
+		if to, _ := router.Match(ev, row, dst, nil); len(to) != 1 || to[0] != 76 {
+			b.Fatal(to)
+		}
+	}
+}
+
+// numbers is a row of numeric columns.
+type numbers map[string]string
+
+func (n numbers) Column(name string) (text string, known Known, numeric, ok bool) {
+	text, ok = n[name]
+	return text, ValuePresent, true, ok
+}

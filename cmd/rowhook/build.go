@@ -61,7 +61,7 @@ func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
 	}
 	return spool.Options{
 		MaxSize: c.Spool.MaxSize, HistorySize: max(c.Spool.HistorySize, 1), History: max(c.Spool.History, 1),
-		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: reserve, Logger: logger,
+		Dead: c.Spool.Dead, Sync: c.Spool.Sync, Reserve: reserve, Readers: len(c.Profiles), Logger: logger,
 	}
 }
 

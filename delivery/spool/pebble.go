@@ -20,6 +20,8 @@ import (
 const (
 	memtableSize  = 2 << 20
 	cacheSize     = 4 << 20
+	cacheReader   = 128 << 10 // more for each profile
+	maxCache      = 32 << 20
 	tableSize     = 4 << 20
 	formatVersion = pebble.FormatValueSeparation
 )
@@ -32,7 +34,7 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 		EventListener:               s.listener(),
 		Merger:                      opsMerger,
 		FormatMajorVersion:          formatVersion,
-		CacheSize:                   cacheSize,
+		CacheSize:                   min(cacheSize+int64(s.options.Readers)*cacheReader, maxCache),
 		MemTableSize:                memtableSize,
 		MemTableStopWritesThreshold: 4,
 		MaxOpenFiles:                256,

@@ -39,6 +39,9 @@ type Options struct {
 	Reserve int64
 	// Passing says that the spool is opened for a moment, so that others may wait for it: see [Holder].
 	Passing bool
+	// Readers is how many profiles will read the log, about: each that has fallen behind reads it by itself, and the
+	// memory for what several read grows with them.
+	Readers int
 	// Logger gets the spool's own messages. Defaults to none.
 	Logger *slog.Logger
 	// FS is the file system. Defaults to the machine's; tests inject faults here.
