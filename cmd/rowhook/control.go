@@ -182,12 +182,12 @@ func (c *controlClient) call(ctx context.Context, name string, req, resp any) er
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return unanswered(fmt.Errorf("ask the agent: %w", err))
+		return unanswered(ctx, fmt.Errorf("ask the agent: %w", err))
 	}
 	defer answer.Body.Close()
 	raw, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return unanswered(fmt.Errorf("read the agent's answer: %w", err))
+		return unanswered(ctx, fmt.Errorf("read the agent's answer: %w", err))
 	}
 	if answer.StatusCode != http.StatusOK {
 		failure := &controlFailure{}
@@ -203,7 +203,10 @@ func (c *controlClient) call(ctx context.Context, name string, req, resp any) er
 }
 
 // unanswered adds to what an agent did not answer that it may have been done: it is not asked again.
-func unanswered(err error) error {
+func unanswered(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err // the command's own end
+	}
 	return &capture.OperatorError{Err: err, Remedy: "the agent ended while it was asked, and may have done it: look with `rowhook status`, then try again"}
 }
 

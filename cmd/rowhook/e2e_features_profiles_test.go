@@ -192,10 +192,8 @@ func (a *administration) stranger(t *testing.T) {
 
 // profileState is how a profile stands, and how many events wait for it.
 func (a *administration) profileState(code string) string {
-	for _, p := range a.profiles() {
-		if p.Profile == code {
-			return fmt.Sprint(p.State, " ", p.Backlog)
-		}
+	if p := a.listed(code); p != nil {
+		return fmt.Sprint(p.State, " ", p.Backlog)
 	}
 	return "unlisted"
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,17 +208,11 @@ func TestCommandsWhileStarting(t *testing.T) {
 			}
 		})
 	}
-	run := func() *agent { // not start, which writes the config anew
-		w.hook.life.Add(1)
-		cmd := exec.Command(binary, "run", "-c", w.path("config.yaml"))
-		cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)
-		return launch(t, cmd)
-	}
 	for i := range int64(8) {
-		a := run()
+		a := w.startAsIs() // the monitors read the config
 		w.streaming(a)
 		if i == 0 {
-			second := run()
+			second := w.startAsIs()
 			if second.wait(patience); second.code != 1 || !strings.Contains(second.stderr.String(), fmt.Sprint("in use by process ", a.pid)) {
 				t.Errorf("a second agent ends with %d: %s", second.code, second.stderr.String())
 			}

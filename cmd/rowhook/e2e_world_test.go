@@ -142,6 +142,12 @@ func (w *world) write() {
 func (w *world) start(args ...string) *agent {
 	w.tb.Helper()
 	w.write()
+	return w.startAsIs(args...)
+}
+
+// startAsIs starts the agent on the config as it was last written.
+func (w *world) startAsIs(args ...string) *agent {
+	w.tb.Helper()
 	w.hook.life.Add(1)
 	cmd := exec.Command(binary, append([]string{"run", "-c", w.path("config.yaml")}, args...)...)
 	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)

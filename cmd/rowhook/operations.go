@@ -13,7 +13,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/spool"
 )
 
 // The requests of operations. Who asks is for the audit log.
@@ -375,6 +377,10 @@ func (c *console) tryControl(config *Config) (*control, error) {
 		return nil, err
 	}
 	s, err := openStation(config, config.newLogger(c.err), true)
+	var locked *spool.LockedError
+	if errors.As(err, &locked) && !locked.Passing() {
+		err = &capture.OperatorError{Err: err, Remedy: "an agent that is starting or ending does not answer: try again when it has"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -28,8 +28,8 @@
 //   - Pebble's Fatalf must not end the process from inside a library. A failed commit returns to
 //     its caller, who looks at the error; any other goroutine of Pebble's ends there and
 //     releases its locks. After that the store is not closed but left, as a crash would leave it.
-//   - Memtables of 2 MiB, a cache of 4 MiB and an eighth of one for each profile, one compaction at a time. BenchmarkAppend on two busy cores, events of
-//     400 bytes, shared fsyncs: transactions of 100 events 247,000 events/s at 3.8 µs of CPU each, compaction
+//   - Memtables of 2 MiB, a cache of 4 MiB and 128 KiB more for each profile, which reads the log by itself when it is
+//     behind, one compaction at a time. BenchmarkAppend on two busy cores, events of 400 bytes, shared fsyncs: transactions of 100 events 247,000 events/s at 3.8 µs of CPU each, compaction
 //     included; of one event 147,000/s at 6.8 µs; with an fsync for each 100 events 72,000/s. The whole test process then
 //     has 45 to 57 MiB resident, some 15 of which are not the spool's. Memtables of 4 MiB save a third
 //     of the CPU and cost 11 MiB; of 1 MiB the reverse.

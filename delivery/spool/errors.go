@@ -42,7 +42,7 @@ func (e *LockedError) Passing() bool { return e.Holder.PID == 0 || e.Holder.Pass
 
 // Hint tells the operator what to do.
 func (e *LockedError) Hint() string {
-	if e.Passing() {
+	if e.Holder.Passing {
 		return "another command works on the state directory while no agent runs: try again when it has ended"
 	}
 	return "one agent per state directory: stop the other one, or give this one a state directory of its own"

@@ -55,7 +55,7 @@ func (m *model) codes() []string { return slices.Sorted(maps.Keys(m.profiles)) }
 
 func (m *model) drawProfile(t *rapid.T) *modelProfile {
 	if len(m.profiles) == 0 {
-		t.Skip("no profile")
+		m.Register(t)
 	}
 	return m.profiles[rapid.SampledFrom(m.codes()).Draw(t, "profile")]
 }
@@ -80,7 +80,7 @@ func (m *model) Register(t *rapid.T) {
 
 func (m *model) Retire(t *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(t, "rarely") > 0 || len(m.open) > 0 {
-		t.Skip("not now")
+		return
 	}
 	for _, code := range m.codes() {
 		if err := m.s.Retire(code); err != nil {
