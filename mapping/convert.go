@@ -148,9 +148,12 @@ func toString(value []byte) ([]byte, bool) {
 	return appendString(nil, value), true
 }
 
+// toNumber takes the number that a text says; a text of a fixed length has spaces behind it.
 func toNumber(value []byte) ([]byte, bool) {
-	if s, ok := unquote(value); ok && isJSONNumber([]byte(s)) {
-		return []byte(s), true
+	if s, ok := unquote(value); ok {
+		if number := bytes.TrimRight([]byte(s), " \t\r\n"); isJSONNumber(number) {
+			return number, true
+		}
 	}
 	return value, isJSONNumber(value)
 }

@@ -103,7 +103,8 @@ func appendValue(dst []byte, v any) []byte {
 
 // isJSONNumber reports whether text can stand in JSON as it is.
 func isJSONNumber(text []byte) bool {
-	return len(text) > 0 && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && json.Valid(text)
+	digit := func(b byte) bool { return b >= '0' && b <= '9' }
+	return len(text) > 0 && (text[0] == '-' || digit(text[0])) && digit(text[len(text)-1]) && json.Valid(text) // no space behind it
 }
 
 // unquote returns what a JSON string says.
