@@ -90,17 +90,23 @@ type receiver struct {
 	accepted map[string]int // profile to the number of distinct ids accepted
 	seen     map[string]bool
 	faults   []string                             // requests that are wrong in themselves
+	due      map[net.Conn]bool                    // connections on which an answer is due at once
+	settled  *sync.Cond                           // due has become empty; its lock is mu
 	trusted  map[string]*standardwebhooks.Webhook // profile to what verifies it; "" for all others
 	behave   func(arrival) reply
 	server   *http.Server
 }
 
-type lifeKey struct{}
+type (
+	lifeKey struct{}
+	connKey struct{}
+)
 
 // newReceiver starts a receiver on a port of its own.
 func newReceiver(tb testing.TB) *receiver {
 	tb.Helper()
-	r := &receiver{addr: "127.0.0.1:0", accepted: map[string]int{}, seen: map[string]bool{}, trusted: map[string]*standardwebhooks.Webhook{}}
+	r := &receiver{addr: "127.0.0.1:0", accepted: map[string]int{}, seen: map[string]bool{}, trusted: map[string]*standardwebhooks.Webhook{}, due: map[net.Conn]bool{}}
+	r.settled = sync.NewCond(&r.mu)
 	r.trust(tb, "", secret)
 	r.up(tb)
 	tb.Cleanup(r.down)
@@ -119,9 +125,14 @@ func (r *receiver) up(tb testing.TB) {
 	r.addr = listener.Addr().String()
 	server := &http.Server{
 		Handler: r,
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			r.dialled.Add(1)
-			return context.WithValue(ctx, lifeKey{}, r.life.Load())
+			return context.WithValue(context.WithValue(ctx, lifeKey{}, r.life.Load()), connKey{}, conn)
+		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state != http.StateNew && state != http.StateActive {
+				r.answered(conn)
+			}
 		},
 	}
 	r.mu.Lock()
@@ -156,11 +167,26 @@ func (r *receiver) verify(profile string, header http.Header, body []byte) error
 	return verifier.Verify(body, header)
 }
 
-// down is a receiver whose machine is off: connections are refused.
+// answered says that nothing is due any more on a connection.
+func (r *receiver) answered(conn net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.due, conn)
+	if len(r.due) == 0 {
+		r.settled.Broadcast()
+	}
+}
+
+// down is a receiver whose machine is off: connections are refused. What it accepted
+// before is still answered, unless that answer waits or goes on: an agent that is not
+// told has to repeat, and the tests that cut answers off do so on purpose.
 func (r *receiver) down() {
 	r.mu.Lock()
 	server := r.server
-	r.server = nil
+	r.server = nil // from here on nothing is accepted
+	for len(r.due) > 0 {
+		r.settled.Wait()
+	}
 	r.mu.Unlock()
 	if server != nil {
 		_ = server.Close() // its listener and connections are what is wanted gone
@@ -191,6 +217,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 
 	r.mu.Lock()
+	if r.server == nil {
+		r.mu.Unlock()
+		panic(http.ErrAbortHandler) // off
+	}
 	var how reply
 	if r.behave != nil {
 		how = r.behave(a)
@@ -203,6 +233,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.arrivals = append(r.arrivals, a)
 	if fault != "" {
 		r.faults = append(r.faults, fault)
+	}
+	if conn, ok := req.Context().Value(connKey{}).(net.Conn); ok && a.accepted && how.wait == 0 && how.body == nil {
+		r.due[conn] = true
 	}
 	r.mu.Unlock()
 	how.write(w, req)
