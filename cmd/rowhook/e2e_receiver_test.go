@@ -2,9 +2,11 @@ package main_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -32,6 +34,7 @@ type arrival struct {
 	key, seq int64
 	note     string        // of the new row
 	gap      string        // the rowhook-gap header
+	http     int           // 1 or 2
 	body     []byte        // kept only when the receiver keeps bodies
 	skew     time.Duration // of the time that was signed
 	life     int64         // which run of the agent opened the connection
@@ -80,7 +83,8 @@ type payload struct {
 type receiver struct {
 	addr       string
 	keepBodies bool
-	anyTime    bool // signatures may be of any time
+	anyTime    bool        // signatures may be of any time
+	tls        *tls.Config // when it speaks TLS, and with that HTTP/2; set while it is off
 	life       atomic.Int64
 	requests   atomic.Int64
 	dialled    atomic.Int64 // connections that were opened to it
@@ -138,7 +142,26 @@ func (r *receiver) up(tb testing.TB) {
 	r.mu.Lock()
 	r.server = server
 	r.mu.Unlock()
-	go func() { _ = server.Serve(listener) }() // ends with down
+	if r.tls == nil {
+		go func() { _ = server.Serve(listener) }() // ends with down or leave
+		return
+	}
+	server.TLSConfig = r.tls.Clone()
+	server.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail, as some are to
+	go func() { _ = server.ServeTLS(listener, "", "") }()
+}
+
+// leave is an orderly end: nothing new is taken, by HTTP/2 with a GOAWAY, and what has begun is answered.
+func (r *receiver) leave(tb testing.TB) {
+	tb.Helper()
+	r.mu.Lock()
+	server := r.server
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		tb.Fatalf("the receiver does not end: %v", err)
+	}
 }
 
 // trust verifies a profile's requests by another secret from now on.
@@ -194,7 +217,12 @@ func (r *receiver) down() {
 }
 
 // url is where a profile posts to.
-func (r *receiver) url(profile string) string { return "http://" + r.addr + "/" + profile }
+func (r *receiver) url(profile string) string {
+	if r.tls != nil {
+		return "https://" + r.addr + "/" + profile
+	}
+	return "http://" + r.addr + "/" + profile
+}
 
 // answer sets how requests are answered from now on; nil accepts all.
 func (r *receiver) answer(behave func(arrival) reply) {
@@ -209,7 +237,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the agent was killed while it sent
 	}
-	a := arrival{at: time.Now(), profile: strings.TrimPrefix(req.URL.Path, "/"), gap: req.Header.Get("rowhook-gap")}
+	a := arrival{at: time.Now(), profile: strings.TrimPrefix(req.URL.Path, "/"), gap: req.Header.Get("rowhook-gap"), http: req.ProtoMajor}
 	a.life, _ = req.Context().Value(lifeKey{}).(int64)
 	fault := r.read(&a, req, body)
 	if r.keepBodies {

@@ -43,6 +43,7 @@ var scenarios = []planned{
 	{name: "poison"},
 	{name: "config-edit-live"},
 	{name: "slow-sink"},
+	{name: "rolling-receiver"},
 }
 
 // onlyPostgres says why a scenario is PostgreSQL's alone.
