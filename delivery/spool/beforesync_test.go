@@ -1,9 +1,14 @@
 package spool
 
 import (
+	"errors"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"rowhook/delivery"
 )
@@ -30,5 +35,60 @@ func TestBeforeSync(t *testing.T) {
 	flush(t, s)
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d calls for one acknowledgement", n)
+	}
+}
+
+// Whenever the store's log is synced, be it at its turn or because the store begins another one, no acknowledgement in
+// it is ahead of the lines that are synced.
+func TestNoAcknowledgementAheadOfItsLine(t *testing.T) {
+	t.Parallel()
+	var written, synced atomic.Int64 // lines
+	var looking atomic.Bool
+	var id delivery.ProfileID
+	var looks, files atomic.Int64
+	disk := vfs.NewCrashableMem()
+	o := memOptions(t, faulty(disk, func(op errorfs.Op) error {
+		if !looking.Load() || !strings.HasSuffix(op.Path, ".log") {
+			return nil
+		}
+		switch op.Kind {
+		case errorfs.OpCreate, errorfs.OpReuseForWrite:
+			files.Add(1)
+		case errorfs.OpFileSync, errorfs.OpFileSyncData:
+			looks.Add(1)
+			// This is what the sync is about to make last.
+			lines := synced.Load()
+			left, err := Open(memDir, memOptions(t, disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: newRand(1)})))
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			progress, err := left.Progress(id)
+			if err = errors.Join(err, left.Close()); err != nil || int64(progress.Cursor) > lines+1 {
+				t.Errorf("%d events are acknowledged, %d lines are synced (%v)", progress.Cursor-1, lines, err)
+			}
+		}
+		return nil
+	}))
+	o.BeforeSync = func() { synced.Store(written.Load()) }
+	s := openSpool(t, memDir, o)
+	id = register(t, s, "one")
+	flush(t, s)
+	looking.Store(true)
+	for n := range 4000 {
+		appendEvents(t, s, n, n+1, id)
+		written.Add(1)
+		err := s.Update(id, delivery.Update{Progress: &delivery.Progress{Cursor: delivery.Seq(n + 2)}, DoneEvents: 1, DoneBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n%400 == 399 {
+			flush(t, s)
+		}
+	}
+	looking.Store(false)
+	t.Logf("%d syncs of %d new files", looks.Load(), files.Load())
+	if looks.Load() < 10 || files.Load() == 0 {
+		t.Error("that proves nothing")
 	}
 }

@@ -30,7 +30,7 @@ type Options struct {
 	// removed; ev is nil if the event cannot be read. With an error the dead letter stays.
 	Expired func(code string, d delivery.Delivery, ev *delivery.Event) error
 	// BeforeSync, if not nil, is called before an fsync that makes acknowledgements durable. It
-	// syncs the delivery log, whose lines they rest on.
+	// syncs the delivery log, whose lines they rest on. The store writes nothing meanwhile.
 	BeforeSync func()
 	// Sync is the least time between two shared fsyncs. Defaults to 10 ms.
 	Sync time.Duration
@@ -94,8 +94,10 @@ type Spool struct {
 	dirty   chan struct{} // something was applied
 	force   chan struct{} // somebody waits for the sync
 
-	// acknowledged says that a profile's state was written since the last BeforeSync.
+	// acknowledged says that a profile's state was or is being written since the last BeforeSync; lines is
+	// held while BeforeSync runs.
 	acknowledged atomic.Bool
+	lines        sync.Mutex
 
 	appender appender
 

@@ -136,7 +136,7 @@ func (s *Spool) sync() error {
 	s.durable.syncing.Lock()
 	defer s.durable.syncing.Unlock()
 	b := s.db.NewBatch()
-	s.lockForSync()
+	s.write.Lock()
 	ops, committed := s.ops, s.committed
 	if done, _, _ := s.durable.get(); done == ops {
 		s.write.Unlock()
@@ -159,28 +159,17 @@ func (s *Spool) sync() error {
 	return b.Close()
 }
 
-// lockForSync locks writing once what acknowledgements rest on is durable: their lines in the
-// delivery log reach the disk before they do.
-func (s *Spool) lockForSync() {
-	for range syncTries {
-		if s.acknowledged.Swap(false) && s.options.BeforeSync != nil {
-			s.options.BeforeSync()
-		}
-		s.write.Lock()
-		if s.options.BeforeSync == nil || !s.acknowledged.Load() {
-			return
-		}
-		s.write.Unlock()
+// syncLines makes durable what acknowledgements rest on: their lines in the delivery log reach the disk before they do.
+func (s *Spool) syncLines() {
+	if s.options.BeforeSync == nil {
+		return
 	}
-	s.write.Lock()
+	s.lines.Lock()
+	defer s.lines.Unlock()
 	if s.acknowledged.Swap(false) {
 		s.options.BeforeSync()
 	}
 }
-
-// syncTries is how often a sync gives way to acknowledgements that come while it prepares, before
-// it holds them up.
-const syncTries = 4
 
 // seal brings the witness up to what is synced.
 func (s *Spool) seal() error {

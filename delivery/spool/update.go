@@ -58,7 +58,9 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 	u := update{s: s, p: p, w: w, finished: tally{change.DoneEvents, change.DoneBytes}, oldest: p.oldest}
 	progress, err := u.fill(&change)
 	if err == nil {
-		err = s.commit(w, func() { s.acknowledged.Store(true) })
+		// Its lines are written. It may be on the disk as soon as it is in the store, so this comes before.
+		s.acknowledged.Store(true)
+		err = s.commit(w, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("update profile %s: %w", p.code, err)
