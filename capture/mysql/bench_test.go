@@ -62,7 +62,7 @@ func (r *recorded) decode(b *testing.B) {
 	d := decoder{sink: discard{}, at: place{mysql: mysqlSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
 		wanted: func(string, string) bool { return true },
 		describe: func(body []byte, _ bool) (*tableMap, error) {
-			return newTableMap(flavourMySQL, body, &charsets{names: map[uint64]string{255: "utf8mb4"}}, nil)
+			return newTableMap(flavourMySQL, body, &charsets{names: map[uint64]string{255: "utf8mb4"}}, hints{})
 		}}
 	for i, e := range r.whole {
 		h, _, _ := parseHeader(e)

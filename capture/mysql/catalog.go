@@ -88,7 +88,7 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte
 		return nil, err
 	}
 	if !wanted {
-		return newTableMap(flavour, body, &charsets{}, nil)
+		return newTableMap(flavour, body, &charsets{}, hints{})
 	}
 	db, err := s.pool(h)
 	if err != nil {
@@ -99,9 +99,12 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte
 		return nil, err
 	}
 	var hinted hints
-	if flavour == flavourMariaDB && m.ambiguous() {
+	if flavour == flavourMariaDB && (m.ambiguous() || m.mayBeVersioned()) {
 		if hinted, err = readHints(ctx, db, string(m.schema), string(m.name)); err != nil {
 			return nil, err
+		}
+		if m.mayBeVersioned() {
+			hinted.versions = m.versioningOf(hinted.definition)
 		}
 	}
 	return newTableMap(flavour, body, known, hinted)
@@ -131,34 +134,31 @@ func (m *rawTableMap) ambiguousAt(i int) bool {
 	return real == gomysql.MYSQL_TYPE_STRING && (length == 16 || length == 4) || real == gomysql.MYSQL_TYPE_BLOB && m.metas[i] == 4
 }
 
-// readHints asks for the types of a table's columns, of which MariaDB's binlog does not name all. JSON is a
-// LONGTEXT with a check that it is valid. It is empty for a table that is no longer there.
+// readHints asks for a table's definition and for the types of its columns, of which MariaDB's binlog does not name
+// all. JSON is a LONGTEXT with a check that it is valid. It is empty for a table that is no longer there.
 func readHints(ctx context.Context, db *sql.DB, schema, table string) (hints, error) {
-	h := hints{}
+	h := hints{types: map[string]string{}}
 	rows, err := db.QueryContext(ctx, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ?", schema, table)
 	if err != nil {
-		return nil, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
+		return h, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
 	}
 	defer rows.Close()
-	long := false
 	for rows.Next() {
 		var name, dataType string
 		if err := rows.Scan(&name, &dataType); err != nil {
-			return nil, err
+			return h, err
 		}
-		h[name] = dataType
-		long = long || dataType == "longtext"
+		h.types[name] = dataType
 	}
-	if err := rows.Err(); err != nil || !long {
+	if err := rows.Err(); err != nil {
 		return h, err
 	}
-	definition, err := readDefinition(ctx, db, schema, table)
-	if err != nil {
-		return nil, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
+	if h.definition, err = readDefinition(ctx, db, schema, table); err != nil {
+		return h, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
 	}
-	for name, dataType := range h {
-		if dataType == "longtext" && strings.Contains(definition, "CHECK (json_valid("+quoteIdent(name)+"))") {
-			h[name] = "json"
+	for name, dataType := range h.types {
+		if dataType == "longtext" && strings.Contains(h.definition, "CHECK (json_valid("+quoteIdent(name)+"))") {
+			h.types[name] = "json"
 		}
 	}
 	return h, nil

@@ -224,6 +224,10 @@ func (in *inspection) tableFindings() []capture.Finding {
 			add(capture.Warning, "cascades", "is changed by foreign keys that cascade ("+strings.Join(f.cascades, ", ")+"): InnoDB does that below the binlog, so these changes never arrive",
 				"let the application change the rows itself, or map the parent's change")
 		}
+		if f.numbered {
+			add(capture.Warning, "numbered_versions", "is versioned by numbers of transactions: the server logs its changes as statements, and they are parked",
+				"give the columns of its PERIOD FOR SYSTEM_TIME the type TIMESTAMP(6)")
+		}
 		if f.engine == "MEMORY" {
 			add(capture.Warning, "memory", "is a MEMORY table: a restart of the server empties it without a change in the binlog's rows", "")
 		}

@@ -103,7 +103,7 @@ func prefixOf(length int) int {
 func (d *describer) text(name, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
 	collation := d.texts.pop()
 	c := column{prefix: prefix, append: appendBytes}
-	switch d.hinted[name] {
+	switch d.hinted.types[name] {
 	case "uuid":
 		c.append = appendUUID
 		return c, stringType("uuid", capture.Text), nil
@@ -121,7 +121,7 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 		}
 		return c, bytesType(binaryName), nil
 	}
-	if d.hinted[name] == "json" {
+	if d.hinted.types[name] == "json" {
 		return c, jsonType(), nil
 	}
 	decode, known := d.charsets.decoderOf(charset)
@@ -138,7 +138,7 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 // changed since, so that the catalog no longer tells.
 func (d *describer) sure(i int, name string) func(column, *capture.Type, error) (column, *capture.Type, error) {
 	return func(c column, t *capture.Type, err error) (column, *capture.Type, error) {
-		if err == nil && d.hinted != nil && d.hinted[name] == "" && d.ambiguousAt(i) {
+		if err == nil && d.hinted.types != nil && d.hinted.types[name] == "" && d.ambiguousAt(i) {
 			t = flaggedType(t)
 		}
 		return c, t, err

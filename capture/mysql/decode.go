@@ -375,7 +375,8 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	}
 	ordinal := d.tx.ordinal
 	d.tx.ordinal++
-	if t.ignored {
+	op := e.effect(t, before, after)
+	if t.ignored || op == 0 {
 		return nil
 	}
 	if err := d.begin(); err != nil {
@@ -386,7 +387,7 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	}
 	d.raw = e.appendRaw(d.raw[:0], before, after)
 	raw := capture.Raw{Relation: t.raw, Change: d.raw}
-	if err := e.decodeRow(t, before, after, &d.rows, &d.change); err != nil {
+	if err := e.decodeRow(t, op, before, after, &d.rows, &d.change); err != nil {
 		return sinkResult(d.sink.Park(&capture.Undecoded{Table: t.table.String(), Ordinal: ordinal, Raw: raw, Err: err}))
 	}
 	d.change.Ordinal, d.change.Raw = ordinal, raw

@@ -17,9 +17,15 @@ func FuzzTableMap(f *testing.F) {
 	seed, _ := hex.DecodeString(loansMap)
 	f.Add(seed, []byte{1, 3, 0, 7, 0})
 	f.Add([]byte("\x01a\x00\x01b\x00\x01\x03\x00\x00\x04\x02\x01i"), []byte("\x01\x01\x00\x01\x00\x05\x00\x00\x00"))
+	f.Add([]byte("\x01a\x00\x01v\x00\x04\x03\x0f\x11\x11\x04\x28\x00\x06\x06\x00\x04\x1b\x02id\x04note\x09row_start\x07row_end\x08\x02\x00\x03"),
+		[]byte("\x02\x04\x00\x0f\x0f\x00\x01\x00\x00\x00\x01a\x01\x02\x03\x04\x05\x06\x07\x7f\xff\xff\xff\x0f\x42\x3f\x00\x01\x00\x00\x00\x01b\x01\x02\x03\x04\x05\x06\x07\x7f\xff\xff\xff\x0f\x42\x3f"))
 	f.Fuzz(func(t *testing.T, body, row []byte) {
 		for _, flavour := range []byte{flavourMySQL, flavourMariaDB} {
-			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, nil)
+			var hinted hints
+			if raw, err := parseTableMap(body); err == nil && flavour == flavourMariaDB && raw.mayBeVersioned() {
+				hinted.versions = raw.versioningOf("")
+			}
+			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, hinted)
 			if err != nil {
 				continue
 			}
@@ -75,9 +81,11 @@ func FuzzEvents(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
 		d := decoder{sink: newNotes(), at: place{mysql: mysqlSet{}, maria: mariaSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
-			wanted:   func(string, string) bool { return true },
-			describe: func(body []byte, _ bool) (*tableMap, error) { return newTableMap(flavourMySQL, body, &charsets{}, nil) },
-			lookup:   func(string) (*capture.Table, error) { return nil, nil }}
+			wanted: func(string, string) bool { return true },
+			describe: func(body []byte, _ bool) (*tableMap, error) {
+				return newTableMap(flavourMySQL, body, &charsets{}, hints{})
+			},
+			lookup: func(string) (*capture.Table, error) { return nil, nil }}
 		for range 2 {
 			_ = d.event(header{kind: kind, size: uint32(len(body))}, body) // it must not panic
 		}

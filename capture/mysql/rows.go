@@ -156,11 +156,11 @@ func countBits(bitmap []byte, n int) int {
 	return count
 }
 
-// readImage decodes the row image at the start of b, whose size has been checked. Columns that
-// it does not hold get the absent state.
+// readImage decodes the row image at the start of b, whose size has been checked, into as many columns
+// as the row has. Those that the image does not hold get the absent state.
 func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer, absent capture.State) error {
 	at, nth := (countBits(present, len(t.columns))+7)/8, 0
-	for i := range t.columns {
+	for i := range row {
 		v := &row[i]
 		v.Text = nil
 		if !bit(present, i) {
@@ -207,15 +207,19 @@ func (e *rowsEvent) next(t *tableMap) (before, after []byte, err error) {
 	return before, after, nil
 }
 
-// decodeRow fills in a change from a row's images.
-func (e *rowsEvent) decodeRow(t *tableMap, before, after []byte, buf *rowBuffer, change *capture.Change) error {
-	buf.reset(len(t.columns))
-	change.Op, change.Table, change.Old, change.New = e.op, t.table, nil, nil
+// decodeRow fills in a change from a row's images, of which op is the effect.
+func (e *rowsEvent) decodeRow(t *tableMap, op capture.Op, before, after []byte, buf *rowBuffer, change *capture.Change) error {
+	buf.reset(len(t.table.Columns))
+	change.Op, change.Table, change.Old, change.New = op, t.table, nil, nil
+	image, present := before, e.first
+	if e.op == capture.Update {
+		image, present = after, e.second
+	}
 	var err error
-	switch e.op {
+	switch op {
 	case capture.Insert:
 		change.New = buf.new
-		err = t.readImage(before, e.first, buf.new, buf, capture.Unknown)
+		err = t.readImage(image, present, buf.new, buf, capture.Unknown)
 	case capture.Delete:
 		change.Old = buf.old
 		err = t.readImage(before, e.first, buf.old, buf, capture.Unknown)
@@ -223,7 +227,7 @@ func (e *rowsEvent) decodeRow(t *tableMap, before, after []byte, buf *rowBuffer,
 		change.Old, change.New = buf.old, buf.new
 		if err = t.readImage(before, e.first, buf.old, buf, capture.Unknown); err == nil {
 			// What a partial image leaves out after an update has not changed.
-			err = t.readImage(after, e.second, buf.new, buf, capture.Unchanged)
+			err = t.readImage(image, present, buf.new, buf, capture.Unchanged)
 		}
 	}
 	buf.settle()

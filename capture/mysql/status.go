@@ -172,6 +172,10 @@ func decodeParked(t *tableMap, b []byte) (*capture.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	op := e.effect(t, before, after)
+	if op == 0 {
+		return nil, errOldVersion
+	}
 	change := &capture.Change{Raw: capture.Raw{Relation: t.raw, Change: b}}
-	return change, e.decodeRow(t, before, after, &rowBuffer{}, change)
+	return change, e.decodeRow(t, op, before, after, &rowBuffer{}, change)
 }

@@ -17,7 +17,8 @@ const (
 	flavourMariaDB = 'M'
 )
 
-// tableMap is a table as the stream describes it, with what its rows are decoded by.
+// tableMap is a table as the stream describes it, with what its rows are decoded by. The
+// columns that the table itself does not have, the server's own, are the last ones.
 type tableMap struct {
 	table   *capture.Table
 	columns []column
@@ -26,6 +27,9 @@ type tableMap struct {
 	undecodable error
 	// ignored says that nobody asked for the table.
 	ignored bool
+	// versioned says that the column end, of columns, tells old versions of rows from those that are valid.
+	versioned bool
+	end       int
 }
 
 // column is how one column's values lie in a row image.
@@ -131,9 +135,12 @@ func realType(t byte, meta uint16) (byte, int) {
 // errNoNames says what the binlog lacks, and what cures it for the changes to come.
 var errNoNames = errors.New("the binlog has no column names for this table: binlog_row_metadata was not FULL when the change was made")
 
-// hints is what only the catalog tells of a table's columns: names of types that lie in
-// the binlog as something else.
-type hints map[string]string
+// hints is what only the catalog tells of a table's columns.
+type hints struct {
+	types      map[string]string // names of types that lie in the binlog as something else
+	definition string            // the table's, as the server writes it
+	versions   versioning
+}
 
 // newTableMap makes a table of a table map's body.
 func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*tableMap, error) {
@@ -160,9 +167,17 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 			return t, nil
 		}
 		t.columns = append(t.columns, col)
+		if string(names[i]) == hinted.versions.end && m.bounds(i) {
+			t.versioned, t.end = true, i
+		}
+		if hinted.versions.hidden && i >= len(m.types)-2 && m.bounds(i) {
+			continue
+		}
 		t.table.Columns = append(t.table.Columns, capture.Column{Name: string(names[i]), Type: typ, Identity: true})
 	}
-	t.table.Key = primaryKey(m.meta, len(m.types))
+	t.table.Key = slices.DeleteFunc(primaryKey(m.meta, len(m.types)), func(i int) bool {
+		return t.versioned && i == t.end || i >= len(t.table.Columns)
+	})
 	return t, nil
 }
 

@@ -59,6 +59,8 @@ type tableFacts struct {
 	kind     string // information_schema.tables.table_type
 	engine   string
 	cascades []string // constraints by which another table's changes change this one
+	// numbered says that versions of rows are told by numbers of transactions.
+	numbered bool
 }
 
 // streamed says why the table's changes are never in the stream; empty when they can be.
@@ -168,8 +170,8 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
 			return err
 		}
-		if hinted[name] != "" {
-			dataType = hinted[name]
+		if hinted.types[name] != "" {
+			dataType = hinted.types[name]
 		}
 		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true})
 	}
@@ -180,14 +182,21 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	if err != nil {
 		return err
 	}
+	if !in.mariaDB {
+		if hinted.definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name); err != nil {
+			return err
+		}
+	}
+	end := endOf(hinted.definition)
+	if i := f.table.Column(end); i >= 0 {
+		f.numbered = f.table.Columns[i].Type.Kind == capture.Bigint
+	}
 	for _, name := range key {
-		f.table.Key = append(f.table.Key, f.table.Column(name))
+		if i := f.table.Column(name); i >= 0 && name != end {
+			f.table.Key = append(f.table.Key, i)
+		}
 	}
-	definition, err := readDefinition(ctx, db, f.table.Schema, f.table.Name)
-	if err != nil {
-		return err
-	}
-	f.cascades = cascadesOf(definition)
+	f.cascades = cascadesOf(hinted.definition)
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
