@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -13,7 +14,7 @@ import (
 	"rowhook/delivery"
 )
 
-// What acknowledgements rest on is synced before they are, and only then.
+// What a commit rests on is synced before it is, and only then.
 func TestBeforeSync(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
@@ -22,19 +23,35 @@ func TestBeforeSync(t *testing.T) {
 	s := openSpool(t, filepath.Join(t.TempDir(), "spool"), o)
 	id := register(t, s, "one")
 	flush(t, s)
-	calls.Store(0)
-	appendEvents(t, s, 0, 10, id)
-	flush(t, s)
-	if n := calls.Load(); n != 0 {
-		t.Errorf("%d calls for an append", n)
-	}
-	err := s.Update(id, delivery.Update{Progress: &delivery.Progress{Cursor: 6}, DoneEvents: 5, DoneBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	flush(t, s)
-	if n := calls.Load(); n != 1 {
-		t.Errorf("%d calls for one acknowledgement", n)
+	for _, step := range []struct {
+		name  string
+		do    func() error
+		calls int64
+	}{
+		{"an append", func() error {
+			b := s.NewBatch()
+			for n := range 10 {
+				b.Add(testEvent(n), []delivery.ProfileID{id})
+			}
+			b.Park(&delivery.Parked{Change: []byte("x")})
+			b.Commit("p")
+			return s.Apply(b)
+		}, 0},
+		{"an acknowledgement", func() error {
+			dead := []delivery.Delivery{{Seq: 3, State: delivery.Dead, Since: epoch}}
+			return s.Update(id, delivery.Update{Progress: &delivery.Progress{Cursor: 6}, Put: dead, DoneEvents: 5, DoneBytes: 1})
+		}, 1},
+		{"a dead letter that expires", func() error { return s.expire(epoch.Add(31 * 24 * time.Hour)) }, 1},
+		{"a parked change that is removed", func() error { return s.RemoveParked(1) }, 1},
+	} {
+		before := calls.Load()
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		flush(t, s)
+		if n := calls.Load() - before; n != step.calls {
+			t.Errorf("%d calls for %s, want %d", n, step.name, step.calls)
+		}
 	}
 }
 

@@ -121,6 +121,7 @@ func (s *Spool) removeParked(seqs []delivery.Seq) error {
 	if err := w.Set([]byte{prefixParking}, encodeParking(left), nil); err != nil {
 		return err
 	}
+	s.restsOnLines()
 	return s.commit(w, func() { s.parking = left })
 }
 

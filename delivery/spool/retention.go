@@ -400,5 +400,6 @@ func (s *Spool) expireOne(p *profile, seq delivery.Seq) error {
 	if err := u.forget(&still); err != nil {
 		return err
 	}
+	s.restsOnLines()
 	return s.commit(w, nil)
 }

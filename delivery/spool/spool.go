@@ -94,8 +94,8 @@ type Spool struct {
 	dirty   chan struct{} // something was applied
 	force   chan struct{} // somebody waits for the sync
 
-	// acknowledged says that a profile's state was or is being written since the last BeforeSync; lines is
-	// held while BeforeSync runs.
+	// acknowledged says that something was or is being committed since the last BeforeSync that rests on the delivery
+	// log's lines; lines is held while BeforeSync runs.
 	acknowledged atomic.Bool
 	lines        sync.Mutex
 

@@ -159,7 +159,11 @@ func (s *Spool) sync() error {
 	return b.Close()
 }
 
-// syncLines makes durable what acknowledgements rest on: their lines in the delivery log reach the disk before they do.
+// restsOnLines says before a commit that it rests on lines of the delivery log, which are written. It may be on the disk
+// as soon as it is in the store, so that afterwards is too late.
+func (s *Spool) restsOnLines() { s.acknowledged.Store(true) }
+
+// syncLines makes durable what such commits rest on: the lines reach the disk before they do.
 func (s *Spool) syncLines() {
 	if s.options.BeforeSync == nil {
 		return

@@ -58,8 +58,7 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 	u := update{s: s, p: p, w: w, finished: tally{change.DoneEvents, change.DoneBytes}, oldest: p.oldest}
 	progress, err := u.fill(&change)
 	if err == nil {
-		// Its lines are written. It may be on the disk as soon as it is in the store, so this comes before.
-		s.acknowledged.Store(true)
+		s.restsOnLines()
 		err = s.commit(w, nil)
 	}
 	if err != nil {
