@@ -102,8 +102,8 @@ func (p *postgres) readers(ctx context.Context, ports []string) (int, error) {
 		which = "(p.client_port = -1 or p.client_port in (" + strings.Join(ports, ",") + "))"
 	}
 	return one(ctx, p, strconv.Atoi, `
-		select count(*) from pg_replication_slots s join pg_stat_activity p on p.pid = s.active_pid
-		where s.slot_name = 'rowhook' and `+which)
+		select count(*) from pg_replication_slots s join pg_stat_replication p on p.pid = s.active_pid
+		where s.slot_name = 'rowhook' and p.state <> 'startup' and `+which) // who only makes the slot has it too
 }
 
 func (p *postgres) end(ctx context.Context) (string, error) {
