@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -221,5 +223,52 @@ func TestDurableChanged(t *testing.T) {
 			}
 			<-changed
 		}
+	}
+}
+
+// TestCloseBehindStuckCommit closes a spool while a commit waits for the store's log, which cannot be written any more: it
+// never comes back, and closing does not wait for it. What it leaves behind goes with a process of its own.
+func TestCloseBehindStuckCommit(t *testing.T) {
+	t.Parallel()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "SPOOL_STUCK=1")
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// closeBehindStuckCommit is the process.
+func closeBehindStuckCommit() error {
+	var full atomic.Bool
+	files := faulty(vfs.NewMem(), func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".log") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	s, err := Open(memDir, Options{FS: files, Reserve: -1})
+	if err != nil {
+		return err
+	}
+	id, err := s.Register("one")
+	if err != nil {
+		return err
+	}
+	if err := s.Flush(context.Background()); err != nil {
+		return err
+	}
+	full.Store(true)
+	// The store buffers half a mebibyte of its log.
+	go func() { _ = s.Update(id, delivery.Update{State: make([]byte, 900<<10)}) }()
+	if err := <-s.Err(); !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("failed with %w", err)
+	}
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(20 * time.Second):
+		return errors.New("Close waits for ever")
 	}
 }

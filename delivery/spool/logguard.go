@@ -63,7 +63,7 @@ func (f guardedLog) Write(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	f.s.broken.Store(true)
+	f.s.breaks()
 	f.s.fail(fmt.Errorf("write spool: %w", err))
 	select {}
 }

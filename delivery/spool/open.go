@@ -30,6 +30,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		stop:    make(chan struct{}),
 		fatal:   make(chan struct{}),
 		errs:    make(chan error, 1),
+		broken:  make(chan struct{}),
 		durable: durable{changed: make(chan struct{})},
 	}
 	err := createDir(o.FS, dir)
@@ -40,7 +41,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		return nil, err
 	}
 	if err = s.openLocked(); err != nil {
-		if s.db != nil && !s.broken.Load() {
+		if s.db != nil && !s.isBroken() {
 			err = errors.Join(err, s.db.Close())
 		}
 		if errors.Is(err, syscall.ENOSPC) {

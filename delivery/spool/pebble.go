@@ -119,7 +119,7 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 			err = fmt.Errorf("%s: %w", strings.TrimSuffix(strings.TrimPrefix(format, "pebble: "), ": %v"), cause)
 		}
 	}
-	l.s.broken.Store(true)
+	l.s.breaks()
 	l.s.fail(fmt.Errorf("write spool: %w", err))
 	if strings.HasPrefix(format, "pebble: fatal commit error") {
 		return
@@ -137,14 +137,15 @@ func (s *Spool) guard(what string, call func() error) (err error) {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
 		}
-		if err != nil && !s.broken.Swap(true) {
+		if err != nil {
+			s.breaks()
 			err = s.fail(fmt.Errorf("%s: %w", what, err))
 		}
 	}()
 	if err := call(); err != nil {
 		return err
 	}
-	if s.broken.Load() {
+	if s.isBroken() {
 		return s.failed()
 	}
 	return nil

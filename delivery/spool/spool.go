@@ -112,10 +112,13 @@ type Spool struct {
 	reading sync.RWMutex
 
 	failure atomic.Pointer[error]
-	broken  atomic.Bool   // the store cannot even be closed any more
 	opening atomic.Bool   // the store is being opened
 	fatal   chan struct{} // closed with the first fatal error
 	errs    chan error
+
+	// broken is closed when the store cannot even be closed any more: calls that are under way may not return.
+	broken    chan struct{}
+	breakOnce sync.Once
 }
 
 var _ delivery.Store = (*Spool)(nil)
@@ -132,6 +135,18 @@ func (s *Spool) fail(err error) error {
 		s.errs <- err
 	}
 	return s.failed()
+}
+
+// breaks says that the store must not be touched any more.
+func (s *Spool) breaks() { s.breakOnce.Do(func() { close(s.broken) }) }
+
+func (s *Spool) isBroken() bool {
+	select {
+	case <-s.broken:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Spool) failed() error {
@@ -177,7 +192,14 @@ func (s *Spool) commit(b *pebble.Batch, under func()) error {
 // leaves the store as it is, which is what a crash would have left.
 func (s *Spool) Close() error {
 	var err error
-	s.stopOnce.Do(func() { err = s.close() })
+	s.stopOnce.Do(func() {
+		closed := make(chan error, 1)
+		go func() { closed <- s.close() }()
+		select {
+		case err = <-closed:
+		case <-s.broken: // a commit may wait for the store for ever, with what closing wants
+		}
+	})
 	return err
 }
 
@@ -189,7 +211,7 @@ func (s *Spool) close() error {
 	s.write.Lock()
 	close(s.stop)
 	s.write.Unlock()
-	if s.broken.Load() {
+	if s.isBroken() {
 		// The sync loop may hang in a store that waits for itself.
 		return nil
 	}
@@ -202,7 +224,7 @@ func (s *Spool) close() error {
 	if err == nil {
 		err = s.seal()
 	}
-	if s.broken.Load() {
+	if s.isBroken() {
 		return err
 	}
 	if s.failed() != nil {
