@@ -103,9 +103,7 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte
 		if hinted, err = readHints(ctx, db, string(m.schema), string(m.name)); err != nil {
 			return nil, err
 		}
-		if m.mayBeVersioned() {
-			hinted.versions = m.versioningOf(hinted.definition)
-		}
+		hinted.versioning = m.versioningOf(hinted.definition)
 	}
 	return newTableMap(flavour, body, known, hinted)
 }

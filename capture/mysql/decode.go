@@ -375,8 +375,11 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	}
 	ordinal := d.tx.ordinal
 	d.tx.ordinal++
+	if t.ignored {
+		return nil
+	}
 	op := e.effect(t, before, after)
-	if t.ignored || op == 0 {
+	if op == 0 {
 		return nil
 	}
 	if err := d.begin(); err != nil {

@@ -22,8 +22,8 @@ func FuzzTableMap(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, row []byte) {
 		for _, flavour := range []byte{flavourMySQL, flavourMariaDB} {
 			var hinted hints
-			if raw, err := parseTableMap(body); err == nil && flavour == flavourMariaDB && raw.mayBeVersioned() {
-				hinted.versions = raw.versioningOf("")
+			if raw, err := parseTableMap(body); err == nil && flavour == flavourMariaDB {
+				hinted.versioning = raw.versioningOf("")
 			}
 			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, hinted)
 			if err != nil {

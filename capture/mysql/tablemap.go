@@ -27,9 +27,7 @@ type tableMap struct {
 	undecodable error
 	// ignored says that nobody asked for the table.
 	ignored bool
-	// versioned says that the column end, of columns, tells old versions of rows from those that are valid.
-	versioned bool
-	end       int
+	versioning
 }
 
 // column is how one column's values lie in a row image.
@@ -139,7 +137,7 @@ var errNoNames = errors.New("the binlog has no column names for this table: binl
 type hints struct {
 	types      map[string]string // names of types that lie in the binlog as something else
 	definition string            // the table's, as the server writes it
-	versions   versioning
+	versioning
 }
 
 // newTableMap makes a table of a table map's body.
@@ -149,7 +147,8 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 		return nil, err
 	}
 	t := &tableMap{
-		raw: append([]byte{flavour}, body...),
+		raw:        append([]byte{flavour}, body...),
+		versioning: hinted.versioning,
 		table: &capture.Table{Schema: string(m.schema), Name: string(m.name), Identity: capture.IdentityFull,
 			WholeRows: setSQL(flavour == flavourMariaDB, "binlog_row_image", "FULL")},
 	}
@@ -167,13 +166,9 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 			return t, nil
 		}
 		t.columns = append(t.columns, col)
-		if string(names[i]) == hinted.versions.end && m.bounds(i) {
-			t.versioned, t.end = true, i
+		if i < len(m.types)-t.hidden {
+			t.table.Columns = append(t.table.Columns, capture.Column{Name: string(names[i]), Type: typ, Identity: true})
 		}
-		if hinted.versions.hidden && i >= len(m.types)-2 && m.bounds(i) {
-			continue
-		}
-		t.table.Columns = append(t.table.Columns, capture.Column{Name: string(names[i]), Type: typ, Identity: true})
 	}
 	t.table.Key = slices.DeleteFunc(primaryKey(m.meta, len(m.types)), func(i int) bool {
 		return t.versioned && i == t.end || i >= len(t.table.Columns)

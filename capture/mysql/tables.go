@@ -192,6 +192,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		f.numbered = f.table.Columns[i].Type.Kind == capture.Bigint
 	}
 	for _, name := range key {
+		// The end of a version is in the server's key, and may be hidden from the columns.
 		if i := f.table.Column(name); i >= 0 && name != end {
 			f.table.Key = append(f.table.Key, i)
 		}

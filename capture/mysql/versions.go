@@ -46,20 +46,28 @@ func endOf(definition string) string {
 
 // versioning is how a table's rows are versioned.
 type versioning struct {
-	end    string // the column that says when a version ends; empty for a table without
-	hidden bool   // the columns are the server's own, which nobody sees who does not ask for them
+	versioned bool
+	end       int // the column that says when a version ends
+	hidden    int // how many columns, the last ones, are the server's own, which nobody sees who does not ask for them
 }
 
 // versioningOf tells how the table is versioned whose changes a table map announces, by its definition as it
 // is now, which may be empty.
 func (m *rawTableMap) versioningOf(definition string) versioning {
-	if end := endOf(definition); end != "" {
-		return versioning{end: end}
+	names := splitNames(m.meta[metaColumnName])
+	if len(names) != len(m.types) || !m.mayBeVersioned() {
+		return versioning{}
 	}
-	if names := splitNames(m.meta[metaColumnName]); len(names) == len(m.types) && len(names) > 2 &&
-		string(names[len(names)-2]) == hiddenStart && string(names[len(names)-1]) == hiddenEnd &&
+	last := len(names) - 1
+	end := endOf(definition)
+	if end == "" && string(names[last-1]) == hiddenStart && string(names[last]) == hiddenEnd && m.bounds(last-1) && m.bounds(last) &&
 		!strings.Contains(definition, "\n  "+quoteIdent(hiddenEnd)+" ") {
-		return versioning{end: hiddenEnd, hidden: true}
+		return versioning{versioned: true, end: last, hidden: 2}
+	}
+	for i, name := range names {
+		if string(name) == end && m.bounds(i) {
+			return versioning{versioned: true, end: i}
+		}
 	}
 	return versioning{}
 }

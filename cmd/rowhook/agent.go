@@ -188,23 +188,6 @@ func (a *agent) await(actors *sync.WaitGroup) {
 	}
 }
 
-// close closes the state directory, after a spool that has failed not for ever: what is left then is what a crash leaves, and the
-// process ends.
-func (a *agent) close() error {
-	closed := make(chan error, 1)
-	go func() { closed <- a.station.close() }()
-	var late <-chan time.Time
-	if a.spoolFailed.Load() {
-		late = time.After(failedMargin)
-	}
-	select {
-	case err := <-closed:
-		return err
-	case <-late:
-		return errors.New("close the spool: it does not end after its failure, and is left as it is")
-	}
-}
-
 // stopMargin is what stopping may take beyond shutdown_grace.
 const stopMargin = 10 * time.Second
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,12 @@ func (w *world) told(profile string) []string {
 		}
 	}
 	return told
+}
+
+// times is how often the delivery log tells something of a profile, as told has it.
+func (w *world) times(profile, what string) int {
+	w.tb.Helper()
+	return len(slices.DeleteFunc(w.told(profile), func(line string) bool { return line != what }))
 }
 
 // A 410 makes the profile inactive: nothing more is sent, and status says so.

@@ -51,16 +51,14 @@ func testReceiverReplaced(t *testing.T, w *world) {
 		w.hook.up(t)
 		grow()
 	}
-	tries := func(profile string) int {
-		return len(slices.DeleteFunc(w.told(profile), func(line string) bool { return line != "retrying tls" }))
-	}
+	const fails = "retrying tls"
 	for range failed {
-		main, first := tries("main"), tries("first")
+		main, first := w.times("main", fails), w.times("first", fails)
 		w.hook.leave(t)
 		w.hook.tls = present(expired)
 		w.hook.up(t)
 		eventually(t, patience, "both profiles fail over the certificate", func() bool {
-			return tries("main") > main && tries("first") > first
+			return w.times("main", fails) > main && w.times("first", fails) > first
 		})
 		w.confirmed(5 * time.Second)
 		w.hook.leave(t)

@@ -63,7 +63,6 @@ func (f guardedLog) Write(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	f.s.breaks()
-	f.s.fail(fmt.Errorf("write spool: %w", err))
+	_ = f.s.breaks(fmt.Errorf("write spool: %w", err)) // Err tells it
 	select {}
 }

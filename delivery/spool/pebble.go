@@ -119,8 +119,7 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 			err = fmt.Errorf("%s: %w", strings.TrimSuffix(strings.TrimPrefix(format, "pebble: "), ": %v"), cause)
 		}
 	}
-	l.s.breaks()
-	l.s.fail(fmt.Errorf("write spool: %w", err))
+	_ = l.s.breaks(fmt.Errorf("write spool: %w", err)) // Err tells it
 	if strings.HasPrefix(format, "pebble: fatal commit error") {
 		return
 	}
@@ -138,8 +137,7 @@ func (s *Spool) guard(what string, call func() error) (err error) {
 			err = fmt.Errorf("%v", r)
 		}
 		if err != nil {
-			s.breaks()
-			err = s.fail(fmt.Errorf("%s: %w", what, err))
+			err = s.breaks(fmt.Errorf("%s: %w", what, err))
 		}
 	}()
 	if err := call(); err != nil {

@@ -137,8 +137,12 @@ func (s *Spool) fail(err error) error {
 	return s.failed()
 }
 
-// breaks says that the store must not be touched any more.
-func (s *Spool) breaks() { s.breakOnce.Do(func() { close(s.broken) }) }
+// breaks is fail for what leaves the store in a state in which it must not be touched any more.
+func (s *Spool) breaks(err error) error {
+	err = s.fail(err)
+	s.breakOnce.Do(func() { close(s.broken) })
+	return err
+}
 
 func (s *Spool) isBroken() bool {
 	select {
