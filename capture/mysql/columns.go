@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
@@ -24,37 +25,35 @@ const (
 func (d *describer) column(i int, name string) (column, *capture.Type, error) {
 	t, length := realType(d.types[i], d.metas[i])
 	meta := d.metas[i]
+	e, err := d.next(t)
+	if err != nil {
+		return column{}, nil, err
+	}
 	switch t {
 	case gomysql.MYSQL_TYPE_TINY, gomysql.MYSQL_TYPE_SHORT, gomysql.MYSQL_TYPE_INT24, gomysql.MYSQL_TYPE_LONG, gomysql.MYSQL_TYPE_LONGLONG:
-		return d.integer(t)
+		return integerColumn(t, e.unsigned)
 	case gomysql.MYSQL_TYPE_FLOAT:
-		d.number()
 		return column{width: 4, append: appendFloat32}, floatType("float"), nil
 	case gomysql.MYSQL_TYPE_DOUBLE:
-		d.number()
 		return column{width: 8, append: appendFloat64}, floatType("double"), nil
 	case gomysql.MYSQL_TYPE_NEWDECIMAL:
-		d.number()
 		return decimalColumn(int(meta>>8), int(meta&0xff))
 	case gomysql.MYSQL_TYPE_BIT:
 		bits := int(meta>>8)*8 + int(meta&0xff)
 		return column{width: (bits + 7) / 8, whole: bits, append: appendBits}, stringType("bit", capture.Text), nil
 	case gomysql.MYSQL_TYPE_ENUM, gomysql.MYSQL_TYPE_SET:
-		return d.labelled(t, length)
+		return d.labelled(t, e, length)
 	case gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING:
-		return d.text(name, "varchar", "varbinary", prefixOf(int(meta)), 0)
+		return d.text(name, e, "varchar", "varbinary", prefixOf(int(meta)), 0)
 	case gomysql.MYSQL_TYPE_STRING:
-		return d.sure(i, name)(d.text(name, "char", "binary", prefixOf(length), length))
+		return d.sure(i, name)(d.text(name, e, "char", "binary", prefixOf(length), length))
 	case gomysql.MYSQL_TYPE_BLOB:
-		return d.sure(i, name)(d.text(name, "text", "blob", int(meta), 0))
+		return d.sure(i, name)(d.text(name, e, "text", "blob", int(meta), 0))
 	case typeVarcharCompressed:
-		return unpacked(d.text(name, "varchar", "varbinary", prefixOf(int(meta)), 0))
+		return unpacked(d.text(name, e, "varchar", "varbinary", prefixOf(int(meta)), 0))
 	case typeBlobCompressed:
-		return unpacked(d.text(name, "text", "blob", int(meta), 0))
+		return unpacked(d.text(name, e, "text", "blob", int(meta), 0))
 	case gomysql.MYSQL_TYPE_GEOMETRY:
-		if d.flavour == flavourMariaDB {
-			d.texts.pop() // MariaDB counts it among the texts
-		}
 		return column{prefix: int(meta), append: appendBytes}, geometryType(), nil
 	case gomysql.MYSQL_TYPE_JSON:
 		return column{prefix: int(meta), append: appendBinaryJSON}, jsonType(), nil
@@ -64,14 +63,7 @@ func (d *describer) column(i int, name string) (column, *capture.Type, error) {
 	return temporalColumn(t, int(meta))
 }
 
-// number consumes a numeric column's sign.
-func (d *describer) number() (unsigned bool) {
-	unsigned = highBit(d.meta[metaSignedness], d.numbers)
-	d.numbers++
-	return unsigned
-}
-
-func (d *describer) integer(t byte) (column, *capture.Type, error) {
+func integerColumn(t byte, unsigned bool) (column, *capture.Type, error) {
 	widths := map[byte]struct {
 		width int
 		name  string
@@ -84,11 +76,11 @@ func (d *describer) integer(t byte) (column, *capture.Type, error) {
 		gomysql.MYSQL_TYPE_LONGLONG: {8, "bigint", capture.Bigint},
 	}
 	w := widths[t]
-	c := column{width: w.width, unsigned: d.number(), append: appendInteger}
-	if c.unsigned {
+	if unsigned {
 		w.name += " unsigned"
 	}
-	return c, &capture.Type{Name: w.name, Kind: w.kind, AppendJSON: verbatim(isInteger)}, nil
+	return column{width: w.width, unsigned: unsigned, append: appendInteger},
+		&capture.Type{Name: w.name, Kind: w.kind, AppendJSON: verbatim(isInteger)}, nil
 }
 
 // prefixOf is how many bytes say the length of a string of at most length bytes.
@@ -100,8 +92,7 @@ func prefixOf(length int) int {
 }
 
 // text describes a string or binary column. width is that of a padded one.
-func (d *describer) text(name, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
-	collation := d.texts.pop()
+func (d *describer) text(name string, e entry, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
 	c := column{prefix: prefix, append: appendBytes}
 	switch d.hinted.types[name] {
 	case "uuid":
@@ -114,8 +105,8 @@ func (d *describer) text(name, textName, binaryName string, prefix, width int) (
 		c.append = appendInet4
 		return c, stringType("inet4", capture.Other), nil
 	}
-	charset := d.charsets.names[collation]
-	if collation == collationBinary || charset == charsetBinary {
+	charset := d.charsets.names[e.collation]
+	if e.collation == collationBinary || charset == charsetBinary {
 		if width > 0 {
 			c.whole, c.append = width, appendPadded
 		}
@@ -152,17 +143,16 @@ func unpacked(c column, t *capture.Type, err error) (column, *capture.Type, erro
 }
 
 // labelled describes an enum or a set.
-func (d *describer) labelled(t byte, width int) (column, *capture.Type, error) {
-	list, name, kind, f := &d.enumLabels, "enum", capture.Text, appendEnum
-	typ := stringType(name, kind)
+func (d *describer) labelled(t byte, e entry, width int) (column, *capture.Type, error) {
+	f, typ := appendEnum, stringType("enum", capture.Text)
 	if t == gomysql.MYSQL_TYPE_SET {
-		list, f, typ = &d.setLabels, appendSet, setType()
+		f, typ = appendSet, setType()
 	}
-	labels := popLabels(list)
-	decode, known := d.charsets.decoderOf(d.charsets.names[d.enumSets.pop()])
-	if list.fail || len(labels) == 0 || width < 1 || width > 8 {
-		return column{}, nil, fmt.Errorf("the table map lacks the labels")
+	labels := e.labels
+	if len(labels) == 0 || width < 1 || width > 8 {
+		return column{}, nil, errors.New("the table map lacks the labels")
 	}
+	decode, known := d.charsets.decoderOf(d.charsets.names[e.collation])
 	if known && decode != nil {
 		for i, label := range labels {
 			if text, ok := decode(nil, label); ok {

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -140,6 +139,14 @@ type hints struct {
 	versioning
 }
 
+// describer makes columns of what the table map tells of them.
+type describer struct {
+	rawTableMap
+	*lists
+	charsets *charsets
+	hinted   hints
+}
+
 // newTableMap makes a table of a table map's body.
 func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*tableMap, error) {
 	m, err := parseTableMap(body)
@@ -157,8 +164,7 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 		t.undecodable = errNoNames
 		return t, nil
 	}
-	d := describer{rawTableMap: m, flavour: flavour, charsets: charsets, hinted: hinted}
-	d.prepare()
+	d := describer{rawTableMap: m, lists: newLists(flavour, m.meta), charsets: charsets, hinted: hinted}
 	for i := range m.types {
 		col, typ, err := d.column(i, string(names[i]))
 		if err != nil {
@@ -169,6 +175,9 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*
 		if i < len(m.types)-t.hidden {
 			t.table.Columns = append(t.table.Columns, capture.Column{Name: string(names[i]), Type: typ, Identity: true})
 		}
+	}
+	if t.undecodable = d.done(); t.undecodable != nil {
+		return t, nil
 	}
 	t.table.Key = slices.DeleteFunc(primaryKey(m.meta, len(m.types)), func(i int) bool {
 		return t.versioned && i == t.end || i >= len(t.table.Columns)
@@ -202,84 +211,4 @@ func primaryKey(meta map[byte][]byte, columns int) []int {
 		}
 	}
 	return key
-}
-
-// describer hands out what the table map tells in lists over columns of one kind.
-type describer struct {
-	rawTableMap
-	flavour               byte
-	charsets              *charsets
-	hinted                hints
-	numbers               int // numeric columns so far
-	texts, enumSets       charsetList
-	enumLabels, setLabels reader
-}
-
-func (d *describer) prepare() {
-	d.texts = newCharsetList(d.meta[metaDefaultCharset], d.meta[metaColumnCharset])
-	d.enumSets = newCharsetList(d.meta[metaEnumSetDefaultCharset], d.meta[metaEnumSetColumnCharset])
-	d.enumLabels, d.setLabels = reader{b: d.meta[metaEnumLabels]}, reader{b: d.meta[metaSetLabels]}
-}
-
-// charsetList tells the collations of columns of one kind: one for each, or a default with exceptions.
-type charsetList struct {
-	each       []uint64
-	standard   uint64
-	exceptions map[uint64]uint64
-	next       int
-}
-
-func newCharsetList(standard, each []byte) charsetList {
-	l := charsetList{each: packedList(each)}
-	if list := packedList(standard); len(list) > 0 {
-		l.standard, l.exceptions = list[0], map[uint64]uint64{}
-		for pair := range slices.Chunk(list[1:], 2) {
-			if len(pair) == 2 {
-				l.exceptions[pair[0]] = pair[1]
-			}
-		}
-	}
-	return l
-}
-
-func packedList(b []byte) []uint64 {
-	r := reader{b: b}
-	var list []uint64
-	for len(r.b) > 0 {
-		list = append(list, r.packed())
-	}
-	if r.fail {
-		return nil
-	}
-	return list
-}
-
-// pop returns the collation of the next column of the list's kind; 0 is unknown.
-func (l *charsetList) pop() uint64 {
-	i := l.next
-	l.next++
-	if l.each != nil {
-		if i < len(l.each) {
-			return l.each[i]
-		}
-		return 0
-	}
-	if c, ok := l.exceptions[uint64(i)]; ok {
-		return c
-	}
-	return l.standard
-}
-
-// popLabels returns the labels of the next enum or set column.
-func popLabels(r *reader) [][]byte {
-	count := r.packed()
-	if count > uint64(len(r.b)) {
-		r.fail = true
-		return nil
-	}
-	labels := make([][]byte, 0, count)
-	for range count {
-		labels = append(labels, bytes.Clone(r.text()))
-	}
-	return labels
 }

@@ -80,7 +80,18 @@ func manyLabels(kind string, n int) string {
 	return kind + "(" + strings.Join(labels, ",") + ")"
 }
 
-// TestTypes holds the payload form of every type against golden files.
+// neighbours are columns behind the one that is tried, with an entry in each of a table map's lists: a type that is
+// counted wrongly there gives them each other's signs, collations and labels.
+const neighbours = "n INT, u INT UNSIGNED, l VARCHAR(9) CHARACTER SET latin1, b VARBINARY(9), g TEXT, " +
+	"e ENUM('é', 'x') CHARACTER SET latin1, s SET('ü', 'y'), PRIMARY KEY (n, l)"
+
+// neighbourValues are those of the row of a number, as SQL has them and as they are sent.
+func neighbourValues(number int) (sql, sent string) {
+	return fmt.Sprintf("%d, 4000000000, 'clé', x'00ff', 'Bödy', 'é', 'ü'", -number),
+		fmt.Sprintf(` n:%d u:4000000000 l:"clé" b:"AP8=" g:"Bödy" e:"é" s:["ü"]}`, -number)
+}
+
+// TestTypes holds the payload form of every type against golden files, and sees to it that no type harms those behind it.
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *testServer) {
@@ -93,9 +104,10 @@ func TestTypes(t *testing.T) {
 		statements := []string{"USE " + database, "SET NAMES utf8mb4", "SET sql_mode = ''", "SET time_zone = '+00:00'"}
 		for i, c := range cases {
 			table := "t" + string(rune('a'+i/26)) + string(rune('a'+i%26))
-			statements = append(statements, "CREATE TABLE "+table+" (v "+c.definition+")")
-			for _, v := range append(c.values, "NULL") {
-				statements = append(statements, "INSERT INTO "+table+" VALUES ("+v+")")
+			statements = append(statements, "CREATE TABLE "+table+" (v "+c.definition+", "+neighbours+")")
+			for number, v := range append(c.values, "NULL") {
+				behind, _ := neighbourValues(number + 1)
+				statements = append(statements, "INSERT INTO "+table+" VALUES ("+v+", "+behind+")")
 			}
 		}
 		s.exec(t, append(statements, "CREATE TABLE done (v int)", "INSERT INTO done VALUES (1)")...)
@@ -117,7 +129,12 @@ func TestTypes(t *testing.T) {
 			if nth < len(c.values) {
 				value = c.values[nth]
 			}
-			out.WriteString(shorten(c.definition) + "  " + value + "  ->  " + strings.TrimSuffix(got, "}") + "\n")
+			_, behind := neighbourValues(nth + 1)
+			got, ok = strings.CutSuffix(got, behind)
+			if !ok {
+				t.Errorf("behind %s: %s, want %s", c.definition, got, behind)
+			}
+			out.WriteString(shorten(c.definition) + "  " + value + "  ->  " + got + "\n")
 		}
 		golden(t, "types."+s.flavour+".golden", out.String())
 		compareCatalog(t, source, database, n.tables)
@@ -153,9 +170,13 @@ func compareCatalog(t *testing.T, source *Source, database string, stream map[st
 		if other == nil {
 			continue
 		}
-		a, b := table.Columns[0].Type, other.Columns[0].Type
-		if a.Kind != b.Kind || a.Name != b.Name {
-			t.Errorf("%s: the catalog says %s (%d), the stream %s (%d)", table, a.Name, a.Kind, b.Name, b.Kind)
+		if a, b := outline(table), outline(other); a != b {
+			t.Errorf("%s: the catalog says %s, the stream %s", table, a, b)
+		}
+		for i := range table.Columns {
+			if a, b := table.Columns[i].Type, other.Columns[i].Type; a.Kind != b.Kind || a.Name != b.Name {
+				t.Errorf("%s.%s: the catalog says %s (%d), the stream %s (%d)", table, table.Columns[i].Name, a.Name, a.Kind, b.Name, b.Kind)
+			}
 		}
 	}
 }
