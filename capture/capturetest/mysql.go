@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,21 @@ type MySQLOptions struct {
 	// buffer, as measurements want it. Killing a server loses nothing either way, only
 	// power loss would.
 	Durable bool
+	// Series is MariaDB's release series, such as "11.8"; empty takes the system's. MySQL has one.
+	Series string
+}
+
+// MariaDBSeries returns the release series of MariaDB that are unpacked beside the system's, sorted.
+func MariaDBSeries() []string {
+	var series []string
+	for _, program := range glob(filepath.Join(toolsDir(), "mariadb", "*.*", "mariadbd")) {
+		name := filepath.Base(filepath.Dir(program))
+		if strings.Count(name, ".") == 1 { // the links; the directories have the whole version
+			series = append(series, name)
+		}
+	}
+	slices.Sort(series)
+	return series
 }
 
 // flavour is one of the two servers that speak MySQL's protocol.
@@ -31,12 +47,15 @@ const (
 	mariadbFlavour flavour = "MariaDB"
 )
 
-// mysqldProgram finds a flavour's server, the system's first, and its version.
-// MariaDB's packages name theirs mysqld too.
-func mysqldProgram(f flavour) (program, version string, err error) {
+// mysqldProgram finds a flavour's server, the system's first, and its version. An empty series
+// is any. MariaDB's packages name theirs mysqld too.
+func mysqldProgram(f flavour, series string) (program, version string, err error) {
 	candidates := []string{"/usr/sbin/mysqld", filepath.Join(toolsDir(), "mysql", "current", "mysqld")}
 	if f == mariadbFlavour {
 		candidates = []string{"/usr/sbin/mariadbd"}
+		if series != "" {
+			candidates = append(candidates, filepath.Join(toolsDir(), "mariadb", series, "mariadbd"))
+		}
 	}
 	for _, program := range candidates {
 		if _, err := os.Stat(program); err != nil {
@@ -49,12 +68,13 @@ func mysqldProgram(f flavour) (program, version string, err error) {
 		// "mysqld  Ver 9.7.4-2 for Linux on x86_64", "mariadbd  Ver 10.11.14-MariaDB-…".
 		_, rest, _ := strings.Cut(string(out), " Ver ")
 		version, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		if version != "" && strings.Contains(version, "MariaDB") == (f == mariadbFlavour) {
-			version, _, _ = strings.Cut(version, "-")
+		isMariaDB := strings.Contains(version, "MariaDB")
+		version, _, _ = strings.Cut(version, "-")
+		if version != "" && isMariaDB == (f == mariadbFlavour) && (series == "" || strings.HasPrefix(version, series+".")) {
 			return program, version, nil
 		}
 	}
-	return "", "", fmt.Errorf("%s is not installed: run `make test`, which installs it", f)
+	return "", "", fmt.Errorf("%s is not installed: run `make test`, which installs it", strings.TrimSpace(string(f)+" "+series))
 }
 
 // MySQL is a [MySQLServer] within a test: what fails there fails the test here.

@@ -49,7 +49,7 @@ func NewMySQL(opts MySQLOptions) (*MySQLServer, error) { return newMySQLServer(m
 func NewMariaDB(opts MySQLOptions) (*MySQLServer, error) { return newMySQLServer(mariadbFlavour, opts) }
 
 func newMySQLServer(f flavour, opts MySQLOptions) (*MySQLServer, error) {
-	program, version, err := mysqldProgram(f)
+	program, version, err := mysqldProgram(f, opts.Series)
 	if err != nil {
 		return nil, err
 	}

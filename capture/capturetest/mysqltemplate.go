@@ -50,7 +50,11 @@ func (s *MySQLServer) initialize(dir string) error {
 	cmd := exec.Command(s.program, "--no-defaults", "--initialize-insecure", "--datadir="+dir, "--init-file="+script,
 		"--innodb-doublewrite=OFF", "--innodb-redo-log-capacity=16M", "--innodb-use-native-aio=OFF")
 	if s.MariaDB {
-		cmd = exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+dir, "--extra-file="+script,
+		install := filepath.Join(filepath.Dir(s.program), "mariadb-install-db")
+		if _, err := os.Stat(install); err != nil {
+			install = "mariadb-install-db" // the system's is in another directory than its server
+		}
+		cmd = exec.Command(install, "--no-defaults", "--datadir="+dir, "--extra-file="+script,
 			"--skip-test-db", "--auth-root-authentication-method=normal", "--innodb-log-file-size="+mariadbLogSize, "--innodb-use-native-aio=OFF")
 	}
 	cmd.Dir, cmd.Env = s.dir, environ()

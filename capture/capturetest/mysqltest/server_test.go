@@ -28,19 +28,32 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// servers are the kinds of server that each test runs on.
-var servers = []struct {
-	name   string
-	start  func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL
-	create func(capturetest.MySQLOptions) (*capturetest.MySQLServer, error)
-}{
-	{"mysql", capturetest.StartMySQL, capturetest.NewMySQL},
-	{"mariadb", capturetest.StartMariaDB, capturetest.NewMariaDB},
+// kind is a kind of server that each test runs on.
+type kind struct {
+	name, series string
+}
+
+var servers = []kind{{name: "mysql"}, {name: "mariadb"}, {name: "mariadb-11.8", series: "11.8"}}
+
+func (k kind) create(opts capturetest.MySQLOptions) (*capturetest.MySQLServer, error) {
+	opts.Series = k.series
+	if k.name == "mysql" {
+		return capturetest.NewMySQL(opts)
+	}
+	return capturetest.NewMariaDB(opts)
+}
+
+func (k kind) start(t *testing.T, opts capturetest.MySQLOptions) *capturetest.MySQL {
+	opts.Series = k.series
+	if k.name == "mysql" {
+		return capturetest.StartMySQL(t, opts)
+	}
+	return capturetest.StartMariaDB(t, opts)
 }
 
 type starter = func(capturetest.MySQLOptions) *capturetest.MySQL
 
-// onEach runs a test on both kinds of server.
+// onEach runs a test on each kind of server.
 func onEach(t *testing.T, test func(*testing.T, starter)) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
