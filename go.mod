@@ -1,32 +1,32 @@
 module rowhook
 
-go 1.26.0
+go 1.26.8
 
 require (
-	code.dny.dev/ssrf v0.3.0
-	github.com/cenkalti/backoff/v4 v4.3.0
-	github.com/cloudevents/sdk-go/v2 v2.16.2
-	github.com/cockroachdb/pebble/v2 v2.1.7
-	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
-	github.com/emersion/go-smtp v0.25.1
-	github.com/expr-lang/expr v1.17.8
-	github.com/fsnotify/fsnotify v1.10.1
-	github.com/go-mysql-org/go-mysql v1.14.0
-	github.com/go-sql-driver/mysql v1.10.1
-	github.com/jackc/pglogrepl v0.0.0-20250509230407-a9884f6bd75a
-	github.com/jackc/pgx/v5 v5.11.0
-	github.com/klauspost/compress v1.18.4
-	github.com/prometheus/client_golang v1.23.2
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
-	github.com/spf13/cobra v1.10.2
-	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
-	github.com/wneessen/go-mail v0.7.2
-	go.uber.org/goleak v1.3.0
-	golang.org/x/oauth2 v0.37.0
-	golang.org/x/text v0.34.0
-	golang.org/x/time v0.16.0
-	gopkg.in/yaml.v3 v3.0.1
-	pgregory.net/rapid v1.3.0
+	code.dny.dev/ssrf v0.3.0 // the ranges that the dial guard refuses, kept by somebody
+	github.com/cenkalti/backoff/v4 v4.3.0 // the pace of reconnects to the database
+	github.com/cloudevents/sdk-go/v2 v2.16.2 // tests: the judge of our CloudEvents
+	github.com/cockroachdb/pebble/v2 v2.1.7 // the spool's store
+	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // tests: the login of a mail server
+	github.com/emersion/go-smtp v0.25.1 // tests: a mail server
+	github.com/expr-lang/expr v1.17.8 // the expressions of conditions and fields
+	github.com/fsnotify/fsnotify v1.10.1 // the config's changes are seen as they come
+	github.com/go-mysql-org/go-mysql v1.14.0 // the binlog's protocol and events
+	github.com/go-sql-driver/mysql v1.10.1 // catalog queries to MySQL and MariaDB
+	github.com/jackc/pglogrepl v0.0.0-20250509230407-a9884f6bd75a // the messages of PostgreSQL's replication protocol
+	github.com/jackc/pgx/v5 v5.13.0 // the connection to PostgreSQL
+	github.com/klauspost/compress v1.20.4 // zstd, in which MySQL compresses transactions
+	github.com/prometheus/client_golang v1.25.0 // /metrics
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the judge of the config's schema
+	github.com/spf13/cobra v1.10.2 // commands, flags, completion
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: the judge of our signatures
+	github.com/wneessen/go-mail v0.8.1 // mail to contacts
+	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
+	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
+	golang.org/x/text v0.44.0 // the charsets of MySQL's columns
+	golang.org/x/time v0.16.0 // the bounds of rates
+	gopkg.in/yaml.v3 v3.0.1 // the config, with lines and columns for its errors
+	pgregory.net/rapid v1.3.0 // tests: properties over generated values
 )
 
 require (
@@ -63,18 +63,18 @@ require (
 	github.com/pingcap/log v1.1.1-0.20241212030209-7e3ff8601a2a // indirect
 	github.com/pingcap/tidb/pkg/parser v0.0.0-20260219190905-9b9281fa8d6d // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	github.com/prometheus/client_model v0.6.2 // indirect
-	github.com/prometheus/common v0.66.1 // indirect
-	github.com/prometheus/procfs v0.16.1 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/rogpeppe/go-internal v1.12.0 // indirect
 	github.com/shopspring/decimal v1.4.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	go.uber.org/atomic v1.11.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.27.1 // indirect
-	go.yaml.in/yaml/v2 v2.4.2 // indirect
+	golang.org/x/crypto v0.54.0 // indirect
 	golang.org/x/exp v0.0.0-20230626212559-97b1e661b5df // indirect
-	golang.org/x/sys v0.35.0 // indirect
-	google.golang.org/protobuf v1.36.8 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -164,5 +165,27 @@ func TestImportRules(t *testing.T) {
 		if forbidden != c.forbidden {
 			t.Errorf("%s importing %s (test %t): forbidden is %t", c.folder, c.imports, c.test, forbidden)
 		}
+	}
+}
+
+// TestDependenciesHaveReasons: each direct dependency in go.mod says beside it what it is for.
+func TestDependenciesHaveReasons(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "\t") || strings.HasSuffix(strings.TrimSpace(line), "// indirect") {
+			continue
+		}
+		direct++
+		if _, reason, _ := strings.Cut(line, "//"); strings.TrimSpace(reason) == "" {
+			t.Errorf("go.mod has no reason beside %s", strings.TrimSpace(line))
+		}
+	}
+	if direct < 10 {
+		t.Errorf("looked at %d dependencies only", direct)
 	}
 }
