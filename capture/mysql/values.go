@@ -194,13 +194,54 @@ func appendUUID(_ *column, dst, v []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// appendInet6 writes an address as MariaDB does: the first of the longest gaps is left out, though it be of one
+// group, and an address whose first 96 bits are those of IPv4 ends as one.
 func appendInet6(_ *column, dst, v []byte) ([]byte, error) {
 	if len(v) > 16 {
 		return dst, errors.New("inet6 of more than 16 bytes")
 	}
 	var b [16]byte
-	copy(b[:], v)
-	return netip.AddrFrom16(b).AppendTo(dst), nil
+	copy(b[:], v) // zero bytes at the end are left out
+	var groups [8]uint16
+	for i := range groups {
+		groups[i] = binary.BigEndian.Uint16(b[2*i:])
+	}
+	gap, length := longestGap(groups)
+	if gap == 0 && (length == 6 || length == 5 && groups[5] == 0xffff) {
+		dst = append(dst, "::"...)
+		if length == 5 {
+			dst = append(dst, "ffff:"...)
+		}
+		return netip.AddrFrom4([4]byte(b[12:])).AppendTo(dst), nil
+	}
+	for i := 0; i < len(groups); i++ {
+		if i == gap {
+			dst = append(dst, "::"...)
+			i += length - 1
+			continue
+		}
+		if i > 0 && i != gap+length {
+			dst = append(dst, ':')
+		}
+		dst = strconv.AppendUint(dst, uint64(groups[i]), 16)
+	}
+	return dst, nil
+}
+
+// longestGap finds the first of the longest runs of zeros; there is none if its length is 0.
+func longestGap(groups [8]uint16) (gap, length int) {
+	gap = -1
+	for from := 0; from < len(groups); from++ {
+		n := 0
+		for from+n < len(groups) && groups[from+n] == 0 {
+			n++
+		}
+		if n > length {
+			gap, length = from, n
+		}
+		from += n
+	}
+	return gap, length
 }
 
 func appendInet4(_ *column, dst, v []byte) ([]byte, error) {
@@ -227,10 +268,12 @@ func appendVector(_ *column, dst, v []byte) ([]byte, error) {
 	return append(dst, ']'), nil
 }
 
-// appendGeometry writes the SRID and the WKB, as which a geometry is stored.
+// appendGeometry writes the SRID and the WKB, as which a geometry is stored. MariaDB has a value of no bytes
+// too, where a column that may not be NULL was given nothing: it is no geometry.
 func appendGeometry(dst, text []byte) ([]byte, bool) {
 	if len(text) < 4 {
-		return appendBase64(dst, text)
+		dst, _ = appendBase64(dst, text)
+		return dst, false
 	}
 	dst = append(dst, `{"srid":`...)
 	dst = strconv.AppendUint(dst, littleEndian(text[:4]), 10)

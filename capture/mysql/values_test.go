@@ -1,0 +1,56 @@
+package mysql
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"rowhook/capture"
+	"rowhook/capture/capturetest"
+)
+
+// TestInet6 writes addresses with gaps of every length and place as MariaDB does.
+func TestInet6(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "mariadb")
+	var selects []string
+	r := rand.New(rand.NewPCG(1, 1))
+	for zeros := range 256 {
+		var b [16]byte
+		for i := range 8 {
+			if zeros>>i&1 == 0 {
+				b[2*i], b[2*i+1] = byte(r.UintN(3)), byte(r.UintN(256))
+			}
+		}
+		selects = append(selects, fmt.Sprintf("SELECT '%x', CAST(UNHEX('%x') AS INET6)", b, b))
+	}
+	for _, literal := range []string{"::ffff:192.0.2.1", "::ffff:0:1", "::192.0.2.1", "::1", "::", "::fffe:1:2", "1::ffff:1:2"} {
+		selects = append(selects, fmt.Sprintf("SELECT HEX(CAST(CAST('%[1]s' AS INET6) AS BINARY(16))), CAST('%[1]s' AS INET6)", literal))
+	}
+	rows, err := s.Query(t.Context(), "", strings.Join(selects, " UNION ALL "))
+	capturetest.Must(t, err)
+	for _, row := range rows {
+		v, err := hex.DecodeString(row[0])
+		capturetest.Must(t, err)
+		if got, _ := appendInet6(nil, nil, v); string(got) != row[1] {
+			t.Errorf("%x is %s, the server says %s", v, got, row[1])
+		}
+	}
+	if len(rows) != len(selects) {
+		t.Errorf("%d addresses of %d", len(rows), len(selects))
+	}
+}
+
+// TestEmptyGeometry flags what MariaDB stores in a column that may not be NULL where nothing is given.
+func TestEmptyGeometry(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "mariadb")
+	database := s.database(t)
+	n := newNotes()
+	n.json = true
+	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s.session(t, "USE "+database, "SET sql_mode = ''", "CREATE TABLE shapes (g POINT NOT NULL, id INT)", "INSERT INTO shapes (id) VALUES (1)")
+	n.await(t, `{g:"" (flagged) id:1}`)
+}
