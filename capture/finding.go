@@ -28,6 +28,8 @@ type Finding struct {
 	Text    string `json:"text"`
 	// Remedy is what cures it: SQL, a setting or a command.
 	Remedy string `json:"remedy,omitempty"`
+	// At is the place in the config that it is about: file:line:column. Whoever knows the config fills it in.
+	At string `json:"at,omitempty"`
 	// Table is set when the finding concerns that table only.
 	Table string `json:"table,omitempty"`
 }

@@ -171,6 +171,8 @@ type Parked struct {
 	Assumed     bool
 	Relation    []byte
 	Change      []byte
+	// Made are the types of the events that the entry's other rules made of the change all the same.
+	Made []string
 	// Second is the insert of a row's move between partitions, whose delete is Change.
 	Second []byte
 }

@@ -29,6 +29,7 @@ type boundEntry struct {
 	table    *capture.Table
 	ops      opSet
 	problems []problem // a faulty entry maps nothing: its changes are parked
+	faults   []problem // of single rules: what they cannot decide is parked, the others go on
 	warnings []problem // what is allowed, but hardly meant
 	where    []boundCondition
 	events   []boundEvent
@@ -162,6 +163,15 @@ func (b *binder) column(name string, at path) int {
 	return 0
 }
 
+// columnsOf are the indexes of a list's columns, each with a place of its own.
+func (b *binder) columnsOf(names []string, at path) []int {
+	var cols []int
+	for i, name := range names {
+		cols = append(cols, b.column(name, at.at(fmt.Sprint(i))))
+	}
+	return cols
+}
+
 // has reports whether a column that a wildcard entry can do without is there. Of an entry
 // for one table it is always expected.
 func (b *binder) has(name string) bool { return !b.wildcard() || b.table.Column(name) >= 0 }
@@ -173,12 +183,8 @@ func (b *binder) checkColumnLists() {
 		return
 	}
 	at := b.path.at("columns")
-	for _, name := range b.Columns.Exclude {
-		b.column(name, at.at("exclude"))
-	}
-	for _, name := range b.Columns.Mask {
-		b.column(name, at.at("mask"))
-	}
+	b.columnsOf(b.Columns.Exclude, at.at("exclude"))
+	b.columnsOf(b.Columns.Mask, at.at("mask"))
 	for _, r := range b.Columns.Rename {
 		b.column(r.Column, at.at("rename", r.Column))
 	}
@@ -193,7 +199,35 @@ func (b *binder) event(ev *event) boundEvent {
 	return bound
 }
 
+// rule finds a rule's columns. What is missing is that rule's own fault, not the entry's.
 func (b *binder) rule(r *rule) boundRule {
+	whole := b.problems
+	b.problems = nil
+	bound := b.conditionsOf(r)
+	if len(b.problems) > 0 {
+		bound.fault = &b.problems[0]
+		b.faults = append(b.faults, b.problems...)
+	} else if r.cond != nil {
+		b.inferCondition(r)
+	}
+	b.problems = whole
+	return bound
+}
+
+// inferCondition notes what the rule's expression could compute for no row of the table. It is still tried: a side of
+// and/or that is never reached does no harm.
+func (b *binder) inferCondition(r *rule) {
+	for _, f := range inferFaults(r.cond, b.table, true) {
+		p := problem{r.path.at("if"), fmt.Sprintf("rule %s, if: %s", r.name, f.text), f.hint}
+		if f.idle {
+			b.warnings = append(b.warnings, p)
+		} else {
+			b.faults = append(b.faults, p)
+		}
+	}
+}
+
+func (b *binder) conditionsOf(r *rule) boundRule {
 	bound := boundRule{rule: r, set: none, cleared: none}
 	if r.Set != "" {
 		bound.set = b.column(r.Set, r.path.at("set"))
@@ -201,9 +235,7 @@ func (b *binder) rule(r *rule) boundRule {
 	if r.Cleared != "" {
 		bound.cleared = b.column(r.Cleared, r.path.at("cleared"))
 	}
-	for _, name := range r.Changed {
-		bound.changed = append(bound.changed, b.column(name, r.path.at("changed")))
-	}
+	bound.changed = b.columnsOf(r.Changed, r.path.at("changed"))
 	bound.becomes = b.conditions(r.Becomes, r.path.at("becomes"))
 	bound.where = b.conditions(r.Where, r.path.at("where"))
 	if r.cond != nil {
@@ -264,10 +296,7 @@ func (b *binder) booleans(values []delivery.Literal, at path) []delivery.Literal
 func (b *binder) bindKey() {
 	cols := slices.Clone(b.table.Key)
 	if len(b.Key) > 0 {
-		cols = cols[:0]
-		for _, name := range b.Key {
-			cols = append(cols, b.column(name, b.path.at("key")))
-		}
+		cols = b.columnsOf(b.Key, b.path.at("key"))
 	}
 	for _, col := range cols {
 		name := b.table.Columns[col].Name
@@ -278,10 +307,7 @@ func (b *binder) bindKey() {
 	}
 	b.orderBy = cols
 	if len(b.OrderBy) > 0 {
-		b.orderBy = nil
-		for _, name := range b.OrderBy {
-			b.orderBy = append(b.orderBy, b.column(name, b.path.at("order_by")))
-		}
+		b.orderBy = b.columnsOf(b.OrderBy, b.path.at("order_by"))
 	}
 }
 
@@ -353,10 +379,7 @@ func (b *binder) members(fields []*field, parent string) []member {
 		case f.members != nil:
 			m.members = b.members(f.members, m.path)
 		case f.expr != nil:
-			m.expr = b.expression(f.expr, f.path)
-			for _, ref := range f.expr.columns {
-				b.refuseHidden(ref.name, f.path)
-			}
+			m.expr = b.field(f)
 		case f.constant != nil:
 			m.constant = f.constant
 		default:
@@ -369,6 +392,22 @@ func (b *binder) members(fields []*field, parent string) []member {
 		list = append(list, m)
 	}
 	return list
+}
+
+// field ties a field's expression to the table. What it cannot compute is left out of the payload and flagged.
+func (b *binder) field(f *field) *boundExpression {
+	before := len(b.problems)
+	bound := b.expression(f.expr, f.path)
+	for _, ref := range f.expr.columns {
+		b.refuseHidden(ref.name, f.path)
+	}
+	if len(b.problems) > before {
+		return bound
+	}
+	for _, fault := range inferFaults(f.expr, b.table, false) {
+		b.warnings = append(b.warnings, problem{f.path, "expr: " + fault.text, fault.hint})
+	}
+	return bound
 }
 
 // refuseHidden keeps excluded and masked columns out of expressions whose result is sent.

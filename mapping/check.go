@@ -78,21 +78,27 @@ func (r *Rules) Needs(t *capture.Table) []Need {
 	return needs
 }
 
+// Finding is a finding about one table, with the place in the config that it is about.
+type Finding struct {
+	capture.Finding
+	Path []string
+}
+
 // Check compares the mapping with one table. All findings concern that table only.
-func (r *Rules) Check(t *capture.Table) []capture.Finding {
-	var list []capture.Finding
-	add := func(severity capture.Severity, code, subject, text, remedy string) {
-		list = append(list, capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy, Table: t.String()})
+func (r *Rules) Check(t *capture.Table) []Finding {
+	var list []Finding
+	add := func(severity capture.Severity, code string, at path, subject, text, remedy string) {
+		list = append(list, Finding{capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy, Table: t.String()}, at})
 	}
 	b := r.bind(t)
 	for _, be := range b.entries {
-		for i := range be.problems {
-			p := &be.problems[i]
-			add(capture.Error, "mapping", strings.Join(p.path, "."), p.text, p.hint)
-		}
-		for i := range be.warnings {
-			p := &be.warnings[i]
-			add(capture.Warning, "mapping", strings.Join(p.path, "."), p.text, p.hint)
+		for _, said := range []struct {
+			severity capture.Severity
+			list     []problem
+		}{{capture.Error, be.problems}, {capture.Error, be.faults}, {capture.Warning, be.warnings}} {
+			for _, p := range said.list {
+				add(said.severity, "mapping", p.path, strings.Join(p.path, "."), p.text, p.hint)
+			}
 		}
 		if len(be.problems) > 0 {
 			continue
@@ -102,21 +108,21 @@ func (r *Rules) Check(t *capture.Table) []capture.Finding {
 			if t.WholeRows != "" {
 				code, text = "row_image", "%s needs the value of column %q, which the binlog's row image leaves out"
 			}
-			add(capture.Error, code, t.String(), fmt.Sprintf(text, n.Why, n.Column), wholeRows(t))
+			add(capture.Error, code, n.Path, t.String(), fmt.Sprintf(text, n.Why, n.Column), wholeRows(t))
 		}
 		if lost := be.lastContent(); len(lost) > 0 {
-			add(capture.Warning, "deleted_row", t.String(),
+			add(capture.Warning, "deleted_row", lost[0].Path, t.String(),
 				fmt.Sprintf("a format sends deleted rows with their last content, of which the replica identity does not carry column %q%s",
 					lost[0].Column, others(len(lost)-1)), wholeRows(t))
 		}
 		if len(be.orderBy) == 0 {
-			add(capture.Warning, "no_key", t.String(),
+			add(capture.Warning, "no_key", be.path, t.String(),
 				fmt.Sprintf("the table has no key: events of entry %s carry an empty key and are delivered one after the other", be.Name),
 				"add a primary key, or name columns under key")
 		}
 	}
 	for _, text := range b.sourceProblems() {
-		add(capture.Error, "source_table", t.String(), text, "")
+		add(capture.Error, "source_table", path{"source"}, t.String(), text, "")
 	}
 	return list
 }
@@ -144,7 +150,9 @@ func (be *boundEntry) needs() []Need {
 	}
 	for i := range be.events {
 		for j := range be.events[i].rules {
-			n.rule(&be.events[i].rules[j])
+			if r := &be.events[i].rules[j]; r.fault == nil {
+				n.rule(r)
+			}
 		}
 	}
 	if deletes {

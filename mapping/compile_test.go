@@ -232,7 +232,7 @@ func TestFaultyEntryParks(t *testing.T) {
 	if len(out.failures) != 1 || out.failures[0].Entry != "app.t" || out.failures[0].Reason != delivery.OutcomeUnmapped || out.raws != 1 {
 		t.Fatalf("got %+v", out.failures)
 	}
-	if got, want := out.failures[0].Err.Error(), `map app.t: mapping.app.t.columns.exclude: table app.t has no column "secret"`; got != want {
+	if got, want := out.failures[0].Err.Error(), `map app.t: mapping.app.t.columns.exclude.0: table app.t has no column "secret"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if len(out.events) != 1 || out.events[0].Entry != "plain" {

@@ -28,6 +28,7 @@ import (
 //   - numbers are exact, see [decimal].
 type expression struct {
 	text    string
+	tree    ast.Node // as parsed
 	root    node
 	columns []columnRef // what it reads, each once
 	vars    int         // variables made with let
@@ -132,7 +133,7 @@ func compileExpression(text string, condition bool) (*expression, error) {
 	if err != nil {
 		return nil, syntaxError(err)
 	}
-	c := expressionCompiler{expression: &expression{text: text}, source: []rune(text)}
+	c := expressionCompiler{expression: &expression{text: text, tree: tree.Node}, source: []rune(text)}
 	if c.expression.root, err = c.compile(tree.Node); err != nil {
 		return nil, err
 	}

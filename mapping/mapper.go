@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 
 	"rowhook/capture"
 	"rowhook/delivery"
@@ -17,10 +18,12 @@ type Output interface {
 	Notice(n Notice)
 }
 
-// Failure is a change that could not be mapped for one entry. None of the entry's events were made from it.
+// Failure is a change that could not be mapped for one entry, or of which some of the entry's rules could not be decided.
 type Failure struct {
-	Table  string
-	Entry  string
+	Table string
+	Entry string
+	// Made are the types of the entry's events that the other rules made of the change all the same.
+	Made   []string
 	Reason delivery.Outcome // undecidable or unmapped
 	Err    error            // names table, column and rule; never holds row data
 	// Actor and Operation are what the transaction itself told, to be given to [Mapper.Remap].
@@ -74,6 +77,7 @@ type Mapper struct {
 
 	eval     evaluation
 	fired    []firing
+	made     []string // types of events that the change made before it was parked
 	renderer renderer
 	text     []byte
 }
@@ -203,8 +207,8 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 	return nil
 }
 
-// mapEntry decides which of the entry's events fire, and makes them. When one cannot be
-// decided none is made: the change is parked and comes again whole.
+// mapEntry decides which of the entry's events fire, and makes them. What cannot be decided is parked, for the events
+// that may come of it; the others do not wait for it.
 func (m *Mapper) mapEntry(be *boundEntry) error {
 	m.eval.entry, m.eval.blame = be, blame{}
 	if len(be.problems) > 0 {
@@ -217,26 +221,35 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 		return m.fail(be, delivery.OutcomeUnmapped, err)
 	}
 	fired, decided := m.decide(be)
-	if !decided {
-		if b := m.eval.blame; b.err != nil {
-			return m.fail(be, delivery.OutcomeUnmapped, fmt.Errorf("map %s: rule %s, %w", be.table, b.rule, b.err))
+	blame := m.eval.blame
+	if len(fired) > 0 {
+		shared, err := m.render(be)
+		if err != nil {
+			return m.fail(be, delivery.OutcomeUndecidable, err)
 		}
-		return m.fail(be, delivery.OutcomeUndecidable, be.undecidable(m.eval.blame))
+		for _, f := range fired {
+			if slices.Contains(m.made, be.events[f.event].typ) {
+				continue
+			}
+			ev := m.event(be, f, &shared, m.whole.Ordinal)
+			if err := m.out.Event(ev, changeRow{m}); err != nil {
+				return err
+			}
+		}
 	}
-	if len(fired) == 0 {
+	if decided {
 		return nil
 	}
-	shared, err := m.render(be)
-	if err != nil {
-		return m.fail(be, delivery.OutcomeUndecidable, err)
-	}
+	made := slices.Clone(m.made)
 	for _, f := range fired {
-		ev := m.event(be, f, &shared, m.whole.Ordinal)
-		if err := m.out.Event(ev, changeRow{m}); err != nil {
-			return err
+		if typ := be.events[f.event].typ; !slices.Contains(made, typ) {
+			made = append(made, typ)
 		}
 	}
-	return nil
+	if blame.err != nil {
+		return m.fail(be, delivery.OutcomeUnmapped, fmt.Errorf("map %s: rule %s, %w", be.table, blame.rule, blame.err), made...)
+	}
+	return m.fail(be, delivery.OutcomeUndecidable, be.undecidable(blame), made...)
 }
 
 // firing is an event that fires, and the rule that made it, as indexes.
@@ -248,7 +261,7 @@ type signalType struct {
 	as map[string]*string
 }
 
-// decide returns the events that fire.
+// decide returns the events that certainly fire, and whether these are all.
 func (m *Mapper) decide(be *boundEntry) (fired []firing, decided bool) {
 	e := &m.eval
 	about := delivery.True
@@ -276,8 +289,8 @@ func (m *Mapper) decide(be *boundEntry) (fired []firing, decided bool) {
 			break
 		}
 	}
-	if about == delivery.Undecidable {
-		decided = decided && len(m.fired) == 0
+	if about == delivery.Undecidable { // whether the entry is about the row at all
+		return nil, decided && len(m.fired) == 0
 	}
 	return m.fired, decided
 }
@@ -301,10 +314,10 @@ func (ev *boundEvent) fires(e *evaluation) (answer delivery.Truth, rule int) {
 }
 
 // fail hands out a failure.
-func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error) error {
+func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error, made ...string) error {
 	t := m.contexts.transaction()
 	return m.out.Fail(&Failure{
-		Table: m.bound.name, Entry: be.Name, Reason: reason, Err: err,
+		Table: m.bound.name, Entry: be.Name, Made: made, Reason: reason, Err: err,
 		Actor: t.actor, Operation: t.operation,
 	})
 }

@@ -254,7 +254,10 @@ func (c *expressionCompiler) matches(n *ast.BinaryNode, left, right node) (node,
 		if pattern, ok := b.(*regexp.Regexp); ok {
 			return pattern.MatchString(s)
 		}
-		pattern, _ := b.(string)
+		pattern, ok := b.(string)
+		if !ok {
+			return m.fail("matches takes its pattern from a %s", kindName(b))
+		}
 		compiled, err := regexp.Compile(pattern)
 		if err != nil {
 			return m.fail("matches: the pattern is no regular expression")

@@ -14,6 +14,8 @@ type Parked struct {
 	// Entry is the mapping entry that failed; empty maps the change for every entry of its table, as
 	// for one that could not be decoded.
 	Entry string
+	// Made are the Failure's: types of events that are not made again.
+	Made []string
 }
 
 // Remap maps a parked change again, outside the stream, on a mapper of its own. Events have the ids that
@@ -33,6 +35,6 @@ func (m *Mapper) Remap(p *Parked, c *capture.Change) (mapped bool, err error) {
 	if len(b.entries) == 0 && b.context == nil && b.signal == nil {
 		return false, nil
 	}
-	m.changes = append(m.changes[:0], c)
+	m.changes, m.made = append(m.changes[:0], c), p.Made
 	return true, m.mapChange(&b, c)
 }

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"time"
 
 	"rowhook/capture"
@@ -26,6 +27,7 @@ type boundRule struct {
 	becomes []boundCondition
 	where   []boundCondition
 	cond    *boundExpression
+	fault   *problem // a column that the table does not have; nil for none
 }
 
 // boundCondition is a column with the values it may have.
@@ -83,6 +85,8 @@ type blame struct {
 	err    error
 }
 
+func (b *blame) set() bool { return b.clause != "" || b.err != nil }
+
 func (e *evaluation) undecided(clause string, col int, old bool) delivery.Truth {
 	if e.blame.clause == "" {
 		e.blame = blame{clause: clause, column: e.table.Columns[col].Name, old: old}
@@ -93,6 +97,12 @@ func (e *evaluation) undecided(clause string, col int, old bool) delivery.Truth 
 // fires answers whether all of the rule's conditions hold. One that certainly fails settles it.
 func (r *boundRule) fires(e *evaluation) delivery.Truth {
 	answer, before := delivery.True, e.blame
+	if r.fault != nil {
+		if !before.set() {
+			e.blame = blame{rule: r.rule.name, err: &capture.OperatorError{Err: errors.New(r.fault.String()), Remedy: r.fault.hint}}
+		}
+		return delivery.Undecidable
+	}
 	for _, condition := range [...]func(*boundRule, *evaluation) delivery.Truth{
 		(*boundRule).isSet, (*boundRule).isCleared, (*boundRule).isChanged,
 		(*boundRule).isBecome, (*boundRule).isWhere, (*boundRule).isIf,
@@ -105,9 +115,9 @@ func (r *boundRule) fires(e *evaluation) delivery.Truth {
 			answer = delivery.Undecidable
 		}
 	}
-	if answer == delivery.True {
+	if answer == delivery.True || before.set() {
 		e.blame = before
-	} else if before.clause == "" && before.err == nil {
+	} else {
 		e.blame.rule = r.rule.name
 	}
 	return answer

@@ -89,28 +89,26 @@ func (c *Config) checkSource(ctx context.Context, in *surroundings) []capture.Fi
 	defer cancel()
 	source, err := c.newSource(slog.New(slog.DiscardHandler), c.runningAgent(ctx))
 	if err != nil {
-		return []capture.Finding{failed("source", "source.url", err)}
+		return []capture.Finding{c.sourceFailed("source.url", err)}
 	}
 	defer source.Close()
 	if server, err := source.Identify(ctx); err == nil {
 		in.sandbox.Store(c.sandboxed(&server))
 	}
 	found, err := source.Check(ctx, c.rules.Tables())
+	found = c.atTables(found)
 	if err != nil {
-		return append(found, failed("source", source.Hosts(), err))
+		return append(found, c.sourceFailed(source.Hosts(), err))
 	}
 	tables, err := source.Tables(ctx, c.rules.Tables())
 	if err != nil {
-		if f := failed("source", source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
+		if f := c.sourceFailed(source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
 			found = append(found, f) // a server that lets nobody in is said once
 		}
 		return found
 	}
-	for _, table := range tables {
-		found = append(found, c.rules.Check(table)...)
-	}
 	found = append(found, c.writerFindings(ctx, source)...)
-	return append(found, c.whereFindings(tables)...)
+	return append(append(c.atTables(found), c.tableFindings(tables)...), c.whereFindings(tables)...)
 }
 
 // writerFindings say who may write the tables of context and signals, and so speak for the application.
@@ -184,6 +182,13 @@ func (c *Config) checkEndpoints(ctx context.Context, in *surroundings) []capture
 // failed is the finding that something could not be looked at.
 func failed(code, subject string, err error) capture.Finding {
 	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: hintOf(err)}
+}
+
+// sourceFailed is the finding that the database could not be asked.
+func (c *Config) sourceFailed(subject string, err error) capture.Finding {
+	f := failed("source", subject, err)
+	f.At = c.place("source", "url")
+	return f
 }
 
 // whereFindings are conditions of subscriptions on columns that none of their tables has.
@@ -265,13 +270,14 @@ func printFindings(w io.Writer, found []capture.Finding) error {
 		if f.Severity == capture.Info {
 			severity = "note"
 		}
-		subject := f.Subject
-		if strings.Contains(f.Text, subject) {
-			subject = "" // once is enough
-		} else {
-			subject += ": "
+		about := ""
+		if f.At != "" {
+			about = f.At + ": "
 		}
-		_, err := fmt.Fprintf(w, "%-8s %s%s\n", severity, subject, f.Text)
+		if f.Subject != f.At && !strings.Contains(f.Text, f.Subject) { // once is enough
+			about += f.Subject + ": "
+		}
+		_, err := fmt.Fprintf(w, "%-8s %s%s\n", severity, about, f.Text)
 		errs = append(errs, err)
 		if f.Remedy != "" {
 			_, err := fmt.Fprintf(w, "         %s\n", strings.ReplaceAll(f.Remedy, "\n", "\n         "))

@@ -31,14 +31,63 @@ func (c *Config) findings() []capture.Finding {
 
 // finding is a warning about a place in the config.
 func (c *Config) finding(code, text, remedy string, path ...string) capture.Finding {
+	at := c.place(path...)
+	return capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: c.hide(text), Remedy: remedy}
+}
+
+// place is where in the file a path leads, as editors and terminals take it.
+func (c *Config) place(path ...string) string {
 	line, column := c.locate(path...)
-	return capture.Finding{
-		Severity: capture.Warning,
-		Code:     code,
-		Subject:  fmt.Sprintf("%s:%d:%d", c.file, line, column),
-		Text:     c.hide(text),
-		Remedy:   remedy,
+	return fmt.Sprintf("%s:%d:%d", c.file, line, column)
+}
+
+// tableFindings compares the mapping with tables as the database has them.
+func (c *Config) tableFindings(tables []*capture.Table) []capture.Finding {
+	var found []capture.Finding
+	for _, table := range tables {
+		for _, f := range c.rules.Check(table) {
+			f.At = c.place(f.Path...)
+			found = append(found, f.Finding)
+		}
 	}
+	return found
+}
+
+// atTables adds the place of the mapping entry, or the setting, by which a table is named to findings of the source about it.
+func (c *Config) atTables(found []capture.Finding) []capture.Finding {
+	for i := range found {
+		if path := c.tablePath(found[i].Table); found[i].At == "" && path != nil {
+			found[i].At = c.place(path...)
+		}
+	}
+	return found
+}
+
+// tablePath leads to what names a table; nil where nothing does. An entry of its own comes before a wildcard's.
+func (c *Config) tablePath(table string) (path []string) {
+	if table == "" {
+		return nil
+	}
+	for i := range c.Mapping {
+		name, at := c.Mapping[i].Table, []string{"mapping", c.Mapping[i].Name, "table"}
+		if name == "" {
+			name, at = c.Mapping[i].Name, at[:2]
+		}
+		switch {
+		case name == table:
+			return at
+		case path == nil && delivery.MatchGlob(name, table):
+			path = at
+		}
+	}
+	switch {
+	case path != nil:
+	case table == c.Source.Context.Table:
+		path = []string{"source", "context", "table"}
+	case table == c.Source.Signals.Table:
+		path = []string{"source", "signals", "table"}
+	}
+	return path
 }
 
 // warnings makes findings of what a room says about the config with a ConfigPath, but does not refuse.
@@ -46,13 +95,8 @@ func (c *Config) warnings(code string, said ...error) []capture.Finding {
 	var found []capture.Finding
 	for _, one := range flatten(errors.Join(said...)) {
 		problem := c.problems(one)[0]
-		found = append(found, capture.Finding{
-			Severity: capture.Warning,
-			Code:     code,
-			Subject:  fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column),
-			Text:     problem.text,
-			Remedy:   problem.hint,
-		})
+		at := fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column)
+		found = append(found, capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: problem.text, Remedy: problem.hint})
 	}
 	return found
 }

@@ -27,6 +27,7 @@ type parkedItem struct {
 	Table       string       `json:"table,omitempty"`
 	Entry       string       `json:"entry,omitempty"`
 	Profile     string       `json:"profile,omitempty"`
+	Made        []string     `json:"made,omitempty"` // types of events that were made all the same
 	Reason      string       `json:"reason"`
 	Error       string       `json:"error,omitempty"`
 	Transaction string       `json:"transaction"`
@@ -74,7 +75,7 @@ func (s *station) listParked(r parkedRequest) (parkedList, error) {
 			return false
 		}
 		list.Items = append(list.Items, parkedItem{
-			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Reason: p.Reason, Error: p.Error,
+			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Made: p.Made, Reason: p.Reason, Error: p.Error,
 			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
 			Bytes: len(p.Relation) + len(p.Change) + len(p.Second),
 		})
@@ -216,7 +217,7 @@ func (p *pipeline) remap(ctx context.Context, rules *mapping.Rules, parked *deli
 		Transaction: capture.Transaction{
 			ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
 		},
-		Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry,
+		Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry, Made: parked.Made,
 	}, change)
 	p.mu.Unlock()
 	switch {

@@ -50,7 +50,7 @@ func (o *pipelineOutput) Event(ev *delivery.Event, row delivery.Row) error {
 func (o *pipelineOutput) Fail(f *mapping.Failure) error {
 	p := (*pipeline)(o)
 	return p.park(&delivery.Parked{
-		Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error(),
+		Table: f.Table, Entry: f.Entry, Made: f.Made, Reason: string(f.Reason), Error: f.Err.Error(),
 		Actor: f.Actor, Operation: f.Operation,
 	}, p.mapper.Changes())
 }

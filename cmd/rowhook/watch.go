@@ -53,9 +53,7 @@ func (a *agent) compare(ctx context.Context) {
 		a.logger.Debug("mapped tables not read", "err", err)
 		return
 	}
-	for _, table := range tables {
-		found = append(found, a.config().rules.Check(table)...)
-	}
+	found = append(a.config().atTables(found), a.config().tableFindings(tables)...)
 	found = slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity == capture.Info })
 	a.mu.Lock()
 	before := a.findings
@@ -63,7 +61,7 @@ func (a *agent) compare(ctx context.Context) {
 	a.mu.Unlock()
 	for _, f := range found {
 		if !slices.Contains(before, f) {
-			a.logger.Warn("finding", "code", f.Code, "subject", f.Subject, "text", f.Text, "remedy", f.Remedy)
+			a.logger.Warn("finding", "code", f.Code, "at", f.At, "subject", f.Subject, "text", f.Text, "remedy", f.Remedy)
 		}
 	}
 	if len(before) > 0 && len(found) == 0 {

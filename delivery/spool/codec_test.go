@@ -59,6 +59,7 @@ func fullParked() *delivery.Parked {
 		Table: "circulation.loans", Entry: "circulation.loans", Profile: "desk", Reason: "undecidable", Error: "column note is not known",
 		Transaction: "745", Identity: "abc", Position: "0/16B3748", Time: epoch, Ordinal: 3, Actor: delivery.Actor{ID: "a", Name: "b"},
 		Operation: "web_form", Assumed: true, Relation: []byte{1, 2}, Change: []byte{3, 4, 5}, Second: []byte{6},
+		Made: []string{"loan.created", "loan.lost"},
 	}
 }
 
@@ -169,6 +170,11 @@ func TestReadsOlderVersions(t *testing.T) {
 	event.Kinds, event.Shape = "", nil
 	if got, err := decodeEvent(value("event_v1")); err != nil || !reflect.DeepEqual(got, event) {
 		t.Errorf("event %+v, want %+v: %v", got, event, err)
+	}
+	parked := fullParked()
+	parked.Made = nil
+	if got, err := decodeParked(value("parked_v1")); err != nil || !reflect.DeepEqual(&got, parked) {
+		t.Errorf("parked %+v, want %+v: %v", got, parked, err)
 	}
 	want := fullDelivery()
 	want.Body = nil

@@ -14,7 +14,7 @@ const (
 	commitVersion   = 1
 	deliveryVersion = 3
 	progressVersion = 1
-	parkedVersion   = 1
+	parkedVersion   = 2
 	totalsVersion   = 1
 	markVersion     = 1
 	registryVersion = 1
@@ -203,7 +203,12 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	} {
 		dst = appendText(dst, s)
 	}
-	return appendText(appendText(appendText(dst, p.Relation), p.Change), p.Second)
+	dst = appendText(appendText(appendText(dst, p.Relation), p.Change), p.Second)
+	dst = binary.AppendUvarint(dst, uint64(len(p.Made)))
+	for _, typ := range p.Made {
+		dst = appendText(dst, typ)
+	}
+	return dst
 }
 
 func decodeParked(b []byte) (p delivery.Parked, err error) {
@@ -223,6 +228,11 @@ func decodeParked(b []byte) (p delivery.Parked, err error) {
 	p.Relation = append([]byte(nil), r.bytes()...)
 	p.Change = append([]byte(nil), r.bytes()...)
 	p.Second = append([]byte(nil), r.bytes()...)
+	if r.version >= 2 {
+		for n := r.count(); n > 0 && !r.bad; n-- {
+			p.Made = append(p.Made, r.text())
+		}
+	}
 	return p, r.close("parked change")
 }
 

@@ -1,0 +1,415 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+
+	"rowhook/capture"
+)
+
+// Whether the kinds of an expression's values go together shows as soon as the table's columns are known, long before
+// the first row. An inference walks the expression's tree as a machine would, with the kinds that each part can
+// have in place of values. What can never be computed, whatever the row holds, is a fault: at run time
+// each such change would be parked. What JSON holds, nobody knows before: it is any kind.
+
+// kinds is a set of kinds of values.
+type kinds uint8
+
+const (
+	kindNumber kinds = 1 << iota
+	kindText
+	kindBool
+	kindTime
+	kindDuration
+	kindList
+	kindObject
+	anyKind = kindObject<<1 - 1
+	// noKind is of NULL, which goes with everything.
+	noKind kinds = 0
+)
+
+func (k kinds) has(other kinds) bool { return k&other != 0 }
+
+// String names the kinds as errors at run time do.
+func (k kinds) String() string {
+	var names []string
+	for i, name := range []string{"number", "text", "boolean", "time", "duration", "list", "object"} {
+		if k.has(1 << i) {
+			names = append(names, "a "+name)
+		}
+	}
+	switch {
+	case k == noKind:
+		return "NULL"
+	case strings.HasPrefix(names[len(names)-1], "a object"):
+		names[len(names)-1] = "an object"
+	}
+	return strings.Join(names, " or ")
+}
+
+// kindsOf are the kinds that a column's values have in expressions, see [expressionValue].
+func kindsOf(k capture.Kind) kinds {
+	switch k {
+	case capture.Integer, capture.Bigint, capture.Decimal, capture.Float:
+		return kindNumber
+	case capture.Bool:
+		return kindBool
+	case capture.Instant, capture.DateTime, capture.Date:
+		return kindTime
+	case capture.JSON:
+		return anyKind
+	case capture.List:
+		return kindList
+	}
+	return kindText
+}
+
+// inferred is what is known of a part of an expression.
+type inferred struct {
+	kinds
+	node    ast.Node
+	literal *string // a text that is written out
+	column  string  // the type, where the part is a column
+}
+
+// String is the part as messages show it.
+func (v inferred) String() string {
+	switch {
+	case v.column != "":
+		return fmt.Sprintf("%s (%s)", v.node, v.column)
+	case v.literal != nil:
+		return fmt.Sprintf("the text %s", v.node)
+	}
+	switch v.node.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return v.node.String()
+	}
+	return fmt.Sprintf("%s, %s,", v.node, v.kinds)
+}
+
+// fault is something that an expression cannot compute, or a comparison that gives the same answer for every row.
+type fault struct {
+	text, hint string
+	idle       bool // nothing fails; the comparison only never tells rows apart
+}
+
+// inference is one walk through an expression for one table.
+type inference struct {
+	table  *capture.Table
+	names  []string // of variables in scope
+	vars   []kinds
+	faults []fault
+}
+
+// inferFaults returns what is wrong with an expression for a table that has all of its columns.
+func inferFaults(x *expression, t *capture.Table, condition bool) []fault {
+	in := inference{table: t}
+	whole := in.walk(x.tree)
+	if condition && whole.kinds != noKind && !whole.has(kindBool) && len(in.faults) == 0 {
+		in.fault("the result is neither true nor false: %s", whole)
+	}
+	return in.faults
+}
+
+func (in *inference) fault(format string, args ...any) {
+	in.faults = append(in.faults, fault{text: fmt.Sprintf(format, args...)})
+}
+
+// need notes a fault where a part has none of the kinds that an operation takes.
+func (in *inference) need(what string, v inferred, takes kinds) {
+	if v.kinds != noKind && !v.has(takes) {
+		in.fault("%s does not go with %s: it takes %s", what, v, takes)
+	}
+}
+
+func (in *inference) walk(n ast.Node) inferred {
+	v := inferred{kinds: anyKind, node: n}
+	switch n := n.(type) {
+	case *ast.NilNode:
+		v.kinds = noKind
+	case *ast.BoolNode:
+		v.kinds = kindBool
+	case *ast.IntegerNode, *ast.FloatNode:
+		v.kinds = kindNumber
+	case *ast.StringNode:
+		v.kinds, v.literal = kindText, &n.Value
+	case *ast.IdentifierNode:
+		v.kinds = kindText // op, operation
+		if i := slices.Index(in.names, n.Value); i >= 0 {
+			v.kinds = in.vars[i]
+		}
+	case *ast.MemberNode:
+		v.kinds, v.column = in.member(n)
+	case *ast.ChainNode:
+		return in.walk(n.Node)
+	case *ast.UnaryNode:
+		v.kinds = in.unary(n)
+	case *ast.BinaryNode:
+		v.kinds = in.binary(n)
+	case *ast.ConditionalNode:
+		in.need("what stands before ?", in.walk(n.Cond), kindBool)
+		v.kinds = in.walk(n.Exp1).kinds | in.walk(n.Exp2).kinds
+	case *ast.ArrayNode:
+		v.kinds = kindList
+		for _, element := range n.Nodes {
+			in.walk(element)
+		}
+	case *ast.BuiltinNode:
+		v.kinds = in.builtin(n)
+	case *ast.CallNode:
+		v.kinds = in.method(n)
+	case *ast.SliceNode:
+		base := in.walk(n.Node)
+		in.need("[from:to]", base, kindText|kindList)
+		v.kinds = base.kinds
+	case *ast.VariableDeclaratorNode:
+		value := in.walk(n.Value).kinds
+		in.names, in.vars = append(in.names, n.Name), append(in.vars, value)
+		v.kinds = in.walk(n.Expr).kinds
+		in.names, in.vars = in.names[:len(in.names)-1], in.vars[:len(in.vars)-1]
+	}
+	return v
+}
+
+// member is a column, a member of actor, or what a computed value holds.
+func (in *inference) member(n *ast.MemberNode) (k kinds, column string) {
+	if base, ok := n.Node.(*ast.IdentifierNode); ok && !slices.Contains(in.names, base.Value) {
+		if _, name := rowColumn(n); name != "" {
+			t := in.table.Columns[in.table.Column(name)].Type
+			return kindsOf(t.Kind), t.Name
+		}
+		if base.Value == "actor" {
+			return kindText, ""
+		}
+	}
+	in.need("a member", in.walk(n.Node), kindList|kindObject)
+	in.walk(n.Property)
+	return anyKind, ""
+}
+
+func (in *inference) unary(n *ast.UnaryNode) kinds {
+	v := in.walk(n.Node)
+	switch n.Operator {
+	case "not", "!":
+		in.need(n.Operator, v, kindBool)
+		return kindBool
+	case "-":
+		in.need("-", v, kindNumber|kindDuration)
+	}
+	return v.kinds
+}
+
+func (in *inference) binary(n *ast.BinaryNode) kinds {
+	a, b := in.walk(n.Left), in.walk(n.Right)
+	switch op := n.Operator; op {
+	case "and", "&&", "or", "||":
+		in.need(op, a, kindBool)
+		in.need(op, b, kindBool)
+	case "==", "!=", "<", "<=", ">", ">=":
+		in.comparison(op, a, b)
+	case "in":
+		in.need("in", b, kindList|kindObject)
+	case "contains", "startsWith", "endsWith":
+		in.need(op, a, kindText)
+		in.need(op, b, kindText)
+	case "matches":
+		in.need(op, a, kindText)
+		in.need(op, b, kindText)
+	case "??":
+		return a.kinds | b.kinds
+	case "..":
+		in.need("..", a, kindNumber)
+		in.need("..", b, kindNumber)
+		return kindList
+	default:
+		return in.arithmetic(op, a, b)
+	}
+	return kindBool
+}
+
+// comparison follows [compareValues]: a text that is written out beside a number or a time is read as one. That a column's
+// text happens to be a number is not relied on: the next row's need not be.
+func (in *inference) comparison(op string, a, b inferred) {
+	if a.kinds == noKind || b.kinds == noKind {
+		return
+	}
+	for _, k := range []kinds{kindNumber, kindText, kindTime, kindDuration} {
+		if a.has(k) && b.has(k) {
+			return
+		}
+	}
+	if a.readsAs(b.kinds) || b.readsAs(a.kinds) {
+		return
+	}
+	equality := op == "==" || op == "!="
+	switch {
+	case equality && a.has(b.kinds):
+	case equality && (a.isText() && b.has(kindNumber|kindTime) || b.isText() && a.has(kindNumber|kindTime)):
+	case equality:
+		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s, which are never equal", op, a, b), hint: in.remedy(a, b), idle: true})
+	default:
+		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s", op, a, b), hint: in.remedy(a, b)})
+	}
+}
+
+// isText reports whether the part is a text that differs from row to row.
+func (v inferred) isText() bool { return v.literal == nil && v.has(kindText) }
+
+// readsAs reports whether the part is a text that is written out and can be read as one of the kinds.
+func (v inferred) readsAs(k kinds) bool {
+	if v.literal == nil {
+		return false
+	}
+	_, isNumber := parseNumber(*v.literal)
+	_, isTime := parseTime(*v.literal)
+	return k.has(kindNumber) && isNumber || k.has(kindTime) && isTime
+}
+
+// remedy says how to compare two kinds that do not go together.
+func (in *inference) remedy(a, b inferred) string {
+	pair := a.kinds | b.kinds
+	switch {
+	case pair.has(kindBool) && pair.has(kindText):
+		return "write true or false, without quotes"
+	case a.literal != nil || b.literal != nil:
+		if pair.has(kindTime) {
+			return "write times as 2026-12-31 or 2026-12-31T15:04:05Z, in quotes"
+		}
+		return "write a value of the column's kind"
+	case pair == kindText|kindNumber:
+		text := a
+		if b.isText() {
+			text = b
+		}
+		return fmt.Sprintf("to compare texts, write the number in quotes; where the texts are numbers, write float(%s)", text.node)
+	case pair == kindBool|kindNumber:
+		return "the database keeps this as a number: compare it with 0 or 1"
+	}
+	return ""
+}
+
+// sums are what + - and * make of two kinds beside numbers, see [machine.arithmetic].
+var sums = map[string][][3]kinds{
+	"+": {
+		{kindText, kindText, kindText}, {kindTime, kindDuration, kindTime},
+		{kindDuration, kindTime, kindTime}, {kindDuration, kindDuration, kindDuration},
+	},
+	"-": {{kindTime, kindTime, kindDuration}, {kindTime, kindDuration, kindTime}, {kindDuration, kindDuration, kindDuration}},
+	"*": {{kindNumber, kindDuration, kindDuration}},
+}
+
+func (in *inference) arithmetic(op string, a, b inferred) (made kinds) {
+	if a.kinds == noKind || b.kinds == noKind {
+		return noKind
+	}
+	if a.has(kindNumber) && b.has(kindNumber) {
+		made = kindNumber
+	}
+	for _, sum := range sums[op] {
+		if a.has(sum[0]) && b.has(sum[1]) {
+			made |= sum[2]
+		}
+	}
+	if made == noKind {
+		in.fault("%s does not go with %s and %s", op, a, b)
+		return anyKind
+	}
+	return made
+}
+
+// signature is what a function takes first and gives. Other arguments are not judged.
+type signature struct{ takes, gives kinds }
+
+var signatures = map[string]signature{
+	"trim": {kindText, kindText}, "trimPrefix": {kindText, kindText}, "trimSuffix": {kindText, kindText},
+	"upper": {kindText, kindText}, "lower": {kindText, kindText}, "replace": {kindText, kindText},
+	"split": {kindText, kindList}, "splitAfter": {kindText, kindList},
+	"indexOf": {kindText, kindNumber}, "lastIndexOf": {kindText, kindNumber},
+	"hasPrefix": {kindText, kindBool}, "hasSuffix": {kindText, kindBool},
+	"toBase64": {kindText, kindText}, "fromBase64": {kindText, kindText}, "fromJSON": {kindText, anyKind},
+	"duration": {kindText, kindDuration},
+	"abs":      {kindNumber, kindNumber}, "ceil": {kindNumber, kindNumber}, "floor": {kindNumber, kindNumber}, "round": {kindNumber, kindNumber},
+	"int": {kindNumber | kindText, kindNumber}, "float": {kindNumber | kindText, kindNumber},
+	"string": {anyKind, kindText}, "toJSON": {anyKind, kindText}, "type": {anyKind, kindText},
+	"len": {kindText | kindList | kindObject, kindNumber}, "join": {kindList, kindText},
+	"min": {kindNumber | kindList, kindNumber}, "max": {kindNumber | kindList, kindNumber},
+	"now": {anyKind, kindTime},
+}
+
+// walks are the functions that walk a list, see [predicates]: what they give, and whether they decide on each element.
+var walks = map[string]struct {
+	gives   kinds
+	decides bool
+}{
+	"all": {kindBool, true}, "any": {kindBool, true}, "none": {kindBool, true}, "one": {kindBool, true}, "count": {kindNumber, true},
+	"filter": {kindList, true}, "find": {anyKind, true}, "map": {kindList, false}, "sum": {anyKind, false}, "reduce": {anyKind, false},
+}
+
+func (in *inference) builtin(n *ast.BuiltinNode) kinds {
+	args := make([]inferred, len(n.Arguments))
+	for i, argument := range n.Arguments {
+		if p, ok := argument.(*ast.PredicateNode); ok {
+			args[i] = in.walk(p.Node)
+			continue
+		}
+		args[i] = in.walk(argument)
+	}
+	if w, ok := walks[n.Name]; ok && len(args) > 0 {
+		in.need(n.Name, args[0], kindList)
+		if w.decides && len(args) > 1 {
+			in.need("the condition of "+n.Name, args[1], kindBool)
+		}
+		return w.gives
+	}
+	s, ok := signatures[n.Name]
+	if !ok {
+		return anyKind
+	}
+	if len(args) > 1 && s.takes == kindNumber|kindList { // min and max: of a list, or of numbers
+		s.takes = kindNumber
+	}
+	if len(args) > 0 {
+		in.need(n.Name, args[0], s.takes)
+	}
+	return s.gives
+}
+
+// method is a method of a time or a duration.
+func (in *inference) method(n *ast.CallNode) kinds {
+	callee, ok := n.Callee.(*ast.MemberNode)
+	if !ok {
+		return anyKind
+	}
+	for _, argument := range n.Arguments {
+		in.walk(argument)
+	}
+	name, _ := callee.Property.(*ast.StringNode)
+	base := in.walk(callee.Node)
+	if name == nil {
+		return anyKind
+	}
+	takes := kindTime
+	switch name.Value {
+	case "Hours", "Minutes", "Seconds":
+		takes = kindDuration
+	case "Truncate":
+		takes |= kindDuration
+	}
+	in.need("."+name.Value+"()", base, takes)
+	switch name.Value {
+	case "Before", "After", "Equal":
+		return kindBool
+	case "Add", "AddDate":
+		return kindTime
+	case "Sub":
+		return kindDuration
+	case "Format":
+		return kindText
+	case "Truncate":
+		return base.kinds
+	}
+	return kindNumber
+}
