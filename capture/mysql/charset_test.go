@@ -13,7 +13,7 @@ import (
 // has; and of three of which the first is 8f, where that begins a character.
 func TestCharsets(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "USE "+database, "CREATE TABLE digits (d INT)", "INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13), (14), (15)",
 			"CREATE TABLE numbers (n INT PRIMARY KEY)", "INSERT INTO numbers SELECT 4096 * a.d + 256 * b.d + 16 * c.d + d.d FROM digits a, digits b, digits c, digits d",

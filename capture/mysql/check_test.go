@@ -15,7 +15,7 @@ func TestSetupAndCheck(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			comments := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[flavour]
+			comments := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[kindOf(flavour)]
 			s := ownServer(t, flavour, settings{comments: "OFF", "binlog_row_metadata": "MINIMAL", "binlog_row_image": "MINIMAL", "binlog_format": "MIXED", "binlog_expire_logs_seconds": "3600"})
 			s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY, item INT)", "CREATE TABLE lib.notes (id INT)",
 				"CREATE VIEW lib.open AS SELECT 1 AS one", "CREATE USER rowhook@'%'")
@@ -114,7 +114,7 @@ func TestLag(t *testing.T) {
 // TestParkedRows decodes a row again from what was kept of it.
 func TestParkedRows(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(10))")
 		source := newTestSource(t, s, database)

@@ -52,7 +52,7 @@ func FuzzComments(f *testing.F) {
 // statements that change no mapped table.
 func TestCommentsOfStatements(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)", "CREATE TABLE "+database+".log (id INT)",
 			"CREATE TRIGGER "+database+".logged AFTER INSERT ON "+database+".loans FOR EACH ROW INSERT INTO "+database+".log VALUES (NEW.id)")
@@ -60,8 +60,8 @@ func TestCommentsOfStatements(t *testing.T) {
 		source.wanted = func(schema, table string) bool { return schema == database && table == "loans" }
 		n := newNotes()
 		stop := n.capture(t, source, capture.StartOptions{})
-		annotations := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[s.flavour]
-		compress := map[string]string{"mysql": "SET SESSION binlog_transaction_compression = ON", "mariadb": "DO 1"}[s.flavour]
+		annotations := map[string]string{"mysql": "binlog_rows_query_log_events", "mariadb": "binlog_annotate_row_events"}[s.kind]
+		compress := map[string]string{"mysql": "SET SESSION binlog_transaction_compression = ON", "mariadb": "DO 1"}[s.kind]
 		s.session(t, compress, "USE "+database, "BEGIN", "INSERT INTO log VALUES (1) /*a='1'*/", "COMMIT",
 			"BEGIN", "INSERT INTO log VALUES (2) /*a='2'*/", "INSERT INTO loans VALUES (1), (2) /*a='3'*/", "INSERT INTO loans VALUES (3)",
 			"INSERT INTO loans VALUES (4) /*a='4'*/", "INSERT INTO loans VALUES (5) /*a='5'*/", "COMMIT")

@@ -15,21 +15,17 @@ import (
 
 // The same workload gives the same transactions as on PostgreSQL.
 func TestConformance(t *testing.T) {
-	for _, server := range []struct {
-		dialect conformance.Dialect
-		start   func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL
-	}{
-		{conformance.MySQL(), capturetest.StartMySQL},
-		{conformance.MariaDB(), capturetest.StartMariaDB},
-	} {
-		t.Run(server.dialect.Name, func(t *testing.T) {
+	dialects := map[string]conformance.Dialect{"mysql": conformance.MySQL(), "mariadb": conformance.MariaDB(), "mariadb118": conformance.MariaDB()}
+	for _, flavour := range flavours {
+		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			shared := server.start(t, capturetest.MySQLOptions{})
-			conformance.Run(t, server.dialect, func(t *testing.T, name string) conformance.Backend {
-				m := shared
+			shared := sharedServer(t, flavour)
+			conformance.Run(t, dialects[flavour], func(t *testing.T, name string) conformance.Backend {
+				s := shared
 				if strings.HasPrefix(name, "behaviour") {
-					m = server.start(t, capturetest.MySQLOptions{})
+					s = ownServer(t, flavour, nil)
 				}
+				m := &capturetest.MySQL{MySQLServer: s.MySQLServer}
 				return &backend{m: m, database: m.Database(t, name)}
 			})
 		})

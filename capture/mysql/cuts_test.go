@@ -102,7 +102,7 @@ func (n *interrupted) Abort() {
 // end is whole and comes once.
 func TestCuts(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)", "CREATE TABLE "+database+".items (id INT PRIMARY KEY)")
 		net := newCutter(t, s.Port, 150, 61)
@@ -143,7 +143,7 @@ func (c heldCounter) Busy() <-chan struct{} { return c.notes.Busy() }
 // TestServerGivesUp resumes when the server has ended a connection that nothing was read from.
 func TestServerGivesUp(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, body TEXT)", "INSERT INTO "+database+".loans VALUES (1, REPEAT('x', 10000))")
 		source := newTestSource(t, s, database)

@@ -109,7 +109,7 @@ func TestForeignFile(t *testing.T) {
 // TestSecondAgent refuses a second agent and names the first.
 func TestSecondAgent(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		first, second := newTestSource(t, s, database), newTestSource(t, s, database)
 		second.agent = "another"
@@ -154,7 +154,7 @@ func TestServerRestart(t *testing.T) {
 // TestPause gives the connection up when nothing is read for long, and repeats the open transaction whole.
 func TestPause(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 		source := newTestSource(t, s, database)
@@ -183,7 +183,7 @@ func TestPause(t *testing.T) {
 // TestStatements parks changes that are in the binlog as statements, and tells of a truncate.
 func TestStatements(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 		n := newNotes()
@@ -209,7 +209,7 @@ func TestStatements(t *testing.T) {
 // TestImages shows columns that a partial row image leaves out as unknown or unchanged.
 func TestImages(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT, b TEXT)")
 		n := newNotes()
@@ -231,7 +231,7 @@ func TestImages(t *testing.T) {
 // TestSchemaChanges follows added, dropped and renamed columns, and tables that swap their names.
 func TestSchemaChanges(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT)")
 		n := newNotes()

@@ -11,13 +11,10 @@ import (
 // A row of table rowhook.environment says what the server is; one without the table, or without a right on it, says nothing.
 func TestEnvironmentRow(t *testing.T) {
 	t.Parallel()
-	for _, server := range []struct {
-		name  string
-		start func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL
-	}{{"mysql", capturetest.StartMySQL}, {"mariadb", capturetest.StartMariaDB}} {
-		t.Run(server.name, func(t *testing.T) {
+	for _, flavour := range flavours {
+		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			m := server.start(t, capturetest.MySQLOptions{})
+			m := &capturetest.MySQL{MySQLServer: ownServer(t, flavour, nil).MySQLServer}
 			m.User(t, "rowhook", "secret", "replication slave, replication client on *.*")
 			said := func(user, password string) string {
 				t.Helper()

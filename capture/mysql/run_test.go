@@ -180,7 +180,7 @@ func (n *notes) captureInto(t testing.TB, source *Source, start capture.StartOpt
 // TestStream follows inserts, updates and deletes, and resumes where it stopped.
 func TestStream(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(100), due DATETIME)")
 		source := newTestSource(t, s, database)
@@ -208,7 +208,7 @@ func TestStream(t *testing.T) {
 // TestXA holds prepared work back until it is committed, across restarts.
 func TestXA(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
 		source := newTestSource(t, s, database)

@@ -18,7 +18,7 @@ var loadRow = regexp.MustCompile(`insert loans .* new=\{.*\bid:(\d+) .*\bv:row (
 // row arrives once, whole, under its columns' names.
 func TestSchemaChangesUnderLoad(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		const writers, rows = 3, 120
 		database := s.database(t)
 		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT, v VARCHAR(100))")

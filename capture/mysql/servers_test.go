@@ -35,11 +35,27 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// flavours are the kinds of server that tests run on.
-var flavours = []string{"mysql", "mariadb"}
+// flavours are the servers that tests run on: MySQL, and MariaDB's two long-term releases.
+var flavours = []string{"mysql", "mariadb", "mariadb118"}
+
+// kindOf is "mysql" or "mariadb".
+func kindOf(flavour string) string {
+	if flavour == "mysql" {
+		return flavour
+	}
+	return "mariadb"
+}
+
+// seriesOf is the release series to start; empty for the system's.
+func seriesOf(flavour string) string {
+	if flavour == "mariadb118" {
+		return "11.8"
+	}
+	return ""
+}
 
 // servers are shared by the tests that need nothing special.
-var servers = map[string]*shared{"mysql": {}, "mariadb": {}}
+var servers = map[string]*shared{"mysql": {}, "mariadb": {}, "mariadb118": {}}
 
 type shared struct {
 	once   sync.Once
@@ -56,13 +72,23 @@ var noGTID = settings{"gtid_mode": "OFF", "enforce_gtid_consistency": "OFF"}
 // testServer is a throwaway server with a handle for its root.
 type testServer struct {
 	*capturetest.MySQLServer
-	flavour string
-	db      *sql.DB
+	flavour, kind string
+	db            *sql.DB
 }
 
-// onBoth runs a test on a shared server of each flavour.
-func onBoth(t *testing.T, f func(t *testing.T, s *testServer)) {
+// onEach runs a test on the shared server of each flavour.
+func onEach(t *testing.T, f func(t *testing.T, s *testServer)) {
 	for _, flavour := range flavours {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			f(t, sharedServer(t, flavour))
+		})
+	}
+}
+
+// onMariaDBs is onEach without MySQL.
+func onMariaDBs(t *testing.T, f func(t *testing.T, s *testServer)) {
+	for _, flavour := range flavours[1:] {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
 			f(t, sharedServer(t, flavour))
@@ -74,11 +100,11 @@ func sharedServer(t testing.TB, flavour string) *testServer {
 	s := servers[flavour]
 	s.once.Do(func() {
 		create := capturetest.NewMySQL
-		if flavour == "mariadb" {
+		if kindOf(flavour) == "mariadb" {
 			create = capturetest.NewMariaDB
 		}
 		var server *capturetest.MySQLServer
-		if server, s.err = create(capturetest.MySQLOptions{}); s.err == nil {
+		if server, s.err = create(capturetest.MySQLOptions{Series: seriesOf(flavour)}); s.err == nil {
 			s.server, s.err = newTestServer(flavour, server)
 		}
 	})
@@ -91,10 +117,10 @@ func sharedServer(t testing.TB, flavour string) *testServer {
 // ownServer starts a server for one test, which may break it.
 func ownServer(t testing.TB, flavour string, own settings) *testServer {
 	start := capturetest.StartMySQL
-	if flavour == "mariadb" {
+	if kindOf(flavour) == "mariadb" {
 		start = capturetest.StartMariaDB
 	}
-	s, err := newTestServer(flavour, start(t, capturetest.MySQLOptions{Settings: own}).MySQLServer)
+	s, err := newTestServer(flavour, start(t, capturetest.MySQLOptions{Settings: own, Series: seriesOf(flavour)}).MySQLServer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +130,7 @@ func ownServer(t testing.TB, flavour string, own settings) *testServer {
 
 func newTestServer(flavour string, server *capturetest.MySQLServer) (*testServer, error) {
 	db, err := open(host{"127.0.0.1", uint16(server.Port)}, capturetest.MySQLRoot, "", nil)
-	return &testServer{server, flavour, db}, err
+	return &testServer{server, flavour, kindOf(flavour), db}, err
 }
 
 // exec runs statements on one connection.

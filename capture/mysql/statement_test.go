@@ -51,14 +51,14 @@ func TestHiddenStatements(t *testing.T) {
 			stop := n.capture(t, source, capture.StartOptions{})
 			s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "SELECT lend(2)",
 				"UPDATE members m JOIN loans l ON m.id = l.member SET l.member = 7", "UPDATE members SET id = 9", "CREATE VIEW recent AS SELECT * FROM loans")
-			if flavour == "mariadb" { // MySQL 9 writes its rows
+			if s.MariaDB { // MySQL 9 writes its rows
 				s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "CREATE TABLE copies SELECT * FROM loans")
 			}
 			s.session(t, "USE lib", "CREATE TABLE more SELECT * FROM loans", "INSERT INTO loans VALUES (99, 1)")
 			lines := n.await(t, "id:99")
 			stop()
 			want := []string{"begin", "0 park : " + errStatement.Error(), "begin", "0 park : " + errStatement.Error()}
-			if flavour == "mariadb" {
+			if s.MariaDB {
 				want = append(want, "begin", "0 park lib.copies: "+errStatement.Error())
 			}
 			want = append(want, "begin", "0 insert loans old=- new={id:99 member:1}")
@@ -101,26 +101,27 @@ func TestBlackhole(t *testing.T) {
 // TestTypesOfDroppedTables flags values whose type only the catalog told, once it no longer does.
 func TestTypesOfDroppedTables(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t, "mariadb")
-	database := s.database(t)
-	s.exec(t, "USE "+database, "CREATE TABLE loans (id INT PRIMARY KEY, item UUID, key_ BINARY(16), doc JSON, note TEXT)")
-	source := newTestSource(t, s, database)
-	n := newNotes()
-	n.json = true
-	stop := n.capture(t, source, capture.StartOptions{})
-	insert := "INSERT INTO " + database + ".loans VALUES (%s, '123e4567-e89b-12d3-a456-426655440000', UNHEX('0102'), '[1]', 'note')"
-	s.exec(t, strings.Replace(insert, "%s", "1", 1))
-	n.await(t, "id:1 ")
-	stop()
-	s.exec(t, strings.Replace(insert, "%s", "2", 1), "DROP TABLE "+database+".loans")
-	stop = n.capture(t, source, capture.StartOptions{})
-	s.exec(t, "CREATE TABLE "+database+".done (id INT)", "INSERT INTO "+database+".done VALUES (3)")
-	lines := n.await(t, "id:3}")
-	stop()
-	want := []string{"begin", `0 insert loans old=- new={id:1 item:"123e4567-e89b-12d3-a456-426655440000" key_:"AQIAAAAAAAAAAAAAAAAAAA==" doc:[1] note:"note"}`,
-		"begin", `0 insert loans old=- new={id:2 item:"Ej5FZ+ibEtOkVkJmVUQAAA==" (flagged) key_:"AQIAAAAAAAAAAAAAAAAAAA==" (flagged) doc:"[1]" (flagged) note:"note"}`,
-		"begin", "0 insert done old=- new={id:3}"}
-	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
-	}
+	onMariaDBs(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		s.exec(t, "USE "+database, "CREATE TABLE loans (id INT PRIMARY KEY, item UUID, key_ BINARY(16), doc JSON, note TEXT)")
+		source := newTestSource(t, s, database)
+		n := newNotes()
+		n.json = true
+		stop := n.capture(t, source, capture.StartOptions{})
+		insert := "INSERT INTO " + database + ".loans VALUES (%s, '123e4567-e89b-12d3-a456-426655440000', UNHEX('0102'), '[1]', 'note')"
+		s.exec(t, strings.Replace(insert, "%s", "1", 1))
+		n.await(t, "id:1 ")
+		stop()
+		s.exec(t, strings.Replace(insert, "%s", "2", 1), "DROP TABLE "+database+".loans")
+		stop = n.capture(t, source, capture.StartOptions{})
+		s.exec(t, "CREATE TABLE "+database+".done (id INT)", "INSERT INTO "+database+".done VALUES (3)")
+		lines := n.await(t, "id:3}")
+		stop()
+		want := []string{"begin", `0 insert loans old=- new={id:1 item:"123e4567-e89b-12d3-a456-426655440000" key_:"AQIAAAAAAAAAAAAAAAAAAA==" doc:[1] note:"note"}`,
+			"begin", `0 insert loans old=- new={id:2 item:"Ej5FZ+ibEtOkVkJmVUQAAA==" (flagged) key_:"AQIAAAAAAAAAAAAAAAAAAA==" (flagged) doc:"[1]" (flagged) note:"note"}`,
+			"begin", "0 insert done old=- new={id:3}"}
+		if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+		}
+	})
 }

@@ -19,7 +19,7 @@ func (s statements) Change(c *capture.Change) error {
 // and whether or not anybody wants them.
 func TestStatementsAreNumbered(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
 		s.exec(t, "USE "+database, "CREATE TABLE loans (id INT PRIMARY KEY)", "CREATE TABLE told (id INT)", "CREATE TABLE noise (id INT)", "CREATE TABLE ending (id INT)",
 			"CREATE TRIGGER tell BEFORE INSERT ON loans FOR EACH ROW INSERT INTO told VALUES (NEW.id)",

@@ -94,9 +94,9 @@ func neighbourValues(number int) (sql, sent string) {
 // TestTypes holds the payload form of every type against golden files, and sees to it that no type harms those behind it.
 func TestTypes(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, s *testServer) {
+	onEach(t, func(t *testing.T, s *testServer) {
 		database := s.database(t)
-		cases := append(append([]typeCase{}, commonTypes...), map[string][]typeCase{"mysql": mysqlTypes, "mariadb": mariadbTypes}[s.flavour]...)
+		cases := append(append([]typeCase{}, commonTypes...), map[string][]typeCase{"mysql": mysqlTypes, "mariadb": mariadbTypes}[s.kind]...)
 		source := newTestSource(t, s, database)
 		n := newNotes()
 		n.json = true
