@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,16 +44,13 @@ func (s *Source) pool(h host) (*sql.DB, error) {
 
 func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error) {
 	c := driver.NewConfig()
-	c.User, c.Passwd = user, password
 	c.Net, c.Addr = "tcp", h.String()
-	if h.socket() {
-		c.Net = "unix"
+	c.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return credentials{user, password, encryption}.login(ctx, h)
 	}
-	c.TLS = encryption
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = dialTimeout, queryTimeout, queryTimeout
 	c.Collation = "utf8mb4_general_ci"
 	c.InterpolateParams = true
-	c.ConnectionAttributes = "program_name:rowhook"
 	c.Logger = log.New(io.Discard, "", 0) // what matters comes as an error
 	connector, err := driver.NewConnector(c)
 	if err != nil {
@@ -94,10 +92,12 @@ func (s *Source) connectError(err error) error {
 		return err
 	}
 	switch refused.Number {
-	case 1045, 1698: // access denied
+	case 1045, 1698, 1130: // access denied; the host may not connect
 		return &capture.OperatorError{Err: err, Remedy: s.deniedRemedy()}
 	case 1044, 1142, 1227: // access denied to a database, a table, an operation
 		return &capture.OperatorError{Err: err, Remedy: grantSQL(s.address.user)}
+	case 1129: // too many logins from this host were broken off
+		return &capture.OperatorError{Err: err, Remedy: "FLUSH HOSTS; on MariaDB, TRUNCATE TABLE performance_schema.host_cache; on MySQL, and look who connects from this host in vain"}
 	case 3159: // the server takes encrypted connections only
 		return &capture.OperatorError{Err: err, Remedy: "tls=verify in source.url (and ca=FILE, if the CA is your own)"}
 	}
@@ -120,6 +120,7 @@ func (s *Source) deniedRemedy() string {
 // tlsRemedy says what makes a connection trustworthy; empty when that was not the fault.
 func tlsRemedy(err error) string {
 	var (
+		selfMade  *selfMadeError
 		untrusted x509.UnknownAuthorityError
 		foreign   x509.HostnameError
 		invalid   x509.CertificateInvalidError
@@ -128,6 +129,8 @@ func tlsRemedy(err error) string {
 	switch {
 	case errors.Is(err, driver.ErrNoTLS):
 		return "let the server offer TLS (ssl_cert and ssl_key); or, where the network is trusted, tls=off in source.url"
+	case errors.As(err, &selfMade):
+		return "give the server a certificate (ssl_cert, ssl_key), and ca=FILE in source.url: the CA that issued it; or, where the network is trusted, tls=skip-verify in source.url"
 	case errors.As(err, &untrusted):
 		return "ca=FILE in source.url: the CA that issued the server's certificate"
 	case errors.As(err, &foreign):
@@ -136,6 +139,25 @@ func tlsRemedy(err error) string {
 		return "give the server a valid certificate"
 	}
 	return ""
+}
+
+// selfMadeError says that a server's certificate is of its own making. From 11.4 on MariaDB makes itself one at each start
+// when it is given none: it encrypts, but nobody vouches for it.
+type selfMadeError struct{ err error }
+
+func (e *selfMadeError) Error() string { return e.err.Error() + " (MariaDB made it for itself)" }
+func (e *selfMadeError) Unwrap() error { return e.err }
+
+// selfMade marks the error of a handshake that failed for such a certificate.
+func selfMade(version string, err error) error {
+	var refused *tls.CertificateVerificationError
+	if !isMariaDB(version) || !errors.As(err, &refused) || len(refused.UnverifiedCertificates) != 1 {
+		return err
+	}
+	if c := refused.UnverifiedCertificates[0]; !bytes.Equal(c.RawIssuer, c.RawSubject) {
+		return err
+	}
+	return &selfMadeError{err}
 }
 
 // account writes a user as SQL wants it.

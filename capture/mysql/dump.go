@@ -56,14 +56,13 @@ type request struct {
 
 // openDump logs in and asks for the binlog.
 func (s *Source) openDump(ctx context.Context, h host, q request) (*dump, error) {
-	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	conn, err := client.ConnectWithDialer(dialing, "", h.String(), s.address.user, s.address.password, "", dialSilent,
-		func(c *client.Conn) error {
-			c.SetTLSConfig(s.address.tlsFor(h))
-			c.SetAttributes(map[string]string{"program_name": programName})
-			return nil
-		})
+	raw, err := credentials{s.address.user, s.address.password, s.address.tlsFor(h)}.login(ctx, h)
+	if err != nil {
+		return nil, s.connectError(err)
+	}
+	// The connection ends when the server is silent for too long.
+	dialed := func(context.Context, string, string) (net.Conn, error) { return &silentConn{raw, silenceMost}, nil }
+	conn, err := client.ConnectWithDialer(ctx, "tcp", h.String(), s.address.user, "", "", dialed)
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +74,6 @@ func (s *Source) openDump(ctx context.Context, h host, q request) (*dump, error)
 	// Nothing more was sent than what was asked for, so the client's own buffer is empty.
 	d.in = packets{in: bufio.NewReaderSize(conn.Conn.Conn, receiveBuffer), number: 1}
 	return d, nil
-}
-
-// dialSilent connects. The connection ends when the server is silent for too long.
-func dialSilent(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &silentConn{conn, silenceMost}, nil
 }
 
 // replicaName is how the server's list of replicas knows us, apart from other agents.

@@ -56,7 +56,7 @@ func TestTLS(t *testing.T) {
 				{"root", "127.0.0.1", "tls=verify&ca=" + other.File, "unknown authority", "ca=FILE"},
 				{"root", "127.0.0.1", "tls=verify", "unknown authority", "ca=FILE"},
 				{"root", "localhost", "tls=verify&ca=" + ca.File, "localhost", "name the host as the certificate does"},
-				{"root", "127.0.0.1", "tls=off", map[string]string{"mysql": "secure_transport", "mariadb": "denied"}[flavour], "tls=verify"},
+				{"root", "127.0.0.1", "tls=off", map[string]string{"mysql": "secure_transport", "mariadb": "denied", "mariadb118": "secure_transport"}[flavour], "tls=verify"},
 				{"rowhook", "127.0.0.1", "tls=verify&ca=" + ca.File, "denied", "cert=FILE"},
 			} {
 				refusedWith(t, tlsSource(t, s, c.user, c.host, c.parameters), c.want, c.remedy)
@@ -72,6 +72,8 @@ func TestTLSRefused(t *testing.T) {
 	refusedWith(t, tlsSource(t, s, "root", "127.0.0.1", "tls=verify&ca="+ca.File), "expired", "valid certificate")
 	plain := sharedServer(t, "mariadb")
 	refusedWith(t, tlsSource(t, plain, "root", "127.0.0.1", "tls=verify"), "does not support tls", "ssl_cert")
+	selfMade := sharedServer(t, "mariadb118")
+	refusedWith(t, tlsSource(t, selfMade, "root", "127.0.0.1", "tls=verify"), "mariadb made it for itself", "ssl_cert")
 	off := ownServer(t, "mysql", settings{"tls_version": ""})
 	refusedWith(t, tlsSource(t, off, "root", "127.0.0.1", "tls=verify"), "does not support tls", "ssl_cert")
 }
