@@ -251,6 +251,9 @@ const (
 	List  // arrays, vectors, sets
 	Bytes // base64 in payloads
 	Time  // a time of day, or MySQL's span of hours
+	// Untyped values may be of another type than it seems, and nothing tells any more. They are sent as they
+	// lie in the stream, always flagged, and never compared with anything but one another.
+	Untyped
 )
 
 // Type is how a column's text is compared and written. Types are immutable and shared.

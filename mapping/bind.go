@@ -261,7 +261,7 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 		}
 		col := b.table.Column(c.Column)
 		kind := b.table.Columns[col].Type.Kind
-		bound := boundCondition{col: col, numeric: numeric(kind), values: c.Values}
+		bound := boundCondition{col: col, numeric: numeric(kind), untyped: kind == capture.Untyped, values: c.Values}
 		if kind == capture.Bool {
 			bound.values = b.booleans(c.Values, at.at(c.Column))
 		}

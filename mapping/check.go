@@ -16,6 +16,7 @@ type UndecidableError struct {
 	Clause       string // set, where, if, order_by, ...
 	Column       string
 	Old          bool // the old value is missing, not the new one
+	Untyped      bool // the value is there, but its type is not known
 	remedy       string
 }
 
@@ -27,6 +28,9 @@ func (e *UndecidableError) Error() string {
 	if e.Old {
 		value = "old value"
 	}
+	if e.Untyped {
+		return fmt.Sprintf("map %s: %s, %s: the type of column %q is not known any more", e.Table, what, e.Clause, e.Column)
+	}
 	return fmt.Sprintf("map %s: %s, %s: the %s of column %q is not in the stream", e.Table, what, e.Clause, value, e.Column)
 }
 
@@ -34,11 +38,18 @@ func (e *UndecidableError) Error() string {
 func (e *UndecidableError) Hint() string { return e.remedy }
 
 func (be *boundEntry) undecidable(b blame) error {
-	return &UndecidableError{
-		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old,
+	err := &UndecidableError{
+		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old, Untyped: b.untyped,
 		remedy: wholeRows(be.table),
 	}
+	if b.untyped {
+		err.remedy = untypedRemedy
+	}
+	return err
 }
+
+// untypedRemedy is what is left to do about a value whose type nobody tells any more.
+const untypedRemedy = "the table was changed or dropped before the change was read: read the row from the database where receivers need it, and discard this one"
 
 // wholeRows is the SQL that makes a table's stream carry whole rows.
 func wholeRows(t *capture.Table) string {

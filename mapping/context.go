@@ -88,7 +88,7 @@ func (e *evaluation) columnText(col int) string {
 		return ""
 	}
 	v := e.current(col)
-	if v.State != capture.Present {
+	if v.State != capture.Present || e.untyped(v, col) {
 		return ""
 	}
 	return string(plainText(v, e.table.Columns[col].Type.Kind))

@@ -149,6 +149,9 @@ func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, in
 		dst = append(dst, '/')
 		switch v := pick(&e.rows, col); v.State {
 		case capture.Present:
+			if e.untyped(v, col) { // it would be another key than the row has in other events
+				return dst, be.undecidable(blame{clause: "order_by", column: e.table.Columns[col].Name, untyped: true})
+			}
 			dst = appendEscaped(dst, v.Text)
 		case capture.Null:
 			dst = append(dst, '%')
@@ -251,6 +254,9 @@ func (r changeRow) Column(name string) (text string, state delivery.Known, isNum
 	case capture.Null:
 		return "", delivery.ValueNull, numeric(kind), true
 	case capture.Present:
+		if kind == capture.Untyped {
+			break
+		}
 		return string(plainText(v, kind)), delivery.ValuePresent, numeric(kind), true
 	}
 	return "", delivery.ValueUnknown, numeric(kind), true

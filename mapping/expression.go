@@ -301,7 +301,7 @@ func (m *machine) read(which side, col int) any {
 	default:
 		v = e.current(col)
 	}
-	if !known(v) {
+	if !known(v) || e.untyped(v, col) {
 		e.undecided("if", col, which == sideOld || e.op == capture.Delete)
 		return unknown{}
 	}

@@ -90,6 +90,12 @@ func (r *rows) unchanged(col int) bool {
 
 func known(v capture.Value) bool { return v.State == capture.Null || v.State == capture.Present }
 
+// untyped reports whether a value is there whose type is not known. It may equal another one of its column; what it means
+// cannot be told.
+func (r *rows) untyped(v capture.Value, col int) bool {
+	return v.State == capture.Present && r.table.Columns[col].Type.Kind == capture.Untyped
+}
+
 // equal compares two known values.
 func equal(a, b capture.Value) bool {
 	return a.State == b.State && (a.State == capture.Null || bytes.Equal(a.Text, b.Text))

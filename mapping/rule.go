@@ -34,6 +34,7 @@ type boundRule struct {
 type boundCondition struct {
 	col     int
 	numeric bool
+	untyped bool
 	values  []delivery.Literal // of booleans in the database's text
 }
 
@@ -64,6 +65,11 @@ type evaluation struct {
 	blame   blame
 }
 
+// told reports whether the value can be held against the condition's.
+func (c *boundCondition) told(v capture.Value) bool {
+	return v.State == capture.Null || v.State == capture.Present && (!c.untyped || c.onlyNull())
+}
+
 // onlyNull reports whether nothing but NULL meets the condition. A value that the stream left
 // out as unchanged lies outside the row, and so is not NULL.
 func (c *boundCondition) onlyNull() bool {
@@ -82,14 +88,20 @@ type blame struct {
 	clause string // set, where, ...; empty for none
 	column string
 	old    bool // the old value was missed, not the new one
-	err    error
+	// untyped says that the value was there, but what it means is not known.
+	untyped bool
+	err     error
 }
 
 func (b *blame) set() bool { return b.clause != "" || b.err != nil }
 
 func (e *evaluation) undecided(clause string, col int, old bool) delivery.Truth {
 	if e.blame.clause == "" {
-		e.blame = blame{clause: clause, column: e.table.Columns[col].Name, old: old}
+		v := e.after(col)
+		if old {
+			v = e.before(col)
+		}
+		e.blame = blame{clause: clause, column: e.table.Columns[col].Name, old: old, untyped: e.untyped(v, col)}
 	}
 	return delivery.Undecidable
 }
@@ -231,24 +243,24 @@ const (
 // possible tells what is known of the condition now and before.
 func (e *evaluation) possible(c *boundCondition) pairs {
 	now, before := e.after(c.col), e.before(c.col)
-	if e.unchanged(c.col) && !known(now) {
+	if e.unchanged(c.col) && !c.told(now) {
 		if c.onlyNull() {
 			return holdsNever
 		}
 		return holdsBoth | holdsNever
 	}
 	p := holdsBoth | holdsNow | heldBefore | holdsNever
-	if known(now) && c.holds(now) {
+	if c.told(now) && c.holds(now) {
 		p &= holdsBoth | holdsNow
-	} else if known(now) {
+	} else if c.told(now) {
 		p &= heldBefore | holdsNever
 	}
 	switch {
 	case e.op == capture.Insert:
 		p &= holdsNow | holdsNever
-	case known(before) && c.holds(before):
+	case c.told(before) && c.holds(before):
 		p &= holdsBoth | heldBefore
-	case known(before):
+	case c.told(before):
 		p &= holdsNow | holdsNever
 	}
 	return p
@@ -256,11 +268,12 @@ func (e *evaluation) possible(c *boundCondition) pairs {
 
 func (e *evaluation) blameBecomes(r *boundRule) delivery.Truth {
 	for i := range r.becomes {
-		col := r.becomes[i].col
-		if now := e.after(col); !known(now) {
+		c := &r.becomes[i]
+		col := c.col
+		if now := e.after(col); !c.told(now) {
 			return e.undecided("becomes", col, false)
 		}
-		if e.op == capture.Update && !known(e.before(col)) {
+		if e.op == capture.Update && !c.told(e.before(col)) {
 			e.undecided("becomes", col, true)
 		}
 	}
@@ -275,9 +288,9 @@ func (e *evaluation) where(conditions []boundCondition) delivery.Truth {
 	for i := range conditions {
 		c := &conditions[i]
 		switch v := e.current(c.col); {
-		case known(v) && !c.holds(v), !known(v) && e.unchanged(c.col) && c.onlyNull():
+		case c.told(v) && !c.holds(v), !c.told(v) && e.unchanged(c.col) && c.onlyNull():
 			return delivery.False
-		case !known(v):
+		case !c.told(v):
 			answer = e.undecided("where", c.col, e.op == capture.Delete)
 		}
 	}
