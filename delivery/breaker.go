@@ -24,11 +24,13 @@ const (
 // outage is an open breaker: nothing is sent before Until, and then one request at a time until one is answered.
 // It outlives a restart.
 type outage struct {
-	Since     time.Time `json:"since"`
-	Until     time.Time `json:"until"` // the next probe
-	Reason    string    `json:"reason,omitempty"`
-	Status    int       `json:"status,omitempty"`
-	Attention bool      `json:"attention,omitempty"` // a person must mend something
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"` // the next probe
+	// Wait is how long that was ahead when it was decided, so that a clock set back over a restart does not prolong it.
+	Wait      time.Duration `json:"wait,omitempty"`
+	Reason    string        `json:"reason,omitempty"`
+	Status    int           `json:"status,omitempty"`
+	Attention bool          `json:"attention,omitempty"` // a person must mend something
 	// Whole says that the endpoint asked for it, or that a setting of ours stands in the way: then a schedule that is
 	// a list waits as well.
 	Whole bool `json:"whole,omitempty"`
@@ -98,7 +100,7 @@ func (d *dispatcher) open(j *job, now time.Time, wait time.Duration, whole, atte
 	o, until := d.state.Outage, now.Add(wait)
 	if o != nil && d.stale(j) {
 		if whole && until.After(o.Until) {
-			o.Until = until
+			o.Until, o.Wait = until, wait
 		}
 		return
 	}
@@ -109,7 +111,8 @@ func (d *dispatcher) open(j *job, now time.Time, wait time.Duration, whole, atte
 	if o.Reason != j.reply.Reason || o.Status != j.reply.Status {
 		d.logger().Warn("endpoint waits", "reason", j.reply.Reason, "status", j.reply.Status, "for", wait.Round(time.Millisecond))
 	}
-	o.Until, o.Reason, o.Status, o.Whole, o.Attention = until, j.reply.Reason, j.reply.Status, whole, attention
+	o.Until, o.Wait, o.Whole, o.Attention = until, wait, whole, attention
+	o.Reason, o.Status = j.reply.Reason, j.reply.Status
 	o.Waits++
 	d.breaker.asked = now
 	d.halted.Store(true)
@@ -182,16 +185,25 @@ func (d *dispatcher) mayProbe(now time.Time) bool {
 }
 
 // wakeOutage takes up an outage from before a start. The start may be the mending: it is tried soon,
-// unless the endpoint had asked for more.
+// unless the endpoint had asked for more. What is left of that is measured once, since a time from the disk is
+// the wall clock's alone and would move with it.
 func (d *dispatcher) wakeOutage(now time.Time) {
 	o := d.state.Outage
-	soon := now.Add(time.Duration(vary() * float64(startSpread)))
-	if o != nil && (o.Attention || !o.Whole || !o.Until.After(now) || o.Until.Sub(now) > d.profile.schedule.longestThrottle()) {
-		o.Until = soon
+	if o == nil {
+		if d.counts[Retrying] > 0 {
+			d.breaker.window = 1 // what has become due meanwhile does not come all at once
+		}
+		return
 	}
-	if o == nil && d.counts[Retrying] > 0 {
-		d.breaker.window = 1 // what has become due meanwhile does not come all at once
+	asked := o.Wait
+	if asked == 0 { // of a state that does not have it
+		asked = d.profile.schedule.longestThrottle()
 	}
+	left := o.Until.Sub(now)
+	if o.Attention || !o.Whole || left <= 0 || left > asked {
+		left = time.Duration(vary() * float64(startSpread))
+	}
+	o.Until = now.Add(left)
 }
 
 // seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there to be sent.

@@ -55,3 +55,41 @@ func TestWaitsByAnotherClock(t *testing.T) {
 		}
 	}
 }
+
+// TestOutageByAnotherClock: how long an endpoint is left alone after a start is measured once, by a clock that may have been set
+// back since the endpoint asked for it, and may be again.
+func TestOutageByAnotherClock(t *testing.T) {
+	t.Parallel()
+	d := &dispatcher{profile: &Profile{schedule: newSchedule(RetryConfig{Initial: time.Second, Max: time.Minute, Multiplier: 2})}}
+	for _, tt := range []struct {
+		name    string
+		outage  outage
+		ahead   time.Duration // of the probe, by the clock of the start
+		atLeast time.Duration
+		atMost  time.Duration
+	}{
+		{"asked for a minute", outage{Whole: true, Wait: time.Minute}, 40 * time.Second, 40 * time.Second, 40 * time.Second},
+		{"asked for a minute, an hour was taken back", outage{Whole: true, Wait: time.Minute}, time.Hour, 0, startSpread},
+		{"asked for an hour, a day was taken back", outage{Whole: true, Wait: time.Hour}, 24 * time.Hour, 0, startSpread},
+		{"asked for a minute, long ago", outage{Whole: true, Wait: time.Minute}, -time.Hour, 0, startSpread},
+		{"a state without the wait", outage{Whole: true}, 40 * time.Second, 40 * time.Second, 40 * time.Second},
+		{"a state without the wait, a day ahead", outage{Whole: true}, 24 * time.Hour, 0, startSpread},
+		{"nothing was asked for", outage{Wait: time.Minute}, 40 * time.Second, 0, startSpread},
+		{"a person was to help", outage{Whole: true, Attention: true, Wait: time.Minute}, 40 * time.Second, 0, startSpread},
+	} {
+		now := time.Now()
+		o := tt.outage
+		o.Until = now.Add(tt.ahead).Round(0) // as it comes from the disk
+		d.state.Outage = &o
+		d.wakeOutage(now)
+		if left := o.Until.Sub(now); left < tt.atLeast || left > tt.atMost {
+			t.Errorf("%s: the next probe is in %s, want %s to %s", tt.name, left, tt.atLeast, tt.atMost)
+		}
+		if !hasMonotonic(o.Until) {
+			t.Errorf("%s: the next probe is at %v, which moves with the wall clock", tt.name, o.Until)
+		}
+	}
+}
+
+// hasMonotonic reports whether a time is measured by the process's own clock as well.
+func hasMonotonic(t time.Time) bool { return t != t.Round(0) }

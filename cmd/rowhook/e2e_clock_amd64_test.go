@@ -35,6 +35,23 @@ func testClock(t *testing.T, w *world) {
 		clock.set(by)
 		jumps++
 	}
+	// restart kills the agent while the receiver answers with a refusal, starts it again and lets jump set its clock.
+	restart := func(refusal reply, jump func(*agent)) *agent {
+		t.Helper()
+		w.hook.answer(func(arrival) reply { return refusal })
+		waiting, refused := w.hook.requests.Load(), int64(5)
+		if refusal.status == 503 {
+			refused = 0 // there is one request a second
+		}
+		eventually(t, patience, "tries fail", func() bool { return w.hook.requests.Load() > waiting+refused })
+		a.kill()
+		a = w.start()
+		clock = clockOf(t, a.pid)
+		jump(a)
+		w.hook.answer(fails)
+		w.hook.wait(t, "main", w.hook.distinct("main")+100, patience)
+		return a
+	}
 	for range count(1, 10) {
 		for _, by := range []time.Duration{back, 0, ahead, back, 0} {
 			requests, events := w.hook.requests.Load(), w.hook.distinct("main")
@@ -65,16 +82,19 @@ func testClock(t *testing.T, w *world) {
 		}
 		// Tries are due by a clock that is another one when the agent starts again.
 		for _, by := range []time.Duration{ahead, 0, back, 0} {
-			w.hook.answer(func(arrival) reply { return reply{status: 500} })
-			waiting := w.hook.requests.Load()
-			eventually(t, patience, "tries fail", func() bool { return w.hook.requests.Load() > waiting+5 })
-			a.kill()
-			a = w.start()
-			clock = clockOf(t, a.pid)
-			jump(by)
-			w.streaming(a)
-			w.hook.answer(fails)
-			w.hook.wait(t, "main", w.hook.distinct("main")+100, patience)
+			a = restart(reply{status: 500}, func(a *agent) {
+				clock.set(by)
+				w.streaming(a)
+			})
+			jumps++
+		}
+		// What the endpoint asked for before a restart is kept to, but a clock that is set back then does not prolong it.
+		for _, by := range []time.Duration{back, 0} {
+			a = restart(reply{status: 503, header: map[string]string{"Retry-After": "1"}}, func(a *agent) {
+				w.streaming(a)
+				clock.set(by)
+			})
+			jumps++
 		}
 	}
 	changes := w.ledger(l.stop(t))
