@@ -50,7 +50,7 @@ type ProfileConfig struct {
 	Alert         AlertConfig          `yaml:"alert" doc:"when the contacts get mail"`
 	Sandbox       SandboxConfig        `yaml:"sandbox" doc:"used instead of the profile's own URL, secret and key in a sandbox; without a URL nothing is sent there"`
 	WhenInactive  string               `yaml:"when_inactive" enum:"hold,skip" doc:"what happens to events while the profile is not active; default skip while it has never been and in a sandbox, else hold"`
-	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; default log.body"`
+	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; 0 keeps row data out of it altogether; default log.body"`
 
 	IdentificationKey string `yaml:"identification_key" doc:"sent in each body, as key, by which the receiver knows the webhook: format rakuraku"`
 }

@@ -41,7 +41,7 @@ func (f *flood) add(rec *LogRecord) {
 	if k.Count++; k.Count == 1 {
 		k.First = rec.Event
 	}
-	k.Last, k.Time, k.Error = rec.Event, rec.Time, rec.Error
+	k.Last, k.Time, k.Error, k.Location = rec.Event, rec.Time, rec.Error, rec.Location
 }
 
 // kind returns what is collapsed with a line. Reasons and statuses are few.
@@ -53,6 +53,7 @@ func (f *flood) kind(rec *LogRecord) *LogRecord {
 	}
 	f.kinds = append(f.kinds, LogRecord{
 		Profile: rec.Profile, Outcome: rec.Outcome, Method: rec.Method, URL: rec.URL, Status: rec.Status, Reason: rec.Reason,
+		BodyLimit: rec.BodyLimit,
 	})
 	return &f.kinds[len(f.kinds)-1]
 }

@@ -31,7 +31,7 @@ type LogOptions struct {
 	MaxSize  int64            // of one file in bytes; default 100 MiB
 	Keep     time.Duration    // of files; default 30 days
 	MaxTotal int64            // of all files in bytes; default 5 GiB
-	Body     int              // characters kept of each body; 0 keeps none
+	Body     int              // characters kept of each body; 0 keeps row data out altogether
 	Logger   *slog.Logger     // for what was repaired or removed; nil is silent
 	Now      func() time.Time // default time.Now
 }

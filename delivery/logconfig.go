@@ -13,7 +13,7 @@ type LogConfig struct {
 	MaxSize    int64         `yaml:"max_size" unit:"size" doc:"of one file of the delivery log, then a new one is begun"`
 	Keep       time.Duration `yaml:"keep" doc:"how long files of the delivery log are kept; one is closed after a thirtieth of it"`
 	MaxTotal   int64         `yaml:"max_total" unit:"size" doc:"of all files of the delivery log; the oldest go first"`
-	Body       int           `yaml:"body" doc:"characters of each request body kept in the delivery log; 0 none"`
+	Body       int           `yaml:"body" doc:"characters of each request body kept in the delivery log; 0 keeps row data out of it altogether"`
 }
 
 // DefaultLogConfig is what holds where the config says nothing.

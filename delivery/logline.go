@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -13,8 +14,14 @@ const (
 )
 
 // AppendJSON appends the record as one line of the delivery log, without the newline.
-// body is how many characters of the body are kept unless the record says otherwise.
+// body is how many characters of the body are kept unless the record says otherwise. Where that is
+// none, the line keeps no row data at all: no key, and nothing that the receiver wrote, who may
+// repeat what was sent.
 func (r *LogRecord) AppendJSON(dst []byte, body int) []byte {
+	if r.BodyLimit != 0 {
+		body = r.BodyLimit
+	}
+	bare := body <= 0
 	l := logLine{append(dst, `{"v":1,"time":`...)}
 	l.dst = AppendJSONTime(l.dst, r.Time)
 	l.text(`,"profile":`, r.Profile)
@@ -22,7 +29,9 @@ func (r *LogRecord) AppendJSON(dst []byte, body int) []byte {
 	l.text(`,"event":`, r.Event)
 	l.text(`,"type":`, r.Type)
 	l.text(`,"table":`, r.Table)
-	l.object(`,"key":`, r.Key)
+	if !bare {
+		l.object(`,"key":`, r.Key)
+	}
 	l.text(`,"position":`, r.Position)
 	l.text(`,"unit":`, r.Unit)
 	l.number(`,"count":`, r.Count)
@@ -37,18 +46,31 @@ func (r *LogRecord) AppendJSON(dst []byte, body int) []byte {
 	l.number(`,"status":`, r.Status)
 	l.millis(`,"duration_ms":`, r.Duration)
 	l.text(`,"reason":`, r.Reason)
-	errorText, _ := cutText(r.Error, maxLogError)
+	errorText := r.Error
+	if bare && r.Location != "" {
+		errorText = strings.ReplaceAll(errorText, r.Location, originOf(r.Location))
+	}
+	errorText, _ = cutText(errorText, maxLogError)
 	l.text(`,"error":`, errorText)
 	l.list(`,"flags":`, r.Flags)
 	l.time(`,"next_attempt":`, r.NextAttempt)
 	l.number(`,"bytes":`, r.Bytes)
-	l.body(r, body)
-	response, _ := cutText(trimPartialRune(r.Response), maxLogResponse)
-	if len(response) > 0 {
-		l.dst = append(l.dst, `,"response":`...)
-		l.dst = AppendJSONString(l.dst, response)
+	if !bare {
+		l.body(r, body)
+		l.response(r.Response)
 	}
 	return append(l.dst, '}')
+}
+
+// originOf returns a URL without its path.
+func originOf(location string) string {
+	scheme, rest, ok := strings.Cut(location, "://")
+	if !ok {
+		return "elsewhere"
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	host, _, _ = strings.Cut(host, "?")
+	return scheme + "://" + host
 }
 
 // logLine appends members to a line, leaving out what is empty.
@@ -113,10 +135,7 @@ func (l *logLine) list(member string, values []string) {
 
 // body appends as much of the body as is kept, and says whether that is all of it.
 func (l *logLine) body(r *LogRecord, limit int) {
-	if r.BodyLimit != 0 {
-		limit = r.BodyLimit
-	}
-	if len(r.Body) == 0 || limit <= 0 {
+	if len(r.Body) == 0 {
 		return
 	}
 	kept, cut := cutText(r.Body, limit)
@@ -127,6 +146,13 @@ func (l *logLine) body(r *LogRecord, limit int) {
 	l.dst = AppendJSONString(l.dst, kept)
 	if cut {
 		l.dst = append(l.dst, `,"body_truncated":true`...)
+	}
+}
+
+func (l *logLine) response(reply []byte) {
+	if kept, _ := cutText(trimPartialRune(reply), maxLogResponse); len(kept) > 0 {
+		l.dst = append(l.dst, `,"response":`...)
+		l.dst = AppendJSONString(l.dst, kept)
 	}
 }
 

@@ -149,6 +149,35 @@ func TestLogBodyIsCutAtCharacters(t *testing.T) {
 	}
 }
 
+// Where no body is kept, no row data is: neither in the key nor in what the receiver wrote, who may repeat it.
+func TestBodylessLogLineHasNoRowData(t *testing.T) {
+	t.Parallel()
+	const row = "078-05-1120"
+	rec := logRecord()
+	rec.Key, rec.Body, rec.Response = []byte(`{"ssn":"`+row+`"}`), []byte(`{"data":"`+row+`"}`), []byte("no such person: "+row)
+	rec.Location = "https://***@elsewhere.example.org/persons/" + row
+	rec.Error = "redirected to " + rec.Location + ", which is not followed"
+	for _, test := range []struct {
+		log, own int
+		bare     bool
+	}{{0, 0, true}, {4000, -1, true}, {0, 100, false}, {4000, 0, false}} {
+		rec.BodyLimit = test.own
+		line := string(rec.AppendJSON(nil, test.log))
+		if bare := !strings.Contains(line, row); bare != test.bare {
+			t.Errorf("log.body %d, own %d: bare is %v: %s", test.log, test.own, bare, line)
+		}
+		if test.bare && !strings.Contains(line, `"error":"redirected to https://***@elsewhere.example.org, which is not followed"`) {
+			t.Errorf("log.body %d, own %d: the error lost its host: %s", test.log, test.own, line)
+		}
+	}
+	flooded := flood{}
+	rec.BodyLimit = -1
+	flooded.add(rec)
+	if line := string(flooded.kinds[0].AppendJSON(nil, 4000)); strings.Contains(line, row) {
+		t.Errorf("a collapsed line has row data: %s", line)
+	}
+}
+
 func TestParseLogLineReadsWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	for _, r := range logRecords() {
@@ -163,6 +192,9 @@ func TestParseLogLineReadsWhatIsWritten(t *testing.T) {
 		}
 		if r.BodyLimit != 0 {
 			want.Body, back.Body = nil, nil
+		}
+		if r.BodyLimit < 0 {
+			want.Key = nil
 		}
 		want.Response, back.Response = nil, nil
 		if len(want.Body) == 0 {

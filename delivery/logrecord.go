@@ -68,6 +68,7 @@ type LogRecord struct {
 	NextAttempt time.Time
 	Bytes       int    // of the whole body
 	Body        []byte // as sent; the log cuts it
-	BodyLimit   int    // characters of Body to keep: 0 the log's own limit, negative none
+	BodyLimit   int    // characters of Body to keep: 0 the log's own limit, negative none, and no row data at all
 	Response    []byte // the start of the reply's body
+	Location    string // of a redirect; not a member of the line, but it may be in Error
 }

@@ -35,17 +35,23 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 		schedule:  newSchedule(config.Retry),
 	}
 	p.rate, _ = ParseRate(config.Rate) // validated
-	if n := config.LogBody; n != nil {
-		p.bodyLimit = *n
-		if *n == 0 {
-			p.bodyLimit = -1
-		}
-	}
+	p.bodyLimit = config.BodyLimit()
 	p.challenger, _ = sender.(Challenger)
 	for i := range config.Subscriptions {
 		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))
 	}
 	return p, nil
+}
+
+// BodyLimit is what [LogRecord] has as its BodyLimit in lines about the profile's deliveries.
+func (c *ProfileConfig) BodyLimit() int {
+	switch {
+	case c.LogBody == nil:
+		return 0
+	case *c.LogBody == 0:
+		return -1
+	}
+	return *c.LogBody
 }
 
 // Code returns the profile's code: its name in the config.

@@ -33,7 +33,7 @@ func (e *Engine) Test(ctx context.Context, profile string, ev *Event) (Reply, er
 	line.Time, line.Attempt = time.Now(), 1
 	line.Method, line.URL = p.sender.Describe()
 	line.Status, line.Duration, line.Reason, line.Error = reply.Status, reply.Duration, reply.Reason, reply.Error
-	line.Bytes, line.Body, line.Response = len(body), body, reply.Response
+	line.Bytes, line.Body, line.Response, line.Location = len(body), body, reply.Response, reply.Location
 	e.log.Append(&line)
 	if err := e.log.Flush(); err != nil {
 		return reply, fmt.Errorf("write delivery log: %w", err)

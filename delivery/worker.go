@@ -150,7 +150,7 @@ func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
 		rec.Time = j.reply.Started.Add(j.reply.Duration)
 	}
 	rec.Status, rec.Duration = j.reply.Status, j.reply.Duration
-	rec.Reason, rec.Error = j.reply.Reason, j.reply.Error
+	rec.Reason, rec.Error, rec.Location = j.reply.Reason, j.reply.Error, j.reply.Location
 	rec.Response = j.reply.Response
 	rec.Bytes, rec.Body = j.size, body
 }

@@ -108,6 +108,7 @@ func (w *world) secretiveProfiles(t *testing.T) string {
 		"http: {oauth2: {client_id: rowhook, client_secret: "+hidden["oauth"]+", token_url: '"+plain(serve(401, false))+"'}}")
 	add("tokened", plain(serve(401, false)), "secret: "+hidden["secret"], "http: {authorization: {credentials_file: ./bearer}}")
 	add("identified", serve(500, false), "format: rakuraku", "identification_key: "+hidden["identified"])
+	add("bare", serve(500, false), "secret: "+hidden["secret"], "log_body: 0")
 	add("templated", serve(500, false), "secret: "+hidden["secret"], "format: template", "template: '{{.data.note.nothing}}'")
 	return b.String()
 }
@@ -134,7 +135,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 	a := w.begin()
 	w.exec(`insert into proof.rows values (1, 1, '` + rowText + `'), (2, 9, '` + rowText + `')`) // the second cannot be mapped
 	w.hook.wait(t, "well", 1, patience)
-	codes := []string{"refused", "s401", "s500", "s400", "s302", "untrusted", "oauth", "tokened", "identified", "templated"}
+	codes := []string{"refused", "s401", "s500", "s400", "s302", "untrusted", "oauth", "tokened", "identified", "templated", "bare"}
 	for _, code := range codes {
 		eventually(t, patience, code+" fails", func() bool { return len(w.told(code)) > 0 })
 	}
@@ -187,6 +188,11 @@ func TestNoSecretAnywhere(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(raw), err)
 		}
 		assertNoSecret(t, name, raw, secrets...)
+		for line := range bytes.Lines(raw) {
+			if bytes.Contains(line, []byte(`"profile":"bare"`)) && bytes.Contains(line, []byte(`"outcome"`)) {
+				assertNoSecret(t, "a line of a profile with log_body: 0", line, append(slices.Clone(everything), `"key":`)...)
+			}
+		}
 	}
 }
 

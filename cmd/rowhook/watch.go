@@ -98,6 +98,9 @@ func (s *station) expired(code string, d delivery.Delivery, ev *delivery.Event) 
 	rec := delivery.LogRecord{
 		Time: time.Now(), Profile: code, Outcome: delivery.OutcomeDiscarded, Attempt: d.Attempts, Round: d.Round, Reason: "expired",
 	}
+	if i := slices.IndexFunc(s.config().Profiles, func(p delivery.ProfileConfig) bool { return p.Code == code }); i >= 0 {
+		rec.BodyLimit = s.config().Profiles[i].BodyLimit()
+	}
 	if ev != nil {
 		rec.Event, rec.Type, rec.Table, rec.Key, rec.Position = ev.ID, ev.Type, ev.Origin.Table, ev.Key, ev.Origin.Position
 		if m := d.Members; m != nil {
