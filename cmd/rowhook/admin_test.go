@@ -227,7 +227,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		"rowhook_source_lag_bytes 5\n", "rowhook_source_retained_bytes 7\n", `rowhook_profile_state{profile="desk",state="waiting"} 1`, "rowhook_ready 0\n",
 		`rowhook_deliveries_total{outcome="delivered",profile="desk",reason=""} 0`, `rowhook_delivery_latency_seconds_bucket{profile="desk",le="86400"} 0`,
-		"rowhook_config_last_reload_successful 1\n", "process_resident_memory_bytes ",
+		"rowhook_config_last_reload_successful 1\n", "rowhook_config_restart_needed 0\n", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %q", want)

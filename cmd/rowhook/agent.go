@@ -40,8 +40,10 @@ type agent struct {
 	findings []capture.Finding
 	reloaded reloadStatus
 	sampled  sourceSample
-	read     map[string]fileHash // the files of the config that was read last
-	growth   spoolGrowth
+	// startedWith is the config of the start: what a reload cannot change is as it was there.
+	startedWith *Config
+	read        map[string]fileHash // the files of the config that was read last
+	growth      spoolGrowth
 }
 
 // startFlags are what `run` was told about the stream's start.
@@ -84,7 +86,7 @@ func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) 
 		station: s, start: flags, adopted: make(chan struct{}, 1), began: time.Now(),
 		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: settleDelay,
 	}
-	a.read = c.read
+	a.read, a.startedWith = c.read, c
 	a.reloaded = reloadStatus{Time: a.began.UTC(), OK: true, By: reloadByStart}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, s.close())

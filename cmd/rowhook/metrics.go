@@ -31,7 +31,7 @@ func counter(name, help string, labels ...string) metric {
 type agentMetrics struct {
 	agent *agent
 
-	build, ready, reloadOK, reloadTime                                metric
+	build, ready, reloadOK, reloadTime, restart                       metric
 	streaming, lagBytes, lagSeconds, retained, lastCommit             metric
 	transactions, changes, events, unsubscribed, parkedTotal, notices metric
 	parked, parkedBytes                                               metric
@@ -55,6 +55,7 @@ func newAgentMetrics(a *agent) *agentMetrics {
 		build:      gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
 		ready:      gauge("ready", "Whether /readyz answers ok."),
 		reloadOK:   gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
+		restart:    gauge("config_restart_needed", "Keys of the config that have changed and take effect with a restart."),
 		reloadTime: gauge("config_last_reload_timestamp_seconds", "Time of the last reload, or of the start."),
 
 		streaming:    gauge("source_streaming", "Whether the source is being read."),
@@ -159,6 +160,7 @@ func (m *agentMetrics) collectSource(c *collection) {
 	link, sampled, reloaded := a.link, a.sampled, a.reloaded
 	a.mu.Unlock()
 	c.put(m.reloadOK, c.flag(reloaded.OK))
+	c.put(m.restart, float64(len(reloaded.Restart)))
 	c.put(m.reloadTime, unixSeconds(reloaded.Time))
 	c.put(m.streaming, c.flag(link.State == "streaming"))
 	last := a.pipe.counts.lastCommit.Load()

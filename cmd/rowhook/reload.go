@@ -42,16 +42,14 @@ type reloadStatus struct {
 	Changed []string `json:"changed,omitempty"`
 	Removed []string `json:"removed,omitempty"`
 	Mapping bool     `json:"mapping,omitempty"` // the mapping changed, or where context and signals come from
-	// Restart are the keys that changed and take effect with the next start only.
+	// Restart are the keys that differ from what the agent was started with and take effect with the next start only,
+	// whichever reload took note of them.
 	Restart []string `json:"restart,omitempty"`
 	Error   string   `json:"error,omitempty"`
 }
 
 // words tells in one line what came of it.
 func (r *reloadStatus) words() string {
-	if !r.OK {
-		return "failed: " + r.Error
-	}
 	var parts []string
 	part := func(format string, codes []string) {
 		if len(codes) > 0 {
@@ -64,7 +62,10 @@ func (r *reloadStatus) words() string {
 	if r.Mapping {
 		parts = append(parts, "changed the mapping")
 	}
-	if len(parts) == 0 {
+	switch {
+	case !r.OK:
+		parts = []string{"failed: " + r.Error}
+	case len(parts) == 0:
 		parts = append(parts, "nothing changed")
 	}
 	part("needs a restart: %s", r.Restart)
@@ -77,10 +78,10 @@ func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, erro
 	defer a.reloading.Unlock()
 	status, err := a.reloadNow(ctx, r)
 	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
-	if err != nil {
-		status = reloadStatus{Time: status.Time, By: r.By, Error: err.Error()}
-	}
 	a.mu.Lock()
+	if err != nil {
+		status = reloadStatus{Time: status.Time, By: r.By, Restart: a.reloaded.Restart, Error: err.Error()}
+	}
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
@@ -105,7 +106,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	if err != nil {
 		return status, err
 	}
-	fixed, restart := next.startOnly(before.config)
+	fixed, restart := next.startOnly(a.startedWith)
 	if err := errors.Join(next.refuseFixed(fixed), a.mayRemove(next, r.Removed)); err != nil {
 		return status, err
 	}

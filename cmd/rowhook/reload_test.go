@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"rowhook/capture"
 	"rowhook/delivery"
 )
@@ -138,6 +140,8 @@ func TestReloadCommand(t *testing.T) {
 			0, "reloaded: added shelf; changed desk\n", ""},
 		{"mapping and a key of the start", strings.Replace(reloadHead, "{}", "{title: Loans}", 1) + "log: {level: warn}\nprofiles:\n" + deskProfile, nil,
 			0, "reloaded: changed desk; removed shelf; changed the mapping; needs a restart: log.level\n", ""},
+		{"once more", strings.Replace(reloadHead, "{}", "{title: Loans}", 1) + "log: {level: warn}\nprofiles:\n" + deskProfile, nil,
+			0, "reloaded: nothing changed; needs a restart: log.level\n", ""},
 		{"an error", reloadHead + "profiles:\n  desk: {url: https://desk.example.org/, signature: nine}\n", nil,
 			exitUsage, "", "/config.yaml:5:53: profiles.desk.signature: expected "},
 		{"not YAML", "a: [", nil, exitUsage, "", "/config.yaml:1"},
@@ -158,6 +162,35 @@ func TestReloadCommand(t *testing.T) {
 		if strings.Contains(out+messages, "s3cretword") {
 			t.Errorf("%s: the password is shown: %s%s", step.name, out, messages)
 		}
+	}
+}
+
+// TestPendingRestart: what takes effect with a restart only is told until it has, whoever saw the change first, and no longer
+// when it is taken back.
+func TestPendingRestart(t *testing.T) {
+	t.Parallel()
+	w := newReloadWorld(t, settleDelay, "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n"+deskProfile)
+	changed := reloadHead + "admin: {listen: \"127.0.0.1:0\"}\nspool: {max_size: 5GiB}\nprofiles:\n"
+	w.write(changed + deskProfile)
+	w.await("the file to be noticed", func() bool { return w.last().By == reloadByFile })
+	if code, out, _ := w.command("reload"); code != 0 || out != "reloaded: nothing changed; needs a restart: spool.max_size\n" {
+		t.Errorf("reload: exit %d, %q", code, out)
+	}
+	w.write(changed + "  desk: {url: nothing}\n")
+	w.await("the error to be noticed", func() bool { return !w.last().OK })
+	const attention = "the config has changes that take effect with a restart, which repeats nothing: spool.max_size"
+	if code, out, _ := w.command("status"); code != exitFindings || !strings.Contains(out, attention) || !strings.Contains(out, "; needs a restart: spool.max_size\n") {
+		t.Errorf("status: exit %d\n%s", code, out)
+	}
+	metric := "# HELP rowhook_config_restart_needed Keys of the config that have changed and take effect with a restart.\n" +
+		"# TYPE rowhook_config_restart_needed gauge\nrowhook_config_restart_needed 1\n"
+	if err := testutil.GatherAndCompare(newRegistry(w.agent), strings.NewReader(metric), "rowhook_config_restart_needed"); err != nil {
+		t.Error(err)
+	}
+	w.write(reloadHead + "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n" + deskProfile)
+	w.await("the change to be taken back", func() bool { return w.last().OK })
+	if code, out, _ := w.command("reload"); code != 0 || out != "reloaded: nothing changed\n" {
+		t.Errorf("reload: exit %d, %q", code, out)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"rowhook/capture"
@@ -231,6 +232,9 @@ func (r *statusReport) judge() {
 	}
 	if r.Reload != nil && !r.Reload.OK {
 		say("the config could not be reloaded, and the one before is in force: %s", r.Reload.Error)
+	}
+	if r.Reload != nil && len(r.Reload.Restart) > 0 {
+		say("the config has changes that take effect with a restart, which repeats nothing: %s", strings.Join(r.Reload.Restart, ", "))
 	}
 	if r.Source.Error != "" {
 		say("source: %s", r.Source.Error)
