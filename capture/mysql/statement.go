@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func (d *decoder) query(body []byte, packed bool) error {
 	r.take(8) // thread, duration
 	schema := int(r.byte())
 	r.uint(2) // error
-	r.take(int(r.uint(2)))
+	status := r.take(int(r.uint(2)))
 	database := string(r.take(schema))
 	r.byte()
 	if r.fail {
@@ -60,8 +59,8 @@ func (d *decoder) query(body []byte, packed bool) error {
 			return &streamError{what: "query event: " + err.Error()}
 		}
 	}
-	word := firstWord(text)
-	switch word {
+	how := dialectOf(status)
+	switch first := newParser(text, how, true); strings.ToUpper(first.word) {
 	case "BEGIN":
 		d.tx.grouped = true
 		return nil
@@ -77,17 +76,10 @@ func (d *decoder) query(body []byte, packed bool) error {
 	if d.tx.skip {
 		return nil
 	}
-	switch {
-	case slices.Contains(changingWords, word) || word == "CREATE" && fillsTable(text):
-		if err := d.statementChange(database, text, body); err != nil {
-			return err
-		}
-	case word == "TRUNCATE":
-		if err := d.truncate(database, text, body); err != nil {
-			return err
-		}
-	case bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")): // CREATE TABLE ... SELECT
+	if bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")) { // CREATE TABLE ... SELECT, whose rows follow
 		d.tx.grouped = true
+	} else if err := d.apply(judge(database, text, how), body); err != nil {
+		return err
 	}
 	if d.tx.open && !d.tx.grouped {
 		return d.commit()
@@ -95,49 +87,15 @@ func (d *decoder) query(body []byte, packed bool) error {
 	return nil
 }
 
-// changingWords begin statements that change rows. SELECT is in the binlog where it calls a function that does.
-var changingWords = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "DO"}
-
-// fillsTable reports whether a CREATE is a CREATE TABLE ... SELECT that was logged as a statement; logged as rows it ends
-// otherwise.
-func fillsTable(text []byte) bool {
-	if bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")) {
-		return false
+// apply takes what a statement does.
+func (d *decoder) apply(j judged, body []byte) error {
+	switch j.effect {
+	case nothing, harmless:
+		return nil
+	case truncates:
+		return d.truncate(j.schema, j.name, body)
 	}
-	words := tokens(skipComments(text), 512)
-	isWord := func(word string) func(string) bool {
-		return func(s string) bool { return strings.EqualFold(s, word) }
-	}
-	table := slices.IndexFunc(words, isWord("TABLE"))
-	return table > 0 && table <= 4 && slices.ContainsFunc(words[table:], isWord("SELECT"))
-}
-
-// firstWord returns a statement's first word, behind its comments, in capitals.
-func firstWord(text []byte) string {
-	text = skipComments(text)
-	n := bytes.IndexFunc(text, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') })
-	if n < 0 {
-		n = len(text)
-	}
-	return strings.ToUpper(string(text[:n]))
-}
-
-func skipComments(text []byte) []byte {
-	for {
-		text = bytes.TrimLeft(text, " \t\r\n;(")
-		switch {
-		case bytes.HasPrefix(text, []byte("/*")):
-			_, rest, ok := bytes.Cut(text[2:], []byte("*/"))
-			if !ok {
-				return nil
-			}
-			text = rest
-		case bytes.HasPrefix(text, []byte("-- ")), bytes.HasPrefix(text, []byte("#")):
-			_, text, _ = bytes.Cut(text, []byte("\n"))
-		default:
-			return text
-		}
-	}
+	return d.statementChange(j.schema, j.name, body)
 }
 
 // rollback ends a transaction that came to nothing. Going back to a savepoint is
@@ -158,9 +116,8 @@ func (d *decoder) rollback(text []byte) error {
 // errStatement says why a change that was logged as a statement is no change of rows.
 var errStatement = errors.New("the change is in the binlog as a statement, not as rows: the session's binlog_format was not ROW")
 
-// statementChange parks a statement that changes rows.
-func (d *decoder) statementChange(database string, text, body []byte) error {
-	schema, name := targetOf(database, text)
+// statementChange parks a statement that changes rows of a table; an empty name is any.
+func (d *decoder) statementChange(schema, name string, body []byte) error {
 	if name != "" && !d.mapped(schema, name) {
 		return nil
 	}
@@ -172,10 +129,9 @@ func (d *decoder) statementChange(database string, text, body []byte) error {
 }
 
 // truncate tells of a TRUNCATE, of the table as the stream or else the catalog describes it.
-func (d *decoder) truncate(database string, text, body []byte) error {
-	schema, name := targetOf(database, text)
+func (d *decoder) truncate(schema, name string, body []byte) error {
 	table := &capture.Table{Schema: schema, Name: name, Identity: capture.IdentityFull}
-	if name == "" || d.tx.xa || !d.mapped(schema, name) {
+	if d.tx.xa || !d.mapped(schema, name) {
 		return nil
 	}
 	if known := d.known(schema, name); known != nil {
@@ -203,84 +159,6 @@ func (d *decoder) known(schema, name string) *capture.Table {
 	}
 	return nil
 }
-
-// targetOf finds the table that a plain statement changes; name is empty where it is not plain, so that it may be any.
-func targetOf(database string, text []byte) (schema, name string) {
-	words := tokens(skipComments(text), 256)
-	if len(words) == 0 || slices.Contains([]string{"WITH", "SELECT", "DO", "LOAD"}, strings.ToUpper(words[0])) {
-		return "", ""
-	}
-	if several(words) {
-		return "", ""
-	}
-	skip := []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "TRUNCATE", "TABLE", "INTO", "FROM", "IGNORE", "LOW_PRIORITY", "QUICK", "DELAYED", "HIGH_PRIORITY",
-		"CREATE", "OR", "IF", "NOT", "EXISTS"}
-	for len(words) > 0 && slices.Contains(skip, strings.ToUpper(words[0])) {
-		words = words[1:]
-	}
-	if len(words) == 0 || !isName(words[0]) {
-		return "", ""
-	}
-	if len(words) >= 3 && words[1] == "." {
-		return unquote(words[0]), unquote(words[2])
-	}
-	return database, unquote(words[0])
-}
-
-// several reports whether an UPDATE or DELETE names more than one table: any of them may change.
-func several(words []string) bool {
-	end := "SET"
-	switch strings.ToUpper(words[0]) {
-	case "UPDATE":
-	case "DELETE":
-		end = "WHERE"
-	default:
-		return false
-	}
-	for _, word := range words {
-		switch strings.ToUpper(word) {
-		case end:
-			return false
-		case ",", "JOIN", "STRAIGHT_JOIN", "USING":
-			return true
-		}
-	}
-	return false
-}
-
-// tokens splits the beginning of a statement into names and single characters.
-func tokens(text []byte, most int) []string {
-	var list []string
-	for len(text) > 0 && len(list) < most {
-		switch c := text[0]; {
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-			text = text[1:]
-		case c == '`':
-			end := bytes.IndexByte(text[1:], '`')
-			if end < 0 {
-				return list
-			}
-			list, text = append(list, string(text[:end+2])), text[end+2:]
-		case isNameByte(c):
-			n := 0
-			for n < len(text) && isNameByte(text[n]) {
-				n++
-			}
-			list, text = append(list, string(text[:n])), text[n:]
-		default:
-			list, text = append(list, string(text[:1])), text[1:]
-		}
-	}
-	return list
-}
-
-func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' || c >= 0x80
-}
-
-func isName(s string) bool { return s[0] == '`' || isNameByte(s[0]) }
-
-func unquote(s string) string { return strings.Trim(s, "`") }
 
 // xaQuery takes the statements of XA transactions.
 func (d *decoder) xaQuery(text []byte) error {

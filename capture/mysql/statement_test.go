@@ -1,35 +1,90 @@
 package mysql
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"rowhook/capture"
 )
 
-// TestTargetOf finds the table of a plain statement, and none where it may be another.
-func TestTargetOf(t *testing.T) {
+// TestJudge tells statements that may change rows from those that do not, and finds the table of a plain one.
+func TestJudge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ text, want string }{
-		{"INSERT INTO loans VALUES (1)", "lib.loans"},
-		{"/* x */ insert ignore into `other`.`lo.ans` (a) values (1)", "other.lo.ans"},
-		{"REPLACE loans SET a = 1", "lib.loans"},
-		{"UPDATE LOW_PRIORITY loans SET a = 1, b = 2 WHERE c IN (SELECT d FROM e JOIN f)", "lib.loans"},
-		{"DELETE FROM loans WHERE a IN (1, 2)", "lib.loans"},
-		{"TRUNCATE TABLE `loans`", "lib.loans"},
-		{"CREATE TABLE IF NOT EXISTS copies AS SELECT * FROM loans", "lib.copies"},
-		{"CREATE OR REPLACE TABLE lib2.copies SELECT 1", "lib2.copies"},
-		{"UPDATE members m JOIN loans l ON m.id = l.member SET l.a = 1", "."},
-		{"UPDATE members, loans SET loans.a = 1", "."},
-		{"DELETE members FROM members JOIN loans USING (id)", "."},
-		{"DELETE FROM members, loans USING members, loans WHERE 1", "."},
-		{"WITH x AS (SELECT 1) UPDATE loans SET a = 1", "."},
-		{"SELECT `lib`.`lend`(1)", "."},
-		{"LOAD DATA INFILE 'x' INTO TABLE loans", "."},
-		{"", "."},
+		{"INSERT INTO loans VALUES (1)", "changes lib.loans"},
+		{"/* x */ insert ignore into `other`.`lo.ans` (a) values (1)", "changes other.lo.ans"},
+		{"-- x\n# y\n;(INSERT INTO `lo``ans` VALUES (1))", "changes lib.lo`ans"},
+		{"REPLACE loans SET a = 1", "changes lib.loans"},
+		{"UPDATE LOW_PRIORITY loans SET a = 1, b = 2 WHERE c IN (SELECT d FROM e JOIN f)", "changes lib.loans"},
+		{"DELETE FROM loans WHERE a IN (1, 2)", "changes lib.loans"},
+		{"DELETE HISTORY FROM loans", "changes lib.loans"},
+		{"UPDATE members m JOIN loans l ON m.id = l.member SET l.a = 1", "changes ."},
+		{"UPDATE members, loans SET loans.a = 1", "changes ."},
+		{"DELETE members FROM members JOIN loans USING (id)", "changes ."},
+		{"DELETE FROM members, loans USING members, loans WHERE 1", "changes ."},
+		{"WITH x AS (SELECT 1) UPDATE loans SET a = 1", "changes ."},
+		{"SELECT `lib`.`lend`(1)", "changes ."},
+		{"LOAD DATA INFILE 'x' INTO TABLE loans", "changes ."},
+		{"SET STATEMENT max_statement_time=100, sort_buffer_size=(SELECT 1 FOR 2) FOR INSERT INTO loans VALUES (2)", "changes lib.loans"},
+		{"set statement a=1 for set statement b=2 for update loans set a = 1", "changes lib.loans"},
+		{"ANALYZE UPDATE loans SET a = 1", "changes lib.loans"},
+		{"ANALYZE FORMAT=JSON DELETE FROM loans", "changes lib.loans"},
+		{"/*!50000 INSERT INTO*/ loans VALUES (30,1,'x')", "changes lib.loans"},
+		{"/*! INSERT */ INTO loans VALUES (30)", "changes lib.loans"},
+		{"/*M!100500 INSERT */ INTO loans VALUES (30)", "changes lib.loans"},
+		{"/*M! /* x */ INSERT */ INTO loans VALUES (30)", "changes lib.loans"},
+		{"INSERT INTO /*!50000 other.*/ loans VALUES (1)", "changes ."},
+		{"DROP /*!99999 x */ TABLE loans", "harmless ."},
+		{"/*!99999 DELETE FROM loans; */ CREATE INDEX i ON loans (a)", "changes ."},
+		{"BEGINS anew", "unknown ."},
+		{"", "nothing ."}, {"# Dummy event replacing event type 160 that slave cannot handle.", "nothing ."},
+		{"TRUNCATE TABLE `loans`", "truncates lib.loans"}, {"truncate other.loans", "truncates other.loans"},
+		{"SET STATEMENT lock_wait_timeout=1 FOR TRUNCATE loans", "truncates lib.loans"}, {"/*!TRUNCATE*/ loans", "truncates lib.loans"},
+		{"CREATE TABLE IF NOT EXISTS copies AS SELECT * FROM loans", "changes lib.copies"},
+		{"CREATE OR REPLACE TABLE lib2.copies SELECT 1", "changes lib2.copies"},
+		{"CREATE TABLE vt1 AS VALUES (1, 2)", "changes lib.vt1"}, {"CREATE TABLE vt1 VALUES ROW(1, 2)", "changes lib.vt1"},
+		{"CREATE TABLE vt2 AS TABLE loans", "changes lib.vt2"}, {"CREATE TABLE vt2 (a INT) (TABLE loans)", "changes lib.vt2"},
+		{"CREATE TABLE c AS WITH x AS (TABLE loans) SELECT * FROM x", "changes lib.c"},
+		{"CREATE TABLE c LIKE loans", "harmless lib.c"},
+		{"CREATE TABLE c (`select` INT, `table` INT COMMENT 'it''s a select', value INT, b TEXT DEFAULT \"values\", c INT REFERENCES other.select (id)) WITH SYSTEM VERSIONING", "harmless lib.c"},
+		{"CREATE TABLE lib.table (a INT) PARTITION BY RANGE (a) (PARTITION p0 VALUES LESS THAN (6), PARTITION p1 VALUES IN (7))", "harmless lib.table"},
+		{"CREATE TABLE c (a INT) /*!50100 PARTITION BY HASH (a) */", "harmless lib.c"},
+		{"CREATE TABLE c (a CHAR(9) DEFAULT '\\') AS SELECT 1 -- ", "changes ."}, // whose end nobody finds
+		{"CREATE TEMPORARY TABLE c SELECT * FROM loans", "harmless ."},
+		{"CREATE VIEW recent AS SELECT * FROM loans", "harmless ."}, {"CREATE INDEX i ON loans (a)", "harmless ."},
+		{"/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`localhost`*/ /*!50003 TRIGGER t BEFORE INSERT ON loans FOR EACH ROW INSERT INTO told VALUES (1) */", "harmless ."},
+		{"CREATE DEFINER=`a`@`b` PROCEDURE p() BEGIN INSERT INTO loans VALUES (1); END", "harmless ."},
+		{"/*!40000 ALTER TABLE `loans` DISABLE KEYS */", "harmless ."}, {"ALTER TABLE loans ADD x INT DEFAULT 1", "harmless ."},
+		{"DROP TABLE IF EXISTS loans /* generated by server */", "harmless ."}, {"ANALYZE NO_WRITE_TO_BINLOG TABLE loans", "harmless ."},
+		{"SET PASSWORD FOR u = 'x'", "harmless ."}, {"GRANT INSERT ON loans TO u", "harmless ."}, {"FLUSH PRIVILEGES", "harmless ."}, {"RENAME TABLE a TO b", "harmless ."},
 	} {
-		schema, name := targetOf("lib", []byte(c.text))
-		if got := schema + "." + name; got != c.want {
+		j := judge("lib", []byte(c.text), dialect{})
+		schema := j.schema
+		if got := effectNames[j.effect] + " " + schema + "." + j.name; got != c.want {
+			t.Errorf("%s: got %s, want %s", c.text, got, c.want)
+		}
+	}
+}
+
+var effectNames = [...]string{"nothing", "harmless", "truncates", "changes", "unknown"}
+
+// TestDialects finds the end of texts as the session wrote them.
+func TestDialects(t *testing.T) {
+	t.Parallel()
+	flags := "\x00\x00\x00\x00\x00"
+	mode := func(bits string) string { return "\x01" + bits + "\x00\x00\x00\x00" }
+	for _, c := range []struct{ status, text, want string }{
+		{flags + mode("\x00\x00\x10\x00"), `CREATE TABLE c (a CHAR(9) DEFAULT '\') AS SELECT 'x'`, "changes lib.c"},
+		{flags + mode("\x00\x00\x00\x00"), `CREATE TABLE c (a CHAR(9) DEFAULT '\' AS SELECT ')`, "harmless lib.c"},
+		{flags + mode("\x04\x00\x00\x00"), `INSERT INTO "lo""ans" VALUES (1)`, `changes lib.lo"ans`},
+		{"", `INSERT INTO "loans" VALUES (1)`, "changes ."},
+		{flags + mode("\x00\x00\x00\x00") + "\x06\x03std\x03\x01\x00\x01\x00\x04\x0d\x00\x0d\x00\x08\x00", "CREATE TABLE c (a INT COMMENT '\x95\\') SELECT 1", "changes lib.c"},
+		{"\x04\x2d\x00\x2d\x00\x2d\x00", "CREATE TABLE c (a INT COMMENT '\x95\\' SELECT 1')", "harmless lib.c"},
+	} {
+		j := judge("lib", []byte(c.text), dialectOf([]byte(c.status)))
+		if got := effectNames[j.effect] + " " + j.schema + "." + j.name; got != c.want {
 			t.Errorf("%s: got %s, want %s", c.text, got, c.want)
 		}
 	}
@@ -67,6 +122,81 @@ func TestHiddenStatements(t *testing.T) {
 			}
 		})
 	}
+}
+
+// statementForms are statements of a session whose binlog_format is STATEMENT. kind is the server's that knows them; empty is both.
+var statementForms = []struct {
+	kind, statement string
+	changes         bool
+}{
+	{"mariadb", "SET STATEMENT max_statement_time=100 FOR INSERT INTO a VALUES (2, 1, 'x')", true},
+	{"mariadb", "SET STATEMENT max_statement_time=100 FOR UPDATE a SET n = n + 1", true},
+	{"mariadb", "ANALYZE UPDATE a SET n = n + 1", true},
+	{"mariadb", "ANALYZE FORMAT=JSON DELETE FROM a WHERE id = 1", true},
+	{"", "/*!50000 INSERT INTO*/ a VALUES (30, 1, 'x')", true},
+	{"", "/*! INSERT */ INTO a VALUES (31, 1, 'x')", true},
+	{"mariadb", "/*M! INSERT */ INTO a VALUES (32, 1, 'x')", true},
+	{"mariadb", "CREATE TABLE vt1 AS VALUES (1, 2)", true},
+	{"mysql", "CREATE TABLE vt1 AS VALUES ROW(1, 2)", true},
+	{"mysql", "CREATE TABLE vt2 AS TABLE a", true},
+	{"", "CREATE TABLE vt3 AS WITH x AS (SELECT * FROM a) SELECT * FROM x", true},
+	{"", "CALL add_row(40)", true},
+	{"mariadb", "EXECUTE IMMEDIATE 'INSERT INTO a VALUES (41, 1, \\'x\\')'", true},
+	{"mariadb", "BEGIN NOT ATOMIC INSERT INTO a VALUES (42, 1, 'x'); END", true},
+	{"", "INSERT INTO a SELECT id + 100, n, t FROM a", true},
+	{"", "(INSERT INTO a VALUES (33, 1, 'x'))", true}, // a server may refuse it
+	{"", "CREATE TABLE p (`select` INT, value INT COMMENT 'values') /*!50100 PARTITION BY RANGE (value) (PARTITION p0 VALUES LESS THAN (6)) */", false},
+	{"", "CREATE TABLE l LIKE a", false},
+	{"", "CREATE VIEW v AS SELECT * FROM a", false},
+	{"", "/*!50003 CREATE TRIGGER tr BEFORE DELETE ON a FOR EACH ROW INSERT INTO l VALUES (1, 1, 'x') */", false},
+	{"", "DROP TRIGGER tr", false},
+	{"", "/*!40000 ALTER TABLE a DISABLE KEYS */", false},
+	{"", "CREATE TEMPORARY TABLE tt AS SELECT * FROM a", false},
+	{"", "ANALYZE TABLE a", false}, {"", "OPTIMIZE NO_WRITE_TO_BINLOG TABLE a", false}, {"", "FLUSH TABLES", false},
+	{"", "GRANT SELECT ON a TO u@'%'", false}, {"", "ALTER TABLE a COMMENT 'x'", false}, {"", "RENAME TABLE l TO l2", false}, {"", "DROP TABLE l2, p", false},
+	{"mariadb", "SET STATEMENT lock_wait_timeout=5 FOR ALTER TABLE a COMMENT 'y'", false},
+	{"mariadb", "CREATE SEQUENCE sq", false},
+}
+
+// TestStatementForms: each form of a statement that changes rows without telling them is parked, and no other.
+func TestStatementForms(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		s.session(t, "USE "+database, "CREATE TABLE a (id INT PRIMARY KEY, n INT, t VARCHAR(50))", "CREATE TABLE marks (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1, 1, 'x')",
+			"CREATE PROCEDURE add_row(IN i INT) BEGIN INSERT INTO a VALUES (i, 1, 'x'); END", "CREATE USER IF NOT EXISTS u@'%'")
+		n := newNotes()
+		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+		var ran []int
+		for i, f := range statementForms {
+			if f.kind != "" && f.kind != s.kind {
+				continue
+			}
+			err := s.Exec(t.Context(), database, "SET SESSION binlog_format = 'STATEMENT'", f.statement)
+			if err != nil && !strings.HasPrefix(f.statement, "(") {
+				t.Errorf("%s: %v", f.statement, err)
+			}
+			s.session(t, "USE "+database, fmt.Sprintf("INSERT INTO marks VALUES (%d)", i))
+			if err == nil {
+				ran = append(ran, i)
+			}
+		}
+		s.session(t, "USE "+database, "INSERT INTO marks VALUES (999)")
+		lines := n.await(t, "id:999")
+		stop()
+		for _, i := range ran {
+			mark := slices.IndexFunc(lines, func(l string) bool { return strings.HasSuffix(l, fmt.Sprintf("new={id:%d}", i)) })
+			told := 0
+			for ; mark > 1 && !strings.Contains(lines[mark-1], "insert marks"); mark-- {
+				if line := lines[mark-1]; strings.Contains(line, " park ") || strings.Contains(line, " insert ") { // MySQL 9 writes a new table's rows
+					told++
+				}
+			}
+			if f := statementForms[i]; f.changes != (told > 0) {
+				t.Errorf("%s: parked or told %d times", f.statement, told)
+			}
+		}
+	})
 }
 
 // TestBlackhole takes the context's rows from a table that keeps none.
