@@ -14,11 +14,11 @@ import (
 func (s *Sender) Probe(ctx context.Context) error {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	transport, ok := s.transport.(*http.Transport)
+	transport, ok := s.transport.(finite)
 	if !ok {
 		return errors.New("the transport cannot be probed")
 	}
-	err := s.connect(timed, transport)
+	err := s.connect(timed, transport.Transport)
 	if err == nil {
 		return nil
 	}

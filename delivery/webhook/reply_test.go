@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -284,4 +285,34 @@ func TestStaleConnection(t *testing.T) {
 			t.Errorf("%d requests arrived, 2 were made", requests.Load())
 		}
 	})
+}
+
+// TestSwitchingProtocols: a receiver that switches protocols unasked and keeps the connection gets nothing more of us. Its status is
+// the answer, to deliveries and to challenges.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	closed := make(chan error, 2)
+	host := serve(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			closed <- err
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+		_, err := io.Copy(io.Discard, c) // until our side closes it
+		closed <- err
+	})
+	cfg := profile("http://" + host + "/")
+	cfg.Challenge = "query"
+	s, _ := sender(t, cfg)
+	for name, ask := range map[string]func() delivery.Reply{
+		"delivery":  func() delivery.Reply { return s.Send(t.Context(), &testRequest) },
+		"challenge": func() delivery.Reply { return s.Challenge(t.Context()) },
+	} {
+		if reply := ask(); reply.Status != 101 || reply.Class != delivery.ClassEndpoint || reply.Duration >= cfg.Timeout {
+			t.Errorf("%s: %+v", name, reply)
+		}
+		if err := <-closed; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

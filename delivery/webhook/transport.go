@@ -57,7 +57,7 @@ func (t *Transports) CloseIdle() {
 }
 
 // get returns the transport whose connections are made so.
-func (t *Transports) get(s *setup) *http.Transport {
+func (t *Transports) get(s *setup) http.RoundTripper {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	transport, ok := t.bySetup[s.shown]
@@ -65,7 +65,20 @@ func (t *Transports) get(s *setup) *http.Transport {
 		transport = t.newTransport(s)
 		t.bySetup[s.shown] = transport
 	}
-	return transport
+	return finite{transport}
+}
+
+// finite has every reply end with its request. After 101 Switching Protocols, which no request asks for, net/http hands out the bare
+// connection, and nothing bounds what is read of that: it is closed, and the status is the answer.
+type finite struct{ *http.Transport }
+
+func (f finite) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := f.Transport.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		_ = resp.Body.Close() // nothing of it is wanted
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 func (t *Transports) newTransport(s *setup) *http.Transport {
