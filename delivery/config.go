@@ -19,7 +19,7 @@ type ProfileConfig struct {
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
-	Signature     string               `yaml:"signature" enum:"standard,alma,none" doc:"how requests are signed"`
+	Signature     string               `yaml:"signature" enum:"standard,alma,github,none" doc:"how requests are signed: Standard Webhooks, X-Exl-Signature, X-Hub-Signature-256"`
 	Format        string               `yaml:"format" enum:"native,cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
 	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
 	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`

@@ -85,12 +85,19 @@ func TestAlmaSecrets(t *testing.T) {
 	now := time.Now()
 	cfg.Secrets = []delivery.SecretConfig{{Secret: "gone", NotAfter: now.Add(-time.Second)}, {Secret: "whsec_not base64"}, {Secret: "next"}}
 	s, _ := sender(t, cfg)
-	got, ok := newSigner(s.keys).signAlma([]byte("body"), now)
-	want, _ := newSigner([]signingKey{{key: []byte("whsec_not base64")}}).signAlma([]byte("body"), now)
+	sign := func(keys ...signingKey) (string, bool) {
+		signature, ok, err := newSigner(almaScheme, keys).sign("", "", []byte("body"), nil, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signature, ok
+	}
+	got, ok := sign(s.keys...)
+	want, _ := sign(signingKey{key: []byte("whsec_not base64")})
 	if !ok || got != want {
 		t.Errorf("signed %s, %v", got, ok)
 	}
-	if _, ok := newSigner(s.keys[:1]).signAlma([]byte("body"), now); ok {
+	if _, ok := sign(s.keys[:1]...); ok {
 		t.Error("signed with a secret that is past its time")
 	}
 }

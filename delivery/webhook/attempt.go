@@ -55,16 +55,12 @@ func (s *Sender) newAttempt() *attempt {
 	a.closer = io.NopCloser(&a.reader)
 	a.id, a.timestamp, a.signature = make([]string, 1), make([]string, 1), make([]string, 1)
 	a.contentType, a.gap = make([]string, 1), make([]string, 1)
-	a.signer = newSigner(s.keys)
+	a.signer = newSigner(s.scheme, s.keys)
 	header := s.fixed.Clone()
 	header["Webhook-Id"] = a.id
 	header["Webhook-Timestamp"] = a.timestamp
-	switch {
-	case len(s.keys) == 0:
-	case s.alma:
-		header[almaSignature] = a.signature
-	default:
-		header["Webhook-Signature"] = a.signature
+	if len(s.keys) > 0 {
+		header[s.scheme.header] = a.signature
 	}
 	header["Content-Type"] = a.contentType
 	if s.gzip {
@@ -111,35 +107,19 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err er
 		a.gap[0] = req.Gap
 		a.proto.Header["Rowhook-Gap"] = a.gap
 	}
-	if a.stream = req.Stream; a.stream != nil {
-		return a.prepareStream(now)
-	}
-	a.fill(req.Body)
-	a.proto.ContentLength = int64(len(a.body))
-	if len(a.sender.keys) == 0 {
-		return true, nil
-	}
-	if a.sender.alma {
-		a.signature[0], ok = a.signer.signAlma(req.Body, now)
-		return ok, nil
-	}
-	a.signature[0], ok = a.signer.sign(req.ID, a.timestamp[0], req.Body, now)
-	return ok, nil
-}
-
-func (a *attempt) prepareStream(now time.Time) (ok bool, err error) {
-	a.body, a.proto.ContentLength = a.body[:0], a.stream.Size
-	if a.sender.gzip {
-		a.proto.ContentLength = -1
+	if a.stream = req.Stream; a.stream == nil {
+		a.fill(req.Body)
+		a.proto.ContentLength = int64(len(a.body))
+	} else {
+		a.body, a.proto.ContentLength = a.body[:0], a.stream.Size
+		if a.sender.gzip {
+			a.proto.ContentLength = -1
+		}
 	}
 	if len(a.sender.keys) == 0 {
 		return true, nil
 	}
-	if a.sender.alma {
-		a.signature[0], ok, err = a.signer.signAlmaStream(a.stream, now)
-		return ok, err
-	}
-	a.signature[0], ok, err = a.signer.signStream(a.id[0], a.timestamp[0], a.stream, now)
+	a.signature[0], ok, err = a.signer.sign(a.id[0], a.timestamp[0], req.Body, a.stream, now)
 	return ok, err
 }
 

@@ -201,37 +201,36 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// keys reads the secrets that sign; none when the profile wants no signature or has no secret.
-func (p *parser) keys() []signingKey {
-	switch p.cfg.Signature {
-	case "none":
-		return nil
-	case "", "standard", "alma":
-	default:
-		p.wrong(fmt.Sprintf("signature %q is not known", p.cfg.Signature), "write standard, alma or none", "signature")
-		return nil
+// keys reads how requests are signed, and the secrets that sign; none when the profile wants no signature or has no secret.
+func (p *parser) keys() (scheme, []signingKey) {
+	scheme, known := schemeOf(p.cfg.Signature)
+	if !known {
+		p.wrong(fmt.Sprintf("signature %q is not known", p.cfg.Signature), "write standard, alma, github or none", "signature")
+	}
+	if !known || p.cfg.Signature == "none" {
+		return scheme, nil
 	}
 	var keys []signingKey
 	if p.cfg.Secret != "" {
-		keys = p.key(keys, p.cfg.Secret, time.Time{}, "secret")
+		keys = p.key(keys, scheme, p.cfg.Secret, time.Time{}, "secret")
 	}
 	for i, one := range p.cfg.Secrets {
 		if one.Secret == "" {
 			p.wrong("the secret is empty", "give secret or secret_file", "secrets", strconv.Itoa(i))
 			continue
 		}
-		keys = p.key(keys, one.Secret, one.NotAfter, "secrets", strconv.Itoa(i))
+		keys = p.key(keys, scheme, one.Secret, one.NotAfter, "secrets", strconv.Itoa(i))
 	}
 	if len(keys) == 0 && p.cfg.Secret == "" && len(p.cfg.Secrets) == 0 {
 		p.warn("requests are not signed, so the receiver cannot tell that they are ours",
 			"give secret or secret_file; signature: none says that this is meant")
 	}
-	return keys
+	return scheme, keys
 }
 
-func (p *parser) key(keys []signingKey, secret string, notAfter time.Time, path ...string) []signingKey {
-	if p.cfg.Signature == "alma" {
-		return append(keys, signingKey{[]byte(secret), notAfter}) // as it is, whatever it looks like
+func (p *parser) key(keys []signingKey, scheme scheme, secret string, notAfter time.Time, path ...string) []signingKey {
+	if scheme.raw {
+		return append(keys, signingKey{[]byte(secret), notAfter})
 	}
 	key, err := decodeSecret(secret)
 	if err != nil {

@@ -64,7 +64,7 @@ func TestNewRefuses(t *testing.T) {
 		{"success backwards", change(func(c *delivery.ProfileConfig) { c.Success = []string{"299-200"} }), "success.0"},
 		{"reply", change(func(c *delivery.ProfileConfig) { c.Replies = []delivery.ReplyConfig{{Status: "6xx", Action: "dead"}} }), "replies.6xx"},
 		{"reply's action", change(func(c *delivery.ProfileConfig) { c.Replies = []delivery.ReplyConfig{{Status: "404", Action: "drop"}} }), "replies.404"},
-		{"signature", change(func(c *delivery.ProfileConfig) { c.Signature = "github" }), "signature"},
+		{"signature", change(func(c *delivery.ProfileConfig) { c.Signature = "gitlab" }), "signature"},
 		{"secret", change(func(c *delivery.ProfileConfig) { c.Secret = "whsec_hunter2!" }), "secret"},
 		{"empty whsec", change(func(c *delivery.ProfileConfig) { c.Secret = "whsec_" }), "secret"},
 		{"secrets", change(func(c *delivery.ProfileConfig) { c.Secrets = []delivery.SecretConfig{{Secret: "whsec_hunter2!"}} }), "secrets.0"},

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -44,105 +45,92 @@ func decodeSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
+// scheme is a way to sign requests.
+type scheme struct {
+	header string // as it goes out
+	// encode writes a signature of the body alone. Nil is Standard Webhooks, which signs id and time as well and has one signature
+	// for each key; the others have room for one.
+	encode func(dst, sum []byte) []byte
+	raw    bool // secrets are taken as they are, whatever they look like
+}
+
+var (
+	standardScheme = scheme{header: "Webhook-Signature"}
+	almaScheme     = scheme{header: "X-Exl-Signature", encode: base64.StdEncoding.AppendEncode, raw: true}
+	// githubScheme is the X-Hub-Signature-256 of GitHub's webhooks, which many receivers and gateways know.
+	githubScheme = scheme{header: "X-Hub-Signature-256", raw: true, encode: func(dst, sum []byte) []byte {
+		return hex.AppendEncode(append(dst, "sha256="...), sum)
+	}}
+)
+
+// schemeOf returns the scheme that a profile names, and false when there is none of that name. none is the standard one without keys.
+func schemeOf(name string) (scheme, bool) {
+	switch name {
+	case "", "standard", "none":
+		return standardScheme, true
+	case "alma":
+		return almaScheme, true
+	case "github":
+		return githubScheme, true
+	}
+	return scheme{}, false
+}
+
 // signer signs with all keys of a profile. It keeps the keyed hashes between requests, and is not
 // safe for concurrent use.
 type signer struct {
-	keys []signingKey
-	macs []hash.Hash
-	text []byte
-	sum  []byte
+	scheme scheme
+	keys   []signingKey
+	macs   []hash.Hash
+	text   []byte
+	sum    []byte
 }
 
-func newSigner(keys []signingKey) *signer {
-	s := &signer{keys: keys}
+func newSigner(scheme scheme, keys []signingKey) *signer {
+	s := &signer{scheme: scheme, keys: keys}
 	for i := range keys {
 		s.macs = append(s.macs, hmac.New(sha256.New, keys[i].key))
 	}
 	return s
 }
 
-// signAlma returns the X-Exl-Signature header's value, by the first key that is valid now, and false when none is. Only the body is
-// signed.
-func (s *signer) signAlma(body []byte, now time.Time) (string, bool) {
-	for i, mac := range s.macs {
-		if s.keys[i].valid(now) {
-			mac.Reset()
-			mac.Write(body)
-			s.sum = mac.Sum(s.sum[:0])
-			return base64.StdEncoding.EncodeToString(s.sum), true
-		}
+// sign returns the signature header's value for a body of bytes, or for one that is written anew for each key when stream is not
+// nil. It reports false when no key is valid now.
+func (s *signer) sign(id, timestamp string, body []byte, stream *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
+	s.text = s.text[:0]
+	if s.scheme.encode == nil {
+		s.text = append(append(append(append(s.text, id...), '.'), timestamp...), '.')
 	}
-	return "", false
-}
-
-// signAlmaStream is signAlma for a body that is written anew.
-func (s *signer) signAlmaStream(body *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
-	for i, mac := range s.macs {
-		if s.keys[i].valid(now) {
-			mac.Reset()
-			if err := body.Write(mac); err != nil {
-				return "", false, fmt.Errorf("sign body: %w", err)
-			}
-			s.sum = mac.Sum(s.sum[:0])
-			return base64.StdEncoding.EncodeToString(s.sum), true, nil
-		}
-	}
-	return "", false, nil
-}
-
-// sign returns the webhook-signature header's value: one signature for each key that is valid now, and false
-// when none is.
-func (s *signer) sign(id, timestamp string, body []byte, now time.Time) (string, bool) {
-	head := s.begin(id, timestamp)
-	for i, mac := range s.macs {
-		if s.keys[i].valid(now) {
-			s.reset(mac, head)
-			mac.Write(body)
-			s.add(mac, head)
-		}
-	}
-	return string(s.text[head:]), len(s.text) > head
-}
-
-// signStream is sign for a body that is written anew for each key.
-func (s *signer) signStream(id, timestamp string, body *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
-	head := s.begin(id, timestamp)
+	head := len(s.text)
 	for i, mac := range s.macs {
 		if !s.keys[i].valid(now) {
 			continue
 		}
-		s.reset(mac, head)
-		if err := body.Write(mac); err != nil {
+		mac.Reset()
+		mac.Write(s.text[:head])
+		if stream == nil {
+			mac.Write(body)
+		} else if err := stream.Write(mac); err != nil {
 			return "", false, fmt.Errorf("sign body: %w", err)
 		}
-		s.add(mac, head)
+		s.sum = mac.Sum(s.sum[:0])
+		if s.scheme.encode != nil {
+			s.text = s.scheme.encode(s.text, s.sum)
+			break
+		}
+		s.add(head)
 	}
 	return string(s.text[head:]), len(s.text) > head, nil
 }
 
-// begin writes what is signed before the body into text, and returns its length.
-func (s *signer) begin(id, timestamp string) int {
-	s.text = append(append(append(append(s.text[:0], id...), '.'), timestamp...), '.')
-	return len(s.text)
-}
-
-func (s *signer) reset(mac hash.Hash, head int) {
-	mac.Reset()
-	mac.Write(s.text[:head])
-}
-
-// add appends a signature to text.
-func (s *signer) add(mac hash.Hash, head int) {
-	s.sum = mac.Sum(s.sum[:0])
+// add appends a standard signature to text.
+func (s *signer) add(head int) {
 	if len(s.text) > head {
 		s.text = append(s.text, ' ')
 	}
 	s.text = append(s.text, signaturePrefix...)
 	s.text = base64.StdEncoding.AppendEncode(s.text, s.sum)
 }
-
-// almaSignature is the header of Alma's signatures. It goes out in this case.
-const almaSignature = "X-Exl-Signature"
 
 // Errors of [Verify].
 var (
@@ -153,10 +141,14 @@ var (
 
 // Verify checks a received request as a receiver does: its timestamp is within five minutes of now, and one of its signatures
 // is the body's under one of the secrets. It returns one of this package's errors, or one about a secret that cannot be read.
-// A request that has Alma's signature instead is held to that, which knows no time.
+// A request that has Alma's or GitHub's signature instead is held to that, which knows no time.
 func Verify(header http.Header, body []byte, now time.Time, secrets ...string) error {
-	if given := header.Get(almaSignature); given != "" && header.Get("Webhook-Signature") == "" {
-		return verifyAlma(given, body, secrets)
+	if header.Get(standardScheme.header) == "" {
+		for _, scheme := range []scheme{almaScheme, githubScheme} {
+			if given := header.Get(scheme.header); given != "" {
+				return scheme.verifyBody(given, body, secrets)
+			}
+		}
 	}
 	id, timestamp := header.Get("Webhook-Id"), header.Get("Webhook-Timestamp")
 	given := header.Get("Webhook-Signature")
@@ -173,7 +165,7 @@ func Verify(header http.Header, body []byte, now time.Time, secrets ...string) e
 			return fmt.Errorf("verify request: %w", err)
 		}
 	}
-	wanted, _ := newSigner(keys).sign(id, timestamp, body, now)
+	wanted, _, _ := newSigner(standardScheme, keys).sign(id, timestamp, body, nil, now) // no stream, no error
 	for one := range strings.SplitSeq(given, " ") {
 		for want := range strings.SplitSeq(wanted, " ") {
 			if want != "" && hmac.Equal([]byte(one), []byte(want)) {
@@ -184,9 +176,9 @@ func Verify(header http.Header, body []byte, now time.Time, secrets ...string) e
 	return ErrBadSignature
 }
 
-func verifyAlma(given string, body []byte, secrets []string) error {
+func (scheme scheme) verifyBody(given string, body []byte, secrets []string) error {
 	for _, secret := range secrets {
-		want, _ := newSigner([]signingKey{{key: []byte(secret)}}).signAlma(body, time.Time{})
+		want, _, _ := newSigner(scheme, []signingKey{{key: []byte(secret)}}).sign("", "", body, nil, time.Time{}) // no stream, no error
 		if hmac.Equal([]byte(given), []byte(want)) {
 			return nil
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"rowhook/delivery"
 )
 
 // The vector that Standard Webhooks publishes with its reference libraries.
@@ -25,7 +27,11 @@ const (
 
 func signWith(t *testing.T, now time.Time, id, timestamp string, body []byte, keys ...signingKey) (string, bool) {
 	t.Helper()
-	return newSigner(keys).sign(id, timestamp, body, now)
+	signature, ok, err := newSigner(standardScheme, keys).sign(id, timestamp, body, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature, ok
 }
 
 func keyOf(t *testing.T, secret string) signingKey {
@@ -39,10 +45,10 @@ func keyOf(t *testing.T, secret string) signingKey {
 
 func TestSignPublishedVector(t *testing.T) {
 	t.Parallel()
-	s := newSigner([]signingKey{keyOf(t, vectorSecret)})
+	s := newSigner(standardScheme, []signingKey{keyOf(t, vectorSecret)})
 	for range 3 { // the keyed hash is used again
-		got, ok := s.sign(vectorID, vectorTimestamp, []byte(vectorBody), time.Now())
-		if !ok || got != vectorSignature {
+		got, ok, err := s.sign(vectorID, vectorTimestamp, []byte(vectorBody), nil, time.Now())
+		if err != nil || !ok || got != vectorSignature {
 			t.Fatalf("signature %q, want %q", got, vectorSignature)
 		}
 	}
@@ -190,4 +196,32 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("what was signed is refused: %v", err)
 		}
 	})
+}
+
+// TestGitHubSignature signs as GitHub documents it, with its own vector, by the first secret that is valid.
+func TestGitHubSignature(t *testing.T) {
+	t.Parallel()
+	const want = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+	secret, body := "It's a Secret to Everybody", "Hello, World!"
+	var got http.Header
+	server := receiver(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
+	cfg := profile(server.URL)
+	cfg.Signature, cfg.Secret = "github", ""
+	cfg.Secrets = []delivery.SecretConfig{{Secret: "gone", NotAfter: time.Now().Add(-time.Second)}, {Secret: secret}, {Secret: "next"}}
+	s, _ := sender(t, cfg)
+	if reply := s.Send(t.Context(), &delivery.Request{ID: "evt_1", Body: []byte(body)}); reply.Class != delivery.ClassOK {
+		t.Fatalf("%+v", reply)
+	}
+	if value := got.Get("X-Hub-Signature-256"); value != want {
+		t.Errorf("X-Hub-Signature-256 is %s, want %s", value, want)
+	}
+	if got.Get("Webhook-Signature") != "" || got.Get("Webhook-Id") != "evt_1" {
+		t.Errorf("headers %v", got)
+	}
+	if err := Verify(got, []byte(body), time.Now(), "other", secret); err != nil {
+		t.Error(err)
+	}
+	if err := Verify(got, []byte(body+" "), time.Now(), secret); !errors.Is(err, ErrBadSignature) {
+		t.Errorf("another body: %v", err)
+	}
 }

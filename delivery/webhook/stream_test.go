@@ -34,6 +34,7 @@ func TestStream(t *testing.T) {
 	for name, change := range map[string]func(*delivery.ProfileConfig){
 		"signed": func(*delivery.ProfileConfig) {},
 		"alma":   func(c *delivery.ProfileConfig) { c.Signature = "alma" },
+		"github": func(c *delivery.ProfileConfig) { c.Signature = "github" },
 		"plain":  func(c *delivery.ProfileConfig) { c.Secret, c.Signature = "", "none" },
 		"gzip":   func(c *delivery.ProfileConfig) { c.HTTP.Gzip = true },
 	} {

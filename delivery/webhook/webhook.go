@@ -1,5 +1,5 @@
 // Package webhook makes the HTTP requests of profiles: one attempt a call, signed by
-// Standard Webhooks 1.0.0 or as Alma does, classified by one table, with errors that are safe to show.
+// Standard Webhooks 1.0.0, or as Alma or GitHub do, classified by one table, with errors that are safe to show.
 //
 // What holds here:
 //
@@ -52,7 +52,7 @@ type Sender struct {
 	confidences confidences // what replies must not bring into the delivery log
 	fixed       http.Header // headers that every request carries
 	keys        []signingKey
-	alma        bool // keys sign as Alma does
+	scheme      scheme // how keys sign
 	table       statusTable
 	timeout     time.Duration
 	maxBody     int64
@@ -95,7 +95,7 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	if s.challenge == "cloudevents" {
 		setHeader(s.fixed, requestOrigin, s.origin, "")
 	}
-	s.keys, s.alma = p.keys(), cfg.Signature == "alma"
+	s.scheme, s.keys = p.keys()
 	s.table = p.statuses()
 	if err := errors.Join(p.found...); err != nil {
 		return nil, err
