@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -9,7 +10,7 @@ import (
 // What an operator is told about a delivery that cannot be changed now.
 var (
 	errInFlight = &operatorError{"the delivery is being sent at this moment", "look at `rowhook log` for what came of it"}
-	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list --key` shows it, or `rowhook failed list --key` where a dead letter holds the key"}
+	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list` shows it, or `rowhook failed list` where a dead letter holds the key; --key KEY narrows either down"}
 	errUntried  = &operatorError{"the delivery has not been tried yet: it goes when its turn comes", "`rowhook status` shows what its profile waits for"}
 )
 
@@ -24,7 +25,7 @@ func (e *Engine) locate(profile, id string) (*dispatcher, Seq, error) {
 	}
 	switch len(items.Items) {
 	case 0:
-		return nil, 0, &operatorError{fmt.Sprintf("no delivery of event %s waits", id), "`rowhook log --event` shows what came of it, `rowhook failed list` the dead letters"}
+		return nil, 0, &operatorError{fmt.Sprintf("no delivery of event %s waits", id), fmt.Sprintf("`rowhook log --event %s` shows what came of it, `rowhook failed list` the dead letters", id)}
 	case 1:
 		return e.find(items.Items[0].Profile), items.Items[0].seq, nil
 	}
@@ -38,29 +39,106 @@ func (e *Engine) RetryNow(profile, id string) error {
 		return err
 	}
 	return d.with(func(now time.Time) error {
-		r, err := d.takeRecord(seq, now)
-		if err != nil {
+		if err := d.hasten(seq, now); err != nil {
 			return err
 		}
-		if r == nil {
-			return errUntried
+		d.tryEndpoint(now)
+		return nil
+	})
+}
+
+// hasten makes a retry due at once.
+func (d *dispatcher) hasten(seq Seq, now time.Time) error {
+	r, err := d.takeRecord(seq, now)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return errUntried
+	}
+	if r.State != Retrying {
+		return errBlocked
+	}
+	r.Due = now
+	if !r.Since.IsZero() && r.Since.Before(now) {
+		r.Due = r.Since // before what has become due meanwhile
+	}
+	d.pending.put(*r)
+	d.dueBy(now)
+	d.arouse(r)
+	return nil
+}
+
+// tryEndpoint has an endpoint that is left alone be tried at once.
+func (d *dispatcher) tryEndpoint(now time.Time) (waited bool) {
+	o := d.state.Outage
+	if o == nil {
+		return false
+	}
+	o.Until, d.breaker.probes = now, 0
+	d.keepState(now)
+	return true
+}
+
+// Hastened is a profile whose waiting deliveries are tried at once.
+type Hastened struct {
+	Profile  string `json:"profile"`
+	Retries  int    `json:"retries"`            // that were due later
+	Endpoint bool   `json:"endpoint,omitempty"` // it was left alone, and is tried now
+}
+
+// RetryAllNow makes every retry of a profile due at once, and has its endpoint be tried where it is left alone. An empty
+// profile means all that are active. Profiles for which nothing waits for another try are left out.
+func (e *Engine) RetryAllNow(profile string) ([]Hastened, error) {
+	chosen, err := e.choose(profile)
+	if err != nil {
+		return nil, err
+	}
+	all := []Hastened{}
+	for _, d := range chosen {
+		done, err := d.hastenAll(profile != "")
+		if err != nil {
+			return all, err
 		}
-		if r.State != Retrying {
-			return errBlocked
+		if done.Retries > 0 || done.Endpoint {
+			all = append(all, done)
 		}
-		r.Due = now
-		if !r.Since.IsZero() && r.Since.Before(now) {
-			r.Due = r.Since // before what has become due meanwhile
-		}
-		d.pending.put(*r)
-		d.dueBy(now)
-		d.arouse(r)
-		if o := d.state.Outage; o != nil {
-			o.Until, d.breaker.probes = now, 0
-			d.keepState(now)
+	}
+	return all, nil
+}
+
+func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
+	done.Profile = d.code
+	active := true
+	err = d.with(func(now time.Time) error {
+		switch standing := d.standing(); {
+		case standing == standsActive:
+			done.Endpoint = d.tryEndpoint(now)
+		case named && standing == standsPending:
+			return &operatorError{fmt.Sprintf("profile %s is not active yet", d.code), fmt.Sprintf("`rowhook profile activate %s` asks its endpoint at once", d.code)}
+		case named:
+			return &operatorError{fmt.Sprintf("profile %s is inactive", d.code), fmt.Sprintf("`rowhook profile resume %s` delivers again", d.code)}
+		default:
+			active = false
 		}
 		return nil
 	})
+	if err != nil || !active {
+		return done, err
+	}
+	err = d.eachRecord([]State{Retrying}, func(r *Delivery) (bool, error) {
+		return true, d.with(func(now time.Time) error {
+			var gone *operatorError
+			if err := d.hasten(r.Seq, now); errors.As(err, &gone) {
+				return nil // it is being sent, or was, in the meantime
+			} else if err != nil {
+				return err
+			}
+			done.Retries++
+			return nil
+		})
+	})
+	return done, err
 }
 
 // Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is given up as a whole,
@@ -133,7 +211,7 @@ func (d *dispatcher) takeRecord(seq Seq, now time.Time) (*Delivery, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read delivery: %w", err)
 	case ok && r.State == Dead, !ok && seq < d.next:
-		return nil, &operatorError{"the delivery does not wait any more", "`rowhook log --event` shows what came of it"}
+		return nil, &operatorError{"the delivery does not wait any more", fmt.Sprintf("`rowhook log --profile %s` shows what came of it", d.code)}
 	case !ok:
 		return nil, nil
 	}
@@ -356,7 +434,7 @@ func (e *Engine) Resume(profile, from string) error {
 	}
 	return d.with(func(now time.Time) error {
 		if !d.state.Inactive {
-			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), "`rowhook profile activate` asks the endpoint of one that is pending, `rowhook status` shows what it waits for, `rowhook queue retry-now` tries a delivery at once"}
+			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), fmt.Sprintf("`rowhook status` shows what it waits for, `rowhook queue retry-now --profile %s` tries at once what waits, `rowhook profile activate %s` asks the endpoint of one that is pending", profile, profile)}
 		}
 		if from == ResumeNow {
 			if _, err := d.clear(now, OutcomeSkipped, ReasonOperator, math.MaxInt64); err != nil {

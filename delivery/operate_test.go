@@ -127,6 +127,42 @@ func TestRetryNow(t *testing.T) {
 	})
 }
 
+// TestRetryAllNow: all that waits for a profile is tried at once, in order, also where its endpoint is left alone.
+func TestRetryAllNow(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, running bool) {
+		b := setup(t, nil)
+		b.receiver.script(func(int, *delivery.Request) delivery.Reply {
+			return delivery.Reply{Class: delivery.ClassEndpoint, Status: 401, Reason: "status_4xx"}
+		})
+		b.start()
+		b.append(event("a", "1"), event("b", "2"), event("c", "1"))
+		time.Sleep(100 * time.Second)
+		if !running {
+			b.stopped()
+			b.build()
+		}
+		b.receiver.script(nil)
+		before := b.receiver.count()
+		if _, err := b.engine.RetryAllNow("dask"); err == nil {
+			t.Error("a profile that is none was taken")
+		}
+		hastened, err := b.engine.RetryAllNow("desk")
+		if err != nil || len(hastened) != 1 || hastened[0].Profile != "desk" || !hastened[0].Endpoint || hastened[0].Retries == 0 {
+			t.Fatalf("hastened %+v, %v", hastened, err)
+		}
+		b.settle(running, 5*time.Second)
+		got := b.receiver.ids()[before:]
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Errorf("sent %v", got)
+		}
+		if hastened, err := b.engine.RetryAllNow(""); err != nil || len(hastened) > 0 {
+			t.Errorf("with nothing waiting: %+v, %v", hastened, err)
+		}
+	})
+}
+
 func TestSkip(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, running bool) {

@@ -151,7 +151,7 @@ func (r *Reload) removeMissing(kept map[string]bool, words map[string]Removal) (
 func (r *Reload) removeParked(code string, how Removal, kept bool) error {
 	switch {
 	case kept:
-		return &operatorError{fmt.Sprintf("profile %s is in the config", code), "--removed is about profiles that are no longer there; `rowhook profile pause` stops deliveries"}
+		return &operatorError{fmt.Sprintf("profile %s is in the config", code), fmt.Sprintf("--removed is about profiles that are no longer there; `rowhook profile pause %s` stops deliveries", code)}
 	case how != Drain && how != Park && how != Drop:
 		return &operatorError{fmt.Sprintf("%q says nothing about profile %s", how, code), "write drain, park or drop"}
 	case r.engine.find(code) != nil || how == Park:

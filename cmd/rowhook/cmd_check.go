@@ -67,7 +67,7 @@ func (c *console) check(ctx context.Context, config *Config, asJSON bool) error 
 	if asJSON {
 		err = printJSON(c.out, newCheckReport(found, !bad))
 	} else {
-		err = printCheck(c.out, found)
+		err = printCheck(c.runnable(c.out), found)
 	}
 	if err == nil && bad {
 		return findingsError{}

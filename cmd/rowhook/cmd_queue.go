@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -27,8 +28,8 @@ func (c *console) withControl(do func(*control) error) error {
 func newQueueCommand(c *console) *cobra.Command {
 	return newGroupCommand("queue", "Show and change what waits", groupMend,
 		newQueueListCommand(c),
-		newDeliveryCommand(c, "retry-now ID", "Try a waiting delivery at once", "queue/retry-now", "is tried now"),
-		newDeliveryCommand(c, "skip ID", "Give a waiting delivery up; it becomes a dead letter", "queue/skip", "is a dead letter now"),
+		newRetryNowCommand(c),
+		newSkipCommand(c),
 	)
 }
 
@@ -57,24 +58,90 @@ func newQueueListCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// newDeliveryCommand is a command that does one thing to one waiting delivery.
-func newDeliveryCommand(c *console, use, short, operation, done string) *cobra.Command {
+const retryNowLong = `Makes what waits for another try due at once: one delivery, or with --profile or --all
+everything that does. An endpoint that is left alone (after 401, for example) is tried at
+once too. It spends nothing: a reply that does not count against the delivery still does not.`
+
+func newRetryNowCommand(c *console) *cobra.Command {
+	var all, asJSON bool
 	request := deliveryRequest{User: osUser()}
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: oneArg("the event's id"),
+		Use: "retry-now [ID]", Short: "Try at once what waits for another try", Long: retryNowLong,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return fmt.Errorf("unexpected argument %q", args[1])
+			case len(args) == 1 && all:
+				return errors.New("an event's id and --all do not go together")
+			case len(args) == 0 && !all && request.Profile == "":
+				return errors.New("name an event's id, --profile CODE for all that waits for one profile, or --all")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request.Event = args[0]
 			return c.withControl(func(control *control) error {
-				if err := control.call(cmd.Context(), operation, request, &none{}); err != nil {
+				if len(args) == 1 {
+					return c.changeDelivery(cmd.Context(), control, "queue/retry-now", request, args[0], "is tried now")
+				}
+				hastened := []delivery.Hastened{}
+				if err := control.call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(c.err, "%s %s.\n", request.Event, done)
-				return err
+				if asJSON {
+					return printJSON(c.out, hastened)
+				}
+				return c.printHastened(hastened)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&request.Profile, "profile", "", "profile's `code`: all that waits for it, or, with an id, when the event waits for several")
+	cmd.Flags().BoolVar(&all, "all", false, "all that waits, for any profile")
+	addJSONFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (c *console) printHastened(hastened []delivery.Hastened) error {
+	if len(hastened) == 0 {
+		_, err := fmt.Fprintln(c.err, "Nothing waits for another try.")
+		return err
+	}
+	for _, h := range hastened {
+		text := plural(h.Retries, "delivery")
+		if h.Retries != 1 {
+			text = fmt.Sprintf("%d deliveries", h.Retries)
+		}
+		if h.Endpoint {
+			text = "the endpoint, and " + text + " that waited for it,"
+		}
+		if _, err := fmt.Fprintf(c.err, "%s: %s tried now.\n", h.Profile, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newSkipCommand(c *console) *cobra.Command {
+	request := deliveryRequest{User: osUser()}
+	cmd := &cobra.Command{
+		Use: "skip ID", Short: "Give a waiting delivery up; it becomes a dead letter", Args: oneArg("the event's id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withControl(func(control *control) error {
+				return c.changeDelivery(cmd.Context(), control, "queue/skip", request, args[0], "is a dead letter now")
 			})
 		},
 	}
 	cmd.Flags().StringVar(&request.Profile, "profile", "", "profile's `code`, when the event waits for several")
 	return cmd
+}
+
+// changeDelivery does one thing to one waiting delivery.
+func (c *console) changeDelivery(ctx context.Context, control *control, operation string, request deliveryRequest, id, done string) error {
+	request.Event = id
+	if err := control.call(ctx, operation, request, &none{}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.err, "%s %s.\n", id, done)
+	return err
 }
 
 // printItems prints deliveries for people or as JSON.

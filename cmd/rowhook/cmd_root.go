@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,9 @@ type console struct {
 	env func(string) (string, bool)
 
 	configPath string
-	started    bool // a command's own code runs; before that, every error is one of usage
+	given      bool           // -c was: remedies repeat it
+	remedies   *regexp.Regexp // commands as remedies name them
+	started    bool           // a command's own code runs; before that, every error is one of usage
 }
 
 // config loads the config file that -c names.
@@ -54,7 +57,7 @@ delivers them as signed webhooks.`
 
 const rootExample = `  rowhook check                    what stands in the way, with the SQL that cures it
   rowhook setup --apply            make what the database needs
-  rowhook run -c config.yaml       the agent
+  rowhook run                      the agent
   rowhook status                   how it is doing`
 
 // newRootCommand builds the command tree.
@@ -75,7 +78,7 @@ func newRootCommand(c *console) *cobra.Command {
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("rowhook {{.Version}}\n")
-	root.PersistentFlags().StringVarP(&c.configPath, "config", "c", "config.yaml", "the config `file`")
+	root.PersistentFlags().StringVarP(&c.configPath, "config", "c", "", "the config `file` (default: $ROWHOOK_CONFIG, or ./config.yaml where there is one,\nelse /etc/rowhook/config.yaml)")
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails only for a flag that is not there
 	root.AddGroup(
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"},
@@ -106,13 +109,14 @@ func newRootCommand(c *console) *cobra.Command {
 		newVersionCommand(c),
 		newCompletionCommand(c),
 	)
+	c.remedies = commandPattern(root)
 	c.markStart(root)
 	return root
 }
 
 // usageTemplate is the second part of every help page.
 const usageTemplate = `Usage:
-  {{if .Runnable}}{{if .HasParent}}{{.UseLine}}{{else}}{{.Name}} COMMAND [-c config.yaml] [flags]{{end}}{{else}}{{.CommandPath}} COMMAND [flags]{{end}}
+  {{if .Runnable}}{{if .HasParent}}{{.UseLine}}{{else}}{{.Name}} COMMAND [-c FILE] [flags]{{end}}{{else}}{{.CommandPath}} COMMAND [flags]{{end}}
 {{- if .HasExample}}
 
 Examples:
@@ -146,6 +150,7 @@ func (c *console) markStart(cmd *cobra.Command) {
 	if own := cmd.RunE; own != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			c.started = true
+			c.findConfig()
 			return own(cmd, args)
 		}
 	}

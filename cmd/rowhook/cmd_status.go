@@ -34,7 +34,7 @@ func newStatusCommand(c *console) *cobra.Command {
 			if asJSON {
 				err = printJSON(c.out, &report)
 			} else {
-				err = printStatus(c.out, &report)
+				err = printStatus(c.runnable(c.out), &report)
 			}
 			if err == nil && len(report.Attention) > 0 {
 				return findingsError{}

@@ -90,7 +90,7 @@ func loadConfig(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return &Config{read: map[string]fileHash{path: sha256.Sum256(nil)}}, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
-			hint: "-c names the config file; config.example.yaml is one to start from"}}
+			hint: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
 	return parseConfig(path, data, env, readSecretFile)
 }

@@ -135,7 +135,7 @@ func TestMissingConfig(t *testing.T) {
 	var b strings.Builder
 	report(&b, err)
 	want := "rowhook: testdata/none.yaml: read the config: no such file or directory\n" +
-		"hint: -c names the config file; config.example.yaml is one to start from\n"
+		"hint: -c FILE or ROWHOOK_CONFIG names the config file; without them it is ./config.yaml, or else /etc/rowhook/config.yaml. config.example.yaml is one to start from\n"
 	if exitCode(err) != exitUsage || b.String() != want {
 		t.Errorf("got %q", b.String())
 	}

@@ -160,6 +160,9 @@ func TestMendingCommands(t *testing.T) {
 				{"queue list --profile nobody", 1, "", `there is no profile "nobody"`},
 				{"queue retry-now evt_e", 1, "", "waits behind"},
 				{"queue retry-now evt_d --profile desk", 0, "", "evt_d is tried now."},
+				{"queue retry-now", exitUsage, "", "name an event's id, --profile CODE for all that waits for one profile, or --all"},
+				{"queue retry-now evt_d --all", exitUsage, "", "do not go together"},
+				{"queue retry-now --profile dask", 1, "", `there is no profile "dask"`},
 				{"queue skip evt_e", 0, "", "evt_e is a dead letter now."},
 				{"failed list --type loan.c* --reason status_4xx --since 1h --json", 0, `"id": "evt_b"`, ""},
 				{"failed list --until 1h", 0, "", "There are no dead letters."},
@@ -184,7 +187,7 @@ func TestMendingCommands(t *testing.T) {
 					t.Errorf("%s: %+v", args, got)
 				}
 			}
-			if got := w.run(t, "queue", "retry-now", "evt_d"); got.code != 0 {
+			if got := w.run(t, "queue", "retry-now", "--profile", "desk"); got.code != 0 || !strings.Contains(got.err, "desk: ") || !strings.Contains(got.err, "tried now.") {
 				t.Errorf("%+v", got)
 			}
 			if !running {
@@ -197,7 +200,7 @@ func TestMendingCommands(t *testing.T) {
 			w.await(t, func(s delivery.ProfileStatus) bool { return s.BacklogEvents == 0 && s.Replaying == 0 && s.Dead == 0 })
 			w.stop()
 			w.wantRounds(t)
-			want := []string{"queue retry-now evt_d", "queue skip evt_e", `failed discard {"reason":"operator"} 1`, "queue retry-now evt_d"}
+			want := []string{"queue retry-now evt_d", "queue skip evt_e", `failed discard {"reason":"operator"} 1`, "queue retry-now  "}
 			all := strings.Join(w.audit(t), "\n")
 			for _, line := range want {
 				if !strings.Contains(all, line) {

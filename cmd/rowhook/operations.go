@@ -71,6 +71,13 @@ func (s *station) operations() map[string]operation {
 		"queue/list": typed(func(_ context.Context, r filterRequest) (delivery.Items, error) {
 			return s.engine.Queue(r.Filter)
 		}),
+		"queue/retry-all": typed(func(_ context.Context, r deliveryRequest) ([]delivery.Hastened, error) {
+			hastened, err := s.engine.RetryAllNow(r.Profile)
+			for _, h := range hastened {
+				err = errors.Join(err, s.audit.append(auditLine{User: r.User, Command: "queue retry-now", Profile: h.Profile, New: fmt.Sprint(h.Retries)}))
+			}
+			return hastened, err
+		}),
 		"queue/retry-now": typed(func(_ context.Context, r deliveryRequest) (none, error) {
 			return none{}, s.audited(r.User, "queue retry-now", r.Profile, r.Event, s.engine.RetryNow(r.Profile, r.Event))
 		}),

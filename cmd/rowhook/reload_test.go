@@ -233,7 +233,7 @@ func TestReloadRefusesToForget(t *testing.T) {
 		t.Fatalf("reload %+v", last)
 	}
 	code, _, messages := w.command("reload")
-	if code != exitFailed || !strings.Contains(messages, "hint: say what becomes of them: rowhook reload --removed desk=drain") {
+	if code != exitFailed || !strings.Contains(messages, "hint: say what becomes of them: rowhook reload -c "+w.file+" --removed desk=drain") {
 		t.Errorf("exit %d: %s", code, messages)
 	}
 	if code, out, messages := w.command("reload", "--removed", "desk=drop"); code != 0 || out != "reloaded: added shelf; removed desk\n" {
