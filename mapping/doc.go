@@ -45,6 +45,10 @@
 // uncommon ways; they see numerics as the nearest float64, while operators compare and compute exactly.
 // now() is the transaction's commit time.
 //
+// What they may make and compute is counted for each change and entry (see maxMade, maxSteps): texts and lists before they are
+// made, elements as they are walked. Beyond the bounds nothing more is computed, and the change is parked with that as its reason.
+// Counts rather than clocks, so that a change gives the same events on a busy machine.
+//
 // # Rejected
 //
 // Payloads are not built as maps and marshalled: members are written in order from the database's text,

@@ -61,8 +61,15 @@ type machine struct {
 	e       *evaluation
 	cols    []int // the expression's columns in the table
 	vars    []any
-	element []element // of the lists being walked, innermost last
+	element []element    // of the lists being walked, innermost last
+	reads   []keptColumn // by the expression's columns
 	err     error
+}
+
+// keptColumn is a column's value that was read inside a predicate, and is read again for each element.
+type keptColumn struct {
+	value any
+	read  bool
 }
 
 // element is what # stands for inside a predicate.
@@ -87,12 +94,18 @@ type boundExpression struct {
 
 // value computes the expression. ok is false when it is unknown; err says why if a value was at fault.
 func (b *boundExpression) value(e *evaluation) (v any, ok bool, err error) {
+	if e.cost.err != nil {
+		return nil, false, e.cost.err
+	}
 	m := machine{e: e, cols: b.cols}
 	if b.vars > 0 {
 		m.vars = make([]any, b.vars)
 	}
 	v = b.root(&m)
 	if _, missing := v.(unknown); missing {
+		return nil, false, m.err
+	}
+	if isContainer(v) && !m.makes(m.weigh(v)) { // for the JSON that it becomes
 		return nil, false, m.err
 	}
 	return v, true, nil
@@ -159,9 +172,11 @@ type expressionCompiler struct {
 	names  []string // of variables in scope
 	slots  []int    // of those, in machine.vars
 	inside int      // predicates around
+	nodes  int      // compiled so far
 }
 
 func (c *expressionCompiler) compile(n ast.Node) (node, error) {
+	c.nodes++
 	switch n := n.(type) {
 	case *ast.NilNode:
 		return constant(nil), nil
@@ -285,8 +300,18 @@ func (c *expressionCompiler) column(which side, name string) node {
 		i = len(c.columns)
 		c.columns = append(c.columns, ref)
 	}
+	if c.inside == 0 {
+		return func(m *machine) any { return m.read(which, m.cols[i]) }
+	}
 	return func(m *machine) any {
-		return m.read(which, m.cols[i])
+		if m.reads == nil {
+			m.reads = make([]keptColumn, len(m.cols))
+		}
+		k := &m.reads[i]
+		if !k.read {
+			k.value, k.read = m.read(which, m.cols[i]), true
+		}
+		return k.value
 	}
 }
 
@@ -303,6 +328,10 @@ func (m *machine) read(which side, col int) any {
 	}
 	if !known(v) || e.untyped(v, col) {
 		e.undecided("if", col, which == sideOld || e.op == capture.Delete)
+		return unknown{}
+	}
+	kind := e.table.Columns[col].Type.Kind
+	if (kind == capture.JSON || kind == capture.List) && !m.makes(product(int64(len(v.Text)), jsonGrowth)) {
 		return unknown{}
 	}
 	x, err := expressionValue(v, e.table.Columns[col].Type)

@@ -70,6 +70,9 @@ func (m *machine) cut(base, from, to any) any {
 	case nil:
 		return nil
 	case string:
+		if !m.makes(cutCost(x)) {
+			return unknown{}
+		}
 		runes := []rune(x)
 		start, end := bound(from, len(runes), 0), bound(to, len(runes), len(runes))
 		return string(runes[start:max(start, end)])
@@ -103,12 +106,13 @@ func (c *expressionCompiler) builtin(n *ast.BuiltinNode) (node, error) {
 	for i, a := range n.Arguments {
 		if p, ok := a.(*ast.PredicateNode); ok {
 			c.inside++
+			before := c.nodes
 			body, err := c.compile(p.Node)
 			c.inside--
 			if err != nil {
 				return nil, err
 			}
-			args[i] = body
+			args[i] = predicate(body, c.nodes-before)
 			continue
 		}
 		var err error
@@ -121,7 +125,7 @@ func (c *expressionCompiler) builtin(n *ast.BuiltinNode) (node, error) {
 	}
 	if walk, ok := predicates[n.Name]; ok {
 		if len(args) == 1 { // sum(list), count(list): the elements themselves
-			args = append(args, func(m *machine) any { return m.element[len(m.element)-1].value })
+			args = append(args, predicate(func(m *machine) any { return m.element[len(m.element)-1].value }, 1))
 		}
 		return func(m *machine) any { return walk(m, args) }, nil
 	}
@@ -136,7 +140,7 @@ func (c *expressionCompiler) builtin(n *ast.BuiltinNode) (node, error) {
 	return nil, fmt.Errorf("function %s is not available in mapping expressions", n.Name)
 }
 
-// refusedFunctions can make a value of any size from a small one.
+// refusedFunctions are of no use that is worth their price.
 var refusedFunctions = []string{"repeat"}
 
 // callExact runs a function of our own.
@@ -147,6 +151,9 @@ func callExact(name string, f func([]any) (any, bool), args []node) node {
 			if values[i] = arg(m); values[i] == nil || isUnknown(values[i]) {
 				return values[i]
 			}
+		}
+		if !m.affords(name, values) {
+			return unknown{}
 		}
 		result, ok := f(values)
 		if !ok {
@@ -173,6 +180,12 @@ func call(f *builtin.Function, args []node) node {
 			if isUnknown(v) || v == nil {
 				return v
 			}
+			values[i] = v
+		}
+		if !m.affords(f.Name, values) {
+			return unknown{}
+		}
+		for i, v := range values {
 			values[i] = libraryValue(v)
 		}
 		// The library's functions panic on values of the wrong kind, and their errors quote values.
@@ -285,13 +298,16 @@ func (m *machine) callMethod(base any, name string, args []node) (result any) {
 	if !method.IsValid() || method.Type().NumIn() != len(args) {
 		return m.fail("method %s does not go with a %s", name, kindName(base))
 	}
-	values := make([]reflect.Value, len(args))
+	values, plain := make([]reflect.Value, len(args)), make([]any, len(args))
 	for i, arg := range args {
 		v := arg(m)
 		if isUnknown(v) || v == nil {
 			return v
 		}
-		values[i] = reflect.ValueOf(v)
+		values[i], plain[i] = reflect.ValueOf(v), v
+	}
+	if !m.makes(formatCost(plain)) {
+		return unknown{}
 	}
 	defer func() {
 		if recover() != nil {

@@ -210,7 +210,7 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 // mapEntry decides which of the entry's events fire, and makes them. What cannot be decided is parked, for the events
 // that may come of it; the others do not wait for it.
 func (m *Mapper) mapEntry(be *boundEntry) error {
-	m.eval.entry, m.eval.blame = be, blame{}
+	m.eval.entry, m.eval.blame, m.eval.cost = be, blame{}, cost{}
 	if len(be.problems) > 0 {
 		p := &be.problems[0]
 		return m.fail(be, delivery.OutcomeUnmapped, &capture.OperatorError{
@@ -224,6 +224,9 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 	blame := m.eval.blame
 	if len(fired) > 0 {
 		shared, err := m.render(be)
+		if err == nil && m.eval.cost.err != nil {
+			return m.fail(be, delivery.OutcomeUnmapped, fmt.Errorf("map %s: %w", be.table, m.eval.cost.err))
+		}
 		if err != nil {
 			return m.fail(be, delivery.OutcomeUndecidable, err)
 		}

@@ -35,6 +35,9 @@ func parseNumber(text string) (number any, ok bool) {
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return int(i), true
 	}
+	if len(text) > maxDigits {
+		return nil, false
+	}
 	switch text {
 	case "NaN":
 		return &decimal{special: notANumber}, true
@@ -239,10 +242,13 @@ func calculateInts(op string, x, y int) (any, bool) {
 	return nil, false
 }
 
+// maxPower is the highest exponent.
+const maxPower = 64
+
 // power takes small whole exponents only; nothing else has an exact result worth its cost.
 func power(base *big.Rat, exponent any) (any, bool) {
 	n, ok := exponent.(int)
-	if !ok || n < -64 || n > 64 || n < 0 && base.Sign() == 0 {
+	if !ok || n < -maxPower || n > maxPower || n < 0 && base.Sign() == 0 {
 		return nil, false
 	}
 	r := big.NewRat(1, 1)

@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -180,6 +179,9 @@ func rowColumn(n ast.Node) (which side, name string) {
 
 // compare answers for two values that are neither NULL nor unknown.
 func (m *machine) compare(op string, a, b any) any {
+	if !m.comparable(a, b) {
+		return unknown{}
+	}
 	order, ordered := compareValues(a, b)
 	if !ordered {
 		switch op {
@@ -209,6 +211,9 @@ func (m *machine) compare(op string, a, b any) any {
 func (m *machine) in(a, b any) any {
 	switch container := b.(type) {
 	case []any:
+		if !m.walkable(b) || !m.works(product(int64(len(container)), 1+m.weigh(a)/bytesPerStep)) {
+			return unknown{}
+		}
 		for _, v := range container {
 			if equalValues(a, v) {
 				return true
@@ -227,6 +232,8 @@ func (m *machine) text(op string, a, b any) any {
 	s, ok := a.(string)
 	part, okPart := b.(string)
 	switch {
+	case !m.looks(s, part):
+		return unknown{}
 	case !ok || !okPart:
 		return m.fail("%s compares a %s with a %s", op, kindName(a), kindName(b))
 	case op == "contains":
@@ -239,8 +246,8 @@ func (m *machine) text(op string, a, b any) any {
 
 // matches compiles a constant pattern at once.
 func (c *expressionCompiler) matches(n *ast.BinaryNode, left, right node) (node, error) {
-	if pattern, ok := n.Right.(*ast.StringNode); ok {
-		compiled, err := regexp.Compile(pattern.Value)
+	if text, ok := n.Right.(*ast.StringNode); ok {
+		compiled, err := newPattern(text.Value)
 		if err != nil {
 			return nil, fmt.Errorf("matches: %w", err)
 		}
@@ -251,18 +258,18 @@ func (c *expressionCompiler) matches(n *ast.BinaryNode, left, right node) (node,
 		if !ok {
 			return m.fail("matches looks into a %s", kindName(a))
 		}
-		if pattern, ok := b.(*regexp.Regexp); ok {
-			return pattern.MatchString(s)
+		if compiled, ok := b.(*pattern); ok {
+			return m.matches(compiled, s)
 		}
-		pattern, ok := b.(string)
+		text, ok := b.(string)
 		if !ok {
 			return m.fail("matches takes its pattern from a %s", kindName(b))
 		}
-		compiled, err := regexp.Compile(pattern)
+		compiled, err := m.valuePattern(text)
 		if err != nil {
-			return m.fail("matches: the pattern is no regular expression")
+			return m.fail("matches: %w", err)
 		}
-		return compiled.MatchString(s)
+		return m.matches(compiled, s)
 	}), nil
 }
 
@@ -275,6 +282,9 @@ func (m *machine) arithmetic(op string, a, b any) any {
 		return nil
 	}
 	if isNumber(a) && isNumber(b) {
+		if !m.computable(op, a, b) {
+			return unknown{}
+		}
 		if r, ok := calculate(op, a, b); ok {
 			return r
 		}
@@ -283,6 +293,9 @@ func (m *machine) arithmetic(op string, a, b any) any {
 	switch x := a.(type) {
 	case string:
 		if y, ok := b.(string); ok && op == "+" {
+			if !m.makes(int64(len(x) + len(y))) {
+				return unknown{}
+			}
 			return x + y
 		}
 	case time.Time:
@@ -325,6 +338,9 @@ func (m *machine) span(a, b any) any {
 	to, okTo := b.(int)
 	if !ok || !okTo || to-from >= maxSpan {
 		return m.fail("a range goes between two integers, over at most %d numbers", maxSpan)
+	}
+	if !m.makes(int64(max(0, to-from+1)) * elementSize) {
+		return unknown{}
 	}
 	list := make([]any, 0, max(0, to-from+1))
 	for i := from; i <= to; i++ {

@@ -41,6 +41,9 @@ func (m *machine) walk(args []node, yield func(e *element, v any) bool) (instead
 	defer func() { m.element = m.element[:len(m.element)-1] }()
 	depth := len(m.element) - 1
 	for i := range list {
+		if m.e.cost.err != nil {
+			return unknown{}, false
+		}
 		m.element[depth].value, m.element[depth].index = list[i], i
 		v := args[1](m)
 		if !yield(&m.element[depth], v) {
@@ -79,6 +82,7 @@ func (m *machine) kept(args []node) (list any, ok bool) {
 		if b == true {
 			kept = append(kept, e.value)
 		}
+		missing = missing || !m.makes(elementSize)
 		return !missing
 	})
 	switch {
@@ -102,7 +106,7 @@ func (m *machine) mapped(args []node) any {
 	var list []any
 	missing := false
 	instead, ok := m.walk(args, func(_ *element, v any) bool {
-		missing = isUnknown(v)
+		missing = isUnknown(v) || !m.makes(elementSize)
 		list = append(list, v)
 		return !missing
 	})
@@ -146,6 +150,9 @@ func (m *machine) reduced(args []node) any {
 		acc, elements = elements[0], elements[1:]
 	}
 	for i, v := range elements {
+		if m.e.cost.err != nil {
+			return unknown{}
+		}
 		m.element = append(m.element, element{value: v, index: i, acc: acc})
 		acc = args[1](m)
 		m.element = m.element[:len(m.element)-1]

@@ -63,6 +63,7 @@ type evaluation struct {
 	context *contexts
 	entry   *boundEntry
 	blame   blame
+	cost    cost // of the entry's expressions
 }
 
 // told reports whether the value can be held against the condition's.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 	"unicode/utf8"
@@ -27,20 +28,27 @@ import (
 //
 // and of a request with several events: id unit type count part parts, and events, each as above. A value that is NULL
 // or not there shows as nothing; objects and lists show as JSON; numbers compare as texts. The functions are those of [templateFuncs] and
-// text/template's own; a template that runs away is stopped by the bounds below.
+// text/template's own. What a template may make and do is counted for each body, whatever it does: one that runs away
+// ends with [errRunaway], by the bounds below, and its delivery is a dead letter.
 type templated struct {
 	template    *template.Template
+	runs        sync.Pool // of *run
 	contentType string
 	rows        []string // which of key, data and previous it looks at
 }
 
 const (
-	// maxTemplateSteps bounds the loops of one body: each turn of a range and each piece of text is a step.
+	// maxTemplateSteps bounds the work for one body: each turn of a range is a step for some of the nodes within, each piece
+	// of text is one, and so is each KiB that a function looks at or makes.
 	maxTemplateSteps = 1 << 20
+	// maxTemplateMade bounds what functions make for one body in all, in bytes.
+	maxTemplateMade = 64 << 20
 	// maxTemplateBody bounds what one body may grow to, in bytes.
 	maxTemplateBody = 16 << 20
 	// maxTemplateText bounds what a function may give, in bytes.
 	maxTemplateText = 1 << 20
+	// maxTemplateEscaped bounds what an escaping function takes, in bytes: it may give six times that.
+	maxTemplateEscaped = 8 << 20
 )
 
 // newTemplate parses the template and tries it on a sample event, so that what is wrong shows at load.
@@ -51,11 +59,14 @@ func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 	if strings.TrimSpace(cfg.Template) == "" {
 		return nil, refuse("missing; format template needs one", `write a body such as template: '{"text": {{json .desc}}}'`)
 	}
-	parsed, err := template.New("body").Funcs(templateFuncs()).Option("missingkey=zero").Parse(cfg.Template)
+	first := &run{}
+	parsed, err := template.New("body").Funcs(first.funcs()).Option("missingkey=zero").Parse(cfg.Template)
 	if err != nil {
 		return nil, refuse(templateFault(err), "the language is Go's text/template")
 	}
+	first.template = parsed
 	t := &templated{template: parsed}
+	t.runs.Put(first)
 	for _, name := range [...]string{"key", "data", "previous"} {
 		if slices.ContainsFunc(parsed.Templates(), func(one *template.Template) bool { return looksAt(one.Tree, name) }) {
 			t.rows = append(t.rows, name)
@@ -76,7 +87,7 @@ func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 }
 
 // ownCall is what an error says of the calls that [bound] has put in.
-var ownCall = regexp.MustCompile(`executing "body" at <_[^>]*>: error calling _(?:member|show): `)
+var ownCall = regexp.MustCompile(`executing "body" at <_[^>]*>: error calling _(?:member|show|seen): `)
 
 // templateFault is an error without the name that all templates have.
 func templateFault(err error) string {
@@ -147,30 +158,60 @@ func (t *templated) WriteGroup(w io.Writer, g *delivery.Group) error {
 }
 
 func (t *templated) render(dst []byte, values map[string]any) ([]byte, error) {
-	out := boundedBody{body: dst, room: maxTemplateBody, steps: maxTemplateSteps}
-	if err := t.template.Execute(&out, values); err != nil {
+	r, _ := t.runs.Get().(*run)
+	if r == nil { // the trees are shared; the functions count for this run alone
+		r = &run{}
+		cloned, err := t.template.Clone()
+		if err != nil {
+			return dst, err
+		}
+		r.template = cloned.Funcs(r.funcs())
+	}
+	defer t.runs.Put(r)
+	r.body, r.room, r.made, r.steps = dst, maxTemplateBody, maxTemplateMade, maxTemplateSteps
+	err := r.template.Execute(r, values)
+	body := r.body
+	r.body = nil
+	if err != nil {
 		return dst, err
 	}
-	return out.body, nil
+	return body, nil
 }
 
 // errRunaway ends a template that would not end.
 var errRunaway = errors.New("the template loops too often or writes too much")
 
-// boundedBody counts what is written, and how often.
-type boundedBody struct {
-	body        []byte
-	room, steps int
+// run renders one body after another, and counts for each what is written, made and done.
+type run struct {
+	template          *template.Template
+	body              []byte
+	room, made, steps int // what is left
 }
 
-func (b *boundedBody) Write(p []byte) (int, error) {
-	b.steps--
-	b.room -= len(p)
-	if b.steps < 0 || b.room < 0 {
+func (r *run) Write(p []byte) (int, error) {
+	r.steps--
+	r.room -= len(p)
+	if r.steps < 0 || r.room < 0 {
 		return 0, errRunaway
 	}
-	b.body = append(b.body, p...)
+	r.body = append(r.body, p...)
 	return len(p), nil
+}
+
+// looks takes account of a function that goes through that many bytes.
+func (r *run) looks(bytes int) error {
+	if r.steps -= 1 + bytes>>10; r.steps < 0 {
+		return errRunaway
+	}
+	return nil
+}
+
+// makes takes account of a text that a function has made or is about to make.
+func (r *run) makes(bytes int) error {
+	if r.made -= bytes; r.made < 0 {
+		return errRunaway
+	}
+	return r.looks(bytes)
 }
 
 // values are an event's members as the template sees them. Numbers keep their digits.

@@ -5,63 +5,157 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
-	"unicode/utf8"
 
 	"rowhook/delivery"
 )
 
-// templateFuncs are the functions that templates have besides text/template's own, of which those that write texts are bounded:
+// funcs are the functions that templates have besides text/template's own, of which those that write texts are bounded:
 //
 //	json V           V as JSON: quotes and escapes texts
 //	default D V      V, or D where V is empty, NULL or not there
 //	upper V, lower V
 //	join SEP LIST    the list's values with SEP between them
 //	truncate N V     the first N characters
-func templateFuncs() template.FuncMap {
+func (r *run) funcs() template.FuncMap {
 	return template.FuncMap{
-		"json": func(v any) (string, error) { return boundText(string(appendPlain(nil, v))) },
+		"json": func(v any) (string, error) { return r.jsonText(v) },
 		"default": func(otherwise, v any) any {
 			if v == nil || shown(v) == "" {
 				return otherwise
 			}
 			return v
 		},
-		"upper": func(v any) string { return strings.ToUpper(shown(v)) },
-		"lower": func(v any) string { return strings.ToLower(shown(v)) },
-		"join": func(separator string, list any) (string, error) {
-			values, ok := list.([]any)
-			if !ok {
-				return "", errors.New("join takes a list")
-			}
-			texts := make([]string, len(values))
-			for i, v := range values {
-				texts[i] = shown(v)
-			}
-			return boundText(strings.Join(texts, separator))
-		},
-		"truncate": func(n int, v any) string {
-			text := shown(v)
-			if n < 0 || utf8.RuneCountInString(text) <= n {
-				return text
-			}
-			return string([]rune(text)[:n])
-		},
-		"printf":   boundedPrintf,
-		"print":    func(args ...any) (string, error) { return boundText(fmt.Sprint(shownAll(args)...)) },
-		"println":  func(args ...any) (string, error) { return boundText(fmt.Sprintln(shownAll(args)...)) },
-		showFunc:   shown,
+		"upper":    func(v any) (string, error) { return r.escaped(strings.ToUpper, v) },
+		"lower":    func(v any) (string, error) { return r.escaped(strings.ToLower, v) },
+		"html":     func(args ...any) (string, error) { return r.escaped(template.HTMLEscapeString, args...) },
+		"js":       func(args ...any) (string, error) { return r.escaped(template.JSEscapeString, args...) },
+		"urlquery": func(args ...any) (string, error) { return r.escaped(url.QueryEscape, args...) },
+		"join":     r.join,
+		"truncate": r.truncate,
+		"printf":   r.printf,
+		"print":    func(args ...any) (string, error) { return r.print(fmt.Sprint, args) },
+		"println":  func(args ...any) (string, error) { return r.print(fmt.Sprintln, args) },
+		seenFunc:   r.seen,
+		showFunc:   r.show,
 		memberFunc: memberOf,
 	}
 }
 
-// showFunc is put behind every value that a template writes, memberFunc in place of chains of fields.
+// show is a value as it is written.
+func (r *run) show(v any) (string, error) {
+	if text, ok := v.(string); ok {
+		return text, nil // its writing is counted
+	}
+	text := shown(v)
+	return text, r.makes(len(text))
+}
+
+// seen takes account of a value that is compared.
+func (r *run) seen(v any) (any, error) {
+	switch v := v.(type) {
+	case string:
+		return v, r.looks(len(v))
+	case number:
+		return v, r.looks(len(v))
+	}
+	return v, nil
+}
+
+// texts are values as they are written, which print and its kin put together. Together they are not longer than may be.
+func (r *run) texts(args []any, most int) ([]any, error) {
+	sum := 0
+	for i, v := range args {
+		switch v := v.(type) {
+		case nil, map[string]any, []any:
+			text := shown(v)
+			args[i] = text
+			sum += len(text)
+		case string:
+			sum += len(v)
+		case number:
+			sum += len(v)
+		}
+	}
+	if sum > most {
+		return nil, errRunaway
+	}
+	return args, r.makes(sum)
+}
+
+// escaped applies a function to a text that it may make longer, several times over.
+func (r *run) escaped(escape func(string) string, args ...any) (string, error) {
+	args, err := r.texts(args, maxTemplateEscaped)
+	if err != nil {
+		return "", err
+	}
+	text, plain := "", false
+	if len(args) == 1 {
+		text, plain = args[0].(string)
+	}
+	if !plain {
+		text = fmt.Sprint(args...)
+	}
+	text = escape(text)
+	return text, r.makes(len(text))
+}
+
+func (r *run) print(print func(...any) string, args []any) (string, error) {
+	args, err := r.texts(args, maxTemplateText)
+	if err != nil {
+		return "", err
+	}
+	return r.bound(print(args...))
+}
+
+func (r *run) jsonText(v any) (string, error) {
+	if text, ok := v.(string); ok && len(text) > maxTemplateText {
+		return "", errRunaway
+	}
+	return r.bound(string(appendPlain(nil, v)))
+}
+
+func (r *run) join(separator string, list any) (string, error) {
+	values, ok := list.([]any)
+	if !ok {
+		return "", errors.New("join takes a list")
+	}
+	texts, sum := make([]string, len(values)), len(separator)*len(values)
+	for i, v := range values {
+		texts[i] = shown(v)
+		sum += len(texts[i])
+	}
+	if sum > maxTemplateText+len(separator) {
+		return "", errRunaway
+	}
+	return r.bound(strings.Join(texts, separator))
+}
+
+func (r *run) truncate(n int, v any) (string, error) {
+	text, err := r.show(v)
+	if err != nil || n < 0 {
+		return text, err
+	}
+	for i := range text {
+		if n == 0 {
+			text = text[:i]
+			break
+		}
+		n--
+	}
+	return text, r.looks(len(text))
+}
+
+// showFunc is put behind every value that a template writes, seenFunc before what is compared, memberFunc in place of
+// chains of fields.
 const (
 	showFunc   = "_show"
+	seenFunc   = "_seen"
 	memberFunc = "_member"
 )
 
@@ -93,17 +187,6 @@ func shown(v any) string {
 		return string(appendPlain(nil, v))
 	}
 	return fmt.Sprint(v)
-}
-
-// shownAll has print and its kin see as texts what templates write as texts.
-func shownAll(args []any) []any {
-	for i, v := range args {
-		switch v.(type) {
-		case nil, map[string]any, []any:
-			args[i] = shown(v)
-		}
-	}
-	return args
 }
 
 // appendPlain appends a template's value as JSON, with the names of objects in order.
@@ -157,16 +240,47 @@ func appendPlain(dst []byte, v any) []byte {
 // wideVerb is a verb whose width or precision could make a huge text.
 var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*(\*|[0-9]{4})`)
 
-func boundedPrintf(format string, args ...any) (string, error) {
+// Bounds of what one verb of printf gives: its width, and of each byte of its argument, which %q writes as \U0010ffff at worst.
+const (
+	widestVerb   = 999
+	longestQuote = 10
+)
+
+func (r *run) printf(format string, args ...any) (string, error) {
+	if len(format) > maxTemplateText {
+		return "", errRunaway
+	}
 	if wideVerb.MatchString(format) {
 		return "", errors.New("printf: widths go up to 999")
 	}
-	return boundText(fmt.Sprintf(format, shownAll(args)...))
+	args, err := r.texts(args, maxTemplateText)
+	if err != nil {
+		return "", err
+	}
+	verbs, sum, longest := strings.Count(format, "%"), 0, 0
+	for _, v := range args {
+		n := 0
+		switch v := v.(type) {
+		case string:
+			n = len(v)
+		case number:
+			n = len(v)
+		}
+		sum, longest = sum+n, max(longest, n)
+	}
+	if strings.Contains(format, "[") { // a verb may name its argument, so that each may give the longest one
+		sum = verbs * longest
+	}
+	if verbs*widestVerb+longestQuote*sum > maxTemplateMade {
+		return "", errRunaway
+	}
+	return r.bound(fmt.Sprintf(format, args...))
 }
 
-func boundText(text string) (string, error) {
+// bound takes account of a text that a function gives.
+func (r *run) bound(text string) (string, error) {
 	if len(text) > maxTemplateText {
 		return "", errRunaway
 	}
-	return text, nil
+	return text, r.makes(len(text))
 }

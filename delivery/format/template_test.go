@@ -2,7 +2,9 @@ package format
 
 import (
 	"errors"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"rowhook/delivery"
@@ -112,6 +114,66 @@ func TestTemplateRefuses(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
+}
+
+// Whatever a template does, and whatever is in the row, a body costs bounded memory and time.
+func TestTemplatesAreBounded(t *testing.T) {
+	large := &delivery.Event{ID: "evt_1", Type: "loan.returned", Key: []byte(`{"id":1}`),
+		Data: []byte(`{"small":"x","big":"` + strings.Repeat("'<", 2<<20) + `","list":[` + strings.Repeat("1,", 100_000) + `1]}`)}
+	const most = 600 << 20
+	for name, text := range map[string]string{
+		"js doubled":          `{{$s := "''''''''"}}{{range 60}}{{$s = js $s $s}}{{end}}`,
+		"html doubled":        `{{$s := "<<<<<<<<"}}{{range 60}}{{$s = html $s $s}}{{end}}`,
+		"urlquery doubled":    `{{$s := "????????"}}{{range 60}}{{$s = urlquery $s $s}}{{end}}`,
+		"print doubled":       `{{$s := "xxxxxxxx"}}{{range 60}}{{$s = print $s $s}}{{end}}`,
+		"escaped by the row":  `{{if .data.big}}{{range 1000}}{{$x := js $.data.big}}{{end}}{{end}}`,
+		"upper by the row":    `{{range $.data.list}}{{$x := upper $.data.big}}{{end}}`,
+		"printf by the row":   `{{if .data.big}}{{printf "` + strings.Repeat("%[1]q", 1000) + `" .data.big}}{{end}}`,
+		"joined by the row":   `{{if .data.big}}{{$x := join $.data.big $.data.list}}{{end}}`,
+		"JSON by the row":     `{{range .data.list}}{{$x := json $.data}}{{end}}`,
+		"a long loop":         `{{$n := 0}}{{range 1000000000}}{{$n = .}}{{end}}{{$n}}`,
+		"loops in loops":      `{{range 9999}}{{range 9999}}{{$x := len "x"}}{{end}}{{end}}`,
+		"long comparisons":    `{{$a := print $.data.big ""}}{{range 1000000}}{{$x := eq $.data.big $a}}{{end}}`,
+		"comparisons":         `{{if .data.big}}{{$a := upper $.data.big}}{{$b := upper $.data.big}}{{range 1000000}}{{$x := eq $a $b}}{{end}}{{end}}`,
+		"pipelines":           `{{range 500000}}{{$x := ` + strings.Repeat("(len ", 500) + `"x"` + strings.Repeat(" | print)", 500) + `}}{{end}}`,
+		"templates in loops":  `{{define "a"}}{{range 1000}}{{len "x"}}{{end}}{{end}}{{range 1000000}}{{template "a"}}{{end}}`,
+		"templates in itself": `{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`,
+		"the row again":       `{{range .data.list}}{{$.data.big}}{{end}}`,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f, err := New(withTemplate(text))
+		if err == nil {
+			_, err = f.AppendBody(nil, large)
+		}
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > most {
+			t.Errorf("%s: %d MiB allocated (%v)", name, allocated>>20, err)
+		}
+	}
+}
+
+// A template's functions count for each body apart, also of bodies made at the same time.
+func TestTemplateBodiesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	f, err := New(withTemplate(`{{range 1000}}{{js "''''''''"}}{{end}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if body, err := f.AppendBody([]byte("> "), &delivery.Event{ID: "evt_1", Type: "loan.returned", Key: []byte(`{}`), Data: []byte(`{}`)}); err != nil || len(body) != 2+1000*16 {
+					t.Errorf("%d bytes, %v", len(body), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // FuzzTemplate holds that no template makes the loader panic or hang.

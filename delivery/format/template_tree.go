@@ -5,9 +5,9 @@ import (
 	"text/template/parse"
 )
 
-// bound prepares a template's tree. Every list of nodes begins with an empty text, whose writing is counted (see
-// boundedBody), so that no loop runs away unseen; every value that is written is written as [shown] has it; and
-// chains of fields are followed as [memberOf] does.
+// bound prepares a template's tree. Every list of nodes begins with empty texts, one for so many nodes in it, whose writing
+// is counted (see run), so that no loop runs away unseen; every value that is written is written as [shown] has it; what
+// comparisons look at is counted; and chains of fields are followed as [memberOf] does.
 func bound(tree *parse.Tree) {
 	if tree != nil {
 		boundList(tree, tree.Root)
@@ -18,7 +18,9 @@ func boundList(tree *parse.Tree, list *parse.ListNode) {
 	if list == nil {
 		return
 	}
+	work := 0
 	for _, n := range list.Nodes {
+		work += 1 + weight(n)
 		switch n := n.(type) {
 		case *parse.ActionNode:
 			boundPipe(tree, n.Pipe)
@@ -33,9 +35,15 @@ func boundList(tree *parse.Tree, list *parse.ListNode) {
 			boundPipe(tree, n.Pipe)
 		}
 	}
-	step := &parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos}
-	list.Nodes = append([]parse.Node{step}, list.Nodes...)
+	steps := []parse.Node{}
+	for range 1 + work/nodesPerStep {
+		steps = append(steps, &parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos})
+	}
+	list.Nodes = append(steps, list.Nodes...)
 }
+
+// nodesPerStep is how many nodes of a pipeline are computed in one step.
+const nodesPerStep = 8
 
 func boundBranch(tree *parse.Tree, branch *parse.BranchNode) {
 	boundPipe(tree, branch.Pipe)
@@ -55,10 +63,59 @@ func boundPipe(tree *parse.Tree, pipe *parse.PipeNode) {
 		return
 	}
 	for _, c := range pipe.Cmds {
+		compares := false
+		if name, ok := c.Args[0].(*parse.IdentifierNode); ok {
+			compares = slices.Contains(comparisons, name.Ident)
+		}
 		for i, arg := range c.Args {
 			c.Args[i] = boundArgument(tree, arg)
+			if compares && i > 0 && !isLiteral(arg) {
+				seen := command(arg.Position(), function(tree, arg.Position(), seenFunc), c.Args[i])
+				c.Args[i] = &parse.PipeNode{NodeType: parse.NodePipe, Pos: arg.Position(), Cmds: []*parse.CommandNode{seen}}
+			}
 		}
 	}
+}
+
+// comparisons are the functions that go through texts and are not ours.
+var comparisons = []string{"eq", "ne", "lt", "le", "gt", "ge"}
+
+func isLiteral(n parse.Node) bool {
+	switch n.(type) {
+	case *parse.BoolNode, *parse.NumberNode, *parse.StringNode, *parse.NilNode:
+		return true
+	}
+	return false
+}
+
+// weight is how many nodes the pipelines of a node have, without the lists below it.
+func weight(n parse.Node) int {
+	switch n := n.(type) {
+	case *parse.ActionNode:
+		return weight(n.Pipe)
+	case *parse.IfNode:
+		return weight(n.Pipe)
+	case *parse.RangeNode:
+		return weight(n.Pipe)
+	case *parse.WithNode:
+		return weight(n.Pipe)
+	case *parse.TemplateNode:
+		return weight(n.Pipe)
+	case *parse.ChainNode:
+		return 1 + weight(n.Node)
+	case *parse.PipeNode:
+		if n == nil {
+			return 0
+		}
+		sum := 0
+		for _, c := range n.Cmds {
+			for _, arg := range c.Args {
+				sum += weight(arg)
+			}
+		}
+		return sum
+	}
+	return 1
 }
 
 // boundArgument returns the argument with its chain of fields as a call of [memberOf], in parentheses. A single
