@@ -200,14 +200,14 @@ func (d *dump) next() (header, error) {
 	case gomysql.EOF_HEADER:
 		return header{}, errEnded
 	default:
-		return header{}, &streamError{what: fmt.Sprintf("a packet that begins with %d", status)}
+		return header{}, &streamError{what: fmt.Sprintf("a packet that begins with %d", status), where: torn}
 	}
 	if err := d.in.fill(d.head[:]); err != nil {
 		return header{}, err
 	}
 	h, _, _ := parseHeader(d.head[:])
 	if h.size < headerSize || !d.in.more && int(h.size)-headerSize != d.in.left {
-		return header{}, &streamError{what: "an event of another size than its packet"}
+		return header{}, &streamError{what: "an event of another size than its packet", where: torn}
 	}
 	return h, nil
 }
@@ -237,11 +237,11 @@ func (d *dump) body(h header) ([]byte, error) {
 		return b, nil
 	}
 	if size < checksumSize {
-		return nil, &streamError{what: "an event that is too short for its checksum"}
+		return nil, &streamError{what: "an event that is too short for its checksum", where: damaged}
 	}
 	b, sum := b[:size-checksumSize], b[size-checksumSize:]
 	if crc32.Update(crc32.ChecksumIEEE(d.head[:]), crc32.IEEETable, b) != binary.LittleEndian.Uint32(sum) {
-		return nil, &streamError{what: fmt.Sprintf("the checksum of an event of type %d does not match: the server's binlog is damaged", h.kind)}
+		return nil, &streamError{what: fmt.Sprintf("the checksum of an event of type %d does not match: the server's binlog is damaged", h.kind), where: damaged}
 	}
 	return b, nil
 }
@@ -258,7 +258,7 @@ func (d *dump) refusal() error {
 		refused.State = string(r.take(5))
 	}
 	if r.fail {
-		return &streamError{what: "an error of the server without its text"}
+		return &streamError{what: "an error of the server without its text", where: torn}
 	}
 	refused.Message = string(r.b)
 	return refused

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,7 +170,8 @@ func TestPayloadCut(t *testing.T) {
 	}
 }
 
-// TestDamagedBinlog stops with the position at an event that is not what the server wrote, after three tries.
+// TestDamagedBinlog stops with the position at an event that is not what the server wrote, and at one that the server cannot read,
+// after three tries each, and goes on behind it when told so.
 func TestDamagedBinlog(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {
@@ -180,28 +183,78 @@ func TestDamagedBinlog(t *testing.T) {
 			source := newTestSource(t, s, database)
 			n := newNotes()
 			stop := n.capture(t, source, capture.StartOptions{})
-			s.exec(t, "INSERT INTO "+database+".loans VALUES (1, 'whole')")
-			n.await(t, "whole")
+			insert := func(id int, title string) {
+				s.exec(t, fmt.Sprintf("INSERT INTO %s.loans SELECT %d, CONCAT('%s', 'stine')", database, id, title))
+			}
+			insert(1, "whole")
+			n.await(t, "wholestine")
+			for i, c := range []struct {
+				damage       func(log []byte, at int)
+				want, remedy string
+			}{
+				{func(log []byte, at int) { log[at+2] = 'e' }, "checksum", "--verify-binlog-checksum binlog.00000"},
+				{func(log []byte, at int) { // the size of the event that it lies in
+					event := eventAt(log, at)
+					copy(log[event+9:], "\x05\x00\x00\x00")
+				}, "the server says: ", "mysqlbinlog binlog.00000"},
+			} {
+				stop()
+				insert(10*i+2, "pri")
+				damageBinlog(t, s, []byte("pristine"), c.damage)
+				var lost []string
+				err := runOnce(t, source, capture.StartOptions{Stored: n.Durable(), OnLost: func(err error) { lost = append(lost, err.Error()) }}, n)
+				var operator *capture.OperatorError
+				if !errors.As(err, &operator) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at position "+string(n.Durable())) || len(lost) != malformedTries-1 {
+					t.Fatalf("got %v after %q", err, lost)
+				}
+				if !strings.Contains(operator.Remedy, c.remedy) || !strings.Contains(operator.Remedy, "--accept-gap") {
+					t.Errorf("%v: remedy %s", err, operator.Remedy)
+				}
+				before := n.Durable()
+				stop = n.capture(t, source, capture.StartOptions{AcceptGap: true})
+				for n.Durable() == before { // the first three connections read it again
+					<-n.news
+				}
+				insert(10*i+3, fmt.Sprint("after", i))
+				n.await(t, fmt.Sprint("after", i))
+			}
 			stop()
-			s.exec(t, "INSERT INTO "+database+".loans SELECT 2, CONCAT('pri', 'stine')")
-			capturetest.Must(t, s.Stop())
-			name := filepath.Join(s.DataDir, "binlog.000001")
-			log, err := os.ReadFile(name)
-			capturetest.Must(t, err)
-			damaged := bytes.Replace(log, []byte("pristine"), []byte("prestine"), 1)
-			if bytes.Equal(log, damaged) {
-				t.Fatal("nothing to damage")
-			}
-			capturetest.Must(t, os.WriteFile(name, damaged, 0o600))
-			capturetest.Must(t, s.Start())
-			var lost []string
-			err = runOnce(t, source, capture.StartOptions{Stored: n.Durable(), OnLost: func(err error) { lost = append(lost, err.Error()) }}, n)
-			if !strings.Contains(err.Error(), "checksum") || len(lost) != malformedTries-1 {
-				t.Errorf("got %v after %q", err, lost)
-			}
-			if lines := n.await(t, "whole"); len(lines) != 2 {
-				t.Errorf("got %q", lines)
+			for _, line := range n.await(t, "after1") {
+				if strings.Contains(line, "id:2 ") || strings.Contains(line, "id:12 ") {
+					t.Errorf("a damaged event came: %s", line)
+				}
 			}
 		})
+	}
+}
+
+// damageBinlog changes the last binlog file while its server is stopped; at is where a text lies last.
+func damageBinlog(t *testing.T, s *testServer, text []byte, damage func(log []byte, at int)) {
+	t.Helper()
+	capturetest.Must(t, s.Stop())
+	names, err := filepath.Glob(filepath.Join(s.DataDir, "binlog.0*"))
+	capturetest.Must(t, err)
+	for _, name := range slices.Backward(slices.Sorted(slices.Values(names))) {
+		log, err := os.ReadFile(name)
+		capturetest.Must(t, err)
+		if at := bytes.LastIndex(log, text); at >= 0 && !strings.HasSuffix(name, ".idx") {
+			damage(log, at)
+			capturetest.Must(t, os.WriteFile(name, log, 0o600))
+			capturetest.Must(t, s.Start())
+			return
+		}
+	}
+	t.Fatal("nothing to damage")
+}
+
+// eventAt returns where the event begins that the place lies in.
+func eventAt(log []byte, at int) int {
+	event := 4
+	for {
+		next := event + int(binary.LittleEndian.Uint32(log[event+9:]))
+		if next > at {
+			return event
+		}
+		event = next
 	}
 }

@@ -28,7 +28,7 @@ func (p *packets) begin() error {
 		}
 	}
 	if !p.whole() {
-		return &streamError{what: fmt.Sprintf("%d bytes behind an event", p.left)}
+		return &streamError{what: fmt.Sprintf("%d bytes behind an event", p.left), where: torn}
 	}
 	return p.piece()
 }
@@ -39,7 +39,7 @@ func (p *packets) piece() error {
 		return cutShort(err)
 	}
 	if head[3] != p.number {
-		return &streamError{what: fmt.Sprintf("packet %d came, %d was expected", head[3], p.number)}
+		return &streamError{what: fmt.Sprintf("packet %d came, %d was expected", head[3], p.number), where: torn}
 	}
 	p.number++
 	p.left = int(littleEndian(head[:3]))
@@ -74,7 +74,7 @@ func (p *packets) fill(b []byte) error {
 // tooEarly tells of a packet that ended before what it was to hold.
 func tooEarly(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return &streamError{what: "a packet ends too early"}
+		return &streamError{what: "a packet ends too early", where: torn}
 	}
 	return err
 }

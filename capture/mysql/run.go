@@ -48,9 +48,37 @@ func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
 // streamError says that the stream cannot be framed.
-type streamError struct{ what string }
+type streamError struct {
+	what  string
+	where trouble
+}
 
 func (e *streamError) Error() string { return "the stream cannot be read: " + e.what }
+
+// trouble is where an unreadable stream went wrong.
+type trouble byte
+
+const (
+	strange trouble = iota // the server sent it so, and nobody here knows what it means
+	damaged                // the bytes are not those that the server once wrote
+	torn                   // the protocol's packets do not follow each other
+	unread                 // the server cannot read its own binlog
+)
+
+// remedy is what to do about a stream that cannot be read in a file of the binlog.
+func (t trouble) remedy(file string) string {
+	what := "look for a newer version of rowhook, and report what it says: the server sent something that this one does not know"
+	switch t {
+	case damaged:
+		what = fmt.Sprintf("`mysqlbinlog --verify-binlog-checksum %s` (`mariadb-binlog` on MariaDB) on the server says whether the file is damaged; if it is whole, "+
+			"look at what stands between agent and server", file)
+	case torn:
+		what = "look at what stands between agent and server, such as a proxy: put the server's own host and port into source.url"
+	case unread:
+		what = fmt.Sprintf("look at the server's log, and at `mysqlbinlog %s` (`mariadb-binlog` on MariaDB) on the server", file)
+	}
+	return what + ". What was taken before the position is stored; `rowhook run --accept-gap` goes on where the server's binlog ends, without what lies between"
+}
 
 // errSkipped ends a connection that was to read a prepared transaction again, which is to be given up.
 var errSkipped = errors.New("a prepared transaction is no longer in the binlog")
@@ -77,10 +105,11 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			r.final()
 			return nil
 		}
-		if r.giveUp(err) {
+		unreadable := r.unreadable(err)
+		if r.giveUp(err, unreadable) {
 			continue
 		}
-		if r.isPermanent(err) {
+		if unreadable || isPermanent(err) {
 			return r.ended(err)
 		}
 		if streamed {
@@ -218,8 +247,12 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 
 // giveUp reports whether the error is a gap that was accepted, and that only showed when
 // the server was asked to stream. The next connection begins after it.
-func (r *run) giveUp(err error) bool {
+func (r *run) giveUp(err error, unreadable bool) bool {
 	if errors.Is(err, errSkipped) {
+		return true
+	}
+	if r.accept && unreadable {
+		r.refused = err.Error()
 		return true
 	}
 	var gap *capture.GapError
@@ -260,21 +293,27 @@ func (r *run) explain(err error) error {
 		return err
 	}
 	switch {
-	case refused.Code == 1236 && isGap(refused.Message):
+	case refused.Code == 1236 && isGap(refused.Message, r.at.byFile()):
 		return &capture.GapError{Stored: r.at.position(), Text: "the server refuses to stream: " + refused.Message, Remedy: gapRemedy}
 	case refused.Code == 1227 || refused.Code == 1142 || refused.Code == 1045:
 		return &capture.OperatorError{Err: err, Remedy: grantSQL(r.address.user)}
 	case refused.Code == 4052 || refused.Code == 1236 && strings.Contains(refused.Message, "same server"):
 		// It took our stream, as we might have taken its: trying again would go on for ever.
 		return &capture.OperatorError{Err: fmt.Errorf("server_id %d is taken: %w", r.serverID, err), Remedy: serverIDRemedy}
+	case refused.Code == 1236: // it could not read on
+		return &streamError{what: "the server says: " + refused.Message, where: unread}
 	}
 	return err
 }
 
-// isGap reports whether the server's refusal to stream means that binlog is missing.
-func isGap(message string) bool {
+// isGap reports whether the server's refusal to stream means that binlog is missing. A place in a file may
+// be one that a crash cut off; where the server finds the place itself, bogus data are damaged.
+func isGap(message string, byFile bool) bool {
+	if strings.Contains(message, "bogus data") {
+		return byFile
+	}
 	for _, part := range []string{"purged", "Could not find first log", "not found in the", "not in the master's binlog", "not in the source's binlog",
-		"impossible position", "bogus data", "missing", "diverged", "which is not in"} {
+		"impossible position", "missing", "diverged", "which is not in"} {
 		if strings.Contains(message, part) {
 			return true
 		}
@@ -282,28 +321,33 @@ func isGap(message string) bool {
 	return false
 }
 
-func (r *run) isPermanent(err error) bool {
+// unreadable counts how often the stream could not be read at one position, and reports whether that is enough.
+func (r *run) unreadable(err error) bool {
+	if !errors.As(err, new(*streamError)) {
+		return false
+	}
+	if at := r.at.position(); r.malformedAt != at {
+		r.malformedAt, r.malformed = at, 0
+	}
+	r.malformed++
+	return r.malformed >= malformedTries
+}
+
+func isPermanent(err error) bool {
 	var (
 		sink      *sinkError
 		permanent *permanentError
 		gap       *capture.GapError
 		operator  *capture.OperatorError
-		malformed *streamError
 	)
-	if errors.As(err, &malformed) {
-		if at := r.at.position(); r.malformedAt != at {
-			r.malformedAt, r.malformed = at, 0
-		}
-		r.malformed++
-		return r.malformed >= malformedTries
-	}
 	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
 }
 
 // ended is the error that the run ends with.
 func (r *run) ended(err error) error {
-	if errors.As(err, new(*streamError)) {
-		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: capture.UnreadableRemedy}
+	var malformed *streamError
+	if errors.As(err, &malformed) {
+		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: malformed.where.remedy(r.at.file.name)}
 	}
 	return unwrapPermanent(err)
 }
