@@ -169,6 +169,9 @@ type Table struct {
 	// WholeRows is set where rows may lack columns outside the identity, the new one of an update those that did not
 	// change: it is the statement that makes the server log whole ones (MySQL's row images).
 	WholeRows string
+	// FullSQL is the SQL after which old rows are whole (PostgreSQL's REPLICA IDENTITY FULL, of all partitions), where
+	// that is known. NoFull says why there is none: the server would refuse the application's UPDATE and DELETE.
+	FullSQL, NoFull string
 	// Partitioned says that the changes come from partitions and are shown as the root's.
 	Partitioned bool
 }
@@ -264,4 +267,6 @@ type Type struct {
 	// value without line breaks. ok is false when the text did not fit the type's policy and
 	// was written as a JSON string instead; the delivery log then flags the column.
 	AppendJSON func(dst, text []byte) (out []byte, ok bool)
+	// Labels are all the values that an enum has, or a set's members; nil for other types and where they are not known.
+	Labels []string
 }

@@ -71,6 +71,14 @@ func (e *OperatorError) Unwrap() error { return e.Err }
 // Hint returns the remedy for the operator.
 func (e *OperatorError) Hint() string { return e.Remedy }
 
+// RefusedError is what a setup leaves out, since a person has to look at it first. The rest has been done, or printed.
+type RefusedError struct{ Operator *OperatorError }
+
+func (e *RefusedError) Error() string { return e.Operator.Error() }
+
+// Unwrap returns the error with its remedy.
+func (e *RefusedError) Unwrap() error { return e.Operator }
+
 // UnreadableRemedy is what to do about a stream that cannot be read at one position.
 const UnreadableRemedy = "look at what stands between agent and server, and at the server's own log, and start again; if it stays, what the server sends is newer " +
 	"than this version of rowhook. Nothing beyond the position has been confirmed to the server, and what was taken before it is stored"

@@ -53,8 +53,14 @@ const untypedRemedy = "the table was changed or dropped before the change was re
 
 // wholeRows is the SQL that makes a table's stream carry whole rows.
 func wholeRows(t *capture.Table) string {
-	if t.WholeRows != "" {
+	switch {
+	case t.WholeRows != "":
 		return t.WholeRows
+	case t.NoFull != "":
+		return "REPLICA IDENTITY FULL would make the application's UPDATE and DELETE fail (" + t.NoFull + "): write the rule without old values, " +
+			"by `op: update` with `where` or an `if` over new"
+	case t.FullSQL != "":
+		return t.FullSQL
 	}
 	return fmt.Sprintf("ALTER TABLE %s.%s REPLICA IDENTITY FULL;", quoteName(t.Schema), quoteName(t.Name))
 }
@@ -114,12 +120,12 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 		if len(be.problems) > 0 {
 			continue
 		}
-		for _, n := range be.needs() {
-			code, text := "replica_identity", "%s needs the old value of column %q, which the replica identity does not carry"
+		if needs := be.needs(); len(needs) > 0 {
+			code, text := "replica_identity", "%s, which the replica identity does not carry"
 			if t.WholeRows != "" {
-				code, text = "row_image", "%s needs the value of column %q, which the binlog's row image leaves out"
+				code, text = "row_image", "%s, which the binlog's row image leaves out"
 			}
-			add(capture.Error, code, n.Path, t.String(), fmt.Sprintf(text, n.Why, n.Column), wholeRows(t))
+			add(capture.Error, code, needs[0].Path, t.String(), fmt.Sprintf(text, describeNeeds(needs, t.WholeRows != "")), wholeRows(t))
 		}
 		if lost := be.lastContent(); len(lost) > 0 {
 			add(capture.Warning, "deleted_row", lost[0].Path, t.String(),
@@ -136,6 +142,29 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 		add(capture.Error, "source_table", path{"source"}, t.String(), text, "")
 	}
 	return list
+}
+
+// describeNeeds says which old values are needed, column by column, and by what.
+func describeNeeds(needs []Need, partial bool) string {
+	what := "old value"
+	if partial {
+		what = "value"
+	}
+	if len(needs) == 1 {
+		return fmt.Sprintf("%s needs the %s of column %q", needs[0].Why, what, needs[0].Column)
+	}
+	var columns []string
+	reasons := map[string][]string{}
+	for _, n := range needs {
+		if reasons[n.Column] == nil {
+			columns = append(columns, n.Column)
+		}
+		reasons[n.Column] = append(reasons[n.Column], n.Why)
+	}
+	for i, column := range columns {
+		columns[i] = fmt.Sprintf("%q (%s)", column, strings.Join(reasons[column], "; "))
+	}
+	return fmt.Sprintf("the mapping needs the %ss of %s", what, strings.Join(columns, ", "))
 }
 
 // sourceProblems are what the tables of context and signals lack.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"rowhook/capture"
 )
@@ -19,23 +19,23 @@ import (
 func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
 	out := s.tlsFindings()
 	server, err := s.Identify(ctx)
-	var operator *capture.OperatorError
-	switch {
-	case errors.As(err, &operator):
-		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection",
-			Text: err.Error(), Remedy: operator.Remedy})
-	case err != nil:
-		return out, err
-	default:
-		out = append(out, serverFindings(server)...)
+	var remedy interface{ Hint() string }
+	if err != nil && (!errors.As(err, &remedy) || !answered(err)) {
+		return out, s.explainFurther(ctx, err)
 	}
-	in, err := s.inspect(ctx, patterns)
-	if err != nil {
-		return out, err
+	in, inspected := s.inspect(ctx, patterns)
+	if inspected != nil {
+		return out, s.explainFurther(ctx, inspected)
 	}
-	facts, err := s.readSettings(ctx)
 	if err != nil {
-		return out, err
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: remedy.Hint()})
+	}
+	facts, unread := s.readSettings(ctx)
+	if unread != nil {
+		return out, unread
+	}
+	if err == nil {
+		out = append(out, serverFindings(server, facts.role)...)
 	}
 	out = append(out, facts.findings(s.connect.User)...)
 	out = append(out, facts.slotFindings(s.config.Slot, s.application)...)
@@ -44,13 +44,15 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	return append(out, in.advice()...), nil
 }
 
+// answered reports whether a server, or a pooler, answered at all.
+func answered(err error) bool {
+	return errors.As(err, new(*pgconn.PgError)) || errors.As(err, new(*capture.OperatorError))
+}
+
 // tlsFindings warns of a connection whose server is not verified, unless it stays on this machine.
 func (s *Source) tlsFindings() []capture.Finding {
 	host := s.connect.Host
-	if strings.HasPrefix(host, "/") || host == "localhost" {
-		return nil
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+	if local(host) {
 		return nil
 	}
 	tls := s.connect.TLSConfig
@@ -72,17 +74,17 @@ func (s *Source) tlsFindings() []capture.Finding {
 	return []capture.Finding{finding}
 }
 
-func serverFindings(server capture.Server) []capture.Finding {
+func serverFindings(server capture.Server, role roleFacts) []capture.Finding {
 	var out []capture.Finding
 	if server.SenderTimeout > 0 && server.SenderTimeout < time.Minute {
 		out = append(out, capture.Finding{Severity: capture.Warning, Code: "wal_sender_timeout", Subject: "wal_sender_timeout",
 			Text:   fmt.Sprintf("wal_sender_timeout is %s: a pause of the network or the machine ends the stream", server.SenderTimeout),
-			Remedy: "ALTER SYSTEM SET wal_sender_timeout = '1min'; SELECT pg_reload_conf();"})
+			Remedy: role.set("wal_sender_timeout", "1min", reload)})
 	}
 	if server.KeepSize < 0 {
 		out = append(out, capture.Finding{Severity: capture.Info, Code: "max_slot_wal_keep_size", Subject: "max_slot_wal_keep_size",
 			Text:   "max_slot_wal_keep_size is unlimited: while rowhook is stopped, WAL stays until the disk is full",
-			Remedy: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();"})
+			Remedy: role.set("max_slot_wal_keep_size", "50GB", reload)})
 	}
 	return out
 }
@@ -91,6 +93,8 @@ func serverFindings(server capture.Server) []capture.Finding {
 type settings struct {
 	version            int
 	walLevel           string
+	effective          string // effective_wal_level, which follows the slots from PostgreSQL 19 on; wal_level before
+	plugins            string // output_plugin_libraries; empty where there is no such setting
 	maxSlots, slots    int
 	maxSenders, sender int
 	idleTimeout        string // idle_replication_slot_timeout; empty where there is none, or off
@@ -98,10 +102,6 @@ type settings struct {
 	feedback           bool // hot_standby_feedback
 	role               roleFacts
 	slot               slotFacts
-}
-
-type roleFacts struct {
-	exists, superuser, replication bool
 }
 
 // slotFacts are our slot, for people.
@@ -112,14 +112,15 @@ type slotFacts struct {
 	pid                     int32
 }
 
+// settingsSQL leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
 const settingsSQL = `select current_setting('server_version_num')::int, current_setting('wal_level'),
-  current_setting('max_replication_slots')::int, (select count(*)::int from pg_catalog.pg_replication_slots),
+  coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
+  coalesce(current_setting('output_plugin_libraries', true), ''),
+  current_setting('max_replication_slots')::int,
+  (select count(*)::int from pg_catalog.pg_replication_slots where plugin is distinct from 'pgrepack'),
   current_setting('max_wal_senders')::int, (select count(*)::int from pg_catalog.pg_stat_get_wal_senders()),
   coalesce(current_setting('idle_replication_slot_timeout', true), ''),
   pg_catalog.pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool`
-
-const roleSQL = `select rolsuper, rolreplication or pg_catalog.pg_has_role(oid, 'rds_replication', 'member')
-from pg_catalog.pg_roles where rolname = $1`
 
 const slotFactsSQL = `select s.active, coalesce(s.plugin, ''),
   coalesce(j.j ->> 'invalidation_reason', case when s.wal_status = 'lost' then 'wal_removed' end, ''),
@@ -132,7 +133,7 @@ where s.slot_name = $1`
 func (s *Source) readSettings(ctx context.Context) (*settings, error) {
 	var f settings
 	err := s.query.do(ctx, func(c *pgx.Conn) error {
-		err := c.QueryRow(ctx, settingsSQL).Scan(&f.version, &f.walLevel, &f.maxSlots, &f.slots,
+		err := c.QueryRow(ctx, settingsSQL).Scan(&f.version, &f.walLevel, &f.effective, &f.plugins, &f.maxSlots, &f.slots,
 			&f.maxSenders, &f.sender, &f.idleTimeout, &f.standby, &f.feedback)
 		if err != nil {
 			return err
@@ -154,64 +155,65 @@ func (s *Source) readSettings(ctx context.Context) (*settings, error) {
 	return &f, nil
 }
 
-func readRole(ctx context.Context, c *pgx.Conn, name string) (roleFacts, error) {
-	r := roleFacts{exists: true}
-	sql := roleSQL
-	var rds bool
-	if err := c.QueryRow(ctx, `select exists(select from pg_catalog.pg_roles where rolname = 'rds_replication')`).Scan(&rds); err != nil {
-		return r, err
-	}
-	if !rds { // only Amazon's servers grant replication by a role of its own
-		sql = `select rolsuper, rolreplication from pg_catalog.pg_roles where rolname = $1`
-	}
-	err := c.QueryRow(ctx, sql, name).Scan(&r.superuser, &r.replication)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return roleFacts{}, nil
-	}
-	return r, err
-}
-
 func (f *settings) findings(role string) []capture.Finding {
 	var out []capture.Finding
 	add := func(severity capture.Severity, code, subject, text, remedy string) {
 		out = append(out, capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy})
 	}
+	set := f.role.set
 	if f.version < minVersion {
 		add(capture.Error, "version", fmt.Sprint(f.version/10000), fmt.Sprintf("PostgreSQL %d is too old", f.version/10000),
 			"rowhook needs PostgreSQL 14 or later")
 	}
-	if f.walLevel != "logical" {
-		add(capture.Error, "wal_level", f.walLevel, "wal_level is "+f.walLevel+", which has no logical decoding",
-			"ALTER SYSTEM SET wal_level = 'logical'; then restart the server")
-	}
+	f.decodingFindings(add)
 	if !f.slot.exists && f.slots >= f.maxSlots {
 		add(capture.Error, "max_replication_slots", fmt.Sprint(f.maxSlots),
-			fmt.Sprintf("all %d replication slots are taken", f.maxSlots),
-			fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart the server", f.maxSlots+5))
+			fmt.Sprintf("all %d replication slots are taken", f.maxSlots), set("max_replication_slots", fmt.Sprint(f.maxSlots+5), restart))
 	}
 	if !f.slot.active && f.sender >= f.maxSenders {
 		add(capture.Error, "max_wal_senders", fmt.Sprint(f.maxSenders),
-			fmt.Sprintf("all %d WAL senders are taken", f.maxSenders),
-			fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", f.maxSenders+5))
+			fmt.Sprintf("all %d WAL senders are taken", f.maxSenders), set("max_wal_senders", fmt.Sprint(f.maxSenders+5), restart))
 	}
 	if !f.role.superuser && !f.role.replication {
-		add(capture.Error, "replication_privilege", role, "role "+role+" may not start replication",
-			fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(role)))
+		add(capture.Error, "replication_privilege", role, "role "+role+" may not start replication", f.role.allowReplication(role))
 	}
 	if f.idleTimeout != "" && f.idleTimeout != "0" {
 		add(capture.Warning, "idle_replication_slot_timeout", f.idleTimeout,
 			"idle_replication_slot_timeout is "+f.idleTimeout+": the slot is invalidated when rowhook is stopped for longer",
-			"ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();")
+			set("idle_replication_slot_timeout", "0", reload))
 	}
 	if f.standby {
 		add(capture.Warning, "standby", "", "the server is a standby: its slot ends with it, and is invalidated by conflicts with recovery",
 			"prefer the primary")
 		if !f.feedback {
 			add(capture.Error, "hot_standby_feedback", "off", "hot_standby_feedback is off: the slot will be invalidated",
-				"ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf(); on the standby")
+				set("hot_standby_feedback", "on", reload)+" -- on the standby")
 		}
 	}
 	return out
+}
+
+// onDemandVersion is the first version that turns logical decoding on with the first logical slot.
+const onDemandVersion = 190000
+
+// decodingFindings judges whether the server can decode, and by the plugin that we need.
+func (f *settings) decodingFindings(add func(severity capture.Severity, code, subject, text, remedy string)) {
+	onDemand := f.version >= onDemandVersion && f.walLevel == "replica"
+	switch {
+	case f.effective == "logical" && f.walLevel != "logical":
+		add(capture.Info, "wal_level", f.walLevel, "wal_level is "+f.walLevel+", and logical decoding is on (effective_wal_level) as long as there is a logical slot", "")
+	case onDemand && f.standby && f.effective != "logical":
+		add(capture.Error, "wal_level", f.walLevel, "wal_level is replica on the primary, and no logical slot there turns logical decoding on",
+			"SELECT pg_create_logical_replication_slot('rowhook_keeps_decoding_on', 'pgoutput'); -- on the primary, where it keeps WAL; or wal_level = 'logical' there, and a restart")
+	case onDemand && !f.standby:
+		add(capture.Info, "wal_level", f.walLevel, "wal_level is replica: the server turns logical decoding on with the first logical slot, and off with the last", "")
+	case f.effective != "logical":
+		add(capture.Error, "wal_level", f.walLevel, "wal_level is "+f.walLevel+", which has no logical decoding", f.role.set("wal_level", "logical", restart))
+	}
+	if f.plugins != "" && !strings.Contains(f.plugins, "pgoutput") {
+		add(capture.Error, "output_plugin_libraries", f.plugins, "output_plugin_libraries does not have pgoutput: the server lets nobody decode with it",
+			fmt.Sprintf("ALTER SYSTEM SET output_plugin_libraries = pgoutput, %s; SELECT pg_reload_conf();", f.plugins))
+	}
 }
 
 func (f *settings) slotFindings(slot, application string) []capture.Finding {
@@ -219,6 +221,8 @@ func (f *settings) slotFindings(slot, application string) []capture.Finding {
 	switch s := f.slot; {
 	case !s.exists:
 		finding.Severity, finding.Text = capture.Info, fmt.Sprintf("slot %s does not exist: a first run creates it, a later one stops at the gap", slot)
+	case s.plugin == "":
+		finding.Text, finding.Remedy = fmt.Sprintf("slot %s is a physical slot, which belongs to a standby or a backup", slot), "name another slot in source.slot"
 	case s.plugin != "pgoutput":
 		finding.Text, finding.Remedy = fmt.Sprintf("slot %s uses the plugin %q", slot, s.plugin), "name another slot in source.slot"
 	case s.invalid != "":
@@ -247,7 +251,7 @@ func (in *inspection) privilegeFindings(role string) []capture.Finding {
 		if f.streamed() != "" {
 			continue
 		}
-		schema, _, _ := strings.Cut(f.sql, ".")
+		schema := f.schemaSQL()
 		if !f.usage && !schemas[schema] {
 			schemas[schema] = true
 			out = append(out, capture.Finding{Severity: capture.Warning, Code: "usage_privilege", Subject: f.table.Schema,

@@ -76,16 +76,24 @@ func (s *Source) connectError(err error) error {
 	wrapped := s.redact(fmt.Errorf("open a replication connection: %w", err))
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
-		return wrapped
+		return explain(wrapped, &s.connect.Config, s.tlsAsked)
 	}
 	switch {
 	case strings.Contains(pgErr.Message, "unsupported startup parameter"):
 		return s.poolerError(wrapped)
+	case strings.Contains(pgErr.Message, "permission denied for database"):
 	case pgErr.Code == "42501" || strings.Contains(pgErr.Message, "must be superuser or replication role"):
-		return &capture.OperatorError{Err: wrapped,
-			Remedy: fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(s.connect.User))}
+		return &capture.OperatorError{Err: wrapped, Remedy: s.likelyRole().allowReplication(s.connect.User)}
 	}
-	return wrapped
+	return explain(wrapped, &s.connect.Config, s.tlsAsked)
+}
+
+// likelyRole is our role as its address tells, while the server cannot be asked.
+func (s *Source) likelyRole() roleFacts {
+	if strings.HasSuffix(s.connect.Host, ".rds.amazonaws.com") {
+		return roleFacts{cloud: amazon}
+	}
+	return roleFacts{}
 }
 
 // poolerError says that something that is not a PostgreSQL server answered.

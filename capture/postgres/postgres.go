@@ -60,6 +60,7 @@ type Source struct {
 	log         *slog.Logger
 	application string
 	password    string
+	tlsAsked    bool // source.url says by which rules TLS is spoken
 	connect     *pgx.ConnConfig
 	query       *querier
 }
@@ -77,10 +78,11 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	if !validSlotName(s.config.Slot) {
 		return nil, &configError{"slot", fmt.Errorf("%q is no slot's name", s.config.Slot), "use lower-case letters, digits and underscores, at most 63"}
 	}
-	config, err := pgx.ParseConfig(cfg.URL)
+	config, asked, err := parseURL(cfg.URL)
 	if err != nil {
-		return nil, &configError{key: "url", err: s.redact(err)}
+		return nil, urlError(s.redact(err))
 	}
+	s.tlsAsked = asked
 	if cfg.Password != "" {
 		config.Password = cfg.Password
 	}
@@ -101,7 +103,21 @@ func (s *Source) Close() { s.query.close() }
 func (s *Source) Database() string { return s.connect.Database }
 
 func (s *Source) newQuerier(timeout time.Duration) *querier {
-	return &querier{config: s.connect, timeout: timeout, redact: s.redact}
+	return &querier{config: s.connect, timeout: timeout, refused: s.refused}
+}
+
+// refused is an error about an ordinary connection as people get to see it.
+func (s *Source) refused(err error) error {
+	return explain(s.redact(err), &s.connect.Config, s.tlsAsked)
+}
+
+// urlError is an error in source.url.
+func urlError(err error) *configError {
+	e := &configError{key: "url", err: err}
+	if strings.Contains(err.Error(), "sslmode is invalid") {
+		e.hint = sslModes
+	}
+	return e
 }
 
 func validSlotName(name string) bool {

@@ -73,11 +73,16 @@ func (s *Source) Drift(ctx context.Context, patterns []string) ([]capture.Findin
 func (in *inspection) differences(name string) []capture.Finding {
 	var out []capture.Finding
 	p := &in.publication
-	if !p.exists {
+	switch {
+	case !p.exists:
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "publication", Subject: name,
 			Text: fmt.Sprintf("publication %s does not exist", name), Remedy: "rowhook setup"})
-	} else {
-		out = append(out, p.optionFindings(name, in.tables)...)
+	case in.ours.sequences && !in.ours.all:
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "publication_kind", Subject: name,
+			Text: fmt.Sprintf("publication %s is FOR ALL SEQUENCES and takes no tables", name), Remedy: ownPublication(name)})
+	default:
+		out = append(out, in.optionFindings(name)...)
+		out = append(out, in.strangerFindings(name)...)
 	}
 	for _, pattern := range in.missing {
 		if !strings.Contains(pattern, "*") {
@@ -85,9 +90,63 @@ func (in *inspection) differences(name string) []capture.Finding {
 		}
 	}
 	for _, f := range in.tables {
-		out = append(out, f.differences(name, p)...)
+		out = append(out, in.tableDifferences(f, name)...)
 	}
 	return out
+}
+
+// ownPublication is the remedy where a publication cannot be changed without harm.
+func ownPublication(name string) string {
+	return fmt.Sprintf("give rowhook a publication of its own: source.publication: %s_tables, then rowhook setup", name)
+}
+
+// strangerFindings are tables that nobody mapped, and whose UPDATE and DELETE our publication makes fail.
+func (in *inspection) strangerFindings(name string) []capture.Finding {
+	var list []*holder
+	pubs := []declared{in.ours}
+	for _, h := range in.strangers {
+		if len(h.refusals(pubs, in.version)) > 0 {
+			list = append(list, h)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	why := list[0].refusals(pubs, in.version)[0]
+	f := capture.Finding{Severity: capture.Error, Code: "statements_refused", Subject: name,
+		Text: fmt.Sprintf("publication %s makes the application's %s fail NOW on tables that are not mapped: %s", name, why.statements, holderNames(list))}
+	var remedies []string
+	for _, h := range list {
+		sql := in.release(h)
+		if sql == "" {
+			sql = needsKey(h.sql)
+		}
+		remedies = append(remedies, sql)
+	}
+	f.Remedy = strings.Join(remedies, "\n")
+	return []capture.Finding{f}
+}
+
+// release returns what takes a table that is not mapped out of harm's way: out of the publication, or else another
+// replica identity.
+func (in *inspection) release(h *holder) string {
+	if p, ok := in.search(nil, []*holder{h}, []change{nothing}, withdraw); ok && !in.ours.all {
+		return p.sql()
+	}
+	return in.cure(nil, []*holder{h})
+}
+
+// holderNames lists tables, but not hundreds.
+func holderNames(list []*holder) string {
+	const most = 10
+	var names []string
+	for _, h := range list[:min(most, len(list))] {
+		names = append(names, h.name)
+	}
+	if len(list) > most {
+		names = append(names, fmt.Sprintf("and %d more", len(list)-most))
+	}
+	return strings.Join(names, ", ")
 }
 
 // advice is what else is worth knowing of each table.
@@ -100,7 +159,7 @@ func (in *inspection) advice() []capture.Finding {
 	}
 	for _, f := range in.tables {
 		if f.streamed() == "" {
-			out = append(out, f.advice()...)
+			out = append(out, in.tableAdvice(f)...)
 		}
 	}
 	return out
@@ -123,7 +182,8 @@ func (in *inspection) missingFinding(pattern string) capture.Finding {
 }
 
 // optionFindings judges what the publication publishes of each table.
-func (p *publication) optionFindings(name string, tables []*tableFacts) []capture.Finding {
+func (in *inspection) optionFindings(name string) []capture.Finding {
+	p := &in.publication
 	var out []capture.Finding
 	var off []string
 	for _, option := range []struct {
@@ -135,15 +195,49 @@ func (p *publication) optionFindings(name string, tables []*tableFacts) []captur
 		}
 	}
 	if len(off) > 0 {
-		out = append(out, capture.Finding{Severity: capture.Error, Code: "publication_publish", Subject: name,
+		f := capture.Finding{Severity: capture.Error, Code: "publication_publish", Subject: name,
 			Text:   fmt.Sprintf("publication %s leaves out %s", name, strings.Join(off, ", ")),
-			Remedy: fmt.Sprintf("ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate');", quoteIdent(name))})
+			Remedy: publishAllSQL(name)}
+		if harmed := in.harmedByMore(); len(harmed) > 0 {
+			f.Text += ", and publishing them would make the application's UPDATE and DELETE fail on tables that are not mapped: " + holderNames(harmed)
+			f.Remedy = ownPublication(name)
+		} else {
+			f.Remedy = strings.Join(append(in.curesBefore(), f.Remedy), " ")
+		}
+		out = append(out, f)
 	}
-	partitioned := slices.ContainsFunc(tables, func(f *tableFacts) bool { return f.kind == 'p' })
+	partitioned := slices.ContainsFunc(in.tables, func(f *tableFacts) bool { return f.kind == 'p' })
 	if partitioned && !p.viaRoot {
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "publication_root", Subject: name,
 			Text:   fmt.Sprintf("publication %s publishes partitions under their own names", name),
 			Remedy: fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true);", quoteIdent(name))})
+	}
+	return out
+}
+
+func publishAllSQL(name string) string {
+	return fmt.Sprintf("ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate');", quoteIdent(name))
+}
+
+// harmedByMore are the tables that nobody mapped, and whose statements would fail if the publication published all operations.
+func (in *inspection) harmedByMore() []*holder {
+	all := in.ours.clone()
+	all.update, all.delete = true, true
+	return slices.DeleteFunc(slices.Clone(in.strangers), func(h *holder) bool {
+		return len(h.refusals([]declared{in.ours}, in.version)) > 0 || len(h.refusals([]declared{all}, in.version)) == 0
+	})
+}
+
+// curesBefore are the statements that mapped tables need before the publication may publish all operations.
+func (in *inspection) curesBefore() []string {
+	var out []string
+	for _, f := range in.tables {
+		if len(f.holders) == 0 || in.planFor(f, f.holders).refusal() == nil {
+			continue
+		}
+		if sql := in.cure(f, f.holders); sql != "" {
+			out = append(out, sql)
+		}
 	}
 	return out
 }
@@ -158,8 +252,8 @@ func (f *tableFacts) adder(out *[]capture.Finding) addFinding {
 	}
 }
 
-// differences judges whether the stream brings the table as it is mapped.
-func (f *tableFacts) differences(publication string, p *publication) []capture.Finding {
+// tableDifferences judges whether the stream brings the table as it is mapped.
+func (in *inspection) tableDifferences(f *tableFacts, publication string) []capture.Finding {
 	var out []capture.Finding
 	add := f.adder(&out)
 	if why := f.streamed(); why != "" {
@@ -172,30 +266,53 @@ func (f *tableFacts) differences(publication string, p *publication) []capture.F
 		add(capture.Error, "table_kind", why, remedy)
 		return out
 	}
-	if p.exists {
-		f.publicationFindings(publication, p, add)
+	if in.publication.exists && !(in.ours.sequences && !in.ours.all) {
+		in.publicationFindings(f, publication, add)
 	}
-	f.identityFindings(p, add)
+	in.identityFindings(f, add)
+	f.childFindings(add)
 	return out
 }
 
-// advice names what the table itself keeps from the stream or from its events.
-func (f *tableFacts) advice() []capture.Finding {
+// childFindings tells of tables that inherit from the mapped one. They are published, keyed and streamed as tables of
+// their own, with columns of their own and keys that may repeat the parent's: their rows are never the parent's events.
+func (f *tableFacts) childFindings(add addFinding) {
+	for _, k := range f.children {
+		remedy := fmt.Sprintf("map %s with an entry of its own, or with `events: {}` to leave it out", k.name)
+		if k.foreign {
+			remedy = "changes of foreign tables are not in the WAL: " + remedy
+		}
+		add(capture.Error, "inheritance", fmt.Sprintf("has the child %s, which is not mapped: a SELECT from the parent shows its rows, and their changes make no events", k.name), remedy)
+	}
+}
+
+// tableAdvice names what the table itself keeps from the stream or from its events.
+func (in *inspection) tableAdvice(f *tableFacts) []capture.Finding {
 	var out []capture.Finding
 	add := f.adder(&out)
-	if len(f.primary) == 0 {
-		add(capture.Warning, "no_key", "has no primary key", "give the table a primary key, or name the columns in the mapping entry's `key`")
-	}
-	if len(f.generated) > 0 {
-		add(capture.Warning, "generated_columns", "has generated columns that are not published: "+strings.Join(f.generated, ", "),
-			"compute the value in the mapping; stored ones are published from PostgreSQL 18 on with publish_generated_columns = stored")
-	}
+	in.generatedFinding(f, add)
 	for _, col := range f.table.Columns {
 		if col.Type.Name == "money" {
 			add(capture.Info, "money", fmt.Sprintf("has the money column %s, whose text depends on the server's lc_monetary", col.Name), "")
 		}
 	}
 	return out
+}
+
+// generatedFinding tells of generated columns that do not come, though nothing keeps them back but the publication.
+func (in *inspection) generatedFinding(f *tableFacts, add addFinding) {
+	if len(f.generated) == 0 {
+		return
+	}
+	const compute = "compute the value in the mapping, with an expression in the entry's fields"
+	remedy := compute
+	if p := in.planFor(f, f.holders); publishGenerated(p) {
+		remedy = p.sql()
+		if slices.ContainsFunc(f.holders, func(h *holder) bool { return len(h.virtual) > 0 }) {
+			remedy += " -- for the stored ones; for virtual ones " + compute
+		}
+	}
+	add(capture.Warning, "generated_columns", "has generated columns that are not published: "+strings.Join(f.generated, ", "), remedy)
 }
 
 // covers reports whether all of a partitioned table is published by its partitions' names.
@@ -209,45 +326,126 @@ func (p *publication) covers(f *tableFacts) bool {
 	})
 }
 
-func (f *tableFacts) publicationFindings(publication string, p *publication, add addFinding) {
-	table := f.sql
+func (in *inspection) publicationFindings(f *tableFacts, publication string, add addFinding) {
+	p := &in.publication
 	m, ok := p.members[f.table.String()]
 	if !ok && !p.covers(f) {
-		remedy := fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(publication), f.sql)
-		for _, name := range f.unusable() { // first, or the application's UPDATEs would fail
-			remedy = identitySQL(name) + " " + remedy
+		text := "is not in publication " + publication
+		if in.ours.tables[f.oid].except {
+			text = "is excepted from publication " + publication
 		}
-		add(capture.Error, "not_published", "is not in publication "+publication, remedy)
+		include, ok := in.include(f)
+		switch {
+		case ok:
+			add(capture.Error, "not_published", text, include.sql())
+		case in.ours.all && !in.ours.tables[f.oid].except:
+			add(capture.Error, "not_published", text, ownPublication(publication))
+		default:
+			add(capture.Error, "not_published", text, needsKey(f.sql))
+		}
 		return
 	}
-	again := fmt.Sprintf("BEGIN; ALTER PUBLICATION %[1]s DROP TABLE %[2]s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT;",
-		quoteIdent(publication), table)
+	if m.filter == "" && len(f.unpublished) == 0 {
+		return
+	}
+	again, ok := in.search(f, f.holders, []change{nothing, fitIdentities}, publishWhole)
+	remedy := ""
+	if ok {
+		remedy = again.sql()
+	}
 	if m.filter != "" {
-		add(capture.Warning, "row_filter", "has a row filter in the publication: rows outside it never arrive", again)
+		add(capture.Warning, "row_filter", "has a row filter in the publication: rows outside it never arrive", remedy)
 	}
 	if len(f.unpublished) > 0 {
-		add(capture.Warning, "column_list", "has a column list in the publication, which leaves out "+strings.Join(f.unpublished, ", "), again)
+		add(capture.Warning, "column_list", "has a column list in the publication, which leaves out "+strings.Join(f.unpublished, ", "), remedy)
 	}
 }
 
-// identityFindings judges the replica identity, of the table and of each partition.
-func (f *tableFacts) identityFindings(p *publication, add addFinding) {
-	harm := p.exists && (p.update || p.delete)
-	if f.kind != 'p' && !f.usable {
-		text := "has no usable replica identity"
-		if harm {
-			text += ": while it is published, the application's UPDATE and DELETE on it fail"
-		}
-		add(capture.Error, "replica_identity", text, identitySQL(f.sql))
+// identityFindings judges whether the replica identities, of the table and of each partition, suit the publications. Where
+// they do not, the server refuses the application's statements. The tables of one cause are one finding.
+func (in *inspection) identityFindings(f *tableFacts, add addFinding) {
+	now := slices.ContainsFunc(f.holders, func(h *holder) bool { _, ok := in.ours.publishes(h); return ok })
+	if now {
+		in.refusedNow(f, add)
+	} else {
+		in.refusedThen(f, add)
 	}
-	for _, leaf := range f.leaves {
-		if leaf.identity != capture.IdentityFull && len(leaf.columns) == 0 {
-			add(capture.Error, "replica_identity", fmt.Sprintf("has the partition %s without a usable replica identity", leaf.table), identitySQL(leaf.sql))
-		} else if f.table.Identity == capture.IdentityFull && leaf.identity != capture.IdentityFull {
-			add(capture.Warning, "partition_identity",
-				fmt.Sprintf("is REPLICA IDENTITY FULL, but its partition %s is not", leaf.table), identitySQL(leaf.sql))
+	if f.table.Identity != capture.IdentityFull {
+		return
+	}
+	for _, h := range f.holders {
+		if h.root == h.oid || h.identity == capture.IdentityFull || len(h.columns) == 0 {
+			continue
+		}
+		remedy := fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", f.sql)
+		p := in.planFor(f, []*holder{h})
+		if makeFull(p) && p.refusal() == nil {
+			remedy = p.sql()
+		}
+		add(capture.Warning, "partition_identity", fmt.Sprintf("is REPLICA IDENTITY FULL, but its partition %s is not", h.name), remedy)
+	}
+}
+
+// refusedNow tells of statements that fail now, because of our publication or another.
+func (in *inspection) refusedNow(f *tableFacts, add addFinding) {
+	causes := map[refusal][]*holder{}
+	var order []refusal
+	p := in.planFor(f, f.holders)
+	for i := range p.holders {
+		r := p.refusalOf(&p.holders[i])
+		if r == nil {
+			continue
+		}
+		if causes[*r] == nil {
+			order = append(order, *r)
+		}
+		causes[*r] = append(causes[*r], f.holders[i])
+	}
+	for _, r := range order {
+		list := causes[r]
+		now := len(list[0].refusals(append(slices.Clone(in.others), in.ours), in.version)) > 0
+		code, text := "statements_refused", fmt.Sprintf("is published, and the server refuses the application's %s NOW: %s", r.statements, r.text)
+		switch {
+		case r.text == noIdentity && now:
+			code, text = "replica_identity", fmt.Sprintf("has no usable replica identity: while it is published, the application's %s on it fail", r.statements)
+		case r.text == noIdentity:
+			code, text = "replica_identity", "has no usable replica identity"
+		case !now:
+			text = "could not be published with all operations: the server would refuse the application's UPDATE and DELETE: " + r.text
+		}
+		if f.kind == 'p' {
+			text += ", in " + holderNames(list)
+		}
+		remedy := in.cure(f, list)
+		if remedy == "" {
+			remedy = needsKey(list[0].sql)
+		}
+		add(capture.Error, code, text, remedy)
+	}
+}
+
+// refusedThen tells of tables that cannot be published as they are.
+func (in *inspection) refusedThen(f *tableFacts, add addFinding) {
+	p := in.planFor(f, f.holders)
+	p.ours.tables[f.oid] = declaredTable{sql: f.sql}
+	var list []*holder
+	for i := range p.holders {
+		if r := p.refusalOf(&p.holders[i]); r != nil && r.text == noIdentity {
+			list = append(list, f.holders[i])
 		}
 	}
+	if len(list) == 0 {
+		return
+	}
+	text := "has no usable replica identity"
+	if f.kind == 'p' {
+		text = "has partitions without a usable replica identity: " + holderNames(list)
+	}
+	remedy := needsKey(f.sql)
+	if fitIdentities(p) && p.refusal() == nil {
+		remedy = p.sql()
+	}
+	add(capture.Error, "replica_identity", text, remedy)
 }
 
 func identitySQL(table string) string {

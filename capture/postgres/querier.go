@@ -22,7 +22,7 @@ const (
 type querier struct {
 	config  *pgx.ConnConfig
 	timeout time.Duration
-	redact  func(error) error
+	refused func(error) error // what people see of an error about connecting
 
 	mu   sync.Mutex
 	conn *pgx.Conn
@@ -39,7 +39,7 @@ func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		config.AfterConnect = pin(queryPinned)
 		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
-			return q.redact(fmt.Errorf("connect to the database: %w", err))
+			return q.refused(fmt.Errorf("connect to the database: %w", err))
 		}
 		q.conn = conn
 	}

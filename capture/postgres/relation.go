@@ -158,7 +158,7 @@ select c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
 from pg_catalog.pg_class c where c.oid = $1`
 
 const leavesSQL = `
-select n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and case c.relreplident
+select n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and i.indimmediate and case c.relreplident
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
 from pg_catalog.pg_partition_tree($1) l
 join pg_catalog.pg_class c on c.oid = l.relid

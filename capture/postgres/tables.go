@@ -20,21 +20,29 @@ func (s *Source) Tables(ctx context.Context, patterns []string) ([]*capture.Tabl
 	if err != nil {
 		return nil, err
 	}
+	return found.described(), nil
+}
+
+// described are the tables that can be streamed.
+func (in *inspection) described() []*capture.Table {
 	var tables []*capture.Table
-	for _, f := range found.tables {
+	for _, f := range in.tables {
 		if f.streamed() == "" {
 			tables = append(tables, f.table)
 		}
 	}
-	return tables, nil
+	return tables
 }
 
 // inspection is what the catalog says about the mapped tables and the publication.
 type inspection struct {
 	version     int
 	publication publication
+	ours        declared   // the publication as the server judges by it, as setup would create it where there is none
+	others      []declared // the database's other publications
 	tables      []*tableFacts
-	missing     []string // patterns that match no relation
+	strangers   []*holder // tables that our publication has and nobody mapped
+	missing     []string  // patterns that match no relation
 	near        map[string]string
 }
 
@@ -62,12 +70,22 @@ type tableFacts struct {
 	unlogged    bool
 	root        string // of a partition: its topmost table
 	primary     []string
-	usable      bool // the replica identity suffices for updates and deletes
 	leaves      []leafShape
-	generated   []string // stored generated columns, which the stream leaves out
-	unpublished []string // columns that the publication's column list leaves out
-	selectable  bool     // the role may read it
-	usage       bool     // the role may use its schema
+	holders     []*holder // the tables that hold its rows: itself or its partitions
+	children    []child   // tables that inherit from it and are not mapped
+	inherited   bool      // tables inherit from it, mapped or not
+	generated   []string  // stored generated columns, which the stream leaves out
+	unpublished []string  // columns that the publication's column list leaves out
+	selectable  bool      // the role may read it
+	usage       bool      // the role may use its schema
+}
+
+// schemaSQL is its schema's name as SQL wants it.
+func (f *tableFacts) schemaSQL() string {
+	if quoted := quoteIdent(f.table.Schema); strings.HasPrefix(f.sql, quoted) {
+		return quoted
+	}
+	return f.table.Schema
 }
 
 // streamed says why the relation's changes are never in the stream; empty when they can be.
@@ -133,7 +151,106 @@ func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, 
 			in.tables = append(in.tables, f)
 		}
 	}
+	if err := in.readIdentities(ctx, c, s.config.Publication); err != nil {
+		return nil, err
+	}
 	return in, nil
+}
+
+// readIdentities reads what decides about the application's statements: publications, and the replica
+// identities of the tables that hold rows.
+func (in *inspection) readIdentities(ctx context.Context, c *pgx.Conn, publication string) error {
+	pubs, err := readDeclared(ctx, c, in.version)
+	if err != nil {
+		return err
+	}
+	in.ours = declared{name: publication, update: true, delete: true, viaRoot: true, generated: in.version >= generatedRule}
+	for _, p := range pubs {
+		if p.name == publication {
+			in.ours = p
+		} else if p.update || p.delete {
+			in.others = append(in.others, p)
+		}
+	}
+	tables := map[uint32]*tableFacts{}
+	oids := []uint32{}
+	for _, f := range in.tables {
+		if f.streamed() == "" {
+			tables[f.oid] = f
+			oids = append(oids, f.oid)
+		}
+	}
+	holders, err := readHolders(ctx, c, oids, &in.ours)
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		if f := tables[h.root]; f != nil {
+			f.holders = append(f.holders, h)
+		} else if _, ok := in.ours.publishes(h); ok {
+			in.strangers = append(in.strangers, h)
+		}
+	}
+	if err := in.readChildren(ctx, c, tables, oids); err != nil {
+		return err
+	}
+	for _, f := range in.tables {
+		in.offerWholeRows(f)
+	}
+	return nil
+}
+
+// offerWholeRows says in the table's description how its old rows become whole, or why they cannot.
+func (in *inspection) offerWholeRows(f *tableFacts) {
+	if f.streamed() != "" {
+		return
+	}
+	if p, why := in.widen(f); p != nil {
+		f.table.FullSQL = p.sql()
+	} else {
+		f.table.NoFull = why
+	}
+}
+
+// child is a table that inherits from a mapped one and is not mapped itself.
+type child struct {
+	name, sql string
+	foreign   bool
+}
+
+const childrenSQL = `
+with recursive below as (
+  select i.inhparent as root, i.inhrelid as oid from pg_catalog.pg_inherits i where i.inhparent = any($1::oid[])
+  union
+  select b.root, i.inhrelid from below b join pg_catalog.pg_inherits i on i.inhparent = b.oid
+)
+select b.root, c.oid, n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind = 'f'
+from below b join pg_catalog.pg_class c on c.oid = b.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where not c.relispartition order by 3`
+
+// readChildren finds the tables that inherit from mapped ones. They are tables of their own to the stream, whose
+// rows a SELECT from the parent shows too.
+func (in *inspection) readChildren(ctx context.Context, c *pgx.Conn, mapped map[uint32]*tableFacts, oids []uint32) error {
+	rows, err := c.Query(ctx, childrenSQL, oids)
+	if err != nil {
+		return fmt.Errorf("look for tables that inherit: %w", err)
+	}
+	var (
+		root, oid uint32
+		k         child
+	)
+	_, err = pgx.ForEachRow(rows, []any{&root, &oid, &k.name, &k.sql, &k.foreign}, func() error {
+		f := mapped[root]
+		f.inherited = true
+		if mapped[oid] == nil {
+			f.children = append(f.children, k)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look for tables that inherit: %w", err)
+	}
+	return nil
 }
 
 const tablesSQL = `
@@ -181,9 +298,10 @@ func likePattern(glob string) string {
 
 // columnsSQL reads a table's columns. Virtual generated columns are never in the stream.
 const columnsSQL = `
-select a.attname::text, a.atttypid, a.attgenerated::text, coalesce(a.attnum = any(i.indkey::int2[]), false)
+select a.attname::text, a.atttypid, a.attgenerated::text,
+  coalesce(a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
 from pg_catalog.pg_attribute a
-left join pg_catalog.pg_index i on i.indrelid = a.attrelid and case $2::text
+left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indimmediate and i.indisvalid and case $2::text
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum`
@@ -233,7 +351,6 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 // settle derives what rests on the columns and the partitions.
 func (f *tableFacts) settle(shape tableShape) {
 	f.primary, f.leaves = shape.primary, shape.leaves
-	f.usable = f.table.Identity == capture.IdentityFull || len(identityColumns(f.table)) > 0
 	f.table.Partitioned = shape.partitioned
 	f.table.Key = keyOf(f.table, shape.primary)
 	rel := relation{table: f.table}

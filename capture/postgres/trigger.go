@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -67,8 +68,8 @@ func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOption
 		return nil, err
 	}
 	defer owner.close()
-	var plan []capture.Statement
-	err = owner.do(ctx, func(c *pgx.Conn) error {
+	plan := &setupPlan{}
+	err = owner.do(ctx, func(c *pgx.Conn) (err error) {
 		if opts.Remove {
 			plan, err = planTriggerRemoval(ctx, c)
 		} else {
@@ -82,10 +83,14 @@ func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOption
 	if err != nil {
 		return nil, err
 	}
-	return plan, nil
+	statements := plan.list()
+	if plan.locks() && !opts.Apply && !opts.Remove {
+		statements = slices.Insert(statements, 0, capture.Statement{SQL: lockTimeoutSQL, Why: whyLockTimeout})
+	}
+	return statements, nil
 }
 
-func (s *Source) planTriggers(ctx context.Context, c *pgx.Conn, opts capture.TriggerOptions) ([]capture.Statement, error) {
+func (s *Source) planTriggers(ctx context.Context, c *pgx.Conn, opts capture.TriggerOptions) (*setupPlan, error) {
 	in, err := s.inspectOn(ctx, c, opts.Tables, "")
 	if err != nil {
 		return nil, fmt.Errorf("inspect tables: %w", err)
@@ -94,10 +99,10 @@ func (s *Source) planTriggers(ctx context.Context, c *pgx.Conn, opts capture.Tri
 	if err := c.QueryRow(ctx, `select to_regprocedure($1) is not null`, contextFunction).Scan(&exists); err != nil {
 		return nil, fmt.Errorf("look for function %s: %w", contextFunction, err)
 	}
-	var plan []capture.Statement
+	plan := &setupPlan{}
 	if !exists {
-		plan = append(plan, capture.Statement{SQL: "CREATE SCHEMA IF NOT EXISTS rowhook;", Why: "the home of the function"},
-			capture.Statement{SQL: contextFunctionSQL, Why: whyContextFunction})
+		plan.add(step{sql: "CREATE SCHEMA IF NOT EXISTS rowhook;", why: "the home of the function", takes: "a role with CREATE on database " + s.connect.Database})
+		plan.add(step{sql: contextFunctionSQL, why: whyContextFunction, takes: "the owner of schema rowhook", owner: schemaOwner, name: "rowhook"})
 	}
 	for _, f := range in.tables {
 		var has bool
@@ -108,15 +113,16 @@ func (s *Source) planTriggers(ctx context.Context, c *pgx.Conn, opts capture.Tri
 		if has || f.streamed() != "" {
 			continue
 		}
-		plan = append(plan, capture.Statement{SQL: fmt.Sprintf(
+		plan.add(step{sql: fmt.Sprintf(
 			"CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION rowhook.context(%s);",
-			contextTrigger, f.sql, quoteLiteral(opts.Message))})
+			contextTrigger, f.sql, quoteLiteral(opts.Message)),
+			takes: "the owner of " + f.sql, owner: tableOwner, name: f.sql, writers: []string{f.sql}})
 	}
 	return plan, nil
 }
 
 // planTriggerRemoval drops the triggers of all tables, mapped or no longer, and then their function.
-func planTriggerRemoval(ctx context.Context, c *pgx.Conn) ([]capture.Statement, error) {
+func planTriggerRemoval(ctx context.Context, c *pgx.Conn) (*setupPlan, error) {
 	rows, err := c.Query(ctx, triggersSQL, contextTrigger)
 	if err != nil {
 		return nil, fmt.Errorf("look for triggers: %w", err)
@@ -125,16 +131,17 @@ func planTriggerRemoval(ctx context.Context, c *pgx.Conn) ([]capture.Statement, 
 	if err != nil {
 		return nil, fmt.Errorf("look for triggers: %w", err)
 	}
-	var plan []capture.Statement
+	plan := &setupPlan{}
 	for _, table := range tables {
-		plan = append(plan, capture.Statement{SQL: fmt.Sprintf("DROP TRIGGER %s ON %s;", contextTrigger, table)})
+		plan.add(step{sql: fmt.Sprintf("DROP TRIGGER %s ON %s;", contextTrigger, table),
+			takes: "the owner of " + table, owner: tableOwner, name: table, exclusive: []string{table}})
 	}
 	var exists bool
 	if err := c.QueryRow(ctx, `select to_regprocedure($1) is not null`, contextFunction).Scan(&exists); err != nil {
 		return nil, fmt.Errorf("look for function %s: %w", contextFunction, err)
 	}
 	if exists {
-		plan = append(plan, capture.Statement{SQL: "DROP FUNCTION " + contextFunction + ";"})
+		plan.add(step{sql: "DROP FUNCTION " + contextFunction + ";", takes: "the owner of schema rowhook", owner: schemaOwner, name: "rowhook"})
 	}
 	return plan, nil
 }
