@@ -217,9 +217,6 @@ func (in *inspection) tableFindings() []capture.Finding {
 			add(capture.Error, "not_streamed", why, "take it out of mapping")
 			continue
 		}
-		if len(f.table.Key) == 0 {
-			add(capture.Warning, "no_key", "has no primary key", "give the table a primary key, or name the columns in the mapping entry's `key`")
-		}
 		if len(f.cascades) > 0 && in.hidesCascades() {
 			add(capture.Warning, "cascades", "is changed by foreign keys that cascade ("+strings.Join(f.cascades, ", ")+"): InnoDB does that below the binlog, so these changes never arrive",
 				"let the application change the rows itself, or map the parent's change")

@@ -132,13 +132,26 @@ func (c *Config) writerFindings(ctx context.Context, source source) []capture.Fi
 		case slices.Contains(names, "PUBLIC"):
 			f.Severity = capture.Warning
 			f.Text = fmt.Sprintf("anybody may write %s, which tells %s", told.table, told.what)
-			f.Remedy = "REVOKE INSERT ON " + told.table + " FROM PUBLIC;"
+			f.Remedy = "REVOKE INSERT ON " + c.quoteTable(told.table) + " FROM PUBLIC;"
 		default:
 			f.Text = fmt.Sprintf("%s tells %s; it may be written by %s", told.table, told.what, strings.Join(names, ", "))
 		}
 		found = append(found, f)
 	}
 	return found
+}
+
+// quoteTable writes "schema.table" as the database's SQL wants it.
+func (c *Config) quoteTable(name string) string {
+	quote := `"`
+	if c.Source.Type == sourceMySQL {
+		quote = "`"
+	}
+	schema, table, _ := capture.ParseTable(name)
+	for _, part := range []*string{&schema, &table} {
+		*part = quote + strings.ReplaceAll(*part, quote, quote+quote) + quote
+	}
+	return schema + "." + table
 }
 
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
 identities. --apply runs it, as the owner that --as names or as rowhook's own role. The slot is
 created by the first run, so that nothing keeps WAL before somebody reads it; --slot creates it now.
+What would make the application's own statements fail is refused, with the way out. After --apply what
+is missing still is printed as by check, with exit code 3. The password of --as can come by PGPASSWORD.
 --remove takes slot and publication away. --context-trigger is about something else: triggers on the
 mapped tables that tell who makes a change, for applications that cannot tell it themselves.`
 
@@ -63,6 +66,9 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 	}
 	defer source.Close()
 	plan, err := c.plan(ctx, config, source, flags)
+	if flags.apply && !flags.remove && !flags.trigger {
+		return c.applied(ctx, config, source, flags, plan, err)
+	}
 	if len(plan) == 0 && err != nil {
 		return err
 	}
@@ -84,6 +90,51 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 	}
 	fmt.Fprintln(c.err, setupVerdict(flags, len(plan)))
 	return nil
+}
+
+// applied reports what a setup did, and what is amiss still: it is done only when nothing is. refused is what it would
+// not do, or why it did nothing.
+func (c *console) applied(ctx context.Context, config *Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
+	if refused != nil && !errors.As(refused, new(*capture.RefusedError)) {
+		return refused
+	}
+	found, err := config.leftToSetUp(ctx, from, flags.owner)
+	if err != nil {
+		return errors.Join(refused, fmt.Errorf("look at what setup made: %w", err))
+	}
+	if flags.json {
+		rows := []statementJSON{}
+		for _, s := range plan {
+			rows = append(rows, statementJSON{SQL: s.SQL, Why: s.Why, Applied: true})
+		}
+		err = printJSON(c.out, rows)
+	} else {
+		err = printPlan(c.out, plan)
+	}
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 && refused == nil {
+		fmt.Fprintln(c.err, setupVerdict(flags, len(plan)))
+		return nil
+	}
+	if len(found) > 0 {
+		if len(plan) > 0 {
+			fmt.Fprintln(c.err, "The statements above have been run. What is left:")
+		}
+		err = printFindings(c.err, found)
+	}
+	return errors.Join(refused, err, findingsError{})
+}
+
+// leftToSetUp is what the minute's comparison finds, and what the mapping lacks.
+func (c *Config) leftToSetUp(ctx context.Context, from source, owner string) ([]capture.Finding, error) {
+	tables, found, err := from.Survey(ctx, owner, c.rules.Tables())
+	if err != nil {
+		return nil, err
+	}
+	found = append(c.atTables(found), c.tableFindings(tables)...)
+	return slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity < capture.Warning }), nil
 }
 
 // plan makes the statements and, with --apply, runs them.
@@ -120,7 +171,7 @@ func (c *Config) mappedTables() []string {
 
 // setupOptions finds the tables whose rules need whole old rows.
 func (c *Config) setupOptions(ctx context.Context, from source, flags setupFlags) (capture.SetupOptions, error) {
-	tables, err := from.Tables(ctx, c.rules.Tables())
+	tables, _, err := from.Survey(ctx, flags.owner, c.rules.Tables())
 	if err != nil {
 		return capture.SetupOptions{}, err
 	}

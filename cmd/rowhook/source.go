@@ -25,6 +25,8 @@ type source interface {
 	Drift(ctx context.Context, patterns []string) ([]capture.Finding, error)
 	// Tables describes the tables that the patterns name.
 	Tables(ctx context.Context, patterns []string) ([]*capture.Table, error)
+	// Survey is Tables and Drift at once, asked with the login that setup uses.
+	Survey(ctx context.Context, ownerURL string, patterns []string) ([]*capture.Table, []capture.Finding, error)
 	// SetupSQL says what setup would run, Setup runs it, Remove takes it away.
 	SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
 	Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error)
