@@ -27,7 +27,7 @@ import (
 //	unavailable                                              a list of names
 //
 // and of a request with several events: id unit type count part parts, and events, each as above. A value that is NULL
-// or not there shows as nothing; objects and lists show as JSON; numbers compare as texts. The functions are those of [templateFuncs] and
+// or not there shows as nothing; objects and lists show as JSON; numbers compare as texts. The functions are those of [run.funcs] and
 // text/template's own. What a template may make and do is counted for each body, whatever it does: one that runs away
 // ends with [errRunaway], by the bounds below, and its delivery is a dead letter.
 type templated struct {
@@ -35,6 +35,7 @@ type templated struct {
 	runs        sync.Pool // of *run
 	contentType string
 	rows        []string // which of key, data and previous it looks at
+	bigints     bool     // 64-bit integers are texts in JSON
 }
 
 const (
@@ -65,7 +66,7 @@ func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 		return nil, refuse(templateFault(err), "the language is Go's text/template")
 	}
 	first.template = parsed
-	t := &templated{template: parsed}
+	t := &templated{template: parsed, bigints: cfg.Bigint == "string"}
 	t.runs.Put(first)
 	for _, name := range [...]string{"key", "data", "previous"} {
 		if slices.ContainsFunc(parsed.Templates(), func(one *template.Template) bool { return looksAt(one.Tree, name) }) {
@@ -239,6 +240,9 @@ func (t *templated) values(ev *delivery.Event) (map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("format event %s: %w", ev.ID, err)
 		}
+		if t.bigints && len(ev.Bigints) > 0 {
+			inQuotes(members, "", ev.Bigints)
+		}
 		values[name] = members
 	}
 	return values, nil
@@ -261,6 +265,36 @@ func (n number) Format(s fmt.State, verb rune) {
 		}
 	}
 	fmt.Fprintf(s, fmt.FormatString(s, verb), v)
+}
+
+// digits is a number that JSON has in quotes. Everywhere else it is a [number].
+type digits string
+
+// Format implements [fmt.Formatter].
+func (d digits) Format(s fmt.State, verb rune) { number(d).Format(s, verb) }
+
+// inQuotes has the numbers at the given dotted paths written in quotes; of a list there, all.
+func inQuotes(members map[string]any, path string, paths []string) {
+	for name, v := range members {
+		at := path + name
+		if object, ok := v.(map[string]any); ok {
+			inQuotes(object, at+".", paths)
+		} else if slices.Contains(paths, at) {
+			members[name] = quoted(v)
+		}
+	}
+}
+
+func quoted(v any) any {
+	switch v := v.(type) {
+	case number:
+		return digits(v)
+	case []any:
+		for i := range v {
+			v[i] = quoted(v[i])
+		}
+	}
+	return v
 }
 
 // plainObject reads a JSON object into values without methods.

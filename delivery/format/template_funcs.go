@@ -15,7 +15,8 @@ import (
 	"rowhook/delivery"
 )
 
-// funcs are the functions that templates have besides text/template's own, of which those that write texts are bounded:
+// funcs are the functions that templates have besides text/template's own, of which those that write texts are bounded
+// (docs/templates.md lists them for users):
 //
 //	json V           V as JSON: quotes and escapes texts
 //	default D V      V, or D where V is empty, NULL or not there
@@ -58,28 +59,33 @@ func (r *run) show(v any) (string, error) {
 
 // seen takes account of a value that is compared.
 func (r *run) seen(v any) (any, error) {
+	return v, r.looks(sizeOf(v))
+}
+
+// sizeOf is the length of a value that is a text or a number, else 0.
+func sizeOf(v any) int {
 	switch v := v.(type) {
 	case string:
-		return v, r.looks(len(v))
+		return len(v)
 	case number:
-		return v, r.looks(len(v))
+		return len(v)
+	case digits:
+		return len(v)
 	}
-	return v, nil
+	return 0
 }
 
 // texts are values as they are written, which print and its kin put together. Together they are not longer than may be.
 func (r *run) texts(args []any, most int) ([]any, error) {
 	sum := 0
 	for i, v := range args {
-		switch v := v.(type) {
+		switch v.(type) {
 		case nil, map[string]any, []any:
 			text := shown(v)
 			args[i] = text
 			sum += len(text)
-		case string:
-			sum += len(v)
-		case number:
-			sum += len(v)
+		default:
+			sum += sizeOf(v)
 		}
 	}
 	if sum > most {
@@ -183,6 +189,8 @@ func shown(v any) string {
 		return v
 	case number:
 		return string(v)
+	case digits:
+		return string(v)
 	case map[string]any, []any:
 		return string(appendPlain(nil, v))
 	}
@@ -198,6 +206,8 @@ func appendPlain(dst []byte, v any) []byte {
 		return delivery.AppendJSONString(dst, v)
 	case number:
 		return append(dst, v...)
+	case digits:
+		return delivery.AppendJSONString(dst, string(v))
 	case bool:
 		return strconv.AppendBool(dst, v)
 	case int:
@@ -246,12 +256,15 @@ const (
 	longestQuote = 10
 )
 
+// cuttingVerb only makes a text shorter.
+var cuttingVerb = regexp.MustCompile(`%\.[0-9]{1,6}s`)
+
 func (r *run) printf(format string, args ...any) (string, error) {
 	if len(format) > maxTemplateText {
 		return "", errRunaway
 	}
-	if wideVerb.MatchString(format) {
-		return "", errors.New("printf: widths go up to 999")
+	if wideVerb.MatchString(cuttingVerb.ReplaceAllLiteralString(format, "")) {
+		return "", errors.New("printf: widths go up to 999; %.1024s cuts a text, as truncate 1024 does")
 	}
 	args, err := r.texts(args, maxTemplateText)
 	if err != nil {
@@ -259,13 +272,7 @@ func (r *run) printf(format string, args ...any) (string, error) {
 	}
 	verbs, sum, longest := strings.Count(format, "%"), 0, 0
 	for _, v := range args {
-		n := 0
-		switch v := v.(type) {
-		case string:
-			n = len(v)
-		case number:
-			n = len(v)
-		}
+		n := sizeOf(v)
 		sum, longest = sum+n, max(longest, n)
 	}
 	if strings.Contains(format, "[") { // a verb may name its argument, so that each may give the longest one

@@ -2,10 +2,12 @@ package format
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"rowhook/delivery"
 )
@@ -105,6 +107,8 @@ func TestTemplateRefuses(t *testing.T) {
 		"{{range 2000}}{{range 2000}}{{end}}{{end}}":                          errRunaway.Error(),
 		`{{printf "%99999d" 1}}`:                                              "widths go up to 999",
 		`{{printf "%*d" 99999 1}}`:                                            "widths go up to 999",
+		`{{printf "%1024s" "a"}}`:                                             "widths go up to 999",
+		`{{printf "%.1024s%.1024d" "a" 1}}`:                                   "widths go up to 999",
 		`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`:               "",
 		`{{$s := "xxxxxxxx"}}{{range 60}}{{$s = printf "%s%s" $s $s}}{{end}}`: errRunaway.Error(),
 	} {
@@ -192,4 +196,55 @@ func FuzzTemplate(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTemplateBigint writes 64-bit integers in quotes where the profile wants that: as a column, in a key, nested and in a list.
+// printf still takes them for numbers.
+func TestTemplateBigint(t *testing.T) {
+	t.Parallel()
+	ev := &delivery.Event{
+		Key:     []byte(`{"n":9007199254740993}`),
+		Data:    []byte(`{"n":9007199254740993,"small":7,"of":{"n":1,"small":7},"list":[1,[2]],"a.b":3,"text":"4"}`),
+		Bigints: []string{"n", "of.n", "list", "a.b", "text"},
+	}
+	for bigint, want := range map[string]string{
+		"number": `{"n":9007199254740993} {"a.b":3,"list":[1,[2]],"n":9007199254740993,"of":{"n":1,"small":7},"small":7,"text":"4"} 9007199254740993 01`,
+		"string": `{"n":"9007199254740993"} {"a.b":"3","list":["1",["2"]],"n":"9007199254740993","of":{"n":"1","small":7},"small":7,"text":"4"} 9007199254740993 01`,
+	} {
+		cfg := withTemplate(`{{json .key}} {{json .data}} {{.data.n}} {{with .data.of}}{{printf "%02d" .n}}{{end}}`)
+		cfg.Bigint = bigint
+		f, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.AppendBody(nil, ev)
+		if err != nil || string(got) != want {
+			t.Errorf("%s:\n got %s, %v\nwant %s", bigint, got, err, want)
+		}
+	}
+}
+
+// TestTemplatePage holds the page for users to the functions that there are, and shows that cutting a text works as it says.
+func TestTemplatePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/templates.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range new(run).funcs() {
+		if !strings.HasPrefix(name, "_") && !strings.Contains(string(page), "`"+name+" ") {
+			t.Errorf("docs/templates.md does not name %s", name)
+		}
+	}
+	ev := &delivery.Event{Data: []byte(`{"s":"` + strings.Repeat("漢", 3000) + `"}`)}
+	for _, text := range []string{`{{printf "%.1024s" .data.s}}`, `{{truncate 1024 .data.s}}`} {
+		f, err := New(withTemplate(text))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got, err := f.AppendBody(nil, ev)
+		if n := utf8.RuneCount(got); err != nil || n != 1024 {
+			t.Errorf("%s: %d characters, %v", text, n, err)
+		}
+	}
 }
