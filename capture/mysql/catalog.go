@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
-	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	driver "github.com/go-sql-driver/mysql"
 )
 
@@ -80,15 +80,23 @@ func addCollations(ctx context.Context, db *sql.DB, query string, names map[uint
 	return rows.Err()
 }
 
+// moment is when a table map's rows were written.
+type moment struct {
+	at uint32 // in seconds since 1970
+	// unchanged looks whether a table's definition has changed since; nil cannot tell. until is when it was changed last,
+	// zero where that is not known.
+	unchanged func(ctx context.Context, table *rawTableMap, until time.Time) (bool, error)
+}
+
 // describe makes a table of a table map's body. A table that nobody asked for is described only as far
-// as it takes to count its rows.
-func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte, wanted bool) (*tableMap, error) {
+// as it takes to count its rows. Facts are those that a parked table map came with.
+func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, body []byte, when moment, wanted bool) (*tableMap, error) {
+	if !wanted {
+		return newTableMap(flavour, body, &charsets{}, nil)
+	}
 	m, err := parseTableMap(body)
 	if err != nil {
 		return nil, err
-	}
-	if !wanted {
-		return newTableMap(flavour, body, &charsets{}, hints{})
 	}
 	db, err := s.pool(h)
 	if err != nil {
@@ -98,14 +106,39 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, body []byte
 	if err != nil {
 		return nil, err
 	}
-	var hinted hints
-	if flavour == flavourMariaDB && (m.ambiguous() || m.mayBeVersioned()) {
-		if hinted, err = readHints(ctx, db, string(m.schema), string(m.name)); err != nil {
+	entries, err := m.entries(flavour)
+	if err == nil && m.open(flavour, entries) && (f == nil || !f.Told) {
+		if f != nil {
+			when.at = f.At
+		}
+		if f, err = askFacts(ctx, db, &m, entries, when); err != nil {
 			return nil, err
 		}
-		hinted.versioning = m.versioningOf(hinted.definition)
 	}
-	return newTableMap(flavour, body, known, hinted)
+	return newTableMap(flavour, body, known, f)
+}
+
+// askFacts asks the catalog about a table whose map leaves something open.
+func askFacts(ctx context.Context, db *sql.DB, m *rawTableMap, entries []entry, when moment) (*facts, error) {
+	untold := &facts{At: when.at}
+	c, err := readCatalogTable(ctx, db, string(m.schema), string(m.name))
+	if err != nil {
+		return nil, fmt.Errorf("look for the types of %s.%s: %w", m.schema, m.name, err)
+	}
+	told, ok := m.factsOf(c, entries)
+	if !ok {
+		return untold, nil
+	}
+	if !c.changed.IsZero() && c.changed.Add(clockMargin).Unix() < int64(when.at) {
+		return &told, nil
+	}
+	if when.unchanged == nil {
+		return untold, nil
+	}
+	if ok, err = when.unchanged(ctx, m, c.changed); err != nil || !ok {
+		return untold, err
+	}
+	return &told, nil
 }
 
 // collations lists those of the table's columns; other numbers may be among them.
@@ -117,49 +150,48 @@ func (m *rawTableMap) collations() []uint64 {
 	return list
 }
 
-// ambiguous reports whether a column may be of a type that lies in the binlog as another.
-func (m *rawTableMap) ambiguous() bool {
-	for i := range m.types {
-		if m.ambiguousAt(i) {
-			return true
-		}
+// mariaTableSQL tells when a table's definition was changed last. Only InnoDB stamps every change of it, renaming included.
+const mariaTableSQL = `SET STATEMENT time_zone = '+00:00' FOR SELECT table_type, COALESCE(IF(engine = 'InnoDB', UNIX_TIMESTAMP(create_time), 0), 0)
+FROM information_schema.tables WHERE table_schema = ? AND table_name = ?`
+
+// readCatalogTable asks MariaDB for a table. It is empty for one that is not there, or not ours to see.
+func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*catalogTable, error) {
+	c := &catalogTable{}
+	var changed int64
+	err := db.QueryRowContext(ctx, mariaTableSQL, schema, table).Scan(&c.kind, &changed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, nil
 	}
-	return false
-}
-
-func (m *rawTableMap) ambiguousAt(i int) bool {
-	real, length := realType(m.types[i], m.metas[i])
-	return real == gomysql.MYSQL_TYPE_STRING && (length == 16 || length == 4) || real == gomysql.MYSQL_TYPE_BLOB && m.metas[i] == 4
-}
-
-// readHints asks for a table's definition and for the types of its columns, of which MariaDB's binlog does not name
-// all. JSON is a LONGTEXT with a check that it is valid. It is empty for a table that is no longer there.
-func readHints(ctx context.Context, db *sql.DB, schema, table string) (hints, error) {
-	h := hints{types: map[string]string{}}
-	rows, err := db.QueryContext(ctx, "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ?", schema, table)
 	if err != nil {
-		return h, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
+		return nil, err
+	}
+	if changed > 0 {
+		c.changed = time.Unix(changed, 0)
+	}
+	rows, err := db.QueryContext(ctx, columnsSQL, schema, table)
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, dataType string
-		if err := rows.Scan(&name, &dataType); err != nil {
-			return h, err
+		var name, dataType, columnType string
+		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
+			return nil, err
 		}
-		h.types[name] = dataType
+		c.columns = append(c.columns, newCatalogColumn(name, dataType, columnType))
 	}
 	if err := rows.Err(); err != nil {
-		return h, err
+		return nil, err
 	}
-	if h.definition, err = readDefinition(ctx, db, schema, table); err != nil {
-		return h, fmt.Errorf("look for the types of %s.%s: %w", schema, table, err)
+	if c.definition, err = readDefinition(ctx, db, schema, table); err != nil {
+		return nil, err
 	}
-	for name, dataType := range h.types {
-		if dataType == "longtext" && strings.Contains(h.definition, "CHECK (json_valid("+quoteIdent(name)+"))") {
-			h.types[name] = "json"
+	for i := range c.columns {
+		if column := &c.columns[i]; column.typ == "longtext" && strings.Contains(c.definition, "CHECK (json_valid("+quoteIdent(column.name)+"))") {
+			column.typ = "json"
 		}
 	}
-	return h, nil
+	return c, nil
 }
 
 // readDefinition returns a table's definition as the server writes it, which shows to those who may read the table

@@ -20,15 +20,28 @@ const (
 	collationBinary = 63
 )
 
-// column describes the next column. It is called for each column in order, since the
-// lists of the table map are consumed on the way.
-func (d *describer) column(i int, name string) (column, *capture.Type, error) {
+// column describes a column by its entries in the table map's lists and by what the catalog told of it.
+func (d *describer) column(i int, name string, e entry) (column, *capture.Type, error) {
 	t, length := realType(d.types[i], d.metas[i])
 	meta := d.metas[i]
-	e, err := d.next(t)
-	if err != nil {
-		return column{}, nil, err
+	real := ""
+	if f := d.told(); f != nil {
+		real = f.Types[name]
 	}
+	if d.unsized(i, d.flavour) {
+		if real == "" && d.flavour == flavourMariaDB {
+			return column{}, nil, fmt.Errorf("the digits of its fraction: %w", errUntold)
+		}
+		return oldTemporalColumn(t, digitsOf(real))
+	}
+	if real == "" && d.alike(i, e, d.flavour) != nil {
+		return untyped(d.plainColumn(t, length, meta, e, ""))
+	}
+	return d.plainColumn(t, length, meta, e, real)
+}
+
+// plainColumn describes a column that is of the type real, where that is not empty, and else of what the table map says.
+func (d *describer) plainColumn(t byte, length int, meta uint16, e entry, real string) (column, *capture.Type, error) {
 	switch t {
 	case gomysql.MYSQL_TYPE_TINY, gomysql.MYSQL_TYPE_SHORT, gomysql.MYSQL_TYPE_INT24, gomysql.MYSQL_TYPE_LONG, gomysql.MYSQL_TYPE_LONGLONG:
 		return integerColumn(t, e.unsigned)
@@ -44,21 +57,23 @@ func (d *describer) column(i int, name string) (column, *capture.Type, error) {
 	case gomysql.MYSQL_TYPE_ENUM, gomysql.MYSQL_TYPE_SET:
 		return d.labelled(t, e, length)
 	case gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING:
-		return d.text(name, e, "varchar", "varbinary", prefixOf(int(meta)), 0)
+		return d.text(real, e, "varchar", "varbinary", prefixOf(int(meta)), 0)
 	case gomysql.MYSQL_TYPE_STRING:
-		return d.sure(i, name)(d.text(name, e, "char", "binary", prefixOf(length), length))
+		return d.text(real, e, "char", "binary", prefixOf(length), length)
 	case gomysql.MYSQL_TYPE_BLOB:
-		return d.sure(i, name)(d.text(name, e, "text", "blob", int(meta), 0))
+		return d.text(real, e, "text", "blob", int(meta), 0)
 	case typeVarcharCompressed:
-		return unpacked(d.text(name, e, "varchar", "varbinary", prefixOf(int(meta)), 0))
+		return unpacked(d.text(real, e, "varchar", "varbinary", prefixOf(int(meta)), 0))
 	case typeBlobCompressed:
-		return unpacked(d.text(name, e, "text", "blob", int(meta), 0))
+		return unpacked(d.text(real, e, "text", "blob", int(meta), 0))
 	case gomysql.MYSQL_TYPE_GEOMETRY:
 		return column{prefix: int(meta), append: appendBytes}, geometryType(), nil
 	case gomysql.MYSQL_TYPE_JSON:
 		return column{prefix: int(meta), append: appendBinaryJSON}, jsonType(), nil
 	case gomysql.MYSQL_TYPE_VECTOR:
 		return column{prefix: int(meta), append: appendVector}, vectorType(), nil
+	case gomysql.MYSQL_TYPE_TIME, gomysql.MYSQL_TYPE_DATETIME, gomysql.MYSQL_TYPE_TIMESTAMP:
+		return oldTemporalColumn(t, 0)
 	}
 	return temporalColumn(t, int(meta))
 }
@@ -91,10 +106,10 @@ func prefixOf(length int) int {
 	return 1
 }
 
-// text describes a string or binary column. width is that of a padded one.
-func (d *describer) text(name string, e entry, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
+// text describes a string or binary column, or one that lies like it. width is that of a padded one.
+func (d *describer) text(real string, e entry, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
 	c := column{prefix: prefix, append: appendBytes}
-	switch d.hinted.types[name] {
+	switch real {
 	case "uuid":
 		c.append = appendUUID
 		return c, stringType("uuid", capture.Text), nil
@@ -104,6 +119,9 @@ func (d *describer) text(name string, e entry, textName, binaryName string, pref
 	case "inet4":
 		c.append = appendInet4
 		return c, stringType("inet4", capture.Other), nil
+	case "vector":
+		c.append = appendVector
+		return c, vectorType(), nil
 	}
 	charset := d.charsets.names[e.collation]
 	if e.collation == collationBinary || charset == charsetBinary {
@@ -112,9 +130,6 @@ func (d *describer) text(name string, e entry, textName, binaryName string, pref
 		}
 		return c, bytesType(binaryName), nil
 	}
-	if d.hinted.types[name] == "json" {
-		return c, jsonType(), nil
-	}
 	decode, known := d.charsets.decoderOf(charset)
 	if !known {
 		return c, undecodedType(textName, charset), nil
@@ -122,18 +137,18 @@ func (d *describer) text(name string, e entry, textName, binaryName string, pref
 	if decode != nil {
 		c.decode, c.append = decode, appendDecoded
 	}
+	if real == "json" {
+		return c, jsonType(), nil
+	}
 	return c, textType(textName), nil
 }
 
-// sure flags the values of a column that may have been of another type than it seems: the table was dropped, renamed or
-// changed since, so that the catalog no longer tells.
-func (d *describer) sure(i int, name string) func(column, *capture.Type, error) (column, *capture.Type, error) {
-	return func(c column, t *capture.Type, err error) (column, *capture.Type, error) {
-		if err == nil && d.hinted.types != nil && d.hinted.types[name] == "" && d.ambiguousAt(i) {
-			t = flaggedType(t)
-		}
-		return c, t, err
+// untyped is a column whose values may be of another type than it seems.
+func untyped(c column, t *capture.Type, err error) (column, *capture.Type, error) {
+	if err == nil {
+		t = untypedType(t)
 	}
+	return c, t, err
 }
 
 // unpacked is a text column whose values lie compressed.
@@ -182,18 +197,32 @@ func temporalColumn(t byte, digits int) (column, *capture.Type, error) {
 		return column{width: 1, append: appendYear}, yearType(), nil
 	case gomysql.MYSQL_TYPE_DATE, gomysql.MYSQL_TYPE_NEWDATE:
 		return column{width: 3, append: appendDate}, stringType("date", capture.Date), nil
-	case gomysql.MYSQL_TYPE_TIME:
-		return column{width: 3, append: appendOldTime}, stringType("time", capture.Time), nil
 	case gomysql.MYSQL_TYPE_TIME2:
 		return column{width: 3 + fraction, digits: digits, append: appendTime}, stringType("time", capture.Time), nil
-	case gomysql.MYSQL_TYPE_DATETIME:
-		return column{width: 8, append: appendOldDatetime}, datetimeType(), nil
 	case gomysql.MYSQL_TYPE_DATETIME2:
 		return column{width: 5 + fraction, digits: digits, append: appendDatetime}, datetimeType(), nil
-	case gomysql.MYSQL_TYPE_TIMESTAMP:
-		return column{width: 4, append: appendOldTimestamp}, timestampType(), nil
 	case gomysql.MYSQL_TYPE_TIMESTAMP2:
 		return column{width: 4 + fraction, digits: digits, append: appendTimestamp}, timestampType(), nil
 	}
 	return column{}, nil, fmt.Errorf("type %d is not known", t)
+}
+
+// oldTemporalColumn describes a column of the older storage of times. MySQL's has no fraction.
+func oldTemporalColumn(t byte, digits int) (column, *capture.Type, error) {
+	if digits > 6 {
+		return column{}, nil, fmt.Errorf("%d fractional digits", digits)
+	}
+	switch {
+	case t == gomysql.MYSQL_TYPE_TIME && digits == 0:
+		return column{width: 3, append: appendOldTime}, stringType("time", capture.Time), nil
+	case t == gomysql.MYSQL_TYPE_TIME:
+		return column{width: [...]int{3, 4, 4, 5, 5, 5, 6}[digits], digits: digits, append: appendHiresTime}, stringType("time", capture.Time), nil
+	case t == gomysql.MYSQL_TYPE_DATETIME && digits == 0:
+		return column{width: 8, append: appendOldDatetime}, datetimeType(), nil
+	case t == gomysql.MYSQL_TYPE_DATETIME:
+		return column{width: [...]int{5, 6, 6, 7, 7, 7, 8}[digits], digits: digits, append: appendHiresDatetime}, datetimeType(), nil
+	case digits == 0:
+		return column{width: 4, append: appendOldTimestamp}, timestampType(), nil
+	}
+	return column{width: 4 + (digits+1)/2, digits: digits, append: appendHiresTimestamp}, timestampType(), nil
 }

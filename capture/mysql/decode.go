@@ -24,7 +24,7 @@ type decoder struct {
 	wanted  func(schema, table string) bool
 	// describe makes a table of a table map, asking the catalog where it must. Its errors
 	// are those of a connection: the stream is read again later.
-	describe func(body []byte, wanted bool) (*tableMap, error)
+	describe func(body []byte, wanted bool, at uint32) (*tableMap, error)
 	// lookup asks the catalog for a table by name; nil when there is none.
 	lookup func(table string) (*capture.Table, error)
 	// room waits while the sink is busy; nil does not.
@@ -77,7 +77,7 @@ func (d *decoder) event(h header, body []byte) error {
 	d.file.reach(h.end)
 	switch kind {
 	case replication.TABLE_MAP_EVENT:
-		return d.tableMap(body)
+		return d.tableMap(h, body)
 	case replication.XID_EVENT:
 		return d.commit()
 	case replication.QUERY_EVENT:
@@ -98,10 +98,12 @@ func (d *decoder) event(h header, body []byte) error {
 		return d.rotate(body)
 	case replication.XA_PREPARE_LOG_EVENT:
 		return d.xaPrepare(body)
-	case replication.PARTIAL_UPDATE_ROWS_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT:
-		return d.parkEvent("", kind, body, errors.New("the event holds no whole rows"))
+	case replication.PARTIAL_UPDATE_ROWS_EVENT:
+		return d.partialRows(kind, body)
+	case replication.EXECUTE_LOAD_QUERY_EVENT:
+		return d.parkEvent("", kind, body, errNoRows)
 	case replication.FORMAT_DESCRIPTION_EVENT:
-		return d.format(h)
+		return d.format(h, body)
 	case replication.INCIDENT_EVENT:
 		return &capture.GapError{Stored: d.at.position(), Text: "the server says that its binlog lost events (an incident event)", Remedy: gapRemedy}
 	}
@@ -148,8 +150,11 @@ func (d *decoder) rotate(body []byte) error {
 }
 
 // format notes which file this is: a file of the same name may be another one.
-func (d *decoder) format(h header) error {
+func (d *decoder) format(h header, body []byte) error {
 	d.file.created = h.at
+	if restarted(body) {
+		clear(d.maps) // the server numbers its tables anew
+	}
 	if d.replay != nil || !d.at.byFile() || d.file.name != d.at.file.name {
 		return nil
 	}
@@ -279,30 +284,35 @@ func (d *decoder) commit() error {
 }
 
 // tableMap takes the description of a table that the next rows are of.
-func (d *decoder) tableMap(body []byte) error {
+func (d *decoder) tableMap(h header, body []byte) error {
 	r := reader{b: body}
 	id := r.uint(6)
 	r.uint(2)
 	if r.fail {
 		return &streamError{what: "table map"}
 	}
-	if t := d.maps[string(r.b)]; t != nil {
-		d.tables[id] = t
+	known := d.maps[string(r.b)]
+	if known != nil && (!known.asked || known.id == id) {
+		d.tables[id] = known
 		return nil
 	}
-	m, err := parseTableMap(r.b)
-	if err != nil {
+	schema, name, ok := tableName(r.b)
+	if !ok {
 		return &streamError{what: "table map"}
 	}
-	wanted := d.mapped(string(m.schema), string(m.name))
-	t, err := d.describe(r.b, wanted)
-	if errors.Is(err, errShort) {
-		return &streamError{what: "table map"}
+	wanted := d.mapped(schema, name)
+	t, err := d.describe(r.b, wanted, h.at)
+	if errors.Is(err, errShort) { // its name is known, so that only its own rows are lost on us
+		t, err = &tableMap{table: &capture.Table{Schema: schema, Name: name}, undecodable: err}, nil
 	}
 	if err != nil {
 		return fmt.Errorf("describe a table: %w", err)
 	}
-	t.ignored = !wanted
+	if known != nil && bytes.Equal(known.raw, t.raw) {
+		t = known // nothing about it has changed
+	}
+	t.id = id
+	t.ignored = t.ignored || !wanted
 	if len(d.maps) >= mapsMost || d.maps == nil {
 		d.maps = map[string]*tableMap{}
 	}
@@ -332,15 +342,8 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 	if err != nil {
 		return &streamError{what: "rows event: " + err.Error()}
 	}
-	if d.comment.over { // the next statement came without its text
-		if err := d.statement(nil); err != nil {
-			return err
-		}
-	}
-	d.comment.over = e.last && d.comment.holds
-	d.change.Statement = d.tx.statements + 1
-	if e.last {
-		d.tx.statements++
+	if err := d.inStatement(e.last); err != nil {
+		return err
 	}
 	t := d.tables[e.table]
 	if t == nil {
@@ -349,20 +352,53 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 	if !d.tx.open {
 		return &streamError{what: "rows outside a transaction"}
 	}
-	if t.undecodable == nil && e.count != len(t.columns) {
-		return &streamError{what: fmt.Sprintf("rows of %s with %d columns, the table map has %d", t.table, e.count, len(t.columns))}
-	}
-	if t.undecodable != nil {
-		if t.ignored {
-			d.tx.ordinal++
-			return nil
-		}
-		return d.parkEvent(t.table.String(), kind, body, t.undecodable)
-	}
-	for len(e.body) > 0 {
-		if err := d.row(&e, t); err != nil {
+	return d.rowsOf(t, kind, &e, body)
+}
+
+// inStatement notes that an event is of the statement at hand, and whether it is its last.
+func (d *decoder) inStatement(last bool) error {
+	if d.comment.over { // the next statement came without its text
+		if err := d.statement(nil); err != nil {
 			return err
 		}
+	}
+	d.comment.over = last && d.comment.holds
+	d.change.Statement = d.tx.statements + 1
+	if last {
+		d.tx.statements++
+	}
+	return nil
+}
+
+// rowsOf takes an event's rows. Those that do not lie as the table map says are parked together: they may be anything. Ordinals
+// hang on the event's bytes alone, so that they are the same when the transaction is read again and the catalog tells other things.
+func (d *decoder) rowsOf(t *tableMap, kind replication.EventType, e *rowsEvent, body []byte) error {
+	first, rows, why := d.tx.ordinal, 0, t.undecodable
+	if err := e.unpack(kind); why == nil {
+		why = err
+	}
+	size := len(e.body)
+	if why == nil {
+		rows, why = e.frame(t)
+	}
+	switch {
+	case why != nil && t.ignored:
+		d.tx.ordinal++
+	case why != nil:
+		if err := d.parkEvent(t.table.String(), kind, body, why); err != nil {
+			return err
+		}
+	case t.ignored:
+		d.tx.ordinal += rows
+	default:
+		for range rows {
+			if err := d.row(e, t); err != nil {
+				return err
+			}
+		}
+	}
+	if t.unsized { // how many rows there are is known only when the catalog tells
+		d.tx.ordinal = first + max(1, size)
 	}
 	return nil
 }
@@ -375,9 +411,6 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	}
 	ordinal := d.tx.ordinal
 	d.tx.ordinal++
-	if t.ignored {
-		return nil
-	}
 	op := e.effect(t, before, after)
 	if op == 0 {
 		return nil
@@ -390,12 +423,44 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	}
 	d.raw = e.appendRaw(d.raw[:0], before, after)
 	raw := capture.Raw{Relation: t.raw, Change: d.raw}
-	if err := e.decodeRow(t, op, before, after, &d.rows, &d.change); err != nil {
+	err = t.doubtful
+	if err == nil {
+		err = e.decodeRow(t, op, before, after, &d.rows, &d.change)
+	}
+	if err != nil {
 		return sinkResult(d.sink.Park(&capture.Undecoded{Table: t.table.String(), Ordinal: ordinal, Raw: raw, Err: err}))
 	}
 	d.change.Ordinal, d.change.Raw = ordinal, raw
 	return sinkResult(d.sink.Change(&d.change))
 }
+
+// errNoRows is why an event is parked whole that tells changes of rows in another way.
+var errNoRows = errors.New("the event holds no whole rows")
+
+// partialRows takes an event of updates that tells of JSON documents only what differs.
+func (d *decoder) partialRows(kind replication.EventType, body []byte) error {
+	if d.tx.skip || d.tx.xa {
+		return nil
+	}
+	r := reader{b: body}
+	id := r.uint(6)
+	last := r.uint(2)&endOfStatement != 0
+	t := d.tables[id]
+	if r.fail || t == nil || !d.tx.open {
+		return &streamError{what: "partial rows event"}
+	}
+	if err := d.inStatement(last); err != nil {
+		return err
+	}
+	if t.ignored {
+		d.tx.ordinal++
+		return nil
+	}
+	return d.parkEvent(t.table.String(), kind, body, errPartialJSON)
+}
+
+// errPartialJSON is why an update of a JSON column is parked.
+var errPartialJSON = fmt.Errorf("%w: the session's binlog_row_value_options was PARTIAL_JSON, so that it has only what differs in JSON documents", errNoRows)
 
 func sinkResult(err error) error {
 	if err != nil {

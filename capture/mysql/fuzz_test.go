@@ -1,11 +1,14 @@
 package mysql
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"rowhook/capture"
 )
@@ -20,12 +23,16 @@ func FuzzTableMap(f *testing.F) {
 	f.Add([]byte("\x01a\x00\x01v\x00\x04\x03\x0f\x11\x11\x04\x28\x00\x06\x06\x00\x04\x1b\x02id\x04note\x09row_start\x07row_end\x08\x02\x00\x03"),
 		[]byte("\x02\x04\x00\x0f\x0f\x00\x01\x00\x00\x00\x01a\x01\x02\x03\x04\x05\x06\x07\x7f\xff\xff\xff\x0f\x42\x3f\x00\x01\x00\x00\x00\x01b\x01\x02\x03\x04\x05\x06\x07\x7f\xff\xff\xff\x0f\x42\x3f"))
 	f.Fuzz(func(t *testing.T, body, row []byte) {
-		for _, flavour := range []byte{flavourMySQL, flavourMariaDB} {
-			var hinted hints
-			if raw, err := parseTableMap(body); err == nil && flavour == flavourMariaDB {
-				hinted.versioning = raw.versioningOf("")
+		for _, told := range possibleFacts(body) {
+			relation := appendRelation(nil, told.flavour, told.facts, body)
+			flavour, facts, again, err := parseRelation(relation)
+			if err != nil || !bytes.Equal(again, body) || len(body) == 0 {
+				if len(body) > 0 {
+					t.Errorf("a relation is not read again: %v", err)
+				}
+				continue
 			}
-			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, hinted)
+			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, facts)
 			if err != nil {
 				continue
 			}
@@ -38,11 +45,61 @@ func FuzzTableMap(f *testing.F) {
 					if v.State != capture.Present {
 						continue
 					}
-					if out, _ := m.table.Columns[i].Type.AppendJSON(nil, v.Text); !json.Valid(out) {
+					if out, _ := m.table.Columns[i].Type.AppendJSON(nil, v.Text); !json.Valid(out) || !utf8.Valid(out) {
 						t.Errorf("%s of %q is no JSON: %s", m.table.Columns[i].Type.Name, v.Text, out)
 					}
 				}
 			}
+		}
+	})
+}
+
+// toldFacts are a flavour of server with what its catalog tells.
+type toldFacts struct {
+	flavour byte
+	facts   *facts
+}
+
+// possibleFacts are those that a catalog may tell of a table map: nothing, or one of the types that each column may have.
+func possibleFacts(body []byte) []toldFacts {
+	list := []toldFacts{{flavourMySQL, nil}, {flavourMariaDB, nil}, {flavourMariaDB, &facts{At: 1}}}
+	m, err := parseTableMap(body)
+	if err != nil || m.names == nil {
+		return list
+	}
+	entries, err := m.entries(flavourMariaDB)
+	if err != nil {
+		return list
+	}
+	for nth := range 3 {
+		f := &facts{Told: true, Types: map[string]string{}}
+		for i, name := range m.names {
+			if kinds := m.alike(i, entries[i], flavourMariaDB); kinds != nil {
+				f.Types[name] = fmt.Sprintf("%s(%d)", kinds[0], nth*3)
+				if !m.unsized(i, flavourMariaDB) {
+					f.Types[name] = kinds[min(nth, len(kinds)-1)]
+				}
+			}
+			if m.bounds(i) {
+				f.End = name
+			}
+			if m.mayBeHash(i, name) {
+				f.Hidden = append(f.Hidden, name)
+			}
+		}
+		list = append(list, toldFacts{flavourMariaDB, f})
+	}
+	return list
+}
+
+// FuzzRelation takes what a parked change may come with.
+func FuzzRelation(f *testing.F) {
+	f.Add(appendRelation(nil, flavourMariaDB, &facts{Told: true, Types: map[string]string{"t": "time(3)"}},
+		[]byte("\x01a\x00\x01v\x00\x02\x03\x0b\x00\x02\x04\x05\x02id\x01t")))
+	f.Add([]byte("m\x01a\x00\x01v\x00\x01\x03\x00\x00"))
+	f.Fuzz(func(t *testing.T, relation []byte) {
+		if flavour, told, body, err := parseRelation(relation); err == nil {
+			_, _ = newTableMap(flavour, body, &charsets{}, told) // it must not panic
 		}
 	})
 }
@@ -82,8 +139,8 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
 		d := decoder{sink: newNotes(), at: place{mysql: mysqlSet{}, maria: mariaSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
 			wanted: func(string, string) bool { return true },
-			describe: func(body []byte, _ bool) (*tableMap, error) {
-				return newTableMap(flavourMySQL, body, &charsets{}, hints{})
+			describe: func(body []byte, _ bool, _ uint32) (*tableMap, error) {
+				return newTableMap(flavourMySQL, body, &charsets{}, nil)
 			},
 			lookup: func(string) (*capture.Table, error) { return nil, nil }}
 		for range 2 {

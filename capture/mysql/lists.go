@@ -69,6 +69,21 @@ func newLists(flavour byte, meta map[byte][]byte) *lists {
 	}
 }
 
+// entries are what the lists tell of all columns.
+func (m *rawTableMap) entries(flavour byte) ([]entry, error) {
+	l := newLists(flavour, m.meta)
+	list := make([]entry, 0, len(m.types))
+	for i, t := range m.types {
+		t, _ = realType(t, m.metas[i])
+		e, err := l.next(t)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, l.done()
+}
+
 // next returns the entries of the next column, which is of type t.
 func (l *lists) next(t byte) (entry, error) {
 	m, known := membershipOf(l.flavour, t)

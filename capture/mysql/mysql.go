@@ -8,7 +8,8 @@
 //   - The server is told nothing: what it keeps is up to its retention. At each connect the
 //     position must lie between what it has removed and what it has; the rules are in decideStart.
 //   - Names, signs, charsets, labels and keys come with the rows (binlog_row_metadata=FULL). No DDL is
-//     parsed. The catalog is asked only for types that lie in the binlog as another (MariaDB's uuid, inet and json).
+//     parsed. The catalog is asked only for what MariaDB's binlog leaves open (see facts), and its word is taken only where the
+//     table has certainly not changed between the row and the answer; otherwise values are flagged or their rows parked.
 //   - While the sink is busy nothing is read. The session's net_write_timeout is raised to bear it; after
 //     half of that the connection is given up, and the stream resumes from the position when there is room.
 //   - A prepared XA transaction is not handed over before its XA COMMIT, which may be long after and beyond
@@ -18,8 +19,8 @@
 //     event, took 133 MB resident. Read piece by piece it takes 20.
 //   - What came is what the server wrote: each event's checksum is verified where the file has them.
 //   - One agent at a time: a user lock (GET_LOCK) on a connection of its own, held for the whole run.
-//   - Malformed bytes never panic. A row that cannot be decoded is parked; a stream that cannot be framed is read three times
-//     and then ends the run.
+//   - Malformed bytes never panic. A row that cannot be decoded is parked, and an event whose rows do not fit their table
+//     as a whole; of a table that nobody asked for, neither. A stream that cannot be framed is read three times and then ends the run.
 package mysql
 
 import (

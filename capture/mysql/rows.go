@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -69,14 +70,32 @@ func parseRows(kind replication.EventType, b []byte) (rowsEvent, error) {
 		return e, errShort
 	}
 	e.body = r.b
-	if compressed(kind) {
-		body, err := inflate(r.b)
-		if err != nil {
-			return e, err
-		}
-		e.body = body
-	}
 	return e, nil
+}
+
+// unpack undoes the compression that MariaDB's events may have.
+func (e *rowsEvent) unpack(kind replication.EventType) (err error) {
+	if compressed(kind) {
+		e.body, err = inflate(e.body)
+	}
+	return err
+}
+
+// errFrame says that an event's rows do not fit their table.
+var errFrame = errors.New("its rows do not lie in the binlog as its table map says")
+
+// frame counts the event's rows, and checks that they are whole.
+func (e *rowsEvent) frame(t *tableMap) (rows int, err error) {
+	if e.count != len(t.columns) {
+		return 0, errFrame
+	}
+	for rest := *e; len(rest.body) > 0; rows++ {
+		left := len(rest.body)
+		if _, _, err := rest.next(t); err != nil || len(rest.body) == left {
+			return 0, errFrame
+		}
+	}
+	return rows, nil
 }
 
 // rowBuffer holds the rows of one change; they are overwritten by the next.
@@ -157,11 +176,22 @@ func countBits(bitmap []byte, n int) int {
 }
 
 // readImage decodes the row image at the start of b, whose size has been checked, into as many columns
-// as the row has. Those that the image does not hold get the absent state.
+// as the row has, which lacks the hidden ones. Those that the image does not hold get the absent state.
 func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer, absent capture.State) error {
-	at, nth := (countBits(present, len(t.columns))+7)/8, 0
-	for i := range row {
-		v := &row[i]
+	at, nth, visible := (countBits(present, len(t.columns))+7)/8, 0, 0
+	for i := range t.columns {
+		c := &t.columns[i]
+		if c.hidden {
+			if bit(present, i) {
+				if !bit(b, nth) {
+					_, at, _ = c.value(b, at)
+				}
+				nth++
+			}
+			continue
+		}
+		v := &row[visible]
+		visible++
 		v.Text = nil
 		if !bit(present, i) {
 			v.State = absent
@@ -173,7 +203,6 @@ func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer,
 			v.State = capture.Null
 			continue
 		}
-		c := &t.columns[i]
 		from, end, ok := c.value(b, at)
 		if !ok {
 			return errShort
@@ -181,7 +210,7 @@ func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer,
 		start := len(buf.text)
 		var err error
 		if buf.text, err = c.append(c, buf.text, b[from:end]); err != nil {
-			return fmt.Errorf("column %s: %w", t.table.Columns[i].Name, err)
+			return fmt.Errorf("column %s: %w", t.table.Columns[visible-1].Name, err)
 		}
 		v.State = capture.Present
 		buf.spans = append(buf.spans, span{v, start, len(buf.text)})

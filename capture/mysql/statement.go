@@ -40,27 +40,44 @@ func parseMySQLHead(kind replication.EventType, body []byte) (id gtid, at time.T
 	return gtid{sid{[16]byte(e.SID), e.Tag}, e.GNO}, at, nil
 }
 
-// query takes a statement: the ends of transactions, and what is not logged as rows.
-func (d *decoder) query(body []byte, packed bool) error {
+// queryEvent is a statement with what it was run in.
+type queryEvent struct {
+	text     []byte
+	database string
+	how      dialect
+}
+
+func parseQuery(body []byte, packed bool) (q queryEvent, err error) {
 	r := reader{b: body}
 	r.take(8) // thread, duration
 	schema := int(r.byte())
 	r.uint(2) // error
-	status := r.take(int(r.uint(2)))
-	database := string(r.take(schema))
+	q.how = dialectOf(r.take(int(r.uint(2))))
+	q.database = string(r.take(schema))
 	r.byte()
 	if r.fail {
-		return &streamError{what: "query event"}
+		return q, &streamError{what: "query event"}
 	}
-	text := r.b
+	q.text = r.b
 	if packed {
-		var err error
-		if text, err = inflate(text); err != nil {
-			return &streamError{what: "query event: " + err.Error()}
+		if q.text, err = inflate(q.text); err != nil {
+			return q, &streamError{what: "query event: " + err.Error()}
 		}
 	}
-	how := dialectOf(status)
-	switch first := newParser(text, how, true); strings.ToUpper(first.word) {
+	return q, nil
+}
+
+// firstWord is the statement's first word in capitals.
+func (q *queryEvent) firstWord() string { return strings.ToUpper(newParser(q.text, q.how, true).word) }
+
+// query takes a statement: the ends of transactions, and what is not logged as rows.
+func (d *decoder) query(body []byte, packed bool) error {
+	q, err := parseQuery(body, packed)
+	if err != nil {
+		return err
+	}
+	text := q.text
+	switch q.firstWord() {
 	case "BEGIN":
 		d.tx.grouped = true
 		return nil
@@ -78,7 +95,7 @@ func (d *decoder) query(body []byte, packed bool) error {
 	}
 	if bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")) { // CREATE TABLE ... SELECT, whose rows follow
 		d.tx.grouped = true
-	} else if err := d.apply(judge(database, text, how), body); err != nil {
+	} else if err := d.apply(judge(q.database, text, q.how), body); err != nil {
 		return err
 	}
 	if d.tx.open && !d.tx.grouped {

@@ -139,14 +139,15 @@ var errWhole = errors.New("the binlog does not hold its rows")
 // DecodeRaw decodes a parked change again. The change is the caller's to keep. Its
 // ordinal is not known here.
 func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error) {
-	if len(raw.Relation) < 2 || len(raw.Change) == 0 {
+	flavour, f, body, err := parseRelation(raw.Relation)
+	if err != nil || len(raw.Change) == 0 {
 		return nil, fmt.Errorf("decode parked change: %w", errWhole)
 	}
 	h, _, err := s.reach(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.describe(ctx, h, raw.Relation[0], raw.Relation[1:], true)
+	t, err := s.describe(ctx, h, flavour, f, body, moment{}, true)
 	if err != nil {
 		return nil, fmt.Errorf("decode parked change: %w", err)
 	}
@@ -158,8 +159,8 @@ func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Chang
 }
 
 func decodeParked(t *tableMap, b []byte) (*capture.Change, error) {
-	if t.undecodable != nil {
-		return nil, t.undecodable
+	if err := errors.Join(t.undecodable, t.doubtful); err != nil {
+		return nil, err
 	}
 	e, err := parkedRow(b)
 	if err != nil {

@@ -32,20 +32,35 @@ type stream struct {
 	ctx   context.Context
 	owner *run
 	host  host
+	scout scout
 }
 
 func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 	st := &stream{ctx: ctx, owner: r, host: h}
 	st.decoder = decoder{
 		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
-		describe: func(body []byte, wanted bool) (*tableMap, error) { return r.describe(ctx, h, st.flavour, body, wanted) },
-		lookup:   func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
+		describe: func(body []byte, wanted bool, at uint32) (*tableMap, error) {
+			return r.describe(ctx, h, st.flavour, nil, body, moment{at, st.unchanged}, wanted)
+		},
+		lookup: func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
 	st.room = st.awaitRoom
 	if mariaDB {
 		st.flavour = flavourMariaDB
 	}
 	return st
+}
+
+// unchanged looks ahead whether a table is still what it is in the transaction that is being read.
+func (st *stream) unchanged(ctx context.Context, m *rawTableMap, last time.Time) (bool, error) {
+	from, transaction := st.at.maria, st.tx.ID
+	if st.replay != nil {
+		from, transaction = st.replay.from.maria, st.replay.id
+	}
+	if st.scout.source == nil {
+		st.scout.source = st.owner.Source
+	}
+	return st.scout.unchanged(ctx, st.host, from, transaction, m, last)
 }
 
 // run receives until the context ends or something breaks.

@@ -16,15 +16,21 @@ const (
 	flavourMariaDB = 'M'
 )
 
-// tableMap is a table as the stream describes it, with what its rows are decoded by. The
-// columns that the table itself does not have, the server's own, are the last ones.
+// tableMap is a table as the stream describes it, with what its rows are decoded by.
 type tableMap struct {
 	table   *capture.Table
-	columns []column
-	raw     []byte // the flavour, and the table map event without its id
-	// undecodable says why none of the table's rows can be decoded; nil when they can.
+	columns []column // those of the row images; the table itself lacks the hidden ones
+	raw     []byte   // the table map event without its id, as [appendRelation] writes it
+	id      uint64   // the server's number of the table, which changes with its definition
+	// asked says that the catalog told more of the table, which holds for this number only.
+	asked bool
+	// undecodable says why none of the table's rows can be told apart; nil when they can. Unsized says that only the catalog
+	// tells how they lie.
 	undecodable error
-	// ignored says that nobody asked for the table.
+	unsized     bool
+	// doubtful says why none of the table's rows can be told from what is no change of it; nil when they can.
+	doubtful error
+	// ignored says that nobody asked for the table, or that it is none.
 	ignored bool
 	versioning
 }
@@ -41,6 +47,7 @@ type column struct {
 	labels   [][]byte // of an enum or set, in UTF-8
 	decode   func(dst, src []byte) ([]byte, bool)
 	unpacked appendText // of a compressed column: for the value itself
+	hidden   bool       // from those who read the table: it is the server's own
 }
 
 // appendText appends a value's text to dst. Its errors never hold row data.
@@ -66,6 +73,7 @@ type rawTableMap struct {
 	schema, name []byte
 	types        []byte
 	metas        []uint16
+	names        []string // none where the binlog lacks them
 	meta         map[byte][]byte
 }
 
@@ -97,7 +105,19 @@ func parseTableMap(body []byte) (rawTableMap, error) {
 	if r.fail || metas.fail {
 		return m, errShort
 	}
+	if m.names = splitNames(m.meta[metaColumnName]); len(m.names) != len(m.types) {
+		m.names = nil
+	}
 	return m, nil
+}
+
+// tableName reads the beginning of a table map's body.
+func tableName(body []byte) (schema, name string, ok bool) {
+	r := reader{b: body}
+	schema = string(r.short())
+	r.byte()
+	name = string(r.short())
+	return schema, name, !r.fail
 }
 
 // columnMeta reads what the table map says about a type. Two-byte pairs come with the first
@@ -132,64 +152,98 @@ func realType(t byte, meta uint16) (byte, int) {
 // errNoNames says what the binlog lacks, and what cures it for the changes to come.
 var errNoNames = errors.New("the binlog has no column names for this table: binlog_row_metadata was not FULL when the change was made")
 
-// hints is what only the catalog tells of a table's columns.
-type hints struct {
-	types      map[string]string // names of types that lie in the binlog as something else
-	definition string            // the table's, as the server writes it
-	versioning
-}
-
-// describer makes columns of what the table map tells of them.
+// describer makes columns of what the table map and the catalog tell of them.
 type describer struct {
 	rawTableMap
-	*lists
+	flavour  byte
 	charsets *charsets
-	hinted   hints
+	facts    *facts // nil for what the table map tells alone
 }
 
-// newTableMap makes a table of a table map's body.
-func newTableMap(flavour byte, body []byte, charsets *charsets, hinted hints) (*tableMap, error) {
+// newTableMap makes a table of a table map's body. Facts are what the catalog tells of it; nil is nothing.
+func newTableMap(flavour byte, body []byte, charsets *charsets, f *facts) (*tableMap, error) {
 	m, err := parseTableMap(body)
 	if err != nil {
 		return nil, err
 	}
 	t := &tableMap{
-		raw:        append([]byte{flavour}, body...),
-		versioning: hinted.versioning,
+		raw: appendRelation(nil, flavour, f, body), asked: f != nil,
 		table: &capture.Table{Schema: string(m.schema), Name: string(m.name), Identity: capture.IdentityFull,
 			WholeRows: setSQL(flavour == flavourMariaDB, "binlog_row_image", "FULL")},
 	}
-	names := splitNames(m.meta[metaColumnName])
-	if len(m.types) > 0 && len(names) != len(m.types) {
+	for i := range m.types {
+		t.unsized = t.unsized || m.unsized(i, flavour)
+	}
+	if m.names == nil && len(m.types) > 0 {
 		t.undecodable = errNoNames
 		return t, nil
 	}
-	d := describer{rawTableMap: m, lists: newLists(flavour, m.meta), charsets: charsets, hinted: hinted}
-	for i := range m.types {
-		col, typ, err := d.column(i, string(names[i]))
-		if err != nil {
-			t.undecodable = fmt.Errorf("column %s: %w", names[i], err)
-			return t, nil
-		}
-		t.columns = append(t.columns, col)
-		if i < len(m.types)-t.hidden {
-			t.table.Columns = append(t.table.Columns, capture.Column{Name: string(names[i]), Type: typ, Identity: true})
-		}
-	}
-	if t.undecodable = d.done(); t.undecodable != nil {
+	entries, err := m.entries(flavour)
+	if err != nil {
+		t.undecodable = err
 		return t, nil
 	}
-	t.table.Key = slices.DeleteFunc(primaryKey(m.meta, len(m.types)), func(i int) bool {
-		return t.versioned && i == t.end || i >= len(t.table.Columns)
-	})
+	d := describer{rawTableMap: m, flavour: flavour, charsets: charsets, facts: f}
+	visible := map[int]int{}
+	for i, name := range m.names {
+		col, typ, err := d.column(i, name, entries[i])
+		if err != nil {
+			t.undecodable = fmt.Errorf("column %s: %w", name, err)
+			return t, nil
+		}
+		if col.hidden = d.hidden(i, name); !col.hidden {
+			visible[i] = len(t.table.Columns)
+			t.table.Columns = append(t.table.Columns, capture.Column{Name: name, Type: typ, Identity: true})
+		}
+		t.columns = append(t.columns, col)
+	}
+	t.versioning, t.doubtful = d.rows()
+	t.ignored = f != nil && f.Sequence
+	for _, i := range primaryKey(m.meta, len(m.types)) {
+		if nth, ok := visible[i]; ok && !(t.versioned && i == t.end) {
+			t.table.Key = append(t.table.Key, nth)
+		}
+	}
 	return t, nil
 }
 
-func splitNames(b []byte) [][]byte {
+// told returns what the catalog told of the table for when its rows were written; nil when it told nothing.
+func (d *describer) told() *facts {
+	if d.facts != nil && d.facts.Told {
+		return d.facts
+	}
+	return nil
+}
+
+// hidden reports whether a column is hidden from those who read the table. Names that the server makes are taken for its
+// own where the catalog does not tell.
+func (d *describer) hidden(i int, name string) bool {
+	if f := d.told(); f != nil {
+		return slices.Contains(f.Hidden, name)
+	}
+	return d.flavour == flavourMariaDB && d.mayBeHash(i, name)
+}
+
+// rows tells which of the table's rows are changes of it, or why that is not known.
+func (d *describer) rows() (versioning, error) {
+	f := d.told()
+	switch {
+	case f != nil && f.End != "":
+		return versioning{versioned: true, end: slices.Index(d.names, f.End)}, nil
+	case f != nil || d.flavour != flavourMariaDB:
+	case mayBeSequence(d.names):
+		return versioning{}, fmt.Errorf("it may be a sequence: %w", errUntold)
+	case d.mayBeVersioned():
+		return versioning{}, fmt.Errorf("it may keep old versions of its rows: %w", errUntold)
+	}
+	return versioning{}, nil
+}
+
+func splitNames(b []byte) []string {
 	r := reader{b: b}
-	var names [][]byte
+	var names []string
 	for len(r.b) > 0 && !r.fail {
-		names = append(names, r.short())
+		names = append(names, string(r.short()))
 	}
 	return names
 }

@@ -153,12 +153,9 @@ WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' ORDER BY se
 
 // fill adds columns, key and cascades to what is known of a table.
 func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
-	var hinted hints
-	var err error
-	if in.mariaDB {
-		if hinted, err = readHints(ctx, db, f.table.Schema, f.table.Name); err != nil {
-			return err
-		}
+	definition, json, err := in.define(ctx, db, f)
+	if err != nil {
+		return err
 	}
 	rows, err := db.QueryContext(ctx, columnsSQL, f.table.Schema, f.table.Name)
 	if err != nil {
@@ -170,8 +167,8 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
 			return err
 		}
-		if hinted.types[name] != "" {
-			dataType = hinted.types[name]
+		if json[name] {
+			dataType = "json"
 		}
 		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true})
 	}
@@ -182,12 +179,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	if err != nil {
 		return err
 	}
-	if !in.mariaDB {
-		if hinted.definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name); err != nil {
-			return err
-		}
-	}
-	end := endOf(hinted.definition)
+	end := endOf(definition)
 	if i := f.table.Column(end); i >= 0 {
 		f.numbered = f.table.Columns[i].Type.Kind == capture.Bigint
 	}
@@ -197,11 +189,28 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 			f.table.Key = append(f.table.Key, i)
 		}
 	}
-	f.cascades = cascadesOf(hinted.definition)
+	f.cascades = cascadesOf(definition)
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
 	return nil
+}
+
+// define reads a table's definition, and which of its columns are JSON though the catalog calls them something else.
+func (in *inspection) define(ctx context.Context, db *sql.DB, f *tableFacts) (definition string, json map[string]bool, err error) {
+	if !in.mariaDB {
+		definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name)
+		return definition, nil, err
+	}
+	c, err := readCatalogTable(ctx, db, f.table.Schema, f.table.Name)
+	if err != nil {
+		return "", nil, err
+	}
+	json = map[string]bool{}
+	for _, column := range c.columns {
+		json[column.name] = column.typ == "json"
+	}
+	return c.definition, json, nil
 }
 
 // reduceIdentity leaves what a partial row image tells of old rows: the primary key.

@@ -32,15 +32,15 @@ func bytesType(name string) *capture.Type {
 
 // undecodedType is a text in a charset that is not known here: its bytes are sent, and flagged.
 func undecodedType(name, charset string) *capture.Type {
-	return &capture.Type{Name: name + " in " + charset, Kind: capture.Bytes, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+	return &capture.Type{Name: name + " in " + charset, Kind: capture.Untyped, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		dst, _ = appendBase64(dst, text)
 		return dst, false
 	}}
 }
 
-// flaggedType writes what another type does, and flags it.
-func flaggedType(t *capture.Type) *capture.Type {
-	return &capture.Type{Name: t.Name, Kind: t.Kind, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+// untypedType writes what another type does, which the value may be of, and flags it.
+func untypedType(t *capture.Type) *capture.Type {
+	return &capture.Type{Name: t.Name, Kind: capture.Untyped, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		dst, _ = t.AppendJSON(dst, text)
 		return dst, false
 	}}

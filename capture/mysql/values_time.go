@@ -103,3 +103,41 @@ func appendOldTime(_ *column, dst, v []byte) ([]byte, error) {
 	}
 	return appendHMS(dst, uint64(n)/10_000, uint64(n)/100%100, uint64(n)%100), nil
 }
+
+// A fraction in MariaDB's older storage makes the whole a big-endian number of its units, in as few bytes as it needs.
+
+// unitsOf is how many units of a fraction of so many digits make a second.
+func unitsOf(digits int) uint64 {
+	units := uint64(1)
+	for range digits {
+		units *= 10
+	}
+	return units
+}
+
+func appendHiresDatetime(c *column, dst, v []byte) ([]byte, error) {
+	units := unitsOf(c.digits)
+	n, fraction := bigEndian(v)/units, bigEndian(v)%units
+	clock, date := n%(24*60*60), n/(24*60*60)
+	dst = appendYMD(dst, date/32/13, date/32%13, date%32)
+	dst = appendHMS(append(dst, ' '), clock/3600, clock/60%60, clock%60)
+	return appendDigits(append(dst, '.'), fraction, c.digits), nil
+}
+
+// appendHiresTime writes a span of time, which lies as an offset from the least there is.
+func appendHiresTime(c *column, dst, v []byte) ([]byte, error) {
+	const zero = 838*3600 + 59*60 + 59 + 1
+	units := unitsOf(c.digits)
+	n := int64(bigEndian(v)) - int64(zero*units)
+	if n < 0 {
+		n = -n
+		dst = append(dst, '-')
+	}
+	clock, fraction := uint64(n)/units, uint64(n)%units
+	dst = appendHMS(dst, clock/3600, clock/60%60, clock%60)
+	return appendDigits(append(dst, '.'), fraction, c.digits), nil
+}
+
+func appendHiresTimestamp(c *column, dst, v []byte) ([]byte, error) {
+	return appendUnix(dst, bigEndian(v[:4]), bigEndian(v[4:]), 0, c.digits), nil
+}

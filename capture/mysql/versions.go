@@ -47,29 +47,7 @@ func endOf(definition string) string {
 // versioning is how a table's rows are versioned.
 type versioning struct {
 	versioned bool
-	end       int // the column that says when a version ends
-	hidden    int // how many columns, the last ones, are the server's own, which nobody sees who does not ask for them
-}
-
-// versioningOf tells how the table is versioned whose changes a table map announces, by its definition as it
-// is now, which may be empty.
-func (m *rawTableMap) versioningOf(definition string) versioning {
-	names := splitNames(m.meta[metaColumnName])
-	if len(names) != len(m.types) || !m.mayBeVersioned() {
-		return versioning{}
-	}
-	last := len(names) - 1
-	end := endOf(definition)
-	if end == "" && string(names[last-1]) == hiddenStart && string(names[last]) == hiddenEnd && m.bounds(last-1) && m.bounds(last) &&
-		!strings.Contains(definition, "\n  "+quoteIdent(hiddenEnd)+" ") {
-		return versioning{versioned: true, end: last, hidden: 2}
-	}
-	for i, name := range names {
-		if string(name) == end && m.bounds(i) {
-			return versioning{versioned: true, end: i}
-		}
-	}
-	return versioning{}
+	end       int // the column of the row images that says when a version ends
 }
 
 // mayBeVersioned reports whether a table has two columns that could be the times of a row's begin and end, the
@@ -86,9 +64,10 @@ func (m *rawTableMap) mayBeVersioned() bool {
 	return count > 1 && end
 }
 
-// bounds reports whether a column is of the type that a version's begin and end have.
+// bounds reports whether a column may be of the type that a version's begin and end have, a TIMESTAMP(6), which lies the same in
+// either storage.
 func (m *rawTableMap) bounds(i int) bool {
-	return m.types[i] == gomysql.MYSQL_TYPE_TIMESTAMP2 && m.metas[i] == 6
+	return m.types[i] == gomysql.MYSQL_TYPE_TIMESTAMP2 && m.metas[i] == 6 || m.types[i] == gomysql.MYSQL_TYPE_TIMESTAMP
 }
 
 // valid reports whether the row image at the start of b, whose size has been checked, is of a row that is
