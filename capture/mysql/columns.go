@@ -1,8 +1,10 @@
 package mysql
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 
@@ -159,7 +161,7 @@ func unpacked(c column, t *capture.Type, err error) (column, *capture.Type, erro
 
 // labelled describes an enum or a set.
 func (d *describer) labelled(t byte, e entry, width int) (column, *capture.Type, error) {
-	f, typ := appendEnum, stringType("enum", capture.Text)
+	f, typ := appendEnum, enumType()
 	if t == gomysql.MYSQL_TYPE_SET {
 		f, typ = appendSet, setType()
 	}
@@ -168,14 +170,22 @@ func (d *describer) labelled(t byte, e entry, width int) (column, *capture.Type,
 		return column{}, nil, errors.New("the table map lacks the labels")
 	}
 	decode, known := d.charsets.decoderOf(d.charsets.names[e.collation])
-	if known && decode != nil {
-		for i, label := range labels {
-			if text, ok := decode(nil, label); ok {
-				labels[i] = text
-			}
-		}
+	for i, label := range labels {
+		labels[i] = labelText(label, decode, known)
 	}
 	return column{width: width, labels: labels, append: f}, typ, nil
+}
+
+// labelText is a label in UTF-8. One that is none is the base64 of its bytes, marked: a set's labels have commas between.
+func labelText(label []byte, decode decodeText, known bool) []byte {
+	text, ok := label, known && utf8.Valid(label)
+	if decode != nil {
+		text, ok = decode(nil, label)
+	}
+	if ok {
+		return text
+	}
+	return base64.StdEncoding.AppendEncode([]byte{misencoded}, label)
 }
 
 func decimalColumn(precision, scale int) (column, *capture.Type, error) {

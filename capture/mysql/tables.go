@@ -257,8 +257,10 @@ func catalogType(dataType, columnType string) *capture.Type {
 		return floatType(dataType)
 	case "decimal":
 		return stringType(dataType, capture.Decimal)
-	case "bit", "enum", "uuid":
+	case "bit", "uuid":
 		return stringType(dataType, capture.Text)
+	case "enum":
+		return enumType()
 	case "set":
 		return setType()
 	case "json":

@@ -50,6 +50,10 @@ func jsonType() *capture.Type {
 	return &capture.Type{Name: "json", Kind: capture.JSON, AppendJSON: appendJSONText}
 }
 
+func enumType() *capture.Type {
+	return &capture.Type{Name: "enum", Kind: capture.Text, AppendJSON: appendLabel}
+}
+
 func setType() *capture.Type {
 	return &capture.Type{Name: "set", Kind: capture.List, AppendJSON: appendLabels}
 }
@@ -109,6 +113,15 @@ func appendBase64(dst, text []byte) ([]byte, bool) {
 	return append(dst, '"'), true
 }
 
+// appendLabel appends a label, or the base64 of one that is no text.
+func appendLabel(dst, label []byte) ([]byte, bool) {
+	if len(label) > 0 && label[0] == misencoded {
+		dst, _ = capture.AppendJSONString(dst, label[1:])
+		return dst, false
+	}
+	return capture.AppendJSONString(dst, label)
+}
+
 // appendLabels appends a set's labels as a list. A label never holds a comma.
 func appendLabels(dst, text []byte) ([]byte, bool) {
 	dst = append(dst, '[')
@@ -118,7 +131,7 @@ func appendLabels(dst, text []byte) ([]byte, bool) {
 			dst = append(dst, ',')
 		}
 		var ok bool
-		dst, ok = capture.AppendJSONString(dst, label)
+		dst, ok = appendLabel(dst, label)
 		all = all && ok
 	}
 	return append(dst, ']'), all

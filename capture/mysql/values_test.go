@@ -54,3 +54,19 @@ func TestEmptyGeometry(t *testing.T) {
 	s.session(t, "USE "+database, "SET sql_mode = ''", "CREATE TABLE shapes (g POINT NOT NULL, id INT)", "INSERT INTO shapes (id) VALUES (1)")
 	n.await(t, `{g:"" (flagged) id:1}`)
 }
+
+// TestLabelsThatAreNoText flags labels which MySQL's CONVERT TO leaves as the bytes of the charset before.
+func TestLabelsThatAreNoText(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "mysql")
+	database := s.database(t)
+	n := newNotes()
+	n.json = true
+	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s.session(t, "USE "+database, "CREATE TABLE marks (e ENUM('é', 'b') CHARACTER SET latin1, s SET('é', 'b', 'c') CHARACTER SET latin1)", "INSERT INTO marks VALUES ('é', 'é,b,c')",
+		"ALTER TABLE marks CONVERT TO CHARACTER SET utf8mb4", "INSERT INTO marks VALUES (1, 7)", "INSERT INTO marks VALUES (2, 2)")
+	lines := n.await(t, `{e:"b" s:["b"]}`)
+	if want := `{e:"6Q==" (flagged) s:["6Q==","b","c"] (flagged)}`; !strings.HasSuffix(lines[3], want) {
+		t.Errorf("got\n%s\nwant %s", strings.Join(lines, "\n"), want)
+	}
+}
