@@ -253,10 +253,10 @@ func appendInet4(_ *column, dst, v []byte) ([]byte, error) {
 	return netip.AddrFrom4(b).AppendTo(dst), nil
 }
 
-// appendVector writes a list of floats.
+// appendVector writes a list of floats. MySQL's ALTER makes vectors of any bytes, also of those that are none.
 func appendVector(_ *column, dst, v []byte) ([]byte, error) {
 	if len(v)%4 != 0 {
-		return dst, errors.New("vector of broken floats")
+		return append(append(dst, misencoded), v...), nil
 	}
 	dst = append(dst, '[')
 	for i := 0; i < len(v); i += 4 {

@@ -70,3 +70,17 @@ func TestLabelsThatAreNoText(t *testing.T) {
 		t.Errorf("got\n%s\nwant %s", strings.Join(lines, "\n"), want)
 	}
 }
+
+// TestVectorsOfOtherBytes flags vectors that MySQL's ALTER makes of bytes which are no floats.
+func TestVectorsOfOtherBytes(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(t, "mysql")
+	database := s.database(t)
+	n := newNotes()
+	n.json = true
+	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s.session(t, "USE "+database, "CREATE TABLE points (id INT PRIMARY KEY, v BLOB)", "INSERT INTO points VALUES (1, x'ffffff'), (2, x'0000803f')",
+		"ALTER TABLE points MODIFY v VECTOR(2)", "UPDATE points SET id = id + 10")
+	n.await(t, `old={id:1 v:"////" (flagged)} new={id:11 v:"////" (flagged)}`)
+	n.await(t, `old={id:2 v:[1]} new={id:12 v:[1]}`)
+}
