@@ -199,7 +199,8 @@ type bench struct {
 	store    *memStore
 	lines    *lines
 	receiver *receiver
-	sender   delivery.Sender // nil: the receiver
+	sender   delivery.Sender    // nil: the receiver
+	format   delivery.Formatter // nil: plain
 	config   delivery.ProfileConfig
 	onState  func(delivery.StateChange)
 	logger   *slog.Logger // of the engine; nil is silent
@@ -228,7 +229,11 @@ func (b *bench) build() {
 	if b.sender != nil {
 		sender = b.sender
 	}
-	profile, err := delivery.NewProfile(b.config, sender, plain{})
+	var formatter delivery.Formatter = plain{}
+	if b.format != nil {
+		formatter = b.format
+	}
+	profile, err := delivery.NewProfile(b.config, sender, formatter)
 	if err != nil {
 		b.t.Fatal(err)
 	}

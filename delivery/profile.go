@@ -1,6 +1,9 @@
 package delivery
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Profile is a destination that is ready for work: its config, the sender that reaches it and
 // the formatter that speaks its language. It is immutable.
@@ -9,6 +12,7 @@ type Profile struct {
 	config        ProfileConfig
 	sender        Sender
 	formatter     Formatter
+	flagger       Flagger // the formatter, when it is one
 	subscriptions []subscription
 	schedule      schedule
 	rate          Rate
@@ -36,6 +40,7 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 	}
 	p.rate, _ = ParseRate(config.Rate) // validated
 	p.bodyLimit = config.BodyLimit()
+	p.flagger, _ = formatter.(Flagger)
 	p.challenger, _ = sender.(Challenger)
 	for i := range config.Subscriptions {
 		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))
@@ -56,6 +61,28 @@ func (c *ProfileConfig) BodyLimit() int {
 
 // Code returns the profile's code: its name in the config.
 func (p *Profile) Code() string { return p.code }
+
+// flags names the event's columns that are not in the body as the database has them.
+func (p *Profile) flags(ev *Event) []string {
+	if p.flagger == nil {
+		return ev.Flags
+	}
+	more := p.flagger.Flags(ev)
+	if len(more) == 0 {
+		return ev.Flags
+	}
+	return appendNew(slices.Clip(ev.Flags), more)
+}
+
+// appendNew appends the texts that the list does not have.
+func appendNew(list, texts []string) []string {
+	for _, text := range texts {
+		if !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return list
+}
 
 // splits reports whether a group that is too large for one request is sent in numbered parts.
 func (p *Profile) splits() bool { return p.config.Format != formatRakuraku }

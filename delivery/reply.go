@@ -133,6 +133,13 @@ type GroupFormatter interface {
 	GroupHead(g *Group) Head
 }
 
+// Flagger is a [Formatter] whose form does not have all characters. Flags names the columns in which some give way to others, which the
+// delivery log flags as it does with columns whose value does not fit its type. It is nil for most events.
+type Flagger interface {
+	Formatter
+	Flags(ev *Event) []string
+}
+
 // Group is what a request with several events says about all of them. Its events are of one profile, in commit order.
 type Group struct {
 	ID          string // a hash of its events' ids

@@ -140,6 +140,9 @@ func (w *worker) render(j *job) ([]byte, Head, error) {
 // line fills in a line of the delivery log about an attempt.
 func (p *Profile) line(rec *LogRecord, j *job, outcome Outcome, body []byte) {
 	p.lineAbout(rec, j.event, j.record.Members, outcome)
+	if j.record.Members != nil {
+		rec.Flags = j.flags
+	}
 	rec.Attempt = j.record.Attempts + 1
 	if j.record.Round > 1 {
 		rec.Round = j.record.Round
@@ -166,7 +169,7 @@ func (p *Profile) lineAbout(rec *LogRecord, ev *Event, m *Members, outcome Outco
 		Key:      ev.Key,
 		Position: ev.Origin.Position,
 		Unit:     unitRecord,
-		Flags:    ev.Flags,
+		Flags:    p.flags(ev),
 
 		BodyLimit: p.bodyLimit,
 	}

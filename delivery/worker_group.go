@@ -37,7 +37,21 @@ func (d *dispatcher) groupOf(j *job) Group {
 	m := j.record.Members
 	return Group{
 		ID: m.ID, Unit: m.Unit, Type: m.Type, Count: m.Count, Part: m.Part, Parts: m.Parts,
-		First: j.event, Events: d.eventsOf(j),
+		First: j.event, Events: d.flagged(j),
+	}
+}
+
+// flagged ranges over a group's events and notes in the job which of their columns are to be flagged.
+func (d *dispatcher) flagged(j *job) iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		for ev, err := range d.eventsOf(j) {
+			if err == nil {
+				j.flags = appendNew(j.flags, d.profile.flags(ev))
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type alma struct {
 	xml      bool
 	names    map[string]string
 	work     sync.Pool // of *almaWork
+	scanners sync.Pool // of *xmlWriter, for flags
 }
 
 // almaWork is the working space of one body.
@@ -95,6 +96,7 @@ func newAlma(cfg delivery.ProfileConfig) (*alma, error) {
 		desc:     cfg.Alma.Institution.Desc,
 		explicit: cfg.Alma.NullMembers == "explicit",
 		xml:      cfg.MessageType == "xml",
+		scanners: sync.Pool{New: func() any { return new(xmlWriter) }},
 		work: sync.Pool{New: func() any {
 			return &almaWork{canon: canon{alma: true}, xml: xmlWriter{alma: true}}
 		}},

@@ -300,7 +300,7 @@ func appendXMLRune(dst []byte, r rune, attribute bool) []byte {
 		return append(dst, "&quot;"...)
 	case r == '\t' && attribute:
 		return append(dst, "&#9;"...)
-	case r < ' ' && r != '\t' || r == 0xfffe || r == 0xffff:
+	case !inXML(r):
 		r = utf8.RuneError
 	}
 	return utf8.AppendRune(dst, r)
