@@ -25,6 +25,8 @@ const (
 	dialTimeout = 10 * time.Second
 	// queryTimeout bounds one question to the catalog.
 	queryTimeout = 30 * time.Second
+	// idleMost is how many connections to one host wait for the next question.
+	idleMost = 1
 )
 
 // pool returns the connections that ask a host questions.
@@ -40,6 +42,17 @@ func (s *Source) pool(h host) (*sql.DB, error) {
 	}
 	s.pools[h] = db
 	return db, nil
+}
+
+// dropIdle closes the connections to a host that nobody uses. A MySQL that shuts down waits for them as long as a
+// replica is there, up to eight seconds.
+func (s *Source) dropIdle(h host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if db := s.pools[h]; db != nil {
+		db.SetMaxIdleConns(-1)
+		db.SetMaxIdleConns(idleMost)
+	}
 }
 
 func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error) {
@@ -58,7 +71,7 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(1)
+	db.SetMaxIdleConns(idleMost)
 	db.SetConnMaxIdleTime(time.Minute)
 	return db, nil
 }

@@ -14,6 +14,8 @@ const (
 	lockIdle = 60 * time.Second
 	// lockBeat is how often the holder shows that it lives.
 	lockBeat = 15 * time.Second
+	// stuckBeat is the same while nothing is read from the server.
+	stuckBeat = time.Second
 )
 
 // lock keeps a second agent away from the source: a user lock, which the server gives back
@@ -127,19 +129,26 @@ func (l *lock) release() {
 	_ = l.conn.Close()
 }
 
-// keep shows the server that the holder lives, until ctx ends. lost is called when the lock is gone.
-func (l *lock) keep(ctx context.Context, name string, lost func()) {
-	beat := time.NewTicker(lockBeat)
+// keep shows the server that the holder lives, until ctx ends. lost is called when the lock is gone. While nothing is read it
+// looks often: a server that shuts down ends this connection, but waits for the other one as long as it is in the middle of
+// a write to us. stuck reports that.
+func (l *lock) keep(ctx context.Context, name string, stuck func() bool, lost func()) {
+	beat := time.NewTicker(stuckBeat)
 	defer beat.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-beat.C:
-			if !l.held(ctx, name) && ctx.Err() == nil {
-				lost()
-				return
-			}
+		}
+		if !stuck() && time.Since(last) < lockBeat {
+			continue
+		}
+		last = time.Now()
+		if !l.held(ctx, name) && ctx.Err() == nil {
+			lost()
+			return
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -39,6 +40,20 @@ type run struct {
 
 	malformedAt capture.Position
 	malformed   int
+
+	events  atomic.Uint64 // that have been read
+	reading atomic.Bool   // from the server, or waiting for it
+}
+
+// stuckness returns what reports whether nothing has been read since it was last asked, though the server may have more.
+func (r *run) stuckness() func() bool {
+	var last uint64
+	return func() bool {
+		now := r.events.Load()
+		stuck := now == last && !r.reading.Load()
+		last = now
+		return stuck
+	}
 }
 
 // permanentError ends the run as it is.
@@ -160,7 +175,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		r.lock.keep(ctx, r.lockName(), func() { cancel(errors.New("the lock that keeps other agents away was lost")) })
+		r.lock.keep(ctx, r.lockName(), r.stuckness(), func() { cancel(errors.New("the lock that keeps other agents away was lost")) })
 	}()
 	began := time.Now()
 	err = r.follow(ctx, h, started.Server.MariaDB)
@@ -172,6 +187,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	}
 	cancel(nil)
 	<-kept
+	r.dropIdle(h)
 	return true, err
 }
 

@@ -107,13 +107,17 @@ func (st *stream) receive(d *dump) (err error) {
 			err = &streamError{what: "taking an event panicked"}
 		}
 	}()
+	st.owner.reading.Store(true)
+	defer st.owner.reading.Store(false)
 	h, err := d.next()
 	if err != nil {
 		return err
 	}
+	st.owner.events.Add(1)
 	if size := d.bodySize(h); h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) && size > keepMost {
 		// It may hold more than there is memory for, so it is taken apart while it comes, and its
 		// checksum is left alone: it would be known only when the transaction has been handed over.
+		st.owner.reading.Store(false)
 		if err := st.payload(h, io.LimitReader(&d.in, int64(size))); err != nil {
 			return err
 		}
@@ -121,6 +125,7 @@ func (st *stream) receive(d *dump) (err error) {
 		return err
 	}
 	body, err := d.body(h)
+	st.owner.reading.Store(false)
 	if err != nil {
 		return err
 	}
