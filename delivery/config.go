@@ -29,7 +29,7 @@ type ProfileConfig struct {
 	Unit          string               `yaml:"unit" enum:"record,type,transaction,batch" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
 	Subscriptions []SubscriptionConfig `yaml:"subscriptions" doc:"which events the profile gets; none means all"`
-	Headers       []HeaderConfig       `yaml:"headers" doc:"further request headers"`
+	Headers       []HeaderConfig       `yaml:"headers" secret:"true" doc:"further request headers"`
 	Timeout       time.Duration        `yaml:"timeout" doc:"of one request, from dial to the end of the reply"`
 	Success       []string             `yaml:"success,oneormany" doc:"status codes and ranges that mean delivered, such as 200-299"`
 	Retry         RetryConfig          `yaml:"retry" doc:"the event clock"`

@@ -125,7 +125,7 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 		},
 	}
 	if root.Kind != yaml.MappingNode {
-		d.refuse(root, "expected a map with source, mapping and profiles, got %s", describe(root, &field{}))
+		d.refuse(root, "expected a map with source, mapping and profiles, got %s", describe(root, &field{secret: true}))
 		return c, d.errs.orNil()
 	}
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})

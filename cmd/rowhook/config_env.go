@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -60,9 +61,24 @@ func lookUpEnv(reference string, env func(string) (string, bool)) (string, error
 	case hasFallback && value == "":
 		return fallback, nil
 	case !set:
-		return "", fmt.Errorf("the environment variable %s is not set; ${%s:-default} gives a default", name, name)
+		return "", &unsetError{name}
 	}
 	return value, nil
+}
+
+// unsetError says that there is no environment variable of that name.
+type unsetError struct{ name string }
+
+func (e *unsetError) Error() string {
+	return fmt.Sprintf("the environment variable %s is not set; ${%s:-default} gives a default", e.name, e.name)
+}
+
+var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$`)
+
+// certain reports whether a reference in a secret is one, and not by chance in the secret itself: it is named as variables
+// are, and is all there is, unless the text is one that secrets are put into.
+func (e *unsetError) certain(text string, part bool) bool {
+	return variableName.MatchString(e.name) && (part || text == "${"+e.name+"}")
 }
 
 func isEnvName(s string) bool {

@@ -63,7 +63,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field) {
 	case shapeObject:
 		d.object(n, v, f)
 	case shapeOrdered:
-		d.ordered(n, v)
+		d.ordered(n, v, f)
 	case shapeList:
 		d.list(n, v, f)
 	default:
@@ -93,22 +93,24 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, f *field) {
 }
 
 // ordered decodes a map with free keys into a slice of keyed structs, in the file's order.
-func (d *decoder) ordered(n *yaml.Node, v reflect.Value) {
+func (d *decoder) ordered(n *yaml.Node, v reflect.Value, f *field) {
 	if isNull(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		d.refuse(n, "expected a map, got %s", describe(n, &field{}))
+		d.refuse(n, "expected a map, got %s", describe(n, f))
 		return
 	}
 	spec := specOf(v.Type().Elem())
-	d.entries(n, func(key, value *yaml.Node) {
+	d.entries(n, f.shownName, func(key, value *yaml.Node) {
 		at := d.element(v, spec, key, value)
 		if spec.value != nil {
-			d.value(value, v.Index(at).FieldByIndex(spec.value.index), spec.value)
+			inner := *spec.value
+			inner.secretMap = f.secretMap
+			d.value(value, v.Index(at).FieldByIndex(spec.value.index), &inner)
 			return
 		}
-		d.object(value, v.Index(at), &field{})
+		d.object(value, v.Index(at), &field{typ: v.Type()})
 	})
 }
 
@@ -129,8 +131,9 @@ func (d *decoder) element(v reflect.Value, spec *structSpec, key, value *yaml.No
 	return v.Len() - 1
 }
 
-// entries calls visit for each entry of a map whose key is a plain scalar that has not been there yet.
-func (d *decoder) entries(n *yaml.Node, visit func(key, value *yaml.Node)) {
+// entries calls visit for each entry of a map whose key is a plain scalar that has not been there yet. shown is the key as errors
+// may have it.
+func (d *decoder) entries(n *yaml.Node, shown func(key, value *yaml.Node) string, visit func(key, value *yaml.Node)) {
 	first := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
@@ -138,7 +141,7 @@ func (d *decoder) entries(n *yaml.Node, visit func(key, value *yaml.Node)) {
 			d.refuse(key, "a key must be plain text")
 			continue
 		}
-		d.in(key.Value, func() {
+		d.in(shown(key, value), func() {
 			if before := first[key.Value]; before != nil {
 				d.refuse(key, "given twice, first in line %d", before.Line)
 				return
@@ -168,7 +171,13 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, f *field) {
 
 func (d *decoder) members(n *yaml.Node, v reflect.Value, spec *structSpec) {
 	rest := &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}
-	d.entries(n, func(key, value *yaml.Node) {
+	shown := func(key, _ *yaml.Node) string {
+		if spec.rest != nil || spec.named(key.Value) != nil {
+			return key.Value
+		}
+		return spec.shownKey(key.Value)
+	}
+	d.entries(n, shown, func(key, value *yaml.Node) {
 		switch f := spec.named(key.Value); {
 		case f != nil:
 			d.value(value, v.FieldByIndex(f.index), f)
@@ -179,7 +188,7 @@ func (d *decoder) members(n *yaml.Node, v reflect.Value, spec *structSpec) {
 		}
 	})
 	if len(rest.Content) > 0 {
-		d.ordered(rest, v.FieldByIndex(spec.rest.index))
+		d.ordered(rest, v.FieldByIndex(spec.rest.index), spec.rest)
 	}
 	d.files(n, v, spec)
 }
@@ -216,7 +225,7 @@ func describe(n *yaml.Node, f *field) string {
 		return "a list"
 	case isNull(n):
 		return "nothing"
-	case f.secret || f.url():
+	case f.sensitive():
 		return "another value"
 	}
 	const most = 60

@@ -64,6 +64,10 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 // expand replaces ${NAME} in a scalar.
 func (d *decoder) expand(n *yaml.Node, f *field) (text string, fromEnv, ok bool) {
 	text, values, err := expandEnv(n.Value, d.env, f.url())
+	var unset *unsetError
+	if errors.As(err, &unset) && f.sensitive() && !unset.certain(n.Value, f.url() || f.secretMap) {
+		err = errors.New("there is a ${…} in it that is not a variable's that is set; a dollar sign before { is written $$")
+	}
 	if err != nil {
 		d.refuse(n, "%s", err)
 		return "", false, false

@@ -34,7 +34,8 @@ func syntaxError(file string, data []byte, err error) *configError {
 	e := &configError{file: file, line: 1, column: 1, text: parts[2], hint: syntaxHints[parts[2]]}
 	lines := strings.SplitAfter(string(data), "\n")
 	if anchor := unknownAnchor.FindStringSubmatch(e.text); anchor != nil {
-		e.text = "there is no anchor &" + anchor[1] + " before this alias"
+		// Neither is named: a secret without quotes may begin with *.
+		e.text, e.hint = "there is no anchor for this alias before it", "a text that begins with * needs quotes"
 		for i, line := range lines {
 			if at := strings.Index(line, "*"+anchor[1]); at >= 0 {
 				e.line, e.column = i+1, at+1

@@ -2,9 +2,12 @@ package main
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"rowhook/delivery"
 )
@@ -20,6 +23,7 @@ import (
 //	yaml:",list"           takes a list given in place of the map
 //	yaml:"…,oneormany"     one element may stand for a list of one
 //	public:"true"          what its _file holds is no secret
+//	secret:"true"          a map whose values may be secret, and its keys, too, where they are mistaken for values
 //	unit:"size"            64MiB and the like
 //	unit:"rate"            50/s and the like
 //	path:"file"            relative to the config file
@@ -29,7 +33,8 @@ import (
 //	doc:"…"                the description
 //
 // A key with the suffix _file beside a key without it names a file to read that one's value from;
-// what can be given so is a secret, unless it is public.
+// what can be given so is a secret, unless it is public. No error quotes what stands in the place of a secret, or of
+// something that has secrets in it: see [field.sensitive].
 type field struct {
 	index           []int
 	name            string
@@ -40,6 +45,51 @@ type field struct {
 	size, rate      bool
 	path, secret    bool
 	public          bool
+	secretMap       bool
+}
+
+// sensitive reports whether what stands in the field's place may be a secret: the field is one, or has one in it.
+func (f *field) sensitive() bool {
+	return f.secret || f.secretMap || f.url() || f.typ != nil && holdsSecrets(f.typ, map[reflect.Type]bool{})
+}
+
+// holdsSecrets reports whether a type has a secret in it, however deep.
+func holdsSecrets(t reflect.Type, seen map[reflect.Type]bool) bool {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if shapeOf(t) != shapeObject || seen[t] {
+		return false
+	}
+	seen[t] = true
+	for _, f := range specOf(t).fields {
+		if f.secret && !f.public || f.secretMap || holdsSecrets(f.typ, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyLike is what keys of the config look like; passwords seldom do.
+var keyLike = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
+
+// shownKey is an unknown key as errors may have it: where secrets stand beside it, it may be one without its key.
+func (s *structSpec) shownKey(key string) string {
+	secret := slices.ContainsFunc(s.fields, func(f *field) bool { return f.secret && !f.public || f.secretMap })
+	if secret && !keyLike.MatchString(key) && nearest(key, s.names()) == "" {
+		return "…"
+	}
+	return key
+}
+
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,60}$`)
+
+// shownName is a free key as errors may have it. Those of a map of secrets are shown where they look like names that have a value.
+func (f *field) shownName(key, value *yaml.Node) string {
+	if f.secretMap && (!headerName.MatchString(key.Value) || isNull(value)) {
+		return "…"
+	}
+	return key.Value
 }
 
 // url reports whether values from the environment are percent-encoded.
@@ -87,6 +137,7 @@ func (s *structSpec) add(t reflect.Type, index []int) {
 			rate:      member.Tag.Get("unit") == "rate",
 			path:      member.Tag.Get("path") == "file",
 			public:    member.Tag.Get("public") == "true",
+			secretMap: member.Tag.Get("secret") == "true",
 		}
 		s.place(f, options)
 	}

@@ -52,7 +52,7 @@ func (r *resolver) refuse(n *yaml.Node, format string, args ...any) {
 func (r *resolver) resolve(n *yaml.Node) *yaml.Node {
 	for n.Kind == yaml.AliasNode {
 		if n.Alias == nil || r.open[n.Alias] {
-			r.refuse(n, "the alias *%s contains itself", n.Value)
+			r.refuse(n, "the alias contains itself")
 			return nullNode(n)
 		}
 		n = n.Alias
@@ -64,7 +64,7 @@ func (r *resolver) resolve(n *yaml.Node) *yaml.Node {
 		return nullNode(n)
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		r.refuse(n, "tags such as %s are not taken", n.Tag)
+		r.refuse(n, "tags are not taken; a text that begins with ! needs quotes")
 		return nullNode(n)
 	}
 	r.open[n] = true

@@ -181,7 +181,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 	a.signal(syscall.SIGHUP)
 	a.says("could not be reloaded")
 	a.term()
-	assertNoSecret(t, "the process log", []byte(a.stderr.String()), everything...)
+	assertNoSecret(t, "the process log", []byte(a.stderr.String()), append(everything, typoSecret)...)
 	for name, secrets := range map[string][]string{"state/audit.jsonl": everything, "log/deliveries.jsonl": credentialsOutsideBodies} {
 		raw, err := os.ReadFile(w.path(name))
 		if err != nil || len(raw) == 0 {
@@ -212,24 +212,34 @@ func (w *world) page(t *testing.T, address, token string) []byte {
 	return body
 }
 
+// typoSecret is a secret in a place, or in a form, that the config does not take.
+const typoSecret = "hushTypo-0123456789"
+
 // brokenConfigs breaks the config where credentials are, and looks at what is said of it. The last one stays.
 func (w *world) brokenConfigs(t *testing.T, everything []string) {
 	t.Helper()
 	good, err := os.ReadFile(w.path("config.yaml"))
 	capturetest.Must(t, err)
-	const typo = "hushTypo-0123456789"
-	for old, broken := range map[string]string{
-		"secret: " + hidden["secret"]:                 "secrte: " + typo,
-		"secret: " + hidden["whsec"]:                  "secret: whsec_" + typo + "!",
-		"credentials: " + hidden["bearer"]:            "credentials: [" + typo + "]",
-		"password: " + hidden["basic"]:                "password: {" + typo + ": " + typo + "}",
-		"headers: {X-Key: " + hidden["header"] + "}":  `headers: {X-Key: "` + typo + `\n"}`,
-		"password: " + hidden["smtp"]:                 "password: \"" + typo,
-		"user:" + hidden["userinfo"] + "@":            "user:" + typo + "%zz@",
-		"rowhook:" + hidden["database"] + "@":         "rowhook:" + typo + "%zz@",
-		"token=${HUSH}":                               "token=" + typo + "${HUSH_NONE}",
-		"identification_key: " + hidden["identified"]: "identification_key: " + typo + "!",
+	const typo = typoSecret
+	for _, change := range [][2]string{
+		{"secret: " + hidden["secret"], "secrte: " + typo},
+		{"secret: " + hidden["whsec"], "secret: whsec_" + typo + "!"},
+		{"credentials: " + hidden["bearer"], "credentials: [" + typo + "]"},
+		{"password: " + hidden["basic"], "password: {" + typo + ": " + typo + "}"},
+		{"headers: {X-Key: " + hidden["header"] + "}", `headers: {X-Key: "` + typo + `\n"}`},
+		{"password: " + hidden["smtp"], "password: \"" + typo},
+		{"user:" + hidden["userinfo"] + "@", "user:" + typo + "%zz@"},
+		{"rowhook:" + hidden["database"] + "@", "rowhook:" + typo + "%zz@"},
+		{"token=${HUSH}", "token=" + typo + "${HUSH_NONE}"},
+		{"identification_key: " + hidden["identified"], "identification_key: " + typo + "!"},
+		{"secret: " + hidden["secret"], "secret: *" + typo},
+		{"secret: " + hidden["secret"], "secret: !" + typo},
+		{"secret: " + hidden["secret"], "secret: ${" + typo + "}"},
+		{"headers: {X-Key: " + hidden["header"] + "}", `headers: "Authorization: Bearer ` + typo + `"`},
+		{"headers: {X-Key: " + hidden["header"] + "}", `headers: {"Authorization: Bearer ` + typo + `"}`},
+		{"headers: {X-Key: " + hidden["header"] + "}", `headers: {"X-Key ` + typo + `": a}`},
 	} {
+		old, broken := change[0], change[1]
 		text := strings.Replace(string(good), old, broken, 1)
 		if text == string(good) {
 			t.Fatalf("the config has no %q", old)
@@ -242,5 +252,7 @@ func (w *world) brokenConfigs(t *testing.T, everything []string) {
 			}
 			assertNoSecret(t, fmt.Sprintf("rowhook %q of %s", args, broken), []byte(r.stdout+r.stderr), append(everything, typo)...)
 		}
+		r := w.rowhook("status")
+		assertNoSecret(t, "rowhook status after "+broken, []byte(r.stdout+r.stderr), append(everything, typo)...)
 	}
 }

@@ -153,7 +153,7 @@ func (p *parser) headers(h http.Header) {
 		name := http.CanonicalHeaderKey(one.Name)
 		switch {
 		case !isToken(one.Name):
-			p.wrong("this is not a header's name", "letters, digits and - make a name", "headers", one.Name)
+			p.wrong("one of these is not a header's name", "letters, digits and - make a name; the value stands behind it, as in X-Key: abc", "headers")
 		case slices.Contains(ownHeaders, name):
 			p.wrong("rowhook or HTTP itself sets this header", "take it out", "headers", one.Name)
 		case seen[name]:
