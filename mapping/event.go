@@ -106,7 +106,7 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	}
 	out.unavailable, out.flags = w.unavailable, w.flags
 	for _, column := range w.rounded {
-		m.out.Notice(Notice{Kind: BigintRounded, Column: m.bound.name + "." + column, Position: m.tx.Position})
+		m.out.Notice(Notice{Kind: BigintRounded, Entry: be.entry.Name, Column: m.bound.name + "." + column, Position: m.tx.Position})
 	}
 	return out, m.renderTexts(be, &out)
 }

@@ -47,7 +47,8 @@ const (
 type Notice struct {
 	Kind     NoticeKind
 	Type     string // of an unlisted signal
-	Column   string // of a rounded number: schema.table.column
+	Entry    string // of a rounded number
+	Column   string // likewise: schema.table.column
 	Position capture.Position
 	Ordinal  int
 	Err      error

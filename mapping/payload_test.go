@@ -258,9 +258,9 @@ func TestRoundedNumbersAreTold(t *testing.T) {
 	}
 	var got []string
 	for _, n := range out.notices {
-		got = append(got, string(n.Kind)+" "+n.Column)
+		got = append(got, string(n.Kind)+" "+n.Entry+" "+n.Column)
 	}
-	if want := "bigint_rounded app.t.a, bigint_rounded app.t.b"; strings.Join(got, ", ") != want {
+	if want := "bigint_rounded app.t app.t.a, bigint_rounded app.t app.t.b"; strings.Join(got, ", ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

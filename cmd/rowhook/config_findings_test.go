@@ -228,3 +228,39 @@ func TestDescribeParked(t *testing.T) {
 		}
 	}
 }
+
+// TestFindingsOfRakuraku: what a strict receiver could do nothing with is said before it is sent.
+func TestFindingsOfRakuraku(t *testing.T) {
+	t.Parallel()
+	const source = "source: {type: postgres, url: \"postgres://rowhook@127.0.0.1/library\"}\n"
+	for _, tt := range []struct{ name, entry, profile, want string }{
+		{"as it should be", "code: APP_0100", "rakuraku: {url_base: https://db.example.jp}", ""},
+		{"a link of its own", "code: APP_0100, link: 'https://db.example.jp/{id}'", "name: Raku", ""},
+		{"no host", "code: APP_0100", "name: Raku", "rakuraku_url"},
+		{"per operation there is no url", "code: APP_0100", "unit: type", ""},
+		{"no url for deletes", "code: APP_0100, events: {plan.deleted: {op: delete}}", "name: Raku", ""},
+		{"no code", "title: Plans", "rakuraku: {url_base: https://db.example.jp}", "rakuraku_code"},
+		{"a login has none", "title: Logins, events: {login: {op: insert, as: {event: LOGIN}}}", "name: Raku", ""},
+		{"of another profile", "title: Plans", "subscriptions: [{tables: [other]}]", "subscription_table"},
+	} {
+		c, _ := write(t, source+"mapping:\n  app.plans: {"+tt.entry+"}\nprofiles:\n  raku: {url: https://raku.example.org/, format: rakuraku, "+tt.profile+"}\n")
+		if got := codes(c); got != tt.want {
+			t.Errorf("%s: findings %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestRoundedEntries: only receivers that get JSON numbers round them.
+func TestRoundedEntries(t *testing.T) {
+	t.Parallel()
+	for profile, want := range map[string]bool{
+		"format: native": true, "format: template, template: '{{json .data}}'": true, "format: cloudevents": true,
+		"bigint: string": false, "message_type: xml": false, "format: alma": false, "format: rakuraku": false, "format: slack": false,
+		"subscriptions: [{tables: [catalog.*]}]": false,
+	} {
+		c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, secret: \"${SECRET}\", "+profile+"}\n")
+		if got := c.rounded()["circulation.loans"]; got != want {
+			t.Errorf("%s: %v, want %v", profile, got, want)
+		}
+	}
+}

@@ -54,6 +54,7 @@ type pipeline struct {
 	log      *delivery.Log
 	logger   *slog.Logger
 	codes    map[delivery.ProfileID]string
+	rounded  map[string]bool // entries whose 64-bit integers a receiver may round
 	// pausing reports that a profile with on_full: pause_source has used up its share.
 	pausing func() bool
 	counts  pipelineCounts
@@ -111,6 +112,7 @@ func newPipeline(s *station) (*pipeline, error) {
 		work:  make(chan pipelineBatch, 1),
 		end:   capture.Position(s.spool.Position()),
 	}
+	p.rounded = s.config().rounded()
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()

@@ -12,6 +12,8 @@ type exchange struct {
 	rules  *mapping.Rules
 	router *delivery.Router
 	codes  map[delivery.ProfileID]string
+	// rounded is as the pipeline has it.
+	rounded map[string]bool
 	// apply is called when everything that came before is stored, and nothing that comes after.
 	apply func() error
 	done  chan error
@@ -59,7 +61,7 @@ func (p *pipeline) takeOver() {
 	}
 	p.coming = nil
 	p.mapper = ex.rules.NewMapper((*pipelineOutput)(p), p.identity)
-	p.router, p.codes = ex.router, ex.codes
+	p.router, p.codes, p.rounded = ex.router, ex.codes, ex.rounded
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

@@ -59,6 +59,9 @@ func (o *pipelineOutput) Fail(f *mapping.Failure) error {
 func (o *pipelineOutput) Notice(n mapping.Notice) {
 	p := (*pipeline)(o)
 	if n.Kind == mapping.BigintRounded {
+		if !p.rounded[n.Entry] {
+			return
+		}
 		p.logger.Warn("numbers beyond 2^53 are sent, which JavaScript and others round", "column", n.Column, "position", n.Position,
 			"hint", "bigint: string in the profiles whose receivers do")
 		return

@@ -132,7 +132,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	if err != nil {
 		return status, err
 	}
-	err = a.pipe.exchange(ctx, &exchange{rules: next.rules, router: plan.Router(), codes: codes, apply: func() error {
+	err = a.pipe.exchange(ctx, &exchange{rules: next.rules, router: plan.Router(), codes: codes, rounded: next.rounded(), apply: func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}

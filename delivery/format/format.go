@@ -46,6 +46,16 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	}
 }
 
+// RoundsBigints reports whether a profile's bodies have 64-bit integers as JSON numbers, of which a receiver that reads them as
+// JavaScript does loses digits. XML and the products' own formats write texts, and slack no values.
+func RoundsBigints(cfg *delivery.ProfileConfig) bool {
+	switch cfg.Format {
+	case "", "native", "cloudevents", "template":
+		return cfg.Bigint != "string" && cfg.MessageType != "xml"
+	}
+	return false
+}
+
 // configError is a setting that cannot be used, with its place in the configuration.
 type configError struct {
 	path       []string
