@@ -23,6 +23,7 @@ require (
 	github.com/wneessen/go-mail v0.8.1 // mail to contacts
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
+	golang.org/x/sys v0.48.0
 	golang.org/x/text v0.44.0 // the charsets of MySQL's columns
 	golang.org/x/time v0.16.0 // the bounds of rates
 	gopkg.in/yaml.v3 v3.0.1 // the config, with lines and columns for its errors
@@ -74,7 +75,6 @@ require (
 	go.uber.org/zap v1.27.1 // indirect
 	golang.org/x/crypto v0.54.0 // indirect
 	golang.org/x/exp v0.0.0-20230626212559-97b1e661b5df // indirect
-	golang.org/x/sys v0.48.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )

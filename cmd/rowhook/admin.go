@@ -50,7 +50,7 @@ func (c *Config) validateAdmin(readFile func(string) ([]byte, error)) configErro
 		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 && port != "0" {
 			refuse("expected an address and a port, such as 127.0.0.1:8642", "", "listen")
 		}
-		local = isLoopback(host)
+		local = err != nil || isLoopback(host)
 	}
 	names := map[string]bool{}
 	for i := range c.Admin.Tokens {

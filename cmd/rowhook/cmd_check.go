@@ -17,8 +17,8 @@ import (
 	"rowhook/delivery"
 )
 
-const checkLong = `Looks at the config, the database and the endpoints, and prints each finding with its
-remedy. Nothing is changed, and no endpoint gets a request: it is only connected to. Exit code 3
+const checkLong = `Looks at the config, the directories that the agent writes into, the database and the
+endpoints, and prints each finding with its remedy. Nothing is changed, and no endpoint gets a request: it is only connected to. Exit code 3
 when there is an error or a warning.`
 
 func newCheckCommand(c *console) *cobra.Command {
@@ -57,7 +57,8 @@ type findingJSON struct {
 }
 
 func (c *console) check(ctx context.Context, config *Config, asJSON bool) error {
-	found := config.findings()
+	unit := findUnit(systemdDirs)
+	found := append(config.findings(), config.directoryFindings(agentAccount(config.State, unit), unit)...)
 	in := newSurroundings(config)
 	found = append(found, config.checkSource(ctx, in)...)
 	found = append(found, config.checkEndpoints(ctx, in)...)

@@ -76,7 +76,7 @@ func (c *console) profileHistory(asJSON bool) error {
 	path := newAuditLog(config.State).path
 	raw, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return withOwnerHint(fmt.Errorf("read the audit log: %w", err))
+		return config.withOwnerHint(fmt.Errorf("read the audit log: %w", err))
 	}
 	lines := readAudit(raw)
 	if asJSON {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -15,13 +17,19 @@ import (
 )
 
 const statusLong = `Shows the source, the spool and each profile, with or without a running agent.
-Exit code 3 when something needs a hand.`
+Exit code 3 when something needs a hand, and that no agent runs does.
+
+--live and --ready only ask the running agent what /healthz and /readyz say, for health
+checks of containers: exit code 0, or 1 with the reasons.`
 
 func newStatusCommand(c *console) *cobra.Command {
-	var asJSON bool
+	var asJSON, live, ready bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show source, spool and profiles", Long: statusLong, GroupID: groupRun, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if live || ready {
+				return c.askHealth(cmd.Context(), ready, asJSON)
+			}
 			control, err := c.reach()
 			if err != nil {
 				return err
@@ -42,8 +50,46 @@ func newStatusCommand(c *console) *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&live, "live", false, "only whether the agent works at all: whether a restart might help")
+	cmd.Flags().BoolVar(&ready, "ready", false, "only whether committed changes get through to the spool")
+	cmd.MarkFlagsMutuallyExclusive("live", "ready")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
+}
+
+// healthTimeout bounds what a health check waits for the agent.
+const healthTimeout = 5 * time.Second
+
+// askHealth asks the running agent. Health checks know two exit codes.
+func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
+	client, err := dialControl(c.stateDir())
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	var answer healthAnswer
+	if err := client.call(ctx, "health", none{}, &answer); err != nil {
+		return err
+	}
+	h := answer.Live
+	if ready {
+		h = answer.Ready
+	}
+	if asJSON {
+		err = printJSON(c.out, h)
+	} else {
+		_, err = fmt.Fprintln(c.out, h.Status)
+	}
+	if err != nil || len(h.Reasons) == 0 {
+		return err
+	}
+	var reasons []string
+	for _, r := range h.Reasons {
+		reasons = append(reasons, r.Reason+": "+r.Text)
+	}
+	return errors.New(strings.Join(reasons, "; "))
 }
 
 // printStatus prints a report for people.
@@ -186,8 +232,11 @@ func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
 		state += " since " + humanDuration(now.Sub(p.Since))
 	}
 	oldest, next, drained, success, failure := "-", "-", "-", "-", "-"
-	if r.Agent.Running { // who has not run does not know
-		success, failure = ago(now, p.LastSuccess), ago(now, p.LastFailure)
+	if r.Agent.Running || !p.LastSuccess.IsZero() { // who has not run knows it from the log at most
+		success = ago(now, p.LastSuccess)
+	}
+	if r.Agent.Running || !p.LastFailure.IsZero() {
+		failure = ago(now, p.LastFailure)
 	}
 	if !p.Oldest.IsZero() {
 		oldest = humanDuration(now.Sub(p.Oldest))

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"rowhook/capture"
@@ -38,5 +40,23 @@ func TestBinlogAttention(t *testing.T) {
 		if len(r.Attention) != want {
 			t.Errorf("lost in %d s: %q", lostIn, r.Attention)
 		}
+	}
+}
+
+// TestStatusWithoutAgent: that no agent runs needs a hand, and the delivery log knows when profiles last delivered.
+func TestStatusWithoutAgent(t *testing.T) {
+	t.Parallel()
+	w := newMendWorld(t, false)
+	got := w.run(t, "status")
+	if got.code != exitFindings || !strings.Contains(got.out, "no agent is running: changes wait in the database, and deliveries in the spool") {
+		t.Errorf("exit %d\n%s", got.code, got.out)
+	}
+	got = w.run(t, "status", "--json")
+	var report statusReport
+	if err := json.Unmarshal([]byte(got.out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if p := report.Profiles[0]; p.LastSuccess.IsZero() || p.LastFailure.IsZero() {
+		t.Errorf("profile %+v", p)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -60,16 +61,29 @@ type spoolConfig struct {
 	Reserve     int64         `yaml:"reserve" unit:"size" doc:"free disk below which nothing is taken from the database"`
 }
 
-// defaultConfig is the config before the file is read. Paths are relative to dir.
+// machineState is where the state is by default of a config that lies in /etc, where nothing is written.
+const machineState = "/var/lib/rowhook"
+
+// ofMachine reports whether a config's directory is one of the machine's, in /etc.
+func ofMachine(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	return err == nil && strings.HasPrefix(dir+"/", "/etc/")
+}
+
+// defaultConfig is the config before the file is read. Paths are relative to dir, but of a config in /etc.
 func defaultConfig(dir string) *Config {
 	log := delivery.DefaultLogConfig()
 	log.Deliveries = filepath.Join(dir, log.Deliveries)
+	state := filepath.Join(dir, "state")
+	if ofMachine(dir) {
+		state = machineState
+	}
 	return &Config{
 		Source: sourceConfig{
 			SourceConfig: capture.SourceConfig{Slot: "rowhook", Publication: "rowhook"},
 			Context:      mapping.DefaultContext(),
 		},
-		State: filepath.Join(dir, "state"),
+		State: state,
 		Spool: spoolConfig{
 			MaxSize:     10 << 30,
 			History:     72 * time.Hour,
@@ -129,6 +143,9 @@ func parseConfig(file string, data []byte, env func(string) (string, bool), read
 		return c, d.errs.orNil()
 	}
 	d.object(root, reflect.ValueOf(c).Elem(), &field{})
+	if _, _, depth := walk(root, []string{"log", "deliveries"}); depth < 2 && ofMachine(d.dir) {
+		c.Log.Deliveries = filepath.Join(c.State, delivery.DefaultLogConfig().Deliveries)
+	}
 	c.hidden, c.inline, c.secrets = d.hidden, d.inline, d.secrets
 	c.noteHeaders()
 

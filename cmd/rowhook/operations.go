@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -61,6 +62,12 @@ type bodyAnswer struct {
 // agentAnswer is the agent's own id, which marks its connections.
 type agentAnswer struct {
 	ID string `json:"id"`
+}
+
+// healthAnswer is what /healthz and /readyz say, for those who cannot ask over HTTP.
+type healthAnswer struct {
+	Live  health `json:"live"`
+	Ready health `json:"ready"`
 }
 
 type none struct{}
@@ -160,6 +167,10 @@ func (a *agent) operations() map[string]operation {
 	all["agent"] = typed(func(context.Context, none) (agentAnswer, error) {
 		id, err := agentID(a.spool)
 		return agentAnswer{ID: id}, err
+	})
+	all["health"] = typed(func(context.Context, none) (healthAnswer, error) {
+		now := time.Now()
+		return healthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil
 	})
 	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
 		changed, err := a.retryParked(ctx, r)

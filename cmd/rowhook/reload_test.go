@@ -194,6 +194,33 @@ func TestPendingRestart(t *testing.T) {
 	}
 }
 
+// TestHealthCommands: a container's health check asks the agent without HTTP. One whose database does not answer works, but is
+// not ready.
+func TestHealthCommands(t *testing.T) {
+	t.Parallel()
+	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
+	for _, tt := range []struct {
+		args          []string
+		code          int
+		out, messages string
+	}{
+		{[]string{"status", "--live"}, 0, "ok\n", ""},
+		{[]string{"status", "--ready"}, exitFailed, "failing\n", "rowhook: source: the source is connecting"},
+		{[]string{"status", "--ready", "--json"}, exitFailed, `"reason": "source"`, "the source is connecting"},
+		{[]string{"status", "--live", "--ready"}, exitUsage, "", "none of the others can be"},
+	} {
+		if code, out, messages := w.command(tt.args...); code != tt.code || !strings.Contains(out, tt.out) || !strings.Contains(messages, tt.messages) {
+			t.Errorf("%v: exit %d, %q, %q", tt.args, code, out, messages)
+		}
+	}
+	_, path := write(t, smallConfig+"profiles:\n"+deskProfile)
+	var out, messages strings.Builder
+	code := execute(t.Context(), []string{"status", "--live", "-c", path}, &console{in: strings.NewReader(""), out: &out, err: &messages, env: env(nil)})
+	if code != exitFailed || !strings.Contains(messages.String(), "no agent is running") {
+		t.Errorf("without an agent: exit %d, %q", code, messages.String())
+	}
+}
+
 // TestReloadIsAllOrNothing has a config whose error comes last change nothing, and has commands work meanwhile.
 func TestReloadIsAllOrNothing(t *testing.T) {
 	t.Parallel()

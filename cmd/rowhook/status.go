@@ -125,8 +125,24 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 	}
 	report.Source.Hosts = source.Hosts()
 	report.askSource(ctx, source)
+	report.Attention = append(report.Attention, "no agent is running: changes wait in the database, and deliveries in the spool")
+	s.lastInLog(report)
 	report.judge()
 	return report, nil
+}
+
+// lastInLog fills in when profiles last delivered and failed, which without an agent only the delivery log knows.
+func (s *station) lastInLog(report *statusReport) {
+	last := delivery.LastInLog(s.config().Log.Deliveries)
+	for i := range report.Profiles {
+		p := &report.Profiles[i]
+		if p.LastSuccess.IsZero() {
+			p.LastSuccess = last[p.Profile].Success
+		}
+		if p.LastFailure.IsZero() {
+			p.LastFailure = last[p.Profile].Failure
+		}
+	}
 }
 
 // report is what the state directory itself tells.

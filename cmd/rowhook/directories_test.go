@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDirectoryFindings: check says what keeps the agent's user from its directories, with owner and remedy.
+func TestDirectoryFindings(t *testing.T) {
+	t.Parallel()
+	other := account{uid: uint32(os.Geteuid()) + 1, gids: []uint32{uint32(os.Getegid()) + 1}, name: "rowhook", why: "the user of rowhook.service"}
+	me := userName(uint32(os.Geteuid()))
+	for name, tt := range map[string]struct {
+		prepare func(dir string) error
+		account account
+		unit    agentUnit
+		want    []string // severity, code and text; remedy. DIR is the directory
+	}{
+		"nothing there": {account: currentAccount()},
+		"started once by somebody else": {
+			prepare: func(dir string) error { return os.MkdirAll(dir+"/state/spool", 0o700) }, account: other,
+			want: []string{
+				"error state_directory the state directory DIR/state belongs to ME, mode 0700, and rowhook (the user of rowhook.service) may not write there; chown -R rowhook: DIR/state",
+				"error delivery_log the delivery log's directory DIR/log does not exist, and rowhook (the user of rowhook.service) may not make it: DIR belongs to ME, mode 0755; install -d -m 0750 -o rowhook DIR/log",
+			},
+		},
+		"one file of somebody else": {
+			prepare: func(dir string) error {
+				for _, d := range []string{"state", "state/spool", "log"} {
+					if err := os.Mkdir(dir+"/"+d, 0o700); err != nil {
+						return err
+					}
+					if err := os.Chmod(dir+"/"+d, 0o777); err != nil { // as if it were the other's own
+						return err
+					}
+				}
+				return os.WriteFile(dir+"/log/deliveries.jsonl", nil, 0o600)
+			}, account: other,
+			want: []string{
+				"error state_directory the state directory DIR/state belongs to ME, mode 0777: it holds row data, and only its owner can keep it to itself; chown -R rowhook: DIR/state",
+				"error delivery_log the delivery log DIR/log/deliveries.jsonl belongs to ME, mode 0600, and rowhook (the user of rowhook.service) may not write it; chown rowhook: DIR/log/deliveries.jsonl",
+			},
+		},
+		"a file in its place": {
+			prepare: func(dir string) error { return os.WriteFile(dir+"/state", nil, 0o600) }, account: currentAccount(),
+			want: []string{"error state_directory the state directory DIR/state is a file; name a directory"},
+		},
+		"a unit that makes them": {account: other, unit: agentUnit{made: []string{"DIR"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, d := range []string{dir, filepath.Dir(dir)} {
+				if err := os.Chmod(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.prepare != nil {
+				if err := tt.prepare(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := defaultConfig(dir)
+			c.file = dir + "/config.yaml"
+			for i := range tt.unit.made {
+				tt.unit.made[i] = strings.ReplaceAll(tt.unit.made[i], "DIR", dir)
+			}
+			var got []string
+			for _, f := range c.directoryFindings(tt.account, tt.unit) {
+				line := fmt.Sprintf("%s %s %s; %s", f.Severity, f.Code, f.Text, f.Remedy)
+				got = append(got, strings.ReplaceAll(strings.ReplaceAll(line, dir, "DIR"), "belongs to "+me, "belongs to ME"))
+			}
+			if strings.Join(got, "\n") != strings.Join(tt.want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestUnreadableConfig: files that root wrote for itself are of no use to the agent's user.
+func TestUnreadableConfig(t *testing.T) {
+	t.Parallel()
+	c, path := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
+	other := account{uid: uint32(os.Geteuid()) + 1, name: "rowhook", why: "the user of rowhook.service"}
+	found := c.unreadable(other)
+	if len(found) != 1 || !strings.Contains(found[0].Text, path+" belongs to ") || !strings.Contains(found[0].Remedy, "chown rowhook "+path) {
+		t.Errorf("findings %+v", found)
+	}
+	if found := c.unreadable(currentAccount()); len(found) > 0 {
+		t.Errorf("findings %+v", found)
+	}
+}
+
+// TestFindUnit reads what the unit in the README says.
+func TestFindUnit(t *testing.T) {
+	t.Parallel()
+	_, blocks := readme(t)
+	dir := t.TempDir()
+	if got := findUnit([]string{dir}); got.path != "" {
+		t.Errorf("found %+v", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rowhook.service"), []byte(blocks["ini"][0]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	unit := findUnit([]string{t.TempDir(), dir})
+	if unit.user != "rowhook" || !unit.makes("/var/lib/rowhook") || !unit.makes("/var/log/rowhook") || unit.makes("/var/lib/rowhooks") {
+		t.Errorf("unit %+v", unit)
+	}
+}
+
+// TestForeignDirectoryStops: who may not write the state or the log ends with the exit code of a wrong config, after which systemd
+// does not start it again and again.
+func TestForeignDirectoryStops(t *testing.T) {
+	t.Parallel()
+	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
+	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
+		err := c.withOwnerHint(fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
+		if exitCode(err) != exitUsage || !strings.Contains(hintOf(err), "chown -R ") || !strings.Contains(hintOf(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
+			t.Errorf("%s: exit code %d, %v, hint %s", path, exitCode(err), err, hintOf(err))
+		}
+	}
+}
