@@ -21,6 +21,8 @@
 package capture
 
 import (
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -116,6 +118,10 @@ type Undecoded struct {
 	Ordinal int
 	Raw     Raw
 	Err     error // what did not fit; never holds row data
+	// Size is how many bytes a change had that was read past; 0 where Raw has it whole. Kept is then what was seen of it: its
+	// small values, all others being Unknown. It is nil where nothing can be told, and valid until the call returns.
+	Size int64
+	Kept *Change
 }
 
 // Sink takes what a source reads. All methods but Durable are called from one
@@ -144,6 +150,79 @@ type Sink interface {
 // outside a transaction: a rollback would not undo them. It may be called at any time, as [Sink]'s methods are.
 type Ignorer interface {
 	Ignored(prefix string)
+}
+
+// LargeChange is how many bytes a change has that is read by itself, into memory that is given back at once. Of
+// one that has VeryLarge the sink is asked beforehand.
+const (
+	LargeChange = 1 << 20
+	VeryLarge   = 16 << 20
+)
+
+// Weigher is a [Sink] that has a say before a very large change is held in memory.
+type Weigher interface {
+	// Weigh is asked inside a transaction before a change of more than [VeryLarge] bytes, or of more than source.max_change, is read. It is asked again when the
+	// connection broke and the change comes again.
+	Weigh(*Weighed) (Verdict, error)
+}
+
+// Weighed is a very large change that comes next.
+type Weighed struct {
+	Table   *Table // nil where the stream did not describe it
+	Op      Op
+	Ordinal int
+	Size    int64 // in bytes; where the stream does not tell a single change's, of those that come together
+	// TooLarge says that the change is over source.max_change: it will not be taken, whatever the verdict.
+	TooLarge bool
+}
+
+// Verdict is what becomes of a very large change. The zero value takes it.
+type Verdict struct {
+	// Unwanted says that nobody wants the table's changes: the change is read past.
+	Unwanted bool
+	// Refused is why the change is read past and parked.
+	Refused error
+}
+
+// TooLargeError says that a change was not taken for its size.
+type TooLargeError struct{ Size, Limit int64 }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the change has %d bytes, more than source.max_change: %d", e.Size, e.Limit)
+}
+
+// Hint tells the operator what to do.
+func (e *TooLargeError) Hint() string {
+	return "look the row up by its key; raise source.max_change, and the agent's memory to three times that, for rows of this size to come"
+}
+
+// WeighIn asks a sink about a very large change, and holds the change to the limit. A sink that has no say takes it.
+func WeighIn(sink Sink, w *Weighed, limit int64) (v Verdict, err error) {
+	w.TooLarge = w.Size > limit
+	if weigher, ok := sink.(Weigher); ok && (w.Size > VeryLarge || w.TooLarge) {
+		v, err = weigher.Weigh(w)
+	}
+	if w.TooLarge && err == nil && !v.Unwanted && v.Refused == nil {
+		v.Refused = &TooLargeError{Size: w.Size, Limit: limit}
+	}
+	return v, err
+}
+
+// Reclaimer gives memory back to the system as soon as enough of it has come together that large changes no longer need: the
+// garbage collector by itself would let them take twice as much.
+type Reclaimer struct{ bytes int64 }
+
+// Add says that so many bytes are not needed any more.
+func (r *Reclaimer) Add(n int64) {
+	if r.bytes += n; r.bytes >= VeryLarge/4 {
+		r.bytes = 0
+		debug.FreeOSMemory()
+	}
+}
+
+// Listener is a [Sink] that knows which messages it wants, so that a large one of somebody else is read past.
+type Listener interface {
+	Listens(prefix string) bool
 }
 
 // Rester is a [Sink] that wants to know when the source has handed over all that it has

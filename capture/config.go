@@ -2,6 +2,17 @@ package capture
 
 import "time"
 
+// DefaultMaxChange is how large a change is taken where the config does not say.
+const DefaultMaxChange = 128 << 20
+
+// ChangeLimit is how large a change is taken, in bytes.
+func (c *SourceConfig) ChangeLimit() int64 {
+	if c.MaxChange <= 0 {
+		return DefaultMaxChange
+	}
+	return c.MaxChange
+}
+
 // SourceConfig is the connection part of the config's `source` section.
 type SourceConfig struct {
 	Type         string        `yaml:"type" enum:"postgres,mysql" doc:"postgres, or mysql, which recognises MariaDB"`
@@ -13,6 +24,7 @@ type SourceConfig struct {
 	Publication  string        `yaml:"publication" doc:"postgres: publication"`
 	ServerID     int           `yaml:"server_id" doc:"mysql: the agent's id among the server's replicas; default: derived from the state directory"`
 	Environment  string        `yaml:"environment" enum:"production,sandbox" doc:"production or sandbox; ROWHOOK_ENVIRONMENT and the database itself can say sandbox, too"`
+	MaxChange    int64         `yaml:"max_change" unit:"size" doc:"a change of more bytes is never held in memory: it is read past, and is a dead letter of the source, with its key"`
 	Heartbeat    time.Duration `yaml:"heartbeat" doc:"interval of a logical message as a liveness probe; 0 is off"`
 	Servers      []string      `yaml:"servers,oneormany" doc:"system identifiers or hosts that are this source too (failover)"`
 }

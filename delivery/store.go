@@ -159,7 +159,7 @@ type Parked struct {
 	Table       string
 	Entry       string // the mapping entry that failed; empty when the change could not be decoded
 	Profile     string // the profile whose filter could not be decided; empty for all
-	Reason      string // undecidable, unmapped, undecoded
+	Reason      string // undecidable, unmapped, undecoded, oversize
 	Error       string // never holds row data
 	Transaction string
 	Identity    string // of the transaction, for event ids
@@ -175,4 +175,8 @@ type Parked struct {
 	Made []string
 	// Second is the insert of a row's move between partitions, whose delete is Change.
 	Second []byte
+	// Size is how many bytes a change had that was read past, so that Change does not have it; 0 for others. Key is the row's then,
+	// where it is known, as events have it.
+	Size int64
+	Key  []byte
 }

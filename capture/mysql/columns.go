@@ -69,7 +69,7 @@ func (d *describer) plainColumn(t byte, length int, meta uint16, e entry, real s
 	case typeBlobCompressed:
 		return unpacked(d.text(real, e, "text", "blob", int(meta), 0))
 	case gomysql.MYSQL_TYPE_GEOMETRY:
-		return column{prefix: int(meta), append: appendBytes}, geometryType(), nil
+		return column{prefix: int(meta), plain: true, append: appendBytes}, geometryType(), nil
 	case gomysql.MYSQL_TYPE_JSON:
 		return column{prefix: int(meta), append: appendBinaryJSON}, jsonType(), nil
 	case gomysql.MYSQL_TYPE_VECTOR:
@@ -110,25 +110,25 @@ func prefixOf(length int) int {
 
 // text describes a string or binary column, or one that lies like it. width is that of a padded one.
 func (d *describer) text(real string, e entry, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
-	c := column{prefix: prefix, append: appendBytes}
+	c := column{prefix: prefix, plain: true, append: appendBytes}
 	switch real {
 	case "uuid":
-		c.append = appendUUID
+		c.plain, c.append = false, appendUUID
 		return c, stringType("uuid", capture.Text), nil
 	case "inet6":
-		c.append = appendInet6
+		c.plain, c.append = false, appendInet6
 		return c, stringType("inet6", capture.Other), nil
 	case "inet4":
-		c.append = appendInet4
+		c.plain, c.append = false, appendInet4
 		return c, stringType("inet4", capture.Other), nil
 	case "vector":
-		c.append = appendVector
+		c.plain, c.append = false, appendVector
 		return c, vectorType(), nil
 	}
 	charset := d.charsets.names[e.collation]
 	if e.collation == collationBinary || charset == charsetBinary {
 		if width > 0 {
-			c.whole, c.append = width, appendPadded
+			c.plain, c.whole, c.append = false, width, appendPadded
 		}
 		return c, bytesType(binaryName), nil
 	}
@@ -137,7 +137,7 @@ func (d *describer) text(real string, e entry, textName, binaryName string, pref
 		return c, undecodedType(textName, charset), nil
 	}
 	if decode != nil {
-		c.decode, c.append = decode, appendDecoded
+		c.plain, c.decode, c.append = false, decode, appendDecoded
 	}
 	if real == "json" {
 		return c, jsonType(), nil
@@ -155,7 +155,7 @@ func untyped(c column, t *capture.Type, err error) (column, *capture.Type, error
 
 // unpacked is a text column whose values lie compressed.
 func unpacked(c column, t *capture.Type, err error) (column, *capture.Type, error) {
-	c.unpacked, c.append = c.append, appendUnpacked
+	c.unpacked, c.plain, c.append = c.append, false, appendUnpacked
 	return c, t, err
 }
 

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -40,6 +41,10 @@ type decoder struct {
 	raw      []byte
 	change   capture.Change
 	inflater inflater
+	buf      []byte // for the events of compressed transactions
+	limit    int64  // of a change, in bytes; 0 is the default
+
+	reclaimer capture.Reclaimer
 }
 
 // transaction is the one that is being read.
@@ -127,14 +132,14 @@ func changesNoRows(kind replication.EventType) bool {
 // payload takes a compressed transaction, whose events lie in it one after the other.
 func (d *decoder) payload(h header, in io.Reader) error {
 	d.file.reach(h.end)
-	return d.inflater.each(in, func(inner header, body []byte) error {
+	return d.inflater.each(in, func(inner header, events io.Reader, size int) error {
 		if d.room != nil {
 			if err := d.room(); err != nil {
 				return err
 			}
 		}
 		inner.end = 0 // places in the payload mean nothing
-		return d.event(inner, body)
+		return d.take(inner, events, size)
 	})
 }
 
@@ -342,17 +347,26 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 	if err != nil {
 		return &streamError{what: "rows event: " + err.Error()}
 	}
-	if err := d.inStatement(e.last); err != nil {
+	t, err := d.beginRows(&e)
+	if err != nil {
 		return err
+	}
+	return d.rowsOf(t, kind, &e, body)
+}
+
+// beginRows takes note of an event of rows, and returns its table.
+func (d *decoder) beginRows(e *rowsEvent) (*tableMap, error) {
+	if err := d.inStatement(e.last); err != nil {
+		return nil, err
 	}
 	t := d.tables[e.table]
 	if t == nil {
-		return &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}
+		return nil, &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}
 	}
 	if !d.tx.open {
-		return &streamError{what: "rows outside a transaction"}
+		return nil, &streamError{what: "rows outside a transaction"}
 	}
-	return d.rowsOf(t, kind, &e, body)
+	return t, nil
 }
 
 // inStatement notes that an event is of the statement at hand, and whether it is its last.
@@ -374,7 +388,10 @@ func (d *decoder) inStatement(last bool) error {
 // hang on the event's bytes alone, so that they are the same when the transaction is read again and the catalog tells other things.
 func (d *decoder) rowsOf(t *tableMap, kind replication.EventType, e *rowsEvent, body []byte) error {
 	first, rows, why := d.tx.ordinal, 0, t.undecodable
-	if err := e.unpack(kind); why == nil {
+	switch err := e.unpack(kind); {
+	case errors.Is(err, errInflates):
+		return d.largeRowsOf(t, kind, e, &rowReader{d: d, in: bufio.NewReader(bytes.NewReader(e.body)), left: int64(len(e.body))})
+	case why == nil:
 		why = err
 	}
 	size := len(e.body)
@@ -415,23 +432,33 @@ func (d *decoder) row(e *rowsEvent, t *tableMap) error {
 	if op == 0 {
 		return nil
 	}
-	if err := d.begin(); err != nil {
-		return err
-	}
-	if err := d.sayComment(); err != nil {
-		return err
-	}
 	d.raw = e.appendRaw(d.raw[:0], before, after)
-	raw := capture.Raw{Relation: t.raw, Change: d.raw}
-	err = t.doubtful
+	return d.handOver(e, t, op, ordinal, before, after, d.raw)
+}
+
+// handOver gives the sink a row; raw is its form for parking.
+func (d *decoder) handOver(e *rowsEvent, t *tableMap, op capture.Op, ordinal int, before, after, raw []byte) error {
+	if err := d.introduce(); err != nil {
+		return err
+	}
+	change := capture.Raw{Relation: t.raw, Change: raw}
+	err := t.doubtful
 	if err == nil {
 		err = e.decodeRow(t, op, before, after, &d.rows, &d.change)
 	}
 	if err != nil {
-		return sinkResult(d.sink.Park(&capture.Undecoded{Table: t.table.String(), Ordinal: ordinal, Raw: raw, Err: err}))
+		return sinkResult(d.sink.Park(&capture.Undecoded{Table: t.table.String(), Ordinal: ordinal, Raw: change, Err: err}))
 	}
-	d.change.Ordinal, d.change.Raw = ordinal, raw
+	d.change.Ordinal, d.change.Raw = ordinal, change
 	return sinkResult(d.sink.Change(&d.change))
+}
+
+// introduce tells the sink what goes before a change.
+func (d *decoder) introduce() error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	return d.sayComment()
 }
 
 // errNoRows is why an event is parked whole that tells changes of rows in another way.

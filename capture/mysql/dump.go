@@ -241,7 +241,7 @@ func (d *dump) body(h header) ([]byte, error) {
 	}
 	b, sum := b[:size-checksumSize], b[size-checksumSize:]
 	if crc32.Update(crc32.ChecksumIEEE(d.head[:]), crc32.IEEETable, b) != binary.LittleEndian.Uint32(sum) {
-		return nil, &streamError{what: fmt.Sprintf("the checksum of an event of type %d does not match: the server's binlog is damaged", h.kind), where: damaged}
+		return nil, mismatch(h)
 	}
 	return b, nil
 }

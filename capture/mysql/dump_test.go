@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,7 +146,7 @@ func FuzzPayload(f *testing.F) {
 		var in inflater
 		defer in.close()
 		for range 2 {
-			err := in.each(bytes.NewReader(b), func(h header, body []byte) error { return nil })
+			err := in.each(bytes.NewReader(b), func(_ header, body io.Reader, _ int) error { _, err := io.Copy(io.Discard, body); return err })
 			var malformed *streamError
 			if err != nil && !errors.As(err, &malformed) {
 				t.Errorf("%T %v", err, err)
@@ -163,7 +164,7 @@ func TestPayloadCut(t *testing.T) {
 	h, err := d.next()
 	capturetest.Must(t, err)
 	var in inflater
-	err = in.each(&d.in, func(header, []byte) error { return nil })
+	err = in.each(&d.in, func(_ header, body io.Reader, _ int) error { _, err := io.Copy(io.Discard, body); return err })
 	var malformed *streamError
 	if !errors.Is(err, errCut) || errors.As(err, &malformed) {
 		t.Errorf("%d bytes: %T %v", h.size, err, err)

@@ -12,27 +12,34 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/klauspost/compress/zstd"
+
+	"rowhook/capture"
 )
 
-// inflateMost bounds what one compressed event of MariaDB may become: its events hold one
-// statement's rows of about binlog_row_event_max_size, or one row.
+// inflateMost bounds what a compressed value of MariaDB may become.
 const inflateMost = 1 << 30
 
+// errInflates says that a compressed event becomes too large to be held.
+var errInflates = errors.New("a compressed event of many megabytes")
+
 // inflate undoes MariaDB's compression of an event's body: a byte that says how many bytes
-// hold the length, the length, and a zlib stream.
+// hold the length, the length, and a zlib stream. What becomes of it is at most keepMost.
 func inflate(b []byte) ([]byte, error) {
 	r := reader{b: b}
 	head := r.byte()
 	length := bigEndian(r.take(int(head & 7)))
-	if r.fail || head>>4 != 8 || length > inflateMost {
+	if r.fail || head>>4 != 8 {
 		return nil, errors.New("malformed: compressed event")
+	}
+	if length > keepMost {
+		return nil, errInflates
 	}
 	z, err := zlib.NewReader(bytes.NewReader(r.b))
 	if err != nil {
 		return nil, fmt.Errorf("malformed: compressed event: %w", err)
 	}
 	defer z.Close()
-	out := bytes.NewBuffer(make([]byte, 0, min(length, 1<<20)))
+	out := bytes.NewBuffer(make([]byte, 0, length))
 	n, err := io.Copy(out, io.LimitReader(z, int64(length)+1))
 	if err != nil || uint64(n) != length {
 		return nil, errors.New("malformed: compressed event of another length")
@@ -55,6 +62,9 @@ func appendUnpacked(c *column, dst, v []byte) ([]byte, error) {
 	if r.fail || head>>4 != 8 || length > inflateMost {
 		return dst, errors.New("malformed: compressed value")
 	}
+	if c.most > 0 && length > uint64(c.most) {
+		return dst, &capture.TooLargeError{Size: int64(length), Limit: c.most}
+	}
 	var in io.Reader
 	if head&8 != 0 {
 		in = flate.NewReader(bytes.NewReader(r.b))
@@ -65,7 +75,7 @@ func appendUnpacked(c *column, dst, v []byte) ([]byte, error) {
 		}
 		in = z
 	}
-	var out bytes.Buffer
+	out := *bytes.NewBuffer(make([]byte, 0, min(length+bytes.MinRead, 1<<20)))
 	if n, err := io.Copy(&out, io.LimitReader(in, int64(length)+1)); err != nil || uint64(n) != length {
 		return dst, errors.New("malformed: compressed value of another length")
 	}
@@ -93,7 +103,7 @@ const payloadWindow = 128 << 20
 type inflater struct {
 	zstd *zstd.Decoder
 	in   *bufio.Reader
-	body []byte
+	body io.LimitedReader // of the event at hand
 }
 
 func (f *inflater) close() {
@@ -104,7 +114,7 @@ func (f *inflater) close() {
 
 // each reads a compressed transaction piece by piece and gives each event in it to take, so that
 // memory does not grow with the transaction.
-func (f *inflater) each(in io.Reader, take func(h header, body []byte) error) error {
+func (f *inflater) each(in io.Reader, take func(h header, in io.Reader, size int) error) error {
 	if f.in == nil {
 		f.in = bufio.NewReaderSize(nil, 4096)
 	}
@@ -172,7 +182,7 @@ func (f *inflater) packed() (uint64, error) {
 	return littleEndian(b[:width]), err
 }
 
-func (f *inflater) events(in io.Reader, take func(h header, body []byte) error) error {
+func (f *inflater) events(in io.Reader, take func(h header, in io.Reader, size int) error) error {
 	var head [headerSize]byte
 	for {
 		if _, err := io.ReadFull(in, head[:]); err == io.EOF {
@@ -181,18 +191,32 @@ func (f *inflater) events(in io.Reader, take func(h header, body []byte) error) 
 			return payloadError(err)
 		}
 		h, _, _ := parseHeader(head[:])
-		if h.size < headerSize || h.size > inflateMost || h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) {
+		if h.size < headerSize || h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) {
 			return &streamError{what: "transaction payload: event of a wrong size or kind"}
 		}
-		var body []byte
-		var err error
-		if body, f.body, err = readBody(in, f.body, int(h.size)-headerSize); err != nil {
-			return payloadError(err)
-		}
-		if err := take(h, body); err != nil {
+		body := &f.body
+		*body = io.LimitedReader{R: in, N: int64(h.size) - headerSize}
+		if err := take(h, payloadReader{body}, int(body.N)); err != nil {
 			return err
 		}
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return payloadError(err)
+		}
+		if body.N > 0 {
+			return payloadError(io.ErrUnexpectedEOF)
+		}
 	}
+}
+
+// payloadReader is a compressed transaction's content, with its errors for what they are.
+type payloadReader struct{ in *io.LimitedReader }
+
+func (r payloadReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	if err != nil && err != io.EOF {
+		err = payloadError(err)
+	}
+	return n, err
 }
 
 // payloadError says that a compressed transaction is malformed, unless it was the connection that broke inside it.

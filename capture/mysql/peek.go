@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -49,7 +50,12 @@ func (s *Source) peek(ctx context.Context, h host, q request, wanted func(replic
 		if wanted(replication.EventType(head.kind)) && head.at != 0 {
 			return time.Unix(int64(head.at), 0), nil
 		}
-		if _, err := d.body(head); err != nil {
+		if d.bodySize(head) > keepMost {
+			_, err = io.Copy(io.Discard, &d.in)
+		} else {
+			_, err = d.body(head)
+		}
+		if err != nil {
 			return time.Time{}, err
 		}
 	}

@@ -175,6 +175,9 @@ func countBits(bitmap []byte, n int) int {
 	return count
 }
 
+// aliasFrom is how large a value is that is not copied where it need not be decoded.
+const aliasFrom = 16 << 10
+
 // readImage decodes the row image at the start of b, whose size has been checked, into as many columns
 // as the row has, which lacks the hidden ones. Those that the image does not hold get the absent state.
 func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer, absent capture.State) error {
@@ -206,6 +209,11 @@ func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer,
 		from, end, ok := c.value(b, at)
 		if !ok {
 			return errShort
+		}
+		if c.plain && end-from >= aliasFrom { // the row outlives the change that is made of it
+			v.State, v.Text = capture.Present, b[from:end:end]
+			at = end
+			continue
 		}
 		start := len(buf.text)
 		var err error

@@ -60,7 +60,7 @@ func parseQuery(body []byte, packed bool) (q queryEvent, err error) {
 	}
 	q.text = r.b
 	if packed {
-		if q.text, err = inflate(q.text); err != nil {
+		if q.text, err = inflateStatement(q.text); err != nil {
 			return q, &streamError{what: "query event: " + err.Error()}
 		}
 	}

@@ -44,7 +44,7 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 		},
 		lookup: func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
-	st.room = st.awaitRoom
+	st.room, st.limit = st.awaitRoom, r.config.ChangeLimit()
 	if mariaDB {
 		st.flavour = flavourMariaDB
 	}
@@ -123,6 +123,9 @@ func (st *stream) receive(d *dump) (err error) {
 		}
 		_, err = io.Copy(io.Discard, &d.in)
 		return err
+	}
+	if size := d.bodySize(h); size > keepMost {
+		return st.receiveLarge(d, h, size)
 	}
 	body, err := d.body(h)
 	st.owner.reading.Store(false)

@@ -40,6 +40,7 @@ type column struct {
 	width  int // of a fixed value, in bytes
 	prefix int // of a value that says its own length: the bytes that say it
 	append appendText
+	plain  bool // append copies the bytes as they are
 	// What the append functions go by.
 	unsigned bool
 	digits   int      // fractional digits
@@ -47,6 +48,7 @@ type column struct {
 	labels   [][]byte // of an enum or set, in UTF-8
 	decode   func(dst, src []byte) ([]byte, bool)
 	unpacked appendText // of a compressed column: for the value itself
+	most     int64      // that a compressed value may become, in bytes; 0 is inflateMost
 	hidden   bool       // from those who read the table: it is the server's own
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"rowhook/capture"
 )
@@ -64,11 +66,25 @@ func (s *Source) connectReplication(ctx context.Context) (*pgconn.PgConn, error)
 		}
 		return newCoalescingConn(conn), nil
 	}
+	var read *frames // of the connection that was made last
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		read = newFrames(r)
+		return pgproto3.NewFrontend(read, w)
+	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, s.connectError(err)
 	}
+	conn.CustomData()[framesKey] = read
 	return conn, nil
+}
+
+// framesKey is where a replication connection has its [frames].
+const framesKey = "rowhook.frames"
+
+func framesOf(conn *pgconn.PgConn) *frames {
+	f, _ := conn.CustomData()[framesKey].(*frames)
+	return f
 }
 
 // connectError explains why the replication connection was refused, where a person has to mend it.

@@ -33,6 +33,7 @@ const (
 // stream is one connection's stream, owned by one goroutine.
 type stream struct {
 	conn    *pgconn.PgConn
+	frames  *frames
 	owner   *run
 	sink    capture.Sink
 	decoder decoder
@@ -50,11 +51,13 @@ type stream struct {
 	heard   bool // something has come since the last tick
 	heardAt time.Time
 	silence time.Duration // allowed
+
+	reclaimer capture.Reclaimer
 }
 
 func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier, confirmed pglogrepl.LSN, timeout time.Duration) *stream {
 	describe := newDescriber(query)
-	st := &stream{conn: conn, owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost,
+	st := &stream{conn: conn, frames: framesOf(conn), owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost,
 		heardAt: time.Now(), silence: silenceMost}
 	if timeout > 0 {
 		st.statusEvery = min(statusMost, timeout/3)
@@ -172,6 +175,9 @@ func (st *stream) take(ctx context.Context, msg pgproto3.BackendMessage) error {
 }
 
 func (st *stream) data(ctx context.Context, b []byte) error {
+	if len(b) == 1 && b[0] == copyLarge && st.frames != nil && st.frames.large > 0 {
+		return st.large(ctx)
+	}
 	if len(b) > 0 && b[0] == copyKeepalive {
 		k, err := parseKeepalive(b)
 		if err != nil {

@@ -80,7 +80,7 @@ func defaultConfig(dir string) *Config {
 	}
 	return &Config{
 		Source: sourceConfig{
-			SourceConfig: capture.SourceConfig{Slot: "rowhook", Publication: "rowhook"},
+			SourceConfig: capture.SourceConfig{Slot: "rowhook", Publication: "rowhook", MaxChange: capture.DefaultMaxChange},
 			Context:      mapping.DefaultContext(),
 		},
 		State: state,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,6 +36,9 @@ type parkedItem struct {
 	Ordinal     int          `json:"ordinal"`
 	Time        time.Time    `json:"time"`
 	Bytes       int          `json:"bytes"`
+	// Of a change that was read past: how large it was, and its row's key.
+	Size int64           `json:"size,omitempty"`
+	Key  json.RawMessage `json:"key,omitempty"`
 }
 
 type parkedList struct {
@@ -77,7 +81,7 @@ func (s *station) listParked(r parkedRequest) (parkedList, error) {
 		list.Items = append(list.Items, parkedItem{
 			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Made: p.Made, Reason: p.Reason, Error: p.Error,
 			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
-			Bytes: len(p.Relation) + len(p.Change) + len(p.Second),
+			Bytes: len(p.Relation) + len(p.Change) + len(p.Second), Size: p.Size, Key: p.Key,
 		})
 		return true
 	})
@@ -123,7 +127,7 @@ func (s *station) discardParked(r parkedRequest) (delivery.Changed, error) {
 }
 
 // retryParked decodes and maps dead letters of the source again, oldest first, and
-// spools what comes of them under the ids it would have had. What fails again stays.
+// spools what comes of them under the ids it would have had. What fails again stays, and so do changes that were read past.
 func (a *agent) retryParked(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
 	if !r.selects() {
 		return delivery.Changed{}, errSelect
@@ -144,6 +148,15 @@ func (a *agent) retryParked(ctx context.Context, r parkedRequest) (delivery.Chan
 		}
 		for i := range letters {
 			from = letters[i].Seq
+			if size := letters[i].Size; size > 0 {
+				if len(r.Seqs) == 0 {
+					continue // nothing can come of it
+				}
+				return changed, &capture.OperatorError{
+					Err:    fmt.Errorf("dead letter %d of the source: the change was read past and not kept: it had %d bytes", letters[i].Seq, size),
+					Remedy: fmt.Sprintf("look the row up by its key, which `rowhook failed show --source %d` tells; then `rowhook failed discard --source %[1]d`", letters[i].Seq),
+				}
+			}
 			if err := a.retryOne(ctx, &letters[i]); err != nil {
 				return changed, &capture.OperatorError{
 					Err:    fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err),

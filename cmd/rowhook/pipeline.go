@@ -65,10 +65,15 @@ type pipeline struct {
 	// Used by the receive goroutine only.
 	tx                    capture.Transaction
 	recipients, undecided []delivery.ProfileID
-	warned                time.Time // when a message that was left out was last logged
-	parkWarned            time.Time // when a parked change was
+	left                  *largeMark // a very large change that an agent before this one was at work on
+	warned                time.Time  // when a message that was left out was last logged
+	parkWarned            time.Time  // when a parked change was
+
+	reclaimer capture.Reclaimer // the appender's
 
 	mu         sync.Mutex
+	mark       *largeMark       // the very large change that is at work
+	storesMuch bool             // the appender stores a large change
 	cur        pipelineBatch    // being filled
 	spare      *pipelineBatch   // nil while the appender stores it
 	rests      bool             // the source says when it has handed over all that it has received
@@ -93,6 +98,8 @@ type pipelineBatch struct {
 	stored  []chan struct{} // closed once it is
 	// abort says that the parts of an open transaction in the spool are to be dropped first.
 	abort bool
+	// unmark says that a very large change in it is no longer at work once it is stored.
+	unmark bool
 	// pending says that it holds complete transactions or a position; urgent that somebody waits for them.
 	pending, urgent bool
 }
@@ -128,7 +135,7 @@ func newPipeline(s *station) (*pipeline, error) {
 	if len(abandoned) > 0 {
 		p.abandon(capture.Position(abandoned))
 	}
-	return p, nil
+	return p, p.loadMark()
 }
 
 // run stores batches until ctx ends and the last one that was handed over is stored.
@@ -158,17 +165,24 @@ func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
 	p.storing.Store(time.Now().UnixNano())
 	stored, err := p.append(ctx, b)
 	p.storing.Store(0)
+	if err == nil && b.unmark {
+		err = p.unmark()
+	}
+	bytes := b.batch.Bytes()
 	b.batch.Reset()
+	if bytes >= capture.LargeChange {
+		p.reclaimer.Add(int64(bytes))
+	}
 	b.lines = b.lines[:0]
 	for _, told := range b.stored {
 		if stored {
 			close(told)
 		}
 	}
-	b.stored, b.settled, b.abort, b.pending, b.urgent = nil, 0, false, false, false
+	b.stored, b.settled, b.abort, b.unmark, b.pending, b.urgent = nil, 0, false, false, false, false
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spare = &b
+	p.spare, p.storesMuch = &b, false
 	defer p.idle.Broadcast()
 	if err != nil {
 		p.failure = err
@@ -230,7 +244,7 @@ func (p *pipeline) drain() error {
 				return err
 			}
 		default:
-			return nil
+			return p.unmark() // an orderly end is nobody's fault
 		}
 	}
 }
@@ -251,6 +265,7 @@ func (p *pipeline) handOver(now bool) {
 	p.lazy.Stop()
 	p.parts = p.parts || part
 	full := p.cur
+	p.storesMuch = full.batch.Bytes() >= capture.LargeChange
 	p.cur, p.spare = *p.spare, nil
 	p.work <- full
 }
@@ -289,9 +304,9 @@ func (p *pipeline) release() {
 	}
 }
 
-// full reports that the source has to wait. Called with mu held.
+// full reports that the source has to wait: there is room for one large change at a time. Called with mu held.
 func (p *pipeline) full() bool {
-	return p.spare == nil && p.cur.batch.Bytes() >= partBytes || p.pausing()
+	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.pausing()
 }
 
 // Busy implements [capture.Sink].
@@ -355,6 +370,7 @@ func (p *pipeline) Change(change *capture.Change) error {
 	if err := p.mapper.Change(change); err != nil {
 		return err
 	}
+	p.atWork(change.Ordinal)
 	p.cut()
 	return nil
 }

@@ -85,6 +85,10 @@ func (p *pipeline) Park(u *capture.Undecoded) error {
 		return p.failure
 	}
 	p.counts.changes.Add(1)
+	p.atWork(u.Ordinal)
+	if u.Size > 0 {
+		return p.parkPassed(u)
+	}
 	return p.park(&delivery.Parked{Table: u.Table, Reason: parkUndecoded, Error: u.Err.Error()},
 		[]*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
 }
@@ -119,8 +123,8 @@ func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 		outcome = delivery.OutcomeUndecidable
 	}
 	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
-		Time: time.Now(), Profile: parked.Profile, Outcome: outcome, Table: parked.Table,
-		Position: parked.Position, Reason: parked.Reason, Error: parked.Error,
+		Time: time.Now(), Profile: parked.Profile, Outcome: outcome, Table: parked.Table, Key: parked.Key,
+		Position: parked.Position, Reason: parked.Reason, Error: parked.Error, Bytes: int(parked.Size),
 	})
 	return nil
 }

@@ -111,9 +111,9 @@
 //	totals        1, v up to event, v profiles, each v id, v events, v bytes
 //	registration  1, 1 if retired, text code
 //	parking       1, v number, v bytes
-//	parked        2, time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
+//	parked        3, time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
 //	              position, actor's id and name, operation, relation, change, second change; types of events that were made (version 1 has
-//	              none): v, each text
+//	              none): v, each text; v size of a change that was not kept, text key of its row (versions 1 and 2 have neither)
 //	batches       v batches, v highest number
 //
 // A backlog is what totals, and the events behind them, say was addressed, less what the progress record

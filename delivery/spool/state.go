@@ -14,7 +14,7 @@ const (
 	commitVersion   = 1
 	deliveryVersion = 3
 	progressVersion = 1
-	parkedVersion   = 2
+	parkedVersion   = 3
 	totalsVersion   = 1
 	markVersion     = 1
 	registryVersion = 1
@@ -208,7 +208,7 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	for _, typ := range p.Made {
 		dst = appendText(dst, typ)
 	}
-	return dst
+	return appendText(binary.AppendUvarint(dst, uint64(p.Size)), p.Key)
 }
 
 func decodeParked(b []byte) (p delivery.Parked, err error) {
@@ -232,6 +232,10 @@ func decodeParked(b []byte) (p delivery.Parked, err error) {
 		for n := r.count(); n > 0 && !r.bad; n-- {
 			p.Made = append(p.Made, r.text())
 		}
+	}
+	if r.version >= 3 {
+		p.Size = int64(r.uvarint())
+		p.Key = append([]byte(nil), r.bytes()...)
 	}
 	return p, r.close("parked change")
 }
