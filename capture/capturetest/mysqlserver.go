@@ -238,6 +238,14 @@ func (s *MySQLServer) Set(settings map[string]string) {
 	s.opts.Settings = merged
 }
 
+// Unset takes settings back that [MySQLServer.Set] or the options made, for the next [MySQLServer.Start].
+func (s *MySQLServer) Unset(names ...string) {
+	s.opts.Settings = maps.Clone(s.opts.Settings)
+	for _, name := range names {
+		delete(s.opts.Settings, name)
+	}
+}
+
 // Stop shuts the server down and waits for its end.
 func (s *MySQLServer) Stop() error {
 	if err := s.end(syscall.SIGTERM); err != nil {

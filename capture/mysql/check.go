@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +36,7 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	if err != nil {
 		return out, err
 	}
+	in.who = s.currentAccount(ctx, db)
 	out = append(out, in.settingFindings()...)
 	out = append(out, s.commentFindings(in)...)
 	out = append(out, capture.Finding{Severity: capture.Info, Code: "truncate",
@@ -90,11 +93,30 @@ func (s *Source) tlsFindings() []capture.Finding {
 func (in *inspection) set(name, value string) string { return setSQL(in.mariaDB, name, value) }
 
 func setSQL(mariaDB bool, name, value string) string {
-	if mariaDB {
-		return fmt.Sprintf("SET GLOBAL %s = '%s'; and %s = %s in the server's configuration", name, value, name, value)
+	literal := value // servers refuse a number in quotes
+	if _, err := strconv.Atoi(value); err != nil {
+		literal = quoteText(value)
 	}
-	return fmt.Sprintf("SET PERSIST %s = '%s';", name, value)
+	remedy := fmt.Sprintf("SET PERSIST %s = %s;", name, literal)
+	if mariaDB {
+		remedy = fmt.Sprintf("SET GLOBAL %s = %s; and %s = %s in the server's configuration", name, literal, name, value)
+	}
+	if slices.Contains(sessionSettings, name) {
+		remedy += " Sessions that are open keep their value: let the application connect anew"
+	}
+	return remedy
 }
+
+// sessionSettings are those that a session takes over when it begins.
+var sessionSettings = []string{"binlog_format", "binlog_row_image", "binlog_row_value_options", "binlog_rows_query_log_events", "binlog_annotate_row_events"}
+
+// Of a server that logs nothing.
+const (
+	noBinlog       = "log_bin is OFF: the server writes no binlog"
+	noBinlogRemedy = "put log_bin = binlog under [mysqld] in the server's configuration, and restart the server"
+	gtidRemedy     = "SET PERSIST enforce_gtid_consistency = ON; SET PERSIST gtid_mode = OFF_PERMISSIVE; SET PERSIST gtid_mode = ON_PERMISSIVE; " +
+		"and when SHOW STATUS LIKE 'Ongoing_anonymous_transaction_count' is 0: SET PERSIST gtid_mode = ON;"
+)
 
 // settingFindings judges the server's settings.
 func (in *inspection) settingFindings() []capture.Finding {
@@ -104,7 +126,7 @@ func (in *inspection) settingFindings() []capture.Finding {
 		out = append(out, capture.Finding{Severity: severity, Code: code, Subject: v[code], Text: text, Remedy: remedy})
 	}
 	if v["log_bin"] != "ON" {
-		add(capture.Error, "log_bin", "the binlog is off", "log_bin in the server's configuration, then restart the server")
+		add(capture.Error, "log_bin", noBinlog, noBinlogRemedy)
 	}
 	if v["binlog_format"] != "ROW" {
 		add(capture.Error, "binlog_format", "binlog_format is "+v["binlog_format"]+": changes are not logged as rows", in.set("binlog_format", "ROW"))
@@ -122,7 +144,7 @@ func (in *inspection) settingFindings() []capture.Finding {
 	}
 	if !in.mariaDB && v["gtid_mode"] != "ON" {
 		add(capture.Warning, "gtid_mode", "gtid_mode is "+v["gtid_mode"]+": the position holds on this server only, and a failover stops the stream",
-			"SET PERSIST enforce_gtid_consistency = ON; then gtid_mode in steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON")
+			gtidRemedy)
 	}
 	if v["sync_binlog"] != "1" {
 		add(capture.Warning, "sync_binlog", "sync_binlog is "+v["sync_binlog"]+": after a crash of its machine the server may lack transactions that were delivered",
@@ -134,7 +156,8 @@ func (in *inspection) settingFindings() []capture.Finding {
 			Remedy: in.set("binlog_expire_logs_seconds", "259200")})
 	}
 	if v["read_only"] == "ON" && v["log_slave_updates"] != "ON" && v["log_replica_updates"] != "ON" {
-		add(capture.Error, "log_slave_updates", "the server is a replica and does not log what it replicates", "log_slave_updates in the server's configuration, then restart the server")
+		add(capture.Error, "log_slave_updates", "the server is a replica and does not log what it replicates",
+			"put "+map[bool]string{true: "log_slave_updates", false: "log_replica_updates"}[in.mariaDB]+" = ON under [mysqld] in the server's configuration, and restart the server")
 	}
 	return out
 }
@@ -164,14 +187,15 @@ func (s *Source) privilegeFindings(ctx context.Context, db *sql.DB, in *inspecti
 	if err != nil {
 		return nil, fmt.Errorf("read our grants: %w", err)
 	}
+	who := s.currentAccount(ctx, db)
 	var out []capture.Finding
 	if !granted(grants, "REPLICATION SLAVE") {
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_privilege", Subject: s.address.user,
-			Text: "user " + s.address.user + " may not read the binlog", Remedy: grantSQL(s.address.user)})
+			Text: "user " + s.address.user + " may not read the binlog", Remedy: grantSQL(who)})
 	}
 	if !granted(grants, "REPLICATION CLIENT") && !granted(grants, "BINLOG MONITOR") {
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "monitor_privilege", Subject: s.address.user,
-			Text: "user " + s.address.user + " may not ask where the binlog ends", Remedy: grantSQL(s.address.user)})
+			Text: "user " + s.address.user + " may not ask where the binlog ends", Remedy: grantSQL(who)})
 	}
 	for _, f := range in.tables {
 		if f.streamed() != "" {
@@ -180,7 +204,7 @@ func (s *Source) privilegeFindings(ctx context.Context, db *sql.DB, in *inspecti
 		if _, err := db.ExecContext(ctx, "SELECT 1 FROM "+f.sql()+" LIMIT 0"); err != nil {
 			out = append(out, capture.Finding{Severity: capture.Warning, Code: "select_privilege", Subject: f.table.String(), Table: f.table.String(),
 				Text:   fmt.Sprintf("user %s may not read %s", s.address.user, f.table),
-				Remedy: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), account(s.address.user))})
+				Remedy: fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), who)})
 		}
 	}
 	return out, nil
@@ -206,7 +230,7 @@ func granted(grants []string, privilege string) bool {
 func (in *inspection) tableFindings() []capture.Finding {
 	var out []capture.Finding
 	for _, pattern := range in.missing {
-		out = append(out, missingFinding(pattern))
+		out = append(out, missingFinding(pattern, in.who))
 	}
 	for _, f := range in.tables {
 		add := func(severity capture.Severity, code, text, remedy string) {
@@ -226,7 +250,7 @@ func (in *inspection) tableFindings() []capture.Finding {
 				"give the columns of its PERIOD FOR SYSTEM_TIME the type TIMESTAMP(6)")
 		}
 		if f.engine == "MEMORY" {
-			add(capture.Warning, "memory", "is a MEMORY table: a restart of the server empties it without a change in the binlog's rows", "")
+			add(capture.Warning, "memory", "is a MEMORY table: a restart of the server empties it without a change in the binlog's rows", "ALTER TABLE "+f.sql()+" ENGINE = InnoDB;")
 		}
 	}
 	return out
@@ -237,13 +261,17 @@ func (in *inspection) hidesCascades() bool {
 	return in.mariaDB || in.version < 90600 || in.variables["innodb_native_foreign_keys"] == "ON"
 }
 
-func missingFinding(pattern string) capture.Finding {
+func missingFinding(pattern, who string) capture.Finding {
 	f := capture.Finding{Severity: capture.Error, Code: "table", Subject: pattern, Table: pattern,
 		Text: fmt.Sprintf("table %s does not exist, or may not be seen", pattern), Remedy: "correct the name in mapping, or GRANT SELECT on it"}
 	if strings.Contains(pattern, "*") {
 		f.Severity, f.Text = capture.Warning, fmt.Sprintf("no table matches %s", pattern)
 	}
-	if _, _, ok := capture.ParseTable(pattern); !ok {
+	schema, name, ok := capture.ParseTable(pattern)
+	if ok && f.Severity == capture.Error && who != "" {
+		f.Remedy = fmt.Sprintf("correct the name in mapping; or, if it is there: GRANT SELECT ON %s.%s TO %s;", quoteIdent(schema), quoteIdent(name), who)
+	}
+	if !ok {
 		f.Text = fmt.Sprintf("%q is not a table's name with its schema, such as library.loans", pattern)
 	}
 	return f

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -96,7 +97,10 @@ func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {
 }
 
 // connectError explains what a person has to mend.
-func (s *Source) connectError(err error) error {
+func (s *Source) connectError(err error) error { return s.explainError(err, account(s.address.user)) }
+
+// explainError is connectError with our account, as SQL wants it.
+func (s *Source) explainError(err error, who string) error {
 	if remedy := tlsRemedy(err); remedy != "" {
 		return &capture.OperatorError{Err: err, Remedy: remedy}
 	}
@@ -106,9 +110,9 @@ func (s *Source) connectError(err error) error {
 	}
 	switch refused.Number {
 	case 1045, 1698, 1130: // access denied; the host may not connect
-		return &capture.OperatorError{Err: err, Remedy: s.deniedRemedy()}
+		return &capture.OperatorError{Err: err, Remedy: s.deniedRemedy(refused.Message)}
 	case 1044, 1142, 1227: // access denied to a database, a table, an operation
-		return &capture.OperatorError{Err: err, Remedy: grantSQL(s.address.user)}
+		return &capture.OperatorError{Err: err, Remedy: grantSQL(who)}
 	case 1129: // too many logins from this host were broken off
 		return &capture.OperatorError{Err: err, Remedy: "FLUSH HOSTS; on MariaDB, TRUNCATE TABLE performance_schema.host_cache; on MySQL, and look who connects from this host in vain"}
 	case 3159: // the server takes encrypted connections only
@@ -118,8 +122,13 @@ func (s *Source) connectError(err error) error {
 }
 
 // deniedRemedy is what helps against a refused login, of which the server does not tell the reason.
-func (s *Source) deniedRemedy() string {
-	remedy := fmt.Sprintf("source.password, or CREATE USER %s", account(s.address.user))
+// An account for all hosts is of no use where a nameless one is for this host: the server takes the more exact host first.
+func (s *Source) deniedRemedy(message string) string {
+	remedy := fmt.Sprintf("source.password; or CREATE USER %s IDENTIFIED BY 'PASSWORD';", account(s.address.user))
+	if from := deniedFrom.FindStringSubmatch(message); from != nil && from[1] != "%" {
+		host := quoteText(from[1])
+		remedy += fmt.Sprintf(" or, where that account exists, see whether the nameless ''@%[1]s stands before it: DROP USER ''@%[1]s; or CREATE USER %[2]s@%[1]s", host, quoteText(s.address.user))
+	}
 	plain := slices.ContainsFunc(s.address.hosts, func(h host) bool { return !h.socket() && s.address.tlsFor(h) == nil })
 	switch {
 	case plain:
@@ -173,11 +182,27 @@ func selfMade(version string, err error) error {
 	return &selfMadeError{err}
 }
 
+// deniedFrom finds the host in a server's refusal of a login.
+var deniedFrom = regexp.MustCompile(`Access denied for user '.*'@'([^']*)'`)
+
+// currentAccount is the account that the server takes us for, as SQL wants it.
+func (s *Source) currentAccount(ctx context.Context, db *sql.DB) string {
+	var current string
+	if err := db.QueryRowContext(ctx, "SELECT CURRENT_USER()").Scan(&current); err != nil {
+		return account(s.address.user)
+	}
+	at := strings.LastIndexByte(current, '@')
+	if at < 0 {
+		return account(s.address.user)
+	}
+	return quoteText(current[:at]) + "@" + quoteText(current[at+1:])
+}
+
 // account writes a user as SQL wants it.
 func account(user string) string { return quoteText(user) + "@'%'" }
 
-func grantSQL(user string) string {
-	return "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + account(user) + ";"
+func grantSQL(who string) string {
+	return "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + who + ";"
 }
 
 func quoteText(s string) string {

@@ -201,7 +201,7 @@ func (r *run) follow(ctx context.Context, h host, mariaDB bool) error {
 		r.sink.Abort()
 		r.at = st.at
 		if !errors.As(err, &again) {
-			err = r.explain(err)
+			err = r.explain(ctx, err)
 			var gap *capture.GapError
 			if st.replay == nil || !errors.As(err, &gap) {
 				return err
@@ -303,7 +303,7 @@ func (r *run) final() {
 }
 
 // explain turns the server's refusals into what they mean.
-func (r *run) explain(err error) error {
+func (r *run) explain(ctx context.Context, err error) error {
 	var refused *gomysql.MyError
 	if !errors.As(err, &refused) {
 		return err
@@ -312,7 +312,7 @@ func (r *run) explain(err error) error {
 	case refused.Code == 1236 && isGap(refused.Message, r.at.byFile()):
 		return &capture.GapError{Stored: r.at.position(), Text: "the server refuses to stream: " + refused.Message, Remedy: gapRemedy}
 	case refused.Code == 1227 || refused.Code == 1142 || refused.Code == 1045:
-		return &capture.OperatorError{Err: err, Remedy: grantSQL(r.address.user)}
+		return &capture.OperatorError{Err: err, Remedy: grantSQL(r.currentAccount(ctx, r.lock.db))}
 	case refused.Code == 4052 || refused.Code == 1236 && strings.Contains(refused.Message, "same server"):
 		// It took our stream, as we might have taken its: trying again would go on for ever.
 		return &capture.OperatorError{Err: fmt.Errorf("server_id %d is taken: %w", r.serverID, err), Remedy: serverIDRemedy}

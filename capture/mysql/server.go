@@ -37,9 +37,10 @@ type serverFacts struct {
 }
 
 func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts, error) {
+	explain := func(err error) error { return s.explainError(err, s.currentAccount(ctx, db)) }
 	v, err := variables(ctx, db)
 	if err != nil {
-		return serverFacts{}, s.connectError(fmt.Errorf("read the server's settings: %w", err))
+		return serverFacts{}, explain(fmt.Errorf("read the server's settings: %w", err))
 	}
 	f := serverFacts{format: v["binlog_format"], rowMeta: v["binlog_row_metadata"], variables: v}
 	f.Host, f.Database = h.String(), s.address.database
@@ -52,11 +53,11 @@ func (s *Source) identify(ctx context.Context, h host, db *sql.DB) (serverFacts,
 	f.KeepFor = retention(v)
 	f.Standby = v["read_only"] == "ON"
 	if err := f.readEnd(ctx, db, v); err != nil {
-		return serverFacts{}, s.connectError(err)
+		return serverFacts{}, explain(err)
 	}
 	f.Server.End = f.end.position()
 	if f.Environment, err = readEnvironment(ctx, db); err != nil {
-		return serverFacts{}, s.connectError(fmt.Errorf("read rowhook.environment: %w", err))
+		return serverFacts{}, explain(fmt.Errorf("read rowhook.environment: %w", err))
 	}
 	return f, f.tooOld()
 }

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -70,7 +71,7 @@ func (s *Source) planSetup(ctx context.Context, db *sql.DB, opts capture.SetupOp
 		return nil, err
 	}
 	if in.variables["log_bin"] != "ON" {
-		return nil, &capture.OperatorError{Err: fmt.Errorf("the binlog is off"), Remedy: "log_bin in the server's configuration, then restart the server"}
+		return nil, &capture.OperatorError{Err: errors.New(noBinlog), Remedy: noBinlogRemedy + "; then run setup again"}
 	}
 	plan := in.settingStatements(s.comments)
 	grants, err := s.grantStatements(ctx, db, in)
@@ -104,37 +105,43 @@ func (in *inspection) settingStatements(comments bool) []capture.Statement {
 	return plan
 }
 
-// grantStatements make our user able to read the binlog and the mapped tables.
+// grantStatements make our accounts able to read the binlog and the mapped tables.
 func (s *Source) grantStatements(ctx context.Context, db *sql.DB, in *inspection) ([]capture.Statement, error) {
-	who := account(s.address.user)
-	var current string
-	if err := db.QueryRowContext(ctx, "SELECT CURRENT_USER()").Scan(&current); err != nil {
-		return nil, fmt.Errorf("ask who we are: %w", err)
+	who := s.currentAccount(ctx, db)
+	if strings.HasPrefix(who, quoteText(s.address.user)+"@") {
+		return s.grantsTo(ctx, db, in, who, "SHOW GRANTS")
 	}
-	query := "SHOW GRANTS"
+	hosts, err := texts(ctx, db, "SELECT host FROM mysql.user WHERE user = ? ORDER BY host", s.address.user)
+	if err != nil {
+		return nil, fmt.Errorf("look for user %s: %w", s.address.user, err)
+	}
+	if len(hosts) == 0 {
+		who = account(s.address.user)
+		plan, err := s.grantsTo(ctx, db, in, who, "")
+		return append([]capture.Statement{{SQL: "CREATE USER " + who + ";", Why: "the agent's own user; give it a password"}}, plan...), err
+	}
 	var plan []capture.Statement
-	if user, _, _ := strings.Cut(current, "@"); user != s.address.user {
-		hosts, err := texts(ctx, db, "SELECT host FROM mysql.user WHERE user = ?", s.address.user)
+	for _, host := range hosts { // any of which the agent may log in from
+		who := quoteText(s.address.user) + "@" + quoteText(host)
+		more, err := s.grantsTo(ctx, db, in, who, "SHOW GRANTS FOR "+who)
 		if err != nil {
-			return nil, fmt.Errorf("look for user %s: %w", s.address.user, err)
+			return nil, err
 		}
-		if len(hosts) == 0 {
-			plan = append(plan, capture.Statement{SQL: "CREATE USER " + who + ";", Why: "the agent's own user; give it a password"})
-			query = ""
-		} else {
-			who = quoteText(s.address.user) + "@" + quoteText(hosts[0])
-			query = "SHOW GRANTS FOR " + who
-		}
+		plan = append(plan, more...)
 	}
+	return plan, nil
+}
+
+// grantsTo are the grants that an account lacks. query asks for those that it has; empty is none.
+func (s *Source) grantsTo(ctx context.Context, db *sql.DB, in *inspection, who, query string) (plan []capture.Statement, err error) {
 	var grants []string
 	if query != "" {
-		var err error
 		if grants, err = texts(ctx, db, query); err != nil {
 			return nil, fmt.Errorf("read the grants of %s: %w", who, err)
 		}
 	}
 	if !granted(grants, "REPLICATION SLAVE") || !granted(grants, "REPLICATION CLIENT") && !granted(grants, "BINLOG MONITOR") {
-		plan = append(plan, capture.Statement{SQL: "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + who + ";", Why: "to read the binlog, and to ask where it ends"})
+		plan = append(plan, capture.Statement{SQL: grantSQL(who), Why: "to read the binlog, and to ask where it ends"})
 	}
 	all := strings.Join(grants, "\n")
 	for _, f := range in.tables {

@@ -52,7 +52,7 @@ func (f *serverFacts) unfit() error {
 	}
 	switch {
 	case f.end.empty():
-		return refuse("the binlog is off", "log_bin in the server's configuration, then restart the server")
+		return refuse(noBinlog, noBinlogRemedy)
 	case f.format != "ROW":
 		return refuse("binlog_format is "+f.format, setSQL(f.MariaDB, "binlog_format", "ROW"))
 	case f.rowMeta != "FULL":

@@ -51,6 +51,7 @@ type inspection struct {
 	version   int
 	tables    []*tableFacts
 	missing   []string // patterns that match no table
+	who       string   // our account, as SQL wants it; empty where nobody asked
 }
 
 // tableFacts is one table or view that a pattern names.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 
+	driver "github.com/go-sql-driver/mysql"
+
 	"rowhook/capture"
 )
 
@@ -55,11 +57,33 @@ func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOption
 	if err != nil || !opts.Apply && !opts.Remove {
 		return plan, err
 	}
+	return applyTriggers(ctx, db, plan)
+}
+
+// triggerLockWait is how many seconds a trigger waits for its table. While it waits, the application's statements on the
+// table wait behind it.
+const triggerLockWait = 3
+
+func applyTriggers(ctx context.Context, db *sql.DB, plan []capture.Statement) ([]capture.Statement, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", triggerLockWait)); err != nil {
+		return nil, fmt.Errorf("bound the wait for locks: %w", err)
+	}
 	for i, statement := range plan {
-		if _, err := db.ExecContext(ctx, statement.SQL); err != nil {
-			return plan[:i], &capture.OperatorError{Err: fmt.Errorf("%s: %w", firstLine(statement.SQL), err),
-				Remedy: "run it with a login that owns the tables: --as URL; with the binlog on, triggers take SUPER or log_bin_trust_function_creators = 1"}
+		_, err := conn.ExecContext(ctx, statement.SQL)
+		if err == nil {
+			continue
 		}
+		remedy := "run it with a login that owns the tables: --as URL; with the binlog on, triggers take SUPER or log_bin_trust_function_creators = 1"
+		if refused := new(driver.MySQLError); errors.As(err, &refused) && refused.Number == 1205 {
+			remedy = fmt.Sprintf("a transaction has the table open, and rowhook does not make the application wait behind it for longer than %d s: "+
+				"run it again when SHOW PROCESSLIST shows no long transaction; what was made stays", triggerLockWait)
+		}
+		return plan[:i], &capture.OperatorError{Err: fmt.Errorf("%s: %w", firstLine(statement.SQL), err), Remedy: remedy}
 	}
 	return plan, nil
 }
