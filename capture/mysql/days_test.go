@@ -29,7 +29,7 @@ func TestPurged(t *testing.T) {
 	for _, c := range []struct {
 		flavour  string
 		settings settings
-	}{{"mysql", nil}, {"mariadb", nil}, {"mysql", noGTID}} {
+	}{{"mysql", nil}, {"mariadb", nil}, {"mariadb118", nil}, {"mysql", noGTID}} {
 		t.Run(fmt.Sprint(c.flavour, len(c.settings)), func(t *testing.T) {
 			t.Parallel()
 			s := ownServer(t, c.flavour, c.settings)

@@ -30,7 +30,16 @@ func (s *testServer) inDomain(t *testing.T, domain, id int) {
 // TestDomains follows several domains of MariaDB, resumes in them, and goes on at a replica.
 func TestDomains(t *testing.T) {
 	t.Parallel()
-	primary, replica := replicated(t, "mariadb", nil)
+	for _, flavour := range flavours[1:] {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			followDomains(t, flavour)
+		})
+	}
+}
+
+func followDomains(t *testing.T, flavour string) {
+	primary, replica := replicated(t, flavour, nil)
 	primary.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
 	source := ofBoth(t, primary, replica)
 	n := newNotes()
@@ -139,7 +148,8 @@ func TestFailoverByFile(t *testing.T) {
 // TestWrongFlavour refuses a position of the other kind of server.
 func TestWrongFlavour(t *testing.T) {
 	t.Parallel()
-	for flavour, stored := range map[string]capture.Position{"mysql": "mariadb:0-1-1", "mariadb": "gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"} {
+	for flavour, stored := range map[string]capture.Position{"mysql": "mariadb:0-1-1", "mariadb": "gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
+		"mariadb118": "gtid:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"} {
 		s := sharedServer(t, flavour)
 		source := newTestSource(t, s, s.database(t))
 		var gap *capture.GapError

@@ -17,6 +17,7 @@ func TestStatus(t *testing.T) {
 		name, flavour string
 		settings      settings
 	}{{"mysql", "mysql", settings{"binlog_expire_logs_seconds": "7200"}}, {"mariadb", "mariadb", settings{"binlog_expire_logs_seconds": "7200"}},
+		{"mariadb118", "mariadb118", settings{"binlog_expire_logs_seconds": "7200"}},
 		{"mysql by file", "mysql", settings{"binlog_expire_logs_seconds": "7200", "gtid_mode": "OFF", "enforce_gtid_consistency": "OFF"}}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

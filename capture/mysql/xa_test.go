@@ -14,7 +14,7 @@ import (
 var xaServers = []struct {
 	name, flavour string
 	settings      settings
-}{{"mysql", "mysql", nil}, {"mysql by file", "mysql", noGTID}, {"mariadb", "mariadb", nil}}
+}{{"mysql", "mysql", nil}, {"mysql by file", "mysql", noGTID}, {"mariadb", "mariadb", nil}, {"mariadb118", "mariadb118", nil}}
 
 // prepare leaves a prepared transaction behind that inserts some rows.
 func (s *testServer) prepare(t *testing.T, name string, rows ...int) {
