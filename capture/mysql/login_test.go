@@ -45,6 +45,10 @@ var loginCases = []loginCase{
 func TestLogins(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
+		if s.flavour == "mariadb118" {
+			s = ownServer(t, s.flavour, settings{"ssl": "ON"})
+			refusedWith(t, tlsSource(t, s, "root", "127.0.0.1", "tls=verify"), "mariadb made it for itself", "ssl_cert")
+		}
 		plugins := map[string][]string{"mariadb": {"auth_ed25519"}, "mariadb118": {"auth_ed25519", "auth_parsec", "auth_mysql_sha2"}}
 		for _, plugin := range plugins[s.flavour] {
 			s.session(t, "INSTALL SONAME '"+plugin+"'")

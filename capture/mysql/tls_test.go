@@ -72,8 +72,6 @@ func TestTLSRefused(t *testing.T) {
 	refusedWith(t, tlsSource(t, s, "root", "127.0.0.1", "tls=verify&ca="+ca.File), "expired", "valid certificate")
 	plain := sharedServer(t, "mariadb")
 	refusedWith(t, tlsSource(t, plain, "root", "127.0.0.1", "tls=verify"), "does not support tls", "ssl_cert")
-	selfMade := sharedServer(t, "mariadb118")
-	refusedWith(t, tlsSource(t, selfMade, "root", "127.0.0.1", "tls=verify"), "mariadb made it for itself", "ssl_cert")
 	off := ownServer(t, "mysql", settings{"tls_version": ""})
 	refusedWith(t, tlsSource(t, off, "root", "127.0.0.1", "tls=verify"), "does not support tls", "ssl_cert")
 }
