@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"rowhook/capture"
@@ -28,11 +29,16 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 		}
 		return nil, fmt.Errorf("value is not a time")
 	case capture.JSON, capture.List:
-		text, _ := t.AppendJSON(nil, v.Text)
+		text, ok := t.AppendJSON(nil, v.Text)
+		if !ok { // it was written as a text, which is not what it is
+			return nil, errNotJSON
+		}
 		return decodeJSON(text)
 	}
 	return string(v.Text), nil
 }
+
+var errNotJSON = errors.New("value is not JSON")
 
 // decodeJSON decodes with exact numbers.
 func decodeJSON(text []byte) (any, error) {
@@ -40,7 +46,7 @@ func decodeJSON(text []byte) (any, error) {
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		return nil, fmt.Errorf("value is not JSON")
+		return nil, errNotJSON
 	}
 	return exactNumbers(v)
 }

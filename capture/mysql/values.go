@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/netip"
 	"strconv"
+	"unicode/utf8"
 )
 
 // The functions here append the text of a value as it lies in a row image. Widths have
@@ -282,9 +283,9 @@ func appendGeometry(dst, text []byte) ([]byte, bool) {
 	return append(dst, '"', '}'), true
 }
 
-// appendJSONText copies JSON as it is, digits included, but for line breaks.
+// appendJSONText copies JSON as it is, digits included, but for line breaks. What is valid elsewhere need not be UTF-8.
 func appendJSONText(dst, text []byte) ([]byte, bool) {
-	if !json.Valid(text) {
+	if !json.Valid(text) || !utf8.Valid(text) {
 		dst, _ = appendTextJSON(dst, text)
 		return dst, false
 	}
