@@ -297,7 +297,7 @@ func (d *decoder) tableMap(h header, body []byte) error {
 		return &streamError{what: "table map"}
 	}
 	known := d.maps[string(r.b)]
-	if known != nil && (!known.asked || known.id == id) {
+	if known != nil && (!known.asked || known.id == id) && !d.passed(known.doubt) {
 		d.tables[id] = known
 		return nil
 	}
@@ -314,6 +314,7 @@ func (d *decoder) tableMap(h header, body []byte) error {
 		return fmt.Errorf("describe a table: %w", err)
 	}
 	if known != nil && bytes.Equal(known.raw, t.raw) {
+		known.doubt = t.doubt
 		t = known // nothing about it has changed
 	}
 	t.id = id
@@ -324,6 +325,11 @@ func (d *decoder) tableMap(h header, body []byte) error {
 	d.maps[string(r.b)] = t
 	d.tables[id] = t
 	return nil
+}
+
+// passed reports whether the stream is behind a statement; none is never passed.
+func (d *decoder) passed(statement *mariaGTID) bool {
+	return statement != nil && d.at.maria.contains(mariaSet{statement.domain: *statement})
 }
 
 // mapsMost bounds the table maps that are kept.

@@ -120,6 +120,20 @@ func TestAlike(t *testing.T) {
 	}
 }
 
+// TestDoubtEnds flags the values of a table whose name may be in a statement ahead only until that has passed: it may have been
+// about another.
+func TestDoubtEnds(t *testing.T) {
+	t.Parallel()
+	onMariaDBs(t, func(t *testing.T, s *testServer) {
+		insert := func(id int) string {
+			return fmt.Sprintf("INSERT INTO `貸出` VALUES (%d, '123e4567-e89b-12d3-a456-426655440000')", id)
+		}
+		got := told(t, s, true, []string{"CREATE TABLE `貸出` (id INT PRIMARY KEY, u UUID)"}, []string{insert(1), "CREATE TABLE other (v INT)", insert(2), insert(3)})
+		const uuid = `"123e4567-e89b-12d3-a456-426655440000"`
+		same(t, got, []string{`new={id:1 u:"Ej5FZ+ibEtOkVkJmVUQAAA==" (flagged)}`, "new={id:2 u:" + uuid + "}", "new={id:3 u:" + uuid + "}"})
+	})
+}
+
 // TestMariaVector has a VECTOR of MariaDB be a list, though it lies in the binlog as a VARBINARY does.
 func TestMariaVector(t *testing.T) {
 	t.Parallel()

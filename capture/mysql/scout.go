@@ -29,6 +29,8 @@ type scout struct {
 	size       int      // of the statements
 	reached    mariaSet // to where the binlog has been read; nil for nowhere
 	full       bool     // there were too many statements to keep
+	// doubt is the last statement for which a table may not be what the catalog told, since it was asked; nil for none.
+	doubt *mariaGTID
 }
 
 // aheadStatement is a statement that may change tables.
@@ -63,9 +65,12 @@ func (s *scout) unchanged(ctx context.Context, h host, at mariaSet, transaction 
 	if err != nil || !whole || s.full {
 		return false, err
 	}
-	return !slices.ContainsFunc(s.statements, func(a aheadStatement) bool {
-		return a.id.String() != transaction && a.mayChange(string(m.schema), string(m.name))
-	}), nil
+	for _, a := range s.statements {
+		if a.id.String() != transaction && a.mayChange(string(m.schema), string(m.name)) {
+			s.doubt = &mariaGTID{a.id.domain, a.id.server, a.id.number}
+		}
+	}
+	return s.doubt == nil, nil
 }
 
 // read reads on from a place up to the binlog's end, or to what was written after until; whole is false when neither was reached.

@@ -40,7 +40,12 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 	st.decoder = decoder{
 		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
 		describe: func(body []byte, wanted bool, at uint32) (*tableMap, error) {
-			return r.describe(ctx, h, st.flavour, nil, body, moment{at, st.unchanged}, wanted)
+			st.scout.doubt = nil
+			t, err := r.describe(ctx, h, st.flavour, nil, body, moment{at, st.unchanged}, wanted)
+			if t != nil {
+				t.doubt = st.scout.doubt
+			}
+			return t, err
 		},
 		lookup: func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}

@@ -24,6 +24,9 @@ type tableMap struct {
 	id      uint64   // the server's number of the table, which changes with its definition
 	// asked says that the catalog told more of the table, which holds for this number only.
 	asked bool
+	// doubt is a statement ahead for which the catalog's word was not taken. Once it is passed, the catalog is asked again: the
+	// statement may have been about another table.
+	doubt *mariaGTID
 	// undecodable says why none of the table's rows can be told apart; nil when they can. Unsized says that only the catalog
 	// tells how they lie.
 	undecodable error
