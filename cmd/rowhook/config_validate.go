@@ -73,6 +73,11 @@ func (c *Config) validateGroups() configErrors {
 			continue
 		}
 		for _, e := range c.rules.Events() {
+			if p.Rakuraku.Entries[e.Entry].Workflow.Given() && subscribes(p, e.Type, e.Entry) {
+				errs = append(errs, c.problem([]string{"profiles", p.Code, "unit"},
+					fmt.Sprintf("type puts several steps of %s into one request, which tells one workflow", e.Entry), "write unit: record"))
+				break
+			}
 			if len(e.Unnamed) > 1 && subscribes(p, e.Type, e.Entry) {
 				errs = append(errs, c.problem([]string{"profiles", p.Code, "unit"},
 					fmt.Sprintf("type puts all %s of a transaction into one request, but they come from %s, which format rakuraku tells apart", e.Type, strings.Join(e.Unnamed, " and ")),

@@ -18,7 +18,7 @@ import (
 //
 // url is there for a single record that was inserted or updated, key where the profile has an identification key. data is
 // an object for unit record and a list for unit type; each record has the key's item first, then the others, and of a deleted
-// record there is nothing but the key. An entry without a code sends neither the app's members nor data, as logins are told.
+// record there is nothing but the key. A step of a workflow is told behind data, as workflow. An entry without a code sends neither the app's members nor data, as logins are told.
 // Bodies are canonical (see [canon]).
 type rakuraku struct {
 	appID     string
@@ -119,9 +119,50 @@ func (r *rakuraku) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	dst, err := r.appendEnvelope(dst, ev, w, true)
 	if err == nil && ev.Code != "" {
 		dst, err = r.appendRecord(append(dst, `,"data":`...), ev, w)
+		if workflow := r.entries[ev.Entry].Workflow; err == nil && workflow.Given() && hasItems(ev) {
+			dst, err = r.appendWorkflow(append(dst, `,"workflow":`...), ev, workflow)
+		}
 	}
 	if err != nil {
 		return dst[:start], fmt.Errorf("format event %s: %w", ev.ID, err)
+	}
+	return append(dst, '}'), nil
+}
+
+// appendWorkflow appends the step of a workflow that a row tells, which is no item of the record.
+func (r *rakuraku) appendWorkflow(dst []byte, ev *delivery.Event, workflow delivery.RakurakuWorkflow) ([]byte, error) {
+	dst = append(dst, '{')
+	start := len(dst)
+	for _, part := range [...]struct{ name, member string }{{"step", workflow.Step}, {"status", workflow.Status}, {"comment", workflow.Comment}} {
+		if part.member == "" {
+			continue
+		}
+		var in xmlWriter
+		found, null, text := false, false, ""
+		err := in.members(ev.Data, func(name, value []byte) error {
+			if !found && string(name) == part.member {
+				found, null, text = true, string(value) == "null", unquoted(value)
+			}
+			return nil
+		})
+		if err != nil {
+			return dst, err
+		}
+		if !found {
+			return dst, fmt.Errorf("rakuraku.workflow.%s: the payload has no %q", part.name, part.member)
+		}
+		if null && r.null == "" {
+			continue
+		}
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), part.name...), `":`...)
+		if null {
+			dst = append(dst, r.null...)
+		} else {
+			dst = appendCanonicalString(dst, text)
+		}
 	}
 	return append(dst, '}'), nil
 }

@@ -38,7 +38,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 	if !hasItems(ev) {
 		return append(dst, '}'), nil
 	}
-	items := r.entries[ev.Entry].Items
+	items, workflow := r.entries[ev.Entry].Items, r.entries[ev.Entry].Workflow
 	at, n := 0, 0
 	err := w.in.members(ev.Data, func(name, value []byte) error {
 		for at < len(ev.Kinds) && ev.Kinds[at] == delivery.KindMissing {
@@ -50,7 +50,7 @@ func (r *rakuraku) appendRecord(dst []byte, ev *delivery.Event, w *rakurakuWork)
 			kind = ev.Kinds[at]
 		}
 		at++
-		if isMember(ev.Key, name) {
+		if isMember(ev.Key, name) || workflow.Names(string(name)) {
 			return nil
 		}
 		id, typ := itemOf(items, name, kind)

@@ -19,10 +19,10 @@ type rakurakuPlan struct {
 
 // plannedMember is one member of the payload.
 type plannedMember struct {
-	label []byte // "name": with a comma before it, but for the first
-	item  []byte // ,"id":{"type":"text","value":
-	typ   string
-	isKey bool
+	label  []byte // "name": with a comma before it, but for the first
+	item   []byte // ,"id":{"type":"text","value":
+	typ    string
+	noItem bool // it is in the key's item, or part of the workflow
 	// isText says that a string is copied as it is.
 	isText bool
 }
@@ -75,13 +75,14 @@ func (r *rakuraku) newPlan(ev *delivery.Event) (*rakurakuPlan, error) {
 	}); err != nil {
 		return nil, err
 	}
-	items, at, n := r.entries[ev.Entry].Items, 0, 0
+	items, workflow := r.entries[ev.Entry].Items, r.entries[ev.Entry].Workflow
+	at, n := 0, 0
 	err := x.members(ev.Data, func(name, _ []byte) error {
 		for at < len(ev.Kinds) && ev.Kinds[at] == delivery.KindMissing {
 			at++
 			n++ // its place in the shape stays its own
 		}
-		m, kind := plannedMember{isKey: isMember(ev.Key, name)}, delivery.KindOther
+		m, kind := plannedMember{noItem: isMember(ev.Key, name) || workflow.Names(string(name))}, delivery.KindOther
 		if at < len(ev.Kinds) {
 			kind = ev.Kinds[at]
 		}
@@ -90,7 +91,7 @@ func (r *rakuraku) newPlan(ev *delivery.Event) (*rakurakuPlan, error) {
 			m.label = []byte{','}
 		}
 		m.label = append(append(append(m.label, '"'), name...), '"', ':')
-		if !m.isKey {
+		if !m.noItem {
 			var id string
 			if id, m.typ = itemOf(items, name, kind); id == "" {
 				id = app + "_main_" + strconv.Itoa(n)
@@ -150,7 +151,7 @@ func (r *rakuraku) appendPlanned(dst []byte, ev *delivery.Event, p *rakurakuPlan
 			canonical = canonical && next != from
 			next, known = nextMark(next, &marks)
 		}
-		if m.isKey || r.null == "" && string(value) == "null" {
+		if m.noItem || r.null == "" && string(value) == "null" {
 			continue
 		}
 		if len(dst) > start {

@@ -280,3 +280,46 @@ func TestRakurakuProperty(t *testing.T) {
 		}
 	})
 }
+
+// TestRakurakuWorkflow: a row that is a step of a workflow names its record by the key, and the step's members are no items.
+func TestRakurakuWorkflow(t *testing.T) {
+	t.Parallel()
+	step := *rakurakuEvents()["workflow"]
+	step.Origin.Op, step.Key = "insert", []byte(`{"plan_id":5}`)
+	step.Data = []byte(`{"plan_id":5,"step":"approve","by":"Oe","status":"done","comment":null}`)
+	workflow := delivery.RakurakuWorkflow{Step: "step", Status: "status", Comment: "comment"}
+	const head = `,"data":{"rakwdb_app20_main_primarykey":{"type":"id","value":"5"},"rakwdb_app20_main_0":{"type":"text","value":"Oe"}}`
+	for name, tt := range map[string]struct {
+		workflow  delivery.RakurakuWorkflow
+		nullValue string
+		want      string
+	}{
+		"all":          {workflow, "", head + `,"workflow":{"step":"approve","status":"done","comment":""}}`},
+		"null":         {workflow, "null", head + `,"workflow":{"step":"approve","status":"done","comment":null}}`},
+		"omit":         {workflow, "omit", head + `,"workflow":{"step":"approve","status":"done"}}`},
+		"without note": {delivery.RakurakuWorkflow{Step: "step", Status: "status"}, "omit", head + `,"workflow":{"step":"approve","status":"done"}}`},
+	} {
+		cfg := rakurakuConfig(func(c *delivery.ProfileConfig) {
+			c.Rakuraku.NullValue = tt.nullValue
+			c.Rakuraku.Entries = map[string]delivery.RakurakuEntry{"circulation.loans": {Workflow: tt.workflow}}
+		})
+		marked := step
+		marked.Kinds = "Issss"
+		marked.Marks = marks(t, &marked)
+		for _, ev := range []*delivery.Event{&step, &marked} {
+			if got := string(mustRender(t, cfg, ev)); !strings.HasSuffix(got, tt.want) {
+				t.Errorf("%s:\n got %s\nwant ...%s", name, got, tt.want)
+			}
+		}
+	}
+	cfg := rakurakuConfig(func(c *delivery.ProfileConfig) {
+		c.Rakuraku.Entries = map[string]delivery.RakurakuEntry{"circulation.loans": {Workflow: delivery.RakurakuWorkflow{Step: "stage"}}}
+	})
+	f, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := f.AppendBody(nil, &step); err == nil || !strings.Contains(err.Error(), `rakuraku.workflow.step: the payload has no "stage"`) {
+		t.Errorf("a member that is not there: %s, %v", body, err)
+	}
+}
