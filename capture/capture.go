@@ -93,7 +93,7 @@ type Change struct {
 
 // Raw is an undecoded change with what is needed to decode it again.
 type Raw struct {
-	Relation []byte // the relation message or table map it refers to
+	Relation []byte // what describes its table: a relation message, with those that it needs, or a table map
 	Change   []byte // the message itself
 }
 

@@ -2,9 +2,14 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
+
+// ErrPaused ends a connection from which nothing has been read for a while, since the sink has no room. The stream resumes
+// once it has.
+var ErrPaused = errors.New("the source is paused, since nothing more can be stored")
 
 // repeatLog is how often a failure that does not change is logged.
 const repeatLog = 5 * time.Minute

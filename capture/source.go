@@ -25,6 +25,8 @@ type Server struct {
 	KeepFor time.Duration
 	// SenderTimeout is wal_sender_timeout; 0 is none.
 	SenderTimeout time.Duration
+	// IdleSlotTimeout is idle_replication_slot_timeout; 0 is none.
+	IdleSlotTimeout time.Duration
 	// KeepSize is max_slot_wal_keep_size in bytes: what a slot may hold back; -1 is unlimited.
 	KeepSize int64
 	// Environment is the setting rowhook.environment of the database or role; empty when not set.
@@ -77,6 +79,24 @@ type Status struct {
 	// Slot is PostgreSQL's, Binlog MySQL's and MariaDB's.
 	Slot   *SlotStatus   `json:"slot,omitempty"`
 	Binlog *BinlogStatus `json:"binlog,omitempty"`
+	// Sender is who sends us the stream, where the server tells of it.
+	Sender *SenderStatus `json:"sender,omitempty"`
+}
+
+// SenderStatus is what the server's side of the stream does.
+type SenderStatus struct {
+	// Works says that it reads its log or decodes a transaction, which may take long without anything to send.
+	Works bool `json:"works"`
+	// Wait is what it waits for, as the server calls it; empty when it works.
+	Wait string `json:"wait,omitempty"`
+	// Reason explains a wait that lasts; empty where only its name is known. Remedy ends it.
+	Reason string `json:"reason,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Behind reports whether the server has committed what is not durable here, as far as it is known.
+func (s *Status) Behind() bool {
+	return s.LagBytes > 0 && (s.Binlog == nil || s.Binlog.LagSeconds > 0)
 }
 
 // SlotStatus is our replication slot.

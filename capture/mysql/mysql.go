@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rowhook/capture"
@@ -62,12 +63,16 @@ type Source struct {
 	address  address
 	pause    time.Duration // how long nothing may be read before the connection is given up
 	patience time.Duration // how long the server is told to bear it
+	received atomic.Uint64
 
 	mu       sync.Mutex
 	pools    map[host]*sql.DB
 	charsets map[host]*charsets
 	files    []binlogFile // as last seen
 }
+
+// Received counts the stream's events, heartbeats left out: while it grows, something comes.
+func (s *Source) Received() uint64 { return s.received.Load() }
 
 // New checks the configuration. It does not connect. What is wrong with a setting is an error with a
 // ConfigPath.

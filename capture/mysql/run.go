@@ -98,9 +98,6 @@ func (t trouble) remedy(file string) string {
 // errSkipped ends a connection that was to read a prepared transaction again, which is to be given up.
 var errSkipped = errors.New("a prepared transaction is no longer in the binlog")
 
-// errPaused ends a connection that nothing has been read from for long.
-var errPaused = errors.New("nothing was read for long; the stream resumes when there is room")
-
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by
 // itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
 // OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
@@ -134,7 +131,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 		if start.OnLost != nil {
 			start.OnLost(err)
 		}
-		if errors.Is(err, errPaused) {
+		if errors.Is(err, capture.ErrPaused) {
 			s.log.Info("the source is paused", "position", r.at.position())
 			if r.awaitRoom(ctx) != nil {
 				r.final()

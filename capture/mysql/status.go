@@ -49,7 +49,11 @@ func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.
 	s.files = files
 	s.mu.Unlock()
 	st.LagBytes = lagBytes(files, at.file, facts.end.file)
-	if !at.empty() && !st.Binlog.Lost {
+	switch {
+	case at.empty() || st.Binlog.Lost:
+	case at.file.name == facts.end.file.name && at.file.offset == facts.end.file.offset: // nothing is missing, so nothing needs to be read to tell how old it is
+		st.Binlog.LagSeconds = 0
+	default:
 		s.addTimes(ctx, h, &facts, &at, files, st.Binlog)
 	}
 	return st, nil

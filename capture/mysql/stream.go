@@ -119,6 +119,11 @@ func (st *stream) receive(d *dump) (err error) {
 		return err
 	}
 	st.owner.events.Add(1)
+	switch replication.EventType(h.kind) {
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+	default:
+		st.owner.received.Add(1)
+	}
 	if size := d.bodySize(h); h.kind == byte(replication.TRANSACTION_PAYLOAD_EVENT) && size > keepMost {
 		// It may hold more than there is memory for, so it is taken apart while it comes, and its
 		// checksum is left alone: it would be known only when the transaction has been handed over.
@@ -159,7 +164,7 @@ func (st *stream) awaitRoom() error {
 		case <-st.ctx.Done():
 			return st.ctx.Err()
 		case <-timer.C:
-			return errPaused
+			return capture.ErrPaused
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pglogrepl"
 
@@ -15,13 +16,17 @@ import (
 // cache and reuses its rows, so that a change costs no allocation.
 type decoder struct {
 	sink capture.Sink
-	// describe makes a relation of a relation message, asking the catalog. Its errors
+	// describe makes a relation of what the stream tells, asking the catalog. Its errors
 	// are those of a connection: the stream is read again later.
-	describe func(relationMessage) (*relation, error)
+	describe func(*description) (*relation, error)
+	encoding *encoding // of the stream's texts; nil where that is UTF-8, or taken for it
 
 	relations map[uint32]*relation
+	types     map[uint32]typeMessage // those announced
 	tx        capture.Transaction
 	open      bool          // inside a transaction
+	committed pglogrepl.LSN // where the record of its commit begins
+	commits   int           // transactions handed over
 	ordinal   int           // of the next change or message in it
 	handed    pglogrepl.LSN // the end of what the sink has been given whole
 	rows      rowBuffer
@@ -31,13 +36,16 @@ type decoder struct {
 // rowBuffer holds the rows of one change; they are overwritten by the next.
 type rowBuffer struct {
 	old, new capture.Row
+	text     []byte // what has been transcoded
 }
 
 // relation is a table as the stream describes it, with what its tuples can tell.
 type relation struct {
 	oid   uint32
 	table *capture.Table
-	raw   []byte // the relation message
+	raw   []byte // its description, as [parseDescription] reads it
+	// encoding is that of its texts; nil where they are UTF-8, or taken for it.
+	encoding *encoding
 	// fixed are the columns that an update without an old tuple left as they were.
 	fixed []int
 	// Partitions have replica identities of their own, but the stream marks tuples by the
@@ -47,6 +55,9 @@ type relation struct {
 	// whole says that old tuples hold the whole row, whatever their mark.
 	whole bool
 }
+
+// keepMost is how large a buffer for transcoded texts is kept for the next ones.
+const keepMost = 1 << 20
 
 // sinkError is an error of the sink: it ends the run.
 type sinkError struct{ err error }
@@ -83,8 +94,15 @@ func (d *decoder) message(b []byte) error {
 		return d.relation(b)
 	case msgMessage:
 		return d.logical(b)
-	case msgOrigin, msgType:
-		return nil // origins do not matter here, and types are asked of the catalog
+	case msgType:
+		m, err := parseType(b)
+		if err != nil {
+			return err
+		}
+		d.types[m.oid] = m
+		return nil
+	case msgOrigin:
+		return nil
 	}
 	return &streamError{what: fmt.Sprintf("unknown message %q", b[0])}
 }
@@ -96,7 +114,7 @@ func (d *decoder) begin(b []byte) error {
 		return &streamError{what: "begin message"}
 	}
 	d.tx = transaction(commit, at, xid)
-	d.open, d.ordinal = true, 0
+	d.open, d.ordinal, d.committed = true, 0, commit
 	return sinkResult(d.sink.Begin(&d.tx))
 }
 
@@ -132,6 +150,7 @@ func (d *decoder) commit(b []byte) error {
 		return &sinkError{err}
 	}
 	d.handed = max(d.handed, end)
+	d.commits++
 	return nil
 }
 
@@ -140,11 +159,16 @@ func (d *decoder) relation(b []byte) error {
 	if err != nil {
 		return err
 	}
-	rel, err := d.describe(m)
-	if err != nil {
-		return fmt.Errorf("describe table %s.%s: %w", m.schema, m.name, err)
+	told := newDescription(m, d.types)
+	raw := told.raw(d.encoding, b)
+	if err := told.decode(d.encoding); err != nil {
+		return err
 	}
-	rel.raw = append([]byte(nil), b...)
+	rel, err := d.describe(told)
+	if err != nil {
+		return fmt.Errorf("describe table %s.%s: %w", told.schema, told.name, err)
+	}
+	rel.raw, rel.encoding = raw, d.encoding
 	if known := d.relations[m.oid]; known != nil && sameTable(known.table, rel.table) {
 		rel.table = known.table // the pointer is a key for caches
 	}
@@ -161,6 +185,16 @@ func (d *decoder) logical(b []byte) error {
 	content := r.take(int(r.uint32()))
 	if !r.done() || transactional && !d.open {
 		return &streamError{what: "logical message"}
+	}
+	if d.encoding != nil { // the server never converts a message's content
+		d.rows.text = d.rows.text[:0]
+		var err error
+		if prefix, err = d.rows.transcode(d.encoding, prefix); err == nil {
+			content, err = d.rows.transcode(d.encoding, content)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if !transactional {
 		if sink, ok := d.sink.(capture.Ignorer); ok {
@@ -181,7 +215,9 @@ func (d *decoder) row(b []byte) error {
 	if rel == nil {
 		return d.park(nil, b, errNoRelation)
 	}
-	if err := decodeRow(b, rel, &d.rows, &d.change); err != nil {
+	if err := decodeRow(b, rel, &d.rows, &d.change); errors.As(err, new(*lookupError)) {
+		return err
+	} else if err != nil {
 		return d.park(rel, b, err)
 	}
 	d.change.Ordinal = d.ordinal - 1
@@ -235,9 +271,12 @@ func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change)
 	r := reader{b: b}
 	r.take(5) // type and relation
 	mark := r.byte()
+	if rows.text = rows.text[:0]; cap(rows.text) > keepMost {
+		rows.text = nil
+	}
 	var err error
 	if (b[0] == msgUpdate || b[0] == msgDelete) && (mark == 'K' || mark == 'O') {
-		if rows.old, err = rel.tuple(&r, rows.old); err != nil {
+		if rows.old, err = rel.tuple(&r, rows, rows.old); err != nil {
 			return err
 		}
 		change.Old = rows.old
@@ -258,7 +297,7 @@ func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change)
 		if mark != 'N' {
 			return errMalformed
 		}
-		if rows.new, err = rel.tuple(&r, rows.new); err != nil {
+		if rows.new, err = rel.tuple(&r, rows, rows.new); err != nil {
 			return err
 		}
 		change.New = rows.new
@@ -275,7 +314,7 @@ func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change)
 }
 
 // tuple reads one row into row's memory.
-func (rel *relation) tuple(r *reader, row capture.Row) (capture.Row, error) {
+func (rel *relation) tuple(r *reader, rows *rowBuffer, row capture.Row) (capture.Row, error) {
 	n := int(r.uint16())
 	if r.fail {
 		return row, errMalformed
@@ -299,7 +338,33 @@ func (rel *relation) tuple(r *reader, row capture.Row) (capture.Row, error) {
 			return row, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, errMalformed)
 		}
 	}
+	for i := 0; i < n && rel.encoding != nil; i++ {
+		var err error
+		if row[i].Text, err = rows.transcode(rel.encoding, row[i].Text); err != nil {
+			return row, err
+		}
+	}
 	return row, nil
+}
+
+// transcode returns text in UTF-8, in the buffer's memory where it has to be changed.
+func (b *rowBuffer) transcode(e *encoding, text []byte) ([]byte, error) {
+	if isASCII(text) {
+		return text, nil
+	}
+	from := len(b.text)
+	var err error
+	b.text, err = e.append(b.text, text)
+	return b.text[from:len(b.text):len(b.text)], err
+}
+
+func isASCII(text []byte) bool {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // rowOf returns a row of n columns, in row's memory where it suffices.

@@ -53,10 +53,10 @@ func insert(id, title string) []byte {
 
 // newDecoder makes a decoder that asks no catalog.
 func newDecoder(sink capture.Sink) *decoder {
-	return &decoder{sink: sink, relations: map[uint32]*relation{}, describe: describeOffline}
+	return &decoder{sink: sink, relations: map[uint32]*relation{}, types: map[uint32]typeMessage{}, describe: describeOffline}
 }
 
-func describeOffline(m relationMessage) (*relation, error) {
+func describeOffline(m *description) (*relation, error) {
 	t := &capture.Table{Schema: m.schema, Name: m.name, Identity: identityOf(m.identity)}
 	for _, c := range m.columns {
 		typ := builtinTypes[c.oid]
@@ -263,7 +263,7 @@ func FuzzStored(f *testing.F) {
 		if len(described) == 0 || len(parked) == 0 {
 			return // refused before
 		}
-		m, err := parseRelation(described)
+		m, _, err := parseDescription(described)
 		if err != nil {
 			return
 		}

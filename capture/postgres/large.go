@@ -32,6 +32,7 @@ func (b largeBody) Read(p []byte) (int, error) {
 		n, err := b.st.frames.body(p)
 		if n > 0 {
 			b.st.heard = true
+			b.st.owner.received.Add(1)
 			return n, nil
 		}
 		var network net.Error
@@ -109,7 +110,7 @@ func opOf(kind byte) capture.Op {
 func (d *decoder) letGo() {
 	clear(d.rows.old[:cap(d.rows.old)])
 	clear(d.rows.new[:cap(d.rows.new)])
-	d.change = capture.Change{}
+	d.change, d.rows.text = capture.Change{}, nil
 }
 
 // pass reads past a message that is not taken. Of a change that is refused the small values are kept.

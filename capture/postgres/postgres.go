@@ -9,8 +9,10 @@
 //   - The server is told a position only when [capture.Sink.Durable] has returned it. A
 //     keepalive's position goes to the sink first ([capture.Sink.Idle]), and only while no
 //     transaction is open.
-//   - While the sink is busy nothing is read, but status updates go on, so that the
-//     server does not take us for dead.
+//   - While the sink is busy nothing is read, but status updates go on, so that the server does not take us for dead. After
+//     a second the connection is given up, and one to a server that shuts down soon after: its WAL senders would wait for us.
+//   - What the server refuses to send is tried three times at one place, and then ends the run; a lost connection never does.
+//   - The stream is asked for in the database's own encoding, since the server refuses a text that it cannot convert.
 //   - At each connect the position must fit the server, since PostgreSQL accepts a start
 //     beyond its end and then skips rows silently. The rules are in decideStart.
 //   - An empty state directory beside a slot that is in use is refused, since undelivered
@@ -27,8 +29,9 @@
 // Protocol 1 sends committed work only, in commit order. Newer protocols send
 // transactions in progress, which would have to be kept somewhere until they commit.
 //
-// What the stream does not tell (primary keys, types that are not built in, partitions) is
-// asked of the catalog over an ordinary connection when a table first appears. The catalog may be
+// What the stream does not tell (primary keys, what types that are not built in are made of, partitions) is
+// asked of the catalog over an ordinary connection, types when the stream begins and the rest when a table first appears. What
+// is gone from there by then stays unknown. The catalog may be
 // newer than the stream, so it never decides what is known of an old row: the tuple does. The exception is
 // partitioned tables, whose tuples are marked by the root's identity although each partition has its own.
 package postgres
@@ -37,6 +40,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -63,6 +67,7 @@ type Source struct {
 	tlsAsked    bool // source.url says by which rules TLS is spoken
 	connect     *pgx.ConnConfig
 	query       *querier
+	received    atomic.Uint64
 }
 
 // New checks the configuration. It does not connect. What is wrong with a setting is an error with a
@@ -98,6 +103,9 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 
 // Close ends the connection that the queries used. A Run has its own.
 func (s *Source) Close() { s.query.close() }
+
+// Received counts the stream's messages, keepalives left out: while it grows, something comes.
+func (s *Source) Received() uint64 { return s.received.Load() }
 
 // Database returns the name of the database, as configured.
 func (s *Source) Database() string { return s.connect.Database }

@@ -28,8 +28,13 @@ type querier struct {
 	conn *pgx.Conn
 }
 
-// do runs f on the connection. One use at a time.
+// do runs f on the connection. One use at a time. The timeout bounds the connecting.
 func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
+	return q.within(ctx, func(_ context.Context, c *pgx.Conn) error { return f(c) })
+}
+
+// within is do with the timeout over all of it.
+func (q *querier) within(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
@@ -43,7 +48,7 @@ func (q *querier) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		}
 		q.conn = conn
 	}
-	return f(q.conn)
+	return f(ctx, q.conn)
 }
 
 // close ends the connection; the next use makes a new one.

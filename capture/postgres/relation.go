@@ -10,28 +10,26 @@ import (
 	"rowhook/capture"
 )
 
-// describer makes relations of relation messages. What the messages do not tell
-// (primary key, partitions, types that are not built in) it asks of the catalog,
-// which may be newer than the stream: names that are gone are left out.
+// describer makes relations of what the stream tells of them. What it does not tell (primary key, partitions, types
+// that are not built in) is asked of the catalog, which may be newer than the stream: names that are gone are left out.
 type describer struct {
 	query *querier
-	types map[uint32]*capture.Type // by OID; only types that are not built in
+	known *catalog
 }
 
-func newDescriber(q *querier) *describer {
-	return &describer{query: q, types: make(map[uint32]*capture.Type)}
-}
+func newDescriber(q *querier) *describer { return &describer{q, newCatalog(0)} }
 
-func (d *describer) relation(ctx context.Context, m relationMessage) (*relation, error) {
+func (d *describer) relation(ctx context.Context, m *description) (*relation, error) {
 	var shape tableShape
 	t := &capture.Table{Schema: m.schema, Name: m.name, Identity: identityOf(m.identity)}
-	err := d.query.do(ctx, func(c *pgx.Conn) (err error) {
+	rel := &relation{oid: m.oid, table: t}
+	err := d.query.within(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		if shape, err = readShape(ctx, c, m.oid); err != nil {
 			return err
 		}
 		t.Columns = make([]capture.Column, len(m.columns))
 		for i, col := range m.columns {
-			typ, err := d.typeOf(ctx, c, col.oid, 0)
+			typ, err := d.known.typeOf(ctx, c, col.oid, m.types[col.oid])
 			if err != nil {
 				return err
 			}
@@ -42,9 +40,13 @@ func (d *describer) relation(ctx context.Context, m relationMessage) (*relation,
 	if err != nil {
 		return nil, err
 	}
+	if before, known := d.known.shapes[m.oid]; shape.gone && known {
+		shape = before
+	} else if !shape.gone {
+		d.known.shapes[m.oid] = shape
+	}
 	t.Partitioned = shape.partitioned
 	t.Key = keyOf(t, shape.primary)
-	rel := &relation{oid: m.oid, table: t}
 	rel.judge(shape)
 	return rel, nil
 }
@@ -52,6 +54,14 @@ func (d *describer) relation(ctx context.Context, m relationMessage) (*relation,
 // judge derives what tuples without marks, or with the root's marks, tell.
 func (rel *relation) judge(shape tableShape) {
 	t := rel.table
+	if shape.gone {
+		// It may have been partitioned. Then the identity that the stream tells of is not that of its tuples.
+		rel.keyed = make([]bool, len(t.Columns))
+		for i := range rel.keyed {
+			rel.keyed[i], t.Columns[i].Identity = true, false
+		}
+		return
+	}
 	if !shape.partitioned {
 		if t.Identity == capture.IdentityDefault || t.Identity == capture.IdentityIndex {
 			rel.fixed = identityColumns(t)
@@ -133,6 +143,7 @@ func sameTable(a, b *capture.Table) bool {
 
 // tableShape is what the catalog adds to a relation message.
 type tableShape struct {
+	gone        bool // the catalog does not have the table any more
 	partitioned bool
 	primary     []string // the primary key's columns in key order
 	leaves      []leafShape
@@ -166,12 +177,12 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where l.isleaf
 order by 1`
 
-// readShape asks for a table by OID; one that is gone has no shape.
+// readShape asks for a table by OID.
 func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error) {
 	var s tableShape
 	err := c.QueryRow(ctx, shapeSQL, oid).Scan(&s.partitioned, &s.primary)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return tableShape{}, nil
+		return tableShape{gone: true}, nil
 	}
 	if err != nil || !s.partitioned {
 		return s, err

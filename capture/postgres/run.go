@@ -3,14 +3,11 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"rowhook/capture"
 )
@@ -19,8 +16,13 @@ const (
 	// retryFirst and retryMost bound the wait between attempts to connect.
 	retryFirst = 250 * time.Millisecond
 	retryMost  = 30 * time.Second
-	// malformedTries is how often a stream that cannot be framed is read again at one position.
-	malformedTries = 3
+	// failedTries is how often a stream is read again at one position when it cannot be framed, or when the server refuses to
+	// send what stands there.
+	failedTries = 3
+	// acceptMost is how long after a start what the server cannot send still counts as the gap that was accepted.
+	acceptMost = time.Minute
+	// settledAfter is how long a stream has to last for the next attempt to follow soon, if it did not move.
+	settledAfter = time.Minute
 	// repeatLog is how often a failure that does not change is logged.
 	repeatLog = 5 * time.Minute
 )
@@ -35,9 +37,17 @@ type run struct {
 	// stale is a durable position that was given up with a gap: it is not confirmed.
 	stale pglogrepl.LSN
 
-	malformedAt pglogrepl.LSN
-	malformed   int
-	silences    int // connections given up for silence since the stream last moved
+	known *catalog  // of the server that was connected last
+	texts *encoding // of the stream's texts; nil where that is UTF-8, or taken for it
+
+	accept   bool          // what the server cannot send, until the stream has moved
+	skip     pglogrepl.LSN // behind a transaction that is given up; the next connection starts there
+	failing  failing
+	silences int // connections given up for silence since the stream last moved
+
+	paused      time.Time     // since when nothing is read, since the sink has no room; see rest
+	resting     time.Duration // how long to wait beyond that the next time
+	idleTimeout time.Duration // idle_replication_slot_timeout; 0 for none
 }
 
 // permanentError ends the run as it is.
@@ -54,7 +64,7 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 	if err != nil {
 		return err
 	}
-	r := &run{Source: s, sink: sink, start: start, position: stored, timeline: start.Timeline}
+	r := &run{Source: s, sink: sink, start: start, position: stored, timeline: start.Timeline, accept: start.AcceptGap}
 	stop := s.startHeartbeat(ctx)
 	defer stop()
 
@@ -62,15 +72,16 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
 	var failures capture.FailureLog
 	for {
-		streamed, err := r.session(ctx)
+		began, before := time.Now(), r.position
+		err := r.session(ctx)
 		if ctx.Err() != nil {
 			r.final()
 			return nil
 		}
-		if r.isPermanent(err) {
-			return r.ended(err)
+		if err = r.judge(ctx, err); isPermanent(err) {
+			return unwrapPermanent(err)
 		}
-		if streamed {
+		if r.position != before || time.Since(began) > settledAfter {
 			pause.Reset()
 			failures = capture.FailureLog{}
 		}
@@ -78,7 +89,9 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 			start.OnLost(err)
 		}
 		wait := pause.NextBackOff()
-		if failures.Worth(err, time.Now()) {
+		if errors.Is(err, capture.ErrPaused) {
+			wait = r.rest(ctx, began)
+		} else if failures.Worth(err, time.Now()) {
 			s.log.Warn("replication connection lost", "err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond))
 		}
 		if capture.Sleep(ctx, wait) != nil {
@@ -88,48 +101,70 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 	}
 }
 
-// session connects and streams until something ends it. streamed says that it got to
-// the point of receiving.
-func (r *run) session(ctx context.Context) (streamed bool, err error) {
+// session connects and streams until something ends it.
+func (r *run) session(ctx context.Context) error {
 	conn, err := r.connectReplication(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer closeNow(conn)
-	started, confirmed, err := r.begin(ctx, conn)
+	query := r.newQuerier(streamQueryTimeout)
+	defer query.close()
+	started, confirmed, err := r.begin(ctx, conn, query)
 	if err != nil {
-		return false, err
+		return err
 	}
 	r.log.Info("streaming", "slot", r.config.Slot, "position", started.Position, "created", started.Created, "resumed", started.Resumed)
 	from, err := parsePosition(started.Position)
 	if err != nil {
-		return false, err
+		return err
 	}
 	r.position, r.timeline = from, started.Server.Timeline
+	if started.GapTo != "" && r.skip == 0 {
+		r.accept = false // it was this gap
+	}
 	// What was said about the start holds for this one only.
-	r.start.Start, r.start.AcceptGap = "", false
+	r.start.Start, r.start.AcceptGap, r.skip = "", false, 0
 	if r.start.OnStarted != nil {
 		r.start.OnStarted(started)
 	}
 
-	query := r.newQuerier(streamQueryTimeout)
-	defer query.close()
 	st := newStream(ctx, conn, r, query, confirmed, started.Server.SenderTimeout)
 	if started.GapTo != "" {
 		if err := st.sink.Idle(started.Position); err != nil {
-			return false, &sinkError{err}
+			return &sinkError{err}
 		}
 	}
-	err = st.follow(ctx)
-	if st.decoder.handed > r.position {
-		r.silences = 0
+	following, end := context.WithCancelCause(ctx)
+	watched := r.watchServer(following, query, end)
+	began := time.Now()
+	err = st.follow(following)
+	if cause := context.Cause(following); cause != nil && ctx.Err() == nil {
+		err = cause
 	}
-	r.position = st.decoder.handed
+	end(nil)
+	<-watched
+	r.account(st, began, err)
 	r.sink.Abort()
 	if ctx.Err() != nil {
 		st.finish()
 	}
-	return true, err
+	return err
+}
+
+// account notes how far a stream has come.
+func (r *run) account(st *stream, began time.Time, err error) {
+	if st.decoder.handed > r.position {
+		r.silences = 0
+	}
+	r.position = st.decoder.handed
+	if st.decoder.commits > 0 || time.Since(began) > acceptMost {
+		r.accept = false
+	}
+	var refused *refusedError
+	if errors.As(err, &refused) && st.decoder.open {
+		refused.commit = st.decoder.committed
+	}
 }
 
 // final flushes the sink at the end of the run, once.
@@ -142,30 +177,10 @@ func (r *run) final() capture.Position {
 	return final()
 }
 
-func (r *run) isPermanent(err error) bool {
-	var (
-		sink      *sinkError
-		permanent *permanentError
-		gap       *capture.GapError
-		operator  *capture.OperatorError
-		malformed *streamError
-	)
-	if errors.As(err, &malformed) {
-		if r.malformedAt != r.position {
-			r.malformedAt, r.malformed = r.position, 0
-		}
-		r.malformed++
-		return r.malformed >= malformedTries
-	}
-	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
-}
-
-// ended is the error that the run ends with.
-func (r *run) ended(err error) error {
-	if errors.As(err, new(*streamError)) {
-		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: capture.UnreadableRemedy}
-	}
-	return unwrapPermanent(err)
+// isPermanent reports whether a new attempt cannot mend the error.
+func isPermanent(err error) bool {
+	return errors.As(err, new(*sinkError)) || errors.As(err, new(*permanentError)) || errors.As(err, new(*capture.GapError)) ||
+		errors.As(err, new(*capture.OperatorError))
 }
 
 // unwrapPermanent takes our own marks off.
@@ -177,26 +192,6 @@ func unwrapPermanent(err error) error {
 	var permanent *permanentError
 	if errors.As(err, &permanent) {
 		return permanent.err
-	}
-	return err
-}
-
-// streamingError explains errors of the server that mean more than a lost connection.
-func (r *run) streamingError(err error) error {
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
-		return err
-	}
-	switch {
-	case pgErr.Code == "42704" && strings.Contains(pgErr.Message, "publication"):
-		return &capture.GapError{
-			Stored: position(r.position),
-			Text:   fmt.Sprintf("publication %s did not exist yet where the stream stands, or has been dropped since", r.config.Publication),
-			Remedy: fmt.Sprintf("`rowhook setup` for the publication; drop the slot (SELECT pg_drop_replication_slot(%s)); then `rowhook run --accept-gap`",
-				quoteLiteral(r.config.Slot)),
-		}
-	case pgErr.Code == "42501":
-		return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(r.connect.User))}
 	}
 	return err
 }

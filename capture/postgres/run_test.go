@@ -135,62 +135,6 @@ func TestOnlyDurableIsConfirmed(t *testing.T) {
 	running.stop(t)
 }
 
-// TestBusySinkKeepsTheConnection pauses for far longer than wal_sender_timeout.
-func TestBusySinkKeepsTheConnection(t *testing.T) {
-	t.Parallel()
-	pause := 6 * time.Second
-	if os.Getenv("ROWHOOK_SOAK") != "" {
-		pause = 30 * time.Second
-	}
-	pg := startServer(t, capturetest.Options{Settings: map[string]string{"wal_sender_timeout": "2s"}}, oneTable)
-	sink := newListSink("")
-	started := make(chan capture.Started, 10)
-	running := runSource(t, newSource(t, pg.DSN), capture.StartOptions{OnStarted: func(s capture.Started) { started <- s }}, sink)
-	<-started
-	sink.mu.Lock()
-	sink.busy = make(chan struct{})
-	sink.mu.Unlock()
-	pg.Run(t, "insert into t select i, repeat('x', 1000) from generate_series(1, 50000) i")
-	<-time.After(pause)
-	if n := len(sink.changes()); n == 50000 {
-		t.Error("a busy sink got everything")
-	}
-	sink.mu.Lock()
-	busy := sink.busy
-	sink.busy = nil
-	sink.mu.Unlock()
-	close(busy)
-	sink.await(t, "all rows", func() bool { return len(sink.changes()) == 50000 })
-	running.stop(t)
-	if len(started) != 0 {
-		t.Errorf("the source reconnected during the pause")
-	}
-}
-
-// TestServerStopsAtOnce holds that a fast shutdown does not wait for the agent, and
-// that the source comes back with the server.
-func TestServerStopsAtOnce(t *testing.T) {
-	t.Parallel()
-	pg := startServer(t, capturetest.Options{}, oneTable)
-	sink := newListSink("")
-	running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{}, sink)
-	for id := range 3 {
-		pg.Run(t, insertT(2*id))
-		began := time.Now()
-		capturetest.Must(t, pg.Stop(capturetest.Fast))
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("the server took %s to stop", took)
-		}
-		capturetest.Must(t, pg.Start())
-		pg.Run(t, insertT(2*id+1))
-		sink.await(t, "the row after the restart", hasInsert(sink, 2*id+1))
-	}
-	running.stop(t)
-	if n := len(sink.changes()); n != 6 {
-		t.Errorf("%d rows came, want 6", n)
-	}
-}
-
 func TestSinkErrorEndsTheRun(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable)
@@ -407,26 +351,6 @@ func TestHeartbeat(t *testing.T) {
 	running.stop(t)
 	if got := sink.changes(); len(got) != 0 {
 		t.Errorf("heartbeats came as %q", got)
-	}
-}
-
-func TestStatus(t *testing.T) {
-	t.Parallel()
-	for _, major := range []int{14, 18} {
-		pg := startServer(t, capturetest.Options{Major: major}, oneTable)
-		s := newSource(t, pg.DSN)
-		st, err := s.Status(context.Background(), "")
-		capturetest.Must(t, err)
-		if st.Slot.Exists || st.End == "" {
-			t.Errorf("status %+v", st)
-		}
-		pg.Run(t, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')", insertT(1))
-		st, err = s.Status(context.Background(), "")
-		capturetest.Must(t, err)
-		if !st.Slot.Exists || st.LagBytes == 0 || st.Slot.RetainedBytes < st.LagBytes || st.Slot.WALStatus != "reserved" ||
-			st.Slot.SafeBytes != -1 || st.Slot.CatalogAge == 0 || st.Slot.Active || st.Slot.Invalid != "" {
-			t.Errorf("status %+v", st)
-		}
 	}
 }
 

@@ -32,7 +32,8 @@ const serverSQL = `select current_setting('server_version_num'),
   pg_catalog.pg_is_in_recovery(),
   (select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'),
   (select setting from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'),
-  coalesce(current_setting('rowhook.environment', true), '')`
+  coalesce(current_setting('rowhook.environment', true), ''),
+  coalesce(extract(epoch from nullif(current_setting('idle_replication_slot_timeout', true), '')::interval), 0)::bigint`
 
 func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Server, error) {
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
@@ -45,7 +46,7 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Ser
 		return capture.Server{}, fmt.Errorf("identify the server: %w", err)
 	}
 	got, err := rows(ctx, conn, serverSQL)
-	if err != nil || len(got) != 1 || len(got[0]) != 6 {
+	if err != nil || len(got) != 1 || len(got[0]) != 7 {
 		return capture.Server{}, fmt.Errorf("read the server's settings: %w", orShort(err))
 	}
 	row := got[0]
@@ -66,6 +67,11 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Ser
 		return capture.Server{}, fmt.Errorf("read wal_sender_timeout: %w", err)
 	}
 	server.SenderTimeout = time.Duration(timeout) * time.Millisecond
+	idle, err := strconv.ParseInt(string(row[6]), 10, 64)
+	if err != nil {
+		return capture.Server{}, fmt.Errorf("read idle_replication_slot_timeout: %w", err)
+	}
+	server.IdleSlotTimeout = time.Duration(idle) * time.Second
 	megabytes, err := strconv.ParseInt(string(row[4]), 10, 64)
 	if err != nil {
 		return capture.Server{}, fmt.Errorf("read max_slot_wal_keep_size: %w", err)

@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,20 +31,21 @@ import (
 func fakeServer(t *testing.T, serve func(*pgproto3.Backend) error) (url string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	capturetest.Must(t, err)
-	done := make(chan struct{})
-	t.Cleanup(func() { l.Close(); <-done })
-	go func() {
-		defer close(done)
+	var serving sync.WaitGroup
+	t.Cleanup(func() { l.Close(); serving.Wait() })
+	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			conn.SetDeadline(time.Now().Add(patience))
-			_ = serve(pgproto3.NewBackend(conn, conn)) // the client's error is what counts
-			conn.Close()
+			serving.Go(func() {
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(patience))
+				_ = serve(pgproto3.NewBackend(conn, conn)) // the client's error is what counts
+			})
 		}
-	}()
+	})
 	return fmt.Sprintf("postgres://agent:hunter2@%s/library?sslmode=disable", l.Addr())
 }
 
@@ -115,26 +118,23 @@ func TestPoolersAreNamed(t *testing.T) {
 // TestGarbageEndsTheRun holds that a stream that cannot be framed is tried three times at one position.
 func TestGarbageEndsTheRun(t *testing.T) {
 	t.Parallel()
-	connections := 0
-	url := fakeServer(t, func(b *pgproto3.Backend) error {
-		connections++
-		return serveGarbage(b)
-	})
+	var streams atomic.Int64
+	url := fakeServer(t, func(b *pgproto3.Backend) error { return serveGarbage(b, &streams) })
 	err := newSource(t, url).Run(context.Background(), capture.StartOptions{}, newListSink(""))
 	var malformed *streamError
-	if !errors.As(err, &malformed) || connections != malformedTries {
-		t.Errorf("after %d connections: %v", connections, err)
+	if !errors.As(err, &malformed) || streams.Load() != failedTries {
+		t.Errorf("after %d streams: %v", streams.Load(), err)
 	}
 }
 
 // serveGarbage is a server with a fresh slot whose stream is nonsense.
-func serveGarbage(b *pgproto3.Backend) error {
+func serveGarbage(b *pgproto3.Backend, streams *atomic.Int64) error {
 	if err := welcome(b); err != nil {
 		return err
 	}
 	answers := map[string][]string{
 		"IDENTIFY":                           {"77", "1", "0/200", "library"},
-		"select current_setting('server_ver": {"150000", "library", "f", "60000", "-1", ""},
+		"select current_setting('server_ver": {"150000", "library", "f", "60000", "-1", "", "0"},
 		"select 1 from pg_catalog.pg_publi":  {"1"},
 		"select coalesce(s.plugin":           {"pgoutput", "library", "f", "0", "0/80", "0/100", "reserved", "", "f"},
 	}
@@ -143,11 +143,17 @@ func serveGarbage(b *pgproto3.Backend) error {
 		if err != nil {
 			return err
 		}
+		if _, ok := msg.(*pgproto3.Sync); ok { // it has no catalog
+			if err := refuse(b, "42P01", "relation does not exist"); err != nil {
+				return err
+			}
+		}
 		query, ok := msg.(*pgproto3.Query)
 		if !ok {
 			continue
 		}
 		if strings.HasPrefix(query.String, "START_REPLICATION") {
+			streams.Add(1)
 			b.Send(&pgproto3.CopyBothResponse{})
 			b.Send(&pgproto3.CopyData{Data: append(make([]byte, 0, 40), append([]byte{copyXLogData}, append(make([]byte, xlogHeader-1), '?')...)...)})
 			if err := b.Flush(); err != nil {

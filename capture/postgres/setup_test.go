@@ -213,6 +213,13 @@ func (s *listSink) Durable() capture.Position {
 	return s.durable
 }
 
+// count is how many lines there are, of open transactions too.
+func (s *listSink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.lines)
+}
+
 // changes returns the lines of committed changes, messages and parked changes.
 func (s *listSink) changes() []string {
 	s.mu.Lock()
@@ -276,6 +283,9 @@ func rowLine(t *capture.Table, row capture.Row) string {
 			out, ok := t.Columns[i].Type.AppendJSON(nil, v.Text)
 			if text = string(out); !ok {
 				text = "!" + text
+			}
+			if t.Columns[i].Type.Kind == capture.Untyped {
+				text = "~" + text
 			}
 			if len(text) > 100 {
 				text = fmt.Sprintf("<%d bytes>", len(text))

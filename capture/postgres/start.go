@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rowhook/capture"
@@ -25,6 +26,7 @@ type startFacts struct {
 	branch    pglogrepl.LSN // where the server's timeline left that one; 0 when it never was on it
 	start     string
 	acceptGap bool
+	skip      pglogrepl.LSN // behind what the server cannot send and was given up; 0 for nothing
 }
 
 // startPlan is what to do with the slot, and where to start.
@@ -50,6 +52,9 @@ func decideStart(f startFacts) (startPlan, error) {
 		return decideFirstStart(f)
 	}
 	lost := whyLost(f)
+	if lost == "" && f.skip > f.stored {
+		return startPlan{from: f.skip, gap: true}, nil
+	}
 	if lost == "" {
 		return startPlan{from: f.stored, resumed: true}, nil
 	}
@@ -161,7 +166,7 @@ func decideFirstStart(f startFacts) (startPlan, error) {
 
 // begin brings a fresh connection to streaming. It returns where the stream begins
 // and what the server has been told before.
-func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (capture.Started, pglogrepl.LSN, error) {
+func (r *run) begin(ctx context.Context, conn *pgconn.PgConn, query *querier) (capture.Started, pglogrepl.LSN, error) {
 	server, err := r.identify(ctx, conn)
 	if err != nil {
 		return capture.Started{}, 0, err
@@ -187,6 +192,9 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (capture.Started, 
 			return capture.Started{}, 0, err
 		}
 	}
+	if err := r.acquaint(ctx, conn, query, server); err != nil {
+		return capture.Started{}, 0, err
+	}
 	if err := r.startReplication(ctx, conn, plan.from); err != nil {
 		return capture.Started{}, 0, err
 	}
@@ -202,6 +210,33 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn) (capture.Started, 
 	return started, confirmed, nil
 }
 
+// acquaint learns what the stream's texts and types are before it begins: a type may be gone when the stream comes to it.
+func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier, server capture.Server) error {
+	if r.known == nil || r.known.timeline != server.Timeline {
+		r.known, r.texts = newCatalog(server.Timeline), nil
+	}
+	r.idleTimeout = server.IdleSlotTimeout
+	name := conn.ParameterStatus("server_encoding")
+	if r.texts == nil || r.texts.name != name {
+		r.texts = newEncoding(name, nil)
+	}
+	if r.texts != nil {
+		r.texts.convert = converter(ctx, query, name)
+	}
+	if name = clientEncoding(name); name != encodingUTF8 {
+		if _, err := conn.Exec(ctx, "set client_encoding = "+quoteLiteral(name)).ReadAll(); err != nil {
+			return fmt.Errorf("ask for the database's own encoding %s: %w", name, err)
+		}
+	}
+	err := query.within(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return r.known.learn(ctx, c, publishedTypes, r.config.Publication)
+	})
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("types of the published tables not read; each is looked up when it comes", "err", err)
+	}
+	return nil
+}
+
 // storeStart has the sink store where a first start begins, and waits a moment for it,
 // so that a run killed early leaves no used slot beside an empty state directory.
 func (r *run) storeStart(ctx context.Context, from pglogrepl.LSN) error {
@@ -209,8 +244,13 @@ func (r *run) storeStart(ctx context.Context, from pglogrepl.LSN) error {
 		return &sinkError{err}
 	}
 	r.position = from
-	for waited := time.Duration(0); waited < storeStartWait; waited += storeStartStep {
-		if durable, err := parsePosition(r.sink.Durable()); err != nil || durable >= from {
+	return r.awaitDurable(ctx, from, storeStartWait)
+}
+
+// awaitDurable waits until a position is stored, for as long as it may take.
+func (r *run) awaitDurable(ctx context.Context, at pglogrepl.LSN, most time.Duration) error {
+	for waited := time.Duration(0); waited < most; waited += storeStartStep {
+		if durable, err := parsePosition(r.sink.Durable()); err != nil || durable >= at {
 			return err
 		}
 		if err := capture.Sleep(ctx, storeStartStep); err != nil {
@@ -230,7 +270,7 @@ const (
 // to let the slot go.
 func (r *run) startFacts(ctx context.Context, conn *pgconn.PgConn, server capture.Server) (startFacts, error) {
 	f := startFacts{server: server, slotName: r.config.Slot, stored: r.position, timeline: r.timeline,
-		start: r.start.Start, acceptGap: r.start.AcceptGap}
+		start: r.start.Start, acceptGap: r.start.AcceptGap, skip: r.skip}
 	published, err := rows(ctx, conn, `select 1 from pg_catalog.pg_publication where pubname = `+quoteLiteral(r.config.Publication))
 	if err != nil {
 		return f, fmt.Errorf("look for publication %s: %w", r.config.Publication, err)
@@ -328,25 +368,78 @@ func (r *run) prepareSlot(ctx context.Context, conn *pgconn.PgConn, server captu
 	}
 	created, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, sql))
 	if err != nil {
-		return r.createError(err)
+		return r.createError(err, server)
 	}
 	plan.from, err = pglogrepl.ParseLSN(created.ConsistentPoint)
 	return err
 }
 
-func (r *run) createError(err error) error {
+func (r *run) createError(err error, server capture.Server) error {
 	err = fmt.Errorf("create slot %s: %w", r.config.Slot, err)
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) {
 		return err
 	}
-	switch pgErr.Code {
+	switch answer.Code {
 	case "55000": // object not in prerequisite state
-		return &capture.OperatorError{Err: err, Remedy: "wal_level = logical in postgresql.conf, then restart the server"}
+		return &capture.OperatorError{Err: err, Remedy: decodingRemedy(server)}
 	case "53400": // configuration limit exceeded
 		return &capture.OperatorError{Err: err, Remedy: "raise max_replication_slots, or drop a slot that nobody uses"}
+	case "42501":
+		return &capture.OperatorError{Err: err, Remedy: r.rightsRemedy(answer)}
 	}
 	return err
+}
+
+// decodingRemedy is how logical decoding is switched on. From 19 on a server does so by itself while there is a logical slot, and
+// its standbys follow it.
+func decodingRemedy(server capture.Server) string {
+	const restart = "wal_level = logical in postgresql.conf, then restart the server"
+	switch {
+	case server.Standby && server.Version >= 190000:
+		return "on the primary: SELECT pg_create_logical_replication_slot('rowhook_standby', 'pgoutput');  a logical slot there switches decoding on here too, without a restart (it has to be moved on, or dropped with ours)"
+	case server.Standby:
+		return "on the primary: " + restart
+	case server.Version >= 190000:
+		return "wal_level = replica in postgresql.conf, then restart the server"
+	}
+	return restart
+}
+
+// rightsRemedy is what a server wants that refuses to let us stream: a right of the role, or from 19 on that pgoutput may be used.
+func (s *Source) rightsRemedy(answer *pgconn.PgError) string {
+	query := s.newQuerier(streamQueryTimeout)
+	defer query.close()
+	var allowed, entitled bool
+	err := query.within(context.Background(), func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, pluginSQL).Scan(&allowed, &entitled)
+	})
+	switch {
+	case err == nil && !allowed:
+		return strings.TrimSpace(answer.Hint + " " + pluginRemedy)
+	case err == nil && entitled && answer.Hint != "":
+		return answer.Hint
+	}
+	return fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(s.connect.User))
+}
+
+// pluginSQL tells whether the server lets slots use pgoutput, and whether our role may replicate.
+const pluginSQL = `select coalesce('pgoutput' = any(pg_catalog.string_to_array(pg_catalog.replace(current_setting('output_plugin_libraries', true), ' ', ''), ',')), true),
+  coalesce((select rolsuper or rolreplication from pg_catalog.pg_roles where rolname = current_user), false)`
+
+const pluginRemedy = "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput'; SELECT pg_reload_conf();  (with the others that are listed now)"
+
+// pluginFindings tells of a server that would not let a slot use pgoutput.
+func (s *Source) pluginFindings(ctx context.Context) ([]capture.Finding, error) {
+	var allowed, entitled bool
+	err := s.query.within(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, pluginSQL).Scan(&allowed, &entitled)
+	})
+	if err != nil || allowed {
+		return nil, err
+	}
+	return []capture.Finding{{Severity: capture.Error, Code: "output_plugin_libraries", Subject: "output_plugin_libraries",
+		Text: "output_plugin_libraries does not have pgoutput: no slot can use it", Remedy: pluginRemedy}}, nil
 }
 
 func (r *run) startReplication(ctx context.Context, conn *pgconn.PgConn, from pglogrepl.LSN) error {
@@ -359,8 +452,12 @@ func (r *run) startReplication(ctx context.Context, conn *pgconn.PgConn, from pg
 			"messages 'true'",
 		},
 	})
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return r.streamingError(fmt.Sprintf("start replication at %s", from), answer)
+	}
 	if err != nil {
-		return r.streamingError(fmt.Errorf("start replication at %s: %w", from, err))
+		return fmt.Errorf("start replication at %s: %w", from, err)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ type stream struct {
 }
 
 func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier, confirmed pglogrepl.LSN, timeout time.Duration) *stream {
-	describe := newDescriber(query)
+	describe := describer{query, r.known}
 	st := &stream{conn: conn, frames: framesOf(conn), owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost,
 		heardAt: time.Now(), silence: silenceMost}
 	if timeout > 0 {
@@ -69,8 +69,17 @@ func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier,
 	st.decoder = decoder{
 		sink:      r.sink,
 		relations: make(map[uint32]*relation),
+		types:     make(map[uint32]typeMessage),
 		handed:    r.position,
-		describe:  func(m relationMessage) (*relation, error) { return describe.relation(ctx, m) },
+		describe: func(m *description) (*relation, error) {
+			rel, err := describe.relation(ctx, m)
+			var answer *pgconn.PgError
+			if errors.As(err, &answer) {
+				err = &refusedError{err: serverWords(answer), answer: answer}
+			}
+			return rel, err
+		},
+		encoding: r.texts,
 	}
 	return st
 }
@@ -188,6 +197,7 @@ func (st *stream) data(ctx context.Context, b []byte) error {
 	if len(b) < xlogHeader || b[0] != copyXLogData {
 		return &streamError{what: fmt.Sprintf("copy data of %d bytes", len(b))}
 	}
+	st.owner.received.Add(1)
 	settled := st.decoder.handed <= st.confirmed
 	if err := st.decoder.message(b[xlogHeader:]); err != nil {
 		return err
@@ -304,14 +314,18 @@ func (st *stream) send(now time.Time, confirm pglogrepl.LSN) error {
 	return nil
 }
 
-// wait stops reading until there is room, and keeps telling the server that we live.
+// wait stops reading until there is room, and keeps telling the server that we live. It does not wait for long.
 func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 	timer := time.NewTicker(min(confirmEvery, st.statusEvery))
 	defer timer.Stop()
+	most := time.NewTimer(pauseMost)
+	defer most.Stop()
 	for {
 		select {
 		case <-busy:
 			return nil
+		case <-most.C:
+			return capture.ErrPaused
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-timer.C:
@@ -341,5 +355,5 @@ func (st *stream) finish() {
 }
 
 func (st *stream) serverError(msg *pgproto3.ErrorResponse) error {
-	return st.owner.streamingError(fmt.Errorf("receive: %w", pgconn.ErrorResponseToPgError(msg)))
+	return st.owner.streamingError("receive", pgconn.ErrorResponseToPgError(msg))
 }

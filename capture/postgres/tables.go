@@ -337,7 +337,7 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 			f.unpublished = append(f.unpublished, col.name)
 			continue
 		}
-		typ, err := d.typeOf(ctx, c, col.oid, 0)
+		typ, err := d.known.typeOf(ctx, c, col.oid, typeMessage{})
 		if err != nil {
 			return err
 		}

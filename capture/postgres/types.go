@@ -1,14 +1,6 @@
 package postgres
 
-import (
-	"context"
-	"errors"
-	"fmt"
-
-	"github.com/jackc/pgx/v5"
-
-	"rowhook/capture"
-)
+import "rowhook/capture"
 
 // textType is what every type is that has no policy of its own: its text as a JSON string.
 func textType(name string, kind capture.Kind) *capture.Type {
@@ -126,58 +118,18 @@ var extensionTypes = map[[2]string]capture.Type{
 	{"postgis", "geography"}: {Kind: capture.Other, AppendJSON: appendGeometry},
 }
 
-// maxTypeDepth bounds domains over arrays over domains.
-const maxTypeDepth = 16
-
-const typeSQL = `
-select t.typname::text, t.typtype::text, t.typbasetype, t.typdelim::text,
-  coalesce((select e.oid from pg_catalog.pg_type e where e.typarray = t.oid), 0::oid),
-  coalesce((select e.extname::text from pg_catalog.pg_depend d
-    join pg_catalog.pg_extension e on e.oid = d.refobjid
-    where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
-      and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and d.deptype = 'e'), '')
-from pg_catalog.pg_type t where t.oid = $1`
-
-// typeOf returns the type of an OID, asking the catalog for those that are not built in.
-// A type that is gone from the catalog is text.
-func (d *describer) typeOf(ctx context.Context, c *pgx.Conn, oid uint32, depth int) (*capture.Type, error) {
-	if t := builtinTypes[oid]; t != nil {
-		return t, nil
-	}
-	if t := d.types[oid]; t != nil {
-		return t, nil
-	}
-	var (
-		name, kind, delimiter, extension string
-		base, element                    uint32
-	)
-	err := c.QueryRow(ctx, typeSQL, oid).Scan(&name, &kind, &base, &delimiter, &element, &extension)
-	var t *capture.Type
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		t = textType(fmt.Sprintf("type %d", oid), capture.Other)
-	case err != nil:
-		return nil, fmt.Errorf("look up type %d: %w", oid, err)
-	case depth >= maxTypeDepth:
-		t = textType(name, capture.Other)
-	case kind == "d":
-		from, err := d.typeOf(ctx, c, base, depth+1)
-		if err != nil {
-			return nil, err
+// builtinNames are the built-in types by their names in the catalog.
+var builtinNames = func() map[string]*capture.Type {
+	base := baseTypes()
+	names := make(map[string]*capture.Type, 2*len(base))
+	for _, e := range base {
+		names[e.typ.Name] = e.typ
+		if e.array != 0 {
+			names["_"+e.typ.Name] = builtinTypes[e.array]
 		}
-		t = &capture.Type{Name: name, Kind: from.Kind, AppendJSON: from.AppendJSON}
-	case element != 0 && len(delimiter) == 1:
-		elem, err := d.typeOf(ctx, c, element, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		t = arrayType(elem, delimiter[0])
-	default:
-		t = otherType(name, kind, extension)
 	}
-	d.types[oid] = t
-	return t, nil
-}
+	return names
+}()
 
 func otherType(name, kind, extension string) *capture.Type {
 	if known, ok := extensionTypes[[2]string{extension, name}]; ok {

@@ -67,7 +67,7 @@ var columnTypes = []struct {
 	{"tstzrange", []string{"'[2026-01-01 00:00:00 UTC,2026-02-01 00:00:00 UTC)'"}},
 	{"daterange", []string{"'[2026-01-01,2026-02-01)'"}},
 	{"int4multirange", []string{"'{[1,3),[5,7)}'"}},
-	{"pg_lsn", []string{"'0/16B3748'"}},
+	{"pg_lsn", []string{"'16/B374D848'"}},
 	{"regclass", []string{"'pg_catalog.pg_class'", "'public.shelf'"}},
 	{"jsonpath", []string{"'$.a'"}},
 	{"xid8", []string{"'18446744073709551615'"}},

@@ -161,6 +161,33 @@ func parseRelation(b []byte) (relationMessage, error) {
 	return m, nil
 }
 
+// typeMessage is a type that is not built in, as the stream announces it before the table that has it. For a domain it names
+// the base type. The server takes it from the catalog of the moment when the change was made.
+type typeMessage struct {
+	oid    uint32
+	schema string // empty for pg_catalog
+	name   string
+	raw    []byte
+}
+
+func parseType(b []byte) (typeMessage, error) {
+	r := reader{b: b}
+	m := r.typeMessage()
+	if !r.done() {
+		return typeMessage{}, &streamError{what: "type message"}
+	}
+	return m, nil
+}
+
+func (r *reader) typeMessage() typeMessage {
+	from := r.b
+	r.byte()
+	m := typeMessage{oid: r.uint32()}
+	m.schema, m.name = string(r.cstring()), string(r.cstring())
+	m.raw = append([]byte(nil), from[:len(from)-len(r.b)]...)
+	return m
+}
+
 // streamError says that the stream is not what pgoutput sends: it cannot be read on.
 type streamError struct {
 	what string
