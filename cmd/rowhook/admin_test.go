@@ -151,7 +151,7 @@ func TestReadiness(t *testing.T) {
 	for want, change := range map[string]func(){
 		"":         func() {},
 		"identity": func() { w.link.Diffs = []difference{{What: "lineage", Found: "a", Pinned: "b"}} },
-		"stalled":  func() { w.sampled.since = now.Add(-10 * time.Minute) },
+		"stalled":  func() { w.sampled.since, w.sampled.stream = now.Add(-10*time.Minute), &capture.Status{LagBytes: 1} },
 		"table": func() {
 			w.findings = []capture.Finding{{Severity: capture.Error, Subject: "public.loans", Text: "not published"}}
 		},

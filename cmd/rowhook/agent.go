@@ -40,6 +40,7 @@ type agent struct {
 	findings []capture.Finding
 	reloaded reloadStatus
 	sampled  sourceSample
+	ended    error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
 	startedWith *Config
 	read        map[string]fileHash // the files of the config that was read last
@@ -54,7 +55,7 @@ type startFlags struct {
 
 // sourceLink is how the connection to the source stands, for status.
 type sourceLink struct {
-	State  string // connecting, streaming, waiting for adoption
+	State  string // connecting, streaming, paused, waiting for adoption
 	Since  time.Time
 	Server *capture.Server
 	Found  identity

@@ -38,7 +38,7 @@ func newRunCommand(c *console) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&flags.start, "start", "", "where to begin when nothing is stored: `slot|now|POSITION`")
-	cmd.Flags().BoolVar(&flags.acceptGap, "accept-gap", false, "go on although changes between the stored position and the server's are lost")
+	cmd.Flags().BoolVar(&flags.acceptGap, "accept-gap", false, "go on although changes behind the stored position are lost, or the server cannot send them")
 	return cmd
 }
 

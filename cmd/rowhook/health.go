@@ -8,26 +8,17 @@ import (
 )
 
 const (
-	// sampleInterval is how often the source is asked how far behind we are, while admin.listen is on.
+	// sampleInterval is how often the source is asked how far behind we are.
 	sampleInterval = 15 * time.Second
-	// stallAfter is how long nothing may move before that counts as a stall.
-	stallAfter = 2 * time.Minute
+	// storeMost is how long the spool may take to store a batch before that counts as a stall.
+	storeMost = 2 * time.Minute
 )
-
-// sourceSample is what the source told last, and since when nothing has moved although there is something to read.
-type sourceSample struct {
-	at      time.Time
-	stream  *capture.Status // nil while it does not answer
-	durable capture.Position
-	changes int64
-	since   time.Time // of the last progress
-}
 
 // sample asks the source now and then, for metrics and readiness. A scrape does not wait for the database.
 func (a *agent) sample(ctx context.Context) error {
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
-	for a.config().Admin.Listen != "" {
+	for {
 		a.sampleOnce(ctx)
 		select {
 		case <-ctx.Done():
@@ -35,26 +26,16 @@ func (a *agent) sample(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
-	return nil
 }
 
 func (a *agent) sampleOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	next := sourceSample{at: time.Now(), durable: a.pipe.Durable(), changes: a.pipe.counts.changes.Load()}
-	stream, err := a.source.Status(ctx, next.durable)
-	if err == nil {
+	next := sourceSample{at: time.Now(), durable: a.pipe.Durable(), changes: a.pipe.counts.changes.Load(), received: a.source.Received()}
+	if stream, err := a.source.Status(ctx, next.durable); err == nil {
 		next.stream = &stream
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	before := a.sampled
-	next.since = next.at
-	idle := next.stream != nil && next.stream.LagBytes == 0
-	if !before.at.IsZero() && !idle && next.durable == before.durable && next.changes == before.changes {
-		next.since = before.since
-	}
-	a.sampled = next
+	a.observe(next)
 }
 
 // health tells whether the agent works at all: whether a restart might help.
@@ -63,7 +44,7 @@ func (a *agent) health(now time.Time) health {
 	if a.spoolFailed.Load() {
 		h.add("spool", "the spool has failed; the agent is about to end")
 	}
-	if since := a.pipe.storingSince(); !since.IsZero() && now.Sub(since) > stallAfter && a.spool.Room() == nil {
+	if since := a.pipe.storingSince(); !since.IsZero() && now.Sub(since) > storeMost && a.spool.Room() == nil {
 		h.add("stalled", "storing has not come to an end for %s", humanDuration(now.Sub(since)))
 	}
 	return h
@@ -79,10 +60,10 @@ func (a *agent) readiness(now time.Time) health {
 	switch {
 	case len(link.Diffs) > 0:
 		h.add("identity", "%s", describeDifferences(link.Diffs))
-	case link.State != "streaming":
+	case link.State != "streaming" && link.State != "paused":
 		h.add("source", "the source is %s since %s", link.State, humanDuration(now.Sub(link.Since)))
-	case !sampled.since.IsZero() && sampled.at.Sub(sampled.since) > stallAfter:
-		h.add("stalled", "nothing has been read for %s although the source has more", humanDuration(now.Sub(sampled.since)))
+	case sampled.stalled():
+		h.add("stalled", "%s", sampled.stall(now).Text)
 	}
 	if err := a.spool.Room(); err != nil {
 		h.add("spool", "%v", err)

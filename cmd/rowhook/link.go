@@ -100,9 +100,13 @@ func (a *agent) started(s capture.Started) {
 func (a *agent) lost(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.link.Err = err
-	if a.link.State == "streaming" {
-		a.link.State, a.link.Since = "connecting", time.Now()
+	a.link.Err, a.ended = err, err
+	state := "connecting"
+	if errors.Is(err, capture.ErrPaused) {
+		state = "paused"
+	}
+	if (a.link.State == "streaming" || a.link.State == "paused") && a.link.State != state {
+		a.link.State, a.link.Since = state, time.Now()
 	}
 }
 

@@ -32,7 +32,7 @@ type agentMetrics struct {
 	agent *agent
 
 	build, ready, reloadOK, reloadTime, restart                       metric
-	streaming, lagBytes, lagSeconds, retained, lastCommit             metric
+	streaming, lagBytes, lagSeconds, retained, lastCommit, stalled    metric
 	transactions, changes, events, unsubscribed, parkedTotal, notices metric
 	parked, parkedBytes                                               metric
 	spoolBytes, spoolMax, spoolHistory, spoolFree                     metric
@@ -61,6 +61,7 @@ func newAgentMetrics(a *agent) *agentMetrics {
 		streaming:    gauge("source_streaming", "Whether the source is being read."),
 		lagBytes:     gauge("source_lag_bytes", "What the source has and is not confirmed yet. Absent while the source does not answer."),
 		lagSeconds:   gauge("source_lag_seconds", "Time since the last commit that was read while the source has more, else 0."),
+		stalled:      gauge("source_stalled_seconds", "Time since anything came of what the source has committed, while that is longer than it should be; else 0."),
 		retained:     gauge("source_retained_bytes", "Log that the source keeps: WAL held by the slot, or all binlog files. Absent while the source does not answer."),
 		lastCommit:   gauge("source_last_commit_timestamp_seconds", "Commit time of the last transaction that was read."),
 		transactions: counter("source_transactions_total", "Transactions read."),
@@ -167,6 +168,11 @@ func (m *agentMetrics) collectSource(c *collection) {
 	if last != 0 {
 		c.put(m.lastCommit, unixSeconds(time.Unix(0, last)))
 	}
+	stalled := 0.0
+	if sampled.stalled() {
+		stalled = c.age(sampled.since)
+	}
+	c.put(m.stalled, stalled)
 	if s := sampled.stream; s != nil {
 		c.put(m.lagBytes, float64(s.LagBytes))
 		behind := 0.0

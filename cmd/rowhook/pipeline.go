@@ -82,6 +82,7 @@ type pipeline struct {
 	parts      bool             // parts of it have been handed over
 	waiting    chan struct{}    // closed when there is room again; nil while nobody waits
 	failure    error            // why nothing can be stored any more
+	roomless   bool             // the appender waits for room on the disk
 	work       chan pipelineBatch
 	injections []injection // what comes beside the stream, for the next batch
 	coming     *exchange   // waits for the end of a transaction
@@ -215,14 +216,24 @@ func (p *pipeline) append(ctx context.Context, b pipelineBatch) (stored bool, er
 			return false, fmt.Errorf("append to the spool: %w", err)
 		}
 		p.logger.Error("spool cannot grow: the source is paused", "err", err, "remedy", full.Hint())
+		p.setRoomless(true)
 		if p.spool.WaitRoom(ctx) != nil {
 			return false, nil // the agent stops; the source repeats it after the restart
 		}
+		p.setRoomless(false)
 	}
 	for i := range b.lines {
 		p.log.Append(&b.lines[i])
 	}
 	return true, nil
+}
+
+// setRoomless notes that nothing can be stored for want of room, which may last: who stops does not wait for it.
+func (p *pipeline) setRoomless(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.roomless = yes
+	p.idle.Broadcast()
 }
 
 // storingSince is since when the appender stores a batch; zero while it does not.
@@ -474,7 +485,7 @@ func (p *pipeline) Abort() {
 }
 
 // flush stores what is complete, waits until it is fsynced and returns the durable
-// position. It is called when the source has stopped reading.
+// position. What there is no room for comes again. It is called when the source has stopped reading.
 func (p *pipeline) flush(ctx context.Context) capture.Position {
 	p.Abort()
 	stop := context.AfterFunc(ctx, func() {
@@ -486,7 +497,7 @@ func (p *pipeline) flush(ctx context.Context) capture.Position {
 	p.mu.Lock()
 	p.cur.urgent = p.cur.pending
 	p.handOver(true)
-	for p.failure == nil && ctx.Err() == nil && (p.spare == nil || p.cur.pending) {
+	for p.failure == nil && !p.roomless && ctx.Err() == nil && (p.spare == nil || p.cur.pending) {
 		p.idle.Wait()
 	}
 	p.mu.Unlock()

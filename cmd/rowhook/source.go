@@ -20,6 +20,8 @@ type source interface {
 	Identify(ctx context.Context) (capture.Server, error)
 	// Status says how the stream stands, as the server sees it, when everything before durable is stored.
 	Status(ctx context.Context, durable capture.Position) (capture.Status, error)
+	// Received counts what has come of the stream: while it grows, something comes.
+	Received() uint64
 	// Check looks at everything that capture needs; Drift only at what can change while it runs.
 	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
 	Drift(ctx context.Context, patterns []string) ([]capture.Finding, error)

@@ -43,7 +43,7 @@ type sourceStatus struct {
 	Name  string `json:"name"`
 	Type  string `json:"type"`
 	Hosts string `json:"hosts"`
-	// State is connecting, streaming, waiting for adoption, or stopped without an agent.
+	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting for adoption, or stopped without an agent.
 	State string    `json:"state"`
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
@@ -54,6 +54,8 @@ type sourceStatus struct {
 	Server     *serverStatus   `json:"server,omitempty"`
 	Stream     *capture.Status `json:"stream,omitempty"`
 	Counts     *streamCounts   `json:"counts,omitempty"`
+	// Stalled says that nothing comes of what the source has committed, and why, as far as it is known.
+	Stalled *stallStatus `json:"stalled,omitempty"`
 }
 
 type serverStatus struct {
@@ -201,7 +203,7 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Agent.Running, report.Agent.PID, report.Agent.Since = true, os.Getpid(), a.began.UTC()
 	report.Source.Name, report.Source.Hosts = a.sourceName(), a.source.Hosts()
 	a.mu.Lock()
-	link, findings, growth, reloaded := a.link, slices.Clone(a.findings), a.growth, a.reloaded
+	link, findings, growth, reloaded, sampled := a.link, slices.Clone(a.findings), a.growth, a.reloaded, a.sampled
 	a.mu.Unlock()
 	report.Reload = &reloaded
 	report.Source.State, report.Source.Since = link.State, link.Since.UTC()
@@ -219,6 +221,9 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Source.Counts = a.pipe.counts.read()
 	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
 	report.askSource(ctx, a.source)
+	if sampled.stalled() {
+		report.Source.Stalled = sampled.stall(report.Time)
+	}
 	if report.Source.Error == "" && link.Err != nil {
 		report.Source.Error = link.Err.Error()
 	}
@@ -254,6 +259,9 @@ func (r *statusReport) judge() {
 	}
 	if r.Source.Error != "" {
 		say("source: %s", r.Source.Error)
+	}
+	if stalled := r.Source.Stalled; stalled != nil {
+		say("%s%s", stalled.Text, remedyWords(stalled.Remedy))
 	}
 	if stream := r.Source.Stream; stream != nil && stream.Binlog != nil && stream.Binlog.Lost {
 		say("the server no longer has the binlog after the stored position")
