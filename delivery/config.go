@@ -53,6 +53,8 @@ type ProfileConfig struct {
 	LogBody       *int                 `yaml:"log_body" doc:"characters of each body kept in the delivery log; 0 keeps row data out of it altogether; default log.body"`
 
 	IdentificationKey string `yaml:"identification_key" doc:"sent in each body, as key, by which the receiver knows the webhook: format rakuraku"`
+
+	_ struct{} `later:"backfill coalesce console"`
 }
 
 // BatchConfig says how many events a batch collects, and for how long.

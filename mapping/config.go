@@ -29,7 +29,7 @@ type EntryConfig struct {
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
 
-	_ struct{} `later:"lookup parts"`
+	_ struct{} `later:"backfill coalesce lookup lookups memory parts trigger"`
 }
 
 // ActorConfig names the columns that tell the actor. The transaction's own context wins.
@@ -102,6 +102,8 @@ type RuleConfig struct {
 	Where   delivery.Where `yaml:"where" doc:"values of the new row (of the old one for a delete)"`
 	If      string         `yaml:"if" doc:"expression over old, new, row, op, actor and operation"`
 	As      AsConfig       `yaml:"as" doc:"names of the event in formats with a vocabulary of their own"`
+
+	_ struct{} `later:"lookup lookups memory parts"`
 }
 
 // AsConfig names an event for formats with a vocabulary of their own. What is not given

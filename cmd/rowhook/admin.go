@@ -21,6 +21,7 @@ import (
 // adminConfig is the HTTP side of a running agent.
 type adminConfig struct {
 	Listen string        `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; off when empty"`
+	_      struct{}      `later:"console"`
 	Tokens []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,8 @@ import (
 
 const tryLong = `Put recorded changes through the mapping and show the events they make, who would get them, and with --bodies
 the requests. No database, no network, no state directory; nothing is signed, and the configured headers, the
-identification key and secrets are not shown. Secrets' files need not be there.
+identification key and secrets are not shown. Secrets' files need not be there. With --from-database, the database is
+asked for the mapped tables' columns, types and keys, and for nothing else: lines then need no key and no types.
 
 A change is one line of JSON, from FILE or from standard input:
   {"table":"circulation.loans","op":"update","key":["loan_id"],
@@ -34,21 +36,23 @@ A change is one line of JSON, from FILE or from standard input:
                transaction
   signal       {"type":"job.finished","key":{…},"data":{…}} in place of a change
 
-A table has the columns that any of its lines names, in rows or in types. Empty lines and lines that begin with #
+Without --from-database a table has the columns that any of its lines names, in rows or in types: name there each
+column that the mapping speaks of, those under exclude too. Empty lines and lines that begin with #
 are left out. The same input and config always give the same output, ids included.
 
 A change that cannot be mapped or decided, and a signal that is left out, are shown with their reason, exit code 3.
 With --expect, what decides is only whether the output is the file's: exit code 3 where it is not.`
 
-const tryExample = `  rowhook try changes.jsonl
+const tryExample = `  echo '{"table":"circulation.loans","op":"insert","new":{"loan_id":1}}' | rowhook try --from-database --bodies
+  rowhook try changes.jsonl
   rowhook try --bodies < changes.jsonl
   rowhook try changes.jsonl --expect expected.jsonl --update     write down what comes today
   rowhook try changes.jsonl --expect expected.jsonl              and hold every later config to it`
 
 // tryOptions are the flags of `rowhook try`.
 type tryOptions struct {
-	bodies, json, update bool
-	expect               string
+	bodies, json, update, fromDatabase bool
+	expect                             string
 }
 
 func newTryCommand(c *console) *cobra.Command {
@@ -68,18 +72,19 @@ func newTryCommand(c *console) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return c.try(o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return c.try(cmd.Context(), o, args) },
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.bodies, "bodies", false, "show each request's headers and body; --json and --expect do unless this is false")
 	flags.StringVar(&o.expect, "expect", "", "compare the output, as of --json, with this `file`")
 	flags.BoolVar(&o.update, "update", false, "write the file that --expect names")
+	flags.BoolVar(&o.fromDatabase, "from-database", false, "take the tables' columns, types and keys from the database")
 	addJSONFlag(cmd, &o.json)
 	return cmd
 }
 
-func (c *console) try(o *tryOptions, files []string) error {
-	config, err := c.tryConfig()
+func (c *console) try(ctx context.Context, o *tryOptions, files []string) error {
+	config, live, err := c.tryConfig(ctx, o.fromDatabase)
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,7 @@ func (c *console) try(o *tryOptions, files []string) error {
 	if err != nil {
 		return err
 	}
-	trial, err := newTrial(config, lines)
+	trial, err := newTrial(config, lines, live)
 	if err != nil {
 		return err
 	}
@@ -111,8 +116,29 @@ func (c *console) try(o *tryOptions, files []string) error {
 // tryStandIn stands for secrets whose files are not on this machine, which is well where nothing is sent.
 const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 
-// tryConfig loads the config. The machine that tests a config need not have its secrets.
-func (c *console) tryConfig() (*Config, error) {
+// tryConfig loads the config, and asks its database for the mapped tables if that is wanted.
+func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*Config, []*capture.Table, error) {
+	if !fromDatabase {
+		config, err := c.tryConfigAlone()
+		return config, nil, err
+	}
+	config, err := c.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	source, err := config.newSource(slog.New(slog.DiscardHandler), "try")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer source.Close()
+	tables, err := source.Tables(ctx, config.rules.Tables())
+	return config, tables, err
+}
+
+// tryConfigAlone loads the config. The machine that tests a config need not have its secrets.
+func (c *console) tryConfigAlone() (*Config, error) {
 	data, err := os.ReadFile(c.configPath)
 	if err != nil {
 		return c.config() // which says it

@@ -213,7 +213,7 @@ func FuzzTry(f *testing.F) {
 		}
 	}
 	c := &console{configPath: tryDir + "config.yaml", env: env(nil)}
-	config, err := c.tryConfig()
+	config, err := c.tryConfigAlone()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func FuzzTry(f *testing.F) {
 		if err != nil {
 			return err.Error()
 		}
-		trial, err := newTrial(config, lines)
+		trial, err := newTrial(config, lines, nil)
 		if err == nil {
 			err = trial.run(lines)
 		}

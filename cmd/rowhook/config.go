@@ -32,6 +32,8 @@ type Config struct {
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 	Admin         adminConfig              `yaml:"admin" doc:"metrics, health and status over HTTP"`
 
+	_ struct{} `later:"backfill cluster console handover init jetstream lookups memory store trigger"`
+
 	rules *mapping.Rules // Mapping, compiled
 
 	file    string // as given
@@ -46,6 +48,8 @@ type Config struct {
 // sourceConfig is the source's connection and what of its stream concerns the mapping.
 type sourceConfig struct {
 	capture.SourceConfig `yaml:",inline"`
+
+	_ struct{} `later:"backfill"`
 
 	Context mapping.ContextConfig `yaml:"context" doc:"where actor and operation come from"`
 	Signals mapping.SignalsConfig `yaml:"signals" doc:"events that the application tells outright"`

@@ -264,3 +264,32 @@ func TestRoundedEntries(t *testing.T) {
 		}
 	}
 }
+
+// TestLaterKeys: what a later version has is refused as such, wherever one would look for it.
+func TestLaterKeys(t *testing.T) {
+	t.Parallel()
+	for text, place := range map[string]string{
+		smallConfig + "backfill: true\n":         "5:1: backfill",
+		smallConfig + "console: {}\n":            "5:1: console",
+		smallConfig + "cluster: {nodes: 3}\n":    "5:1: cluster",
+		smallConfig + "lookups: {}\n":            "5:1: lookups",
+		smallConfig + "init: true\n":             "5:1: init",
+		smallConfig + "trigger: {}\n":            "5:1: trigger",
+		smallConfig + "admin: {console: true}\n": "5:9: admin.console",
+		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
+		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", coalesce: 5s}\n":   "6:44: profiles.desk.coalesce",
+		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {memory: true}", 1):     "4:19: mapping.catalog.items.memory",
+		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {lookup: {}}", 1):       "4:19: mapping.catalog.items.lookup",
+		strings.Replace(smallConfig, "set: returned_at", "lookup: {}", 1):                         "3:60: mapping.circulation.loans.events.loan.returned.lookup",
+	} {
+		_, err := parseConfig("c.yaml", []byte(text), env(nil), nil)
+		if err == nil || !strings.Contains(err.Error(), "c.yaml:"+place+": not in this version of rowhook") {
+			t.Errorf("%s\nis refused with %v, want %s", text, err, place)
+		}
+	}
+	for _, command := range laterCommands {
+		if got := rowhook(t, command); got.code != exitUsage || !strings.Contains(got.err, command+" is not in this version of rowhook") {
+			t.Errorf("%s: %+v", command, got)
+		}
+	}
+}

@@ -44,6 +44,7 @@ type tryResult struct {
 	// Of a problem.
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
+	Hint   string `json:"hint,omitempty"`
 
 	text string // the body as it is sent
 }
@@ -97,6 +98,9 @@ func printTry(w io.Writer, results []tryResult, bodies bool) error {
 				about += " for profile " + r.Profile
 			}
 			fmt.Fprintf(&b, "%s  %s  %s\n", r.At, strings.TrimSpace(r.Reason+" "+about), r.Error)
+			if r.Hint != "" {
+				fmt.Fprintf(&b, "    %s\n", r.Hint)
+			}
 		case tryNothing:
 			fmt.Fprintf(&b, "%s  no event  %s %s\n", r.At, r.Op, r.Table)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 	"rowhook/delivery/format"
 	"rowhook/mapping"
 )
+
+// noColumn is what the mapping says of a column that a table does not have.
+var noColumn = regexp.MustCompile(`has no column "([^"]+)"`)
 
 // tryTime is when transactions that do not say it were committed.
 var tryTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -63,10 +67,10 @@ type unsent struct{}
 func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return nowhere }
 func (unsent) Describe() (method, url string)                         { return "POST", "" }
 
-func newTrial(c *Config, lines []*recorded) (*trial, error) {
+func newTrial(c *Config, lines []*recorded, live []*capture.Table) (*trial, error) {
 	t := &trial{config: c, closed: map[string]bool{}}
 	var err error
-	if t.tables, err = gatherTables(c.Source.Type, lines); err != nil {
+	if t.tables, err = gatherTables(c.Source.Type, lines, live); err != nil {
 		return nil, err
 	}
 	if err := t.readProfiles(); err != nil {
@@ -242,7 +246,7 @@ func (t *trial) signal(line *recorded) error {
 		}
 	}
 	one := &recorded{Table: signals.Table, New: &row, at: line.at, op: capture.Insert}
-	own, err := gatherTables(t.config.Source.Type, []*recorded{one})
+	own, err := gatherTables(t.config.Source.Type, []*recorded{one}, nil)
 	if err != nil {
 		return err
 	}
@@ -289,7 +293,13 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 
 // Fail implements [mapping.Output].
 func (t *trial) Fail(f *mapping.Failure) error {
-	t.problem(tryResult{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()})
+	result := tryResult{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
+	if table := t.tables.tables[f.Table]; table != nil && !table.live {
+		if missing := noColumn.FindStringSubmatch(result.Error); missing != nil {
+			result.Hint = fmt.Sprintf(`the lines name no such column: add "types":{%q:"text"} to one, with its type, or have --from-database ask the database`, missing[1])
+		}
+	}
+	t.problem(result)
 	return nil
 }
 

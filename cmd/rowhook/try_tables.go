@@ -29,13 +29,17 @@ type tryTable struct {
 	key     []string
 	keyAt   string // the line that tells it
 	columns []string
+	live    bool              // the database's own: lines need not describe it
 	given   map[string]string // type names by column, where lines give them
 	guessed map[string]string
 }
 
-// gatherTables puts the tables of all lines together.
-func gatherTables(source string, lines []*recorded) (*tryTables, error) {
+// gatherTables puts the tables of all lines together. Tables that the database was asked about are as they are there.
+func gatherTables(source string, lines []*recorded, live []*capture.Table) (*tryTables, error) {
 	all := &tryTables{source: source, tables: map[string]*tryTable{}}
+	for _, table := range live {
+		all.tables[table.String()] = &tryTable{table: table, live: true}
+	}
 	for _, line := range lines {
 		if line.Table == "" {
 			continue
@@ -54,6 +58,9 @@ func gatherTables(source string, lines []*recorded) (*tryTables, error) {
 
 func (all *tryTables) add(line *recorded) error {
 	t := all.tables[line.Table]
+	if t != nil && t.live {
+		return t.fits(line)
+	}
 	if t == nil {
 		schema, name, _ := capture.ParseTable(line.Table) // checked
 		t = &tryTable{table: &capture.Table{Schema: schema, Name: name}, given: map[string]string{}, guessed: map[string]string{}}
@@ -92,8 +99,30 @@ func (all *tryTables) add(line *recorded) error {
 	return nil
 }
 
+// fits holds a line to a table as it is in the database. What lines say of its key and types is not needed.
+func (t *tryTable) fits(line *recorded) error {
+	var names []string
+	for i := range t.table.Columns {
+		names = append(names, t.table.Columns[i].Name)
+	}
+	for _, row := range []*members{line.New, line.Old} {
+		if row == nil {
+			continue
+		}
+		for _, name := range row.names {
+			if !slices.Contains(names, name) {
+				return fmt.Errorf("%s has no column %q in the database%s", line.Table, name, didYouMean(name, names))
+			}
+		}
+	}
+	return nil
+}
+
 // finish describes the table.
 func (all *tryTables) finish(t *tryTable) error {
+	if t.live {
+		return nil
+	}
 	// Its own key says what is known where an update has no old row.
 	t.table.Identity = capture.IdentityDefault
 	for _, name := range t.columns {
