@@ -315,3 +315,25 @@ func TestLateRepliesAreNoProbes(t *testing.T) {
 		}
 	})
 }
+
+// TestNoNextAttemptOfNothing: where all that failed is dead, nothing waits for a next try, and status shows none.
+func TestNoNextAttemptOfNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, func(c *delivery.ProfileConfig) { c.Retry.Schedule = []time.Duration{time.Minute} })
+		b.receiver.script(always(delivery.Reply{Class: delivery.ClassTransient, Status: 500, Reason: "status_5xx"}))
+		b.start()
+		defer b.stopped()
+		for i := range 10 {
+			b.append(event(string(rune('a'+i)), string(rune('a'+i))))
+		}
+		time.Sleep(10 * time.Second)
+		if s := b.status(); s.State != "waiting" || s.BacklogEvents != 10 || s.NextAttempt.IsZero() {
+			t.Errorf("while they are retried: %+v", s)
+		}
+		time.Sleep(time.Hour)
+		if s := b.status(); s.BacklogEvents != 0 || s.Reason != "status_5xx" || !s.NextAttempt.IsZero() {
+			t.Errorf("once all are dead: %+v", s)
+		}
+	})
+}

@@ -165,7 +165,10 @@ func (d *dispatcher) statusState(s *ProfileStatus, now time.Time) {
 		d.pendingStatus(s)
 	case o != nil:
 		s.State, s.Reason, s.Since, s.Attention = stateWaiting, o.Reason, o.Since, o.Attention
-		s.NextAttempt = o.Until
+		s.NextAttempt = time.Time{}
+		if s.BacklogEvents > 0 { // otherwise the next event is the next try
+			s.NextAttempt = o.Until
+		}
 	default:
 		s.State = stateActive
 	}
