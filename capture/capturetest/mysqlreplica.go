@@ -16,7 +16,7 @@ func (s *MySQLServer) Follow(ctx context.Context, primary *MySQLServer) error {
 	if s.MariaDB {
 		statements = []string{
 			fmt.Sprintf("change master to master_host = '127.0.0.1', master_port = %d, master_user = '%s',"+
-				" master_use_gtid = slave_pos, master_connect_retry = 1", primary.Port, MySQLRoot),
+				" master_use_gtid = slave_pos, master_connect_retry = 1, master_ssl = 0", primary.Port, MySQLRoot),
 			"start slave",
 		}
 	}

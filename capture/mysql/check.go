@@ -156,8 +156,12 @@ func (in *inspection) settingFindings() []capture.Finding {
 			Remedy: in.set("binlog_expire_logs_seconds", "259200")})
 	}
 	if v["read_only"] == "ON" && v["log_slave_updates"] != "ON" && v["log_replica_updates"] != "ON" {
-		add(capture.Error, "log_slave_updates", "the server is a replica and does not log what it replicates",
-			"put "+map[bool]string{true: "log_slave_updates", false: "log_replica_updates"}[in.mariaDB]+" = ON under [mysqld] in the server's configuration, and restart the server")
+		name := "log_replica_updates"
+		if in.mariaDB {
+			name = "log_slave_updates"
+		}
+		add(capture.Error, "log_slave_updates", name+" is OFF: the server is a replica and does not log what it replicates",
+			"put "+name+" = ON under [mysqld] in the server's configuration, and restart the server")
 	}
 	return out
 }

@@ -114,12 +114,15 @@ func (s *Source) explainError(err error, who string) error {
 	case 1044, 1142, 1227: // access denied to a database, a table, an operation
 		return &capture.OperatorError{Err: err, Remedy: grantSQL(who)}
 	case 1129: // too many logins from this host were broken off
-		return &capture.OperatorError{Err: err, Remedy: "FLUSH HOSTS; on MariaDB, TRUNCATE TABLE performance_schema.host_cache; on MySQL, and look who connects from this host in vain"}
+		return &capture.OperatorError{Err: err, Remedy: unblockRemedy}
 	case 3159: // the server takes encrypted connections only
 		return &capture.OperatorError{Err: err, Remedy: "tls=verify in source.url (and ca=FILE, if the CA is your own)"}
 	}
 	return err
 }
+
+const unblockRemedy = "as an administrator, FLUSH HOSTS; on MariaDB, or TRUNCATE TABLE performance_schema.host_cache; on MySQL. " +
+	"Then see which client on this host breaks its logins off"
 
 // deniedRemedy is what helps against a refused login, of which the server does not tell the reason.
 // An account for all hosts is of no use where a nameless one is for this host: the server takes the more exact host first.

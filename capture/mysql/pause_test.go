@@ -30,12 +30,17 @@ func TestPausedServerStops(t *testing.T) {
 			n.mu.Lock()
 			n.busy = make(chan struct{})
 			n.mu.Unlock()
-			for range 3 { // more than the sockets hold
-				s.session(t, "INSERT INTO "+database+".loans (title) VALUES (REPEAT('x', 16000000))")
+			s.session(t, "INSERT INTO "+database+".loans (title) VALUES (REPEAT('x', 30000000))") // more than the sockets hold
+			awaitSending(t, s)
+			began := time.Now()
+			stop()
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("the paused agent took %s to end", took)
 			}
+			stop = n.capture(t, source, capture.StartOptions{})
 			awaitSending(t, s)
 			s.db.Close() // whose idle connection MySQL would wait for
-			began := time.Now()
+			began = time.Now()
 			capturetest.Must(t, s.Stop())
 			if took := time.Since(began); took > stopMost {
 				t.Errorf("the server took %s to end", took)
