@@ -280,6 +280,9 @@ type Column struct {
 	Type *Type
 	// Identity says that the column belongs to the replica identity, so that its old value is known.
 	Identity bool
+	// Omitted is set where updates and deletes come without the column, whatever the identity is: it is what to do instead
+	// of reading it.
+	Omitted string
 }
 
 // Identity is a table's replica identity (PostgreSQL), or what a row image amounts to (MySQL).

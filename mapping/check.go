@@ -42,6 +42,9 @@ func (be *boundEntry) undecidable(b blame) error {
 		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old, Untyped: b.untyped,
 		remedy: wholeRows(be.table),
 	}
+	if i := be.table.Column(b.column); i >= 0 && be.table.Columns[i].Omitted != "" {
+		err.remedy = be.table.Columns[i].Omitted
+	}
 	if b.untyped {
 		err.remedy = untypedRemedy
 	}
@@ -81,6 +84,20 @@ type Need struct {
 	Why    string // such as: rule loan.returned, set
 	// Path is the place in the config that asks for it.
 	Path []string
+	// Omitted is what to do where no identity brings the value, see [capture.Column].
+	Omitted string
+}
+
+// splitNeeds parts those that a wider identity meets from those that none does.
+func splitNeeds(needs []Need) (met, omitted []Need) {
+	for _, n := range needs {
+		if n.Omitted != "" {
+			omitted = append(omitted, n)
+		} else {
+			met = append(met, n)
+		}
+	}
+	return met, omitted
 }
 
 // Needs lists the old values that the mapping needs beyond the table's replica identity.
@@ -120,7 +137,12 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 		if len(be.problems) > 0 {
 			continue
 		}
-		if needs := be.needs(); len(needs) > 0 {
+		needs, omitted := splitNeeds(be.needs())
+		if len(omitted) > 0 {
+			add(capture.Error, "row_image", omitted[0].Path, t.String(),
+				describeNeeds(omitted, true)+", which the binlog leaves out of updates and deletes", omitted[0].Omitted)
+		}
+		if len(needs) > 0 {
 			code, text := "replica_identity", "%s, which the replica identity does not carry"
 			if t.WholeRows != "" {
 				code, text = "row_image", "%s, which the binlog's row image leaves out"
@@ -128,9 +150,13 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 			add(capture.Error, code, needs[0].Path, t.String(), fmt.Sprintf(text, describeNeeds(needs, t.WholeRows != "")), wholeRows(t))
 		}
 		if lost := be.lastContent(); len(lost) > 0 {
+			remedy := wholeRows(t)
+			if lost[0].Omitted != "" {
+				remedy = lost[0].Omitted
+			}
 			add(capture.Warning, "deleted_row", lost[0].Path, t.String(),
 				fmt.Sprintf("a format sends deleted rows with their last content, of which the replica identity does not carry column %q%s",
-					lost[0].Column, others(len(lost)-1)), wholeRows(t))
+					lost[0].Column, others(len(lost)-1)), remedy)
 		}
 		if len(be.orderBy) == 0 {
 			add(capture.Warning, "no_key", be.path, t.String(),
@@ -184,7 +210,7 @@ func (b *binding) sourceProblems() []string {
 func (be *boundEntry) needs() []Need {
 	n := needList{be: be}
 	updates, deletes := be.ops.has(capture.Update), be.ops.has(capture.Delete)
-	partial := be.table.WholeRows != ""
+	partial := be.partial()
 	if deletes || updates && partial {
 		n.conditions("entry "+be.Name+", where", be.path.at("where"), be.where)
 	}
@@ -210,6 +236,11 @@ func (be *boundEntry) needs() []Need {
 		}
 	}
 	return n.needs
+}
+
+// partial reports whether the new row of an update may lack columns too.
+func (be *boundEntry) partial() bool {
+	return be.table.WholeRows != "" || slices.ContainsFunc(be.table.Columns, func(c capture.Column) bool { return c.Omitted != "" })
 }
 
 // lastContent lists the columns of a deleted row that a format would send and the stream does not carry. Unlike
@@ -275,7 +306,7 @@ func (n *needList) rule(r *boundRule) {
 		n.conditions(why+", becomes", at.at("becomes"), r.becomes)
 	}
 	// Of a partial row image the new row of an update lacks what the old one lacks.
-	newToo := n.be.table.WholeRows != "" && r.rule.ops.has(capture.Update)
+	newToo := n.be.partial() && r.rule.ops.has(capture.Update)
 	if r.rule.ops.has(capture.Delete) || newToo {
 		n.conditions(why+", where", at.at("where"), r.where)
 	}
@@ -301,10 +332,11 @@ func (n *needList) conditions(why string, at path, list []boundCondition) {
 func (n *needList) old(why string, at path, col int) {
 	t := n.be.table
 	column := &t.Columns[col]
-	if t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing {
+	if column.Omitted == "" &&
+		(t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing) {
 		return
 	}
-	need := Need{Column: column.Name, Why: why, Path: at}
+	need := Need{Column: column.Name, Why: why, Path: at, Omitted: column.Omitted}
 	if !slices.ContainsFunc(n.needs, func(o Need) bool { return o.Column == need.Column && o.Why == need.Why }) {
 		n.needs = append(n.needs, need)
 	}

@@ -61,7 +61,7 @@ type recorded struct{ whole, bodies [][]byte }
 func (r *recorded) decode(b *testing.B) {
 	d := decoder{sink: discard{}, at: place{mysql: mysqlSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
 		wanted: func(string, string) bool { return true },
-		describe: func(body []byte, _ bool, _ uint32) (*tableMap, error) {
+		describe: func(body []byte, _ question) (*tableMap, error) {
 			return newTableMap(flavourMySQL, body, &charsets{names: map[uint64]string{255: "utf8mb4"}}, nil)
 		}}
 	for i, e := range r.whole {

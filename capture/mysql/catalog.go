@@ -22,9 +22,14 @@ func (s *Source) charsetsOf(ctx context.Context, h host, db *sql.DB, collations 
 		if err != nil {
 			return nil, err
 		}
+		var version string
+		if err := db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+			return nil, fmt.Errorf("ask for the server's version: %w", err)
+		}
 		known = &charsets{names: names}
+		known.version, _ = parseVersion(version)
 	}
-	more := charsets{names: known.names, decoders: maps.Clone(known.decoders)}
+	more := charsets{names: known.names, version: known.version, decoders: maps.Clone(known.decoders)}
 	for _, collation := range collations {
 		name := known.names[collation]
 		if name == "" {
@@ -88,10 +93,18 @@ type moment struct {
 	unchanged func(ctx context.Context, table *rawTableMap, until time.Time) (bool, error)
 }
 
+// question is what is asked about a table.
+type question struct {
+	wanted bool   // its changes are asked for
+	at     uint32 // when its rows were written, in seconds since 1970
+	// partial says that rows after updates lack columns: the catalog is to tell which of them are computed, and so may have changed.
+	partial bool
+}
+
 // describe makes a table of a table map's body. A table that nobody asked for is described only as far
 // as it takes to count its rows. Facts are those that a parked table map came with.
-func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, body []byte, when moment, wanted bool) (*tableMap, error) {
-	if !wanted {
+func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, body []byte, when moment, q question) (*tableMap, error) {
+	if !q.wanted {
 		return newTableMap(flavour, body, &charsets{}, nil)
 	}
 	m, err := parseTableMap(body)
@@ -107,7 +120,8 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, b
 		return nil, err
 	}
 	entries, err := m.entries(flavour)
-	if err == nil && m.open(flavour, entries) && (f == nil || !f.Told) {
+	open := m.open(flavour, entries) || q.partial && flavour == flavourMariaDB
+	if err == nil && open && (f == nil || !f.Told) {
 		if f != nil {
 			when.at = f.At
 		}
@@ -174,11 +188,13 @@ func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*c
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, dataType, columnType string
-		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
+		var name, dataType, columnType, extra string
+		if err := rows.Scan(&name, &dataType, &columnType, &extra); err != nil {
 			return nil, err
 		}
-		c.columns = append(c.columns, newCatalogColumn(name, dataType, columnType))
+		column := newCatalogColumn(name, dataType, columnType)
+		column.generated = generated(extra)
+		c.columns = append(c.columns, column)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

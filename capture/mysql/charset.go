@@ -22,6 +22,7 @@ type decodeText func(dst, src []byte) ([]byte, bool)
 
 // charsets are those that a server has.
 type charsets struct {
+	version  int                   // of the server
 	names    map[uint64]string     // by collation
 	decoders map[string]decodeText // of those that were asked for
 }

@@ -25,7 +25,7 @@ type decoder struct {
 	wanted  func(schema, table string) bool
 	// describe makes a table of a table map, asking the catalog where it must. Its errors
 	// are those of a connection: the stream is read again later.
-	describe func(body []byte, wanted bool, at uint32) (*tableMap, error)
+	describe func(body []byte, q question) (*tableMap, error)
 	// lookup asks the catalog for a table by name; nil when there is none.
 	lookup func(table string) (*capture.Table, error)
 	// room waits while the sink is busy; nil does not.
@@ -113,7 +113,7 @@ func (d *decoder) event(h header, body []byte) error {
 		return &capture.GapError{Stored: d.at.position(), Text: "the server says that its binlog lost events (an incident event)", Remedy: gapRemedy}
 	}
 	if opOf(kind) != 0 {
-		return d.rowsEvent(kind, body)
+		return d.rowsEvent(kind, h, body)
 	}
 	if !h.ignorable() && !changesNoRows(kind) {
 		return &streamError{what: fmt.Sprintf("an event of type %d, which is not known here and may change rows", h.kind)}
@@ -306,7 +306,7 @@ func (d *decoder) tableMap(h header, body []byte) error {
 		return &streamError{what: "table map"}
 	}
 	wanted := d.mapped(schema, name)
-	t, err := d.describe(r.b, wanted, h.at)
+	t, err := d.describe(r.b, question{wanted: wanted, at: h.at})
 	if errors.Is(err, errShort) { // its name is known, so that only its own rows are lost on us
 		t, err = &tableMap{table: &capture.Table{Schema: schema, Name: name}, undecodable: err}, nil
 	}
@@ -345,7 +345,7 @@ func (d *decoder) mapped(schema, name string) bool {
 }
 
 // rowsEvent takes an event of rows.
-func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
+func (d *decoder) rowsEvent(kind replication.EventType, h header, body []byte) error {
 	if d.tx.skip || d.tx.xa {
 		return nil
 	}
@@ -356,6 +356,11 @@ func (d *decoder) rowsEvent(kind replication.EventType, body []byte) error {
 	t, err := d.beginRows(&e)
 	if err != nil {
 		return err
+	}
+	if e.omits(t) && !t.asked && d.flavour == flavourMariaDB {
+		if t, err = d.askComputed(t, e.table, h.at); err != nil {
+			return err
+		}
 	}
 	return d.rowsOf(t, kind, &e, body)
 }
@@ -373,6 +378,21 @@ func (d *decoder) beginRows(e *rowsEvent) (*tableMap, error) {
 		return nil, &streamError{what: "rows outside a transaction"}
 	}
 	return t, nil
+}
+
+// askComputed asks the catalog about a table of which rows come without columns that may have changed nevertheless.
+func (d *decoder) askComputed(t *tableMap, id uint64, at uint32) (*tableMap, error) {
+	_, _, body, err := parseRelation(t.raw)
+	if err != nil || t.ignored || t.undecodable != nil {
+		return t, nil
+	}
+	more, err := d.describe(body, question{wanted: true, at: at, partial: true})
+	if err != nil {
+		return nil, fmt.Errorf("describe a table: %w", err)
+	}
+	more.id = id
+	d.maps[string(body)], d.tables[id] = more, more
+	return more, nil
 }
 
 // inStatement notes that an event is of the statement at hand, and whether it is its last.

@@ -37,6 +37,8 @@ type facts struct {
 	// End is the column that says when a row's version ends; empty when no versions are kept.
 	End      string `json:"end,omitempty"`
 	Sequence bool   `json:"sequence,omitempty"`
+	// Generated are the columns that are computed of others.
+	Generated []string `json:"generated,omitempty"`
 }
 
 // errUntold is why what a table map leaves open stays so.
@@ -123,6 +125,9 @@ func (m *rawTableMap) factsOf(c *catalogTable, entries []entry) (f facts, ok boo
 		}
 		column := &c.columns[nth]
 		nth++
+		if column.generated {
+			f.Generated = append(f.Generated, name)
+		}
 		kinds := m.alike(i, entries[i], flavourMariaDB)
 		if kinds == nil {
 			continue
@@ -168,6 +173,8 @@ type catalogColumn struct {
 	name string
 	typ  string // with the digits, where it is a time of the older storage
 	old  bool   // that is
+	// generated says that it is computed of other columns.
+	generated bool
 }
 
 // base is the type without its digits.

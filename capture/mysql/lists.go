@@ -69,15 +69,15 @@ func newLists(flavour byte, meta map[byte][]byte) *lists {
 	}
 }
 
-// entries are what the lists tell of all columns.
+// entries are what the lists tell of all columns, whose names are known.
 func (m *rawTableMap) entries(flavour byte) ([]entry, error) {
 	l := newLists(flavour, m.meta)
 	list := make([]entry, 0, len(m.types))
-	for i, t := range m.types {
-		t, _ = realType(t, m.metas[i])
+	for i, name := range m.names {
+		t, _ := realType(m.types[i], m.metas[i])
 		e, err := l.next(t)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("column %s: %w", name, err)
 		}
 		list = append(list, e)
 	}

@@ -81,6 +81,11 @@ func (e *rowsEvent) unpack(kind replication.EventType) (err error) {
 	return err
 }
 
+// omits reports whether the rows after an update lack columns.
+func (e *rowsEvent) omits(t *tableMap) bool {
+	return e.op == capture.Update && e.count == len(t.columns) && countBits(e.second, e.count) < e.count
+}
+
 // errFrame says that an event's rows do not fit their table.
 var errFrame = errors.New("its rows do not lie in the binlog as its table map says")
 
@@ -88,6 +93,9 @@ var errFrame = errors.New("its rows do not lie in the binlog as its table map sa
 func (e *rowsEvent) frame(t *tableMap) (rows int, err error) {
 	if e.count != len(t.columns) {
 		return 0, errFrame
+	}
+	if len(e.body) == 0 && countBits(e.first, e.count)+countBits(e.second, e.count) == 0 {
+		return 1, nil // MySQL logs a row of nothing but defaults so
 	}
 	for rest := *e; len(rest.body) > 0; rows++ {
 		left := len(rest.body)
@@ -198,6 +206,9 @@ func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer,
 		v.Text = nil
 		if !bit(present, i) {
 			v.State = absent
+			if c.computed && absent == capture.Unchanged {
+				v.State = capture.Unknown
+			}
 			continue
 		}
 		null := bit(b, nth)

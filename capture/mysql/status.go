@@ -151,7 +151,7 @@ func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Chang
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.describe(ctx, h, flavour, f, body, moment{}, true)
+	t, err := s.describe(ctx, h, flavour, f, body, moment{}, question{wanted: true})
 	if err != nil {
 		return nil, fmt.Errorf("decode parked change: %w", err)
 	}

@@ -39,9 +39,9 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 	st := &stream{ctx: ctx, owner: r, host: h}
 	st.decoder = decoder{
 		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
-		describe: func(body []byte, wanted bool, at uint32) (*tableMap, error) {
+		describe: func(body []byte, q question) (*tableMap, error) {
 			st.scout.doubt = nil
-			t, err := r.describe(ctx, h, st.flavour, nil, body, moment{at, st.unchanged}, wanted)
+			t, err := r.describe(ctx, h, st.flavour, nil, body, moment{q.at, st.unchanged}, q)
 			if t != nil {
 				t.doubt = st.scout.doubt
 			}

@@ -53,6 +53,7 @@ type column struct {
 	unpacked appendText // of a compressed column: for the value itself
 	most     int64      // that a compressed value may become, in bytes; 0 is inflateMost
 	hidden   bool       // from those who read the table: it is the server's own
+	computed bool       // it may change though a row after an update comes without it
 }
 
 // appendText appends a value's text to dst. Its errors never hold row data.
@@ -198,7 +199,8 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, f *facts) (*tabl
 		}
 		if col.hidden = d.hidden(i, name); !col.hidden {
 			visible[i] = len(t.table.Columns)
-			t.table.Columns = append(t.table.Columns, capture.Column{Name: name, Type: typ, Identity: true})
+			col.computed = d.computed(name)
+			t.table.Columns = append(t.table.Columns, capture.Column{Name: name, Type: typ, Identity: true, Omitted: d.omitted(name)})
 		}
 		t.columns = append(t.columns, col)
 	}
@@ -227,6 +229,21 @@ func (d *describer) hidden(i int, name string) bool {
 		return slices.Contains(f.Hidden, name)
 	}
 	return d.flavour == flavourMariaDB && d.mayBeHash(i, name)
+}
+
+// computed reports whether a row after an update may lack the column though its value has changed. MySQL logs what it
+// computes; MariaDB need not, and what is computed only its catalog tells.
+func (d *describer) computed(name string) bool {
+	f := d.told()
+	return d.flavour == flavourMariaDB && (f == nil || slices.Contains(f.Generated, name))
+}
+
+// omitted is what to do where the server does not log the column.
+func (d *describer) omitted(name string) string {
+	if f := d.told(); f != nil && slices.Contains(f.Generated, name) && omitsGenerated(d.charsets.version) {
+		return omittedRemedy
+	}
+	return ""
 }
 
 // rows tells which of the table's rows are changes of it, or why that is not known.

@@ -145,8 +145,21 @@ func likePattern(glob string) string {
 	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
 }
 
-const columnsSQL = `SELECT column_name, data_type, column_type FROM information_schema.columns
+const columnsSQL = `SELECT column_name, data_type, column_type, extra FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
+
+// generated tells by the catalog's column extra whether a column is computed. MySQL's DEFAULT_GENERATED is not one.
+func generated(extra string) bool {
+	return strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED")
+}
+
+// omitsGenerated reports whether a version of MariaDB logs generated columns for inserts only, whatever the row image. Those before
+// log them with each image that has them.
+func omitsGenerated(version int) bool { return version >= 110800 }
+
+// omittedRemedy is what helps where a generated column is needed that the server does not log.
+const omittedRemedy = "MariaDB 11.8 logs generated columns for inserts only, with every binlog_row_image: " +
+	"use the columns that it is computed from, or make it an ordinary column that the application fills"
 
 // Who has only SELECT on a table sees its indexes, but on MariaDB none of its constraints.
 const keySQL = `SELECT column_name FROM information_schema.statistics
@@ -164,14 +177,18 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, dataType, columnType string
-		if err := rows.Scan(&name, &dataType, &columnType); err != nil {
+		var name, dataType, columnType, extra string
+		if err := rows.Scan(&name, &dataType, &columnType, &extra); err != nil {
 			return err
 		}
 		if json[name] {
 			dataType = "json"
 		}
-		f.table.Columns = append(f.table.Columns, capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true})
+		column := capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true}
+		if in.mariaDB && omitsGenerated(in.version) && generated(extra) {
+			column.Omitted = omittedRemedy
+		}
+		f.table.Columns = append(f.table.Columns, column)
 	}
 	if err := rows.Err(); err != nil {
 		return err
