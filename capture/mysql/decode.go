@@ -413,10 +413,10 @@ func (d *decoder) inStatement(last bool) error {
 // rowsOf takes an event's rows. Those that do not lie as the table map says are parked together: they may be anything. Ordinals
 // hang on the event's bytes alone, so that they are the same when the transaction is read again and the catalog tells other things.
 func (d *decoder) rowsOf(t *tableMap, kind replication.EventType, e *rowsEvent, body []byte) error {
-	first, rows, why := d.tx.ordinal, 0, t.undecodable
+	first, rows, why, packed := d.tx.ordinal, 0, t.undecodable, e.body
 	switch err := e.unpack(kind); {
 	case errors.Is(err, errInflates):
-		return d.largeRowsOf(t, kind, e, &rowReader{d: d, in: bufio.NewReader(bytes.NewReader(e.body)), left: int64(len(e.body))})
+		return d.largeRowsOf(t, kind, e, &rowReader{d: d, in: bufio.NewReader(bytes.NewReader(packed)), left: int64(len(packed))})
 	case why == nil:
 		why = err
 	}
