@@ -28,39 +28,36 @@ func (r *Runner) settle() {
 	}
 }
 
-// compare takes what came one by one. Where the catalog no longer tells what a row is, it may be parked, alone or with
-// others of its event, and rows that are no changes too.
+// compare takes what came one by one. Where the catalog no longer tells what a table's rows are, they may be parked, alone or as
+// a whole event, and rows that are no changes with them: nothing more is said about these.
 func (r *Runner) compare(got []*delivered, due []*change) {
-	parked := "" // the table of the last change, if it was parked
+	parked := map[string]error{}
 	for _, d := range got {
-		for len(due) > 0 && due[0].loose && due[0].table == parked && (d.table != parked || d.parked == nil && d.op != due[0].op) {
-			due = due[1:]
-		}
-		switch {
-		case d.parked != nil && len(due) > 0 && due[0].table == d.table && due[0].loose:
-			due, parked = due[1:], d.table
-			r.Report.Rows++
-			r.Report.Flagged++
-		case d.parked != nil && parked == d.table: // a row that is no change
-		case d.parked != nil:
-			r.fail("a change of %q was parked: %v", d.table, d.parked)
-			return
-		case len(due) == 0:
-			r.fail("%s of %q came, and nothing is due", d.op, d.table)
-			return
-		case d.table != due[0].table || d.op != due[0].op:
-			r.fail("%s of %q is due, and came as %s of %q;%s", due[0].op, due[0].table, d.op, d.table, due[0].about)
-			return
-		default:
-			r.compareChange(d, due[0])
-			due, parked = due[1:], ""
+		if d.parked != nil {
+			parked[d.table] = d.parked
 		}
 	}
-	for len(due) > 0 && due[0].loose && due[0].table == parked {
-		due = due[1:]
+	for table, why := range parked {
+		if !slices.ContainsFunc(due, func(c *change) bool { return c.table == table && c.loose }) {
+			r.fail("a change of %q was parked: %v", table, why)
+		}
+		r.Report.Flagged++
 	}
-	if len(due) > 0 {
-		r.fail("%s of %q is due, and did not come;%s", due[0].op, due[0].table, due[0].about)
+	got = slices.DeleteFunc(got, func(d *delivered) bool { return parked[d.table] != nil })
+	due = slices.DeleteFunc(due, func(c *change) bool { return parked[c.table] != nil })
+	for i, c := range due {
+		if i >= len(got) {
+			r.fail("%s of %q is due, and did not come;%s", c.op, c.table, c.about)
+			return
+		}
+		if got[i].table != c.table || got[i].op != c.op {
+			r.fail("%s of %q is due, and came as %s of %q;%s", c.op, c.table, got[i].op, got[i].table, c.about)
+			return
+		}
+		r.compareChange(got[i], c)
+	}
+	if len(got) > len(due) {
+		r.fail("%s of %q came, and nothing is due", got[len(due)].op, got[len(due)].table)
 	}
 }
 
@@ -78,7 +75,7 @@ func (r *Runner) compareChange(got *delivered, c *change) {
 		return
 	}
 	if !slices.Equal(got.key, c.key) && !c.looseKey {
-		r.fail("%s of %q has the key %q, want %q: %s", c.op, c.table, got.key, c.key, strings.Join(types, "; "))
+		r.fail("%s of %q has the key %q, want %q; %s: %s", c.op, c.table, got.key, c.key, c.about, strings.Join(types, "; "))
 	}
 	for i, e := range c.fields {
 		for _, side := range []struct {

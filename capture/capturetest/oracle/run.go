@@ -458,6 +458,9 @@ func (r *Runner) expect(t *Table, op capture.Op, old, new []*value) {
 		r.dialect.known(t, c, f, e)
 		c.fields = append(c.fields, e)
 	}
+	if len(t.Key) == 0 && len(c.key) == len(t.Fields) {
+		c.key = nil // it is no key that all columns are
+	}
 	r.due = append(r.due, c)
 	t.pending = append(t.pending, c)
 }
