@@ -15,7 +15,8 @@ type ProfileConfig struct {
 	Description   string               `yaml:"description" doc:"what the profile is for"`
 	Active        *bool                `yaml:"active" doc:"false stops deliveries, as rowhook profile pause does"`
 	Mode          string               `yaml:"mode" enum:"live,dry_run" doc:"dry_run writes to the delivery log what would be sent, and sends nothing"`
-	URL           string               `yaml:"url" doc:"where to POST; environment variables in it are percent-encoded"`
+	URL           string               `yaml:"url" public:"inline" doc:"where to POST; environment variables in it are percent-encoded. Logs and mails show it without user, password and the query's values, and with format slack without its path"`
+	URLFile       string               `yaml:"url_file" path:"file" doc:"file that holds the URL, which is a secret then: logs and mails show no more of it than its host"`
 	Secret        string               `yaml:"secret" doc:"signing secret: whsec_ and base64, or raw text"`
 	SecretFile    string               `yaml:"secret_file" path:"file" doc:"file that holds the signing secret"`
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
@@ -85,7 +86,8 @@ type AlertConfig struct {
 
 // SandboxConfig is what a profile has in a sandbox, where nothing of what production uses is used.
 type SandboxConfig struct {
-	URL        string `yaml:"url" json:"url,omitempty" doc:"where to POST in a sandbox; empty: nowhere"`
+	URL        string `yaml:"url" json:"url,omitempty" public:"inline" doc:"where to POST in a sandbox; empty: nowhere"`
+	URLFile    string `yaml:"url_file" json:"-" path:"file" doc:"file that holds it, as with the profile's"`
 	Secret     string `yaml:"secret" json:"secret,omitempty" doc:"signing secret in a sandbox"`
 	SecretFile string `yaml:"secret_file" json:"-" path:"file" doc:"file that holds it"`
 

@@ -35,40 +35,52 @@ func (d *decoder) files(n *yaml.Node, v reflect.Value, spec *structSpec) {
 		case inline != nil:
 			path.SetString("")
 		case key != nil:
-			d.in(file.name, func() { secret.SetString(d.secretFile(value, path.String(), f.public)) })
+			d.in(file.name, func() { secret.SetString(d.fromFile(value, path.String(), f)) })
 		}
 	}
 }
+
+// fromFile reads what a field has a file for.
+func (d *decoder) fromFile(n *yaml.Node, path string, f *field) string {
+	text, read := d.secretFile(n, path, f.publicFile)
+	if !read && f.url() && text != "" {
+		return unreadURL
+	}
+	return text
+}
+
+// unreadURL stands for a URL whose file could not be read. It leads nowhere.
+const unreadURL = "https://unread.invalid/"
 
 // unreadSecret stands for a secret whose file could not be read, which has its error, so that the
 // rooms do not complain of a missing one as well.
 const unreadSecret = "the file of this secret could not be read"
 
-// secretFile reads a secret without the newline that ends it.
-func (d *decoder) secretFile(n *yaml.Node, path string, public bool) string {
+// secretFile reads a secret without the newline that ends it. read tells whether it did, or something stands for it.
+func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret string, read bool) {
 	if path == "" {
-		return ""
+		return "", false
 	}
 	data, err := d.readFile(path)
 	var absent *absentSecret
 	if errors.As(err, &absent) && !public {
-		return absent.standIn
+		return absent.standIn, false
 	}
 	if err != nil {
 		d.refuse(n, "cannot read the file: %s", hideIn(path+": "+cause(err).Error(), d.hidden))
-		return unreadSecret
+		return unreadSecret, false
 	}
-	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	secret = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if secret == "" {
 		d.refuse(n, "the file is empty")
-		return unreadSecret
+		return unreadSecret, false
 	}
 	if public {
-		return secret
+		return secret, true
 	}
 	d.hidden = append(d.hidden, secret)
 	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})
-	return secret
+	return secret, true
 }
 
 // absentSecret says that a file cannot be read, and what stands for the secret in it where no secret is used.

@@ -23,6 +23,7 @@ import (
 //	yaml:",list"           takes a list given in place of the map
 //	yaml:"…,oneormany"     one element may stand for a list of one
 //	public:"true"          what its _file holds is no secret
+//	public:"inline"        what stands in the config is no secret, what its _file holds is
 //	secret:"true"          a map whose values may be secret, and its keys, too, where they are mistaken for values
 //	unit:"size"            64MiB and the like
 //	unit:"rate"            50/s and the like
@@ -44,7 +45,8 @@ type field struct {
 	oneOrMany       bool
 	size, rate      bool
 	path, secret    bool
-	public          bool
+	public          bool // what stands in the config
+	publicFile      bool
 	secretMap       bool
 }
 
@@ -126,18 +128,19 @@ func (s *structSpec) add(t reflect.Type, index []int) {
 		name, list, _ := strings.Cut(tag, ",")
 		options := strings.Split(list, ",")
 		f := &field{
-			index:     append(slices.Clip(index), i),
-			name:      name,
-			typ:       member.Type,
-			doc:       member.Tag.Get("doc"),
-			enum:      splitList(member.Tag.Get("enum")),
-			laterEnum: splitList(member.Tag.Get("later-enum")),
-			oneOrMany: slices.Contains(options, "oneormany"),
-			size:      member.Tag.Get("unit") == "size",
-			rate:      member.Tag.Get("unit") == "rate",
-			path:      member.Tag.Get("path") == "file",
-			public:    member.Tag.Get("public") == "true",
-			secretMap: member.Tag.Get("secret") == "true",
+			index:      append(slices.Clip(index), i),
+			name:       name,
+			typ:        member.Type,
+			doc:        member.Tag.Get("doc"),
+			enum:       splitList(member.Tag.Get("enum")),
+			laterEnum:  splitList(member.Tag.Get("later-enum")),
+			oneOrMany:  slices.Contains(options, "oneormany"),
+			size:       member.Tag.Get("unit") == "size",
+			rate:       member.Tag.Get("unit") == "rate",
+			path:       member.Tag.Get("path") == "file",
+			public:     member.Tag.Get("public") != "",
+			publicFile: member.Tag.Get("public") == "true",
+			secretMap:  member.Tag.Get("secret") == "true",
 		}
 		s.place(f, options)
 	}

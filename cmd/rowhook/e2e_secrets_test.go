@@ -37,6 +37,8 @@ var hidden = map[string]string{
 	"admin":      "hushAdmin-0123456789",
 	"environ":    "hushEnviron/0123456789",
 	"identified": "hushKey_0123456789",
+	"path":       "hushPath-0123456789",
+	"address":    "hushAddress-0123456789",
 }
 
 // rowText is in a row, and must be in nothing but what is sent, stored and shown to those who ask for bodies.
@@ -92,7 +94,11 @@ func (w *world) secretiveProfiles(t *testing.T) string {
 	const common = "    allow_networks: [loopback]\n    timeout: 5s\n    retry: {initial: 50ms, max: 200ms}\n    contacts: [ada@example.org]\n"
 	var b strings.Builder
 	add := func(code, address string, lines ...string) {
-		fmt.Fprintf(&b, "  %s:\n    url: %s\n%s", code, address, common)
+		key := "url"
+		if strings.HasPrefix(address, "./") {
+			key = "url_file"
+		}
+		fmt.Fprintf(&b, "  %s:\n    %s: %s\n%s", code, key, address, common)
 		for _, line := range append(lines, "headers: {X-Key: "+hidden["header"]+"}") {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
@@ -108,6 +114,10 @@ func (w *world) secretiveProfiles(t *testing.T) string {
 		"http: {oauth2: {client_id: rowhook, client_secret: "+hidden["oauth"]+", token_url: '"+plain(serve(401, false))+"'}}")
 	add("tokened", plain(serve(401, false)), "secret: "+hidden["secret"], "http: {authorization: {credentials_file: ./bearer}}")
 	add("identified", serve(500, false), "format: rakuraku", "identification_key: "+hidden["identified"])
+	add("chat", strings.Replace(plain(serve(500, false)), "/hook", "/services/T1/"+hidden["path"], 1), "format: slack")
+	address := strings.Replace(plain(serve(302, false)), "/hook", "/in/"+hidden["address"], 1)
+	capturetest.Must(t, os.WriteFile(w.path("address"), []byte(address+"\n"), 0o600))
+	add("filed", "./address", "secret: "+hidden["secret"])
 	add("bare", serve(500, false), "secret: "+hidden["secret"], "log_body: 0")
 	add("templated", serve(500, false), "secret: "+hidden["secret"], "format: template", "template: '{{.data.note.nothing}}'")
 	return b.String()
@@ -135,7 +145,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 	a := w.begin()
 	w.exec(`insert into proof.rows values (1, 1, '` + rowText + `'), (2, 9, '` + rowText + `')`) // the second cannot be mapped
 	w.hook.wait(t, "well", 1, patience)
-	codes := []string{"refused", "s401", "s500", "s400", "s302", "untrusted", "oauth", "tokened", "identified", "templated", "bare"}
+	codes := []string{"refused", "s401", "s500", "s400", "s302", "untrusted", "oauth", "tokened", "identified", "templated", "bare", "chat", "filed"}
 	for _, code := range codes {
 		eventually(t, patience, code+" fails", func() bool { return len(w.told(code)) > 0 })
 	}

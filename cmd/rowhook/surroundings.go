@@ -49,7 +49,7 @@ func (c *Config) sandboxed(server *capture.Server) bool {
 // inSandbox is a profile as a sandbox has it: its own URL, secret and identification key, and no header that carries
 // credentials.
 func inSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) delivery.ProfileConfig {
-	p.URL, p.Secret, p.SecretFile, p.Secrets = own.URL, own.Secret, "", nil
+	p.URL, p.URLFile, p.Secret, p.SecretFile, p.Secrets = own.URL, own.URLFile, own.Secret, "", nil
 	p.IdentificationKey = own.IdentificationKey
 	p.Headers = nil
 	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}

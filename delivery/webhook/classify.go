@@ -141,7 +141,7 @@ func (s *Sender) read(resp *http.Response, a *attempt, now time.Time) delivery.R
 		reply.RetryAfter = retryAfter(resp.Header, reply.Date, now)
 	}
 	if to := resp.Header.Get("Location"); to != "" && resp.StatusCode/100 == 3 {
-		reply.Location = redactText(to)
+		reply.Location = string(s.discreet([]byte(redactText(to))))
 		if reply.Class != delivery.ClassOK {
 			reply.Error = "redirected to " + reply.Location + ", which is not followed"
 		}

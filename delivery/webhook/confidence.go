@@ -33,6 +33,14 @@ func newConfidences(cfg *delivery.ProfileConfig, u *url.URL, fixed http.Header) 
 			}
 		}
 	}
+	if secretPath(cfg) {
+		c.add(strings.Trim(u.EscapedPath(), "/"))
+		for _, path := range []string{u.EscapedPath(), u.Path} {
+			for segment := range strings.SplitSeq(path, "/") {
+				c.add(segment)
+			}
+		}
+	}
 	for _, h := range cfg.Headers {
 		c.add(h.Value)
 	}

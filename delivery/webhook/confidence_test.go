@@ -50,6 +50,45 @@ func TestRepliesThatQuoteCredentials(t *testing.T) {
 	}
 }
 
+// Of a URL that is a secret, or whose path is one, nothing behind the host is shown, whoever repeats it.
+func TestSecretPaths(t *testing.T) {
+	t.Parallel()
+	const token = "aBcDeFgH12345678"
+	server := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "https://elsewhere.example.org"+r.URL.Path+"/now")
+		w.WriteHeader(http.StatusFound)
+		_, _ = fmt.Fprintf(w, "no such hook: %s", r.URL)
+	})
+	for name, test := range map[string]struct {
+		change func(*delivery.ProfileConfig)
+		shown  string
+	}{
+		"slack":            {func(c *delivery.ProfileConfig) { c.Format = "slack"; c.URL += "/services/T1/B2/" + token }, "/***"},
+		"slack with query": {func(c *delivery.ProfileConfig) { c.Format = "slack"; c.URL += "?key=" + token }, "/***"},
+		"file":             {func(c *delivery.ProfileConfig) { c.URLFile = "url"; c.URL += "/in/" + token + "?a=" + token }, "/***"},
+		"file, host alone": {func(c *delivery.ProfileConfig) { c.URLFile = "url"; c.URL += "/" }, ""},
+	} {
+		cfg := profile(server.URL)
+		test.change(&cfg)
+		s, _ := sender(t, cfg)
+		reply := s.Send(t.Context(), &testRequest)
+		_, shown := s.Describe()
+		if shown != server.URL+test.shown {
+			t.Errorf("%s: shown as %s", name, shown)
+		}
+		for _, text := range []string{shown, reply.Error, reply.Location, string(reply.Response)} {
+			if strings.Contains(text, token) {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+	}
+	cfg := profile(server.URL + "/hooks/" + token)
+	s, _ := sender(t, cfg)
+	if _, shown := s.Describe(); shown != cfg.URL {
+		t.Errorf("the path of another profile is shown as %s", shown)
+	}
+}
+
 // TestReplyQuotesToken has a receiver that answers with the access token it was sent.
 func TestReplyQuotesToken(t *testing.T) {
 	t.Parallel()

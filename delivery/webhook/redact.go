@@ -3,9 +3,28 @@ package webhook
 import (
 	"net/url"
 	"strings"
+
+	"rowhook/delivery"
 )
 
 const masked = "***"
+
+// secretPath reports whether a profile's URL holds its credential in the path, as the incoming webhooks of chat systems do, or is
+// a secret as a whole.
+func secretPath(cfg *delivery.ProfileConfig) bool { return cfg.URLFile != "" || cfg.Format == "slack" }
+
+// shownURL returns a profile's URL for logs: as [redactURL] does, and nothing behind the host where that is a secret.
+func shownURL(cfg *delivery.ProfileConfig, u *url.URL) string {
+	if !secretPath(cfg) || u.Opaque != "" {
+		return redactURL(u)
+	}
+	bare := *u
+	bare.Path, bare.RawPath, bare.RawQuery = "", "", ""
+	if strings.Trim(u.Path, "/") == "" && u.RawQuery == "" {
+		return redactURL(&bare)
+	}
+	return redactURL(&bare) + "/" + masked
+}
 
 // redactURL returns the URL for logs: user and password and the values of its query are masked, the
 // fragment is left out.

@@ -101,7 +101,7 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 		return nil, err
 	}
 	s.warnings = p.warnings
-	s.shown, s.confidences = redactURL(s.url), newConfidences(&cfg, s.url, s.fixed)
+	s.shown, s.confidences = shownURL(&cfg, s.url), newConfidences(&cfg, s.url, s.fixed)
 	s.url.User = nil
 	transports := opts.Transports
 	if transports == nil {
