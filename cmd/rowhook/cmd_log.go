@@ -165,11 +165,11 @@ func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
 		fmt.Fprintf(&b, "  next %s", rec.NextAttempt.Local().Format("15:04:05"))
 	}
 	if rec.Unit == "" && rec.Count > 0 {
-		fmt.Fprintf(&b, "  %s to %s\n", rec.First, rec.Last)
+		fmt.Fprintf(&b, "  %s to %s", rec.First, rec.Last)
 	} else {
-		fmt.Fprintf(&b, "  %s\n", orDash(rec.Event))
+		fmt.Fprintf(&b, "  %s", orDash(rec.Event))
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := fmt.Fprintf(w, "%s\n", strings.ReplaceAll(b.String(), "\n", `\n`)) // a record is a line
 	return err
 }
 

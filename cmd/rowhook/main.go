@@ -39,7 +39,7 @@ func main() {
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, c *console) int {
-	c.err = c.runnable(c.err)
+	c.out, c.err = &plainWriter{w: c.out}, c.runnable(&plainWriter{w: c.err})
 	root := newRootCommand(c)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	failed, err := root.ExecuteContextC(ctx)

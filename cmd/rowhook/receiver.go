@@ -151,7 +151,8 @@ func (r *receiver) print(got *received) {
 		_ = printJSONLine(r.console.out, got) // nobody reads on: there is nothing to tell it to
 	case r.options.print == "none":
 	default:
-		fmt.Fprintln(r.console.out, got.line(r.console.colours(r.console.out)))
+		out := unfiltered(r.console.out) // for the colours; line makes its parts printable
+		fmt.Fprintln(out, got.line(r.console.colours(out)))
 		if len(got.Body) > 0 {
 			fmt.Fprintf(r.console.out, "%s\n", got.Body)
 		}
