@@ -23,6 +23,7 @@ package capture
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -248,8 +249,8 @@ type Table struct {
 	// WholeRows is set where rows may lack columns outside the identity, the new one of an update those that did not
 	// change: it is the statement that makes the server log whole ones (MySQL's row images).
 	WholeRows string
-	// FullSQL is the SQL after which old rows are whole (PostgreSQL's REPLICA IDENTITY FULL, of all partitions), where
-	// that is known. NoFull says why there is none: the server would refuse the application's UPDATE and DELETE.
+	// FullSQL is the SQL after which old rows are whole (PostgreSQL's REPLICA IDENTITY FULL, of all partitions), or the
+	// command that makes it, where that is known. NoFull says why there is none: the server would refuse the application's UPDATE and DELETE.
 	FullSQL, NoFull string
 	// Partitioned says that the changes come from partitions and are shown as the root's.
 	Partitioned bool
@@ -351,4 +352,22 @@ type Type struct {
 	AppendJSON func(dst, text []byte) (out []byte, ok bool)
 	// Labels are all the values that an enum has, or a set's members; nil for other types and where they are not known.
 	Labels []string
+}
+
+// Unlabelled returns what of a value is none of the type's labels, with those that there are. It is empty where
+// the type has none, and where the value is one of them, or a list of them for a set.
+func (t *Type) Unlabelled(value string) (part, labels string) {
+	if len(t.Labels) == 0 || value == "" { // MySQL's value for an error, and a set of nothing
+		return "", ""
+	}
+	parts := []string{value}
+	if t.Kind == List {
+		parts = strings.Split(value, ",")
+	}
+	for _, part := range parts {
+		if !slices.Contains(t.Labels, part) {
+			return part, "there are " + strings.Join(t.Labels, ", ")
+		}
+	}
+	return "", ""
 }

@@ -269,6 +269,12 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 			if _, ok := parseNumber(v.Text); bound.numeric && !v.Null && !ok {
 				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column is a number and never %q", v.Text), ""})
 			}
+			if text, hint := b.table.Columns[col].Type.Unlabelled(v.Text); !v.Null && text != "" {
+				if meant := didYouMean(text, b.table.Columns[col].Type.Labels); meant != "" {
+					hint = meant + " " + hint
+				}
+				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column never holds %q, so that the condition never holds for it", text), hint})
+			}
 		}
 		list = append(list, bound)
 	}

@@ -243,3 +243,47 @@ func TestFaultyEntryParks(t *testing.T) {
 		t.Errorf("a short row made %d failures, %v", len(out.failures), err)
 	}
 }
+
+// TestLabels: a value that an enum or a set never holds is a condition that never holds.
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	values := func(column string, texts ...string) delivery.Where {
+		c := delivery.Condition{Column: column}
+		for _, text := range texts {
+			c.Values = append(c.Values, delivery.Literal{Text: text})
+		}
+		return delivery.Where{c}
+	}
+	for _, test := range []struct {
+		rule RuleConfig
+		want string
+	}{
+		{RuleConfig{Becomes: values("status", "payed")}, `the column never holds "payed", so that the condition never holds for it -> did you mean paid? there are new, paid`},
+		{RuleConfig{Where: values("status", "new", "gone")}, `the column never holds "gone", so that the condition never holds for it -> there are new, paid`},
+		{RuleConfig{Becomes: values("status", "paid", "")}, ""},
+		{RuleConfig{Where: delivery.Where{{Column: "status", Values: []delivery.Literal{{Null: true}}}}}, ""},
+		{RuleConfig{Where: values("flags", "a,b")}, ""},
+		{RuleConfig{Where: values("flags", "a,c")}, `the column never holds "c", so that the condition never holds for it -> did you mean a? there are a, b`},
+		{RuleConfig{Where: values("note", "anything")}, ""},
+	} {
+		tb := table("shop.orders", capture.IdentityFull, "id int key", "status text", "flags text", "note text")
+		status, flags := *tb.Columns[1].Type, *tb.Columns[2].Type
+		status.Labels = []string{"new", "paid"}
+		flags.Kind, flags.Labels = capture.List, []string{"a", "b"}
+		tb.Columns[1].Type, tb.Columns[2].Type = &status, &flags
+		rules, err := Compile(Config{{Name: "shop.orders", Events: []EventConfig{{Type: "order.paid", Rules: []RuleConfig{test.rule}}}}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range rules.Check(tb) {
+			if f.Severity != capture.Warning {
+				t.Errorf("%s is no warning", f.Text)
+			}
+			got = append(got, f.Text+" -> "+f.Remedy)
+		}
+		if text := strings.Join(got, "\n"); text != test.want {
+			t.Errorf("%+v: %s, want %s", test.rule, text, test.want)
+		}
+	}
+}

@@ -278,9 +278,13 @@ func catalogType(dataType, columnType string) *capture.Type {
 	case "bit", "uuid":
 		return stringType(dataType, capture.Text)
 	case "enum":
-		return enumType()
+		typ := *enumType()
+		typ.Labels = labelsOf(columnType)
+		return &typ
 	case "set":
-		return setType()
+		typ := *setType()
+		typ.Labels = labelsOf(columnType)
+		return &typ
 	case "json":
 		return jsonType()
 	case "vector":
@@ -308,4 +312,30 @@ func catalogType(dataType, columnType string) *capture.Type {
 		dataType = "text"
 	}
 	return textType(dataType)
+}
+
+// labelsOf reads the labels from a type such as enum('new','won”t'). The catalog doubles quotes.
+func labelsOf(columnType string) []string {
+	_, rest, ok := strings.Cut(columnType, "(")
+	if !ok || !strings.HasPrefix(rest, "'") {
+		return nil
+	}
+	var labels []string
+	var label strings.Builder
+	for rest = rest[1:]; rest != ""; {
+		text, after, _ := strings.Cut(rest, "'")
+		label.WriteString(text)
+		switch {
+		case strings.HasPrefix(after, "'"): // a quote of the label's own
+			label.WriteByte('\'')
+			rest = after[1:]
+		case strings.HasPrefix(after, ",'"):
+			labels = append(labels, label.String())
+			label.Reset()
+			rest = after[2:]
+		default:
+			return append(labels, label.String())
+		}
+	}
+	return nil
 }

@@ -299,7 +299,13 @@ func likePattern(glob string) string {
 // columnsSQL reads a table's columns. Virtual generated columns are never in the stream.
 const columnsSQL = `
 select a.attname::text, a.atttypid, a.attgenerated::text,
-  coalesce(a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+  coalesce(a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
+  case when a.atttypid >= 16384 then (
+    with recursive based as (
+      select t.oid, t.typbasetype from pg_catalog.pg_type t where t.oid = a.atttypid
+      union all select t.oid, t.typbasetype from based join pg_catalog.pg_type t on t.oid = based.typbasetype
+    ) select pg_catalog.array_agg(e.enumlabel::text order by e.enumsortorder) from pg_catalog.pg_enum e join based on based.oid = e.enumtypid
+  ) end
 from pg_catalog.pg_attribute a
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indimmediate and i.indisvalid and case $2::text
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
@@ -320,9 +326,10 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 		name, generated string
 		oid             uint32
 		key             bool
+		labels          []string // of an enum, also behind a domain
 	}
 	columns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (col column, err error) {
-		return col, row.Scan(&col.name, &col.oid, &col.generated, &col.key)
+		return col, row.Scan(&col.name, &col.oid, &col.generated, &col.key, &col.labels)
 	})
 	if err != nil {
 		return err
@@ -340,6 +347,11 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 		typ, err := d.known.typeOf(ctx, c, col.oid, typeMessage{})
 		if err != nil {
 			return err
+		}
+		if len(col.labels) > 0 {
+			labelled := *typ
+			labelled.Labels = col.labels
+			typ = &labelled
 		}
 		f.table.Columns = append(f.table.Columns, capture.Column{Name: col.name, Type: typ,
 			Identity: col.key || f.table.Identity == capture.IdentityFull})
