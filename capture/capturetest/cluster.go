@@ -178,6 +178,9 @@ func (c *Cluster) arguments() []string {
 	maps.Copy(settings, c.opts.Settings)
 	args := []string{"-D", c.DataDir}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if settings[name] == "" { // left to the server's own configuration
+			continue
+		}
 		args = append(args, "-c", name+"="+settings[name])
 	}
 	return args

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"rowhook/capture"
 )
 
 // address is the configured URL taken apart:
@@ -49,6 +51,9 @@ const defaultPort = 3306
 
 // parseAddress reads the URL. Its errors never hold the password.
 func parseAddress(raw string) (address, error) {
+	if err := capture.CheckURL(raw); err != nil {
+		return address{}, err
+	}
 	// Several hosts are not a URL's, so the list is cut out before the rest is parsed.
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok || scheme != "mysql" && scheme != "mariadb" {

@@ -144,11 +144,22 @@ func locksOf(steps []step) (exclusive, writers, all []string) {
 // execer is a connection or a transaction.
 type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 func runStep(ctx context.Context, on execer, s *step) error {
 	if _, err := on.Exec(ctx, s.sql); err != nil {
 		return fmt.Errorf("%s: %w", strings.TrimSuffix(s.sql, ";"), err)
+	}
+	if s.proof == "" {
+		return nil
+	}
+	var done bool
+	if err := on.QueryRow(ctx, s.proof).Scan(&done); err != nil {
+		return fmt.Errorf("look for the effect of %s: %w", strings.TrimSuffix(s.sql, ";"), err)
+	}
+	if !done {
+		return fmt.Errorf("%s: %w", strings.TrimSuffix(s.sql, ";"), &pgconn.PgError{Severity: "WARNING", Code: stateNoPrivilege, Message: "no privileges were granted"})
 	}
 	return nil
 }

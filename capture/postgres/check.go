@@ -99,7 +99,7 @@ type settings struct {
 	version            int
 	walLevel           string
 	effective          string // effective_wal_level, which follows the slots from PostgreSQL 19 on; wal_level before
-	plugins            string // output_plugin_libraries; empty where there is no such setting
+	plugins            string // output_plugin_libraries; empty where there is no such setting, or our role may not see it
 	maxSlots, slots    int
 	maxSenders, sender int
 	idleTimeout        string // idle_replication_slot_timeout; empty where there is none, or off
@@ -117,10 +117,10 @@ type slotFacts struct {
 	pid                     int32
 }
 
-// settingsSQL leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
+// settingsSQL asks for what a role without rights may see, or gets nothing for it. It leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
 const settingsSQL = `select current_setting('server_version_num')::int, current_setting('wal_level'),
   coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
-  coalesce(current_setting('output_plugin_libraries', true), ''),
+  coalesce((select setting from pg_catalog.pg_settings where name = 'output_plugin_libraries'), ''),
   current_setting('max_replication_slots')::int,
   (select count(*)::int from pg_catalog.pg_replication_slots where plugin is distinct from 'pgrepack'),
   current_setting('max_wal_senders')::int, (select count(*)::int from pg_catalog.pg_stat_get_wal_senders()),
@@ -201,6 +201,9 @@ func (f *settings) findings(role string) []capture.Finding {
 // onDemandVersion is the first version that turns logical decoding on with the first logical slot.
 const onDemandVersion = 190000
 
+// decodingOnPrimary lets a standby decode, whose primary has wal_level = replica.
+const decodingOnPrimary = "SELECT pg_create_logical_replication_slot('rowhook_keeps_decoding_on', 'pgoutput'); -- on the primary, where it keeps WAL; or wal_level = 'logical' there, and a restart"
+
 // decodingFindings judges whether the server can decode, and by the plugin that we need.
 func (f *settings) decodingFindings(add func(severity capture.Severity, code, subject, text, remedy string)) {
 	onDemand := f.version >= onDemandVersion && f.walLevel == "replica"
@@ -209,7 +212,7 @@ func (f *settings) decodingFindings(add func(severity capture.Severity, code, su
 		add(capture.Info, "wal_level", f.walLevel, "wal_level is "+f.walLevel+", and logical decoding is on (effective_wal_level) as long as there is a logical slot", "")
 	case onDemand && f.standby && f.effective != "logical":
 		add(capture.Error, "wal_level", f.walLevel, "wal_level is replica on the primary, and no logical slot there turns logical decoding on",
-			"SELECT pg_create_logical_replication_slot('rowhook_keeps_decoding_on', 'pgoutput'); -- on the primary, where it keeps WAL; or wal_level = 'logical' there, and a restart")
+			decodingOnPrimary)
 	case onDemand && !f.standby:
 		add(capture.Info, "wal_level", f.walLevel, "wal_level is replica: the server turns logical decoding on with the first logical slot, and off with the last", "")
 	case f.effective != "logical":

@@ -290,8 +290,8 @@ func (in *inspection) include(f *tableFacts) (*plan, bool) {
 	return in.search(f, f.holders, identities, publishTable)
 }
 
-// widen makes the plan after which the stream carries whole old rows of the table. Where the application's statements
-// would fail then, there is none, and why says so.
+// widen makes the plan after which the stream carries whole old rows of the table. why says what the server would refuse
+// if only the identity were changed; where nothing helps, there is no plan.
 func (in *inspection) widen(f *tableFacts) (p *plan, why string) {
 	end := func(p *plan) bool {
 		if !in.publication.exists || !in.ours.all {
@@ -305,13 +305,16 @@ func (in *inspection) widen(f *tableFacts) (p *plan, why string) {
 	if len(f.holders) == 0 {
 		end = nothing
 	}
-	if p, ok := in.search(f, f.holders, []change{makeFull}, end); ok {
-		return p, ""
+	plain := in.planFor(f, f.holders)
+	if makeFull(plain) && end(plain) {
+		if r := plain.refusal(); r != nil {
+			why = r.text
+		}
 	}
-	p = in.planFor(f, f.holders)
-	makeFull(p)
-	end(p)
-	return nil, p.refusal().text
+	if p, ok := in.search(f, f.holders, []change{makeFull}, end); ok {
+		return p, why
+	}
+	return nil, why
 }
 
 // withoutOldValues is what to do where whole old rows are not to be had.

@@ -80,7 +80,7 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Ser
 		server.KeepSize = -1
 	}
 	if server.Environment == "" {
-		if server.Environment, err = environmentRow(ctx, conn); err != nil {
+		if server.Environment, err = environmentRow(ctx, conn, s.connect.User); err != nil {
 			return capture.Server{}, err
 		}
 	}
@@ -95,7 +95,7 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Ser
 
 // environmentRow reads the mark that tells a sandbox from table rowhook.environment, which most databases do not have. One that
 // cannot be read may say that this is a sandbox, so that nothing can go on without it.
-func environmentRow(ctx context.Context, conn *pgconn.PgConn) (string, error) {
+func environmentRow(ctx context.Context, conn *pgconn.PgConn, role string) (string, error) {
 	const known = `select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'rowhook' and c.relname = 'environment' and c.relkind in ('r', 'v', 'm', 'p', 'f')`
 	got, err := rows(ctx, conn, known)
@@ -109,7 +109,7 @@ func environmentRow(ctx context.Context, conn *pgconn.PgConn) (string, error) {
 	if err != nil {
 		return "", &capture.OperatorError{
 			Err:    fmt.Errorf("read rowhook.environment, which says whether this is a sandbox: %w", err),
-			Remedy: "GRANT USAGE ON SCHEMA rowhook TO the agent's role; GRANT SELECT ON rowhook.environment TO it",
+			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA rowhook TO %[1]s; GRANT SELECT ON rowhook.environment TO %[1]s;", quoteIdent(role)),
 		}
 	}
 	if len(got) == 0 || len(got[0]) == 0 {

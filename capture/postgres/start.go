@@ -42,6 +42,9 @@ type startPlan struct {
 // slot has released, not beyond what the server has, and not beyond the point where the server's
 // timeline left ours.
 func decideStart(f startFacts) (startPlan, error) {
+	if f.slot.exists && f.slot.plugin == "" {
+		return startPlan{}, slotMisfit(f, "is a physical slot, which belongs to a standby or a backup")
+	}
 	if f.slot.exists && f.slot.plugin != "pgoutput" {
 		return startPlan{}, slotMisfit(f, fmt.Sprintf("uses the plugin %q", f.slot.plugin))
 	}
