@@ -39,11 +39,6 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	}
 	out = append(out, facts.findings(s.connect.User)...)
 	out = append(out, facts.slotFindings(s.config.Slot, s.application)...)
-	plugins, err := s.pluginFindings(ctx)
-	if err != nil {
-		return out, fmt.Errorf("ask for output_plugin_libraries: %w", err)
-	}
-	out = append(out, plugins...)
 	out = append(out, in.privilegeFindings(s.connect.User)...)
 	out = append(out, in.differences(s.config.Publication)...)
 	return append(out, in.advice()...), nil
