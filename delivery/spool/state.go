@@ -15,6 +15,7 @@ const (
 	deliveryVersion = 3
 	progressVersion = 1
 	parkedVersion   = 3
+	keptVersion     = 2 // of a parked change that was not read past
 	totalsVersion   = 1
 	markVersion     = 1
 	registryVersion = 1
@@ -194,7 +195,11 @@ func decodeDelivery(seq delivery.Seq, b []byte) (d storedDelivery, err error) {
 }
 
 func encodeParked(dst []byte, p *delivery.Parked) []byte {
-	dst = appendTime(append(dst, parkedVersion), p.Time)
+	version := byte(keptVersion)
+	if p.Size > 0 {
+		version = parkedVersion
+	}
+	dst = appendTime(append(dst, version), p.Time)
 	dst = binary.AppendUvarint(dst, zigzag(int64(p.Ordinal)))
 	dst = appendBool(dst, p.Assumed)
 	for _, s := range [...]string{
@@ -207,6 +212,9 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(p.Made)))
 	for _, typ := range p.Made {
 		dst = appendText(dst, typ)
+	}
+	if version == keptVersion {
+		return dst
 	}
 	return appendText(binary.AppendUvarint(dst, uint64(p.Size)), p.Key)
 }
