@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -134,6 +135,31 @@ func TestLogFileIsTheOwnersAlone(t *testing.T) {
 	}
 	if err := l.Flush(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("flush after close: %v", err)
+	}
+}
+
+// The log is a file of its own: through a link or a device, lines and rotations would touch what is somebody else's.
+func TestLogRefusesWhatIsNoFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	target, link, pipe := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.WriteFile(target, []byte("mine"), 0o600), os.Symlink(target, link), syscall.Mkfifo(pipe, 0o600),
+		os.Symlink(filepath.Join(dir, "nowhere"), filepath.Join(dir, "dangling"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, pipe, filepath.Join(dir, "dangling"), "/dev/null", dir} {
+		l, err := OpenLog(LogOptions{Path: path})
+		if err == nil {
+			_ = l.Close()
+			t.Errorf("%s was opened", path)
+		}
+		var remedy interface{ Hint() string }
+		if !errors.As(err, &remedy) || remedy.Hint() == "" {
+			t.Errorf("%s: %v has no remedy", path, err)
+		}
+	}
+	if kept, err := os.ReadFile(target); err != nil || string(kept) != "mine" {
+		t.Errorf("the link's target holds %q, %v", kept, err)
 	}
 }
 

@@ -19,7 +19,15 @@ const rotatedLayout = "20060102T150405.000000Z"
 
 // openLogFile opens the file of a delivery log and locks it for this process.
 func openLogFile(path string) (logFile, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	// Lines are appended, taken back and renamed: that goes with a file of our own alone. A pipe would block, a device be renamed.
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		what := "not a file"
+		if info.Mode()&fs.ModeSymlink != 0 {
+			what = "a symbolic link, which a rotation would rename in place of the file"
+		}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: &operatorError{"it is " + what, "name a file, or one that is not there yet, in log.deliveries"}}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Formats that do not have every unit.
@@ -97,6 +98,9 @@ func (c *ProfileConfig) Validate() error {
 	v := &validation{at: []string{"profiles", c.Code}}
 	for i := range c.Subscriptions {
 		v.subscription(i, &c.Subscriptions[i])
+	}
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
+		v.add("a profile's name is one line of text", "mails and commands show it in lines of their own; description takes more", "name")
 	}
 	v.retry(&c.Retry)
 	if c.Mode != "" {

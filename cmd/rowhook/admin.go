@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 // adminConfig is the HTTP side of a running agent.
 type adminConfig struct {
 	Listen string        `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; off when empty"`
+	Hosts  []string      `yaml:"hosts,oneormany" doc:"names by which the pages may be asked for, besides addresses and localhost; empty: by any name where others than this machine can reach the address, else by none"`
 	_      struct{}      `later:"console"`
 	Tokens []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
 }
@@ -146,15 +148,13 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		route = http.MethodGet + " " + r.URL.Path
 	}
-	switch route {
-	case "GET /metrics":
-		s.metrics.ServeHTTP(w, r)
-		return
-	case "GET /healthz":
-		writeHealth(w, s.agent.health(time.Now()))
-		return
-	case "GET /readyz":
-		writeHealth(w, s.agent.readiness(time.Now()))
+	if page := s.open(route); page != nil {
+		if !s.askedByName(r) && s.token(r) == nil {
+			writeControl(w, http.StatusMisdirectedRequest, &controlFailure{Message: "this page is not asked for by that name",
+				Remedy: "use the address, list the name in admin.hosts, or send a token"})
+			return
+		}
+		page(w, r)
 		return
 	}
 	who, ok := s.allow(w, r)
@@ -179,28 +179,68 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeControl(w, http.StatusOK, answer)
 }
 
+// open returns the page of a route that needs no token; nil for any other.
+func (s *adminServer) open(route string) http.HandlerFunc {
+	switch route {
+	case "GET /metrics":
+		return s.metrics.ServeHTTP
+	case "GET /healthz":
+		return func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.agent.health(time.Now())) }
+	case "GET /readyz":
+		return func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.agent.readiness(time.Now())) }
+	}
+	return nil
+}
+
+// token returns the token that a request carries, nil for none of ours. Schemes know no case.
+func (s *adminServer) token(r *http.Request) *tokenConfig {
+	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return nil
+	}
+	tokens := s.agent.config().Admin.Tokens
+	for i := range tokens {
+		if subtle.ConstantTimeCompare([]byte(tokens[i].token), []byte(given)) == 1 {
+			return &tokens[i]
+		}
+	}
+	return nil
+}
+
+// askedHost is the host that a request is for, as its sender calls it.
+func askedHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	return strings.Trim(host, "[]")
+}
+
+// askedByName reports whether a request calls us by an address or a name of ours. A page of another site, whose name is made to
+// lead here (DNS rebinding), calls us by its own. Where others than this machine may ask, names are only looked at when some are
+// listed: which ones monitoring uses cannot be known.
+func (s *adminServer) askedByName(r *http.Request) bool {
+	host, hosts := askedHost(r), s.agent.config().Admin.Hosts
+	if _, err := netip.ParseAddr(host); err == nil || host == "" || isLoopback(host) || !s.local && len(hosts) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(hosts, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
 // allow reports whether a request may see what is not for everybody, or with POST change it, and who asks. It
 // answers when it may not.
 func (s *adminServer) allow(w http.ResponseWriter, r *http.Request) (who string, ok bool) {
 	change := r.Method != http.MethodGet && r.Method != http.MethodHead
-	given, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !found && !change && s.local {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if isLoopback(strings.Trim(host, "[]")) { // a page of another site cannot ask by a name of its own
-			return "", true
-		}
+	// A page of another site cannot ask by a name of its own.
+	if r.Header.Get("Authorization") == "" && !change && s.local && isLoopback(askedHost(r)) {
+		return "", true
 	}
-	for _, t := range s.agent.config().Admin.Tokens {
-		if found && subtle.ConstantTimeCompare([]byte(t.token), []byte(given)) == 1 {
-			if change && t.Role != roleAdmin {
-				writeControl(w, http.StatusForbidden, &controlFailure{Message: "the token of " + t.Name + " is a viewer's", Remedy: "changes need a token with role: admin"})
-				return "", false
-			}
-			return "token " + t.Name, true
+	if t := s.token(r); t != nil {
+		if change && t.Role != roleAdmin {
+			writeControl(w, http.StatusForbidden, &controlFailure{Message: "the token of " + t.Name + " is a viewer's", Remedy: "changes need a token with role: admin"})
+			return "", false
 		}
+		return "token " + t.Name, true
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="rowhook"`)
 	writeControl(w, http.StatusUnauthorized, &controlFailure{Message: "a token is needed", Remedy: "Authorization: Bearer and one of admin.tokens"})

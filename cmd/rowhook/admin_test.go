@@ -33,7 +33,7 @@ func newAdminWorld(t *testing.T) *adminWorld {
 	writeFile(t, filepath.Join(dir, "viewer"), viewerToken+"\n")
 	writeFile(t, filepath.Join(dir, "admin"), adminToken+"\n")
 	file := filepath.Join(dir, "config.yaml")
-	writeFile(t, file, reloadHead+"admin: {listen: \"127.0.0.1:0\", tokens: [{name: bo, file: viewer, role: viewer}, {name: ada, file: admin, role: admin}]}\n"+
+	writeFile(t, file, reloadHead+"admin: {listen: \"127.0.0.1:0\", hosts: Monitor.example.org, tokens: [{name: bo, file: viewer, role: viewer}, {name: ada, file: admin, role: admin}]}\n"+
 		"profiles:\n"+deskProfile)
 	w := &adminWorld{reloadWorld: openReloadWorld(t, file)}
 	w.server = httptest.NewServer(newAdminServer(w.agent))
@@ -48,7 +48,11 @@ func (w *adminWorld) ask(method, path, token, host string) (int, string) {
 		w.t.Fatal(err)
 	}
 	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+		scheme := "Bearer "
+		if method == "GET" {
+			scheme = "bearer " // schemes know no case
+		}
+		r.Header.Set("Authorization", scheme+token)
 	}
 	if host != "" {
 		r.Host = host
@@ -73,7 +77,13 @@ func TestAdminAccess(t *testing.T) {
 		want                      int
 	}{
 		{"GET", "/healthz", "", "", 200},
-		{"GET", "/metrics", "", "evil.example.org", 200},
+		{"GET", "/metrics", "", "evil.example.org", 421}, // its name may be made to lead here
+		{"GET", "/readyz", "", "localhost.evil.example.org:8642", 421},
+		{"GET", "/metrics", viewerToken, "rowhook.example.org", 200},
+		{"GET", "/metrics", "", "monitor.example.org:8642", 200},
+		{"GET", "/metrics", "", "localhost:8642", 200},
+		{"GET", "/healthz", "", "10.1.2.3", 200},
+		{"GET", "/healthz", "", "[::1]:8642", 200},
 		{"HEAD", "/healthz", "", "", 200},
 		{"GET", "/status", "", "", 200},
 		{"GET", "/status", "", "evil.example.org", 401},

@@ -139,7 +139,7 @@ func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*Config, []
 
 // tryConfigAlone loads the config. The machine that tests a config need not have its secrets.
 func (c *console) tryConfigAlone() (*Config, error) {
-	data, err := os.ReadFile(c.configPath)
+	data, err := readConfigFile(c.configPath)
 	if err != nil {
 		return c.config() // which says it
 	}

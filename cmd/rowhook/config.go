@@ -105,12 +105,24 @@ func defaultConfig(dir string) *Config {
 // loadConfig reads and validates the config file. env looks environment variables up. An error is
 // a [configErrors] with all that is wrong with the file; the config then tells only what was read.
 func loadConfig(path string, env func(string) (string, bool)) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := readConfigFile(path)
 	if err != nil {
 		return &Config{read: map[string]fileHash{path: sha256.Sum256(nil)}}, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
 			hint: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
 	return parseConfig(path, data, env, readSecretFile)
+}
+
+// readConfigFile reads a file that is one: a pipe or a device may never end, and could not be read again by a reload.
+func readConfigFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("it is %s, not a file", kindOf(info.Mode()))
+	}
+	return os.ReadFile(path)
 }
 
 // cause is a path error without its path, which the message has already.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +93,57 @@ func TestFindingsOfReadableSecrets(t *testing.T) {
 		if strings.Contains(finding.Text+finding.Remedy, "in the file") {
 			t.Errorf("the secret is shown: %+v", finding)
 		}
+	}
+}
+
+func TestFindingsOfTheDeliveryLog(t *testing.T) {
+	t.Parallel()
+	const text = "source: {type: postgres, url: 'postgres://u@h/d'}\nmapping: {a.b: {}}\nlog: {deliveries: ./deliveries.jsonl}\n" +
+		"profiles: {desk: {url: 'https://h.example.org/', secret_file: ./desk}}\n"
+	for _, test := range []struct {
+		name string
+		make func(path string) error
+		want string
+	}{
+		{"none yet", func(string) error { return nil }, ""},
+		{"ours", func(path string) error { return os.WriteFile(path, nil, 0o600) }, ""},
+		{"the group's", func(path string) error { return os.WriteFile(path, nil, 0o640) }, ""},
+		{"everybody's", func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o666)) }, "delivery_log_readable"},
+		{"a link", func(path string) error { return os.Symlink("/dev/null", path) }, "delivery_log"},
+		{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "delivery_log"},
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "config.yaml")
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "desk"), []byte("a secret of enough length\n"), 0o600),
+			test.make(filepath.Join(dir, "deliveries.jsonl"))); err != nil {
+			t.Fatal(err)
+		}
+		c, err := loadConfig(file, env(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := codes(c); got != test.want {
+			t.Errorf("%s: findings %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// A config that is no file, or a profile's name of several lines, is refused at once.
+func TestConfigIsAFile(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "config.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, "/dev/zero", filepath.Dir(pipe)} {
+		if _, err := loadConfig(path, env(nil)); err == nil || !strings.Contains(err.Error(), "not a file") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	_, err := parseConfig("config.yaml", []byte("source: {type: postgres, url: 'postgres://u@h/d'}\nmapping: {a.b: {}}\n"+
+		"profiles: {desk: {url: 'https://h.example.org/', name: \"Desk\\nEvent: forged\"}}\n"), env(nil), readSecretFile)
+	if err == nil || !strings.Contains(err.Error(), "one line of text") {
+		t.Errorf("a name of two lines: %v", err)
 	}
 }
 

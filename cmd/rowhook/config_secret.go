@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"regexp"
@@ -149,8 +150,21 @@ func hideIn(text string, hidden []string) string {
 	return text
 }
 
+// kindOf names what is not a file.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	}
+	return "a device or socket"
+}
+
 // secretFindings says which files with secrets others than their owner may read: the config
-// itself, when secrets stand in it, and the files it names.
+// itself, when secrets stand in it, and the files it names; and the delivery log, which holds rows.
 func (c *Config) secretFindings() []capture.Finding {
 	var found []capture.Finding
 	if info, err := os.Stat(c.file); err == nil && len(c.inline) > 0 && info.Mode().Perm()&0o044 != 0 {
@@ -162,6 +176,19 @@ func (c *Config) secretFindings() []capture.Finding {
 				c.inline[0][0], info.Mode().Perm()),
 			Remedy: "chmod 600 " + c.file + ", or move the secrets to files (secret_file, password_file) or the environment (${NAME})",
 		})
+	}
+	if info, err := os.Lstat(c.Log.Deliveries); err == nil {
+		switch at := []string{"log", "deliveries"}; {
+		case !info.Mode().IsRegular():
+			finding := c.finding("delivery_log", fmt.Sprintf("the delivery log %s is not a file of its own but %s, and run refuses it", c.Log.Deliveries, kindOf(info.Mode())),
+				"name a file, or one that is not there yet, in log.deliveries", at...)
+			finding.Severity = capture.Error
+			found = append(found, finding)
+		case info.Mode().Perm()&0o006 != 0:
+			found = append(found, c.finding("delivery_log_readable",
+				fmt.Sprintf("everybody may read or write the delivery log %s, which holds row data (mode %04o)", c.Log.Deliveries, info.Mode().Perm()),
+				"chmod o-rw "+c.Log.Deliveries, at...))
+		}
 	}
 	for _, secret := range c.secrets {
 		if info, err := os.Stat(secret.path); err == nil && info.Mode().Perm()&0o004 != 0 {

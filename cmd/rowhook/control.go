@@ -90,9 +90,12 @@ func (s *controlServer) listen() (net.Listener, error) {
 	return listener, nil
 }
 
+// requestPatience is how long a request may take to come, its header and its body.
+const requestPatience = 5 * time.Second
+
 // serve answers until ctx ends, then waits for the operations under way.
 func (s *controlServer) serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: s, ReadHeaderTimeout: requestPatience, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -119,7 +122,11 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeControl(w, http.StatusNotFound, &controlFailure{Message: "unknown operation", Remedy: "the agent and this command may be of different versions"})
 		return
 	}
+	// Requests are small and come at once; what operations take is theirs.
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(requestPatience))
 	request, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	_ = deadline.SetReadDeadline(time.Time{})
 	if err != nil {
 		writeControl(w, http.StatusBadRequest, &controlFailure{Message: err.Error()})
 		return

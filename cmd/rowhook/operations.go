@@ -365,7 +365,7 @@ func (c *console) reach() (*control, error) {
 // stateDir is where the config file has its state directory, as far as the file can be read.
 func (c *console) stateDir() string {
 	dir := filepath.Dir(c.configPath)
-	data, err := os.ReadFile(c.configPath)
+	data, err := readConfigFile(c.configPath)
 	if err != nil {
 		return defaultConfig(dir).State
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"maps"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -77,7 +76,7 @@ type fileHash [sha256.Size]byte
 func hashFiles(files map[string]fileHash) map[string]fileHash {
 	hashes := make(map[string]fileHash, len(files))
 	for path := range files {
-		data, _ := os.ReadFile(path)
+		data, _ := readConfigFile(path)
 		hashes[path] = sha256.Sum256(data)
 	}
 	return hashes

@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -57,6 +58,9 @@ type DamageError struct {
 	Err  error  // nil when our own check found it
 }
 
+// corruptionDetail is what the store's text says of a part of it that has no text.
+const corruptionDetail = "<corruption detail carrier>"
+
 // Error implements error.
 func (e *DamageError) Error() string {
 	where := e.Dir
@@ -66,7 +70,8 @@ func (e *DamageError) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("spool is damaged: %s: %s", where, e.Lost)
 	}
-	return fmt.Sprintf("spool is damaged: %s: %s: %v", where, e.Lost, e.Err)
+	found := strings.ReplaceAll(e.Err.Error(), corruptionDetail, "")
+	return fmt.Sprintf("spool is damaged: %s: %s: %s", where, e.Lost, strings.Trim(found, " :\n"))
 }
 
 // Unwrap returns the store's own finding.

@@ -40,7 +40,13 @@ func Open(dir string, o Options) (*Spool, error) {
 	if s.lock, err = lockDir(dir, o.FS); err != nil {
 		return nil, err
 	}
-	if err = s.openLocked(); err != nil {
+	if _, onDisk := o.FS.(privateFS); onDisk {
+		err = makePrivate(dir)
+	}
+	if err == nil {
+		err = s.openLocked()
+	}
+	if err != nil {
 		if s.db != nil && !s.isBroken() {
 			err = errors.Join(err, s.db.Close())
 		}
