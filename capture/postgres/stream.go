@@ -72,6 +72,9 @@ func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier,
 		types:     make(map[uint32]typeMessage),
 		handed:    r.position,
 		describe: func(m *description) (*relation, error) {
+			if err := query.awaitVisible(ctx, st.decoder.tx.ID); err != nil {
+				return nil, err
+			}
 			rel, err := describe.relation(ctx, m)
 			var answer *pgconn.PgError
 			if errors.As(err, &answer) {
