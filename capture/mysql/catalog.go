@@ -119,6 +119,7 @@ func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, b
 	if err != nil {
 		return nil, err
 	}
+	m.vectors = hasVectors(known.version)
 	entries, err := m.entries(flavour)
 	open := m.open(flavour, entries) || q.partial && flavour == flavourMariaDB
 	if err == nil && open && (f == nil || !f.Told) {

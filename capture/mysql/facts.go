@@ -67,7 +67,7 @@ func (m *rawTableMap) alike(i int, e entry, flavour byte) []string {
 			return []string{"binary", "inet4"}
 		}
 	case gomysql.MYSQL_TYPE_VARCHAR:
-		if bytes && length > 0 && length%4 == 0 {
+		if bytes && m.vectors && length > 0 && length%4 == 0 {
 			return []string{"varbinary", "vector"}
 		}
 	case gomysql.MYSQL_TYPE_BLOB, typeBlobCompressed:
@@ -77,6 +77,9 @@ func (m *rawTableMap) alike(i int, e entry, flavour byte) []string {
 	}
 	return nil
 }
+
+// hasVectors reports whether a version of MariaDB has the type VECTOR.
+func hasVectors(version int) bool { return version >= 110700 }
 
 // unsized reports whether a column is of MariaDB's older storage of times, whose width depends on digits that the table map
 // does not tell.

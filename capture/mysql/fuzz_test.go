@@ -32,7 +32,7 @@ func FuzzTableMap(f *testing.F) {
 				}
 				continue
 			}
-			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}}, facts)
+			m, err := newTableMap(flavour, body, &charsets{names: map[uint64]string{45: "utf8mb4", 8: "latin1"}, version: 110800}, facts)
 			if err != nil {
 				continue
 			}
@@ -67,6 +67,7 @@ func possibleFacts(body []byte) []toldFacts {
 	if err != nil || m.names == nil {
 		return list
 	}
+	m.vectors = true
 	entries, err := m.entries(flavourMariaDB)
 	if err != nil {
 		return list

@@ -80,6 +80,7 @@ type rawTableMap struct {
 	types        []byte
 	metas        []uint16
 	names        []string // none where the binlog lacks them
+	vectors      bool     // the server has vectors, which lie as other types do
 	meta         map[byte][]byte
 }
 
@@ -172,6 +173,7 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, f *facts) (*tabl
 	if err != nil {
 		return nil, err
 	}
+	m.vectors = hasVectors(charsets.version)
 	t := &tableMap{
 		raw: appendRelation(nil, flavour, f, body), asked: f != nil,
 		table: &capture.Table{Schema: string(m.schema), Name: string(m.name), Identity: capture.IdentityFull,
