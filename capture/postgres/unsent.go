@@ -172,6 +172,7 @@ func serverWords(answer *pgconn.PgError) error {
 // How long the server may take to decode up to some place, while a transaction is looked for, and how the steps begin.
 const (
 	locateTimeout = time.Minute
+	locateTries   = 40 // while the slot is in use
 	locateStep    = 64 << 10
 )
 
@@ -191,6 +192,21 @@ func (r *run) behind(ctx context.Context, refused *refusedError) (pglogrepl.LSN,
 	}
 	query := r.newQuerier(locateTimeout)
 	defer query.close()
+	for tries := 0; ; tries++ {
+		found, err := r.locate(ctx, query, refused.answer.Code)
+		var answer *pgconn.PgError
+		if !errors.As(err, &answer) || answer.Code != "55006" || tries > locateTries {
+			return found, err
+		}
+		// The server is not done yet with our former connection, which had the slot.
+		if err := capture.Sleep(ctx, retryFirst); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// locate looks for the first transaction that is refused with a code.
+func (r *run) locate(ctx context.Context, query *querier, code string) (pglogrepl.LSN, error) {
 	var found pglogrepl.LSN
 	err := query.within(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		if r.texts != nil {
@@ -208,7 +224,7 @@ func (r *run) behind(ctx context.Context, refused *refusedError) (pglogrepl.LSN,
 		if err != nil {
 			return err
 		}
-		found, err = search(r.position, end, func(to pglogrepl.LSN) (bool, error) { return r.refuses(ctx, c, to, refused.answer.Code) })
+		found, err = search(r.position, end, func(to pglogrepl.LSN) (bool, error) { return r.refuses(ctx, c, to, code) })
 		return err
 	})
 	return found, err
