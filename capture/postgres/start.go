@@ -394,46 +394,6 @@ func (r *run) createError(err error, server capture.Server) error {
 	return err
 }
 
-// decodingRemedy is how logical decoding is switched on. From 19 on a server does so by itself while there is a logical slot, and
-// its standbys follow it.
-func decodingRemedy(server capture.Server) string {
-	const restart = "wal_level = logical in postgresql.conf, then restart the server"
-	switch {
-	case server.Standby && server.Version >= 190000:
-		return "on the primary: SELECT pg_create_logical_replication_slot('rowhook_standby', 'pgoutput');  a logical slot there switches decoding on here too, without a restart (it has to be moved on, or dropped with ours)"
-	case server.Standby:
-		return "on the primary: " + restart
-	case server.Version >= 190000:
-		return "wal_level = replica in postgresql.conf, then restart the server"
-	}
-	return restart
-}
-
-// rightsRemedy is what a server wants that refuses to let us stream: a right of the role, or from 19 on that pgoutput may be used.
-func (s *Source) rightsRemedy(answer *pgconn.PgError) string {
-	query := s.newQuerier(streamQueryTimeout)
-	defer query.close()
-	var allowed, entitled bool
-	err := query.within(context.Background(), func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, pluginSQL).Scan(&allowed, &entitled)
-	})
-	switch {
-	case err == nil && !allowed:
-		return strings.TrimSpace(answer.Hint + " " + pluginRemedy)
-	case err == nil && entitled && answer.Hint != "":
-		return answer.Hint
-	}
-	return fmt.Sprintf("ALTER ROLE %s REPLICATION;", quoteIdent(s.connect.User))
-}
-
-// pluginSQL tells whether the server lets slots use pgoutput, and whether our role may replicate.
-// The setting is not shown to roles without pg_read_all_settings; asking for it outright would be an error.
-const pluginSQL = `select coalesce((select 'pgoutput' = any(pg_catalog.string_to_array(pg_catalog.replace(setting, ' ', ''), ','))
-    from pg_catalog.pg_settings where name = 'output_plugin_libraries'), true),
-  coalesce((select rolsuper or rolreplication from pg_catalog.pg_roles where rolname = current_user), false)`
-
-const pluginRemedy = "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput'; SELECT pg_reload_conf(); -- with the others that are listed now"
-
 func (r *run) startReplication(ctx context.Context, conn *pgconn.PgConn, from pglogrepl.LSN) error {
 	publication := strings.ReplaceAll(quoteIdent(r.config.Publication), "'", "''")
 	err := pglogrepl.StartReplication(ctx, conn, quoteIdent(r.config.Slot), from, pglogrepl.StartReplicationOptions{
