@@ -35,6 +35,23 @@ func TestReadmeConfigLoads(t *testing.T) {
 	}
 }
 
+// TestStarterLoads loads the short config that the README names, which sets nothing but what one has to.
+func TestStarterLoads(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../docs/starter.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := func(string) ([]byte, error) { return []byte("whsec_c2VjcmV0c2VjcmV0c2VjcmV0\n"), nil }
+	c, err := parseConfig("/etc/rowhook/config.yaml", raw, func(string) (string, bool) { return "", false }, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.State != "/var/lib/rowhook" || c.Log.Deliveries != "/var/lib/rowhook/log/deliveries.jsonl" {
+		t.Errorf("in /etc, state and log are %s and %s", c.State, c.Log.Deliveries)
+	}
+}
+
 func TestReadmeJSONIsValid(t *testing.T) {
 	t.Parallel()
 	_, blocks := readme(t)

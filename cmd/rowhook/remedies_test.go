@@ -64,6 +64,7 @@ func TestRemediesCanBeRun(t *testing.T) {
 	fill := strings.NewReplacer("%s", "x", "%d", "1", "[", "", "]", "", "{{ $labels.profile }}", "x", `\|park\|drop`, "", "|park|drop", "")
 	for command, place := range commands {
 		root := newRootCommand(&console{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, env: func(string) (string, bool) { return "", false }})
+		command, _, _ := strings.Cut(command, " | ")
 		cmd, rest, err := root.Find(strings.Fields(fill.Replace(command))[1:])
 		if err == nil {
 			err = cmd.ParseFlags(rest)

@@ -39,6 +39,9 @@ func configSchema() schemaNode {
 
 	properties := root["properties"].(schemaNode)
 	properties["mapping"].(schemaNode)["minProperties"] = 1
+	properties["mapping"].(schemaNode)["patternProperties"] = schemaNode{ // a name that is no schema.table needs a table
+		`^[^.]*$`: schemaNode{"allOf": []schemaNode{properties["mapping"].(schemaNode)["additionalProperties"].(schemaNode)}, "type": "object", "required": []string{"table"}},
+	}
 	properties["profiles"].(schemaNode)["propertyNames"] = schemaNode{"pattern": profileCode.String()}
 	b.definitions[definitionName(reflect.TypeFor[sourceConfig]())].(schemaNode)["required"] = []string{"type", "url"}
 	root["$defs"] = b.definitions
@@ -68,7 +71,7 @@ func (b *schemaBuilder) value(t reflect.Type, f *field) schemaNode {
 		item := b.value(t.Elem(), &field{enum: f.enum, size: f.size, path: f.path})
 		s = schemaNode{"type": "array", "items": item}
 		if f.oneOrMany {
-			s = schemaNode{"anyOf": []schemaNode{s, item}}
+			s = either(schemaNode{"type": "array"}, s, item)
 		}
 	default:
 		s = scalarSchema(t, f)
@@ -95,14 +98,11 @@ func (b *schemaBuilder) object(t reflect.Type) schemaNode {
 		b.definitions[name] = schemaNode{}
 		spec := specOf(t)
 		definition := b.properties(t, spec)
-		var instead []schemaNode
-		for _, f := range []*field{spec.scalar, spec.list} {
-			if f != nil {
-				instead = append(instead, b.value(f.typ, f))
-			}
+		if spec.scalar != nil {
+			definition = either(schemaNode{"type": []string{"string", "number", "boolean"}}, b.value(spec.scalar.typ, spec.scalar), definition)
 		}
-		if len(instead) > 0 {
-			definition = schemaNode{"anyOf": append(instead, definition)}
+		if spec.list != nil {
+			definition = either(schemaNode{"type": "array"}, b.value(spec.list.typ, spec.list), definition)
 		}
 		b.definitions[name] = definition
 	}
@@ -175,9 +175,12 @@ func customSchema(t reflect.Type) schemaNode {
 	return schemaNode{"type": types}
 }
 
-func orVariable(s schemaNode) schemaNode {
-	return schemaNode{"anyOf": []schemaNode{s, reference("variable")}}
+// either is one of two schemas by what a value looks like. With anyOf, editors could only say that a value is none of it all.
+func either(looks, then, otherwise schemaNode) schemaNode {
+	return schemaNode{"if": looks, "then": then, "else": otherwise}
 }
+
+func orVariable(s schemaNode) schemaNode { return schemaNode{"if": reference("variable"), "else": s} }
 
 func reference(name string) schemaNode { return schemaNode{"$ref": "#/$defs/" + name} }
 

@@ -124,6 +124,29 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	}
 }
 
+// TestSchemaSaysWhatIsMeant: an editor can say what is wrong, not only that a value is none of many things.
+func TestSchemaSaysWhatIsMeant(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	for entry, want := range map[string]string{
+		"customers: {}": "missing property 'table'",
+		"shop.customers: {events: {a.b: {op: on}}}":                "value must be one of 'insert', 'update', 'delete', 'truncate'",
+		"shop.customers: {events: {a.b: [{op: on}]}}":              "value must be one of 'insert', 'update', 'delete', 'truncate'",
+		"customers: {table: shop.customers}":                       "",
+		"shop.customers: {events: {a.b: {op: [insert, '${OP}']}}}": "",
+	} {
+		file := filepath.Join(t.TempDir(), "c.yaml")
+		text := "source: {type: postgres, url: 'postgres://rowhook@127.0.0.1/shop'}\nmapping:\n  " + entry + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		switch err := schema.Validate(asJSON(t, file)); {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %q", entry, err, want)
+		}
+	}
+}
+
 func TestSchemaHasNoLaterKeys(t *testing.T) {
 	t.Parallel()
 	text, err := json.Marshal(configSchema())
