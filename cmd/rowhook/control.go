@@ -126,11 +126,12 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(requestPatience))
 	request, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	_ = deadline.SetReadDeadline(time.Time{})
 	if err != nil {
+		w.Header().Set("Connection", "close") // and the rest of it is not waited for
 		writeControl(w, http.StatusBadRequest, &controlFailure{Message: err.Error()})
 		return
 	}
+	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
 		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: hintOf(err), Exit: exitCode(err)})

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"rowhook/capture"
 )
@@ -94,4 +97,38 @@ func TestControlSocketOfADeadAgent(t *testing.T) {
 		t.Fatalf("listen over a dead agent's socket: %v", err)
 	}
 	second.Close()
+}
+
+// A request whose body does not come is given up, so that it keeps no descriptor for ever.
+func TestControlSocketGivesUpHalfARequest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler), operations: map[string]operation{
+		"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
+	}}
+	listener, err := server.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.serve(ctx, listener) }()
+	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400") {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }
