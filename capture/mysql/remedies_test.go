@@ -95,6 +95,7 @@ func TestRemedies(t *testing.T) {
 			s := ownServer(t, flavour, wrong)
 			s.session(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)", "CREATE TABLE lib.hidden (id INT PRIMARY KEY)", "CREATE TABLE lib.seats (id INT PRIMARY KEY) ENGINE = MEMORY",
 				"CREATE USER rowhook@'127.0.0.1' IDENTIFIED BY 's3cret'", "GRANT SELECT ON lib.loans TO rowhook@'127.0.0.1'", "GRANT SELECT ON lib.seats TO rowhook@'127.0.0.1'")
+			s.db.SetMaxIdleConns(-1) // for which MySQL would wait when it is to end
 			d := &doctor{s: s, tried: map[string]bool{}}
 			d.source = func(t *testing.T) *Source {
 				source, err := New(capture.SourceConfig{URL: s.TCP("lib", "rowhook", "s3cret")}, Options{Logger: quiet(), AgentID: t.Name(), Comments: true})

@@ -98,6 +98,9 @@ func (t trouble) remedy(file string) string {
 // errSkipped ends a connection that was to read a prepared transaction again, which is to be given up.
 var errSkipped = errors.New("a prepared transaction is no longer in the binlog")
 
+// errLockLost ends a connection whose agent may no longer be the only one.
+var errLockLost = errors.New("the lock that keeps other agents away was lost")
+
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by
 // itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
 // OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
@@ -172,7 +175,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		r.lock.keep(ctx, r.lockName(), r.stuckness(), func() { cancel(errors.New("the lock that keeps other agents away was lost")) })
+		r.lock.keep(ctx, r.lockName(), r.stuckness(), func() { cancel(errLockLost) })
 	}()
 	began := time.Now()
 	err = r.follow(ctx, h, started.Server.MariaDB)
@@ -184,7 +187,9 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	}
 	cancel(nil)
 	<-kept
-	r.dropIdle(h)
+	if errors.Is(err, errLockLost) || errors.Is(err, errEnded) { // the server may be shutting down
+		r.dropIdle(h)
+	}
 	return true, err
 }
 
