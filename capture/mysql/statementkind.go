@@ -96,6 +96,7 @@ func (p *parser) judge(database string) judged {
 			}
 		}
 		p.next()
+		p.skip(";", "(")
 	}
 	if p.is("ANALYZE") { // of tables, or of a statement that it runs
 		p.next()
@@ -182,18 +183,22 @@ func (p *parser) change(database string) judged {
 
 // target reads a table's name.
 func (p *parser) target(database string, what effect) judged {
+	any := judged{effect: what}
 	if p.word == "" || !isName(p.word) {
-		return judged{effect: what}
+		return any
 	}
-	first := p.name()
-	if p.word != "." {
-		return judged{what, database, first}
+	j := judged{what, database, p.name()}
+	if p.word == "." {
+		p.next()
+		if p.word == "" || !isName(p.word) {
+			return any
+		}
+		j.schema, j.name = j.name, p.name()
 	}
-	p.next()
-	if p.word == "" || !isName(p.word) {
-		return judged{effect: what}
+	if j.name == "" {
+		return any
 	}
-	return judged{what, first, p.name()}
+	return j
 }
 
 // name takes the name at hand.
