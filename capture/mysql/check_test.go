@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"rowhook/capture"
+	"rowhook/capture/capturetest"
 )
 
 // TestSetupAndCheck takes a server with useless settings and a user without rights to where it can be captured.
@@ -129,4 +130,31 @@ func TestParkedRows(t *testing.T) {
 			t.Errorf("%v, %+v", err, change)
 		}
 	})
+}
+
+// TestGeneratedKeyShown finds the primary key that MySQL generates, though the server hides it from those who look.
+func TestGeneratedKeyShown(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "mysql", settings{"show_gipk_in_create_table_and_information_schema": "OFF", "sql_generate_invisible_primary_key": "ON"})
+	s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.t (a INT)", "CREATE USER rowhook@'%'", "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO rowhook@'%'",
+		"GRANT SELECT ON lib.t TO rowhook@'%'")
+	source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.Port)}, Options{Logger: quiet(), AgentID: t.Name()})
+	capturetest.Must(t, err)
+	t.Cleanup(source.Close)
+	found, err := source.Check(t.Context(), []string{"lib.t"})
+	capturetest.Must(t, err)
+	for _, f := range found {
+		if f.Code == "no_key" {
+			t.Errorf("found %+v", f)
+		}
+	}
+	n := newNotes()
+	n.capture(t, source, capture.StartOptions{})
+	s.exec(t, "INSERT INTO lib.t VALUES (5)")
+	n.await(t, "insert t old=- new={my_row_id:1 a:5}")
+	tables, err := source.Tables(t.Context(), []string{"lib.t"})
+	capturetest.Must(t, err)
+	if catalog, stream := outline(tables[0]), outline(n.tables["t"]); catalog != stream || catalog != "my_row_id a; key my_row_id" {
+		t.Errorf("the catalog tells %s, the stream %s", catalog, stream)
+	}
 }
