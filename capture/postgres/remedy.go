@@ -28,12 +28,28 @@ func (p *plan) sql() string {
 // planFor begins a plan for the tables behind f with the state that the catalog has, and a publication that
 // publishes all operations.
 func (in *inspection) planFor(f *tableFacts, holders []*holder) *plan {
-	p := &plan{in: in, table: f, ours: in.ours.clone()}
-	p.ours.update, p.ours.delete = true, true
+	p := &plan{in: in, table: f, ours: in.ours}
 	for _, h := range holders {
 		p.holders = append(p.holders, *h)
 	}
+	p.ours.tables = in.ours.about(p.lineage())
+	p.ours.update, p.ours.delete = true, true
 	return p
+}
+
+// about returns what the publication says of some tables, and all that it leaves out: a plan must not cost what
+// the whole publication has.
+func (p *declared) about(oids []uint32) map[uint32]declaredTable {
+	if p.all {
+		return maps.Clone(p.tables)
+	}
+	tables := map[uint32]declaredTable{}
+	for _, oid := range oids {
+		if t, ok := p.tables[oid]; ok {
+			tables[oid] = t
+		}
+	}
+	return tables
 }
 
 // refusal is the first reason why a statement of the application would fail; nil when there is none.

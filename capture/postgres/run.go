@@ -92,7 +92,12 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 		if errors.Is(err, capture.ErrPaused) {
 			wait = r.rest(ctx, began)
 		} else if failures.Worth(err, time.Now()) {
-			s.log.Warn("replication connection lost", "err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond))
+			told := []any{"err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond)}
+			var hinted interface{ Hint() string }
+			if errors.As(err, &hinted) && hinted.Hint() != "" {
+				told = append(told, "remedy", hinted.Hint())
+			}
+			s.log.Warn("replication connection lost", told...)
 		}
 		if capture.Sleep(ctx, wait) != nil {
 			r.final()
