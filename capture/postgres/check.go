@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +38,11 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	}
 	out = append(out, facts.findings(s.connect.User)...)
 	out = append(out, facts.slotFindings(s.config.Slot, s.application)...)
+	plugins, err := s.pluginFindings(ctx)
+	if err != nil {
+		return out, fmt.Errorf("ask for output_plugin_libraries: %w", err)
+	}
+	out = append(out, plugins...)
 	out = append(out, in.privilegeFindings(s.connect.User)...)
 	out = append(out, in.differences(s.config.Publication)...)
 	return append(out, in.advice()...), nil
@@ -94,7 +98,6 @@ type settings struct {
 	version            int
 	walLevel           string
 	effective          string // effective_wal_level, which follows the slots from PostgreSQL 19 on; wal_level before
-	plugins            string // output_plugin_libraries; empty where there is no such setting, or our role may not see it
 	maxSlots, slots    int
 	maxSenders, sender int
 	idleTimeout        string // idle_replication_slot_timeout; empty where there is none, or off
@@ -112,10 +115,9 @@ type slotFacts struct {
 	pid                     int32
 }
 
-// settingsSQL asks for what a role without rights may see, or gets nothing for it. It leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
+// settingsSQL leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
 const settingsSQL = `select current_setting('server_version_num')::int, current_setting('wal_level'),
   coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
-  coalesce((select setting from pg_catalog.pg_settings where name = 'output_plugin_libraries'), ''),
   current_setting('max_replication_slots')::int,
   (select count(*)::int from pg_catalog.pg_replication_slots where plugin is distinct from 'pgrepack'),
   current_setting('max_wal_senders')::int, (select count(*)::int from pg_catalog.pg_stat_get_wal_senders()),
@@ -133,7 +135,7 @@ where s.slot_name = $1`
 func (s *Source) readSettings(ctx context.Context) (*settings, error) {
 	var f settings
 	err := s.query.do(ctx, func(c *pgx.Conn) error {
-		err := c.QueryRow(ctx, settingsSQL).Scan(&f.version, &f.walLevel, &f.effective, &f.plugins, &f.maxSlots, &f.slots,
+		err := c.QueryRow(ctx, settingsSQL).Scan(&f.version, &f.walLevel, &f.effective, &f.maxSlots, &f.slots,
 			&f.maxSenders, &f.sender, &f.idleTimeout, &f.standby, &f.feedback)
 		if err != nil {
 			return err
@@ -199,7 +201,7 @@ const onDemandVersion = 190000
 // decodingOnPrimary lets a standby decode, whose primary has wal_level = replica.
 const decodingOnPrimary = "SELECT pg_create_logical_replication_slot('rowhook_keeps_decoding_on', 'pgoutput'); -- on the primary, where it keeps WAL; or wal_level = 'logical' there, and a restart"
 
-// decodingFindings judges whether the server can decode, and by the plugin that we need.
+// decodingFindings judges whether the server can decode.
 func (f *settings) decodingFindings(add func(severity capture.Severity, code, subject, text, remedy string)) {
 	onDemand := f.version >= onDemandVersion && f.walLevel == "replica"
 	switch {
@@ -212,10 +214,6 @@ func (f *settings) decodingFindings(add func(severity capture.Severity, code, su
 		add(capture.Info, "wal_level", f.walLevel, "wal_level is replica: the server turns logical decoding on with the first logical slot, and off with the last", "")
 	case f.effective != "logical":
 		add(capture.Error, "wal_level", f.walLevel, "wal_level is "+f.walLevel+", which has no logical decoding", f.role.set("wal_level", "logical", restart))
-	}
-	if f.plugins != "" && !strings.Contains(f.plugins, "pgoutput") {
-		add(capture.Error, "output_plugin_libraries", f.plugins, "output_plugin_libraries does not have pgoutput: the server lets nobody decode with it",
-			fmt.Sprintf("ALTER SYSTEM SET output_plugin_libraries = pgoutput, %s; SELECT pg_reload_conf();", f.plugins))
 	}
 }
 
