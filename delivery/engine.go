@@ -48,6 +48,8 @@ const (
 //
 // Its operator methods work while Run is running and as well on an engine that never ran.
 type Engine struct {
+	// whole is held by the worker that has a large event in memory: one at a time, whatever their number.
+	whole   chan struct{}
 	store   Store
 	log     Recorder
 	options Options
@@ -102,7 +104,7 @@ func New(store Store, log Recorder, profiles []*Profile, options Options) (*Engi
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{store: store, log: log, options: options, logger: options.Logger, leaving: make(map[string]<-chan struct{}),
-		limiter: options.Rate.limiter()}
+		limiter: options.Rate.limiter(), whole: make(chan struct{}, 1)}
 	e.fleet.Store(newFleet(nil))
 	reload, err := e.Prepare(profiles, nil)
 	if err != nil {

@@ -41,6 +41,8 @@ type Event struct {
 	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted
 	// paths from the payload's object, for profiles that want them as strings.
 	Bigints []string
+	// Away is set where Data, Previous, Shape and Marks are not here for their size.
+	Away *Away
 	// Flags names the columns whose value did not fit its type's policy.
 	Flags []string
 

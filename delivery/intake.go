@@ -339,7 +339,7 @@ func (d *dispatcher) newJob() *job {
 
 // take accounts for a job that came into memory, release for one that leaves it.
 func (d *dispatcher) take(j *job) {
-	j.held = j.bytes + len(j.record.Body)
+	j.held = j.event.held(j.bytes) + len(j.record.Body)
 	d.jobs++
 	d.bytes += j.held
 }

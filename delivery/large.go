@@ -97,7 +97,10 @@ func (l *large) group(p *Profile, ev *Event) *largeGroup {
 // measure adds an event to the part at hand, or begins the next one with it.
 func (g *largeGroup) measure(ev *Event, p *Profile) {
 	if p.splits() {
-		size := g.sizes.of(ev)
+		size := g.sizes.of(ev) // without what is away
+		if ev.Away != nil {
+			size += ev.PayloadSize()
+		}
 		if g.n > 0 && (g.n == maxGroupEvents || g.sizes.base+g.size+size > p.config.MaxBody) {
 			g.parts = append(g.parts, g.n)
 			g.n, g.size = 0, 0

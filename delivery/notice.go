@@ -49,10 +49,13 @@ func (d *dispatcher) tellFailure(rec *LogRecord, ev *Event) {
 // shortestTelltale is the length from which on a value of the data is looked for in a reply.
 const shortestTelltale = 3
 
-// repeatsData reports whether a reply holds a text or number of the event's data, as receivers that quote what they refuse do.
+// repeatsData reports whether a reply holds a text or number of the event's data, as receivers that quote what they refuse do; of a large event it is assumed.
 func repeatsData(reply []byte, ev *Event) bool {
 	if len(reply) == 0 {
 		return false
+	}
+	if ev.Away != nil {
+		return true // nobody looks through so much
 	}
 	for _, part := range [][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape} {
 		decoder := json.NewDecoder(bytes.NewReader(part))

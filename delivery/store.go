@@ -125,6 +125,9 @@ type Store interface {
 	History(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Event returns the event of one entry, or the first of a delivery.
 	Event(ProfileID, Seq) (*Event, error)
+	// Payload calls yield for the bytes of one part of an event that is away, piece by piece. A piece is valid until yield returns,
+	// which may use the store.
+	Payload(id ProfileID, seq Seq, part Part, yield func(piece []byte) error) error
 	// Events appends to dst the events that a delivery carries, from seq on, up to max entries or maxBytes (at least
 	// one). next is where to read on; end reports that there are no more. It may return none before the end. Of the
 	// delivery it needs Seq and Members.

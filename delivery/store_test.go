@@ -129,6 +129,13 @@ func (s *memStore) Event(_ delivery.ProfileID, seq delivery.Seq) (*delivery.Even
 	return s.log[seq-1].event, nil
 }
 
+func (s *memStore) Payload(_ delivery.ProfileID, seq delivery.Seq, part delivery.Part, yield func([]byte) error) error {
+	s.mu.Lock()
+	ev := s.log[seq-1].event
+	s.mu.Unlock()
+	return yield(*ev.Parts()[part])
+}
+
 func (s *memStore) Events(id delivery.ProfileID, d *delivery.Delivery, from delivery.Seq, dst []delivery.Entry, limit, maxBytes int) ([]delivery.Entry, delivery.Seq, bool, error) {
 	entries, next, end, err := s.Read(id, from, nil, limit, maxBytes)
 	for _, e := range entries {

@@ -65,6 +65,10 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		body = nil // it may have been rendered in production, before the state directory was copied
 	}
 	head := j.record.Head
+	if body == nil && j.record.Members == nil && j.event.Away != nil {
+		w.attemptLarge(ctx, j)
+		return
+	}
 	if body == nil {
 		rendered, rendering, err := w.render(j)
 		if errors.Is(err, errBodyFull) && w.d.profile.streams(j.record.Members) {

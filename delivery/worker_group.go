@@ -74,9 +74,12 @@ func (w *worker) stream(ctx context.Context, j *job) {
 	}
 	j.size, j.shown = int(start.size), start.kept
 	g := w.d.groupOf(j)
-	w.request = Request{
-		ID: j.id(), Stream: &Stream{Size: start.size, Write: write}, Head: formatter.GroupHead(&g), Gap: j.gap,
-	}
+	w.sendStream(ctx, j, &Stream{Size: start.size, Write: write}, formatter.GroupHead(&g))
+}
+
+// sendStream sends a body that is not held.
+func (w *worker) sendStream(ctx context.Context, j *job, body *Stream, head Head) {
+	w.request = Request{ID: j.id(), Stream: body, Head: head, Gap: j.gap}
 	if j.reply = w.d.profile.sender.Send(ctx, &w.request); j.reply.Class != ClassOK || j.err != nil {
 		return
 	}
@@ -113,17 +116,26 @@ func (w *worker) cut(j *job) {
 // eventsOf ranges over the events of a group, which are in memory or in the store. An error of the store, which is not the
 // delivery's fault, is left in the job as well.
 func (d *dispatcher) eventsOf(j *job) iter.Seq2[*Event, error] {
+	// One that is away is read for as long as it takes to render it.
+	give := func(ev *Event, seq Seq, yield func(*Event, error) bool) bool {
+		full, err := d.whole(ev, seq)
+		if err != nil {
+			j.err = fmt.Errorf("read a large event: %w", err)
+			return yield(nil, j.err)
+		}
+		return yield(full, nil)
+	}
 	if j.members != nil {
 		return func(yield func(*Event, error) bool) {
 			for i := range j.members {
-				if !yield(j.members[i].Event, nil) {
+				if !give(j.members[i].Event, j.members[i].Seq, yield) {
 					return
 				}
 			}
 		}
 	}
 	if j.record.Events() == 1 {
-		return func(yield func(*Event, error) bool) { yield(j.event, nil) }
+		return func(yield func(*Event, error) bool) { give(j.event, j.seq, yield) }
 	}
 	return func(yield func(*Event, error) bool) {
 		var entries []Entry
@@ -141,7 +153,7 @@ func (d *dispatcher) eventsOf(j *job) iter.Seq2[*Event, error] {
 			}
 			left -= len(entries)
 			for i := range entries {
-				if !yield(entries[i].Event, nil) {
+				if !give(entries[i].Event, entries[i].Seq, yield) {
 					return
 				}
 			}

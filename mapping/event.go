@@ -54,9 +54,6 @@ type bodies struct {
 func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	e, w := &m.eval, &m.renderer
 	*w = renderer{e: e, buf: w.buf[:0], marks: w.marks[:0]}
-	if cap(w.buf) > maxScratch {
-		w.buf = nil
-	}
 	var out bodies
 	if e.op == capture.Truncate {
 		w.buf = append(w.buf, "{}"...)
@@ -90,7 +87,7 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	if known {
 		w.buf = append(w.buf, w.marks...)
 	}
-	all := bytes.Clone(w.buf)
+	all := w.take()
 	out.key = all[:endOfKey:endOfKey]
 	out.data = all[startOfData:endOfData:endOfData]
 	if endOfPrevious > endOfData {
@@ -109,6 +106,16 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 		m.out.Notice(Notice{Kind: BigintRounded, Entry: be.entry.Name, Column: m.bound.name + "." + column, Position: m.tx.Position})
 	}
 	return out, m.renderTexts(be, &out)
+}
+
+// take returns what was written, which is the event's from then on. What is large is not copied.
+func (w *renderer) take() []byte {
+	if len(w.buf) <= maxScratch {
+		return bytes.Clone(w.buf)
+	}
+	all := w.buf
+	w.buf, w.marks = nil, nil
+	return all
 }
 
 // renderTexts makes the ordering keys, the link and the context. The three texts share one allocation.

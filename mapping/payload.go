@@ -140,12 +140,22 @@ func (w *renderer) value(m *member, v capture.Value) {
 			w.rounded = append(w.rounded, column.Name)
 		}
 	}
+	w.room(len(v.Text))
 	start := len(w.buf)
 	var ok bool
 	if w.buf, ok = column.Type.AppendJSON(w.buf, v.Text); !ok {
 		w.flag(column.Name)
 	}
 	w.convertFrom(start, m, column.Name)
+}
+
+// room makes room for a large value at once: a buffer that grows by itself is there twice while it does. Texts of the usual kind have
+// few characters that need an escape.
+func (w *renderer) room(size int) {
+	if size < maxScratch || cap(w.buf)-len(w.buf) > size {
+		return
+	}
+	w.buf = append(make([]byte, 0, len(w.buf)+size+size/16+maxScratch/16), w.buf...)
 }
 
 // null writes a NULL, which is an empty list where a list is asked for.

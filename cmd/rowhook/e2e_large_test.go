@@ -1,9 +1,14 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"rowhook/capture/capturetest"
 )
 
 // largeSettings let servers take rows of hundreds of megabytes.
@@ -53,7 +58,7 @@ func TestLargePeaks(t *testing.T) {
 				{"delivered", strings.Replace(usual, "timeout: 60s", "timeout: 60s\n    max_body: 1GiB", 1), ""},
 				{"excluded", usual, "  proof.rows: {columns: {exclude: [note]}}\n"},
 			} {
-				w.conf.profiles, w.conf.mapping = mode.profiles, mode.mapping
+				w.conf.profiles, w.conf.mapping, w.conf.source = mode.profiles, mode.mapping, "  max_change: 512MiB\n"
 				for _, size := range []int{20_000_000, 100_000_000, 200_000_000} {
 					p := w.peakOf(id, size)
 					id += 2
@@ -63,4 +68,93 @@ func TestLargePeaks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLargeBeyond: with default settings and 512 MiB of memory an agent parks a row that is larger than it takes, and delivers what
+// stands behind it; the row's key, size and position are told. In `make test` a smaller one, above a lower source.max_change.
+func TestLargeBeyond(t *testing.T) {
+	t.Parallel()
+	onEach(t, largeSettings(), func(t *testing.T, w *world) {
+		size := count(30, 400) * 1_000_000
+		if !soak() {
+			w.conf.source = "  max_change: 8MiB\n"
+		}
+		a := w.begin()
+		limit := uint64(512 << 20)
+		if !soak() {
+			limit = 160 << 20
+		}
+		capturetest.Must(t, setDataLimit(a.pid, limit))
+		w.exec(fmt.Sprintf(`insert into proof.rows (id, seq, note) values (1, 1, repeat('abcdefghij', %d))`, size/10))
+		w.insert(2)
+		w.hook.wait(t, "main", 1, 3*patience)
+		if !a.running() {
+			t.Fatalf("the agent ended with %d", a.code)
+		}
+		r := w.rowhook("failed", "list", "--source", "--json")
+		var list struct {
+			Items []struct {
+				Seq      int64           `json:"seq"`
+				Table    string          `json:"table"`
+				Reason   string          `json:"reason"`
+				Position string          `json:"position"`
+				Size     int             `json:"size"`
+				Key      json.RawMessage `json:"key"`
+			} `json:"items"`
+		}
+		capturetest.Must(t, json.Unmarshal([]byte(r.stdout), &list))
+		if len(list.Items) != 1 {
+			t.Fatalf("%d dead letters of the source: %s", len(list.Items), r.stdout)
+		}
+		if item := list.Items[0]; item.Table != "proof.rows" || item.Reason != "oversize" || item.Position == "" || item.Size < size || string(item.Key) != `{"id":1}` {
+			t.Errorf("parked: %+v, key %s", item, item.Key)
+		}
+		if r := w.rowhook("failed", "retry", "--source", fmt.Sprint(list.Items[0].Seq)); r.code != 1 || !strings.Contains(r.stderr, "read past") || !strings.Contains(r.stderr, "hint: ") {
+			t.Errorf("a retry ends with %d and says %s", r.code, r.stderr)
+		}
+		a.term()
+	})
+}
+
+// TestLargeKills: a change that two starts of the agent ended at is parked by the third, which delivers what stands behind it.
+func TestLargeKills(t *testing.T) {
+	if !soak() {
+		t.Skip("tried in full only")
+	}
+	t.Parallel()
+	onEach(t, largeSettings(), func(t *testing.T, w *world) {
+		p := w.through()
+		w.begin().term()
+		const size = 40_000_000
+		w.exec(fmt.Sprintf(`insert into proof.rows (id, seq, note) values (1, 1, repeat('abcdefghij', %d))`, size/10))
+		w.insert(2)
+		for start := 1; start <= 2; start++ {
+			p.tapping(func() tap {
+				seen := 0
+				return func(piece []byte) ([]byte, bool) {
+					if seen += len(piece); seen > size/2 {
+						return nil, false // the change is at work for ever
+					}
+					return piece, false
+				}
+			})
+			a := w.start()
+			a.says("a very large change comes")
+			a.kill()
+		}
+		p.tapping(nil)
+		a := w.begin()
+		w.hook.wait(t, "main", 1, patience)
+		r := w.rowhook("failed", "list", "--source")
+		if !strings.Contains(r.stdout, "oversize") || !strings.Contains(r.stdout, "ended 2 times") {
+			t.Errorf("parked: %s%s", r.stdout, r.stderr)
+		}
+		a.term()
+	})
+}
+
+// setDataLimit bounds the memory that a running process may have.
+func setDataLimit(pid int, limit uint64) error {
+	bound := unix.Rlimit{Cur: limit, Max: limit}
+	return unix.Prlimit(pid, unix.RLIMIT_DATA, &bound, nil)
 }

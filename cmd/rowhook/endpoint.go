@@ -95,6 +95,12 @@ func (e *endpoint) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 // Head implements [delivery.Formatter].
 func (e *endpoint) Head(ev *delivery.Event) delivery.Head { return e.formatter().Head(ev) }
 
+// Copies implements [delivery.Copier].
+func (e *endpoint) Copies(ev *delivery.Event) bool {
+	copier, ok := e.formatter().(delivery.Copier)
+	return ok && copier.Copies(ev)
+}
+
 // groupEndpoint is an endpoint whose format has groups.
 type groupEndpoint struct{ *endpoint }
 

@@ -92,6 +92,7 @@ func (p *pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 		return capture.Verdict{}, fmt.Errorf("write down which large change is at work: %w", err)
 	}
 	p.mark, p.left = mark, nil
+	p.logger.Info("a very large change comes", "table", mark.Table, "position", mark.Position, "bytes", mark.Bytes)
 	return capture.Verdict{}, nil
 }
 

@@ -76,6 +76,9 @@ func (c *cloudEvents) Head(ev *delivery.Event) delivery.Head {
 	return delivery.Head{ContentType: "application/json", Header: header}
 }
 
+// Copies implements [delivery.Copier].
+func (c *cloudEvents) Copies(ev *delivery.Event) bool { return c.values.Copies(ev) }
+
 // AppendBody appends the whole event, or its data alone in binary mode. Attributes without a value are left out, as the specification
 // asks.
 func (c *cloudEvents) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {

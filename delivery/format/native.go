@@ -37,6 +37,9 @@ func (n *native) Head(*delivery.Event) delivery.Head {
 	return delivery.Head{ContentType: "application/json"}
 }
 
+// Copies implements [delivery.Copier].
+func (n *native) Copies(ev *delivery.Event) bool { return !n.bigintStrings || len(ev.Bigints) == 0 }
+
 // AppendBody appends the event's body to dst.
 func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	start := len(dst)

@@ -23,6 +23,7 @@ const (
 // piece. Its owner may use it again after Reset.
 type Batch struct {
 	records []byte
+	away    int // bytes of parts that are not in records
 	ends    []int
 	entries []tailEntry
 	to      []delivery.ProfileID
@@ -50,9 +51,12 @@ func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
 	before := len(b.records)
 	b.records = appendEvent(b.records, ev, to)
 	b.ends = append(b.ends, len(b.records))
-	b.entries = append(b.entries, tailEntry{
-		event: ev, to: b.to[start:len(b.to):len(b.to)], bytes: len(b.records) - before + logKeySize,
-	})
+	bytes := len(b.records) - before + logKeySize
+	if large(ev) {
+		b.away += int(ev.PayloadSize())
+		bytes += int(ev.PayloadSize())
+	}
+	b.entries = append(b.entries, tailEntry{event: ev, to: b.to[start:len(b.to):len(b.to)], bytes: bytes})
 }
 
 // Park appends a dead letter of the source. Its Seq is assigned by Apply.
@@ -68,6 +72,11 @@ func (b *Batch) Commit(position string) {
 
 // Rollback takes what was added since the last Commit, or since Reset, out of the batch.
 func (b *Batch) Rollback() {
+	for _, e := range b.entries[b.visible:] {
+		if large(e.event) {
+			b.away -= int(e.event.PayloadSize())
+		}
+	}
 	clear(b.entries[b.visible:])
 	clear(b.parked[b.seen:])
 	b.entries, b.parked = b.entries[:b.visible], b.parked[:b.seen]
@@ -83,7 +92,7 @@ func (b *Batch) Rollback() {
 func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
 
 // Bytes returns the encoded size of the events.
-func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) }
+func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) + b.away }
 
 // Reset empties the batch for use again. What was applied is not affected.
 func (b *Batch) Reset() {
@@ -93,7 +102,7 @@ func (b *Batch) Reset() {
 	b.entries, b.parked = b.entries[:0], b.parked[:0]
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
-	b.commits, b.position, b.visible, b.seen = false, "", 0, 0
+	b.commits, b.position, b.visible, b.seen, b.away = false, "", 0, 0, 0
 }
 
 func (b *Batch) record(i int) []byte {
@@ -140,7 +149,10 @@ func (s *Spool) Apply(b *Batch) error {
 		s.parkingLock.Lock()
 		defer s.parkingLock.Unlock()
 	}
-	w := s.db.NewBatchWithSize(b.Bytes() + 16*len(b.ends) + len(b.position) + 128)
+	if err := s.putAway(b); err != nil {
+		return s.fail(fmt.Errorf("append to spool: %w", err))
+	}
+	w := s.db.NewBatchWithSize(b.Bytes() - b.away + 16*len(b.ends) + len(b.position) + 128)
 	defer w.Close()
 	first := s.appender.next
 	done, err := s.fill(w, b)
@@ -159,6 +171,21 @@ func (s *Spool) Apply(b *Batch) error {
 	s.tail.add(first, b.entries)
 	if done != nil {
 		s.finish(done)
+	}
+	return nil
+}
+
+// putAway stores the parts of a batch's large events, which are not held from then on.
+func (s *Spool) putAway(b *Batch) error {
+	for i := range b.entries {
+		e := &b.entries[i]
+		if !large(e.event) {
+			continue
+		}
+		if err := s.writePieces(s.appender.next+delivery.Seq(i), e.event); err != nil {
+			return err
+		}
+		e.event = e.event.WithoutPayload()
 	}
 	return nil
 }
@@ -329,7 +356,7 @@ func (s *Spool) dropOpen(to commitRecord) error {
 	for _, tail := range [...]struct {
 		prefix byte
 		from   delivery.Seq
-	}{{prefixLog, to.seq + 1}, {prefixMark, to.seq + 1}, {prefixParked, to.parked + 1}} {
+	}{{prefixLog, to.seq + 1}, {prefixPiece, to.seq + 1}, {prefixMark, to.seq + 1}, {prefixParked, to.parked + 1}} {
 		if err := w.DeleteRange(seqKey(tail.prefix, tail.from), []byte{tail.prefix + 1}, nil); err != nil {
 			return fmt.Errorf("drop open transaction: %w", err)
 		}

@@ -64,6 +64,7 @@
 //	'c'                        commit record: how far the log is visible
 //	'f'                        first event of the log: the byte 'f', seq
 //	'h' seq                    mark: time and size of the log before that event
+//	'i' seq part index         piece of a large event: data, previous, shape or marks (one byte, from 0) in pieces of 128 KiB (4 bytes)
 //	'l' seq                    event
 //	'm' name                   the agent's own values, as they are
 //	'n'                        count of batches (merged)
@@ -71,6 +72,7 @@
 //	'p' id 'b' seq             rendered body, as it is
 //	'p' id 'd' seq             delivery: retrying, blocked or held; a group under its first event
 //	'p' id 'e' seq             event, copied here before it left the log
+//	'p' id 'f' seq part index  piece of a large event, copied likewise
 //	'p' id 'k' lane seq        index of 'd' by each of its lanes (8 bytes); no value
 //	'p' id 's'                 the engine's own state, as it is
 //	'p' id 'u' due seq         index of 'd' by due time (nanoseconds since 1970, 8 bytes); no value
@@ -86,7 +88,7 @@
 // a zigzag varint, text for v bytes that follow their length v, time for seconds since 1970 (8 bytes,
 // big-endian) and nanoseconds (4). The count of batches alone has no version byte.
 //
-//	event         0    3
+//	event         0    3; 4 of a large one
 //	              1    time of commit                       12
 //	              13   recipients: v, then so many v
 //	              ..   length of the texts                  4
@@ -99,6 +101,7 @@
 //	              ..   z ordinal of the change
 //	              ..   text: key, data, previous, shape (version 1 has no shape), marks (versions 1
 //	                   and 2 have none)
+//	                   In version 4 data, previous, shape and marks are in pieces: v size + 1 of each, 0 where there is none
 //	delivery      3, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
 //	              z: round, attempts, refusals, clock (ns), status,
 //	              bytes; text: reason, error, content type; headers of the body (version 1 has none):
@@ -111,9 +114,9 @@
 //	totals        1, v up to event, v profiles, each v id, v events, v bytes
 //	registration  1, 1 if retired, text code
 //	parking       1, v number, v bytes
-//	parked        3, time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
+//	parked        2 (3 where it was read past), time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
 //	              position, actor's id and name, operation, relation, change, second change; types of events that were made (version 1 has
-//	              none): v, each text; v size of a change that was not kept, text key of its row (versions 1 and 2 have neither)
+//	              none): v, each text; v size of a change that was read past, text key of its row (version 3 alone has them)
 //	batches       v batches, v highest number
 //
 // A backlog is what totals, and the events behind them, say was addressed, less what the progress record

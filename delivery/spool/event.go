@@ -8,7 +8,11 @@ import (
 	"rowhook/delivery"
 )
 
-const eventVersion = 3
+// Versions of events. One whose parts are in pieces is of the newest.
+const (
+	eventVersion = 4
+	wholeVersion = 3
+)
 
 // Bits of an event's flag byte.
 const (
@@ -22,7 +26,11 @@ const (
 
 // appendEvent appends an event's record, see the package comment.
 func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte {
-	dst = appendTime(append(dst, eventVersion), ev.Time)
+	version := byte(wholeVersion)
+	if large(ev) {
+		version = eventVersion
+	}
+	dst = appendTime(append(dst, version), ev.Time)
 	dst = binary.AppendUvarint(dst, uint64(len(to)))
 	for _, id := range to {
 		dst = binary.AppendUvarint(dst, uint64(id))
@@ -49,10 +57,26 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 
 	dst = append(dst, eventFlags(ev))
 	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
-	for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape, ev.Marks} {
-		dst = appendText(dst, b)
+	if version == wholeVersion {
+		for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape, ev.Marks} {
+			dst = appendText(dst, b)
+		}
+		return dst
+	}
+	dst = appendText(dst, ev.Key)
+	for _, part := range ev.Parts() {
+		size := uint64(0)
+		if *part != nil {
+			size = uint64(len(*part)) + 1
+		}
+		dst = binary.AppendUvarint(dst, size)
 	}
 	return dst
+}
+
+// large reports whether an event's parts are stored in pieces.
+func large(ev *delivery.Event) bool {
+	return ev.Away == nil && ev.PayloadSize() >= delivery.LargePayload
 }
 
 func eventFlags(ev *delivery.Event) (flags byte) {
@@ -171,6 +195,13 @@ func decodeEvent(value []byte) (*delivery.Event, error) {
 	ev.Origin.Seq = int(r.varint())
 	rest := reader{b: append([]byte(nil), r.b[r.off:]...), version: r.version, bad: r.bad}
 	ev.Key = present(rest.bytes(), flags&flagKey)
+	if rest.version >= 4 {
+		ev.Away = &delivery.Away{}
+		for i := range ev.Away.Sizes {
+			ev.Away.Sizes[i] = int64(rest.uvarint()) - 1
+		}
+		return ev, rest.close("event")
+	}
 	ev.Data = present(rest.bytes(), flags&flagData)
 	ev.Previous = present(rest.bytes(), flags&flagPrevious)
 	if rest.version >= 2 {

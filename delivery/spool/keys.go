@@ -13,6 +13,7 @@ const (
 	prefixCommit   = 'c' // how far the log is committed
 	prefixFloor    = 'f' // the first event that is still in the log
 	prefixMark     = 'h' // + seq: time and size of the log up to there
+	prefixPiece    = 'i' // + seq + part + index: piece of an event that is large
 	prefixLog      = 'l' // + seq: event
 	prefixMeta     = 'm' // + name: the agent's own values
 	prefixOps      = 'n' // how many batches were applied
@@ -29,6 +30,7 @@ const (
 	kindBody     = 'b' // + seq: rendered body
 	kindLive     = 'd' // + seq: delivery that is retrying, blocked or held
 	kindEvent    = 'e' // + seq: copy of an event that is no longer in the log
+	kindPiece    = 'f' // + seq + part + index: copy of a piece that is no longer in the log
 	kindLane     = 'k' // + lane + seq: index of live deliveries
 	kindState    = 's' // the engine's own bytes
 	kindDue      = 'u' // + due + seq: index of retrying deliveries

@@ -65,6 +65,6 @@ func (s *Spool) scanCopies(id delivery.ProfileID, d *delivery.Delivery, from del
 		if d.Members != nil && !d.Members.Has(ev) {
 			return true, nil
 		}
-		return yield(delivery.Entry{Seq: keySeq(key), Event: ev, Bytes: len(value) + logKeySize})
+		return yield(delivery.Entry{Seq: keySeq(key), Event: ev, Bytes: sizeOf(value, ev)})
 	})
 }

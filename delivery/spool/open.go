@@ -299,6 +299,9 @@ func (s *Spool) hasOpen(c commitRecord) (found bool, err error) {
 	see := func(_, _ []byte) (bool, error) { found = true; return false, nil }
 	err = s.scan(seqKey(prefixLog, c.seq+1), []byte{prefixLog + 1}, see)
 	if err == nil {
+		err = s.scan(seqKey(prefixPiece, c.seq+1), []byte{prefixPiece + 1}, see)
+	}
+	if err == nil {
 		err = s.scan(seqKey(prefixParked, c.parked+1), []byte{prefixParked + 1}, see)
 	}
 	return found, err
@@ -388,9 +391,17 @@ func (s *Spool) recoverTotals() error {
 		sent = make(map[delivery.ProfileID]tally)
 	}
 	err = s.scanLog(totals.seq+1, func(_ delivery.Seq, value []byte) (bool, error) {
+		size := len(value) + logKeySize
+		if value[0] > wholeVersion {
+			ev, err := decodeEvent(value)
+			if err != nil {
+				return false, err
+			}
+			size = sizeOf(value, ev)
+		}
 		return true, recipients(value, func(id delivery.ProfileID) {
 			t := sent[id]
-			t.add(1, int64(len(value)+logKeySize))
+			t.add(1, int64(size))
 			sent[id] = t
 		})
 	})

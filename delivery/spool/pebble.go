@@ -62,7 +62,11 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 // in place, each would overlap all others, and the log would be written again and again.
 func splitTables(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
 	switch {
-	case len(start) == 0 || start[0] < prefixLog:
+	case len(start) == 0 || start[0] < prefixPiece:
+		end = []byte{prefixPiece}
+	case start[0] == prefixPiece:
+		end = []byte{prefixPiece + 1}
+	case start[0] < prefixLog:
 		end = []byte{prefixLog}
 	case start[0] == prefixLog:
 		end = []byte{prefixLog + 1}

@@ -57,7 +57,7 @@ func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery
 		if err != nil {
 			return false, err
 		}
-		dst = append(dst, delivery.Entry{Seq: seq, Event: ev, Bytes: size, Others: !mine})
+		dst = append(dst, delivery.Entry{Seq: seq, Event: ev, Bytes: sizeOf(value, ev), Others: !mine})
 		taken++
 		bytes += size
 		return true, nil

@@ -253,6 +253,9 @@ func (s *Spool) removeBelow(cut delivery.Seq) error {
 	if err := w.DeleteRange(seqKey(prefixLog, floor), seqKey(prefixLog, cut), nil); err != nil {
 		return err
 	}
+	if err := w.DeleteRange(seqKey(prefixPiece, floor), seqKey(prefixPiece, cut), nil); err != nil {
+		return err
+	}
 	if err := w.DeleteRange(seqKey(prefixMark, floor), seqKey(prefixMark, cut), nil); err != nil {
 		return err
 	}
@@ -333,6 +336,11 @@ func (s *Spool) copyEvent(w *pebble.Batch, p *profile, seq delivery.Seq) error {
 	}
 	if value == nil {
 		return s.missing(seq, seq)
+	}
+	if value[0] > wholeVersion {
+		if err := s.copyPieces(w, p, seq); err != nil {
+			return err
+		}
 	}
 	return w.Set(profileKey(p.id, kindEvent, uint64(seq)), value, nil)
 }

@@ -35,6 +35,14 @@ type tailEntry struct {
 	bytes int
 }
 
+// held is what the event's record takes in memory.
+func (e *tailEntry) held() int {
+	if e.event == nil || e.event.Away == nil {
+		return e.bytes
+	}
+	return max(0, e.bytes-int(e.event.PayloadSize()))
+}
+
 type waiter struct {
 	seq delivery.Seq
 	ch  chan struct{}
@@ -61,7 +69,7 @@ func (t *tail) push(seq delivery.Seq, e tailEntry) {
 	}
 	t.ring[seq%tailEntries] = e
 	t.next = seq + 1
-	t.bytes += e.bytes + entryOverhead
+	t.bytes += e.held() + entryOverhead
 	for t.bytes > tailBytes && t.first < t.next {
 		t.evict()
 	}
@@ -69,7 +77,7 @@ func (t *tail) push(seq delivery.Seq, e tailEntry) {
 
 func (t *tail) evict() {
 	slot := &t.ring[t.first%tailEntries]
-	t.bytes -= slot.bytes + entryOverhead
+	t.bytes -= slot.held() + entryOverhead
 	*slot = tailEntry{}
 	t.first++
 }
@@ -103,7 +111,7 @@ func (t *tail) drop() {
 	for t.next > t.visible+1 && t.next > t.first {
 		t.next--
 		slot := &t.ring[t.next%tailEntries]
-		t.bytes -= slot.bytes + entryOverhead
+		t.bytes -= slot.held() + entryOverhead
 		*slot = tailEntry{}
 	}
 	if t.first > t.visible+1 {

@@ -116,7 +116,7 @@ func TestLargeEvent(t *testing.T) {
 	}
 	appendEvents(t, s, 1, 3, id)
 	entries, next, end, err := s.Read(id, 1, nil, 10, 100)
-	if err != nil || len(entries) != 1 || next != 2 || end || len(entries[0].Event.Data) != tailBytes+1 {
+	if err != nil || len(entries) != 1 || next != 2 || end || entries[0].Event.Away == nil || entries[0].Event.Away.Sizes[delivery.PartData] != tailBytes+1 || entries[0].Bytes <= tailBytes {
 		t.Fatalf("%d entries, next %d, end %v: %v", len(entries), next, end, err)
 	}
 }

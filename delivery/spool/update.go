@@ -127,11 +127,21 @@ func (u *update) forget(old *storedDelivery) error {
 		return nil
 	}
 	if old.Members == nil {
-		return u.w.Delete(profileKey(u.p.id, kindEvent, uint64(old.Seq)), nil)
+		return u.forgetCopy(old.Seq, old.Bytes)
 	}
 	return u.s.scanCopies(u.p.id, &old.Delivery, old.Seq, func(e delivery.Entry) (bool, error) {
-		return true, u.w.Delete(profileKey(u.p.id, kindEvent, uint64(e.Seq)), nil)
+		return true, u.forgetCopy(e.Seq, e.Bytes)
 	})
+}
+
+// forgetCopy deletes the copy of an event that takes so many bytes.
+func (u *update) forgetCopy(seq delivery.Seq, bytes int) error {
+	if bytes >= delivery.LargePayload {
+		if err := u.forgetPieces(seq); err != nil {
+			return err
+		}
+	}
+	return u.w.Delete(profileKey(u.p.id, kindEvent, uint64(seq)), nil)
 }
 
 // put writes a delivery in place of what was there.
