@@ -68,20 +68,20 @@ func (e *Event) WithoutPayload() *Event {
 	return &light
 }
 
-// whole returns an event with its parts, which are read into memory where they are away.
-func (d *dispatcher) whole(ev *Event, seq Seq) (*Event, error) {
-	if ev.Away == nil {
-		return ev, nil
+// WithPayload returns the event with its parts, which are read into memory where they are away.
+func (e *Event) WithPayload(read func(part Part, yield func(piece []byte) error) error) (*Event, error) {
+	if e.Away == nil {
+		return e, nil
 	}
-	all := make([]byte, 0, ev.PayloadSize())
-	full := *ev
+	all := make([]byte, 0, e.PayloadSize())
+	full := *e
 	full.Away = nil
 	for i, part := range full.Parts() {
-		if ev.Away.Sizes[i] < 0 {
+		if e.Away.Sizes[i] < 0 {
 			continue
 		}
 		start := len(all)
-		err := d.store.Payload(d.id, seq, Part(i), func(piece []byte) error {
+		err := read(Part(i), func(piece []byte) error {
 			all = append(all, piece...)
 			return nil
 		})
@@ -91,6 +91,13 @@ func (d *dispatcher) whole(ev *Event, seq Seq) (*Event, error) {
 		*part = all[start:len(all):len(all)]
 	}
 	return &full, nil
+}
+
+// whole is WithPayload of an event in the store.
+func (d *dispatcher) whole(ev *Event, seq Seq) (*Event, error) {
+	return ev.WithPayload(func(part Part, yield func([]byte) error) error {
+		return d.store.Payload(d.id, seq, part, yield)
+	})
 }
 
 // Copier is a [Formatter] whose bodies hold an event's data and previous as they stand, so that a large body can be sent without

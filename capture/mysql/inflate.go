@@ -47,6 +47,13 @@ func inflate(b []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// bound holds what the table's compressed values may become to what a change may have.
+func (t *tableMap) bound(most int64) {
+	for i := range t.columns {
+		t.columns[i].most = most
+	}
+}
+
 // appendUnpacked undoes MariaDB's compression of a column's value: a byte 0 before what was left as it is, or one that
 // says how many bytes hold the length and whether the stream has zlib's frame.
 func appendUnpacked(c *column, dst, v []byte) ([]byte, error) {

@@ -44,6 +44,7 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 			t, err := r.describe(ctx, h, st.flavour, nil, body, moment{q.at, st.unchanged}, q)
 			if t != nil {
 				t.doubt = st.scout.doubt
+				t.bound(st.most())
 			}
 			return t, err
 		},

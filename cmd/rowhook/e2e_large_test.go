@@ -11,11 +11,16 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// largeSettings let servers take rows of hundreds of megabytes.
+// largeSettings let servers take rows of dozens of megabytes, in full of hundreds: a row may have a tenth of the log, which is there
+// from the start, in memory.
 func largeSettings() settings {
+	log := "512M"
+	if soak() {
+		log = "6G"
+	}
 	return settings{
-		"mysql":   {"max_allowed_packet": "1G", "innodb_redo_log_capacity": "6G"},
-		"mariadb": {"max_allowed_packet": "1G", "innodb_log_file_size": "6G"},
+		"mysql":   {"max_allowed_packet": "1G", "innodb_redo_log_capacity": log},
+		"mariadb": {"max_allowed_packet": "1G", "innodb_log_file_size": log},
 	}
 }
 

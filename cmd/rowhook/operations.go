@@ -333,8 +333,14 @@ func (s *station) findEvent(r bodyRequest) (*delivery.Event, error) {
 			return nil, fmt.Errorf("look for event %s: %w", r.Event, err)
 		}
 		for i := range entries {
-			if entries[i].Event.ID == r.Event {
-				return entries[i].Event, nil
+			if e := &entries[i]; e.Event.ID == r.Event {
+				event, err := e.Event.WithPayload(func(part delivery.Part, yield func([]byte) error) error {
+					return s.spool.Payload(id, e.Seq, part, yield)
+				})
+				if err != nil {
+					return nil, fmt.Errorf("read event %s: %w", r.Event, err)
+				}
+				return event, nil
 			}
 		}
 	}
