@@ -23,7 +23,7 @@ require (
 	github.com/wneessen/go-mail v0.8.1 // mail to contacts
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
-	golang.org/x/sys v0.48.0
+	golang.org/x/sys v0.48.0 // who may write to a directory
 	golang.org/x/text v0.44.0 // the charsets of MySQL's columns
 	golang.org/x/time v0.16.0 // the bounds of rates
 	gopkg.in/yaml.v3 v3.0.1 // the config, with lines and columns for its errors

@@ -317,7 +317,9 @@ func (st *stream) send(now time.Time, confirm pglogrepl.LSN) error {
 	return nil
 }
 
-// wait stops reading until there is room, and keeps telling the server that we live. It does not wait for long.
+// wait stops reading until there is room, and keeps telling the server that we live. It does not wait for long, but within a
+// transaction: that would have to come again from its beginning, and the change that takes so long to store with it, for ever. There
+// a server that shuts down ends the wait, see watchServer.
 func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 	timer := time.NewTicker(min(confirmEvery, st.statusEvery))
 	defer timer.Stop()
@@ -328,7 +330,9 @@ func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 		case <-busy:
 			return nil
 		case <-most.C:
-			return capture.ErrPaused
+			if !st.decoder.open {
+				return capture.ErrPaused
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-timer.C:

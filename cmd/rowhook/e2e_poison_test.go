@@ -79,7 +79,11 @@ func testPoison(t *testing.T, w *world) {
 				if code := a.wait(patience); code != 1 || !strings.Contains(a.stderr.String(), "rowhook: at position ") || !strings.Contains(a.stderr.String(), "hint: ") {
 					t.Errorf("%s: ended with %d and says\n%s", poison.name, code, a.stderr.String())
 				}
-				if n := spoilt.Load(); n == 0 || n > 5 {
+				most := int64(5)
+				if w.database == "mariadb" {
+					most += 3 // with each try what comes next is read ahead, to learn what the table was
+				}
+				if n := spoilt.Load(); n == 0 || n > most {
 					t.Errorf("%s: came %d times", poison.name, n)
 				}
 				p.tapping(nil)
@@ -93,6 +97,7 @@ func testPoison(t *testing.T, w *world) {
 				eventually(t, patience, "it was spoilt", func() bool { return spoilt.Load() == 1 })
 			}
 			w.hook.wait(t, "main", w.hook.distinct("main")+50, patience)
+			w.confirmed(patience) // so that the next tap does not meet this one's row
 			s.did(1, poison.name, poison.name)
 		}
 	}
