@@ -25,7 +25,7 @@ demo: ## show the product in a minute (SOURCE=mysql or mariadb; ARGS=-keep to pl
 
 .PHONY: test
 test: tools vet ## install what is missing, then run every check and test
-	$(GO) test -race -timeout 24m ./...
+	$(GO) test -race -timeout 30m ./...
 
 .PHONY: vet
 vet: ## gofmt and go vet
