@@ -3,8 +3,11 @@ package postgres
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -65,6 +68,9 @@ func TestEncodings(t *testing.T) {
 				fmt.Sprintf("insert into t values (1, %s, array[%s])", good, good),
 				fmt.Sprintf("do $$begin perform pg_logical_emit_message(true, 'rowhook', %s); end$$", good),
 			}
+			// A table's and a column's name, and a label.
+			sql = append(sql, fmt.Sprintf("do $$begin execute format('create type m as enum (%%1$L); create table %%1$I (id int primary key, %%1$I m);"+
+				" insert into %%1$I values (4, %%1$L)', %s); end$$", good))
 			if test.bad != "" {
 				sql = append(sql, fmt.Sprintf("insert into t values (2, %s, array[%s])", quoted(test.bad), quoted(test.bad)))
 			}
@@ -74,6 +80,7 @@ func TestEncodings(t *testing.T) {
 			want := []string{
 				fmt.Sprintf(`0 insert public.t (id:1 v:"%s" l:["%s"])`, test.want, test.want),
 				"0 message rowhook " + test.want,
+				fmt.Sprintf(`0 insert public.%[1]s (id:4 %[1]s:"%[1]s")`, test.want),
 			}
 			if test.bad != "" {
 				shown := ""
@@ -96,61 +103,196 @@ func pairs(digits string) string {
 	return fmt.Sprintf("% x", raw)
 }
 
-// TestEveryCharacter compares each character of an encoding with what the server makes of it.
+// TestEveryCharacter sends all characters of an encoding in blocks, as texts, lists and JSON: each is what
+// the server makes of it in UTF-8, which its client reads too, and flagged where the server makes nothing
+// of it. A run takes some encodings, and Unicode's first plane; ROWHOOK_SOAK takes all, on each version.
 func TestEveryCharacter(t *testing.T) {
 	t.Parallel()
-	pg := capturetest.StartPostgres(t, capturetest.Options{})
-	// Each row is all that begins with one byte. The oracle tells each character alone, since the server converts all or none.
-	const oracle = `create function utf8(c bytea, encoding name) returns text language plpgsql as
-$$begin return encode(convert(c, encoding, 'UTF8'), 'hex'); exception when others then return null; end$$`
-	for _, encoding := range []string{"WIN1252", "ISO_8859_5", "WIN874", "EUC_JP", "EUC_TW", "EUC_JIS_2004"} {
-		t.Run(encoding, func(t *testing.T) {
-			t.Parallel()
-			wide := strings.HasPrefix(encoding, "EUC_")
-			characters := `select decode(lpad(to_hex(b), 2, '0'), 'hex') as c, b / 16 as part from generate_series(128, 255) b`
-			if wide {
-				characters = `select decode(to_hex(a * 256 + b), 'hex') as c, a as part from generate_series(161, 254) a, generate_series(161, 254) b`
-			}
-			s := in(t, pg, encoding, "create table t (id int primary key, v text)", oracle)
-			capturetest.Must(t, pg.Exec(context.Background(), s.Database(), fmt.Sprintf(
-				`insert into t select part, convert_from(string_agg(c, '' order by c), '%s') from (%s) x group by part`, encoding, characters)))
-			rows, err := pg.Query(context.Background(), s.Database(), fmt.Sprintf(
-				`select part, encode(c, 'hex'), coalesce(utf8(c, '%s'), '') from (%s) x order by part, c`, encoding, characters))
-			capturetest.Must(t, err)
-			want, broken := map[string]string{}, 0
-			for _, row := range rows {
-				raw, err := hex.DecodeString(row[2])
-				capturetest.Must(t, err)
-				if len(raw) == 0 {
-					c, err := hex.DecodeString(row[1])
-					capturetest.Must(t, err)
-					want[row[0]], broken = string(appendBroken([]byte(want[row[0]]), 0, c)), broken+1
-				}
-				want[row[0]] = string(append([]byte(want[row[0]]), raw...))
-			}
-			sink := &textSink{listSink: newListSink(""), texts: map[string]string{}}
-			running, _ := follow(t, s, capture.StartOptions{}, sink)
-			sink.await(t, "all rows", func() bool { return len(sink.changes()) == len(want) })
-			running.stop(t)
-			for id, text := range want {
-				if sink.texts[id] != text {
-					t.Errorf("row %s is %q, the server says %q", id, sink.texts[id], text)
-				}
-			}
-			t.Logf("%d characters, %d without a counterpart", len(rows), broken)
-		})
+	whole := os.Getenv("ROWHOOK_SOAK") != ""
+	majors := []int{0}
+	if whole {
+		majors = capturetest.Majors()
+	}
+	for _, major := range majors {
+		pg := capturetest.StartPostgres(t, capturetest.Options{Major: major})
+		encodings := []string{"SQL_ASCII", "LATIN1", "WIN1252", "ISO_8859_5", "WIN874", "EUC_JP", "EUC_TW", "EUC_JIS_2004", "UTF8"}
+		if whole {
+			// Those that a database may have stand before KOI8U. MULE_INTERNAL has no way to UTF-8.
+			rows := pg.Rows(t, `select string_agg(name, ' ') from (select pg_encoding_to_char(n) as name from generate_series(0, pg_char_to_encoding('KOI8U')) n) x
+where name not in ('MULE_INTERNAL', '')`)
+			encodings = strings.Fields(rows[0][0])
+		}
+		for _, encoding := range encodings {
+			t.Run(fmt.Sprint(pg.Major, " ", encoding), func(t *testing.T) {
+				t.Parallel()
+				everyCharacter(t, pg, encoding, blocksOf(encoding, whole))
+			})
+		}
 	}
 }
 
-// textSink keeps the second column's text by the first's.
-type textSink struct {
-	*listSink
-	texts map[string]string
+// blocksOf are an encoding's characters in blocks, and bytes that are none in SQL_ASCII, which is taken for UTF-8.
+func blocksOf(encoding string, whole bool) [][][]byte {
+	var blocks [][][]byte
+	span := func(prefix []byte, first, last int) {
+		var block [][]byte
+		for b := first; b <= last; b++ {
+			block = append(block, append(slices.Clip(prefix), byte(b)))
+		}
+		blocks = append(blocks, block)
+	}
+	squares := func(prefix ...byte) {
+		for b := byte(0xa1); b <= 0xfe; b++ {
+			span(append(slices.Clip(prefix), b), 0xa1, 0xfe)
+		}
+	}
+	span(nil, 1, 0x7f)
+	switch {
+	case encoding == encodingUTF8 || encoding == encodingASCII:
+		planes := 1
+		if whole {
+			planes = 17
+		}
+		for first := rune(0x80); first < rune(planes)<<16; first += 0x80 {
+			if first >= 0xd800 && first < 0xe000 {
+				continue
+			}
+			var block [][]byte
+			for r := range rune(0x80) {
+				block = append(block, utf8.AppendRune(nil, first+r))
+			}
+			blocks = append(blocks, block)
+		}
+		if encoding == encodingASCII {
+			span(nil, 0x80, 0xff)
+		}
+	case !strings.HasPrefix(encoding, "EUC_"):
+		span(nil, 0x80, 0xff)
+	default:
+		squares()
+		switch {
+		case encoding == "EUC_JP" || encoding == "EUC_JIS_2004":
+			span([]byte{0x8e}, 0xa1, 0xdf)
+			if whole || encoding == "EUC_JP" {
+				squares(0x8f)
+			}
+		case encoding == "EUC_TW" && whole:
+			for plane := byte(0xa1); plane <= 0xa7; plane++ {
+				squares(0x8e, plane)
+			}
+		case encoding == "EUC_TW":
+			span([]byte{0x8e, 0xa2, 0xa1}, 0xa1, 0xfe)
+		}
+	}
+	return blocks
 }
 
-func (s *textSink) Change(c *capture.Change) error {
-	s.texts[string(c.New[0].Text)] = string(c.New[1].Text)
+// oracleSQL tells each character alone, since the server converts all or none.
+const oracleSQL = `create function utf8(c bytea, encoding name) returns text language plpgsql as
+$$begin return encode(convert(c, encoding, 'UTF8'), 'hex'); exception when others then return ''; end$$`
+
+// everyCharacter makes two rows of each block: one with all its characters, and one with those that the server has in UTF-8.
+func everyCharacter(t *testing.T, pg *capturetest.Postgres, encoding string, blocks [][][]byte) {
+	s := in(t, pg, encoding, "create table t (id int primary key, v text, l text[], j jsonb)", oracleSQL)
+	conn := pg.Connect(t, pg.URL(s.Database()))
+	ask := func(sql string) [][][]byte {
+		results, err := conn.PgConn().Exec(t.Context(), sql).ReadAll()
+		capturetest.Must(t, err)
+		return results[len(results)-1].Rows
+	}
+	sink := &blockSink{listSink: newListSink(""), values: map[string]string{}}
+	running, _ := follow(t, s, capture.StartOptions{}, sink)
+	want, characters, broken := map[string]string{}, 0, 0
+	for i, block := range blocks {
+		var digits []string
+		for _, c := range block {
+			digits = append(digits, hex.EncodeToString(c))
+		}
+		var all, good, text, goodText []byte
+		for n, row := range ask(fmt.Sprintf(`select utf8(decode(c, 'hex'), '%s') from unnest('{%s}'::text[]) with ordinality u(c, n) order by n`, encoding, strings.Join(digits, ","))) {
+			c, utf := block[n], make([]byte, len(row[0])/2)
+			_, err := hex.Decode(utf, row[0])
+			capturetest.Must(t, err)
+			characters, all = characters+1, append(all, c...)
+			if len(utf) == 0 {
+				broken++
+				if encoding == encodingASCII {
+					text = append(text, c...)
+				} else {
+					text = appendBroken(text, 0, c)
+				}
+				continue
+			}
+			text, good, goodText = append(text, utf...), append(good, c...), append(goodText, utf...)
+		}
+		want[fmt.Sprint(2*i)], want[fmt.Sprint(2*i+1)] = string(text), string(goodText)
+		ask(fmt.Sprintf(`insert into t select id, x, array[x], to_jsonb(x) from (values (%d, convert_from('\x%x', '%s')), (%d, convert_from('\x%x', '%s'))) v(id, x)`,
+			2*i, all, encoding, 2*i+1, good, encoding))
+	}
+	for _, row := range ask("set client_encoding = 'UTF8'; select id, v from t where id % 2 = 1") {
+		if id := string(row[0]); string(row[1]) != want[id] {
+			t.Errorf("row %s is %q for the server's client, want %q", id, row[1], want[id])
+		}
+	}
+	ask("insert into t values (-1, '', '{}', '0')")
+	sink.await(t, "all rows", hasInsert(sink.listSink, -1))
+	running.stop(t)
+	for id, text := range want {
+		sink.compare(t, id, text)
+	}
+	t.Logf("%d characters, %d without a counterpart", characters, broken)
+	if characters < 200 || broken > characters/2 {
+		t.Error("too few to tell")
+	}
+}
+
+// blockSink keeps the values of each column as JSON by id and column. An exclamation mark precedes one that is flagged.
+type blockSink struct {
+	*listSink
+	values map[string]string
+}
+
+func (s *blockSink) Change(c *capture.Change) error {
+	for i, v := range c.New {
+		out, fits := c.Table.Columns[i].Type.AppendJSON(nil, v.Text)
+		if !fits {
+			out = append([]byte{'!'}, out...)
+		}
+		s.values[string(c.New[0].Text)+" "+c.Table.Columns[i].Name] = string(out)
+	}
 	return s.listSink.Change(c)
+}
+
+// compare holds a row's values against its text, in which bytes that are no UTF-8 have no counterpart.
+func (s *blockSink) compare(t *testing.T, id, text string) {
+	t.Helper()
+	shown := string([]rune(text)) // a broken byte is U+FFFD
+	for _, column := range []string{"v", "l", "j"} {
+		value, flagged := strings.CutPrefix(s.values[id+" "+column], "!")
+		if flagged == utf8.ValidString(text) {
+			t.Errorf("row %s: %s is flagged: %t, and is %.200s", id, column, flagged, value)
+		}
+		var got string
+		var err error
+		switch {
+		case !utf8.ValidString(value):
+			err = errors.New("it is no UTF-8")
+		case column == "l":
+			var list [1]string
+			err = json.Unmarshal([]byte(value), &list)
+			got = list[0]
+		default:
+			err = json.Unmarshal([]byte(value), &got)
+		}
+		if column == "j" && flagged { // the JSON's own text
+			if written := got; json.Unmarshal([]byte(written), &got) != nil {
+				t.Errorf("row %s: j is %q", id, written)
+			}
+		}
+		if err != nil || got != shown {
+			t.Errorf("row %s: %s is %q, %v, the server says %q", id, column, got, err, shown)
+		}
+	}
 }
 
 // TestBrokenBytes holds that bytes without a counterpart are no UTF-8 wherever they stand, and differ where they do.
