@@ -101,6 +101,8 @@ type settings struct {
 	maxSlots, slots    int
 	maxSenders, sender int
 	idleTimeout        string // idle_replication_slot_timeout; empty where there is none, or off
+	keep               int64  // max_slot_wal_keep_size in bytes; negative is no limit
+	database           string
 	standby            bool
 	feedback           bool // hot_standby_feedback
 	role               roleFacts
@@ -111,8 +113,15 @@ type settings struct {
 type slotFacts struct {
 	exists, active          bool
 	plugin, invalid, status string
+	database                string
+	needs                   int64  // bytes of WAL
 	holder                  string // its application_name
 	pid                     int32
+}
+
+// room is a limit that holds the WAL which the slot needs, and as much again.
+func (s *slotFacts) room(limit int64) string {
+	return fmt.Sprintf("%dGB", 2*max(s.needs, limit)>>30+1)
 }
 
 // settingsSQL leaves out the slots of REPACK (CONCURRENTLY), which have a limit of their own.
@@ -122,11 +131,14 @@ const settingsSQL = `select current_setting('server_version_num')::int, current_
   (select count(*)::int from pg_catalog.pg_replication_slots where plugin is distinct from 'pgrepack'),
   current_setting('max_wal_senders')::int, (select count(*)::int from pg_catalog.pg_stat_get_wal_senders()),
   coalesce(current_setting('idle_replication_slot_timeout', true), ''),
+  (select setting::bigint * 1048576 from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'), current_database(),
   pg_catalog.pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool`
 
 const slotFactsSQL = `select s.active, coalesce(s.plugin, ''),
-  coalesce(j.j ->> 'invalidation_reason', case when s.wal_status = 'lost' then 'wal_removed' end, ''),
-  coalesce(s.wal_status, ''), coalesce(a.application_name, ''), coalesce(s.active_pid, 0)
+  ` + invalidSQL + `,
+  coalesce(s.wal_status, ''), coalesce(s.database, ''), coalesce(pg_catalog.pg_wal_lsn_diff(
+    case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end, s.restart_lsn), 0)::bigint,
+  coalesce(a.application_name, ''), coalesce(s.active_pid, 0)
 from pg_catalog.pg_replication_slots s
 cross join lateral (select pg_catalog.to_jsonb(s) as j) j
 left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid
@@ -136,7 +148,7 @@ func (s *Source) readSettings(ctx context.Context) (*settings, error) {
 	var f settings
 	err := s.query.do(ctx, func(c *pgx.Conn) error {
 		err := c.QueryRow(ctx, settingsSQL).Scan(&f.version, &f.walLevel, &f.effective, &f.maxSlots, &f.slots,
-			&f.maxSenders, &f.sender, &f.idleTimeout, &f.standby, &f.feedback)
+			&f.maxSenders, &f.sender, &f.idleTimeout, &f.keep, &f.database, &f.standby, &f.feedback)
 		if err != nil {
 			return err
 		}
@@ -144,7 +156,7 @@ func (s *Source) readSettings(ctx context.Context) (*settings, error) {
 			return err
 		}
 		err = c.QueryRow(ctx, slotFactsSQL, s.config.Slot).Scan(&f.slot.active, &f.slot.plugin,
-			&f.slot.invalid, &f.slot.status, &f.slot.holder, &f.slot.pid)
+			&f.slot.invalid, &f.slot.status, &f.slot.database, &f.slot.needs, &f.slot.holder, &f.slot.pid)
 		f.slot.exists = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -184,9 +196,12 @@ func (f *settings) findings(role string) []capture.Finding {
 			"idle_replication_slot_timeout is "+f.idleTimeout+": the slot is invalidated when rowhook is stopped for longer",
 			set("idle_replication_slot_timeout", "0", reload))
 	}
-	if f.standby {
-		add(capture.Warning, "standby", "", "the server is a standby: its slot ends with it, and is invalidated by conflicts with recovery",
-			"prefer the primary")
+	const primary = "name the primary in source.url; with the hosts of both, target_session_attrs=read-write finds it"
+	switch {
+	case f.standby && f.version < standbyVersion:
+		add(capture.Error, "standby", "", fmt.Sprintf("the server is a standby, which PostgreSQL %d does not decode on", f.version/10000), primary)
+	case f.standby:
+		add(capture.Warning, "standby", "", "the server is a standby: its slot ends with it, and is invalidated by conflicts with recovery", primary)
 		if !f.feedback {
 			add(capture.Error, "hot_standby_feedback", "off", "hot_standby_feedback is off: the slot will be invalidated",
 				set("hot_standby_feedback", "on", reload)+" -- on the standby")
@@ -194,6 +209,9 @@ func (f *settings) findings(role string) []capture.Finding {
 	}
 	return out
 }
+
+// standbyVersion is the first version with logical slots on a standby.
+const standbyVersion = 160000
 
 // onDemandVersion is the first version that turns logical decoding on with the first logical slot.
 const onDemandVersion = 190000
@@ -226,17 +244,19 @@ func (f *settings) slotFindings(slot, application string) []capture.Finding {
 		finding.Text, finding.Remedy = fmt.Sprintf("slot %s is a physical slot, which belongs to a standby or a backup", slot), "name another slot in source.slot"
 	case s.plugin != "pgoutput":
 		finding.Text, finding.Remedy = fmt.Sprintf("slot %s uses the plugin %q", slot, s.plugin), "name another slot in source.slot"
+	case s.database != f.database:
+		finding.Text, finding.Remedy = fmt.Sprintf("slot %s belongs to database %s", slot, s.database), "name another slot in source.slot"
 	case s.invalid != "":
 		finding.Text = fmt.Sprintf("slot %s has been invalidated (%s)", slot, s.invalid)
 		finding.Remedy = "rowhook run --accept-gap"
 	case s.active && s.holder != application:
 		finding.Severity = capture.Warning
 		finding.Text = fmt.Sprintf("slot %s is in use by pid %d, application_name %q", slot, s.pid, s.holder)
-		finding.Remedy = "stop the other agent, or name another slot in source.slot"
+		finding.Remedy = fmt.Sprintf("SELECT pg_terminate_backend(%d); -- ends its connection, once the other agent is stopped; or name another slot in source.slot", s.pid)
 	case s.status == "unreserved":
 		finding.Severity = capture.Warning
 		finding.Text = fmt.Sprintf("slot %s is about to lose WAL that it still needs", slot)
-		finding.Remedy = "let rowhook catch up, and raise max_slot_wal_keep_size"
+		finding.Remedy = f.role.set("max_slot_wal_keep_size", s.room(f.keep), reload) + " -- and let rowhook catch up"
 	default:
 		return nil
 	}

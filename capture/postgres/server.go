@@ -139,6 +139,11 @@ type slotState struct {
 	used      bool   // transactions have been read from it
 }
 
+// invalidSQL says why a slot cannot be used any more; empty when it can. The reason is told from 17 on; 16
+// tells conflicts with recovery.
+const invalidSQL = `coalesce(j.j ->> 'invalidation_reason', case when (j.j ->> 'conflicting')::boolean then 'conflicting' end,
+    case when s.wal_status = 'lost' then 'wal_removed' end, '')`
+
 // slotSQL reads a slot. What not every version has is taken from the row as JSON.
 //
 // A slot counts as used once a transaction has been decoded for it, or when its statistics
@@ -146,9 +151,7 @@ type slotState struct {
 // stored anything, has none: nothing can have been read from it that is lost with the state directory.
 const slotSQL = `select coalesce(s.plugin, ''), coalesce(s.database, ''), s.active, coalesce(s.active_pid, 0),
   coalesce(s.restart_lsn, '0/0'), coalesce(s.confirmed_flush_lsn, '0/0'), coalesce(s.wal_status, ''),
-  coalesce(j.j ->> 'invalidation_reason',
-    case when (j.j ->> 'conflicting')::boolean then 'conflicting' end,
-    case when s.wal_status = 'lost' then 'wal_removed' end, ''),
+  ` + invalidSQL + `,
   coalesce(t.total_txns > 0 or t.stats_reset is not null, false)
 from pg_catalog.pg_replication_slots s
 cross join lateral (select pg_catalog.to_jsonb(s) as j) j

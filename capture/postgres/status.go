@@ -13,8 +13,7 @@ import (
 const statusSQL = `
 select e.lsn::text, coalesce(s.slot_name is not null, false), coalesce(s.active, false), coalesce(s.active_pid, 0),
   coalesce(s.restart_lsn::text, ''), coalesce(s.confirmed_flush_lsn::text, ''), coalesce(s.wal_status, ''),
-  coalesce(j.j ->> 'invalidation_reason', case when (j.j ->> 'conflicting')::boolean then 'conflicting' end,
-    case when s.wal_status = 'lost' then 'wal_removed' end, ''),
+  ` + invalidSQL + `,
   coalesce(pg_catalog.pg_wal_lsn_diff(e.lsn, s.restart_lsn), 0)::bigint,
   coalesce(s.safe_wal_size, -1), coalesce(pg_catalog.age(s.catalog_xmin), 0)::bigint,
   a.pid is not null and a.state is not null, coalesce(a.wait_event_type, ''), coalesce(a.wait_event, ''),
