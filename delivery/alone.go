@@ -64,7 +64,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 		return err
 	}
 	var first *Delivery
-	err := d.store.Deliveries(d.id, 0, []State{Retrying, Blocked, Held}, func(r Delivery) bool {
+	err := d.store.Deliveries(d.id, 0, []State{Retrying, Blocked}, func(r Delivery) bool {
 		first = &r
 		return false
 	})

@@ -117,5 +117,5 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 
 // live reports whether anything that was read is not over.
 func (d *dispatcher) live() bool {
-	return d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || d.counts[Retrying]+d.counts[Blocked] > 0
 }

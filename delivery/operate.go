@@ -24,6 +24,9 @@ type Filter struct {
 
 const defaultLimit = 1000
 
+// stateHeld is how a list calls what waits for its profile to become active, whatever is stored of it.
+const stateHeld = "held"
+
 // Item is a delivery that waits, or a dead letter. What waits in the log is shown event by event, whatever the profile's unit.
 type Item struct {
 	Profile  string          `json:"profile"`
@@ -141,7 +144,7 @@ func (e *Engine) Queue(f Filter) (Items, error) {
 		if err := l.observe(); err != nil {
 			return err
 		}
-		if err := d.eachRecord([]State{Retrying, Blocked, Held}, l.record); err != nil {
+		if err := d.eachRecord([]State{Retrying, Blocked}, l.record); err != nil {
 			return err
 		}
 		return l.log()
@@ -216,7 +219,7 @@ func (l *listing) state(seq Seq, stored string) string {
 	case l.handed[seq]:
 		return "in_flight"
 	case l.held && stored != Dead.String():
-		return Held.String()
+		return stateHeld
 	}
 	return stored
 }
@@ -226,7 +229,7 @@ func (l *listing) record(r *Delivery) (more bool, err error) {
 		State: l.state(r.Seq, r.State.String()), Bytes: r.Bytes, Round: r.Round, Attempts: r.Attempts, NextAttempt: r.Due, Since: r.Since,
 		Reason: r.Reason, Status: r.Status, Error: r.Error, seq: r.Seq,
 	}
-	if item.State == Held.String() {
+	if item.State == stateHeld {
 		item.NextAttempt = time.Time{}
 	}
 	if l.filter.State != "" && l.filter.State != item.State || l.filter.Reason != "" && l.filter.Reason != r.Reason {

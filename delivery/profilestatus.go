@@ -114,7 +114,7 @@ func (d *dispatcher) status(now time.Time) (ProfileStatus, error) {
 		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
 		NextAttempt:   d.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
-		InFlight: d.handed, Retrying: d.events[Retrying], Blocked: d.events[Blocked] + d.events[Held], Dead: d.events[Dead],
+		InFlight: d.handed, Retrying: d.events[Retrying], Blocked: d.events[Blocked], Dead: d.events[Dead],
 		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[Outcome]int64{OutcomeDelivered: d.delivered},
 	}

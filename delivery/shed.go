@@ -30,7 +30,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.counts[Retrying]+d.counts[Blocked]+d.counts[Held] > 0
+	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.counts[Retrying]+d.counts[Blocked] > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -176,7 +176,7 @@ func (c *clearing) end(ev *Event, r *Delivery) {
 // records ends what waits on disk.
 func (c *clearing) records() error {
 	d := c.d
-	return d.eachRecord([]State{Retrying, Blocked, Held}, func(r *Delivery) (bool, error) {
+	return d.eachRecord([]State{Retrying, Blocked}, func(r *Delivery) (bool, error) {
 		if c.left <= 0 {
 			return false, nil
 		}

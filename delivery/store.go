@@ -23,13 +23,13 @@ const (
 	Retrying State = iota + 1
 	// Blocked waits behind an earlier delivery of its ordering key.
 	Blocked
-	// Held waits for its profile to become active.
-	Held
+	// Nothing ever stored the third number. It stays free, since Dead has the fourth in every spool.
+	_
 	// Dead has been given up; it stays until retried or discarded.
 	Dead
 )
 
-var stateNames = [...]string{"", "retrying", "blocked", "held", "dead"}
+var stateNames = [...]string{Retrying: "retrying", Blocked: "blocked", Dead: "dead"}
 
 // String returns the state's name as the commands show it.
 func (s State) String() string {
@@ -53,7 +53,7 @@ type Delivery struct {
 	Attempts       int           // in this round
 	Refusals       int           // of these, replies that refuse the event itself
 	Due            time.Time     // of the next attempt; only when Retrying
-	Since          time.Time     // of the first attempt, or of becoming held or dead
+	Since          time.Time     // of the first attempt, or of becoming dead
 	Clock          time.Duration // event clock spent in this round, the wait until Due included
 	Reason         string        // of the last failure, from the closed set
 	Status         int           // of the last reply; 0 without one
@@ -136,7 +136,7 @@ type Store interface {
 	Delivery(ProfileID, Seq) (d Delivery, ok bool, err error)
 	// Due appends retrying deliveries in order of their due time, up to max.
 	Due(id ProfileID, until time.Time, dst []Delivery, max int) ([]Delivery, error)
-	// Lane appends the retrying, blocked and held deliveries of one lane (see [Delivery.Lanes])
+	// Lane appends the retrying and blocked deliveries of one lane (see [Delivery.Lanes])
 	// in Seq order from seq on, up to max.
 	Lane(id ProfileID, lane uint64, from Seq, dst []Delivery, max int) ([]Delivery, error)
 	// Deliveries calls yield for each delivery in one of the states, in Seq order from seq on,

@@ -70,7 +70,7 @@
 //	'n'                        count of batches (merged)
 //	'p' id 'a'                 progress
 //	'p' id 'b' seq             rendered body, as it is
-//	'p' id 'd' seq             delivery: retrying, blocked or held; a group under its first event
+//	'p' id 'd' seq             delivery: retrying or blocked; a group under its first event
 //	'p' id 'e' seq             event, copied here before it left the log
 //	'p' id 'f' seq part index  piece of a large event, copied likewise
 //	'p' id 'k' lane seq        index of 'd' by each of its lanes (8 bytes); no value
@@ -102,7 +102,7 @@
 //	              ..   text: key, data, previous, shape (version 1 has no shape), marks (versions 1
 //	                   and 2 have none)
 //	                   In version 4 data, previous, shape and marks are in pieces: v size + 1 of each, 0 where there is none
-//	delivery      3, state, time of the event's commit, lane (8), waiting lane (8), time due, time since,
+//	delivery      3, state (1 retrying, 2 blocked, 4 dead), time of the event's commit, lane (8), waiting lane (8), time due, time since,
 //	              z: round, attempts, refusals, clock (ns), status,
 //	              bytes; text: reason, error, content type; headers of the body (version 1 has none):
 //	              v, each text name, text value; 1 if it is a group (versions 1 and 2 have none), and then

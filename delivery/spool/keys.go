@@ -28,7 +28,7 @@ const (
 const (
 	kindProgress = 'a' // cursor, done list, counters
 	kindBody     = 'b' // + seq: rendered body
-	kindLive     = 'd' // + seq: delivery that is retrying, blocked or held
+	kindLive     = 'd' // + seq: delivery that is retrying or blocked
 	kindEvent    = 'e' // + seq: copy of an event that is no longer in the log
 	kindPiece    = 'f' // + seq + part + index: copy of a piece that is no longer in the log
 	kindLane     = 'k' // + lane + seq: index of live deliveries

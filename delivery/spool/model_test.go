@@ -152,7 +152,7 @@ func (m *model) Update(t *rapid.T) {
 			p.over[seq] = true
 			left(seq)
 		case "put":
-			p.put(t, &u, seq, rapid.SampledFrom([]delivery.State{delivery.Retrying, delivery.Blocked, delivery.Held}).Draw(t, "state"), old)
+			p.put(t, &u, seq, rapid.SampledFrom([]delivery.State{delivery.Retrying, delivery.Blocked}).Draw(t, "state"), old)
 		case "dead":
 			p.put(t, &u, seq, delivery.Dead, old)
 			delete(p.mine, seq)

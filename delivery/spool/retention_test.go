@@ -150,7 +150,7 @@ func TestExpired(t *testing.T) {
 	finish(t, s, id, 11,
 		delivery.Delivery{Seq: 3, State: delivery.Dead, Since: epoch},
 		delivery.Delivery{Seq: 4, State: delivery.Dead, Since: epoch.Add(20 * 24 * time.Hour)},
-		delivery.Delivery{Seq: 5, State: delivery.Held, Since: epoch})
+		delivery.Delivery{Seq: 5, State: delivery.Blocked, Since: epoch})
 	now := epoch.Add(31 * 24 * time.Hour)
 	refuse = errors.New("delivery log is full")
 	if err := s.expire(now); !errors.Is(err, refuse) {
