@@ -10,6 +10,3 @@ func InMemory(e *Engine) (jobs, lanes int) {
 	}
 	return jobs, lanes
 }
-
-// InLane reports whether a delivery stands in a lane.
-func InLane(d *Delivery, lane uint64) bool { return d.inLane(lane) }

@@ -31,7 +31,6 @@ type job struct {
 	gap   string
 	sent  bool // false: given back untouched
 	reply Reply
-	body  []byte   // rendered by a first attempt that failed
 	size  int      // of the body that was sent
 	shown []byte   // the start of a body that was streamed, for the delivery log
 	cuts  []int    // where a group whose body is too large is to be divided: how many of its events come before

@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"hash"
-	"slices"
 )
 
 // Members says which events a [Delivery] carries when it is a group: those of its profile from Delivery.Seq to Last,
@@ -61,15 +60,6 @@ func (d *Delivery) Lanes(few *[2]uint64) []uint64 {
 		return few[:1]
 	}
 	return few[:]
-}
-
-// inLane reports whether the delivery stands in a lane.
-func (d *Delivery) inLane(lane uint64) bool {
-	if d.Members != nil {
-		_, found := slices.BinarySearch(d.Members.Lanes, lane)
-		return found
-	}
-	return d.Lane == lane || d.WaitLane == lane
 }
 
 // About has a line that is about an event be about the group that begins with it.

@@ -190,7 +190,7 @@ func (s *memStore) Due(id delivery.ProfileID, until time.Time, dst []delivery.De
 
 func (s *memStore) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst []delivery.Delivery, limit int) ([]delivery.Delivery, error) {
 	found := s.sorted(id, func(d delivery.Delivery) bool {
-		return d.State != delivery.Dead && d.Seq >= from && delivery.InLane(&d, lane)
+		return d.State != delivery.Dead && d.Seq >= from && slices.Contains(d.Lanes(new([2]uint64)), lane)
 	})
 	return append(dst, found[:min(limit, len(found))]...), nil
 }
