@@ -31,7 +31,6 @@ type ledger struct {
 	ids          map[string]bool
 	repeated     int
 	forged       int
-	lags         []time.Duration
 	news         chan struct{} // closed and replaced at each arrival
 }
 

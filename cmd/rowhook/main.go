@@ -4,7 +4,7 @@
 // This package is the only place that wires: it reads the config file, builds the rooms
 // (capture, mapping, delivery) from it and gives people their commands, one file each. Data goes to
 // standard output, messages to standard error. What a command returns becomes the exit code in one
-// place, [run]: 0 done, 1 failed, 2 usage or config, 3 findings, 4 stream gap.
+// place, [exitCode]: 0 done, 1 failed, 2 usage or config, 3 findings, 4 stream gap.
 package main
 
 import (

@@ -411,9 +411,6 @@ func (c *console) tryControl(config *Config) (*control, error) {
 	return &control{station: s, local: s.operations()}, nil
 }
 
-// running reports whether an agent answers.
-func (c *control) running() bool { return c.client != nil }
-
 func (c *control) call(ctx context.Context, name string, req, resp any) error {
 	if c.client != nil {
 		return c.client.call(ctx, name, req, resp)
