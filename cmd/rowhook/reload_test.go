@@ -349,11 +349,15 @@ func TestPipelineExchange(t *testing.T) {
 					w.commit("0/20")
 				}
 				nobody := &exchange{rules: w.station.config().rules, codes: w.pipe.codes}
-				plan, err := w.station.engine.Prepare(nil, nil)
-				if err != nil && !strings.Contains(err.Error(), "no longer has desk") {
-					t.Fatal(err)
+				if stored {
+					<-w.station.spool.Appended(1)
 				}
-				if plan, err = w.station.engine.Prepare(nil, map[string]delivery.Removal{"desk": delivery.Park}); err != nil {
+				// Only what is stored for a profile asks for a word about it.
+				if _, err := w.station.engine.Prepare(nil, nil); stored != (err != nil) || stored && !strings.Contains(err.Error(), "no longer has desk") {
+					t.Fatalf("a reload without desk, stored %t: %v", stored, err)
+				}
+				plan, err := w.station.engine.Prepare(nil, map[string]delivery.Removal{"desk": delivery.Park})
+				if err != nil {
 					t.Fatal(err)
 				}
 				nobody.router = plan.Router()
