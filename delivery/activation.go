@@ -160,7 +160,7 @@ func (d *dispatcher) answeredChallenge(now time.Time) error {
 	if a.tries == 1 {
 		d.logger().Warn("profile is pending activation: its endpoint does not accept the challenge",
 			"reason", a.reply.Reason, "status", a.reply.Status, "err", a.reply.Error,
-			"hint", "rowhook profile activate "+d.profile.code)
+			"remedy", "rowhook profile activate "+d.profile.code)
 	}
 	retry := schedule{initial: firstChallengeWait, max: maxChallengeWait, multiplier: 2, jitter: 0.2}
 	a.next = now.Add(retry.wait(a.tries, vary()))

@@ -286,7 +286,7 @@ func (d *dispatcher) forgetProfile() error {
 	}
 	if waits {
 		d.logger().Warn("profile is no longer in the config, and what the spool holds for it stays",
-			"hint", "put it back into the config, or: rowhook reload --removed "+d.code+"=drop")
+			"remedy", "put it back into the config, or: rowhook reload --removed "+d.code+"=drop")
 		return nil
 	}
 	if err := d.store.Retire(d.code); err != nil {

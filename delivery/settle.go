@@ -163,7 +163,7 @@ func (d *dispatcher) tellBuried(now time.Time) {
 		return
 	}
 	d.logger().Warn("deliveries given up", "count", d.buried, "reason", d.last.reason,
-		"hint", "rowhook failed list --profile "+d.profile.code)
+		"remedy", "rowhook failed list --profile "+d.profile.code)
 	d.buried, d.buriedAt = 0, now
 }
 
@@ -243,7 +243,7 @@ func (d *dispatcher) deactivate(now time.Time, reason string) error {
 	d.state.Inactive, d.state.Since, d.state.Reason = true, now, reason
 	d.halted.Store(true)
 	d.logger().Warn("profile is inactive", "reason", reason,
-		"hint", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
+		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
 	d.keepState(now)
 	return nil
 }

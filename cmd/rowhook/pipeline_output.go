@@ -63,7 +63,7 @@ func (o *pipelineOutput) Notice(n mapping.Notice) {
 			return
 		}
 		p.logger.Warn("numbers beyond 2^53 are sent, which JavaScript and others round", "column", n.Column, "position", n.Position,
-			"hint", "bigint: string in the profiles whose receivers do")
+			"remedy", "bigint: string in the profiles whose receivers do")
 		return
 	}
 	p.counts.notices.Add(1)
@@ -115,7 +115,7 @@ func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 	if now := time.Now(); now.Sub(p.parkWarned) >= noticeInterval {
 		p.parkWarned = now
 		p.logger.Warn("a change could not be mapped and is parked", "table", parked.Table, "position", parked.Position,
-			"err", parked.Error, "count", p.counts.parked.Load(), "hint", "rowhook failed list --source")
+			"err", parked.Error, "count", p.counts.parked.Load(), "remedy", "rowhook failed list --source")
 	}
 	p.cur.batch.Park(parked)
 	outcome := delivery.OutcomeUnmapped

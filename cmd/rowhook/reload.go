@@ -85,7 +85,7 @@ func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, erro
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
-		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "hint", hintOf(err))
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", hintOf(err))
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.words())

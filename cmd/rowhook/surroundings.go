@@ -116,7 +116,7 @@ func (s *station) recallGiven(found identity) error {
 		}
 		if err := s.useInSandbox(code, own, byHand); err != nil {
 			s.logger.Warn("the URL that was given for a profile in this sandbox cannot be used", "profile", code, "err", err,
-				"hint", "rowhook profile activate "+code+" --url URL")
+				"remedy", "rowhook profile activate "+code+" --url URL")
 		}
 	}
 	return nil

@@ -263,7 +263,7 @@ func (m *Mailer) sayDropped() {
 	m.mu.Unlock()
 	if n > 0 {
 		m.options.Logger.Warn("mails about failures are dropped: there are more than the mail server takes", "count", n,
-			"hint", "alert.every has several failures told in one mail")
+			"remedy", "alert.every has several failures told in one mail")
 	}
 }
 
