@@ -20,6 +20,10 @@ import (
 // scalar decodes text, numbers and the like, and values with a notation of their own.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 	custom, isCustom := v.Addr().Interface().(scalarUnmarshaler)
+	if _, isLiteral := custom.(*delivery.Literal); isLiteral && n.Kind == yaml.MappingNode {
+		d.refuseComparison(n)
+		return
+	}
 	if n.Kind != yaml.ScalarNode || isNull(n) && !isCustom {
 		d.refuse(n, "expected %s, got %s", notation(v.Type(), f), describe(n, f))
 		return

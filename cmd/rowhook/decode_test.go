@@ -2,7 +2,10 @@ package main
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -274,4 +277,39 @@ func FuzzNotations(f *testing.F) {
 			t.Errorf("removals %q: %v", text, removed)
 		}
 	})
+}
+
+// TestComparisonsAreExpressions: what a refused comparison's hint shows in its place is right in a rule.
+func TestComparisonsAreExpressions(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ kind, condition, want string }{
+		{"where", "{total: {gt: 0}}", "row.total > 0"},
+		{"where", "{'Net total': {$lte: 1.50}}", "row['Net total'] <= 1.50"},
+		{"where", `{"it's": {'>': 1}}`, `row['it\'s'] > 1`},
+		{"where", "{day: {between: [2026-01-01, 2026-12-31]}}", "row.day >= '2026-01-01' and row.day <= '2026-12-31'"},
+		{"where", "{paid: {ne: true}}", "row.paid != true"},
+		{"where", "{status: {not: [A, 'null', null]}}", "row.status != 'A' and row.status != 'null' and row.status != nil"},
+		{"becomes", "{total: {gte: 10, lt: 20}}", "new.total >= 10 and new.total < 20 and not (old.total >= 10 and old.total < 20)"},
+		{"where", `{"it's": {eq: 1}}`, `row['it\'s'] == 1`},
+		{"where", "{total: {matches: x}}", "row.total > 0"}, // an example
+	} {
+		load := func(rule string) error {
+			file := filepath.Join(t.TempDir(), "config.yaml")
+			text := "source: {type: postgres, url: postgres://rowhook@127.0.0.1/library}\nmapping: {public.t: {events: {x: {" + rule + "}}}}\n" +
+				"profiles: {p: {url: https://desk.example.org/, secret: whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz, subscriptions: [{events: [x]}]}}\n"
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := loadConfig(file, env(nil))
+			return err
+		}
+		var b strings.Builder
+		report(&b, load(test.kind+": "+test.condition))
+		_, shown, _ := strings.Cut(b.String(), " if: ")
+		if shown, _ = strconv.QuotedPrefix(shown); shown != strconv.Quote(test.want) {
+			t.Errorf("%s: %s: the error shows %s, want %q:\n%s", test.kind, test.condition, shown, test.want, &b)
+		} else if err := load("if: " + shown); err != nil {
+			t.Errorf("the hint is refused: %v", err)
+		}
+	}
 }
