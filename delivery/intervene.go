@@ -253,9 +253,32 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read delivery: %w", err)
 		}
+		if err := d.renderDead(&r); err != nil {
+			return nil, fmt.Errorf("read event %s: %w", item.ID, err)
+		}
 		letters = append(letters, Letter{Item: item, ContentType: r.Head.ContentType, Body: string(r.Body)})
 	}
 	return letters, nil
+}
+
+// renderDead renders the body of a large event again, which is not kept with its delivery. One that was
+// never sent stays without: its receiver takes less, and the agent may not have the memory.
+func (d *dispatcher) renderDead(r *Delivery) error {
+	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == ReasonOversize {
+		return nil
+	}
+	ev, err := d.store.Event(d.id, r.Seq)
+	if err != nil || ev.Away == nil {
+		return err
+	}
+	d.engine.whole <- struct{}{}
+	defer func() { <-d.engine.whole }()
+	full, err := d.whole(ev, r.Seq)
+	if err == nil {
+		r.Head = d.profile.formatter.Head(full)
+		r.Body, err = d.profile.formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full)
+	}
+	return err
 }
 
 // Changed is how many dead letters a command took in hand. More is set when there are more, which

@@ -176,7 +176,7 @@ func printLetter(w io.Writer, l *delivery.Letter) error {
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	if err := printBody(w, l.Body, false, len(l.Body)); err != nil {
+	if err := printBody(w, l.Body, false, len(l.Body), "; --json shows all of it"); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(w)

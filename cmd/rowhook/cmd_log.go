@@ -85,7 +85,7 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 		if err := printLogLine(c.out, rec); err != nil || query.Event == "" {
 			return err
 		}
-		return printBody(c.out, string(rec.Body), rec.BodyTruncated, rec.Bytes)
+		return printBody(c.out, string(rec.Body), rec.BodyTruncated, rec.Bytes, "")
 	})
 	if undecided > 0 {
 		fmt.Fprintf(c.err, "rowhook: %d more lines could not be decided: they keep only a part of the body, and the spool has it no more\n", undecided)
@@ -187,8 +187,9 @@ func describeRecord(rec *delivery.ParsedRecord) string {
 // shownBody is how many characters of a body are shown to people.
 const shownBody = 4000
 
-// printBody shows a body of a number of bytes, cut at shownBody characters; truncated says that it is only a part already.
-func printBody(w io.Writer, body string, truncated bool, size int) error {
+// printBody shows a body of a number of bytes, cut at shownBody characters; truncated says that it is
+// only a part already, and rest where the rest is.
+func printBody(w io.Writer, body string, truncated bool, size int, rest string) error {
 	if body == "" {
 		return nil
 	}
@@ -205,7 +206,7 @@ func printBody(w io.Writer, body string, truncated bool, size int) error {
 		return err
 	}
 	if truncated || len(shown) < len(body) {
-		_, err := fmt.Fprintf(w, "… cut here; %s were sent\n", humanBytes(int64(size)))
+		_, err := fmt.Fprintf(w, "… cut here; %s were sent%s\n", humanBytes(int64(size)), rest)
 		return err
 	}
 	return nil

@@ -147,6 +147,72 @@ func TestLargeKills(t *testing.T) {
 	})
 }
 
+// TestLargeShown: the body of an event that was sent in pieces and refused is shown whole and searched whole, by the agent and
+// without one.
+func TestLargeShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.hook.keepBodies = true
+	w.conf.profiles = w.usualProfile("main") + "    max_body: 16MiB\n"
+	w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  body: 100\n"
+	a := w.begin()
+	w.hook.answer(func(got arrival) reply {
+		if got.key == 1 {
+			return reply{status: 422}
+		}
+		return reply{}
+	})
+	w.exec(`insert into proof.rows (id, seq, note) values (1, 1, repeat('あ"bcdefg', 300000)), (2, 1, repeat('あ"bcdefg', 300000))`,
+		`update proof.rows set seq = 2`)
+	eventually(t, patience, "the events of one row are given up", func() bool { return w.times("main", "dead status_4xx") == 2 })
+	w.hook.wait(t, "main", 2, patience)
+	w.logCount("main", 4)
+	sent := map[string]string{}
+	var update, delivered string
+	for _, got := range w.hook.all("main") {
+		if got.key != 1 {
+			delivered = got.id // the last
+			continue
+		}
+		if before := sent[got.id]; before != "" && before != string(got.body) {
+			t.Errorf("event %s was sent with two bodies", got.id)
+		}
+		sent[got.id] = string(got.body)
+		if got.seq == 2 {
+			update = got.id
+		}
+	}
+	if len(sent) != 2 || update == "" {
+		t.Fatalf("%d events were sent", len(sent))
+	}
+	look := func() {
+		t.Helper()
+		for id, body := range sent {
+			if len(body) < 3_000_000 {
+				t.Errorf("event %s has %d bytes", id, len(body))
+			}
+			var letters []struct{ Body string }
+			if r := w.rowhook("failed", "show", id, "--json"); json.Unmarshal([]byte(r.stdout), &letters) != nil || len(letters) != 1 || letters[0].Body != body {
+				t.Errorf("failed show %s --json: exit code %d, %d letters, %.200s%s", id, r.code, len(letters), r.stdout, r.stderr)
+			}
+			start := string([]rune(body)[:4000])
+			if r := w.rowhook("failed", "show", id); !strings.Contains(r.stdout, "\n"+start+"\n… cut here; ") || !strings.Contains(r.stdout, "--json") {
+				t.Errorf("failed show %s: exit code %d, %.1000s%s", id, r.code, r.stdout, r.stderr)
+			}
+		}
+		// What tells the two apart stands behind the large column, far beyond what the log keeps.
+		for outcome, event := range map[string]string{"dead": update, "delivered": delivered} {
+			r := w.rowhook("log", "--payload", "previous.seq=1", "--outcome", outcome, "--json")
+			if strings.Count(r.stdout, "\n") != 1 || !strings.Contains(r.stdout, event) || r.stderr != "" {
+				t.Errorf("log --payload, %s: exit code %d, %s%s", outcome, r.code, r.stdout, r.stderr)
+			}
+		}
+	}
+	look()
+	a.term()
+	look()
+}
+
 // setDataLimit bounds the memory that a running process may have.
 func setDataLimit(pid int, limit uint64) error {
 	bound := unix.Rlimit{Cur: limit, Max: limit}

@@ -70,7 +70,7 @@ func TestPrintBody(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var b strings.Builder
-			if err := printBody(&b, tt.body, tt.truncated, len(tt.body)); err != nil || b.String() != tt.want {
+			if err := printBody(&b, tt.body, tt.truncated, len(tt.body), ""); err != nil || b.String() != tt.want {
 				t.Errorf("printed %.40q… (%d bytes), %v", b.String(), b.Len(), err)
 			}
 		})
