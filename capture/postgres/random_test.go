@@ -20,7 +20,9 @@ func TestRandomTables(t *testing.T) {
 	for _, major := range capturetest.Majors() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
-			pg := startServer(t, capturetest.Options{Major: major})
+			// Vacuum of the catalog makes the server decode wrongly what follows an ALTER that was rolled back
+			// to a savepoint, see findings/decoding-after-a-rolled-back-alter.sh.
+			pg := startServer(t, capturetest.Options{Major: major, Settings: map[string]string{"autovacuum": "off"}})
 			pg.Run(t, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
 			sink := oracle.NewSink()
 			source := newSource(t, pg.DSN)
