@@ -54,6 +54,8 @@ type relation struct {
 	keyed []bool
 	// whole says that old tuples hold the whole row, whatever their mark.
 	whole bool
+	// twice is a column's name that the description has twice; empty when it has none.
+	twice string
 }
 
 // keepMost is how large a buffer for transcoded texts is kept for the next ones.
@@ -268,6 +270,9 @@ func (d *decoder) park(rel *relation, b []byte, cause error) error {
 // decodeRow decodes an insert, update or delete of rel into change, whose rows are rows'.
 func decodeRow(b []byte, rel *relation, rows *rowBuffer, change *capture.Change) error {
 	*change = capture.Change{Table: rel.table, Raw: capture.Raw{Relation: rel.raw, Change: b}}
+	if rel.twice != "" {
+		return fmt.Errorf("the server described the table with two columns %q: it takes it for what it was not when the row was written", rel.twice)
+	}
 	r := reader{b: b}
 	r.take(5) // type and relation
 	mark := r.byte()

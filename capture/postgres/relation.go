@@ -55,6 +55,13 @@ func (d *describer) relation(ctx context.Context, m *description) (*relation, er
 // judge derives what tuples without marks, or with the root's marks, tell.
 func (rel *relation) judge(shape tableShape) {
 	t := rel.table
+	// A server that looks into a past catalog wrongly tells so, at times: see
+	// findings/decoding-after-a-rolled-back-alter.sh.
+	for i := range t.Columns {
+		if name := t.Columns[i].Name; t.Column(name) != i {
+			rel.twice = name
+		}
+	}
 	if shape.gone {
 		// It may have been partitioned. Then the identity that the stream tells of is not that of its tuples.
 		rel.keyed = make([]bool, len(t.Columns))
