@@ -189,8 +189,8 @@ func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*c
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, dataType, columnType, extra string
-		if err := rows.Scan(&name, &dataType, &columnType, &extra); err != nil {
+		var name, dataType, columnType, extra, key string
+		if err := rows.Scan(&name, &dataType, &columnType, &extra, &key); err != nil {
 			return nil, err
 		}
 		column := newCatalogColumn(name, dataType, columnType)

@@ -145,7 +145,7 @@ func likePattern(glob string) string {
 	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
 }
 
-const columnsSQL = `SELECT column_name, data_type, column_type, extra FROM information_schema.columns
+const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
 
 // generated tells by the catalog's column extra whether a column is computed. MySQL's DEFAULT_GENERATED is not one.
@@ -161,10 +161,6 @@ func omitsGenerated(version int) bool { return version >= 110800 }
 const omittedRemedy = "MariaDB 11.8 logs generated columns for inserts only, with every binlog_row_image: " +
 	"use the columns that it is computed from, or make it an ordinary column that the application fills"
 
-// Who has only SELECT on a table sees its indexes, but on MariaDB none of its constraints.
-const keySQL = `SELECT column_name FROM information_schema.statistics
-WHERE table_schema = ? AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index`
-
 // fill adds columns, key and cascades to what is known of a table.
 func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
 	definition, json, err := in.define(ctx, db, f)
@@ -176,10 +172,14 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		return err
 	}
 	defer rows.Close()
+	var primary []string
 	for rows.Next() {
-		var name, dataType, columnType, extra string
-		if err := rows.Scan(&name, &dataType, &columnType, &extra); err != nil {
+		var name, dataType, columnType, extra, key string
+		if err := rows.Scan(&name, &dataType, &columnType, &extra, &key); err != nil {
 			return err
+		}
+		if key == "PRI" {
+			primary = append(primary, name)
 		}
 		if json[name] {
 			dataType = "json"
@@ -193,7 +193,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	key, err := texts(ctx, db, keySQL, f.table.Schema, f.table.Name)
+	key, err := readKey(ctx, db, f.table.Schema, f.table.Name, primary)
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,13 @@ func (d *mysqlDialect) columnsSQL(t *Table) string {
 		" AND table_name = " + mysqlString(t.Name) + " ORDER BY ordinal_position"
 }
 
+// uniqueSQL asks for what the server shows as the primary key. No unique key is drawn of more than one column, so that there is
+// no order to ask for.
+func (d *mysqlDialect) uniqueSQL(t *Table) string {
+	return "SELECT column_name FROM information_schema.columns WHERE column_key = 'PRI' AND table_schema = " + mysqlString(d.database) +
+		" AND table_name = " + mysqlString(t.Name)
+}
+
 // hiddenKey is the column of a primary key that MySQL generates.
 const hiddenKey = "my_row_id"
 
@@ -124,7 +131,8 @@ func (d *mysqlDialect) create(g *Gen) (*Table, []string) {
 	create := "CREATE TABLE " + d.quote(t.Name) + " (" + strings.Join(lines, ", ") + ")" + t.Options
 	if !d.MariaDB {
 		generate := "OFF"
-		if len(t.Key) == 0 && g.Chance(40) {
+		unique := slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "UNIQUE") }) // may stand for it
+		if len(t.Key) == 0 && !unique && g.Chance(40) {
 			generate, t.Key = "ON", []string{hiddenKey}
 			t.Fields = append(t.Fields, &Field{Name: hiddenKey, Generated: "by the server", Column: Column{SQL: "BIGINT UNSIGNED", Want: "CONCAT(§+0)", Form: Raw}})
 		}
@@ -194,6 +202,8 @@ func (d *mysqlDialect) keys(g *Gen, t *Table) []string {
 			lines = append(lines, "UNIQUE ("+d.quote(f.Name)+")")
 		case !d.MariaDB && f.Name == t.Marker && g.Chance(20):
 			lines = append(lines, "KEY (("+d.quote(f.Name)+" * 2))")
+		case f.Key == "§" && f.Generated == "" && (f.Name == t.Marker && g.Chance(15) || g.Chance(3)):
+			lines = append(lines, "UNIQUE ("+d.quote(f.Name)+")")
 		}
 	}
 	return lines
@@ -222,7 +232,7 @@ func (d *mysqlDialect) known(t *Table, c *change, f *Field, e *expected) {
 	}
 	if t.Identity == Partial {
 		e.newMay = e.new == nil || e.old == nil || e.old.null == e.new.null && e.old.text == e.new.text
-		e.oldMay = !slices.Contains(t.Key, f.Name)
+		e.oldMay = !slices.Contains(t.Key, f.Name) && !slices.Contains(t.Unique, f.Name)
 	}
 }
 

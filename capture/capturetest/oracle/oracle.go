@@ -72,6 +72,8 @@ type Table struct {
 	// Marker is the column that tells rows from each other; empty where the table has at most one row.
 	Marker string
 	Key    []string // the primary key's columns
+	// Unique are the columns of the key that stands for the primary one where none is declared.
+	Unique []string
 	// KeyName is the primary key's own name.
 	KeyName string
 	// Identity says what old rows tell.

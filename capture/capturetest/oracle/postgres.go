@@ -65,6 +65,8 @@ func (d *postgresDialect) columnsSQL(t *Table) string {
 	return sql + " and attgenerated = '' order by attnum"
 }
 
+func (*postgresDialect) uniqueSQL(*Table) string { return "" }
+
 func (d *postgresDialect) create(g *Gen) (*Table, []string) {
 	t := &Table{Name: g.Name()}
 	for range g.number(g.Between(1, 8), g.Between(1, 20), g.Between(20, 40)) {

@@ -29,6 +29,8 @@ type dialect interface {
 	quote(name string) string
 	// columnsSQL asks for the names of the columns in their order, those that are never in the stream left out.
 	columnsSQL(t *Table) string
+	// uniqueSQL asks for the columns of the key that stands for the primary one where none is declared; empty where none does.
+	uniqueSQL(t *Table) string
 	// known says whether old and new rows may lack a column's value.
 	known(t *Table, c *change, f *Field, e *expected)
 	// about says how a table and its rows are, for reports.
@@ -227,7 +229,7 @@ func (r *Runner) create() {
 	r.fatal("the server refused 50 tables")
 }
 
-// order gives a table's columns the server's order.
+// order gives a table's columns the server's order, and the key that the server takes for the primary one.
 func (r *Runner) order(t *Table) {
 	rows := r.query(r.dialect.columnsSQL(t))
 	var fields []*Field
@@ -238,7 +240,12 @@ func (r *Runner) order(t *Table) {
 		}
 		fields = append(fields, f)
 	}
-	t.Fields = fields
+	t.Fields, t.Unique = fields, nil
+	if sql := r.dialect.uniqueSQL(t); sql != "" && len(t.Key) == 0 {
+		for _, row := range r.query(sql) {
+			t.Unique = append(t.Unique, *row[0])
+		}
+	}
 }
 
 func (r *Runner) query(sql string) [][]*string {
@@ -440,7 +447,7 @@ func (r *Runner) row(t *Table, marker int) []*value {
 
 // expect notes a change that is due.
 func (r *Runner) expect(t *Table, op capture.Op, old, new []*value) {
-	c := &change{table: t.Name, about: r.dialect.about(t), op: op, key: append([]string(nil), t.Key...)}
+	c := &change{table: t.Name, about: r.dialect.about(t), op: op, key: slices.Concat(t.Key, t.Unique)}
 	for i, f := range t.Fields {
 		if len(t.Key) == 0 && t.Identity == Index && slices.Contains(t.ByIndex, f.Name) {
 			c.key = append(c.key, f.Name) // in the table's order
@@ -458,7 +465,7 @@ func (r *Runner) expect(t *Table, op capture.Op, old, new []*value) {
 		r.dialect.known(t, c, f, e)
 		c.fields = append(c.fields, e)
 	}
-	if len(t.Key) == 0 && len(c.key) == len(t.Fields) {
+	if len(t.Key)+len(t.Unique) == 0 && len(c.key) == len(t.Fields) {
 		c.key = nil // it is no key that all columns are
 	}
 	r.due = append(r.due, c)
