@@ -57,6 +57,16 @@ type StartOptions struct {
 	Final func() Position
 }
 
+// Flush flushes the sink, the first time that it is called, and returns what is durable then.
+func (o *StartOptions) Flush(sink Sink) Position {
+	final := o.Final
+	if final == nil {
+		return sink.Durable()
+	}
+	o.Final = nil
+	return final()
+}
+
 // Started tells where a stream begins.
 type Started struct {
 	Server   Server

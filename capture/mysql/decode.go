@@ -238,7 +238,7 @@ func (d *decoder) begin() error {
 	}
 	d.tx.begun = true
 	if err := d.sink.Begin(&d.tx.Transaction); err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (d *decoder) commit() error {
 		err = d.sink.Idle(end)
 	}
 	if err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	if d.replay != nil {
 		d.replay.done = true

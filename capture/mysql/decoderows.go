@@ -243,7 +243,7 @@ var errPartialJSON = fmt.Errorf("%w: the session's binlog_row_value_options was 
 
 func sinkResult(err error) error {
 	if err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	return nil
 }

@@ -205,7 +205,7 @@ func TestDamagedBinlog(t *testing.T) {
 				var lost []string
 				err := runOnce(t, source, capture.StartOptions{Stored: n.Durable(), OnLost: func(err error) { lost = append(lost, err.Error()) }}, n)
 				var operator *capture.OperatorError
-				if !errors.As(err, &operator) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at position "+string(n.Durable())) || len(lost) != malformedTries-1 {
+				if !errors.As(err, &operator) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at position "+string(n.Durable())) || len(lost) != capture.FailedTries-1 {
 					t.Fatalf("got %v after %q", err, lost)
 				}
 				if !strings.Contains(operator.Remedy, c.remedy) || !strings.Contains(operator.Remedy, "--accept-gap") {

@@ -20,7 +20,7 @@ func (w *rowReader) weigh(n int64) error {
 	}
 	v, err := capture.WeighIn(w.d.sink, &capture.Weighed{Table: w.t.table, Op: w.e.op, Ordinal: w.d.tx.ordinal, Size: size}, w.d.most())
 	if err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	if v.Unwanted || v.Refused != nil {
 		w.verdict, w.passing = v, true

@@ -8,22 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 
 	"rowhook/capture"
-)
-
-const (
-	// retryFirst and retryMost bound the wait between attempts to connect.
-	retryFirst = 250 * time.Millisecond
-	retryMost  = 30 * time.Second
-	// malformedTries is how often a stream that cannot be framed is read again at one position.
-	malformedTries = 3
-	// acceptMost is how long after a start a gap still counts as the one that was accepted.
-	acceptMost = time.Minute
-	// repeatLog is how often a failure that does not change is logged.
-	repeatLog = 5 * time.Minute
 )
 
 // run is one Run: what outlives its connections.
@@ -55,12 +42,6 @@ func (r *run) stuckness() func() bool {
 		return stuck
 	}
 }
-
-// permanentError ends the run as it is.
-type permanentError struct{ err error }
-
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
 
 // streamError says that the stream cannot be framed.
 type streamError struct {
@@ -111,44 +92,37 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 	}
 	r := &run{Source: s, sink: sink, start: start, at: stored, accept: start.AcceptGap}
 	defer func() { r.lock.release() }()
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
-		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
-	var failures capture.FailureLog
-	for {
-		streamed, err := r.session(ctx)
-		if ctx.Err() != nil {
-			r.final()
-			return nil
-		}
-		unreadable := r.unreadable(err)
-		if r.giveUp(err, unreadable) {
-			continue
-		}
-		if unreadable || isPermanent(err) {
-			return r.ended(err)
-		}
-		if streamed {
-			pause.Reset()
-			failures = capture.FailureLog{}
-		}
-		if start.OnLost != nil {
-			start.OnLost(err)
-		}
-		if errors.Is(err, capture.ErrPaused) {
-			s.log.Info("the source is paused", "position", r.at.position())
-			if r.awaitRoom(ctx) != nil {
-				r.final()
-				return nil
-			}
-			continue
-		}
-		wait := pause.NextBackOff()
-		if failures.Worth(err, time.Now()) {
-			s.log.Warn("replication connection lost", "err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond))
-		}
-		if capture.Sleep(ctx, wait) != nil {
-			r.final()
-			return nil
+	err = capture.Supervise(ctx, r, start.OnLost, s.log)
+	if err == nil {
+		r.start.Flush(sink)
+	}
+	return err
+}
+
+// Session implements [capture.Streamer]: a stream that got to the point of receiving has settled.
+func (r *run) Session(ctx context.Context) (settled bool, err error) {
+	settled, err = r.session(ctx)
+	if ctx.Err() != nil {
+		return settled, err
+	}
+	ended := r.unreadable(err)
+	if r.giveUp(err, ended != nil) {
+		return settled, nil
+	}
+	if ended != nil {
+		err = ended
+	}
+	return settled, err
+}
+
+// Rest implements [capture.Streamer].
+func (r *run) Rest(ctx context.Context) {
+	r.log.Info("the source is paused", "position", r.at.position())
+	for busy := r.sink.Busy(); busy != nil; busy = r.sink.Busy() {
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -167,7 +141,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	}
 	if !started.Resumed {
 		if err := r.sink.Idle(started.Position); err != nil {
-			return false, &sinkError{err}
+			return false, capture.Permanent(err)
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -179,7 +153,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	}()
 	began := time.Now()
 	err = r.follow(ctx, h, started.Server.MariaDB)
-	if r.at.position() != started.Position || time.Since(began) > acceptMost {
+	if r.at.position() != started.Position || time.Since(began) > capture.AcceptMost {
 		r.accept = false
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -233,7 +207,7 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 	}
 	if r.start.OnConnect != nil {
 		if err := r.start.OnConnect(facts.Server); err != nil {
-			return h, capture.Started{}, &permanentError{err}
+			return h, capture.Started{}, capture.Permanent(err)
 		}
 	}
 	if r.lock == nil || r.lock.host != h || !r.lock.held(ctx, r.lockName()) {
@@ -281,29 +255,6 @@ func (r *run) giveUp(err error, unreadable bool) bool {
 	return true
 }
 
-// awaitRoom waits until the sink takes more.
-func (r *run) awaitRoom(ctx context.Context) error {
-	for {
-		busy := r.sink.Busy()
-		if busy == nil {
-			return nil
-		}
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// final flushes the sink at the end of the run, once.
-func (r *run) final() {
-	if r.start.Final != nil {
-		r.start.Final()
-		r.start.Final = nil
-	}
-}
-
 // explain turns the server's refusals into what they mean.
 func (r *run) explain(ctx context.Context, err error) error {
 	var refused *gomysql.MyError
@@ -339,52 +290,17 @@ func isGap(message string, byFile bool) bool {
 	return false
 }
 
-// unreadable counts how often the stream could not be read at one position, and reports whether that is enough.
-func (r *run) unreadable(err error) bool {
-	if !errors.As(err, new(*streamError)) {
-		return false
+// unreadable counts how often the stream could not be read at one position, and returns what ends the run once that is enough.
+func (r *run) unreadable(err error) error {
+	var malformed *streamError
+	if !errors.As(err, &malformed) {
+		return nil
 	}
 	if at := r.at.position(); r.malformedAt != at {
 		r.malformedAt, r.malformed = at, 0
 	}
-	r.malformed++
-	return r.malformed >= malformedTries
-}
-
-func isPermanent(err error) bool {
-	var (
-		sink      *sinkError
-		permanent *permanentError
-		gap       *capture.GapError
-		operator  *capture.OperatorError
-	)
-	return errors.As(err, &sink) || errors.As(err, &permanent) || errors.As(err, &gap) || errors.As(err, &operator)
-}
-
-// ended is the error that the run ends with.
-func (r *run) ended(err error) error {
-	var malformed *streamError
-	if errors.As(err, &malformed) {
-		return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: malformed.where.remedy(r.at.file.name)}
+	if r.malformed++; r.malformed < capture.FailedTries {
+		return nil
 	}
-	return unwrapPermanent(err)
-}
-
-// sinkError is an error of the sink: it ends the run.
-type sinkError struct{ err error }
-
-func (e *sinkError) Error() string { return e.err.Error() }
-func (e *sinkError) Unwrap() error { return e.err }
-
-// unwrapPermanent takes our own marks off.
-func unwrapPermanent(err error) error {
-	var sink *sinkError
-	if errors.As(err, &sink) {
-		return sink.err
-	}
-	var permanent *permanentError
-	if errors.As(err, &permanent) {
-		return permanent.err
-	}
-	return err
+	return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.malformedAt, r.malformed, err), Remedy: malformed.where.remedy(r.at.file.name)}
 }

@@ -61,15 +61,9 @@ type relation struct {
 // keepMost is how large a buffer for transcoded texts is kept for the next ones.
 const keepMost = 1 << 20
 
-// sinkError is an error of the sink: it ends the run.
-type sinkError struct{ err error }
-
-func (e *sinkError) Error() string { return e.err.Error() }
-func (e *sinkError) Unwrap() error { return e.err }
-
 func sinkResult(err error) error {
 	if err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	return nil
 }
@@ -149,7 +143,7 @@ func (d *decoder) commit(b []byte) error {
 	}
 	d.open = false
 	if err := d.sink.Commit(position(end)); err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	d.handed = max(d.handed, end)
 	d.commits++
@@ -247,7 +241,7 @@ func (d *decoder) truncate(b []byte) error {
 		d.change = capture.Change{Op: capture.Truncate, Table: rel.table, Ordinal: d.ordinal - 1,
 			Raw: capture.Raw{Relation: rel.raw, Change: b}}
 		if err := d.sink.Change(&d.change); err != nil {
-			return &sinkError{err}
+			return capture.Permanent(err)
 		}
 	}
 	return nil

@@ -32,8 +32,8 @@ var errServerEnds = errors.New("the server is shutting down")
 
 // rest waits until there is room, and says how long to wait beyond that: a stream that had to pause again
 // soon is resumed later each time, since each resumption has the server decode again what is not confirmed.
-func (r *run) rest(ctx context.Context, began time.Time) time.Duration {
-	if r.paused.IsZero() || time.Since(began) > settledAfter {
+func (r *run) rest(ctx context.Context) time.Duration {
+	if r.paused.IsZero() || time.Since(r.began) > settledAfter {
 		r.paused, r.resting = time.Now(), 0
 		r.log.Info("the source is paused", "position", r.position)
 	}

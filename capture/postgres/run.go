@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
@@ -13,18 +12,10 @@ import (
 )
 
 const (
-	// retryFirst and retryMost bound the wait between attempts to connect.
+	// retryFirst is the first wait for what the server does not tell of, such as that a slot is free.
 	retryFirst = 250 * time.Millisecond
-	retryMost  = 30 * time.Second
-	// failedTries is how often a stream is read again at one position when it cannot be framed, or when the server refuses to
-	// send what stands there.
-	failedTries = 3
-	// acceptMost is how long after a start what the server cannot send still counts as the gap that was accepted.
-	acceptMost = time.Minute
 	// settledAfter is how long a stream has to last for the next attempt to follow soon, if it did not move.
 	settledAfter = time.Minute
-	// repeatLog is how often a failure that does not change is logged.
-	repeatLog = 5 * time.Minute
 )
 
 // run is one Run: what outlives its connections.
@@ -43,18 +34,13 @@ type run struct {
 	accept   bool          // what the server cannot send, until the stream has moved
 	skip     pglogrepl.LSN // behind a transaction that is given up; the next connection starts there
 	failing  failing
-	silences int // connections given up for silence since the stream last moved
+	began    time.Time // of the latest session
+	silences int       // connections given up for silence since the stream last moved
 
 	paused      time.Time     // since when nothing is read, since the sink has no room; see rest
 	resting     time.Duration // how long to wait beyond that the next time
 	idleTimeout time.Duration // idle_replication_slot_timeout; 0 for none
 }
-
-// permanentError ends the run as it is.
-type permanentError struct{ err error }
-
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
 
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by
 // itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
@@ -67,43 +53,27 @@ func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink captu
 	r := &run{Source: s, sink: sink, start: start, position: stored, timeline: start.Timeline, accept: start.AcceptGap}
 	stop := s.startHeartbeat(ctx)
 	defer stop()
-
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
-		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
-	var failures capture.FailureLog
-	for {
-		began, before := time.Now(), r.position
-		err := r.session(ctx)
-		if ctx.Err() != nil {
-			r.final()
-			return nil
-		}
-		if err = r.judge(ctx, err); isPermanent(err) {
-			return unwrapPermanent(err)
-		}
-		if r.position != before || time.Since(began) > settledAfter {
-			pause.Reset()
-			failures = capture.FailureLog{}
-		}
-		if start.OnLost != nil {
-			start.OnLost(err)
-		}
-		wait := pause.NextBackOff()
-		if errors.Is(err, capture.ErrPaused) {
-			wait = r.rest(ctx, began)
-		} else if failures.Worth(err, time.Now()) {
-			told := []any{"err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond)}
-			var hinted interface{ Hint() string }
-			if errors.As(err, &hinted) && hinted.Hint() != "" {
-				told = append(told, "remedy", hinted.Hint())
-			}
-			s.log.Warn("replication connection lost", told...)
-		}
-		if capture.Sleep(ctx, wait) != nil {
-			r.final()
-			return nil
-		}
+	err = capture.Supervise(ctx, r, start.OnLost, s.log)
+	if err == nil {
+		r.start.Flush(sink)
 	}
+	return err
+}
+
+// Session implements [capture.Streamer]: a stream that moved, or lasted, has settled.
+func (r *run) Session(ctx context.Context) (settled bool, err error) {
+	before := r.position
+	r.began = time.Now()
+	err = r.session(ctx)
+	if ctx.Err() == nil {
+		err = r.judge(ctx, err)
+	}
+	return r.position != before || time.Since(r.began) > settledAfter, err
+}
+
+// Rest implements [capture.Streamer].
+func (r *run) Rest(ctx context.Context) {
+	_ = capture.Sleep(ctx, r.rest(ctx)) // the end of ctx is seen by who called
 }
 
 // session connects and streams until something ends it.
@@ -137,7 +107,7 @@ func (r *run) session(ctx context.Context) error {
 	st := newStream(ctx, conn, r, query, confirmed, started.Server.SenderTimeout)
 	if started.GapTo != "" {
 		if err := st.sink.Idle(started.Position); err != nil {
-			return &sinkError{err}
+			return capture.Permanent(err)
 		}
 	}
 	following, end := context.WithCancelCause(ctx)
@@ -163,42 +133,13 @@ func (r *run) account(st *stream, began time.Time, err error) {
 		r.silences = 0
 	}
 	r.position = st.decoder.handed
-	if st.decoder.commits > 0 || time.Since(began) > acceptMost {
+	if st.decoder.commits > 0 || time.Since(began) > capture.AcceptMost {
 		r.accept = false
 	}
 	var refused *refusedError
 	if errors.As(err, &refused) && st.decoder.open {
 		refused.commit = st.decoder.committed
 	}
-}
-
-// final flushes the sink at the end of the run, once.
-func (r *run) final() capture.Position {
-	if r.start.Final == nil {
-		return r.sink.Durable()
-	}
-	final := r.start.Final
-	r.start.Final = nil
-	return final()
-}
-
-// isPermanent reports whether a new attempt cannot mend the error.
-func isPermanent(err error) bool {
-	return errors.As(err, new(*sinkError)) || errors.As(err, new(*permanentError)) || errors.As(err, new(*capture.GapError)) ||
-		errors.As(err, new(*capture.OperatorError))
-}
-
-// unwrapPermanent takes our own marks off.
-func unwrapPermanent(err error) error {
-	var sink *sinkError
-	if errors.As(err, &sink) {
-		return sink.err
-	}
-	var permanent *permanentError
-	if errors.As(err, &permanent) {
-		return permanent.err
-	}
-	return err
 }
 
 // startHeartbeat writes a logical message at the configured interval, as a liveness

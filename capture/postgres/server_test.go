@@ -122,7 +122,7 @@ func TestGarbageEndsTheRun(t *testing.T) {
 	url := fakeServer(t, func(b *pgproto3.Backend) error { return serveGarbage(b, &streams) })
 	err := newSource(t, url).Run(context.Background(), capture.StartOptions{}, newListSink(""))
 	var malformed *streamError
-	if !errors.As(err, &malformed) || streams.Load() != failedTries {
+	if !errors.As(err, &malformed) || streams.Load() != capture.FailedTries {
 		t.Errorf("after %d streams: %v", streams.Load(), err)
 	}
 }

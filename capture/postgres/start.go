@@ -176,7 +176,7 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn, query *querier) (c
 	}
 	if r.start.OnConnect != nil {
 		if err := r.start.OnConnect(server); err != nil {
-			return capture.Started{}, 0, &permanentError{err}
+			return capture.Started{}, 0, capture.Permanent(err)
 		}
 	}
 	facts, err := r.startFacts(ctx, conn, server)
@@ -244,7 +244,7 @@ func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier,
 // so that a run killed early leaves no used slot beside an empty state directory.
 func (r *run) storeStart(ctx context.Context, from pglogrepl.LSN) error {
 	if err := r.sink.Idle(position(from)); err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	r.position = from
 	return r.awaitDurable(ctx, from, storeStartWait)

@@ -246,7 +246,7 @@ func (st *stream) passIdle(now time.Time) error {
 		return nil
 	}
 	if err := st.sink.Idle(position(st.idle)); err != nil {
-		return &sinkError{err}
+		return capture.Permanent(err)
 	}
 	st.decoder.handed, st.lastIdle = st.idle, now
 	return nil
@@ -286,7 +286,7 @@ func (st *stream) confirmable() (pglogrepl.LSN, error) {
 func (st *stream) bounded(durable capture.Position) (pglogrepl.LSN, error) {
 	lsn, err := parsePosition(durable)
 	if err != nil {
-		return 0, &sinkError{fmt.Errorf("durable position: %w", err)}
+		return 0, capture.Permanent(fmt.Errorf("durable position: %w", err))
 	}
 	if lsn == st.owner.stale {
 		return st.confirmed, nil
@@ -348,7 +348,7 @@ func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 // durable, and the slot is free when we return. Errors do not matter any more: what was
 // not confirmed comes again.
 func (st *stream) finish() {
-	confirm, err := st.bounded(st.owner.final())
+	confirm, err := st.bounded(st.owner.start.Flush(st.sink))
 	if err != nil || st.conn.IsClosed() {
 		return
 	}

@@ -60,7 +60,7 @@ func (f *failing) add(at pglogrepl.LSN) int {
 func (r *run) judge(ctx context.Context, err error) error {
 	var malformed *streamError
 	if errors.As(err, &malformed) {
-		if n := r.failing.add(r.position); n >= failedTries {
+		if n := r.failing.add(r.position); n >= capture.FailedTries {
 			return &capture.OperatorError{Err: fmt.Errorf("at position %s, %d times: %w", r.position, n, err), Remedy: capture.UnreadableRemedy}
 		}
 		return err
@@ -74,7 +74,7 @@ func (r *run) judge(ctx context.Context, err error) error {
 		at = r.position
 	}
 	tries := r.failing.add(at)
-	if tries < failedTries {
+	if tries < capture.FailedTries {
 		return err
 	}
 	behind, lost := r.behind(ctx, refused)
