@@ -259,6 +259,11 @@ type Table struct {
 // String returns "schema.table".
 func (t *Table) String() string { return t.Schema + "." + t.Name }
 
+// LikePattern turns the * of a table's pattern into LIKE's %, and everything else into itself.
+func LikePattern(pattern string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(pattern)
+}
+
 // Column returns the index of the named column, or -1.
 func (t *Table) Column(name string) int {
 	for i := range t.Columns {

@@ -28,3 +28,21 @@ type SourceConfig struct {
 	Heartbeat    time.Duration `yaml:"heartbeat" doc:"interval of a logical message as a liveness probe; 0 is off"`
 	Servers      []string      `yaml:"servers,oneormany" doc:"system identifiers or hosts that are this source too (failover)"`
 }
+
+// ConfigError is a value of the config's `source` section that cannot work.
+type ConfigError struct {
+	Key    string
+	Err    error
+	Advice string // what would work; may be empty
+}
+
+func (e *ConfigError) Error() string { return "source." + e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// ConfigPath leads to the value from the top of the config.
+func (e *ConfigError) ConfigPath() []string { return []string{"source", e.Key} }
+
+// Hint returns the advice.
+func (e *ConfigError) Hint() string { return e.Advice }

@@ -1,6 +1,9 @@
 package capture
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Severity says what a finding means for `run`.
 type Severity uint8
@@ -32,6 +35,19 @@ type Finding struct {
 	At string `json:"at,omitempty"`
 	// Table is set when the finding concerns that table only.
 	Table string `json:"table,omitempty"`
+}
+
+// MissingTable is the finding about a pattern of the mapping that no table matches. Example is a table's name as the database has them.
+func MissingTable(pattern, example string) Finding {
+	f := Finding{Severity: Error, Code: "table", Subject: pattern, Table: pattern,
+		Text: fmt.Sprintf("table %s does not exist", pattern), Remedy: "correct the name in mapping"}
+	if strings.Contains(pattern, "*") {
+		f.Severity, f.Text = Warning, fmt.Sprintf("no table matches %s", pattern)
+	}
+	if _, _, ok := ParseTable(pattern); !ok {
+		f.Text = fmt.Sprintf("%q is not a table's name with its schema, such as %s", pattern, example)
+	}
+	return f
 }
 
 // GapError says that the stream between the stored position and what the server

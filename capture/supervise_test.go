@@ -53,7 +53,7 @@ type hintedError struct{ error }
 func (hintedError) Hint() string { return "start the server" }
 
 // supervised runs a script for so long, and returns what it ended with, what was lost and what was logged.
-func supervised(t *testing.T, s *script, most time.Duration) (end error, lost []string, log string) {
+func supervised(t *testing.T, s *script, most time.Duration) (lost []string, log string, end error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
@@ -66,7 +66,7 @@ func supervised(t *testing.T, s *script, most time.Duration) (end error, lost []
 	}}))
 	s.began = time.Now()
 	end = Supervise(ctx, s, func(err error) { lost = append(lost, err.Error()) }, logger)
-	return end, lost, out.String()
+	return lost, out.String(), end
 }
 
 // waits are the times between the sessions' starts.
@@ -92,7 +92,7 @@ func TestSuperviseWaitsLonger(t *testing.T) {
 			s.sessions = append(s.sessions, refused)
 		}
 		s.sessions = append(s.sessions, outcome{settled: true, err: errors.New("cut")}, refused)
-		end, lost, log := supervised(t, s, time.Hour)
+		lost, log, end := supervised(t, s, time.Hour)
 		if end != nil || len(lost) != 22 || len(s.starts) != 23 {
 			t.Fatalf("ended with %v after %d losses and %d sessions", end, len(lost), len(s.starts))
 		}
@@ -131,7 +131,7 @@ func TestSuperviseEnds(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{sessions: []outcome{{err: errors.New("reset")}, {settled: true, err: c.err}}}
-				end, lost, log := supervised(t, s, time.Hour)
+				lost, log, end := supervised(t, s, time.Hour)
 				if end != c.want {
 					t.Errorf("ended with %v, want %v", end, c.want)
 				}
@@ -143,7 +143,7 @@ func TestSuperviseEnds(t *testing.T) {
 	}
 	wrapped := fmt.Errorf("receive: %w", gap)
 	synctest.Test(t, func(t *testing.T) {
-		if end, _, _ := supervised(t, &script{sessions: []outcome{{err: wrapped}}}, time.Hour); end != wrapped {
+		if _, _, end := supervised(t, &script{sessions: []outcome{{err: wrapped}}}, time.Hour); end != wrapped {
 			t.Errorf("ended with %v, want %v", end, wrapped)
 		}
 	})
@@ -155,7 +155,7 @@ func TestSuperviseRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paused := outcome{settled: true, err: fmt.Errorf("receive: %w", ErrPaused)}
 		s := &script{rest: time.Minute, sessions: []outcome{paused, paused, {err: errors.New("refused")}}}
-		end, lost, log := supervised(t, s, time.Hour)
+		lost, log, end := supervised(t, s, time.Hour)
 		waits := s.waits()
 		if end != nil || s.rests != 2 || len(lost) != 3 || len(waits) != 3 {
 			t.Fatalf("ended with %v after %d rests, %q and waits of %s", end, s.rests, lost, waits)
@@ -174,7 +174,7 @@ func TestSuperviseBeginsAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{sessions: []outcome{{lasts: time.Second}, {lasts: time.Second}}}
-		end, lost, log := supervised(t, s, time.Minute)
+		lost, log, end := supervised(t, s, time.Minute)
 		if end != nil || len(s.starts) != 3 || s.starts[2] != 2*time.Second || len(lost) != 0 || log != "" {
 			t.Errorf("ended with %v, sessions at %s, lost %q, logged %q", end, s.starts, lost, log)
 		}
@@ -192,7 +192,7 @@ func TestSuperviseStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				end, _, _ := supervised(t, s, time.Minute)
+				_, _, end := supervised(t, s, time.Minute)
 				if took := time.Since(s.began); end != nil || took != time.Minute || len(s.starts) != 1 {
 					t.Errorf("ended with %v after %s and %d sessions", end, took, len(s.starts))
 				}
@@ -205,7 +205,7 @@ func TestSuperviseStops(t *testing.T) {
 func TestSuperviseTellsTheRemedy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, _, log := supervised(t, &script{sessions: []outcome{{err: fmt.Errorf("connect: %w", hintedError{errors.New("refused")})}}}, time.Minute)
+		_, log, _ := supervised(t, &script{sessions: []outcome{{err: fmt.Errorf("connect: %w", hintedError{errors.New("refused")})}}}, time.Minute)
 		if want := "level=WARN msg=\"replication connection lost\" err=\"connect: refused\" attempt=1 remedy=\"start the server\"\n"; log != want {
 			t.Errorf("logged %s, want %s", log, want)
 		}

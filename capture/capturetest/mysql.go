@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -24,19 +23,6 @@ type MySQLOptions struct {
 	Durable bool
 	// Series is MariaDB's release series, such as "11.8"; empty takes the system's. MySQL has one.
 	Series string
-}
-
-// MariaDBSeries returns the release series of MariaDB that are unpacked beside the system's, sorted.
-func MariaDBSeries() []string {
-	var series []string
-	for _, program := range glob(filepath.Join(toolsDir(), "mariadb", "*.*", "mariadbd")) {
-		name := filepath.Base(filepath.Dir(program))
-		if strings.Count(name, ".") == 1 { // the links; the directories have the whole version
-			series = append(series, name)
-		}
-	}
-	slices.Sort(series)
-	return series
 }
 
 // flavour is one of the two servers that speak MySQL's protocol.

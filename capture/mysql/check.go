@@ -265,18 +265,17 @@ func (in *inspection) hidesCascades() bool {
 	return in.mariaDB || in.version < 90600 || in.variables["innodb_native_foreign_keys"] == "ON"
 }
 
+// missingFinding adds to the finding about a table that MySQL does not tell one that is not ours to see from one that is not there.
 func missingFinding(pattern, who string) capture.Finding {
-	f := capture.Finding{Severity: capture.Error, Code: "table", Subject: pattern, Table: pattern,
-		Text: fmt.Sprintf("table %s does not exist, or may not be seen", pattern), Remedy: "correct the name in mapping, or GRANT SELECT on it"}
-	if strings.Contains(pattern, "*") {
-		f.Severity, f.Text = capture.Warning, fmt.Sprintf("no table matches %s", pattern)
-	}
+	f := capture.MissingTable(pattern, "library.loans")
+	f.Remedy += ", or GRANT SELECT on it"
 	schema, name, ok := capture.ParseTable(pattern)
-	if ok && f.Severity == capture.Error && who != "" {
-		f.Remedy = fmt.Sprintf("correct the name in mapping; or, if it is there: GRANT SELECT ON %s.%s TO %s;", quoteIdent(schema), quoteIdent(name), who)
+	if !ok || f.Severity != capture.Error {
+		return f
 	}
-	if !ok {
-		f.Text = fmt.Sprintf("%q is not a table's name with its schema, such as library.loans", pattern)
+	f.Text += ", or may not be seen"
+	if who != "" {
+		f.Remedy = fmt.Sprintf("correct the name in mapping; or, if it is there: GRANT SELECT ON %s.%s TO %s;", quoteIdent(schema), quoteIdent(name), who)
 	}
 	return f
 }

@@ -97,7 +97,7 @@ func integerColumn(t byte, unsigned bool) (column, *capture.Type, error) {
 		w.name += " unsigned"
 	}
 	return column{width: w.width, unsigned: unsigned, append: appendInteger},
-		&capture.Type{Name: w.name, Kind: w.kind, AppendJSON: verbatim(isInteger)}, nil
+		&capture.Type{Name: w.name, Kind: w.kind, AppendJSON: verbatim(capture.IsInteger)}, nil
 }
 
 // prefixOf is how many bytes say the length of a string of at most length bytes.

@@ -59,7 +59,6 @@ type transaction struct {
 
 	after func(*place) // what its end does to the position
 	from  string       // where it can be read again
-	start filePlace
 }
 
 // replay is a prepared transaction that has been committed and is read again, as the error that

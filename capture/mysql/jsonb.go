@@ -94,7 +94,7 @@ func appendJSONScalar(dst []byte, kind byte, b []byte) ([]byte, error) {
 		}
 		start := len(dst)
 		dst = appendFloat(dst, f, 64)
-		if isInteger(dst[start:]) {
+		if capture.IsInteger(dst[start:]) {
 			dst = append(dst, ".0"...) // a double stays one
 		}
 		return dst, nil

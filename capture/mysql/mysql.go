@@ -68,7 +68,6 @@ type Source struct {
 	mu       sync.Mutex
 	pools    map[host]*sql.DB
 	charsets map[host]*charsets
-	files    []binlogFile // as last seen
 }
 
 // Received counts the stream's events, heartbeats left out: while it grows, something comes.
@@ -79,7 +78,7 @@ func (s *Source) Received() uint64 { return s.received.Load() }
 func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	a, err := parseAddress(cfg.URL)
 	if err != nil {
-		return nil, &configError{"url", err, "mysql://user@host:3306/database?tls=verify"}
+		return nil, &capture.ConfigError{Key: "url", Err: err, Advice: "mysql://user@host:3306/database?tls=verify"}
 	}
 	if cfg.Password != "" {
 		a.password = cfg.Password
@@ -96,8 +95,8 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		s.wanted = func(string, string) bool { return true }
 	}
 	if len(s.lockName()) > 64 {
-		return nil, &configError{"name", fmt.Errorf("%q is too long for the lock that keeps a second agent away", s.config.Name),
-			"at most 56 characters"}
+		return nil, &capture.ConfigError{Key: "name", Err: fmt.Errorf("%q is too long for the lock that keeps a second agent away", s.config.Name),
+			Advice: "at most 56 characters"}
 	}
 	return s, nil
 }

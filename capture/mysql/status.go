@@ -45,9 +45,6 @@ func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.
 	if at.mysql != nil && facts.purged != nil {
 		st.Binlog.Lost = !at.mysql.contains(facts.purged)
 	}
-	s.mu.Lock()
-	s.files = files
-	s.mu.Unlock()
 	st.LagBytes = lagBytes(files, at.file, facts.end.file)
 	switch {
 	case at.empty() || st.Binlog.Lost:
@@ -122,19 +119,6 @@ func lagBytes(files []binlogFile, from, to filePlace) int64 {
 		}
 	}
 	return 0
-}
-
-// Lag is the binlog between two positions in bytes, by the files that the last [Source.Status] saw; 0
-// where one is unknown.
-func (s *Source) Lag(from, to capture.Position) (int64, error) {
-	a, errA := parsePlace(from)
-	b, errB := parsePlace(to)
-	if err := errors.Join(errA, errB); err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return lagBytes(s.files, a.file, b.file), nil
 }
 
 // errWhole says why a parked event cannot be decoded: it is not one of rows that can be told apart.

@@ -121,7 +121,7 @@ func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*
 	if !ok {
 		return nil, nil
 	}
-	rows, err := db.QueryContext(ctx, tablesSQL, likePattern(schema), likePattern(name))
+	rows, err := db.QueryContext(ctx, tablesSQL, capture.LikePattern(schema), capture.LikePattern(name))
 	if err != nil {
 		return nil, err
 	}
@@ -138,11 +138,6 @@ func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*
 		found = append(found, f)
 	}
 	return found, rows.Err()
-}
-
-// likePattern turns * into LIKE's %, and everything else into itself.
-func likePattern(glob string) string {
-	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
 }
 
 const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
@@ -270,7 +265,7 @@ func catalogType(dataType, columnType string) *capture.Type {
 		if strings.Contains(columnType, "unsigned") {
 			dataType += " unsigned"
 		}
-		return &capture.Type{Name: dataType, Kind: kind, AppendJSON: verbatim(isInteger)}
+		return &capture.Type{Name: dataType, Kind: kind, AppendJSON: verbatim(capture.IsInteger)}
 	case "float", "double":
 		return floatType(dataType)
 	case "decimal":

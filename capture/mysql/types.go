@@ -23,7 +23,7 @@ func stringType(name string, kind capture.Kind) *capture.Type {
 }
 
 func floatType(name string) *capture.Type {
-	return &capture.Type{Name: name, Kind: capture.Float, AppendJSON: verbatim(isNumber)}
+	return &capture.Type{Name: name, Kind: capture.Float, AppendJSON: verbatim(capture.IsNumber)}
 }
 
 func bytesType(name string) *capture.Type {
@@ -67,7 +67,7 @@ func yearType() *capture.Type {
 		if string(text) == "0000" {
 			return capture.AppendJSONString(dst, text)
 		}
-		return verbatim(isInteger)(dst, text)
+		return verbatim(capture.IsInteger)(dst, text)
 	}}
 }
 

@@ -303,21 +303,3 @@ func appendJSONText(dst, text []byte) ([]byte, bool) {
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-func digitsAt(b []byte) int {
-	n := 0
-	for n < len(b) && isDigit(b[n]) {
-		n++
-	}
-	return n
-}
-
-func isInteger(text []byte) bool {
-	digits := bytes.TrimPrefix(text, []byte{'-'})
-	return len(digits) > 0 && digitsAt(digits) == len(digits) && (digits[0] != '0' || len(digits) == 1)
-}
-
-// isNumber reports whether text is a number as JSON writes them.
-func isNumber(text []byte) bool {
-	return len(text) > 0 && (text[0] == '-' || isDigit(text[0])) && json.Valid(text)
-}

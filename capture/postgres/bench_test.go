@@ -20,7 +20,6 @@ type countSink struct {
 	listSink
 	rows, want int
 	done       chan struct{}
-	end        capture.Position
 }
 
 func (s *countSink) Begin(*capture.Transaction) error { return nil }

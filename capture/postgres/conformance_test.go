@@ -60,7 +60,6 @@ type backend struct {
 	pg       *capturetest.Postgres
 	database string
 	source   *Source
-	start    string
 }
 
 func (b *backend) Session(t testing.TB) conformance.Session {

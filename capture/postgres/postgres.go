@@ -81,7 +81,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		s.config.Publication = "rowhook"
 	}
 	if !validSlotName(s.config.Slot) {
-		return nil, &configError{"slot", fmt.Errorf("%q is no slot's name", s.config.Slot), "use lower-case letters, digits and underscores, at most 63"}
+		return nil, &capture.ConfigError{Key: "slot", Err: fmt.Errorf("%q is no slot's name", s.config.Slot), Advice: "use lower-case letters, digits and underscores, at most 63"}
 	}
 	config, asked, err := parseURL(cfg.URL)
 	if err != nil {
@@ -120,10 +120,10 @@ func (s *Source) refused(err error) error {
 }
 
 // urlError is an error in source.url.
-func urlError(err error) *configError {
-	e := &configError{key: "url", err: err}
+func urlError(err error) *capture.ConfigError {
+	e := &capture.ConfigError{Key: "url", Err: err}
 	if strings.Contains(err.Error(), "sslmode is invalid") {
-		e.hint = sslModes
+		e.Advice = sslModes
 	}
 	return e
 }

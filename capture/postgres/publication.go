@@ -166,15 +166,7 @@ func (in *inspection) advice() []capture.Finding {
 }
 
 func (in *inspection) missingFinding(pattern string) capture.Finding {
-	f := capture.Finding{Severity: capture.Error, Code: "table", Subject: pattern, Table: pattern,
-		Text:   fmt.Sprintf("table %s does not exist", pattern),
-		Remedy: "correct the name in mapping"}
-	if strings.Contains(pattern, "*") {
-		f.Severity, f.Text = capture.Warning, fmt.Sprintf("no table matches %s", pattern)
-	}
-	if _, _, ok := capture.ParseTable(pattern); !ok {
-		f.Text = fmt.Sprintf("%q is not a table's name with its schema, such as public.loans", pattern)
-	}
+	f := capture.MissingTable(pattern, "public.loans")
 	if near := in.near[pattern]; near != "" {
 		f.Remedy = fmt.Sprintf("did you mean %s?", near)
 	}

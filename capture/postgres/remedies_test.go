@@ -14,16 +14,15 @@ import (
 
 // ailment is a state of the database in which check finds something. $s is a schema and $p a publication of its own.
 type ailment struct {
-	name        string
-	since       int // the first version that can be in this state; 0 is every
-	before      int // the first that cannot; 0 is none
-	sql         []string
-	tables      []string // mapped; default $s.t
-	publication string   // default $p
-	code        string   // of the finding
-	severity    capture.Severity
-	refuses     bool   // the application's UPDATE or DELETE fails in this state
-	remedy      string // a part of the remedy, where it tells alternatives apart
+	name     string
+	since    int // the first version that can be in this state; 0 is every
+	before   int // the first that cannot; 0 is none
+	sql      []string
+	tables   []string // mapped; default $s.t
+	code     string   // of the finding
+	severity capture.Severity
+	refuses  bool   // the application's UPDATE or DELETE fails in this state
+	remedy   string // a part of the remedy, where it tells alternatives apart
 	// mend does what the remedy says where it is no SQL. It returns the tables and the publication to check afterwards.
 	mend func(t *testing.T, at *ailing) (tables []string, publication string)
 	own  bool // in a database of its own

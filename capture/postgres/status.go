@@ -43,7 +43,7 @@ func (s *Source) Status(ctx context.Context, _ capture.Position) (capture.Status
 	if shown {
 		st.Sender = senderStatus(s.config.Slot, waitType, wait, awaitedOn)
 	}
-	if st.LagBytes, err = s.Lag(slot.Confirmed, st.End); err != nil {
+	if st.LagBytes, err = lag(slot.Confirmed, st.End); err != nil {
 		return capture.Status{}, err
 	}
 	return st, nil
@@ -71,8 +71,8 @@ func senderStatus(slot, waitType, wait, standbys string) *capture.SenderStatus {
 	return st
 }
 
-// Lag is the WAL between two positions in bytes; 0 where one is unknown.
-func (s *Source) Lag(from, to capture.Position) (int64, error) {
+// lag is the WAL between two positions in bytes; 0 where one is unknown.
+func lag(from, to capture.Position) (int64, error) {
 	a, errA := parsePosition(from)
 	b, errB := parsePosition(to)
 	if err := errors.Join(errA, errB); err != nil || a == 0 || b < a {

@@ -275,7 +275,7 @@ func readTables(ctx context.Context, c *pgx.Conn, pattern, role string) ([]*tabl
 		return nil, nil
 	}
 	wild := strings.Contains(pattern, "*")
-	rows, err := c.Query(ctx, tablesSQL, likePattern(schema), likePattern(name), role, wild)
+	rows, err := c.Query(ctx, tablesSQL, capture.LikePattern(schema), capture.LikePattern(name), role, wild)
 	if err != nil {
 		return nil, err
 	}
@@ -289,11 +289,6 @@ func readTables(ctx context.Context, c *pgx.Conn, pattern, role string) ([]*tabl
 		f.kind, f.table.Identity = kind[0], identityOf(identity[0])
 		return f, nil
 	})
-}
-
-// likePattern turns * into LIKE's %, and everything else into itself.
-func likePattern(glob string) string {
-	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
 }
 
 // columnsSQL reads a table's columns. Virtual generated columns are never in the stream.

@@ -33,70 +33,15 @@ func appendBool(dst, text []byte) ([]byte, bool) {
 }
 
 func appendInteger(dst, text []byte) ([]byte, bool) {
-	if !isInteger(text) {
+	if !capture.IsInteger(text) {
 		return misfit(dst, text)
 	}
 	return append(dst, text...), true
 }
 
-func isInteger(text []byte) bool {
-	digits := text
-	if len(digits) > 0 && digits[0] == '-' {
-		digits = digits[1:]
-	}
-	return len(digits) == 1 && isDigit(digits[0]) || len(digits) > 1 && digits[0] != '0' && allDigits(digits)
-}
-
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-func allDigits(b []byte) bool {
-	for _, c := range b {
-		if !isDigit(c) {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-// isNumber reports whether text is a number as JSON writes them.
-func isNumber(text []byte) bool {
-	i := 0
-	for i < len(text) && (isDigit(text[i]) || i == 0 && text[i] == '-') {
-		i++
-	}
-	if !isInteger(text[:i]) {
-		return false
-	}
-	rest := text[i:]
-	if len(rest) > 0 && rest[0] == '.' {
-		n := digitsAt(rest[1:])
-		if n == 0 {
-			return false
-		}
-		rest = rest[1+n:]
-	}
-	if len(rest) > 0 && (rest[0] == 'e' || rest[0] == 'E') {
-		rest = rest[1:]
-		if len(rest) > 0 && (rest[0] == '+' || rest[0] == '-') {
-			rest = rest[1:]
-		}
-		n := digitsAt(rest)
-		if n == 0 {
-			return false
-		}
-		rest = rest[n:]
-	}
-	return len(rest) == 0
-}
-
-// digitsAt counts the digits that b starts with.
-func digitsAt(b []byte) int {
-	n := 0
-	for n < len(b) && isDigit(b[n]) {
-		n++
-	}
-	return n
-}
+func allDigits(b []byte) bool { return len(b) > 0 && capture.LeadingDigits(b) == len(b) }
 
 func isNonFinite(text []byte) bool {
 	switch string(text) {
@@ -108,7 +53,7 @@ func isNonFinite(text []byte) bool {
 
 // appendFloat writes a number; what JSON has no number for is a string.
 func appendFloat(dst, text []byte) ([]byte, bool) {
-	if isNumber(text) {
+	if capture.IsNumber(text) {
 		return append(dst, text...), true
 	}
 	if isNonFinite(text) {
@@ -119,7 +64,7 @@ func appendFloat(dst, text []byte) ([]byte, bool) {
 
 // appendNumeric writes a string: exact digits, trailing zeros included.
 func appendNumeric(dst, text []byte) ([]byte, bool) {
-	if isNumber(text) || isNonFinite(text) {
+	if capture.IsNumber(text) || isNonFinite(text) {
 		return quoted(dst, text)
 	}
 	return misfit(dst, text)

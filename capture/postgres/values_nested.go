@@ -185,7 +185,7 @@ func appendVector(dst, text []byte) ([]byte, bool) {
 	from := 1
 	for i := 1; i < len(text); i++ {
 		if text[i] == ',' || i == len(text)-1 {
-			if !isNumber(text[from:i]) {
+			if !capture.IsNumber(text[from:i]) {
 				return misfit(dst, text)
 			}
 			from = i + 1

@@ -1,5 +1,7 @@
 package postgres
 
+import "rowhook/capture"
+
 // Times arrive as DateStyle ISO and TimeZone UTC write them.
 
 // appendDate writes the text as it is: ISO, infinity, and beyond what ISO dates can
@@ -60,7 +62,7 @@ func isDate(text []byte) bool {
 // isFarDate reports whether text is made of what dates and times are made of. With
 // isDate ruled out, that is a year BC or above 9999.
 func isFarDate(text []byte) bool {
-	if digitsAt(text) < 4 {
+	if capture.LeadingDigits(text) < 4 {
 		return false
 	}
 	for _, c := range text {
@@ -83,7 +85,7 @@ func splitTime(text []byte) (micros, rest []byte, ok bool) {
 	}
 	rest = text[8:]
 	if len(rest) > 0 && rest[0] == '.' {
-		n := digitsAt(rest[1:])
+		n := capture.LeadingDigits(rest[1:])
 		if n == 0 || n > 6 {
 			return nil, nil, false
 		}
