@@ -114,7 +114,7 @@ func TestEveryCharacter(t *testing.T) {
 		majors = capturetest.Majors()
 	}
 	for _, major := range majors {
-		pg := capturetest.StartPostgres(t, capturetest.Options{Major: major})
+		pg := capturetest.StartPostgres(t, capturetest.Options{Major: major, Settings: map[string]string{"max_replication_slots": "50"}})
 		encodings := []string{"SQL_ASCII", "LATIN1", "WIN1252", "ISO_8859_5", "WIN874", "EUC_JP", "EUC_TW", "EUC_JIS_2004", "UTF8"}
 		if whole {
 			// Those that a database may have stand before KOI8U. MULE_INTERNAL has no way to UTF-8.
