@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -141,9 +143,9 @@ func blocksOf(encoding string, whole bool) [][][]byte {
 		}
 		blocks = append(blocks, block)
 	}
-	squares := func(prefix ...byte) {
-		for b := byte(0xa1); b <= 0xfe; b++ {
-			span(append(slices.Clip(prefix), b), 0xa1, 0xfe)
+	squares := func(step int, prefix ...byte) {
+		for b := 0xa1; b <= 0xfe; b += step {
+			span(append(slices.Clip(prefix), byte(b)), 0xa1, 0xfe)
 		}
 	}
 	span(nil, 1, 0x7f)
@@ -169,16 +171,18 @@ func blocksOf(encoding string, whole bool) [][][]byte {
 	case !strings.HasPrefix(encoding, "EUC_"):
 		span(nil, 0x80, 0xff)
 	default:
-		squares()
+		squares(1)
 		switch {
 		case encoding == "EUC_JP" || encoding == "EUC_JIS_2004":
 			span([]byte{0x8e}, 0xa1, 0xdf)
-			if whole || encoding == "EUC_JP" {
-				squares(0x8f)
+			if whole {
+				squares(1, 0x8f)
+			} else {
+				squares(8, 0x8f)
 			}
 		case encoding == "EUC_TW" && whole:
 			for plane := byte(0xa1); plane <= 0xa7; plane++ {
-				squares(0x8e, plane)
+				squares(1, 0x8e, plane)
 			}
 		case encoding == "EUC_TW":
 			span([]byte{0x8e, 0xa2, 0xa1}, 0xa1, 0xfe)
@@ -228,14 +232,16 @@ func everyCharacter(t *testing.T, pg *capturetest.Postgres, encoding string, blo
 		want[fmt.Sprint(2*i)], want[fmt.Sprint(2*i+1)] = string(text), string(goodText)
 		ask(fmt.Sprintf(`insert into t select id, x, array[x], to_jsonb(x) from (values (%d, convert_from('\x%x', '%s')), (%d, convert_from('\x%x', '%s'))) v(id, x)`,
 			2*i, all, encoding, 2*i+1, good, encoding))
+		if i%50 == 49 || i == len(blocks)-1 {
+			// A character without a counterpart costs some questions when it first comes.
+			sink.await(t, "the rows so far", func() bool { return sink.last.Load() == int64(2*i+1) })
+		}
 	}
 	for _, row := range ask("set client_encoding = 'UTF8'; select id, v from t where id % 2 = 1") {
 		if id := string(row[0]); string(row[1]) != want[id] {
 			t.Errorf("row %s is %q for the server's client, want %q", id, row[1], want[id])
 		}
 	}
-	ask("insert into t values (-1, '', '{}', '0')")
-	sink.await(t, "all rows", hasInsert(sink.listSink, -1))
 	running.stop(t)
 	for id, text := range want {
 		sink.compare(t, id, text)
@@ -250,6 +256,7 @@ func everyCharacter(t *testing.T, pg *capturetest.Postgres, encoding string, blo
 type blockSink struct {
 	*listSink
 	values map[string]string
+	last   atomic.Int64 // id
 }
 
 func (s *blockSink) Change(c *capture.Change) error {
@@ -260,7 +267,10 @@ func (s *blockSink) Change(c *capture.Change) error {
 		}
 		s.values[string(c.New[0].Text)+" "+c.Table.Columns[i].Name] = string(out)
 	}
-	return s.listSink.Change(c)
+	id, err := strconv.ParseInt(string(c.New[0].Text), 10, 64)
+	s.last.Store(id)
+	s.add("") // wakes who waits
+	return err
 }
 
 // compare holds a row's values against its text, in which bytes that are no UTF-8 have no counterpart.
