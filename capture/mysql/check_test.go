@@ -117,11 +117,7 @@ func TestLag(t *testing.T) {
 func TestParkedRows(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(10))")
-		source := newTestSource(t, s, database)
-		n := newNotes()
-		stop := n.capture(t, source, capture.StartOptions{})
+		database, source, n, stop := s.follow(t, "id INT PRIMARY KEY, title VARCHAR(10)")
 		s.exec(t, "INSERT INTO "+database+".loans VALUES (1, 'a')", "UPDATE "+database+".loans SET title = 'b'")
 		n.await(t, "update")
 		stop()

@@ -205,57 +205,53 @@ func eventually(t *testing.T, what string, done func() bool) {
 // TestServerIDTaken does not fight with another replica over a server id.
 func TestServerIDTaken(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, nil)
-			database := s.database(t)
-			source, other := newTestSource(t, s, database), newTestSource(t, s, database)
-			other.agent, other.serverID = "another", source.serverID
-			facts, err := other.identify(t.Context(), other.address.hosts[0], s.db)
+	onOwn(t, nil, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		source, other := newTestSource(t, s, database), newTestSource(t, s, database)
+		other.agent, other.serverID = "another", source.serverID
+		facts, err := other.identify(t.Context(), other.address.hosts[0], s.db)
+		capturetest.Must(t, err)
+		take := func() (release func()) {
+			d, err := other.openDump(t.Context(), other.address.hosts[0], request{mariaDB: s.MariaDB, serverID: other.serverID, from: &facts.end})
 			capturetest.Must(t, err)
-			take := func() (release func()) {
-				d, err := other.openDump(t.Context(), other.address.hosts[0], request{mariaDB: s.MariaDB, serverID: other.serverID, from: &facts.end})
-				capturetest.Must(t, err)
-				ended := make(chan struct{})
-				go func() {
-					defer close(ended)
-					_, _ = io.Copy(io.Discard, d.conn.Conn.Conn)
-				}()
-				return func() { d.close(); <-ended }
-			}
-			release := take()
-			var operator *capture.OperatorError
-			err = runOnce(t, source, capture.StartOptions{}, newNotes())
-			if !errors.As(err, &operator) || !strings.Contains(err.Error(), "is taken by replica") || !strings.Contains(operator.Remedy, "source.server_id") {
-				t.Errorf("got %v", err)
-			}
-			found, err := source.Check(t.Context(), nil)
-			capturetest.Must(t, err)
-			taken := false
-			for _, f := range found {
-				taken = taken || f.Code == "server_id"
-			}
-			if !taken {
-				t.Errorf("check finds %+v", found)
-			}
-			release()
-			if !s.MariaDB {
-				return // MySQL bears two replicas of one id, if their UUIDs differ
-			}
-			eventually(t, "the server to forget the other replica", func() bool { s.exec(t, "FLUSH BINARY LOGS"); return !dumping(t, s, source) })
-			ended := make(chan error, 1)
-			started := make(chan struct{}, 1)
+			ended := make(chan struct{})
 			go func() {
-				ended <- source.Run(t.Context(), capture.StartOptions{OnStarted: func(capture.Started) { started <- struct{}{} }}, newNotes())
+				defer close(ended)
+				_, _ = io.Copy(io.Discard, d.conn.Conn.Conn)
 			}()
-			<-started
-			eventually(t, "the dump to begin", func() bool { return dumping(t, s, source) })
-			release = take()
-			if err := <-ended; !errors.As(err, &operator) || !strings.Contains(err.Error(), "is taken") {
-				t.Errorf("got %v", err)
-			}
-			release()
-		})
-	}
+			return func() { d.close(); <-ended }
+		}
+		release := take()
+		var operator *capture.OperatorError
+		err = runOnce(t, source, capture.StartOptions{}, newNotes())
+		if !errors.As(err, &operator) || !strings.Contains(err.Error(), "is taken by replica") || !strings.Contains(operator.Remedy, "source.server_id") {
+			t.Errorf("got %v", err)
+		}
+		found, err := source.Check(t.Context(), nil)
+		capturetest.Must(t, err)
+		taken := false
+		for _, f := range found {
+			taken = taken || f.Code == "server_id"
+		}
+		if !taken {
+			t.Errorf("check finds %+v", found)
+		}
+		release()
+		if !s.MariaDB {
+			return // MySQL bears two replicas of one id, if their UUIDs differ
+		}
+		eventually(t, "the server to forget the other replica", func() bool { s.exec(t, "FLUSH BINARY LOGS"); return !dumping(t, s, source) })
+		ended := make(chan error, 1)
+		started := make(chan struct{}, 1)
+		go func() {
+			ended <- source.Run(t.Context(), capture.StartOptions{OnStarted: func(capture.Started) { started <- struct{}{} }}, newNotes())
+		}()
+		<-started
+		eventually(t, "the dump to begin", func() bool { return dumping(t, s, source) })
+		release = take()
+		if err := <-ended; !errors.As(err, &operator) || !strings.Contains(err.Error(), "is taken") {
+			t.Errorf("got %v", err)
+		}
+		release()
+	})
 }

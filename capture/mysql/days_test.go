@@ -33,11 +33,7 @@ func TestPurged(t *testing.T) {
 		t.Run(fmt.Sprint(c.flavour, len(c.settings)), func(t *testing.T) {
 			t.Parallel()
 			s := ownServer(t, c.flavour, c.settings)
-			database := s.database(t)
-			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-			source := newTestSource(t, s, database)
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
+			database, source, n, stop := s.follow(t, "id INT PRIMARY KEY")
 			s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
 			n.await(t, "id:1}")
 			stop()
@@ -80,11 +76,7 @@ func TestPurged(t *testing.T) {
 func TestForeignFile(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "mysql", noGTID)
-	database := s.database(t)
-	s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-	source := newTestSource(t, s, database)
-	n := newNotes()
-	stop := n.capture(t, source, capture.StartOptions{})
+	database, source, n, stop := s.follow(t, "id INT PRIMARY KEY")
 	s.exec(t, "INSERT INTO "+database+".loans VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO "+database+".loans VALUES (2)")
 	n.await(t, "id:2}")
 	stop()
@@ -129,26 +121,19 @@ func TestSecondAgent(t *testing.T) {
 // TestServerRestart resumes after a crash of the server without losing or repeating anything.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, nil)
-			database := s.database(t)
-			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-			n := newNotes()
-			stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
-			s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
-			n.await(t, "id:1}")
-			capturetest.Must(t, s.Crash())
-			capturetest.Must(t, s.Start())
-			s.exec(t, "INSERT INTO "+database+".loans VALUES (2)")
-			lines := n.await(t, "id:2}")
-			stop()
-			if len(lines) != 4 {
-				t.Errorf("got %q", lines)
-			}
-		})
-	}
+	onOwn(t, nil, func(t *testing.T, s *testServer) {
+		database, _, n, stop := s.follow(t, "id INT PRIMARY KEY")
+		s.exec(t, "INSERT INTO "+database+".loans VALUES (1)")
+		n.await(t, "id:1}")
+		capturetest.Must(t, s.Crash())
+		capturetest.Must(t, s.Start())
+		s.exec(t, "INSERT INTO "+database+".loans VALUES (2)")
+		lines := n.await(t, "id:2}")
+		stop()
+		if len(lines) != 4 {
+			t.Errorf("got %q", lines)
+		}
+	})
 }
 
 // TestPause gives the connection up when nothing is read for long, and repeats the open transaction whole.
@@ -184,10 +169,7 @@ func TestPause(t *testing.T) {
 func TestStatements(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+		database, _, n, stop := s.follow(t, "id INT PRIMARY KEY")
 		s.session(t, "USE "+database, "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO loans VALUES (1)", "DELETE FROM `"+database+"`.loans WHERE id = 1",
 			"TRUNCATE TABLE loans")
 		s.session(t, "INSERT INTO "+database+".loans VALUES (2) /* actor='a1',route='%2Floans' */", "BEGIN",
@@ -210,10 +192,7 @@ func TestStatements(t *testing.T) {
 func TestImages(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT, b TEXT)")
-		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+		database, _, n, stop := s.follow(t, "id INT PRIMARY KEY, a INT, b TEXT")
 		s.session(t, "USE "+database, "SET SESSION binlog_row_image = 'MINIMAL'", "INSERT INTO loans VALUES (1, 2, 'x')", "UPDATE loans SET a = 3", "DELETE FROM loans",
 			"SET SESSION binlog_row_image = 'NOBLOB'", "INSERT INTO loans VALUES (2, 2, 'x')", "UPDATE loans SET a = 3")
 		n.await(t, "b:=}")
@@ -232,10 +211,7 @@ func TestImages(t *testing.T) {
 func TestSchemaChanges(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT)")
-		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+		database, _, n, stop := s.follow(t, "id INT PRIMARY KEY, a INT")
 		s.exec(t, "USE "+database, "INSERT INTO loans VALUES (1, 1)", "ALTER TABLE loans ADD COLUMN b VARCHAR(10) DEFAULT 'x' AFTER id", "INSERT INTO loans VALUES (2, 'y', 2)",
 			"ALTER TABLE loans CHANGE a c BIGINT UNSIGNED", "INSERT INTO loans VALUES (3, 'z', 18446744073709551615)", "ALTER TABLE loans DROP COLUMN b", "INSERT INTO loans VALUES (4, 4)",
 			"CREATE TABLE loans_gho (id INT PRIMARY KEY, c BIGINT UNSIGNED, d DATE)", "INSERT INTO loans_gho SELECT id, c, NULL FROM loans",
@@ -255,11 +231,7 @@ func TestSchemaChanges(t *testing.T) {
 func TestTagged(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t, "mysql")
-	database := s.database(t)
-	s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-	source := newTestSource(t, s, database)
-	n := newNotes()
-	stop := n.capture(t, source, capture.StartOptions{})
+	database, source, n, stop := s.follow(t, "id INT PRIMARY KEY")
 	s.session(t, "SET gtid_next = 'AUTOMATIC:batch'", "INSERT INTO "+database+".loans VALUES (1)", "SET gtid_next = 'AUTOMATIC:other_tag'", "INSERT INTO "+database+".loans VALUES (2)",
 		"SET gtid_next = 'AUTOMATIC'", "INSERT INTO "+database+".loans VALUES (3)")
 	n.await(t, "id:3}")

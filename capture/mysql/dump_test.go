@@ -175,58 +175,50 @@ func TestPayloadCut(t *testing.T) {
 // after three tries each, and goes on behind it when told so.
 func TestDamagedBinlog(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, nil)
-			database := s.database(t)
-			s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(100))")
-			source := newTestSource(t, s, database)
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
-			insert := func(id int, title string) {
-				s.exec(t, fmt.Sprintf("INSERT INTO %s.loans SELECT %d, CONCAT('%s', 'stine')", database, id, title))
-			}
-			insert(1, "whole")
-			n.await(t, "wholestine")
-			for i, c := range []struct {
-				damage       func(log []byte, at int)
-				want, remedy string
-			}{
-				{func(log []byte, at int) { log[at+2] = 'e' }, "checksum", "--verify-binlog-checksum binlog.00000"},
-				{func(log []byte, at int) { // the size of the event that it lies in
-					event := eventAt(log, at)
-					copy(log[event+9:], "\x05\x00\x00\x00")
-				}, "the server says: ", "mysqlbinlog binlog.00000"},
-			} {
-				stop()
-				insert(10*i+2, "pri")
-				damageBinlog(t, s, []byte("pristine"), c.damage)
-				var lost []string
-				err := runOnce(t, source, capture.StartOptions{Stored: n.Durable(), OnLost: func(err error) { lost = append(lost, err.Error()) }}, n)
-				var operator *capture.OperatorError
-				if !errors.As(err, &operator) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at position "+string(n.Durable())) || len(lost) != capture.FailedTries-1 {
-					t.Fatalf("got %v after %q", err, lost)
-				}
-				if !strings.Contains(operator.Remedy, c.remedy) || !strings.Contains(operator.Remedy, "--accept-gap") {
-					t.Errorf("%v: remedy %s", err, operator.Remedy)
-				}
-				before := n.Durable()
-				stop = n.capture(t, source, capture.StartOptions{AcceptGap: true})
-				for n.Durable() == before { // the first three connections read it again
-					<-n.news
-				}
-				insert(10*i+3, fmt.Sprint("after", i))
-				n.await(t, fmt.Sprint("after", i))
-			}
+	onOwn(t, nil, func(t *testing.T, s *testServer) {
+		database, source, n, stop := s.follow(t, "id INT PRIMARY KEY, title VARCHAR(100)")
+		insert := func(id int, title string) {
+			s.exec(t, fmt.Sprintf("INSERT INTO %s.loans SELECT %d, CONCAT('%s', 'stine')", database, id, title))
+		}
+		insert(1, "whole")
+		n.await(t, "wholestine")
+		for i, c := range []struct {
+			damage       func(log []byte, at int)
+			want, remedy string
+		}{
+			{func(log []byte, at int) { log[at+2] = 'e' }, "checksum", "--verify-binlog-checksum binlog.00000"},
+			{func(log []byte, at int) { // the size of the event that it lies in
+				event := eventAt(log, at)
+				copy(log[event+9:], "\x05\x00\x00\x00")
+			}, "the server says: ", "mysqlbinlog binlog.00000"},
+		} {
 			stop()
-			for _, line := range n.await(t, "after1") {
-				if strings.Contains(line, "id:2 ") || strings.Contains(line, "id:12 ") {
-					t.Errorf("a damaged event came: %s", line)
-				}
+			insert(10*i+2, "pri")
+			damageBinlog(t, s, []byte("pristine"), c.damage)
+			var lost []string
+			err := runOnce(t, source, capture.StartOptions{Stored: n.Durable(), OnLost: func(err error) { lost = append(lost, err.Error()) }}, n)
+			var operator *capture.OperatorError
+			if !errors.As(err, &operator) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at position "+string(n.Durable())) || len(lost) != capture.FailedTries-1 {
+				t.Fatalf("got %v after %q", err, lost)
 			}
-		})
-	}
+			if !strings.Contains(operator.Remedy, c.remedy) || !strings.Contains(operator.Remedy, "--accept-gap") {
+				t.Errorf("%v: remedy %s", err, operator.Remedy)
+			}
+			before := n.Durable()
+			stop = n.capture(t, source, capture.StartOptions{AcceptGap: true})
+			for n.Durable() == before { // the first three connections read it again
+				<-n.news
+			}
+			insert(10*i+3, fmt.Sprint("after", i))
+			n.await(t, fmt.Sprint("after", i))
+		}
+		stop()
+		for _, line := range n.await(t, "after1") {
+			if strings.Contains(line, "id:2 ") || strings.Contains(line, "id:12 ") {
+				t.Errorf("a damaged event came: %s", line)
+			}
+		}
+	})
 }
 
 // damageBinlog changes the last binlog file while its server is stopped; at is where a text lies last.

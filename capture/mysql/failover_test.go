@@ -10,11 +10,12 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// replicated starts a server and a replica of it.
-func replicated(t *testing.T, flavour string, own settings) (primary, replica *testServer) {
-	primary, replica = ownServer(t, flavour, own), ownServer(t, flavour, own)
+// replicated starts a server with a table lib.loans, a replica of it, and a source that may read from either.
+func replicated(t *testing.T, flavour string) (primary, replica *testServer, source *Source) {
+	primary, replica = ownServer(t, flavour, nil), ownServer(t, flavour, nil)
 	capturetest.Must(t, replica.Follow(t.Context(), primary.MySQLServer))
-	return primary, replica
+	primary.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
+	return primary, replica, ofBoth(t, primary, replica)
 }
 
 // ofBoth is a source that may read from either server.
@@ -34,9 +35,7 @@ func TestFailover(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			primary, replica := replicated(t, flavour, nil)
-			primary.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
-			source := ofBoth(t, primary, replica)
+			primary, replica, source := replicated(t, flavour)
 			n := newNotes()
 			stop := n.capture(t, source, capture.StartOptions{})
 			primary.exec(t, "INSERT INTO lib.loans VALUES (1)")

@@ -39,9 +39,7 @@ func TestDomains(t *testing.T) {
 }
 
 func followDomains(t *testing.T, flavour string) {
-	primary, replica := replicated(t, flavour, nil)
-	primary.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
-	source := ofBoth(t, primary, replica)
+	primary, replica, source := replicated(t, flavour)
 	n := newNotes()
 	primary.inDomain(t, 7, 1) // before the start
 	stop := n.capture(t, source, capture.StartOptions{})
@@ -87,11 +85,9 @@ func TestDiverged(t *testing.T) {
 	for _, flavour := range flavours {
 		t.Run(flavour, func(t *testing.T) {
 			t.Parallel()
-			primary, replica := replicated(t, flavour, nil)
-			primary.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
+			primary, replica, source := replicated(t, flavour)
 			capturetest.Must(t, primary.AwaitReplica(t.Context(), replica.MySQLServer))
 			capturetest.Must(t, replica.Promote(t.Context()))
-			source := ofBoth(t, primary, replica)
 			n := newNotes()
 			stop := n.capture(t, source, capture.StartOptions{})
 			primary.exec(t, "INSERT INTO lib.loans VALUES (1)", "INSERT INTO lib.loans VALUES (2)")
@@ -162,23 +158,18 @@ func TestWrongFlavour(t *testing.T) {
 // TestChecksumsSwitched follows a server that stops writing checksums, and begins again.
 func TestChecksumsSwitched(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, settings{"binlog_checksum": "NONE"})
-			s.exec(t, "CREATE DATABASE lib", "CREATE TABLE lib.loans (id INT PRIMARY KEY)")
-			n := newNotes()
-			stop := n.capture(t, newTestSource(t, s, "lib"), capture.StartOptions{})
-			s.exec(t, "INSERT INTO lib.loans VALUES (1)", "SET GLOBAL binlog_checksum = CRC32", "INSERT INTO lib.loans VALUES (2)",
-				"FLUSH BINARY LOGS", "INSERT INTO lib.loans VALUES (3)", "SET GLOBAL binlog_checksum = NONE", "INSERT INTO lib.loans VALUES (4)")
-			if got := ids(n.await(t, "id:4}")); got != "1 2 3 4" {
-				t.Errorf("got %s", got)
-			}
-			stop()
-			s.exec(t, "INSERT INTO lib.loans VALUES (5)")
-			stop = n.capture(t, newTestSource(t, s, "lib"), capture.StartOptions{})
-			n.await(t, "id:5}")
-			stop()
-		})
-	}
+	onOwn(t, settings{"binlog_checksum": "NONE"}, func(t *testing.T, s *testServer) {
+		s.exec(t, "CREATE DATABASE lib")
+		_, n, stop := s.followIn(t, "lib", "id INT PRIMARY KEY")
+		s.exec(t, "INSERT INTO lib.loans VALUES (1)", "SET GLOBAL binlog_checksum = CRC32", "INSERT INTO lib.loans VALUES (2)",
+			"FLUSH BINARY LOGS", "INSERT INTO lib.loans VALUES (3)", "SET GLOBAL binlog_checksum = NONE", "INSERT INTO lib.loans VALUES (4)")
+		if got := ids(n.await(t, "id:4}")); got != "1 2 3 4" {
+			t.Errorf("got %s", got)
+		}
+		stop()
+		s.exec(t, "INSERT INTO lib.loans VALUES (5)")
+		stop = n.capture(t, newTestSource(t, s, "lib"), capture.StartOptions{})
+		n.await(t, "id:5}")
+		stop()
+	})
 }

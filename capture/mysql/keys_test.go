@@ -78,26 +78,18 @@ func keyNames(t *capture.Table) (names []string) {
 // catalog those that the stream brings.
 func TestMinimalImageTellsTheUniqueKey(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, settings{"binlog_row_image": "MINIMAL"})
-			database := s.database(t)
-			s.exec(t, "CREATE TABLE "+database+".loans (a INT, b INT NOT NULL UNIQUE, c INT)")
-			source := newTestSource(t, s, database)
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
-			s.session(t, "USE "+database, "INSERT INTO loans VALUES (1, 2, 3)", "UPDATE loans SET c = 4", "INSERT INTO loans VALUES (5, 6, 7)")
-			lines := n.await(t, "a:5")
-			stop()
-			same(t, lines[3:4], []string{"update loans old={a:? b:2 c:?} new={a:= b:= c:4}"})
-			found, err := source.Tables(t.Context(), []string{database + ".loans"})
-			capturetest.Must(t, err)
-			for _, column := range found[0].Columns {
-				if column.Identity != (column.Name == "b") {
-					t.Errorf("%s is in the identity: %t", column.Name, column.Identity)
-				}
+	onOwn(t, settings{"binlog_row_image": "MINIMAL"}, func(t *testing.T, s *testServer) {
+		database, source, n, stop := s.follow(t, "a INT, b INT NOT NULL UNIQUE, c INT")
+		s.session(t, "USE "+database, "INSERT INTO loans VALUES (1, 2, 3)", "UPDATE loans SET c = 4", "INSERT INTO loans VALUES (5, 6, 7)")
+		lines := n.await(t, "a:5")
+		stop()
+		same(t, lines[3:4], []string{"update loans old={a:? b:2 c:?} new={a:= b:= c:4}"})
+		found, err := source.Tables(t.Context(), []string{database + ".loans"})
+		capturetest.Must(t, err)
+		for _, column := range found[0].Columns {
+			if column.Identity != (column.Name == "b") {
+				t.Errorf("%s is in the identity: %t", column.Name, column.Identity)
 			}
-		})
-	}
+		}
+	})
 }

@@ -16,42 +16,34 @@ const stopMost = 8 * time.Second
 // it, and the agent does so too.
 func TestPausedServerStops(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, nil)
-			database := s.database(t)
-			s.session(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY AUTO_INCREMENT, title LONGTEXT)")
-			source := newTestSource(t, s, database)
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
-			s.session(t, "INSERT INTO "+database+".loans (title) VALUES ('first')")
-			n.await(t, "first")
-			n.mu.Lock()
-			n.busy = make(chan struct{})
-			n.mu.Unlock()
-			s.session(t, "INSERT INTO "+database+".loans (title) VALUES (REPEAT('x', 30000000))") // more than the sockets hold
-			awaitSending(t, s)
-			began := time.Now()
-			stop()
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("the paused agent took %s to end", took)
-			}
-			stop = n.capture(t, source, capture.StartOptions{})
-			awaitSending(t, s)
-			s.db.Close() // whose idle connection MySQL would wait for
-			began = time.Now()
-			capturetest.Must(t, s.Stop())
-			if took := time.Since(began); took > stopMost {
-				t.Errorf("the server took %s to end", took)
-			}
-			began = time.Now()
-			stop()
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("the agent took %s to end", took)
-			}
-		})
-	}
+	onOwn(t, nil, func(t *testing.T, s *testServer) {
+		database, source, n, stop := s.follow(t, "id INT PRIMARY KEY AUTO_INCREMENT, title LONGTEXT")
+		s.session(t, "INSERT INTO "+database+".loans (title) VALUES ('first')")
+		n.await(t, "first")
+		n.mu.Lock()
+		n.busy = make(chan struct{})
+		n.mu.Unlock()
+		s.session(t, "INSERT INTO "+database+".loans (title) VALUES (REPEAT('x', 30000000))") // more than the sockets hold
+		awaitSending(t, s)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the paused agent took %s to end", took)
+		}
+		stop = n.capture(t, source, capture.StartOptions{})
+		awaitSending(t, s)
+		s.db.Close() // whose idle connection MySQL would wait for
+		began = time.Now()
+		capturetest.Must(t, s.Stop())
+		if took := time.Since(began); took > stopMost {
+			t.Errorf("the server took %s to end", took)
+		}
+		began = time.Now()
+		stop()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the agent took %s to end", took)
+		}
+	})
 }
 
 // awaitSending waits until the server has been in the same write to a replica for a while.

@@ -177,15 +177,25 @@ func (n *notes) captureInto(t testing.TB, source *Source, start capture.StartOpt
 	return stop
 }
 
+// follow makes a database for one test with a table of loans, and has a source follow it.
+func (s *testServer) follow(t testing.TB, columns string) (database string, source *Source, n *notes, stop func()) {
+	database = s.database(t)
+	source, n, stop = s.followIn(t, database, columns)
+	return database, source, n, stop
+}
+
+// followIn is follow in a database that there is.
+func (s *testServer) followIn(t testing.TB, database, columns string) (source *Source, n *notes, stop func()) {
+	s.exec(t, "CREATE TABLE "+database+".loans ("+columns+")")
+	source, n = newTestSource(t, s, database), newNotes()
+	return source, n, n.capture(t, source, capture.StartOptions{})
+}
+
 // TestStream follows inserts, updates and deletes, and resumes where it stopped.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, title VARCHAR(100), due DATETIME)")
-		source := newTestSource(t, s, database)
-		n := newNotes()
-		stop := n.capture(t, source, capture.StartOptions{})
+		database, source, n, stop := s.follow(t, "id INT PRIMARY KEY, title VARCHAR(100), due DATETIME")
 		s.exec(t, "USE "+database, "INSERT INTO loans VALUES (1, 'a', NULL), (2, 'ü', '2026-01-02 03:04:05')",
 			"BEGIN", "UPDATE loans SET title = 'b' WHERE id = 1", "DELETE FROM loans WHERE id = 2", "COMMIT",
 			"BEGIN", "INSERT INTO loans VALUES (9, 'never', NULL)", "ROLLBACK",
@@ -209,11 +219,7 @@ func TestStream(t *testing.T) {
 func TestXA(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
-		source := newTestSource(t, s, database)
-		n := newNotes()
-		stop := n.capture(t, source, capture.StartOptions{})
+		database, source, n, stop := s.follow(t, "id INT PRIMARY KEY")
 		xid := func(name string) string { return "'" + database[len(database)-8:] + name + "'" }
 		prepare := func(name string, id int) {
 			s.session(t, "XA START "+xid(name), fmt.Sprintf("INSERT INTO %s.loans VALUES (%d)", database, id), "XA END "+xid(name), "XA PREPARE "+xid(name))

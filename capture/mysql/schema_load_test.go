@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"rowhook/capture"
 	"rowhook/capture/capturetest"
 )
 
@@ -20,10 +19,7 @@ func TestSchemaChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
 		const writers, rows = 3, 120
-		database := s.database(t)
-		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY, a INT, v VARCHAR(100))")
-		n := newNotes()
-		stop := n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+		database, _, n, stop := s.follow(t, "id INT PRIMARY KEY, a INT, v VARCHAR(100)")
 		var writing sync.WaitGroup
 		for w := range writers {
 			writing.Go(func() {

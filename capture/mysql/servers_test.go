@@ -96,6 +96,16 @@ func onMariaDBs(t *testing.T, f func(t *testing.T, s *testServer)) {
 	}
 }
 
+// onOwn runs a test on a server of its own of each flavour.
+func onOwn(t *testing.T, own settings, f func(t *testing.T, s *testServer)) {
+	for _, flavour := range flavours {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			f(t, ownServer(t, flavour, own))
+		})
+	}
+}
+
 func sharedServer(t testing.TB, flavour string) *testServer {
 	s := servers[flavour]
 	s.once.Do(func() {

@@ -93,35 +93,31 @@ func TestDialects(t *testing.T) {
 // TestHiddenStatements parks what statements change that do not say so: functions, several tables at once, a new table's content.
 func TestHiddenStatements(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, settings{"log_bin_trust_function_creators": "ON"})
-			s.exec(t, "CREATE DATABASE lib", "USE lib", "CREATE TABLE loans (id INT PRIMARY KEY, member INT)", "CREATE TABLE members (id INT PRIMARY KEY)",
-				"CREATE FUNCTION lend(n INT) RETURNS INT BEGIN INSERT INTO loans VALUES (n, n); RETURN n; END",
-				"INSERT INTO members VALUES (1)", "INSERT INTO loans VALUES (1, 1)")
-			source := newTestSource(t, s, "lib")
-			source.wanted = func(_, table string) bool { return table == "loans" || table == "copies" }
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
-			s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "SELECT lend(2)",
-				"UPDATE members m JOIN loans l ON m.id = l.member SET l.member = 7", "UPDATE members SET id = 9", "CREATE VIEW recent AS SELECT * FROM loans")
-			if s.MariaDB { // MySQL 9 writes its rows
-				s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "CREATE TABLE copies SELECT * FROM loans")
-			}
-			s.session(t, "USE lib", "CREATE TABLE more SELECT * FROM loans", "INSERT INTO loans VALUES (99, 1)")
-			lines := n.await(t, "id:99")
-			stop()
-			want := []string{"begin", "0 park : " + errStatement.Error(), "begin", "0 park : " + errStatement.Error()}
-			if s.MariaDB {
-				want = append(want, "begin", "0 park lib.copies: "+errStatement.Error())
-			}
-			want = append(want, "begin", "0 insert loans old=- new={id:99 member:1}")
-			if strings.Join(lines, "\n") != strings.Join(want, "\n") {
-				t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
-			}
-		})
-	}
+	onOwn(t, settings{"log_bin_trust_function_creators": "ON"}, func(t *testing.T, s *testServer) {
+		s.exec(t, "CREATE DATABASE lib", "USE lib", "CREATE TABLE loans (id INT PRIMARY KEY, member INT)", "CREATE TABLE members (id INT PRIMARY KEY)",
+			"CREATE FUNCTION lend(n INT) RETURNS INT BEGIN INSERT INTO loans VALUES (n, n); RETURN n; END",
+			"INSERT INTO members VALUES (1)", "INSERT INTO loans VALUES (1, 1)")
+		source := newTestSource(t, s, "lib")
+		source.wanted = func(_, table string) bool { return table == "loans" || table == "copies" }
+		n := newNotes()
+		stop := n.capture(t, source, capture.StartOptions{})
+		s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "SELECT lend(2)",
+			"UPDATE members m JOIN loans l ON m.id = l.member SET l.member = 7", "UPDATE members SET id = 9", "CREATE VIEW recent AS SELECT * FROM loans")
+		if s.MariaDB { // MySQL 9 writes its rows
+			s.session(t, "USE lib", "SET SESSION binlog_format = 'STATEMENT'", "CREATE TABLE copies SELECT * FROM loans")
+		}
+		s.session(t, "USE lib", "CREATE TABLE more SELECT * FROM loans", "INSERT INTO loans VALUES (99, 1)")
+		lines := n.await(t, "id:99")
+		stop()
+		want := []string{"begin", "0 park : " + errStatement.Error(), "begin", "0 park : " + errStatement.Error()}
+		if s.MariaDB {
+			want = append(want, "begin", "0 park lib.copies: "+errStatement.Error())
+		}
+		want = append(want, "begin", "0 insert loans old=- new={id:99 member:1}")
+		if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+		}
+	})
 }
 
 // statementForms are statements of a session whose binlog_format is STATEMENT. kind is the server's that knows them; empty is both.
@@ -202,30 +198,26 @@ func TestStatementForms(t *testing.T) {
 // TestBlackhole takes the context's rows from a table that keeps none.
 func TestBlackhole(t *testing.T) {
 	t.Parallel()
-	for _, flavour := range flavours {
-		t.Run(flavour, func(t *testing.T) {
-			t.Parallel()
-			s := ownServer(t, flavour, nil)
-			if s.MariaDB {
-				s.exec(t, "INSTALL SONAME 'ha_blackhole'")
-			}
-			s.exec(t, "CREATE DATABASE lib", "USE lib", "CREATE TABLE loans (id INT PRIMARY KEY)", "CREATE TABLE context (actor_id VARCHAR(20), operation VARCHAR(20)) ENGINE = BLACKHOLE")
-			source := newTestSource(t, s, "lib")
-			n := newNotes()
-			stop := n.capture(t, source, capture.StartOptions{})
-			s.session(t, "USE lib", "BEGIN", "INSERT INTO context VALUES ('a1', 'desk')", "INSERT INTO loans VALUES (1)", "COMMIT")
-			lines := n.await(t, "id:1}")
-			stop()
-			want := "begin\n0 insert context old=- new={actor_id:a1 operation:desk}\n1 insert loans old=- new={id:1}"
-			if got := strings.Join(lines, "\n"); got != want {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
-			tables, err := source.Tables(t.Context(), []string{"lib.context"})
-			if err != nil || len(tables) != 1 {
-				t.Errorf("tables: %v, %v", tables, err)
-			}
-		})
-	}
+	onOwn(t, nil, func(t *testing.T, s *testServer) {
+		if s.MariaDB {
+			s.exec(t, "INSTALL SONAME 'ha_blackhole'")
+		}
+		s.exec(t, "CREATE DATABASE lib", "USE lib", "CREATE TABLE loans (id INT PRIMARY KEY)", "CREATE TABLE context (actor_id VARCHAR(20), operation VARCHAR(20)) ENGINE = BLACKHOLE")
+		source := newTestSource(t, s, "lib")
+		n := newNotes()
+		stop := n.capture(t, source, capture.StartOptions{})
+		s.session(t, "USE lib", "BEGIN", "INSERT INTO context VALUES ('a1', 'desk')", "INSERT INTO loans VALUES (1)", "COMMIT")
+		lines := n.await(t, "id:1}")
+		stop()
+		want := "begin\n0 insert context old=- new={actor_id:a1 operation:desk}\n1 insert loans old=- new={id:1}"
+		if got := strings.Join(lines, "\n"); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+		tables, err := source.Tables(t.Context(), []string{"lib.context"})
+		if err != nil || len(tables) != 1 {
+			t.Errorf("tables: %v, %v", tables, err)
+		}
+	})
 }
 
 // TestTypesOfDroppedTables flags values whose type only the catalog told, once it no longer does.

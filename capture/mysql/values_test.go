@@ -43,14 +43,19 @@ func TestInet6(t *testing.T) {
 	}
 }
 
+// payloadsOf notes the rows of an empty database on a shared server, as payloads have their values.
+func payloadsOf(t *testing.T, flavour string) (s *testServer, database string, n *notes) {
+	s = sharedServer(t, flavour)
+	database, n = s.database(t), newNotes()
+	n.json = true
+	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	return s, database, n
+}
+
 // TestEmptyGeometry flags what MariaDB stores in a column that may not be NULL where nothing is given.
 func TestEmptyGeometry(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t, "mariadb")
-	database := s.database(t)
-	n := newNotes()
-	n.json = true
-	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s, database, n := payloadsOf(t, "mariadb")
 	s.session(t, "USE "+database, "SET sql_mode = ''", "CREATE TABLE shapes (g POINT NOT NULL, id INT)", "INSERT INTO shapes (id) VALUES (1)")
 	n.await(t, `{g:"" (flagged) id:1}`)
 }
@@ -58,11 +63,7 @@ func TestEmptyGeometry(t *testing.T) {
 // TestLabelsThatAreNoText flags labels which MySQL's CONVERT TO leaves as the bytes of the charset before.
 func TestLabelsThatAreNoText(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t, "mysql")
-	database := s.database(t)
-	n := newNotes()
-	n.json = true
-	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s, database, n := payloadsOf(t, "mysql")
 	s.session(t, "USE "+database, "CREATE TABLE marks (e ENUM('é', 'b') CHARACTER SET latin1, s SET('é', 'b', 'c') CHARACTER SET latin1)", "INSERT INTO marks VALUES ('é', 'é,b,c')",
 		"ALTER TABLE marks CONVERT TO CHARACTER SET utf8mb4", "INSERT INTO marks VALUES (1, 7)", "INSERT INTO marks VALUES (2, 2)")
 	lines := n.await(t, `{e:"b" s:["b"]}`)
@@ -74,11 +75,7 @@ func TestLabelsThatAreNoText(t *testing.T) {
 // TestVectorsOfOtherBytes flags vectors that MySQL's ALTER makes of bytes which are no floats.
 func TestVectorsOfOtherBytes(t *testing.T) {
 	t.Parallel()
-	s := sharedServer(t, "mysql")
-	database := s.database(t)
-	n := newNotes()
-	n.json = true
-	n.capture(t, newTestSource(t, s, database), capture.StartOptions{})
+	s, database, n := payloadsOf(t, "mysql")
 	s.session(t, "USE "+database, "CREATE TABLE points (id INT PRIMARY KEY, v BLOB)", "INSERT INTO points VALUES (1, x'ffffff'), (2, x'0000803f')",
 		"ALTER TABLE points MODIFY v VECTOR(2)", "UPDATE points SET id = id + 10")
 	n.await(t, `old={id:1 v:"////" (flagged)} new={id:11 v:"////" (flagged)}`)
