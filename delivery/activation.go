@@ -6,25 +6,8 @@ import (
 	"time"
 )
 
-// Challenger is a [Sender] whose endpoint may have to agree before it gets deliveries, and which may have no endpoint at all. A
-// Sender that is none is active from the start.
-type Challenger interface {
-	// Endpoint is where requests go. It costs little and may change between calls, see [Engine.Reconsider].
-	Endpoint() Endpoint
-	// Challenge asks the endpoint for its consent. ClassOK is consent; otherwise Error says why there is none.
-	Challenge(ctx context.Context) Reply
-}
-
-// Endpoint says where a profile's requests go, without saying it.
-type Endpoint struct {
-	// Name is another one for another URL, and the same with another secret. It is empty while there is nowhere to send to.
-	Name string
-	// Sandbox is set in a sandbox, where nothing of what production uses is used.
-	Sandbox bool
-}
-
-// key is the endpoint in [profileState]: what is active in production is not so in a sandbox.
-func (e Endpoint) key() string {
+// endpointKey is the endpoint in [profileState]: what is active in production is not so in a sandbox.
+func endpointKey(e Endpoint) string {
 	if e.Sandbox {
 		return "sandbox " + e.Name
 	}
@@ -54,7 +37,7 @@ func (d *dispatcher) standing() standing {
 		return standsActive
 	default:
 		at := p.challenger.Endpoint()
-		if at.Name == "" || p.challenged() && at.key() != d.state.Activated {
+		if at.Name == "" || p.challenged() && endpointKey(at) != d.state.Activated {
 			return standsPending
 		}
 		return standsActive
@@ -170,7 +153,7 @@ func (d *dispatcher) answeredChallenge(now time.Time) error {
 // activated makes the profile active at an endpoint, which allows a rate.
 func (d *dispatcher) activated(now time.Time, at Endpoint, allowed Rate) error {
 	before := d.standing()
-	d.state.Activated, d.state.Allowed = at.key(), allowed
+	d.state.Activated, d.state.Allowed = endpointKey(at), allowed
 	d.setPace()
 	d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
 	d.newBreaker()
@@ -189,13 +172,13 @@ func (d *dispatcher) activated(now time.Time, at Endpoint, allowed Rate) error {
 // activated once before.
 func (d *dispatcher) noteActive(now time.Time) {
 	c := d.profile.challenger
-	if c == nil || d.state.Activated == c.Endpoint().key() {
+	if c == nil || d.state.Activated == endpointKey(c.Endpoint()) {
 		return
 	}
 	if d.state.Activated != "" {
 		d.newBreaker() // what is known of the old endpoint says nothing of this one
 	}
-	d.state.Activated, d.state.Allowed = c.Endpoint().key(), Rate{}
+	d.state.Activated, d.state.Allowed = endpointKey(c.Endpoint()), Rate{}
 	d.setPace()
 	d.keepState(now)
 }

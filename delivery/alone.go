@@ -32,7 +32,7 @@ func (a *alones) add(seq Seq) {
 
 // aloneOver lets everything go on that a group held back which went alone.
 func (d *dispatcher) aloneOver(r *Delivery) {
-	if !r.alone() {
+	if !r.Alone() {
 		return
 	}
 	at, found := slices.BinarySearch(d.alones.seqs, r.Seq)

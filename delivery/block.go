@@ -15,7 +15,7 @@ func (l *lane) holdsBack(seq Seq) bool { return len(l.holds) > 0 && seq > l.hold
 
 // hold keeps the later events of a record's lanes back until the record is retried or discarded.
 func (d *dispatcher) hold(r *Delivery) {
-	if r.alone() {
+	if r.Alone() {
 		d.alones.add(r.Seq)
 	}
 	var few [2]uint64

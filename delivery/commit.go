@@ -303,7 +303,7 @@ func (d *dispatcher) recall(r *Delivery, cursor Seq) error {
 		return nil
 	}
 	d.resume = max(d.resume, r.Last())
-	if r.alone() {
+	if r.Alone() {
 		d.alones.add(r.Seq)
 	}
 	if r.State == Retrying {
@@ -330,7 +330,7 @@ func (d *dispatcher) recallMembers(r *Delivery, cursor Seq) error {
 	case m == nil || m.Count == 1 && m.Parts == 0:
 		d.settled[r.Seq] = struct{}{}
 		return nil
-	case m.Unit != unitBatch:
+	case m.Unit != UnitBatch:
 		d.heads[r.Seq] = struct{}{}
 		return nil
 	}

@@ -132,3 +132,14 @@ type ReplyConfig struct {
 
 // Percent is a share such as 25%, as a fraction.
 type Percent float64
+
+// BodyLimit is what [LogRecord] has as its BodyLimit in lines about the profile's deliveries.
+func (c *ProfileConfig) BodyLimit() int {
+	switch {
+	case c.LogBody == nil:
+		return 0
+	case *c.LogBody == 0:
+		return -1
+	}
+	return *c.LogBody
+}

@@ -296,7 +296,7 @@ func (d *dispatcher) drain() {
 // calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
 // what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == unitRecord &&
+	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == UnitRecord &&
 		d.counts[Retrying]+d.counts[Blocked] == 0 && d.state.Outage == nil && d.breaker.window == 0 && !d.pace.limits() &&
 		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.calm.Store(calm)

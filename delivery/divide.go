@@ -13,9 +13,9 @@ func (d *dispatcher) divides(j *job) []int {
 	switch {
 	case m == nil || m.Count == 1:
 		return nil
-	case m.Unit != unitBatch && oversize:
+	case m.Unit != UnitBatch && oversize:
 		return j.cuts
-	case m.Unit == unitBatch && (oversize || j.reply.Class == ClassEvent):
+	case m.Unit == UnitBatch && (oversize || j.reply.Class == ClassEvent):
 		return []int{m.Count / 2}
 	}
 	return nil
@@ -40,7 +40,7 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 	from := 0
 	for i, to := range append(cuts, len(entries)) {
 		r := d.part(j, entries[from:to], now)
-		if r.Members.Unit != unitBatch {
+		if r.Members.Unit != UnitBatch {
 			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
 		}
 		d.count(&r, 1)
@@ -69,7 +69,7 @@ func (d *dispatcher) part(j *job, entries []Entry, now time.Time) Delivery {
 		d.dueBy(now)
 	}
 	d.describe(&r, entries, j.record.Members.Unit)
-	if r.alone() {
+	if r.Alone() {
 		d.alones.add(r.Seq)
 	}
 	return r

@@ -104,7 +104,7 @@ func New(store Store, log Recorder, profiles []*Profile, options Options) (*Engi
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{store: store, log: log, options: options, logger: options.Logger, leaving: make(map[string]<-chan struct{}),
-		limiter: options.Rate.limiter(), whole: make(chan struct{}, 1)}
+		limiter: newLimiter(options.Rate), whole: make(chan struct{}, 1)}
 	e.fleet.Store(newFleet(nil))
 	reload, err := e.Prepare(profiles, nil)
 	if err != nil {

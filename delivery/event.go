@@ -209,16 +209,16 @@ func isInteger(s string) bool {
 
 // equalNumbers compares two plain decimal numbers (no exponent) digit by digit.
 func equalNumbers(a, b string) bool {
-	aNeg, aInt, aFrac, aOK := splitNumber(a)
-	bNeg, bInt, bFrac, bOK := splitNumber(b)
+	aNeg, aInt, aFrac, aOK := SplitNumber(a)
+	bNeg, bInt, bFrac, bOK := SplitNumber(b)
 	if !aOK || !bOK || aInt != bInt || aFrac != bFrac {
 		return false
 	}
 	return aNeg == bNeg || aInt == "" && aFrac == ""
 }
 
-// splitNumber returns a number's sign and its digits without leading and trailing zeros.
-func splitNumber(s string) (negative bool, integer, fraction string, ok bool) {
+// SplitNumber returns a plain decimal number's sign and its digits without leading and trailing zeros.
+func SplitNumber(s string) (negative bool, integer, fraction string, ok bool) {
 	s, negative = strings.CutPrefix(s, "-")
 	integer, fraction, _ = strings.Cut(s, ".")
 	if integer == "" && fraction == "" {

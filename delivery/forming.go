@@ -5,16 +5,13 @@ import (
 	"time"
 )
 
-// maxGroupEvents is how many events a request carries at most.
-const maxGroupEvents = 1000
-
 // forming is what was read from the log of a batch or a transaction that is not complete.
 type forming struct {
 	entries []Entry
 	bytes   int
 	until   time.Time // a batch does not wait for more any longer
 	large   *large    // the transaction is too large to be held in entries
-	id      groupID
+	id      GroupID
 	lanes   []uint64 // buffer
 }
 
@@ -103,7 +100,7 @@ func (d *dispatcher) closeBatch(now time.Time) error {
 // newRecord returns the record of a single event, which is a group of one where the profile's requests carry groups.
 func (d *dispatcher) newRecord(entry *Entry) Delivery {
 	r := Delivery{Seq: entry.Seq, Round: 1, Bytes: entry.Bytes}
-	if d.profile.config.Unit == unitRecord {
+	if d.profile.config.Unit == UnitRecord {
 		r.Lane, r.WaitLane = lanesOf(entry.Event)
 		return r
 	}
@@ -116,7 +113,7 @@ func (d *dispatcher) describe(r *Delivery, entries []Entry, unit string) {
 	f := &d.forming
 	first, last := &entries[0], &entries[len(entries)-1]
 	m := &Members{Unit: unit, Last: last.Seq, LastID: last.Event.ID, Count: len(entries)}
-	if unit == unitType {
+	if unit == UnitType {
 		m.Type, m.Entry = first.Event.Type, first.Event.Entry
 	}
 	r.Seq, r.Members, r.Bytes = first.Seq, m, 0
@@ -124,20 +121,20 @@ func (d *dispatcher) describe(r *Delivery, entries []Entry, unit string) {
 	for i := range entries {
 		ev := entries[i].Event
 		r.Bytes += entries[i].Bytes
-		f.id.add(ev.ID)
+		f.id.Add(ev.ID)
 		if own, wait := lanesOf(ev); own == wait {
 			f.lanes = append(f.lanes, own)
 		} else {
 			f.lanes = append(f.lanes, own, wait)
 		}
 	}
-	m.ID = f.id.id()
+	m.ID = f.id.Sum()
 	if !d.profile.ordered() {
 		return
 	}
 	slices.Sort(f.lanes)
 	f.lanes = slices.Compact(f.lanes)
-	if m.Alone = len(f.lanes) > maxGroupLanes; !m.Alone {
+	if m.Alone = len(f.lanes) > MaxGroupLanes; !m.Alone {
 		m.Lanes = slices.Clone(f.lanes)
 	}
 }

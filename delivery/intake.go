@@ -117,7 +117,7 @@ func (d *dispatcher) admit(entry *Entry, now time.Time) error {
 	case over, d.profile.grouped(), d.skip != nil && d.skip(entry):
 		d.window.settle(d.window.push(entry.Seq, nil))
 		return nil
-	case d.profile.config.Unit == unitBatch:
+	case d.profile.config.Unit == UnitBatch:
 		return d.collect(entry, now)
 	}
 	j := d.newJob()
@@ -135,7 +135,7 @@ func (d *dispatcher) place(j *job) {
 	case !d.profile.ordered():
 		d.makeReady(j)
 		return
-	case j.record.alone():
+	case j.record.Alone():
 		held := d.heldBack(j.seq)
 		if d.alones.add(j.seq); held {
 			d.spill(j)
@@ -175,7 +175,7 @@ func (d *dispatcher) onDisk(lanes []uint64) bool {
 // boundSpan keeps progress going when the lowest entry takes very long.
 func (d *dispatcher) boundSpan(now time.Time) error {
 	span := maxWindowSpan
-	if d.profile.config.Unit == unitBatch {
+	if d.profile.config.Unit == UnitBatch {
 		span *= 4 // as many as memory has room for, so that batches which wait for each other stay there
 	}
 	if d.window.n < span {
@@ -243,7 +243,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 			d.dueBy(now.Add(wait))
 			continue
 		}
-		if d.stored[r.Seq] != nil || r.alone() || d.heldBack(r.Seq) {
+		if d.stored[r.Seq] != nil || r.Alone() || d.heldBack(r.Seq) {
 			continue
 		}
 		if d.profile.ordered() {
@@ -306,7 +306,7 @@ func (d *dispatcher) load(r Delivery) error {
 	d.stored[j.seq] = j
 	d.take(j)
 	switch {
-	case r.alone():
+	case r.Alone():
 		j.state = jobWaiting
 		d.alones.job = j
 	case d.profile.ordered():
@@ -339,7 +339,7 @@ func (d *dispatcher) newJob() *job {
 
 // take accounts for a job that came into memory, release for one that leaves it.
 func (d *dispatcher) take(j *job) {
-	j.held = j.event.held(j.bytes) + len(j.record.Body)
+	j.held = heldInMemory(j.event, j.bytes) + len(j.record.Body)
 	d.jobs++
 	d.bytes += j.held
 }
@@ -375,7 +375,7 @@ func (d *dispatcher) settleSlots(j *job) {
 
 // unload brings a job that no worker has to disk, with what stands behind it.
 func (d *dispatcher) unload(j *job) {
-	if d.profile.ordered() && !j.record.alone() {
+	if d.profile.ordered() && !j.record.Alone() {
 		d.evict(j)
 	} else {
 		d.spill(j)

@@ -405,7 +405,7 @@ func (d *dispatcher) queueUp(r Delivery, now time.Time) {
 		d.dueBy(now)
 		return
 	}
-	if r.alone() {
+	if r.Alone() {
 		d.alones.add(r.Seq)
 	}
 	r.State, r.Due = Blocked, time.Time{}

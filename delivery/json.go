@@ -32,7 +32,7 @@ func AppendJSONString[S ~string | ~[]byte](dst []byte, s S) []byte {
 			dst = appendEscaped(dst, c)
 			i++
 		default:
-			r, size := decodeRune(s, i)
+			r, size := DecodeRune(s, i)
 			switch {
 			case r == utf8.RuneError && size == 1:
 				dst = append(dst, "\ufffd"...)
@@ -65,8 +65,8 @@ func appendEscaped(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-// decodeRune decodes the rune at s[i:] without copying more than a rune's bytes.
-func decodeRune[S ~string | ~[]byte](s S, i int) (rune, int) {
+// DecodeRune decodes the rune at s[i:] without copying more than a rune's bytes.
+func DecodeRune[S ~string | ~[]byte](s S, i int) (rune, int) {
 	var b [utf8.UTFMax]byte
 	n := copy(b[:], s[i:min(i+utf8.UTFMax, len(s))])
 	return utf8.DecodeRune(b[:n])

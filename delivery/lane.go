@@ -227,7 +227,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		return nil // woken again when it has drained
 	}
 	chunk := laneChunk
-	if d.profile.config.Unit != unitRecord {
+	if d.profile.config.Unit != UnitRecord {
 		chunk = 1 // one that stands in several lanes is not loaded behind another
 	}
 	records, err := d.store.Lane(d.id, l.hash, l.lowest, d.records[:0], chunk)

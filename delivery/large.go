@@ -30,7 +30,7 @@ type largeGroup struct {
 	sizes      sizer
 	record     Delivery
 	over       bool // it was over before the transaction turned out to be large
-	id         groupID
+	id         GroupID
 	lanes      []uint64
 }
 
@@ -85,7 +85,7 @@ func (d *dispatcher) readLarge(entry *Entry, now time.Time) error {
 // group returns the group that an event belongs to.
 func (l *large) group(p *Profile, ev *Event) *largeGroup {
 	for _, g := range l.groups {
-		if p.config.Unit == unitTransaction || g.typ == ev.Type && g.entry == ev.Entry {
+		if p.config.Unit == UnitTransaction || g.typ == ev.Type && g.entry == ev.Entry {
 			return g
 		}
 	}
@@ -101,7 +101,7 @@ func (g *largeGroup) measure(ev *Event, p *Profile) {
 		if ev.Away != nil {
 			size += ev.PayloadSize()
 		}
-		if g.n > 0 && (g.n == maxGroupEvents || g.sizes.base+g.size+size > p.config.MaxBody) {
+		if g.n > 0 && (g.n == MaxGroupEvents || g.sizes.base+g.size+size > p.config.MaxBody) {
 			g.parts = append(g.parts, g.n)
 			g.n, g.size = 0, 0
 		}
@@ -134,7 +134,7 @@ func (d *dispatcher) endLarge(now time.Time) error {
 		switch {
 		case !d.profile.ordered():
 			d.dueBy(now)
-		case r.alone():
+		case r.Alone():
 			d.alones.add(r.Seq)
 		default:
 			for _, hash := range r.Lanes(&few) {
@@ -154,7 +154,7 @@ func (d *dispatcher) endLarge(now time.Time) error {
 func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *Entry) {
 	if g.n == 0 {
 		m := &Members{Unit: d.profile.config.Unit, Count: g.parts[g.part]}
-		if m.Unit == unitType {
+		if m.Unit == UnitType {
 			m.Type, m.Entry = g.typ, g.entry
 		}
 		if len(g.parts) > 1 {
@@ -168,12 +168,12 @@ func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *Entry) {
 	m := g.record.Members
 	m.Last, m.LastID = entry.Seq, entry.Event.ID
 	g.record.Bytes += entry.Bytes
-	g.id.add(entry.Event.ID)
+	g.id.Add(entry.Event.ID)
 	g.addLanes(entry.Event)
 	if g.n < m.Count {
 		return
 	}
-	m.ID = g.id.id()
+	m.ID = g.id.Sum()
 	g.n = 0
 	g.part++
 	if g.over {
@@ -199,7 +199,7 @@ func (g *largeGroup) addLanes(ev *Event) {
 	if g.lanes = append(g.lanes, own); wait != own {
 		g.lanes = append(g.lanes, wait)
 	}
-	if len(g.lanes) > 4*maxGroupLanes {
+	if len(g.lanes) > 4*MaxGroupLanes {
 		g.compact()
 	}
 }
@@ -207,7 +207,7 @@ func (g *largeGroup) addLanes(ev *Event) {
 func (g *largeGroup) compact() {
 	slices.Sort(g.lanes)
 	g.lanes = slices.Compact(g.lanes)
-	g.record.Members.Alone = len(g.lanes) > maxGroupLanes
+	g.record.Members.Alone = len(g.lanes) > MaxGroupLanes
 }
 
 // takeLanes completes a record. When there are very many lanes already, it goes alone.

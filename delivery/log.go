@@ -120,7 +120,7 @@ func openLog(o LogOptions, open func(string) (logFile, error)) (*Log, error) {
 // Append adds a line to the buffer. It fails only by what the next Flush and Err tell.
 func (l *Log) Append(r *LogRecord) {
 	l.mu.Lock()
-	l.lines = append(r.AppendJSON(l.lines, l.bodyMax), '\n')
+	l.lines = append(AppendLine(l.lines, r, l.bodyMax), '\n')
 	full := len(l.lines) >= maxUnwritten
 	l.mu.Unlock()
 	if full {

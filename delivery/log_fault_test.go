@@ -77,7 +77,7 @@ func (f *faultyFile) Sync() error {
 // TestLogLosesNothingOnAFullDisk fills the disk at every byte of a batch, and gives room again.
 func TestLogLosesNothingOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	size := len((&LogRecord{Time: logNow, Profile: "desk", Outcome: OutcomeDelivered, Event: "evt_1"}).AppendJSON(nil, 0)) + 1
+	size := len(AppendLine(nil, &LogRecord{Time: logNow, Profile: "desk", Outcome: OutcomeDelivered, Event: "evt_1"}, 0)) + 1
 	for room := 0; room < 3*size; room += 7 {
 		for _, noTruncate := range []bool{false, true} {
 			disk := &faultyDisk{room: -1}

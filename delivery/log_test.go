@@ -316,7 +316,7 @@ func TestLogFollowsALogrotate(t *testing.T) {
 func TestLogTornTails(t *testing.T) {
 	t.Parallel()
 	line := func(event string) string {
-		return string((&LogRecord{Time: logNow, Event: event}).AppendJSON(nil, 0))
+		return string(AppendLine(nil, &LogRecord{Time: logNow, Event: event}, 0))
 	}
 	one, two := line("evt_1")+"\n", line("evt_2")+"\n"
 	for _, test := range []struct {
@@ -413,7 +413,7 @@ func TestLogConfigValidate(t *testing.T) {
 		cfg := DefaultLogConfig()
 		spoil(&cfg)
 		err := cfg.Validate()
-		var e *configError
+		var e *ConfigError
 		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != "log."+key || e.Hint() == "" {
 			t.Errorf("%s: %v", key, err)
 		}

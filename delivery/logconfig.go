@@ -1,9 +1,6 @@
 package delivery
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // LogConfig is the config's `log`: rowhook's own messages and the delivery log.
 type LogConfig struct {
@@ -31,23 +28,23 @@ func DefaultLogConfig() LogConfig {
 
 // Validate reports every setting that cannot work, joined; each error has a ConfigPath and a Hint.
 func (c LogConfig) Validate() error {
-	v := &validation{at: []string{"log"}}
-	v.oneOf("level", c.Level, "debug", "info", "warn", "error")
-	v.oneOf("format", c.Format, "text", "json")
+	v := ErrorsAt("log")
+	v.OneOf("level", c.Level, "debug", "info", "warn", "error")
+	v.OneOf("format", c.Format, "text", "json")
 	if c.Deliveries == "" {
-		v.add("the delivery log needs a file", "write a path such as ./log/deliveries.jsonl", "deliveries")
+		v.Add("the delivery log needs a file", "write a path such as ./log/deliveries.jsonl", "deliveries")
 	}
 	if c.MaxSize < minLogFile {
-		v.add("a file of the delivery log needs at least 64KiB", "100MiB suits most", "max_size")
+		v.Add("a file of the delivery log needs at least 64KiB", "100MiB suits most", "max_size")
 	}
 	if c.MaxTotal < c.MaxSize {
-		v.add("all files together cannot be smaller than one", "make it at least max_size", "max_total")
+		v.Add("all files together cannot be smaller than one", "make it at least max_size", "max_total")
 	}
 	if c.Keep < minLogKeep {
-		v.add("files are kept for at least an hour", "write a duration such as 30d", "keep")
+		v.Add("files are kept for at least an hour", "write a duration such as 30d", "keep")
 	}
 	if c.Body < 0 {
-		v.add("a number of characters cannot be negative", "0 keeps no bodies", "body")
+		v.Add("a number of characters cannot be negative", "0 keeps no bodies", "body")
 	}
-	return errors.Join(v.found...)
+	return v.Err()
 }

@@ -17,6 +17,14 @@ import (
 // rotatedLayout is the time in a rotated file's name: names in order are files in order.
 const rotatedLayout = "20060102T150405.000000Z"
 
+// fileError is why a file cannot be a delivery log.
+type fileError struct{ text, remedy string }
+
+func (e *fileError) Error() string { return e.text }
+
+// Hint says what would do.
+func (e *fileError) Hint() string { return e.remedy }
+
 // openLogFile opens the file of a delivery log and locks it for this process.
 func openLogFile(path string) (logFile, error) {
 	// Lines are appended, taken back and renamed: that goes with a file of our own alone. A pipe would block, a device be renamed.
@@ -25,7 +33,7 @@ func openLogFile(path string) (logFile, error) {
 		if info.Mode()&fs.ModeSymlink != 0 {
 			what = "a symbolic link, which a rotation would rename in place of the file"
 		}
-		return nil, &fs.PathError{Op: "open", Path: path, Err: &operatorError{"it is " + what, "name a file, or one that is not there yet, in log.deliveries"}}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: &fileError{"it is " + what, "name a file, or one that is not there yet, in log.deliveries"}}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -34,7 +42,7 @@ func openLogFile(path string) (logFile, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		_ = f.Close()
-		return nil, &fs.PathError{Op: "lock", Path: path, Err: &operatorError{"another process writes it",
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: &fileError{"another process writes it",
 			"one agent per delivery log: stop the other one, or name another file in log.deliveries"}}
 	}
 	return f, nil // some network file systems have no locks

@@ -13,11 +13,11 @@ const (
 	maxLogResponse = 1000
 )
 
-// AppendJSON appends the record as one line of the delivery log, without the newline.
+// AppendLine appends a record as one line of the delivery log, without the newline.
 // body is how many characters of the body are kept unless the record says otherwise. Where that is
 // none, the line keeps no row data at all: no key, and nothing that the receiver wrote, who may
 // repeat what was sent.
-func (r *LogRecord) AppendJSON(dst []byte, body int) []byte {
+func AppendLine(dst []byte, r *LogRecord, body int) []byte {
 	if r.BodyLimit != 0 {
 		body = r.BodyLimit
 	}
@@ -171,7 +171,7 @@ func cutText[S ~string | ~[]byte](s S, max int) (S, bool) {
 			i++
 			continue
 		}
-		_, size := decodeRune(s, i)
+		_, size := DecodeRune(s, i)
 		i += size
 	}
 	return s[:i], i < len(s)

@@ -31,8 +31,8 @@ type payloadCondition struct {
 
 func newPayloadCondition(path, value string) payloadCondition {
 	c := payloadCondition{path: strings.Split(path, "."), value: value}
-	plain := strings.IndexFunc(value, func(r rune) bool { return r >= utf8.RuneSelf || !jsonPlain[r] || r == '/' }) < 0
-	if _, integer, fraction, ok := splitNumber(value); ok { // 12.50 also finds 12.5
+	plain := spellsItself(value)
+	if _, integer, fraction, ok := SplitNumber(value); ok { // 12.50 also finds 12.5
 		value, plain = integer, true
 		if fraction != "" {
 			value += "." + fraction
@@ -42,6 +42,12 @@ func newPayloadCondition(path, value string) payloadCondition {
 		c.needle = []byte(value)
 	}
 	return c
+}
+
+// spellsItself reports whether a text stands in JSON as it is, whoever writes it: in ASCII, and without what must or may be escaped.
+func spellsItself(text string) bool {
+	beyond := strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf || r == '/' }) >= 0
+	return !beyond && len(AppendJSONString(nil, text)) == len(`""`)+len(text)
 }
 
 // may reports quickly whether the line can fulfil the condition or leave it undecided.
@@ -124,8 +130,8 @@ func (m *logMatcher) matches(rec *ParsedRecord) Truth {
 	switch {
 	case !q.Since.IsZero() && rec.Time.Before(q.Since.Truncate(time.Microsecond)),
 		!q.Until.IsZero() && rec.Time.After(q.Until),
-		q.Profile != "" && !matchGlob(q.Profile, rec.Profile),
-		q.Type != "" && !matchGlob(q.Type, rec.Type),
+		q.Profile != "" && !MatchGlob(q.Profile, rec.Profile),
+		q.Type != "" && !MatchGlob(q.Type, rec.Type),
 		q.Outcome != "" && q.Outcome != rec.Outcome,
 		!q.Status.Empty() && !q.Status.Has(rec.Status),
 		q.URL != "" && !strings.Contains(rec.URL, q.URL):
@@ -258,7 +264,7 @@ func (c *payloadCondition) equals(token json.Token) bool {
 	case string:
 		return v == c.value
 	case json.Number:
-		return v.String() == c.value || equalNumbers(v.String(), c.value)
+		return Literal{Text: c.value}.Matches(v.String(), false, true)
 	case bool:
 		return c.value == "true" && v || c.value == "false" && !v
 	}

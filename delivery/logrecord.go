@@ -38,7 +38,7 @@ func (o Outcome) Terminal() bool {
 }
 
 // LogRecord is one line of the delivery log, version 1. Its JSON members stand in
-// this order and are absent when empty; the encoder is [LogRecord.AppendJSON].
+// this order and are absent when empty; the encoder is deliverylog.AppendLine.
 //
 // There is a line for every attempt and every end, except when an endpoint fails very often: beyond a thousand lines at once, or
 // five a second, about attempts that another one follows (retrying, interrupted), a profile's further ones are

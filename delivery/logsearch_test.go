@@ -158,7 +158,7 @@ func byNumber(a, b string) int {
 func TestSearchLogPassesDamageOver(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "deliveries.jsonl")
-	line := string(logRecord().AppendJSON(nil, 4000)) + "\n"
+	line := string(AppendLine(nil, logRecord(), 4000)) + "\n"
 	data := "\x00\x00\x00\n" + line + "{\"v\":1,\n\n" + strings.Repeat("x", 600_000) + "\n" + line + `{"v":9}` + "\n" + line[:50]
 	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestSearchLogFollows(t *testing.T) {
 		b.add(40) // through several files between two looks
 		flushed(t, b)
 		expect(42)
-		half := (&LogRecord{Time: logNow, Event: "evt_43"}).AppendJSON(nil, 0)
+		half := AppendLine(nil, &LogRecord{Time: logNow, Event: "evt_43"}, 0)
 		appendTo(t, path, half[:20])
 		expect(42)
 		appendTo(t, path, append(half[20:], '\n'))
@@ -247,7 +247,7 @@ func TestSearchLogFollows(t *testing.T) {
 			t.Fatal(err)
 		}
 		expect(44)
-		appendTo(t, path, append((&LogRecord{Time: logNow, Event: "evt_45"}).AppendJSON(nil, 0), '\n'))
+		appendTo(t, path, append(AppendLine(nil, &LogRecord{Time: logNow, Event: "evt_45"}, 0), '\n'))
 		expect(45)
 		cancel()
 		if err := <-done; err != nil {
@@ -285,7 +285,7 @@ func FuzzPayloadCondition(f *testing.F) {
 		if part := c.in(body[:cut], false); part != Undecidable && part != whole {
 			t.Errorf("%q %s=%s: whole %d, first %d bytes %d", body, path, value, whole, cut, part)
 		}
-		line := (&LogRecord{Time: logNow, Body: body}).AppendJSON(nil, 1<<20)
+		line := AppendLine(nil, &LogRecord{Time: logNow, Body: body}, 1<<20)
 		rec, err := ParseLogLine(line)
 		if err != nil {
 			t.Fatal(err)

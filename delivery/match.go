@@ -1,6 +1,9 @@
 package delivery
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // subscription is a compiled [SubscriptionConfig].
 type subscription struct {
@@ -9,8 +12,18 @@ type subscription struct {
 	only, not      []string // globs over the operation
 }
 
-func compileSubscription(c *SubscriptionConfig) subscription {
-	return subscription{events: c.Events, tables: c.Tables, where: c.Where, only: c.Operations.Only, not: c.Operations.Not}
+// Subscriptions are a profile's, compiled. None at all take every event.
+type Subscriptions []subscription
+
+// CompileSubscriptions compiles the subscriptions of a config that is valid, in its order.
+func CompileSubscriptions(configs []SubscriptionConfig) Subscriptions {
+	compiled := make(Subscriptions, 0, len(configs))
+	for _, c := range configs {
+		compiled = append(compiled, subscription{
+			events: c.Events, tables: c.Tables, where: c.Where, only: c.Operations.Only, not: c.Operations.Not,
+		})
+	}
+	return compiled
 }
 
 // names reports whether type and mapping entry fit. The rest hangs on the single event.
@@ -35,16 +48,16 @@ func anyGlob(globs []string, name string) bool {
 		return true
 	}
 	for _, glob := range globs {
-		if matchGlob(glob, name) {
+		if MatchGlob(glob, name) {
 			return true
 		}
 	}
 	return false
 }
 
-// matchGlob matches the whole name: * stands for any characters, dots included, also none; ? for
+// MatchGlob reports whether a glob of a subscription matches a whole name: * stands for any characters, dots included, also none; ? for
 // one byte. It takes time in proportion to the two lengths' product at worst, and never recurses.
-func matchGlob(glob, name string) bool {
+func MatchGlob(glob, name string) bool {
 	star, resume := -1, 0
 	g, n := 0, 0
 	for n < len(name) {
@@ -65,18 +78,28 @@ func matchGlob(glob, name string) bool {
 	return strings.Trim(glob[g:], "*") == ""
 }
 
-// Subscribes reports whether the profile has a subscription for events of that type and mapping
-// entry, its conditions on rows and operations aside.
-func (p *Profile) Subscribes(eventType, entry string) bool {
-	if len(p.subscriptions) == 0 {
-		return true
+// Names reports whether there is a subscription for events of that type and mapping entry, its
+// conditions on rows and operations aside.
+func (s Subscriptions) Names(eventType, entry string) bool {
+	return len(s) == 0 || slices.ContainsFunc(s, func(one subscription) bool { return one.names(eventType, entry) })
+}
+
+// MatchHistory decides about an event whose row is gone: what hangs on the row is undecidable.
+func (s Subscriptions) MatchHistory(ev *Event) Truth {
+	if len(s) == 0 {
+		return True
 	}
-	for i := range p.subscriptions {
-		if p.subscriptions[i].names(eventType, entry) {
-			return true
+	answer := False
+	for i := range s {
+		switch one := &s[i]; {
+		case !one.names(ev.Type, ev.Entry) || !one.operation(ev):
+		case len(one.where) == 0:
+			return True
+		default:
+			answer = Undecidable
 		}
 	}
-	return false
+	return answer
 }
 
 // Router decides which profiles get an event. The globs over types and mapping entries are evaluated
@@ -84,7 +107,7 @@ func (p *Profile) Subscribes(eventType, entry string) bool {
 //
 // A Router is for one goroutine at a time.
 type Router struct {
-	targets []target
+	targets []Target
 	routes  map[routeKey][]route
 	seen    seenRow
 }
@@ -118,10 +141,10 @@ func (s *seenRow) Column(name string) (text string, known Known, numeric, ok boo
 	return text, known, numeric, ok
 }
 
-// target is a profile as the router sees it.
-type target struct {
-	id            ProfileID
-	subscriptions []subscription
+// Target is a profile as a router sees it.
+type Target struct {
+	ID            ProfileID
+	Subscriptions Subscriptions
 }
 
 type routeKey struct{ eventType, entry string }
@@ -139,23 +162,9 @@ type route struct {
 // is only met by a config beyond all measure; then the cache starts anew.
 const maxRoutes = 1 << 16
 
-// NewRouter makes a router that numbers the profiles by their places in the list, from 0, for telling who would get
-// an event where nothing is delivered.
-func NewRouter(profiles []*Profile) *Router {
-	ids := make([]ProfileID, len(profiles))
-	for i := range ids {
-		ids[i] = ProfileID(i)
-	}
-	return newRouter(profiles, ids)
-}
-
-// newRouter makes a router for profiles with their numbers.
-func newRouter(profiles []*Profile, ids []ProfileID) *Router {
-	r := &Router{routes: make(map[routeKey][]route)}
-	for i, p := range profiles {
-		r.targets = append(r.targets, target{id: ids[i], subscriptions: p.subscriptions})
-	}
-	return r
+// NewRouter makes a router for profiles.
+func NewRouter(targets []Target) *Router {
+	return &Router{targets: targets, routes: make(map[routeKey][]route)}
 }
 
 // Match appends to dst the profiles that get the event, each once, and to undecided those whose
@@ -198,9 +207,9 @@ func (r *Router) lookup(eventType, entry string) []route {
 func (r *Router) routesFor(eventType, entry string) []route {
 	var routes []route
 	for _, t := range r.targets {
-		candidate := route{id: t.id, always: len(t.subscriptions) == 0}
-		for i := range t.subscriptions {
-			s := &t.subscriptions[i]
+		candidate := route{id: t.ID, always: len(t.Subscriptions) == 0}
+		for i := range t.Subscriptions {
+			s := &t.Subscriptions[i]
 			if !s.names(eventType, entry) {
 				continue
 			}

@@ -28,8 +28,8 @@ func TestMatchGlob(t *testing.T) {
 		{"a**b", "ab", true},
 		{"", "a", false},
 	} {
-		if got := matchGlob(tt.glob, tt.name); got != tt.want {
-			t.Errorf("matchGlob(%q, %q) = %v", tt.glob, tt.name, got)
+		if got := MatchGlob(tt.glob, tt.name); got != tt.want {
+			t.Errorf("MatchGlob(%q, %q) = %v", tt.glob, tt.name, got)
 		}
 	}
 }
@@ -43,8 +43,8 @@ func FuzzMatchGlob(f *testing.F) {
 		if err != nil || len(name) > 200 || !isASCII(glob+name) {
 			return // not comparable with a regular expression
 		}
-		if got, want := matchGlob(glob, name), re.MatchString(name); got != want && !strings.HasSuffix(name, "\n") {
-			t.Errorf("matchGlob(%q, %q) = %v, the expression says %v", glob, name, got, want)
+		if got, want := MatchGlob(glob, name), re.MatchString(name); got != want && !strings.HasSuffix(name, "\n") {
+			t.Errorf("MatchGlob(%q, %q) = %v, the expression says %v", glob, name, got, want)
 		}
 	})
 }
@@ -79,16 +79,11 @@ func TestRouterMatch(t *testing.T) {
 		"not":    {{Operations: OperationsConfig{Not: []string{"web_*"}}}},
 	}
 	names := []string{"all", "loans", "table", "branch", "either", "only", "not"}
-	var profiles []*Profile
-	var ids []ProfileID
+	var targets []Target
 	for i, name := range names {
-		p := &Profile{code: name}
-		for _, c := range subscriptions[name] {
-			p.subscriptions = append(p.subscriptions, compileSubscription(&c))
-		}
-		profiles, ids = append(profiles, p), append(ids, ProfileID(i))
+		targets = append(targets, Target{ProfileID(i), CompileSubscriptions(subscriptions[name])})
 	}
-	router := newRouter(profiles, ids)
+	router := NewRouter(targets)
 	for _, tt := range []struct {
 		name            string
 		event           Event
@@ -113,7 +108,7 @@ func TestRouterMatch(t *testing.T) {
 			t.Errorf("%s: undecidable %q, want %q", tt.name, s, tt.undecided)
 		}
 	}
-	if !profiles[1].Subscribes("loan.lost", "x") || profiles[1].Subscribes("item.lost", "x") {
+	if !targets[1].Subscriptions.Names("loan.lost", "x") || targets[1].Subscriptions.Names("item.lost", "x") {
 		t.Error("Subscribes does not follow the globs")
 	}
 }
@@ -127,8 +122,7 @@ func codes(names []string, ids []ProfileID) string {
 }
 
 func TestRouterMatchDoesNotAllocate(t *testing.T) {
-	p := &Profile{subscriptions: []subscription{{events: []string{"loan.*"}, not: []string{"web_*"}}}}
-	router := newRouter([]*Profile{p}, []ProfileID{1})
+	router := NewRouter([]Target{{1, Subscriptions{{events: []string{"loan.*"}, not: []string{"web_*"}}}}})
 	ev := &Event{Type: "loan.returned", Entry: "circulation.loans", Operation: "desk"}
 	dst := make([]ProfileID, 0, 1)
 	if n := testing.AllocsPerRun(100, func() { router.Match(ev, nil, dst, nil) }); n != 0 {
@@ -187,15 +181,13 @@ func TestValidate(t *testing.T) {
 }
 
 func BenchmarkRouterMatch(b *testing.B) {
-	var profiles []*Profile
-	var ids []ProfileID
+	var targets []Target
 	for i := range 10 {
-		profiles = append(profiles, &Profile{subscriptions: []subscription{{events: []string{"loan.*", fmt.Sprintf("item.%d", i)}}}})
-		ids = append(ids, ProfileID(i))
+		targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*", fmt.Sprintf("item.%d", i)}}}})
 	}
-	router := newRouter(profiles, ids)
+	router := NewRouter(targets)
 	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
-	dst := make([]ProfileID, 0, len(ids))
+	dst := make([]ProfileID, 0, len(targets))
 	b.ReportAllocs()
 	for b.Loop() {
 		router.Match(ev, nil, dst, nil)
@@ -204,17 +196,15 @@ func BenchmarkRouterMatch(b *testing.B) {
 
 // BenchmarkRouterWhere routes a row to the one of 100 profiles that wants its branch, by number.
 func BenchmarkRouterWhere(b *testing.B) {
-	var profiles []*Profile
-	var ids []ProfileID
+	var targets []Target
 	for i := range 100 {
 		where := Where{{Column: "branch", Values: []Literal{{Text: fmt.Sprint(i + 1)}}}}
-		profiles = append(profiles, &Profile{subscriptions: []subscription{{events: []string{"loan.*"}, where: where}}})
-		ids = append(ids, ProfileID(i))
+		targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*"}, where: where}}})
 	}
-	router := newRouter(profiles, ids)
+	router := NewRouter(targets)
 	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
 	row := numbers{"loan_id": "1234567", "branch": "77"}
-	dst := make([]ProfileID, 0, len(ids))
+	dst := make([]ProfileID, 0, len(targets))
 	b.ReportAllocs()
 	for b.Loop() {
 		if to, _ := router.Match(ev, row, dst, nil); len(to) != 1 || to[0] != 76 {

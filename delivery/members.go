@@ -10,7 +10,7 @@ import (
 // Members says which events a [Delivery] carries when it is a group: those of its profile from Delivery.Seq to Last,
 // all of them or those of one type of one mapping entry. It is written once and never changed.
 type Members struct {
-	ID          string // the group's, see [groupID]
+	ID          string // the group's, see [GroupID]
 	Unit        string // type, transaction or batch
 	Last        Seq
 	LastID      string // the last event's
@@ -20,17 +20,22 @@ type Members struct {
 	Entry, Type string
 	// Lanes are the hashes of all ordering keys, ascending.
 	Lanes []uint64
-	// Alone is set when there are more than maxGroupLanes of them, and no Lanes: the group waits for all before it and holds
+	// Alone is set when there are more than MaxGroupLanes of them, and no Lanes: the group waits for all before it and holds
 	// all behind it.
 	Alone bool
 }
 
-// maxGroupLanes is how many ordering keys a group may have before it waits for all and holds all.
-const maxGroupLanes = 1000
+// Bounds of a group.
+const (
+	// MaxGroupEvents is how many events a request carries at most.
+	MaxGroupEvents = 1000
+	// MaxGroupLanes is how many ordering keys a group may have before it waits for all and holds all.
+	MaxGroupLanes = 1000
+)
 
 // Has reports whether an event of the profile is a member, its place aside.
 func (m *Members) Has(ev *Event) bool {
-	return m.Unit != unitType || ev.Type == m.Type && ev.Entry == m.Entry
+	return m.Unit != UnitType || ev.Type == m.Type && ev.Entry == m.Entry
 }
 
 // Events returns how many events the delivery carries.
@@ -66,21 +71,22 @@ func (d *Delivery) Lanes(few *[2]uint64) []uint64 {
 func (r *LogRecord) About(first *Event, m *Members) {
 	r.Event, r.Unit, r.Count, r.First, r.Last = m.ID, m.Unit, m.Count, first.ID, m.LastID
 	r.Key, r.Flags = nil, nil
-	if m.Unit != unitType {
+	if m.Unit != UnitType {
 		r.Type, r.Table = "", ""
 	}
 }
 
-// alone reports whether the delivery waits for all before it and holds all behind it.
-func (d *Delivery) alone() bool { return d.Members != nil && d.Members.Alone }
+// Alone reports whether the delivery waits for all before it and holds all behind it.
+func (d *Delivery) Alone() bool { return d.Members != nil && d.Members.Alone }
 
-// groupID hashes the ids of a group's events, in order.
-type groupID struct {
+// GroupID makes the id of a group from those of its events, in order. The zero value is ready.
+type GroupID struct {
 	sum hash.Hash
 	buf []byte
 }
 
-func (g *groupID) add(event string) {
+// Add takes the next event's id.
+func (g *GroupID) Add(event string) {
 	if g.sum == nil {
 		g.sum = sha256.New()
 	}
@@ -91,8 +97,8 @@ func (g *groupID) add(event string) {
 // idEncoding spells ids without dots, which Standard Webhooks forbids in them.
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// id returns the id, such as grp_ca6u7mhyqhq6oqylqqvbgc2nqm, and begins anew.
-func (g *groupID) id() string {
+// Sum returns the group's id, such as grp_ca6u7mhyqhq6oqylqqvbgc2nqm, and begins anew.
+func (g *GroupID) Sum() string {
 	g.buf = g.sum.Sum(g.buf[:0])
 	id := idEncoding.AppendEncode(append(make([]byte, 0, 32), "grp_"...), g.buf[:16])
 	g.sum.Reset()
@@ -101,12 +107,12 @@ func (g *groupID) id() string {
 
 // NewGroup returns the whole group that requests of that unit make of events, of which there is at least one.
 func NewGroup(unit string, events []*Event) *Group {
-	var id groupID
+	var id GroupID
 	for _, ev := range events {
-		id.add(ev.ID)
+		id.Add(ev.ID)
 	}
-	g := &Group{ID: id.id(), Unit: unit, Count: len(events), First: events[0]}
-	if unit == unitType {
+	g := &Group{ID: id.Sum(), Unit: unit, Count: len(events), First: events[0]}
+	if unit == UnitType {
 		g.Type = events[0].Type
 	}
 	g.Events = func(yield func(*Event, error) bool) {
@@ -121,8 +127,8 @@ func NewGroup(unit string, events []*Event) *Group {
 
 // The units of requests.
 const (
-	unitRecord      = "record"
-	unitType        = "type"
-	unitTransaction = "transaction"
-	unitBatch       = "batch"
+	UnitRecord      = "record"
+	UnitType        = "type"
+	UnitTransaction = "transaction"
+	UnitBatch       = "batch"
 )

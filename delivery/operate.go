@@ -310,7 +310,7 @@ func (l *listing) add(item *Item, ev *Event, r *Delivery) (more bool, err error)
 	}
 	if m := r.Members; m != nil {
 		item.ID, item.Unit, item.Count, item.First, item.Last, item.Key = m.ID, m.Unit, m.Count, ev.ID, m.LastID, nil
-		if m.Unit != unitType {
+		if m.Unit != UnitType {
 			item.Type, item.Table = "", ""
 		}
 	}
@@ -353,7 +353,7 @@ func (d *dispatcher) fits(f *Filter, r *Delivery, ev *Event) (bool, error) {
 // matches is the part of the filter that looks at an event.
 func (f *Filter) matches(ev *Event) bool {
 	return (f.ID == "" || f.ID == ev.ID) &&
-		(f.Type == "" || matchGlob(f.Type, ev.Type)) &&
+		(f.Type == "" || MatchGlob(f.Type, ev.Type)) &&
 		(f.Key == "" || keyMatches(ev.Key, f.Key))
 }
 

@@ -24,7 +24,7 @@ func (c *ProfileConfig) preset() {
 
 // usualBody is how large a body receivers of the format take where nobody has set them up otherwise; 0 is not known. Listeners of Alma's
 // are often built on Express, whose parser refuses more than 100 kB with 413, which ends the delivery.
-func (c *ProfileConfig) usualBody() int {
+func (c *ProfileConfig) UsualBody() int {
 	if c.Format == "alma" {
 		return 100 << 10
 	}

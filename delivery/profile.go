@@ -13,7 +13,7 @@ type Profile struct {
 	sender        Sender
 	formatter     Formatter
 	flagger       Flagger // the formatter, when it is one
-	subscriptions []subscription
+	subscriptions Subscriptions
 	schedule      schedule
 	rate          Rate
 	bodyLimit     int        // see LogRecord
@@ -42,25 +42,37 @@ func NewProfile(config ProfileConfig, sender Sender, formatter Formatter) (*Prof
 	p.bodyLimit = config.BodyLimit()
 	p.flagger, _ = formatter.(Flagger)
 	p.challenger, _ = sender.(Challenger)
-	for i := range config.Subscriptions {
-		p.subscriptions = append(p.subscriptions, compileSubscription(&config.Subscriptions[i]))
-	}
+	p.subscriptions = CompileSubscriptions(config.Subscriptions)
 	return p, nil
-}
-
-// BodyLimit is what [LogRecord] has as its BodyLimit in lines about the profile's deliveries.
-func (c *ProfileConfig) BodyLimit() int {
-	switch {
-	case c.LogBody == nil:
-		return 0
-	case *c.LogBody == 0:
-		return -1
-	}
-	return *c.LogBody
 }
 
 // Code returns the profile's code: its name in the config.
 func (p *Profile) Code() string { return p.code }
+
+// Subscribes reports whether the profile has a subscription for events of that type and mapping entry,
+// its conditions on rows and operations aside.
+func (p *Profile) Subscribes(eventType, entry string) bool {
+	return p.subscriptions.Names(eventType, entry)
+}
+
+// RouterOf makes a router that numbers the profiles by their places in the list, from 0, for telling who
+// would get an event where nothing is delivered.
+func RouterOf(profiles []*Profile) *Router {
+	ids := make([]ProfileID, len(profiles))
+	for i := range ids {
+		ids[i] = ProfileID(i)
+	}
+	return newRouter(profiles, ids)
+}
+
+// newRouter makes a router for profiles with their numbers.
+func newRouter(profiles []*Profile, ids []ProfileID) *Router {
+	targets := make([]Target, len(profiles))
+	for i, p := range profiles {
+		targets[i] = Target{ID: ids[i], Subscriptions: p.subscriptions}
+	}
+	return NewRouter(targets)
+}
 
 // flags names the event's columns that are not in the body as the database has them.
 func (p *Profile) flags(ev *Event) []string {
@@ -85,7 +97,7 @@ func appendNew(list, texts []string) []string {
 }
 
 // splits reports whether a group that is too large for one request is sent in numbered parts.
-func (p *Profile) splits() bool { return p.config.Format != formatRakuraku }
+func (p *Profile) splits() bool { return p.config.Format != FormatRakuraku }
 
 // dry reports whether nothing is sent.
 func (p *Profile) dry() bool { return p.config.Mode == "dry_run" }

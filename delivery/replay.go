@@ -45,7 +45,7 @@ type replay struct {
 }
 
 func (r *replay) selects(ev *Event) bool {
-	return (r.Type == "" || matchGlob(r.Type, ev.Type)) &&
+	return (r.Type == "" || MatchGlob(r.Type, ev.Type)) &&
 		(r.Since.IsZero() || !ev.Time.Before(r.Since)) && (r.Until.IsZero() || ev.Time.Before(r.Until))
 }
 
@@ -148,21 +148,10 @@ func (c *Replayed) count(ev *Event) {
 
 // wouldGet reports whether a replay brings the profile an entry of history. One that was addressed to it it gets in any case.
 func (p *Profile) wouldGet(entry *Entry) Truth {
-	if !entry.Others || len(p.subscriptions) == 0 {
+	if !entry.Others {
 		return True
 	}
-	answer := False
-	for i := range p.subscriptions {
-		s := &p.subscriptions[i]
-		if !s.names(entry.Event.Type, entry.Event.Entry) || !s.operation(entry.Event) {
-			continue
-		}
-		if len(s.where) == 0 {
-			return True
-		}
-		answer = Undecidable
-	}
-	return answer
+	return p.subscriptions.MatchHistory(entry.Event)
 }
 
 // passHistory calls fn for the next entries of history that a replay selects, below limit, and moves on behind them. waits says

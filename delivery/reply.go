@@ -106,6 +106,23 @@ type Sender interface {
 	Describe() (method, url string)
 }
 
+// Challenger is a [Sender] whose endpoint may have to agree before it gets deliveries, and which may have no endpoint at all. A
+// Sender that is none is active from the start.
+type Challenger interface {
+	// Endpoint is where requests go. It costs little and may change between calls, see [Engine.Reconsider].
+	Endpoint() Endpoint
+	// Challenge asks the endpoint for its consent. ClassOK is consent; otherwise Error says why there is none.
+	Challenge(ctx context.Context) Reply
+}
+
+// Endpoint says where a profile's requests go, without saying it.
+type Endpoint struct {
+	// Name is another one for another URL, and the same with another secret. It is empty while there is nowhere to send to.
+	Name string
+	// Sandbox is set in a sandbox, where nothing of what production uses is used.
+	Sandbox bool
+}
+
 // Head is what a body's format wants in the request's header.
 type Head struct {
 	ContentType string
@@ -120,6 +137,13 @@ type Formatter interface {
 	AppendBody(dst []byte, ev *Event) ([]byte, error)
 	// Head returns what goes with that body. It allocates nothing where it is the same for all events.
 	Head(ev *Event) Head
+}
+
+// Copier is a [Formatter] whose bodies hold an event's data and previous as they stand, so that a large body can be sent without
+// being held.
+type Copier interface {
+	// Copies reports whether the event's body is of that kind.
+	Copies(ev *Event) bool
 }
 
 // GroupFormatter is a [Formatter] that can also render several events into one request. The configuration is refused where a

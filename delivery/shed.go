@@ -142,7 +142,7 @@ func (d *dispatcher) unloadAll() error {
 	}
 	for _, j := range loose {
 		// One that went to disk behind another is reused already.
-		if j.seq != 0 && (j.links != nil || j.record.alone() || !d.profile.ordered()) {
+		if j.seq != 0 && (j.links != nil || j.record.Alone() || !d.profile.ordered()) {
 			d.unload(j)
 		}
 	}

@@ -19,7 +19,7 @@ const sizeSlack = 64
 func newSizer(p *Profile) sizer {
 	formatter, _ := p.formatter.(GroupFormatter)
 	return sizer{formatter: formatter, group: Group{
-		ID: "grp_aaaaaaaaaaaaaaaaaaaaaaaaaa", Unit: p.config.Unit, Count: maxGroupEvents, Part: 1e6, Parts: 1e6,
+		ID: "grp_aaaaaaaaaaaaaaaaaaaaaaaaaa", Unit: p.config.Unit, Count: MaxGroupEvents, Part: 1e6, Parts: 1e6,
 	}}
 }
 
@@ -29,7 +29,7 @@ func (s *sizer) of(ev *Event) int64 {
 		return 0
 	}
 	s.group.First = ev
-	if s.group.Unit == unitType {
+	if s.group.Unit == UnitType {
 		s.group.Type = ev.Type
 	}
 	one, err1 := s.write(1, ev)

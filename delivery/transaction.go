@@ -7,7 +7,7 @@ import (
 
 // grouped reports whether requests carry what one transaction did.
 func (p *Profile) grouped() bool {
-	return p.config.Unit == unitTransaction || p.config.Unit == unitType
+	return p.config.Unit == UnitTransaction || p.config.Unit == UnitType
 }
 
 // collectTransaction adds an entry of the log to the transaction that is being read. Its groups are
@@ -25,7 +25,7 @@ func (d *dispatcher) collectTransaction(entry *Entry, now time.Time) error {
 	}
 	f.entries = append(f.entries, *entry)
 	f.bytes += entry.Bytes
-	if len(f.entries) > maxGroupEvents || f.bytes > d.maxBytes/4 {
+	if len(f.entries) > MaxGroupEvents || f.bytes > d.maxBytes/4 {
 		return d.enlarge(now)
 	}
 	return nil
@@ -94,7 +94,7 @@ func (d *dispatcher) wanting(group []Entry) (members []Entry, over bool) {
 
 // partition sorts a transaction's entries into groups, in the order of their first events.
 func (d *dispatcher) partition(entries []Entry) [][]Entry {
-	if d.profile.config.Unit == unitTransaction {
+	if d.profile.config.Unit == UnitTransaction {
 		return [][]Entry{slices.Clone(entries)}
 	}
 	var groups [][]Entry
@@ -128,7 +128,7 @@ type headsOf struct {
 }
 
 func (h *headsOf) of(e *Entry) Seq {
-	if h.unit != unitTransaction && h.unit != unitType {
+	if h.unit != UnitTransaction && h.unit != UnitType {
 		return e.Seq
 	}
 	if h.last == nil || !sameTransaction(h.last, e.Event) {
@@ -136,7 +136,7 @@ func (h *headsOf) of(e *Entry) Seq {
 	}
 	h.last = e.Event
 	for _, head := range h.groups {
-		if h.unit == unitTransaction || head.Event.Type == e.Event.Type && head.Event.Entry == e.Event.Entry {
+		if h.unit == UnitTransaction || head.Event.Type == e.Event.Type && head.Event.Entry == e.Event.Entry {
 			return head.Seq
 		}
 	}

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/mail"
@@ -14,8 +13,8 @@ import (
 
 // Formats that do not have every unit.
 const (
-	formatAlma     = "alma"
-	formatRakuraku = "rakuraku"
+	FormatAlma     = "alma"
+	FormatRakuraku = "rakuraku"
 )
 
 // Bounds of what a profile may ask for.
@@ -25,20 +24,6 @@ const (
 	maxBatchWait   = time.Hour
 )
 
-// configError is a value in a profile's section that cannot work.
-type configError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
-
-// ConfigPath leads to the value from the top of the config.
-func (e *configError) ConfigPath() []string { return e.path }
-
-// Hint says what would work.
-func (e *configError) Hint() string { return e.hint }
-
 // Defaults returns the preset of a format: what a profile is before `defaults` and its own
 // keys are laid over it.
 func Defaults(format string) ProfileConfig {
@@ -47,7 +32,7 @@ func Defaults(format string) ProfileConfig {
 		Format:      format,
 		MessageType: "json",
 		Mode:        "live",
-		Unit:        unitRecord,
+		Unit:        UnitRecord,
 		Batch:       BatchConfig{Max: 100, Wait: time.Second},
 		Timeout:     15 * time.Second,
 		Success:     []string{"200-299"},
@@ -95,123 +80,110 @@ func alertPreset(format string) AlertConfig {
 // signature and replies are the sender's to check. All that is wrong is told, joined; each error
 // has a ConfigPath that leads to it and a Hint.
 func (c *ProfileConfig) Validate() error {
-	v := &validation{at: []string{"profiles", c.Code}}
+	v := validation{ErrorsAt("profiles", c.Code)}
 	for i := range c.Subscriptions {
 		v.subscription(i, &c.Subscriptions[i])
 	}
 	if strings.ContainsFunc(c.Name, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
-		v.add("a profile's name is one line of text", "mails and commands show it in lines of their own; description takes more", "name")
+		v.Add("a profile's name is one line of text", "mails and commands show it in lines of their own; description takes more", "name")
 	}
 	v.retry(&c.Retry)
 	if c.Mode != "" {
-		v.oneOf("mode", c.Mode, "live", "dry_run")
+		v.OneOf("mode", c.Mode, "live", "dry_run")
 	}
-	v.oneOf("order", c.Order, "key", "none")
-	v.oneOf("on_full", c.OnFull, "shed", "pause_source")
-	v.oneOf("on_dead", c.OnDead, "continue", "hold_key")
+	v.OneOf("order", c.Order, "key", "none")
+	v.OneOf("on_full", c.OnFull, "shed", "pause_source")
+	v.OneOf("on_dead", c.OnDead, "continue", "hold_key")
 	if c.OnDead == "hold_key" && c.Order == "none" {
-		v.add("hold_key needs order: key", "without an order no event waits for another: write continue", "on_dead")
+		v.Add("hold_key needs order: key", "without an order no event waits for another: write continue", "on_dead")
 	}
 	if c.MaxBlock < 0 {
-		v.add("a time is not negative", "write a duration such as 1h; 0 waits for retry.max_age", "max_block")
+		v.Add("a time is not negative", "write a duration such as 1h; 0 waits for retry.max_age", "max_block")
 	}
-	v.oneOf("bigint", c.Bigint, "number", "string")
+	v.OneOf("bigint", c.Bigint, "number", "string")
 	v.unit(c)
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
-		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Concurrency, maxConcurrency),
+		v.Add(fmt.Sprintf("%d is not between 1 and %d", c.Concurrency, maxConcurrency),
 			"8 suits most receivers; more than 16 seldom helps", "concurrency")
 	}
 	if _, err := ParseRate(c.Rate); err != nil {
-		v.add(err.Error(), "write requests in a time, such as 50/s, 10/1s or 600/m", "rate")
+		v.Add(err.Error(), "write requests in a time, such as 50/s, 10/1s or 600/m", "rate")
 	}
 	if c.Timeout <= 0 {
-		v.add("a request needs a timeout", "write a duration above 0, such as 15s", "timeout")
+		v.Add("a request needs a timeout", "write a duration above 0, such as 15s", "timeout")
 	}
 	if c.MaxBody < 1 {
-		v.add("a body needs room", "write a size such as 1MiB", "max_body")
+		v.Add("a body needs room", "write a size such as 1MiB", "max_body")
 	}
 	if !(c.Share > 0 && c.Share <= 1) {
-		v.add("a share is above 0% and at most 100%", "write a share such as 25%", "share")
+		v.Add("a share is above 0% and at most 100%", "write a share such as 25%", "share")
 	}
 	v.identificationKey(c.IdentificationKey, "identification_key")
 	v.identificationKey(c.Sandbox.IdentificationKey, "sandbox", "identification_key")
-	if c.IdentificationKey != "" && c.Format != formatRakuraku {
-		v.add("format "+c.Format+" has no place for it", "take it out; format rakuraku sends it", "identification_key")
+	if c.IdentificationKey != "" && c.Format != FormatRakuraku {
+		v.Add("format "+c.Format+" has no place for it", "take it out; format rakuraku sends it", "identification_key")
 	}
 	v.contacts(c.Contacts)
 	if c.Alert.Every < 0 {
-		v.add("a time is not negative", "write a duration such as 15m; 0 leaves no mail out", "alert", "every")
+		v.Add("a time is not negative", "write a duration such as 15m; 0 leaves no mail out", "alert", "every")
 	}
 	if c.LogBody != nil && *c.LogBody < 0 {
-		v.add("a number of characters is 0 or more", "0 keeps no bodies", "log_body")
+		v.Add("a number of characters is 0 or more", "0 keeps no bodies", "log_body")
 	}
-	return errors.Join(v.found...)
+	return v.Err()
 }
 
 // validation collects what is wrong with one profile.
-type validation struct {
-	at    []string
-	found []error
-}
+type validation struct{ *ConfigErrors }
 
-func (v *validation) add(text, hint string, path ...string) {
-	v.found = append(v.found, &configError{path: slices.Concat(v.at, path), text: text, hint: hint})
-}
-
-func (v *validation) identificationKey(key string, path ...string) {
+func (v validation) identificationKey(key string, path ...string) {
 	for i := range len(key) {
 		if c := key[i]; !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_') {
-			v.add("an identification key has other characters", "letters, digits and _ make one", path...)
+			v.Add("an identification key has other characters", "letters, digits and _ make one", path...)
 			return
 		}
 	}
 }
 
-func (v *validation) contacts(addresses []string) {
+func (v validation) contacts(addresses []string) {
 	for i, one := range addresses {
 		if at, err := mail.ParseAddress(one); err != nil || at.Address != one {
-			v.add(fmt.Sprintf("%q is not a mail address", one), "write an address alone, such as circulation@example.org", "contacts", strconv.Itoa(i))
+			v.Add(fmt.Sprintf("%q is not a mail address", one), "write an address alone, such as circulation@example.org", "contacts", strconv.Itoa(i))
 		}
 	}
 }
 
-func (v *validation) oneOf(key, value string, known ...string) {
-	if !slices.Contains(known, value) {
-		v.add(fmt.Sprintf("%q is not known", value), "write "+strings.Join(known, " or "), key)
-	}
-}
-
 // unit checks what a request carries: not every format has groups of every kind.
-func (v *validation) unit(c *ProfileConfig) {
-	v.oneOf("unit", c.Unit, unitRecord, unitType, unitTransaction, unitBatch)
+func (v validation) unit(c *ProfileConfig) {
+	v.OneOf("unit", c.Unit, UnitRecord, UnitType, UnitTransaction, UnitBatch)
 	switch {
-	case c.Format == formatAlma && c.Unit != unitRecord:
-		v.add("alma knows requests with one event only", "write record", "unit")
-	case c.Format == formatRakuraku && c.Unit != unitRecord && c.Unit != unitType:
-		v.add("rakuraku knows records and operations", "write record, or type for what one transaction did of one kind", "unit")
+	case c.Format == FormatAlma && c.Unit != UnitRecord:
+		v.Add("alma knows requests with one event only", "write record", "unit")
+	case c.Format == FormatRakuraku && c.Unit != UnitRecord && c.Unit != UnitType:
+		v.Add("rakuraku knows records and operations", "write record, or type for what one transaction did of one kind", "unit")
 	}
-	if c.Batch.Max < 1 || c.Batch.Max > maxGroupEvents {
-		v.add(fmt.Sprintf("%d is not between 1 and %d", c.Batch.Max, maxGroupEvents), "100 suits most receivers", "batch", "max")
+	if c.Batch.Max < 1 || c.Batch.Max > MaxGroupEvents {
+		v.Add(fmt.Sprintf("%d is not between 1 and %d", c.Batch.Max, MaxGroupEvents), "100 suits most receivers", "batch", "max")
 	}
 	if c.Batch.Wait < 0 || c.Batch.Wait > maxBatchWait {
-		v.add("a batch waits for 0 to 1h", "write a duration such as 1s", "batch", "wait")
+		v.Add("a batch waits for 0 to 1h", "write a duration such as 1s", "batch", "wait")
 	}
 }
 
 // CheckUnit refuses a profile's unit where its format has no such requests. The error has a ConfigPath and a Hint.
 func (c *ProfileConfig) CheckUnit(f Formatter) error {
 	_, groups := f.(GroupFormatter)
-	if c.Unit == unitRecord || groups {
+	if c.Unit == UnitRecord || groups {
 		return nil
 	}
-	return &configError{
-		path: []string{"profiles", c.Code, "unit"},
-		text: fmt.Sprintf("%s is not for format %s", c.Unit, c.Format),
-		hint: "write record: this format's requests carry one event",
+	return &ConfigError{
+		Path:   []string{"profiles", c.Code, "unit"},
+		Text:   fmt.Sprintf("%s is not for format %s", c.Unit, c.Format),
+		Remedy: "write record: this format's requests carry one event",
 	}
 }
 
-func (v *validation) subscription(i int, s *SubscriptionConfig) {
+func (v validation) subscription(i int, s *SubscriptionConfig) {
 	at := []string{"subscriptions", strconv.Itoa(i)}
 	v.globs(s.Events, append(at, "events")...)
 	v.globs(s.Tables, append(at, "tables")...)
@@ -219,44 +191,44 @@ func (v *validation) subscription(i int, s *SubscriptionConfig) {
 	v.globs(s.Operations.Not, append(at, "operations", "not")...)
 	for _, condition := range s.Where {
 		if len(condition.Values) == 0 {
-			v.add("a condition needs a value", "write a value, a list of values, or null", append(at, "where", condition.Column)...)
+			v.Add("a condition needs a value", "write a value, a list of values, or null", append(at, "where", condition.Column)...)
 		}
 	}
 }
 
 // globs refuses what the globs do not understand, so that nobody relies on it.
-func (v *validation) globs(globs []string, at ...string) {
+func (v validation) globs(globs []string, at ...string) {
 	for i, glob := range globs {
 		path := append(slices.Clone(at), strconv.Itoa(i))
 		switch {
 		case glob == "":
-			v.add("an empty glob matches nothing", "write a name, or * for all", path...)
+			v.Add("an empty glob matches nothing", "write a name, or * for all", path...)
 		case strings.ContainsAny(glob, "[]{}!\\"):
-			v.add(fmt.Sprintf("%q: a glob knows * for any characters and ? for one, nothing else", glob),
+			v.Add(fmt.Sprintf("%q: a glob knows * for any characters and ? for one, nothing else", glob),
 				"list several globs instead of a class or an alternative", path...)
 		}
 	}
 }
 
-func (v *validation) retry(r *RetryConfig) {
+func (v validation) retry(r *RetryConfig) {
 	if r.MaxAge < 0 {
-		v.add("an age is not negative", "write a duration such as 72h; 0 never gives up", "retry", "max_age")
+		v.Add("an age is not negative", "write a duration such as 72h; 0 never gives up", "retry", "max_age")
 	}
 	if !(r.Jitter >= 0 && r.Jitter <= 1) {
-		v.add("jitter is a share between 0 and 1", "0.2 varies each wait by a fifth", "retry", "jitter")
+		v.Add("jitter is a share between 0 and 1", "0.2 varies each wait by a fifth", "retry", "jitter")
 	}
 	for i, wait := range r.Schedule {
 		if wait < 0 || wait > maxRetryWait {
-			v.add("a wait is between 0 and 30 days", "write waits such as [5s, 5m, 1h]", "retry", "schedule", strconv.Itoa(i))
+			v.Add("a wait is between 0 and 30 days", "write waits such as [5s, 5m, 1h]", "retry", "schedule", strconv.Itoa(i))
 		}
 	}
 	if r.Initial <= 0 || r.Initial > maxRetryWait {
-		v.add("the first wait is above 0 and at most 30 days", "write a duration such as 1s", "retry", "initial")
+		v.Add("the first wait is above 0 and at most 30 days", "write a duration such as 1s", "retry", "initial")
 	}
 	if r.Max < r.Initial || r.Max > maxRetryWait {
-		v.add("the longest wait is not below retry.initial and at most 30 days", "write a duration such as 1h", "retry", "max")
+		v.Add("the longest wait is not below retry.initial and at most 30 days", "write a duration such as 1h", "retry", "max")
 	}
 	if !(r.Multiplier >= 1) || math.IsInf(r.Multiplier, 1) {
-		v.add("waits do not shrink", "write a multiplier of 1 or more", "retry", "multiplier")
+		v.Add("waits do not shrink", "write a multiplier of 1 or more", "retry", "multiplier")
 	}
 }

@@ -20,7 +20,7 @@ func (w *worker) renderGroup(j *job) ([]byte, Head, error) {
 	if !ok {
 		return nil, Head{}, fmt.Errorf("format %s has no requests with several events", w.d.profile.config.Format)
 	}
-	if w.d.profile.streams(j.record.Members) && j.record.Events() > maxGroupEvents {
+	if w.d.profile.streams(j.record.Members) && j.record.Events() > MaxGroupEvents {
 		return nil, Head{}, errBodyFull
 	}
 	g := &w.group
@@ -106,7 +106,7 @@ func (b *bodyStart) Write(p []byte) (int, error) {
 // cut finds out where a group whose body is too large is to be divided. A part is not divided again.
 func (w *worker) cut(j *job) {
 	m, p := j.record.Members, w.d.profile
-	if m == nil || m.Unit == unitBatch || m.Parts > 0 || m.Count == 1 {
+	if m == nil || m.Unit == UnitBatch || m.Parts > 0 || m.Count == 1 {
 		return
 	}
 	s := newSizer(p)

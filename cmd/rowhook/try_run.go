@@ -106,7 +106,7 @@ func (t *trial) readProfiles() error {
 		ready = append(ready, profile)
 		t.profiles = append(t.profiles, tryProfile{config: &p, formatter: formatter})
 	}
-	t.router = delivery.NewRouter(ready)
+	t.router = delivery.RouterOf(ready)
 	return nil
 }
 

@@ -13,7 +13,7 @@ func (e *Engine) GroupOf(rec *LogRecord) (*Group, error) {
 		return nil, nil
 	}
 	var first *Event
-	var id groupID
+	var id GroupID
 	from, count, whole := Seq(0), 0, false
 	for entry, err := range d.entriesFrom(1) {
 		if err != nil {
@@ -27,17 +27,17 @@ func (e *Engine) GroupOf(rec *LogRecord) (*Group, error) {
 		case !together(rec.Unit, first, ev):
 			continue
 		}
-		id.add(entry.Event.ID)
+		id.Add(entry.Event.ID)
 		count++
 		if whole = entry.Event.ID == rec.Last; whole || count == rec.Count {
 			break
 		}
 	}
-	if !whole || count != rec.Count || id.id() != rec.Event {
+	if !whole || count != rec.Count || id.Sum() != rec.Event {
 		return nil, nil
 	}
 	g := &Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.eventsTogether(rec.Unit, first, from, count)}
-	if rec.Unit == unitType {
+	if rec.Unit == UnitType {
 		g.Type = first.Type
 	}
 	return g, nil
@@ -46,9 +46,9 @@ func (e *Engine) GroupOf(rec *LogRecord) (*Group, error) {
 // together reports whether an event can be in the group that first begins.
 func together(unit string, first, ev *Event) bool {
 	switch unit {
-	case unitTransaction:
+	case UnitTransaction:
 		return ev.Origin.Transaction == first.Origin.Transaction
-	case unitType:
+	case UnitType:
 		return ev.Origin.Transaction == first.Origin.Transaction && ev.Type == first.Type && ev.Entry == first.Entry
 	}
 	return true
