@@ -1,59 +1,16 @@
-// Package delivery holds the words of delivery (events, profiles, deliveries, attempts), the
-// delivery log, and the engine that brings spooled events to their receivers.
+// Package delivery holds the words of delivery: what mapping, store, log, engine, formats and
+// senders say to each other. It has no behaviour of its own beyond deciding which profiles an event
+// goes to (see [Router]) and checking a profile's config (see [ProfileConfig.Validate]).
 //
-// # How an event gets to its receiver
+//   - [Event], [Kind], [Row], [Where], [Truth]: what mapping makes of a change.
+//   - [ProfileConfig] and its parts, [LogConfig], [ConfigError]: what the config says.
+//   - [Router], [Subscriptions]: who gets an event, decided when it is appended.
+//   - [Store], [Delivery], [Members], [Progress], [Update]: the durable queue as the engine sees it.
+//   - [Formatter], [Sender], [Request], [Reply], [Class]: one attempt.
+//   - [LogRecord], [Outcome]: one line of the delivery log.
+//   - [ProfileStatus], [Failure]: what people are told.
 //
-// A [Router] decided at append time which profiles get it. Each profile has a dispatcher: one goroutine that owns
-// all of the profile's state, a few workers that render and send, and a committer. The
-// dispatcher reads the spool's log into a window of bounded size, sorts events into lanes by
-// ordering key, and hands the first of each lane to the workers. A success costs the store nothing of its own: it
-// is marked in the window, and about every 50 ms the delivery log is flushed and then the profile's progress stored, a
-// cursor and what is over above it.
-//
-// # What must hold
-//
-//   - Nothing is stored as over before the delivery log has its line. While the log cannot be written, nothing is sent.
-//   - Within a lane, deliveries go in the order of the log. A lane is a part in memory with records on disk behind
-//     it; what comes for a lane with records on disk joins them there.
-//   - The groups of a transaction are formed when it has been read whole, so that they are the same again after a kill. One that is
-//     too large for memory becomes records of its parts; none of these is loaded before all are there. Batches may be
-//     formed otherwise after a kill.
-//   - A group stands in the lanes of all its events. One of very many keys stands in none: it goes alone.
-//   - Memory is bounded by the window, whatever waits: a delivery that failed is written as a record with its
-//     rendered body and leaves memory, and those behind it in its lane follow as records.
-//   - Records on disk are loaded only once the log has been read as far as it was when they were written, for
-//     older events of their lanes may be unread after a restart.
-//   - What was decided reaches the store before the store is asked for records again.
-//
-// # An endpoint that fails
-//
-// There are two clocks. Each event follows its own schedule, and ages, while the endpoint answers others. When
-// five requests in a row fail, and not all for one event, or for want of a connection, the breaker opens: events are not to
-// pay for the endpoint. They wait in the log, in order and for free, and their clocks stand
-// still. One request at a time looks whether the endpoint is back, after a quarter of the time that it has been
-// failing, at most five minutes. Retries and first tries take turns at it, since it may be an event that
-// fails. An endpoint that throttles, refuses our credentials or is misconfigured is left alone at once, for as long as it takes.
-//
-// An answer closes the breaker. Retries are brought forward, and requests start slowly: one at once, then
-// twice as many with each round of answers, half as many after each failure, up to concurrency. An
-// outage is stored, so that a restart finds it again; what became due meanwhile starts slowly as well.
-//
-// A schedule that is a list is kept to the letter once its event was tried: it is what the receiver was promised.
-//
-// # An event that fails
-//
-// It holds up its key, and nothing else, until it is a dead letter: by its age, or after max_block when others of its key
-// wait behind it. Then the key goes on, and the next delivery of it has a rowhook-gap header,
-//
-//	count=2; first=ID; last=ID
-//
-// which says how many events its receiver did not get, and the first and last of them. With on_dead: hold_key the key waits
-// until the dead letter is retried or discarded. Which keys have gaps is stored, for 256 keys; what exceeds that, and what was
-// shed, is told by the profile's next delivery. A delivery may tell of several gaps, separated by commas.
-//
-// # What is sent again
-//
-// A replay goes through the store's history at the pace of deliveries: no more than some thousand wait at a time, and its place is
-// stored in one write with the records that it makes. What waits or is a dead letter is left alone. The others get a
-// record of the next round at their place in the log, so that they go before newer events of their keys.
+// delivery/engine brings events to receivers, delivery/deliverylog keeps the log, delivery/spool is
+// the store, delivery/format renders bodies, delivery/webhook sends them, delivery/alert writes
+// mails. None of them knows capture or mapping.
 package delivery

@@ -26,6 +26,12 @@ func DefaultLogConfig() LogConfig {
 	}
 }
 
+// The least that a delivery log can do with.
+const (
+	minLogFile = 64 << 10
+	minLogKeep = time.Hour
+)
+
 // Validate reports every setting that cannot work, joined; each error has a ConfigPath and a Hint.
 func (c LogConfig) Validate() error {
 	v := ErrorsAt("log")

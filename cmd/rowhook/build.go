@@ -5,7 +5,8 @@ import (
 	"log/slog"
 	"os"
 
-	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
+	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
 	"rowhook/delivery/webhook"
 )
@@ -29,12 +30,12 @@ func (c *Config) endpoints(in *surroundings, options webhook.Options) (map[strin
 }
 
 // profiles makes the profiles ready for the engine.
-func (c *Config) profiles(endpoints map[string]*endpoint) ([]*delivery.Profile, error) {
-	var profiles []*delivery.Profile
+func (c *Config) profiles(endpoints map[string]*endpoint) ([]*engine.Profile, error) {
+	var profiles []*engine.Profile
 	var errs configErrors
 	for i := range c.Profiles {
 		e := endpoints[c.Profiles[i].Code]
-		profile, err := delivery.NewProfile(c.Profiles[i], e, e.asFormatter())
+		profile, err := engine.NewProfile(c.Profiles[i], e, e.asFormatter())
 		if err != nil {
 			errs = append(errs, c.problems(err)...)
 			continue
@@ -45,8 +46,8 @@ func (c *Config) profiles(endpoints map[string]*endpoint) ([]*delivery.Profile, 
 }
 
 // logOptions are the delivery log's.
-func (c *Config) logOptions(logger *slog.Logger) delivery.LogOptions {
-	return delivery.LogOptions{
+func (c *Config) logOptions(logger *slog.Logger) deliverylog.Options {
+	return deliverylog.Options{
 		Path: c.Log.Deliveries, MaxSize: c.Log.MaxSize, Keep: c.Log.Keep, MaxTotal: c.Log.MaxTotal,
 		Body: c.Log.Body, Logger: logger,
 	}

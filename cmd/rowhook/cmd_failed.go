@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 const failedLong = `Dead letters are deliveries that were given up. They stay, with the reason and the body that
@@ -31,7 +32,7 @@ func newFailedCommand(c *console) *cobra.Command {
 
 // failedFlags select dead letters.
 type failedFlags struct {
-	filter       delivery.Filter
+	filter       engine.Filter
 	since, until string
 	source, all  bool
 	json         bool
@@ -56,7 +57,7 @@ func (f *failedFlags) compile(now time.Time) error {
 	f.filter.Since, sinceErr = parseMoment(f.since, now)
 	f.filter.Until, untilErr = parseMoment(f.until, now)
 	err := errors.Join(sinceErr, untilErr)
-	empty := f.filter == (delivery.Filter{Limit: f.filter.Limit})
+	empty := f.filter == (engine.Filter{Limit: f.filter.Limit})
 	if f.source && !empty {
 		err = errors.Join(err, errors.New("--source takes only --table and --all: parked changes have no profile, type or key"))
 	}
@@ -84,7 +85,7 @@ func newFailedListCommand(c *console) *cobra.Command {
 					}
 					return c.printParked(list, asJSON)
 				}
-				var items delivery.Items
+				var items engine.Items
 				if err := control.call(cmd.Context(), "failed/list", filterRequest{Filter: flags.filter}, &items); err != nil {
 					return err
 				}
@@ -107,7 +108,7 @@ func newFailedShowCommand(c *console) *cobra.Command {
 				if source {
 					return c.showParked(cmd, control, args[0], asJSON)
 				}
-				var letters []delivery.Letter
+				var letters []engine.Letter
 				if err := control.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
 					return err
 				}
@@ -163,7 +164,7 @@ func parseParked(cmd *cobra.Command, number string) (delivery.Seq, error) {
 	return delivery.Seq(seq), nil
 }
 
-func printLetter(w io.Writer, l *delivery.Letter) error {
+func printLetter(w io.Writer, l *engine.Letter) error {
 	_, err := fmt.Fprintf(w, "event     %s\nprofile   %s\ntype      %s\ntable     %s\nkey       %s\nposition  %s\ntime      %s\ngiven up  %s\nreason    %s\nstatus    %s\nerror     %s\nattempts  %d in round %d\n",
 		l.ID, l.Profile, orDash(l.Type), orDash(l.Table), compactKey(l.Key), orDash(l.Position), l.Time.Format(time.RFC3339Nano),
 		l.Since.Format(time.RFC3339), orDash(l.Reason), orDash(strconv.Itoa(l.Status)), orDash(l.Error), l.Attempts, l.Round)
@@ -205,7 +206,7 @@ func newFailedChangeCommand(c *console, name, short, done string) *cobra.Command
 }
 
 func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags failedFlags, ids []string) error {
-	if len(ids) == 0 && flags.filter == (delivery.Filter{}) && !flags.all {
+	if len(ids) == 0 && flags.filter == (engine.Filter{}) && !flags.all {
 		return &usageError{err: errors.New("which dead letters? Name ids, conditions, or --all"), command: cmd.CommandPath()}
 	}
 	if len(ids) == 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
 )
 
 const logLong = `Searches the delivery log, which has one line for each attempt and each end of a delivery.
@@ -30,7 +31,7 @@ const logExample = `  rowhook log --profile desk --outcome dead --since 2h
 
 // logFlags are the conditions of `rowhook log`.
 type logFlags struct {
-	query        delivery.LogQuery
+	query        deliverylog.Query
 	statuses     []string
 	outcome      string
 	since, until string
@@ -77,7 +78,7 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 	query.FullBody, query.InGroup = bodies.find, bodies.inGroup
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	undecided, err := delivery.SearchLog(ctx, query, func(line []byte, rec delivery.ParsedRecord) error {
+	undecided, err := deliverylog.Search(ctx, query, func(line []byte, rec deliverylog.ParsedRecord) error {
 		if flags.json {
 			_, err := fmt.Fprintf(c.out, "%s\n", strings.TrimRight(string(line), "\n"))
 			return err
@@ -98,7 +99,7 @@ func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags)
 }
 
 // compile checks the flags' notation.
-func (f *logFlags) compile(now time.Time) (delivery.LogQuery, error) {
+func (f *logFlags) compile(now time.Time) (deliverylog.Query, error) {
 	q := f.query
 	q.Follow = f.follow
 	q.Outcome = delivery.Outcome(f.outcome)
@@ -140,7 +141,7 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 }
 
 // printLogLine prints one line of the log for people.
-func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
+func printLogLine(w io.Writer, rec deliverylog.ParsedRecord) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %-11s %s  %s %s", rec.Time.Local().Format("2006-01-02 15:04:05.000"), rec.Outcome, orDash(rec.Profile), orDash(rec.Type), describeRecord(&rec))
 	if rec.Attempt > 0 {
@@ -174,7 +175,7 @@ func printLogLine(w io.Writer, rec delivery.ParsedRecord) error {
 }
 
 // describeRecord is an event's key, of how many events a group is, or how many attempts were collapsed.
-func describeRecord(rec *delivery.ParsedRecord) string {
+func describeRecord(rec *deliverylog.ParsedRecord) string {
 	if rec.Count == 0 {
 		return compactKey(rec.Key)
 	}
@@ -259,13 +260,13 @@ type bodyLookup struct {
 const lookupBudget = 10 * time.Second
 
 // find returns the whole body that a line is about.
-func (l *bodyLookup) find(rec *delivery.ParsedRecord) ([]byte, bool) {
+func (l *bodyLookup) find(rec *deliverylog.ParsedRecord) ([]byte, bool) {
 	answer := l.ask(rec, "")
 	return answer.Body, answer.Found
 }
 
 // inGroup tells whether an event is in the group that a line is about.
-func (l *bodyLookup) inGroup(rec *delivery.ParsedRecord, event string) delivery.Truth {
+func (l *bodyLookup) inGroup(rec *deliverylog.ParsedRecord, event string) delivery.Truth {
 	switch answer := l.ask(rec, event); {
 	case !answer.Found:
 		return delivery.Undecidable
@@ -275,7 +276,7 @@ func (l *bodyLookup) inGroup(rec *delivery.ParsedRecord, event string) delivery.
 	return delivery.False
 }
 
-func (l *bodyLookup) ask(rec *delivery.ParsedRecord, member string) bodyAnswer {
+func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) bodyAnswer {
 	if l.failed || l.spent > lookupBudget {
 		return bodyAnswer{}
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 func newProfileCommand(c *console) *cobra.Command {
@@ -110,7 +110,7 @@ func newProfileResumeCommand(c *console) *cobra.Command {
 		}
 		return "is not paused any more, but " + a.State + ": `rowhook profile list` says why."
 	})
-	cmd.Flags().StringVar(&from, "from", delivery.ResumeHeld, "`held` delivers what was held, now skips it")
+	cmd.Flags().StringVar(&from, "from", engine.ResumeHeld, "`held` delivers what was held, now skips it")
 	return cmd
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 // withControl runs what a command does on a state directory.
@@ -34,13 +34,13 @@ func newQueueCommand(c *console) *cobra.Command {
 }
 
 func newQueueListCommand(c *console) *cobra.Command {
-	var filter delivery.Filter
+	var filter engine.Filter
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what waits, the oldest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withControl(func(control *control) error {
-				var items delivery.Items
+				var items engine.Items
 				if err := control.call(cmd.Context(), "queue/list", filterRequest{Filter: filter}, &items); err != nil {
 					return err
 				}
@@ -83,7 +83,7 @@ func newRetryNowCommand(c *console) *cobra.Command {
 				if len(args) == 1 {
 					return c.changeDelivery(cmd.Context(), control, "queue/retry-now", request, args[0], "is tried now")
 				}
-				hastened := []delivery.Hastened{}
+				hastened := []engine.Hastened{}
 				if err := control.call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
 					return err
 				}
@@ -100,7 +100,7 @@ func newRetryNowCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-func (c *console) printHastened(hastened []delivery.Hastened) error {
+func (c *console) printHastened(hastened []engine.Hastened) error {
 	if len(hastened) == 0 {
 		_, err := fmt.Fprintln(c.err, "Nothing waits for another try.")
 		return err
@@ -145,10 +145,10 @@ func (c *console) changeDelivery(ctx context.Context, control *control, operatio
 }
 
 // printItems prints deliveries for people or as JSON.
-func (c *console) printItems(items delivery.Items, asJSON bool, empty string) error {
+func (c *console) printItems(items engine.Items, asJSON bool, empty string) error {
 	if asJSON {
 		if items.Items == nil {
-			items.Items = []delivery.Item{}
+			items.Items = []engine.Item{}
 		}
 		return printJSON(c.out, items)
 	}
@@ -165,7 +165,7 @@ func (c *console) printItems(items delivery.Items, asJSON bool, empty string) er
 	return nil
 }
 
-func printItemTable(w io.Writer, items []delivery.Item, now time.Time) error {
+func printItemTable(w io.Writer, items []engine.Item, now time.Time) error {
 	t := newTable("PROFILE", "STATE", "TYPE", "KEY", "AGE", "TRIES", "NEXT TRY", "LAST FAILURE", "ID")
 	for i := range items {
 		item := &items[i]
@@ -183,7 +183,7 @@ func printItemTable(w io.Writer, items []delivery.Item, now time.Time) error {
 }
 
 // describeItem is an event's key, or of how many events a group is.
-func describeItem(item *delivery.Item) string {
+func describeItem(item *engine.Item) string {
 	if item.Count == 0 {
 		return compactKey(item.Key)
 	}
@@ -192,9 +192,9 @@ func describeItem(item *delivery.Item) string {
 
 // countDone calls an operation once for each of the requests and prints how many it took in hand.
 func countDone[Req any](ctx context.Context, c *console, control *control, operation string, requests []Req, done string, asJSON bool) error {
-	var changed delivery.Changed
+	var changed engine.Changed
 	for _, request := range requests {
-		var one delivery.Changed
+		var one engine.Changed
 		if err := control.call(ctx, operation, request, &one); err != nil {
 			return err
 		}

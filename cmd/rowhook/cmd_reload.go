@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 const reloadLong = `Has the running agent read its config again, as SIGHUP and a change of the file do. All of it
@@ -67,12 +67,12 @@ func noAgentFailure(err error) error {
 }
 
 // parseRemovals reads CODE=WORD.
-func parseRemovals(words []string) (map[string]delivery.Removal, error) {
-	removed := map[string]delivery.Removal{}
+func parseRemovals(words []string) (map[string]engine.Removal, error) {
+	removed := map[string]engine.Removal{}
 	for _, word := range words {
 		code, how, _ := strings.Cut(word, "=")
-		switch removal := delivery.Removal(how); removal {
-		case delivery.Drain, delivery.Park, delivery.Drop:
+		switch removal := engine.Removal(how); removal {
+		case engine.Drain, engine.Park, engine.Drop:
 			if code == "" {
 				return nil, fmt.Errorf("--removed %s names no profile", word)
 			}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 const replayLong = `Sends delivered events again, from the spool's history (spool.history and spool.history_size say how far
@@ -23,9 +23,9 @@ const replayExample = `  rowhook replay --profile desk --since 2h --dry-run
 
 // replayRequest asks for a replay, or for its end.
 type replayRequest struct {
-	User   string                `json:"user"`
-	Filter delivery.ReplayFilter `json:"filter"`
-	DryRun bool                  `json:"dry_run,omitempty"`
+	User   string              `json:"user"`
+	Filter engine.ReplayFilter `json:"filter"`
+	DryRun bool                `json:"dry_run,omitempty"`
 }
 
 // replayStopped is how many events of a replay are not sent again.
@@ -34,7 +34,7 @@ type replayStopped struct {
 }
 
 func newReplayCommand(c *console) *cobra.Command {
-	var filter delivery.ReplayFilter
+	var filter engine.ReplayFilter
 	var since, until string
 	var dry, stop, asJSON bool
 	cmd := &cobra.Command{
@@ -58,7 +58,7 @@ func newReplayCommand(c *console) *cobra.Command {
 				if stop {
 					return c.stopReplay(cmd, control, request, asJSON)
 				}
-				var replayed delivery.Replayed
+				var replayed engine.Replayed
 				if err := control.call(cmd.Context(), "replay", request, &replayed); err != nil {
 					return err
 				}
@@ -80,7 +80,7 @@ func newReplayCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-func (c *console) printReplayed(r *delivery.Replayed, profile string, dry bool) error {
+func (c *console) printReplayed(r *engine.Replayed, profile string, dry bool) error {
 	if r.Events > 0 {
 		t := newTable("TYPE", "EVENTS")
 		for _, eventType := range slices.Sorted(maps.Keys(r.Types)) {
@@ -120,12 +120,12 @@ func (c *console) stopReplay(cmd *cobra.Command, control *control, request repla
 }
 
 // replay starts a replay, with a line in the audit log unless it only counts.
-func (s *station) replay(r replayRequest) (delivery.Replayed, error) {
+func (s *station) replay(r replayRequest) (engine.Replayed, error) {
 	replayed, err := s.engine.Replay(r.Filter, r.DryRun)
 	if err != nil || r.DryRun || replayed.Events == 0 {
 		return replayed, err
 	}
-	about := delivery.Filter{Type: r.Filter.Type, Since: r.Filter.Since, Until: r.Filter.Until}
+	about := engine.Filter{Type: r.Filter.Type, Since: r.Filter.Since, Until: r.Filter.Until}
 	line := auditLine{User: r.User, Command: "replay", Profile: r.Filter.Profile, Key: describeFilter(about), New: fmt.Sprint(replayed.Events)}
 	return replayed, s.audit.append(line)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 const smallConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
@@ -240,13 +241,13 @@ func TestFindingsAreSaidOnce(t *testing.T) {
 func TestDescribeFilter(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		filter delivery.Filter
+		filter engine.Filter
 		want   string
 	}{
-		{delivery.Filter{}, ""},
-		{delivery.Filter{Profile: "desk"}, ""},
-		{delivery.Filter{Profile: "desk", ID: "evt_1"}, "evt_1"},
-		{delivery.Filter{Profile: "desk", Type: "loan.*"}, `{"type":"loan.*"}`},
+		{engine.Filter{}, ""},
+		{engine.Filter{Profile: "desk"}, ""},
+		{engine.Filter{Profile: "desk", ID: "evt_1"}, "evt_1"},
+		{engine.Filter{Profile: "desk", Type: "loan.*"}, `{"type":"loan.*"}`},
 	} {
 		if got := describeFilter(test.filter); got != test.want {
 			t.Errorf("%+v: %q, want %q", test.filter, got, test.want)

@@ -25,6 +25,11 @@ type rule struct {
 
 var rules = []rule{
 	{imports: "rowhook/delivery", only: []string{"capture"}, except: true, why: "capture knows nothing of what becomes of a change"},
+	{imports: "rowhook/delivery/engine", only: []string{"delivery/engine", "cmd"}, tests: true, why: "others know delivery's words only"},
+	{imports: "rowhook/delivery/deliverylog", only: []string{"delivery/deliverylog", "cmd"}, tests: true, why: "the engine writes to a Recorder"},
+	{imports: "rowhook/delivery/spool", only: []string{"delivery/spool", "cmd"}, tests: true, why: "the engine works on a Store"},
+	{imports: "rowhook/delivery/webhook", only: []string{"delivery/webhook", "cmd"}, tests: true, why: "the engine hands requests to a Sender"},
+	{imports: "rowhook/delivery/format", only: []string{"delivery/format", "cmd"}, tests: true, why: "the engine asks a Formatter for bodies"},
 	{imports: "rowhook/mapping", only: []string{"capture", "delivery"}, except: true, why: "mapping stands between capture and delivery"},
 	{imports: "rowhook/capture", only: []string{"delivery"}, except: true, why: "delivery knows nothing of where an event comes from"},
 	{imports: "rowhook/cmd", only: nil, why: "cmd wires the rooms, nobody builds on it"},
@@ -147,6 +152,10 @@ func TestImportRules(t *testing.T) {
 		{"delivery/spool", "rowhook/capture", false, true},
 		{"mapping", "rowhook/capture", false, false},
 		{"mapping", "rowhook/delivery", false, false},
+		{"mapping", "rowhook/delivery/engine", false, true},
+		{"delivery/spool", "rowhook/delivery/engine", false, true},
+		{"delivery/engine", "rowhook/delivery/spool", false, true},
+		{"delivery/engine", "rowhook/delivery/spool", true, false},
 		{"delivery", "rowhook/mapping", false, true},
 		{"mapping", "rowhook/cmd/rowhook", false, true},
 		{"cmd/rowhook", "rowhook/capture/postgres", false, false},

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
 
@@ -154,7 +154,7 @@ const (
 
 // holds keeps the reasons for which all deliveries wait: they go on when the last is gone.
 type holds struct {
-	engine  *delivery.Engine
+	engine  *engine.Engine
 	mu      sync.Mutex
 	reasons [holdKinds]string
 	told    string // what the engine was told last

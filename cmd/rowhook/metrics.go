@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 // Metrics are read from the rooms' figures when they are scraped: nothing is counted for them alone, but for two
@@ -199,7 +199,7 @@ func (m *agentMetrics) collectSource(c *collection) {
 	c.put(m.parkedBytes, float64(bytes))
 }
 
-func (m *agentMetrics) collectSpool(c *collection, profiles []delivery.ProfileStats) {
+func (m *agentMetrics) collectSpool(c *collection, profiles []engine.ProfileStats) {
 	usage := m.agent.spool.Usage()
 	c.put(m.spoolBytes, float64(usage.Bytes))
 	c.put(m.spoolMax, float64(usage.Max))
@@ -220,7 +220,7 @@ func (m *agentMetrics) collectSpool(c *collection, profiles []delivery.ProfileSt
 	c.put(m.spoolOldest, oldest)
 }
 
-func (m *agentMetrics) collectProfile(c *collection, p *delivery.ProfileStats) {
+func (m *agentMetrics) collectProfile(c *collection, p *engine.ProfileStats) {
 	s := &p.Status
 	for _, state := range profileStates {
 		c.put(m.state, c.flag(s.State == state), s.Profile, state)
@@ -241,7 +241,7 @@ func (m *agentMetrics) collectProfile(c *collection, p *delivery.ProfileStats) {
 	c.histogram(m.duration, &p.Duration, s.Profile)
 }
 
-func (c *collection) histogram(desc *prometheus.Desc, h *delivery.Histogram, labels ...string) {
+func (c *collection) histogram(desc *prometheus.Desc, h *engine.Histogram, labels ...string) {
 	c.ch <- prometheus.MustNewConstHistogram(desc, h.Count(), h.Sum().Seconds(), h.Cumulative(), labels...)
 }
 

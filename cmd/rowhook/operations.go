@@ -16,14 +16,15 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
 )
 
 // The requests of operations. Who asks is for the audit log.
 
 type filterRequest struct {
-	User   string          `json:"user"`
-	Filter delivery.Filter `json:"filter"`
+	User   string        `json:"user"`
+	Filter engine.Filter `json:"filter"`
 }
 
 type deliveryRequest struct {
@@ -75,10 +76,10 @@ type none struct{}
 // operations are what commands can ask of a state directory, with or without an agent.
 func (s *station) operations() map[string]operation {
 	return map[string]operation{
-		"queue/list": typed(func(_ context.Context, r filterRequest) (delivery.Items, error) {
+		"queue/list": typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
 			return s.engine.Queue(r.Filter)
 		}),
-		"queue/retry-all": typed(func(_ context.Context, r deliveryRequest) ([]delivery.Hastened, error) {
+		"queue/retry-all": typed(func(_ context.Context, r deliveryRequest) ([]engine.Hastened, error) {
 			hastened, err := s.engine.RetryAllNow(r.Profile)
 			for _, h := range hastened {
 				err = errors.Join(err, s.audit.append(auditLine{User: r.User, Command: "queue retry-now", Profile: h.Profile, New: fmt.Sprint(h.Retries)}))
@@ -91,21 +92,21 @@ func (s *station) operations() map[string]operation {
 		"queue/skip": typed(func(_ context.Context, r deliveryRequest) (none, error) {
 			return none{}, s.audited(r.User, "queue skip", r.Profile, r.Event, s.engine.Skip(r.Profile, r.Event))
 		}),
-		"failed/list": typed(func(_ context.Context, r filterRequest) (delivery.Items, error) {
+		"failed/list": typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
 			return s.engine.Failed(r.Filter)
 		}),
-		"failed/show": typed(func(_ context.Context, r deliveryRequest) ([]delivery.Letter, error) {
+		"failed/show": typed(func(_ context.Context, r deliveryRequest) ([]engine.Letter, error) {
 			return s.engine.FailedShow(r.Event)
 		}),
-		"failed/retry": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
+		"failed/retry": typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedRetry(r.Filter)
 			return changed, s.auditedCount(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"failed/discard": typed(func(_ context.Context, r filterRequest) (delivery.Changed, error) {
+		"failed/discard": typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedDiscard(r.Filter)
 			return changed, s.auditedCount(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"replay": typed(func(_ context.Context, r replayRequest) (delivery.Replayed, error) {
+		"replay": typed(func(_ context.Context, r replayRequest) (engine.Replayed, error) {
 			return s.replay(r)
 		}),
 		"replay/stop": typed(func(_ context.Context, r replayRequest) (replayStopped, error) {
@@ -114,12 +115,12 @@ func (s *station) operations() map[string]operation {
 		"parked/list": typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
 			return s.listParked(r)
 		}),
-		"parked/discard": typed(func(_ context.Context, r parkedRequest) (delivery.Changed, error) {
+		"parked/discard": typed(func(_ context.Context, r parkedRequest) (engine.Changed, error) {
 			changed, err := s.discardParked(r)
 			return changed, s.auditedCount(r.User, "failed discard --source", "", describeParked(r), changed, err)
 		}),
-		"parked/retry": typed(func(context.Context, parkedRequest) (delivery.Changed, error) {
-			return delivery.Changed{}, &controlFailure{
+		"parked/retry": typed(func(context.Context, parkedRequest) (engine.Changed, error) {
+			return engine.Changed{}, &controlFailure{
 				Message: "parked changes are decoded with the database's help, and no agent is running",
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
@@ -172,7 +173,7 @@ func (a *agent) operations() map[string]operation {
 		now := time.Now()
 		return healthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil
 	})
-	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
+	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (engine.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
 		return changed, a.auditedCount(r.User, "failed retry --source", "", describeParked(r), changed, err)
 	})
@@ -206,7 +207,7 @@ func (s *station) audited(user, command, profile, key string, err error) error {
 }
 
 // auditedCount is audited for what was done to dead letters, also when it failed after some of them.
-func (s *station) auditedCount(user, command, profile, key string, changed delivery.Changed, err error) error {
+func (s *station) auditedCount(user, command, profile, key string, changed engine.Changed, err error) error {
 	if changed.Count == 0 {
 		return err
 	}
@@ -227,12 +228,12 @@ func describeParked(r parkedRequest) string {
 }
 
 // describeFilter is a filter as the audit log shows it.
-func describeFilter(f delivery.Filter) string {
+func describeFilter(f engine.Filter) string {
 	if f.ID != "" {
 		return f.ID
 	}
 	f.Profile = ""
-	if f == (delivery.Filter{}) {
+	if f == (engine.Filter{}) {
 		return ""
 	}
 	raw, err := json.Marshal(f)

@@ -10,6 +10,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
 
@@ -97,11 +98,11 @@ var errSelect = &controlFailure{
 func (r parkedRequest) selects() bool { return r.All || r.Table != "" || len(r.Seqs) > 0 }
 
 // discardParked takes dead letters of the source away for good, each with a line in the delivery log.
-func (s *station) discardParked(r parkedRequest) (delivery.Changed, error) {
+func (s *station) discardParked(r parkedRequest) (engine.Changed, error) {
 	if !r.selects() {
-		return delivery.Changed{}, errSelect
+		return engine.Changed{}, errSelect
 	}
-	var changed delivery.Changed
+	var changed engine.Changed
 	for {
 		var gone []delivery.Seq
 		err := s.eachParked(r, func(p delivery.Parked) bool {
@@ -128,12 +129,12 @@ func (s *station) discardParked(r parkedRequest) (delivery.Changed, error) {
 
 // retryParked decodes and maps dead letters of the source again, oldest first, and
 // spools what comes of them under the ids it would have had. What fails again stays, and so do changes that were read past.
-func (a *agent) retryParked(ctx context.Context, r parkedRequest) (delivery.Changed, error) {
+func (a *agent) retryParked(ctx context.Context, r parkedRequest) (engine.Changed, error) {
 	if !r.selects() {
-		return delivery.Changed{}, errSelect
+		return engine.Changed{}, errSelect
 	}
 	var letters []delivery.Parked
-	var changed delivery.Changed
+	var changed engine.Changed
 	from := delivery.Seq(0)
 	for {
 		letters = letters[:0]

@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/spool"
 	"rowhook/mapping"
 )
@@ -51,7 +52,7 @@ type pipeline struct {
 	identity mapping.Identity // as the mapper has it
 	router   *delivery.Router
 	spool    *spool.Spool
-	log      *delivery.Log
+	log      *deliverylog.Log
 	logger   *slog.Logger
 	codes    map[delivery.ProfileID]string
 	rounded  map[string]bool // entries whose 64-bit integers a receiver may round

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/webhook"
 )
 
@@ -144,7 +144,7 @@ func TestTestCommand(t *testing.T) {
 	}
 	var outcomes []string
 	for line := range strings.Lines(string(raw)) {
-		rec, err := delivery.ParseLogLine([]byte(strings.TrimSuffix(line, "\n")))
+		rec, err := deliverylog.ParseLine([]byte(strings.TrimSuffix(line, "\n")))
 		if err != nil || rec.Type != "rowhook.test" || rec.Attempt != 1 {
 			t.Errorf("line %s: %v", line, err)
 		}

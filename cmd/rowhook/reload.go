@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
 
@@ -27,9 +28,9 @@ const (
 
 // reloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are gone.
 type reloadRequest struct {
-	User    string                      `json:"user"`
-	Removed map[string]delivery.Removal `json:"removed,omitempty"`
-	By      string                      `json:"by"`
+	User    string                    `json:"user"`
+	Removed map[string]engine.Removal `json:"removed,omitempty"`
+	By      string                    `json:"by"`
 }
 
 // reloadStatus is what came of a reload.
@@ -171,7 +172,7 @@ func keepEndpoints(endpoints map[string]*endpoint, next *Config, before *live) {
 }
 
 // mayRemove refuses words about profiles that nobody knows.
-func (a *agent) mayRemove(next *Config, removed map[string]delivery.Removal) error {
+func (a *agent) mayRemove(next *Config, removed map[string]engine.Removal) error {
 	known, err := a.spool.Profiles()
 	if err != nil {
 		return fmt.Errorf("list the spool's profiles: %w", err)

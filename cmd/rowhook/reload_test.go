@@ -15,6 +15,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 )
 
 // reloadWorld is a running agent whose database does not answer.
@@ -356,7 +357,7 @@ func TestPipelineExchange(t *testing.T) {
 				if _, err := w.station.engine.Prepare(nil, nil); stored != (err != nil) || stored && !strings.Contains(err.Error(), "no longer has desk") {
 					t.Fatalf("a reload without desk, stored %t: %v", stored, err)
 				}
-				plan, err := w.station.engine.Prepare(nil, map[string]delivery.Removal{"desk": delivery.Park})
+				plan, err := w.station.engine.Prepare(nil, map[string]engine.Removal{"desk": engine.Park})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -13,6 +13,8 @@ import (
 
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
+	"rowhook/delivery/deliverylog"
+	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
 	"rowhook/delivery/webhook"
 )
@@ -23,8 +25,8 @@ type station struct {
 	live   atomic.Pointer[live]
 	logger *slog.Logger
 	spool  *spool.Spool
-	log    *delivery.Log
-	engine *delivery.Engine
+	log    *deliverylog.Log
+	engine *engine.Engine
 	audit  *auditLog
 
 	// How the profiles' requests go, and in which environment.
@@ -171,14 +173,14 @@ func (s *station) open(c *Config, passing bool) error {
 	if s.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err
 	}
-	if s.log, err = delivery.OpenLog(c.logOptions(s.logger)); err != nil {
+	if s.log, err = deliverylog.Open(c.logOptions(s.logger)); err != nil {
 		return err
 	}
 	rate, err := delivery.ParseRate(c.Rate)
 	if err != nil {
 		return fmt.Errorf("rate: %w", err)
 	}
-	s.engine, err = delivery.New(s.spool, s.log, profiles, delivery.Options{
+	s.engine, err = engine.New(s.spool, s.log, profiles, engine.Options{
 		Logger: s.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: s.stateChanged, OnFailure: s.failed,
 	})
 	return err

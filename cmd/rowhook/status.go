@@ -12,6 +12,7 @@ import (
 	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
+	"rowhook/delivery/deliverylog"
 )
 
 // statusReport is the output of `rowhook status --json`. Its member names are a contract.
@@ -135,7 +136,7 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 
 // lastInLog fills in when profiles last delivered and failed, which without an agent only the delivery log knows.
 func (s *station) lastInLog(report *statusReport) {
-	last := delivery.LastInLog(s.config().Log.Deliveries)
+	last := deliverylog.LastResults(s.config().Log.Deliveries)
 	for i := range report.Profiles {
 		p := &report.Profiles[i]
 		if p.LastSuccess.IsZero() {

@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/engine"
 	"rowhook/delivery/format"
 	"rowhook/mapping"
 )
@@ -86,7 +87,7 @@ func newTrial(c *Config, lines []*recorded, live []*capture.Table) (*trial, erro
 
 // readProfiles makes the profiles, as they are in this environment.
 func (t *trial) readProfiles() error {
-	var ready []*delivery.Profile
+	var ready []*engine.Profile
 	for i := range t.config.Profiles {
 		p := t.config.Profiles[i]
 		if t.config.sandboxed(nil) && p.Sandbox.URL != "" {
@@ -99,14 +100,14 @@ func (t *trial) readProfiles() error {
 		if err != nil {
 			return err
 		}
-		profile, err := delivery.NewProfile(p, unsent{}, formatter)
+		profile, err := engine.NewProfile(p, unsent{}, formatter)
 		if err != nil {
 			return err
 		}
 		ready = append(ready, profile)
 		t.profiles = append(t.profiles, tryProfile{config: &p, formatter: formatter})
 	}
-	t.router = delivery.RouterOf(ready)
+	t.router = engine.RouterOf(ready)
 	return nil
 }
 

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// holdsKeys reports whether a dead letter keeps the later events of its key back.
+func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "hold_key" }
+
+// holdsBack reports whether a dead letter is in the way of an event of the lane.
+func (l *lane) holdsBack(seq delivery.Seq) bool { return len(l.holds) > 0 && seq > l.holds[0] }
+
+// hold keeps the later events of a record's lanes back until the record is retried or discarded.
+func (d *dispatcher) hold(r *delivery.Delivery) {
+	if r.Alone() {
+		d.alones.add(r.Seq)
+	}
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
+		l := d.lane(hash)
+		if at, found := slices.BinarySearch(l.holds, r.Seq); !found {
+			l.holds = slices.Insert(l.holds, at, r.Seq)
+		}
+		if l.head != nil {
+			l.disk = true
+			d.evict(l.head)
+		}
+	}
+}
+
+// holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The bound is met only by
+// those of a time when they held nothing back.
+func (d *dispatcher) holdAgain(r *delivery.Delivery) {
+	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.lanes) < 2*maxLanes {
+		d.hold(r)
+	}
+}
+
+// reviewHolds does what a change of on_dead asks for: the dead letters that there are hold their keys, or let them go. Nothing
+// is in flight.
+func (d *dispatcher) reviewHolds() error {
+	d.rehold = false
+	if d.profile.holdsKeys() {
+		return d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			d.holdAgain(r)
+			return true, nil
+		})
+	}
+	for _, l := range d.lanes {
+		if len(l.holds) > 0 {
+			l.holds = nil
+			if l.head == nil {
+				d.wakeLane(l)
+			}
+			d.forget(l)
+		}
+	}
+	return nil
+}
+
+// unhold lets the lanes of a record go on that is no dead letter any more.
+func (d *dispatcher) unhold(r *delivery.Delivery) {
+	d.aloneOver(r)
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
+		l := d.lanes[hash]
+		if l == nil {
+			continue
+		}
+		if at, found := slices.BinarySearch(l.holds, r.Seq); found {
+			l.holds = slices.Delete(l.holds, at, at+1)
+		}
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+		d.forget(l)
+	}
+}
+
+// Expired takes note that a dead letter has been kept for long enough and is being removed from the store. Its key
+// goes on, if it was held back.
+func (e *Engine) Expired(profile string, r delivery.Delivery) error {
+	d := e.find(profile)
+	if d == nil {
+		return nil
+	}
+	return d.locked(func(time.Time) error {
+		d.expiring = r.Seq
+		d.count(&r, -1)
+		d.unhold(&r)
+		d.poke()
+		return nil
+	})
+}
+
+// patience bounds the next wait of a delivery that has failed so that its key does not wait for it longer than max_block of
+// its clock, and reports when that time is over. A list of waits is not cut short.
+func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
+	limit := d.profile.config.MaxBlock
+	if limit <= 0 || !d.profile.ordered() || d.listed() || j.record.Clock+wait < limit {
+		return wait, false, nil
+	}
+	waited, err := d.keptWaiting(j, now)
+	left := limit - min(waited, j.record.Clock)
+	return min(wait, left), left <= 0, err
+}
+
+// keptWaiting returns for how long the first event behind a job has been there; zero when there is none.
+func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
+	var longest time.Duration
+	for i := range j.links {
+		at := &j.links[i]
+		var behind *delivery.Event
+		if at.behind != nil {
+			behind = at.behind.event
+		} else if at.lane.disk {
+			var err error
+			if behind, err = d.firstOnDisk(at.lane, j.seq+1); err != nil {
+				return 0, err
+			}
+		}
+		if behind != nil {
+			longest = max(longest, now.Sub(behind.Time))
+		}
+	}
+	return longest, nil
+}
+
+// firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is none, or the
+// store cannot be asked while the delivery log fails.
+func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, error) {
+	if committed, err := d.commitRecords(); err != nil || !committed {
+		return nil, err
+	}
+	records, err := d.store.Lane(d.id, l.hash, from, nil, 1)
+	if err != nil || len(records) == 0 {
+		return nil, err
+	}
+	return d.store.Event(d.id, records[0].Seq)
+}
+
+// givesWay makes a dead letter of a delivery that has kept its key waiting for too long.
+func (d *dispatcher) givesWay(j *job, now time.Time) {
+	last := cmp.Or(j.reply.Error, j.reply.Reason)
+	j.reply.Reason = delivery.ReasonMaxBlock
+	j.reply.Error = fmt.Sprintf("kept its key waiting for %v, at last by: %s", d.profile.config.MaxBlock, last)
+	j.record.Reason, j.record.Error = j.reply.Reason, j.reply.Error
+	d.die(j, now)
+}

@@ -1,0 +1,369 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// pending is what was decided and is not on its way into the store yet.
+type pending struct {
+	at      time.Time // when it is to be committed; zero when there is nothing
+	results int
+	puts    []delivery.Delivery
+	removes []delivery.Seq
+	done    []delivery.Seq // buffer for Progress
+	events  int64          // what leaves the backlog
+	bytes   int64
+}
+
+func (p *pending) by(t time.Time) {
+	if p.at.IsZero() || t.Before(p.at) {
+		p.at = t
+	}
+}
+
+// result counts a result, which is committed soon.
+func (p *pending) result(now time.Time) {
+	p.results++
+	if p.results == 1 {
+		p.by(now.Add(commitDelay))
+	}
+}
+
+// reply counts a result that may have waited to be looked at, and is committed no later for that.
+func (p *pending) reply(r *delivery.Reply, now time.Time) {
+	p.result(now)
+	if p.results == 1 {
+		p.by(now.Add(commitDelay - min(max(now.Sub(r.Started.Add(r.Duration)), 0), commitDelay)))
+	}
+}
+
+// moved notes that only the read position moved, which can wait.
+func (p *pending) moved(now time.Time) { p.by(now.Add(tickDelay)) }
+
+// off takes what a delivery carries off the backlog, back brings it back.
+func (p *pending) off(r *delivery.Delivery) {
+	p.events += int64(r.Events())
+	p.bytes += int64(r.Bytes)
+}
+
+func (p *pending) back(r *delivery.Delivery) {
+	p.events -= int64(r.Events())
+	p.bytes -= int64(r.Bytes)
+}
+
+func (p *pending) put(r delivery.Delivery) { p.puts = append(p.puts, r) }
+
+func (p *pending) due(now time.Time) bool {
+	return !p.at.IsZero() && !p.at.After(now) || p.results >= commitResults || len(p.puts) >= commitResults
+}
+
+func (p *pending) empty() bool {
+	return p.at.IsZero() && len(p.puts) == 0 && len(p.removes) == 0 && p.events == 0
+}
+
+// commit is one update on its way into the store.
+type commit struct {
+	pending  pending
+	progress delivery.Progress
+	state    []byte        // nil leaves it
+	err      error         // of the store
+	logError error         // of the delivery log; the commit is tried again at retryAt
+	done     chan struct{} // gets a value when the committer is through with it
+	running  bool
+	retryAt  time.Time
+}
+
+// stuck reports whether the commit waits for the delivery log. While it runs, its errors are the committer's.
+func (c *commit) stuck() bool { return !c.running && c.logError != nil }
+
+// write makes the store agree with what was decided, after the delivery log's lines that this rests
+// on are written.
+func (d *dispatcher) write(c *commit) {
+	c.logError = d.log.Flush()
+	d.engine.logFlushed(c.logError)
+	if c.logError != nil {
+		c.retryAt = time.Now().Add(tickDelay)
+		return
+	}
+	if c.err != nil {
+		return
+	}
+	p := &c.pending
+	c.err = d.store.Update(d.id, delivery.Update{
+		Progress: &c.progress, State: c.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
+	})
+}
+
+// commitLoop writes commits while the dispatcher goes on.
+func (d *dispatcher) commitLoop(commits <-chan *commit) {
+	for c := range commits {
+		d.write(c)
+		c.done <- struct{}{}
+		d.poke()
+	}
+}
+
+// begin moves what is pending into the commit, which is free.
+func (d *dispatcher) begin() *commit {
+	c := &d.current
+	buffers := c.pending
+	c.pending = d.pending
+	clear(buffers.puts)
+	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	c.progress.Cursor, c.progress.Done = d.window.progress(d.unread(), c.pending.done[:0])
+	c.pending.done = c.progress.Done
+	c.state = nil
+	if d.dirty {
+		c.state, c.err = json.Marshal(&d.state)
+		d.dirty = false
+	}
+	return c
+}
+
+// commitSoon has what is due written by the committer.
+func (d *dispatcher) commitSoon(now time.Time) error {
+	c := &d.current
+	if c.running {
+		select {
+		case <-c.done:
+			c.running = false
+		default:
+			return nil
+		}
+	}
+	if c.err != nil {
+		return fmt.Errorf("store progress: %w", c.err)
+	}
+	if c.logError != nil {
+		if now.Before(c.retryAt) {
+			return nil
+		}
+	} else if !d.pending.due(now) {
+		return nil
+	} else {
+		d.begin()
+	}
+	c.running = true
+	d.commits <- c
+	return nil
+}
+
+// commit writes everything that is pending and returns when the store has it. It reports false when the delivery log
+// cannot be written; then it is tried again later, and nothing is sent meanwhile.
+func (d *dispatcher) commit() (bool, error) {
+	c := &d.current
+	if c.running {
+		<-c.done
+		c.running = false
+	}
+	if c.logError != nil {
+		d.write(c)
+	}
+	if c.err == nil && c.logError == nil && !d.pending.empty() {
+		d.write(d.begin())
+	}
+	if c.err != nil {
+		return false, fmt.Errorf("store progress: %w", c.err)
+	}
+	return c.logError == nil, nil
+}
+
+// commitRecords is commit where only records matter, not progress: before they are read.
+func (d *dispatcher) commitRecords() (bool, error) {
+	c := &d.current
+	touched := len(d.pending.puts)+len(d.pending.removes) > 0
+	if !touched && !c.running && !c.stuck() && c.err == nil {
+		return true, nil
+	}
+	return d.commit()
+}
+
+// count takes n records like r into account.
+func (d *dispatcher) count(r *delivery.Delivery, n int64) {
+	d.counts[r.State] += n
+	d.events[r.State] += n * int64(r.Events())
+}
+
+// put has a job's record written with a new state.
+func (d *dispatcher) put(j *job, state delivery.State, due time.Time) {
+	if j.stored {
+		d.count(&j.record, -1)
+	}
+	j.record.State, j.record.Due = state, due
+	d.count(&j.record, 1)
+	d.pending.put(j.record)
+	d.pending.by(time.Now().Add(commitDelay))
+}
+
+// remove has the record of a job removed that is over.
+func (d *dispatcher) remove(j *job) {
+	d.count(&j.record, -1)
+	d.pending.removes = append(d.pending.removes, j.seq)
+	delete(d.stored, j.seq)
+}
+
+// keep writes a job as retrying, and lets what stands behind it in its lanes follow it to disk.
+func (d *dispatcher) keep(j *job, due time.Time) {
+	d.put(j, delivery.Retrying, due)
+	if j.stored {
+		delete(d.stored, j.seq)
+	} else {
+		d.settleSlots(j)
+	}
+	d.dueBy(due)
+	d.leave(j)
+	d.block(j.links, j.seq)
+	d.released(j)
+}
+
+// profileState is what outlives a restart besides progress.
+type profileState struct {
+	Inactive bool      `json:"inactive,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	Reason   string    `json:"reason,omitempty"`
+	Gap      *gap      `json:"gap,omitempty"`
+	// Gaps are those of ordering keys, by lane.
+	Gaps map[uint64]*gap `json:"gaps,omitempty"`
+	// Activated is the endpoint that was activated last, see [delivery.Endpoint].
+	Activated string `json:"activated,omitempty"`
+	// Allowed is what that endpoint allowed when it agreed.
+	Allowed delivery.Rate `json:"allowed,omitzero"`
+	// Told is below what the delivery log has lines of for having been held.
+	Told    delivery.Seq `json:"told,omitempty"`
+	Outage  *outage      `json:"outage,omitempty"`
+	Replay  *replay      `json:"replay,omitempty"`
+	Replays int          `json:"replays,omitempty"` // ever
+	// Recording is where a large transaction begins whose records are being written; 0 when none is.
+	Recording delivery.Seq `json:"recording,omitempty"`
+	ordering
+}
+
+// keepState has the state stored with the next commit, which is soon.
+func (d *dispatcher) keepState(now time.Time) {
+	d.dirty = true
+	d.pending.by(now.Add(commitDelay))
+}
+
+// loadState reads where the profile stands, and what waits on disk.
+func (d *dispatcher) loadState() error {
+	if d.loaded {
+		return nil
+	}
+	d.reset()
+	b, err := d.store.LoadState(d.id)
+	if err == nil && len(b) > 0 {
+		err = json.Unmarshal(b, &d.state)
+	}
+	if err != nil {
+		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
+	}
+	d.resting.told = d.state.Told
+	d.profile = d.state.inForce(d.configured)
+	d.setPace()
+	progress, err := d.store.Progress(d.id)
+	if err != nil {
+		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
+	}
+	d.next = progress.Cursor
+	d.settled, d.heads = make(map[delivery.Seq]struct{}), make(map[delivery.Seq]struct{})
+	over := d.settled
+	if d.profile.grouped() {
+		over = d.heads
+	}
+	for _, seq := range progress.Done {
+		over[seq] = struct{}{}
+		d.resume = max(d.resume, seq)
+	}
+	if err := d.unrecordStored(); err != nil {
+		return err
+	}
+	var unread error
+	err = d.store.Deliveries(d.id, 0, nil, func(r delivery.Delivery) bool {
+		unread = d.recall(&r, progress.Cursor)
+		return unread == nil
+	})
+	if err = firstError(err, unread); err != nil {
+		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
+	}
+	d.wakeOutage(time.Now())
+	d.loaded = true
+	return nil
+}
+
+// recall takes note of a record that is in the store at start.
+func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
+	d.count(r, 1)
+	if err := d.recallMembers(r, cursor); err != nil {
+		return err
+	}
+	if r.State == delivery.Dead {
+		d.holdAgain(r)
+		return nil
+	}
+	d.resume = max(d.resume, r.Last())
+	if r.Alone() {
+		d.alones.add(r.Seq)
+	}
+	if r.State == delivery.Retrying {
+		now := time.Now()
+		d.dueBy(now.Add(d.waits(r, now)))
+	}
+	if d.profile.ordered() {
+		var few [2]uint64
+		for _, hash := range r.Lanes(&few) {
+			l := d.lane(hash)
+			l.disk = true
+			d.wakeLane(l)
+		}
+	}
+	return nil
+}
+
+// recallMembers takes note of which events at or above the cursor a record carries. Those of a transaction's group are known by
+// the first of them, as they are for progress.
+func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
+	switch m := r.Members; {
+	case r.Last() < cursor:
+		return nil
+	case m == nil || m.Count == 1 && m.Parts == 0:
+		d.settled[r.Seq] = struct{}{}
+		return nil
+	case m.Unit != delivery.UnitBatch:
+		d.heads[r.Seq] = struct{}{}
+		return nil
+	}
+	var entries []delivery.Entry
+	for next, end := max(r.Seq, cursor), false; !end; {
+		var err error
+		if entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, d.maxBytes); err != nil {
+			return fmt.Errorf("read events of a waiting delivery: %w", err)
+		}
+		for i := range entries {
+			d.settled[entries[i].Seq] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// reset empties what is in memory.
+func (d *dispatcher) reset() {
+	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
+	d.window, d.forming, d.alones = window{}, forming{}, alones{}
+	d.jobs, d.bytes, d.handed = 0, 0, 0
+	d.fresh, d.retries = jobQueue{}, jobQueue{}
+	clear(d.lanes)
+	clear(d.stored)
+	d.waking = nil
+	d.counts, d.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
+	d.nextDue = time.Time{}
+	d.breaker = breaker{}
+	d.state, d.dirty = profileState{}, false
+	d.resting, d.asking = resting{}, asking{}
+	d.carrier, d.expiring = nil, 0
+	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
+	d.tickAt = time.Time{}
+}

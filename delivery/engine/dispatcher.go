@@ -1,0 +1,360 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// Bounds of a dispatcher's memory, whatever its backlog.
+const (
+	// maxWindowJobs is how many deliveries it keeps in memory.
+	maxWindowJobs = 1024
+	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, for batches four times that; then that
+	// entry, a request that hangs, gets a record of its own and progress goes on without it.
+	maxWindowSpan = 4096
+	// maxLanes is how many ordering keys, or retrying deliveries, may wait on disk; then nothing is read before there are fewer.
+	maxLanes = 16384
+	// readChunk is how many entries are read at a time.
+	readChunk = 256
+	// readChunks is how many of these before it looks at results again: what waits on disk passes through without staying in memory.
+	readChunks = 4
+	// minWindowBytes is the least memory of a dispatcher, however many there are.
+	minWindowBytes = 64 << 10
+)
+
+// How results become durable: at the latest after commitDelay, at once when there are commitResults.
+const (
+	commitDelay   = 50 * time.Millisecond
+	commitResults = 256
+	// tickDelay is how often a dispatcher with a backlog looks at its share, and retries a delivery log that failed.
+	tickDelay = time.Second
+)
+
+// dispatcher delivers one profile's events. Its goroutine, run, holds mu except while it waits for
+// something to happen, so that operator methods can take it in between; everything below mu
+// belongs to whoever holds it.
+type dispatcher struct {
+	engine *Engine
+	code   string // of its profile
+	id     delivery.ProfileID
+	store  delivery.Store
+	log    Recorder
+	cancel context.CancelFunc // ends run; set by the engine when it starts it
+	ended  chan struct{}      // closed when run has ended
+	budget atomic.Pointer[budget]
+
+	// What workers share.
+	handout   chan *job
+	wake      chan struct{}
+	halted    atomic.Bool // hand out is over for now: workers give back what they have not begun
+	calm      atomic.Bool // nothing waits for results, which need not be looked at at once
+	resultsMu sync.Mutex
+	results   []*job
+	taken     []*job
+	helpers   sync.WaitGroup // workers and the committer
+
+	warnedOfSize atomic.Bool // see noteSize
+
+	mu     sync.Mutex
+	loaded bool // the state below reflects the store
+
+	// What it works by: see reload.go.
+	profile    *Profile     // in force
+	configured *Profile     // as the config has it; differs from the one in force while a barrier stands
+	coming     *Profile     // takes over when no worker uses the one in force; nil when none is coming
+	gone       bool         // another config has no such profile: nothing is to be done any more
+	draining   bool         // it ends when what waits is over
+	drainTo    delivery.Seq // nothing comes for it beyond
+
+	// Reading the log.
+	next     delivery.Seq
+	end      bool // nothing to read at next
+	appended <-chan struct{}
+	entries  []delivery.Entry
+	settled  map[delivery.Seq]struct{} // at and above the cursor, at start: over, or with a record
+	heads    map[delivery.Seq]struct{} // likewise by their first events: groups of transactions that are over
+	resume   delivery.Seq              // how far the log was read when the state was stored
+	window   window
+	forming  forming
+	skip     func(*delivery.Entry) bool // set while what is read is not to be delivered
+
+	// What is in memory.
+	jobs       int
+	bytes      int
+	maxBytes   int
+	fresh      jobQueue // first tries
+	retries    jobQueue
+	turn       int // counts hand-outs, for the retries' share
+	handed     int
+	workers    int
+	lanes      map[uint64]*lane
+	waking     []*lane
+	stored     map[delivery.Seq]*job // jobs in memory that have a record
+	alones     alones
+	spareJobs  []*job
+	spareLanes []*lane
+	records    []delivery.Delivery
+
+	counts   [delivery.Dead + 1]int64 // records by state
+	events   [delivery.Dead + 1]int64 // what these carry
+	nextDue  time.Time                // when records may be due; zero when none is known
+	breaker  breaker
+	pace     pace
+	flood    flood
+	state    profileState
+	resting  resting
+	asking   asking
+	dirty    bool         // state is to be stored with the next commit
+	carrier  *job         // carries the gap marker; nil when none does, or when the gap has grown since
+	expiring delivery.Seq // a dead letter that is being removed from the store
+	rehold   bool         // on_dead has changed
+	pull     bool         // retries are to be brought forward
+
+	pending pending
+	current commit // on its way into the store, or waiting for the delivery log
+	commits chan *commit
+	tickAt  time.Time
+	shedAt  time.Time // when the spool as a whole may be relieved again
+	lineBuf delivery.LogRecord
+
+	// What status shows.
+	rate      throughput
+	last      lastResults
+	buried    int       // dead letters that the engine's own messages have not told of
+	buriedAt  time.Time // when they last did
+	delivered int64
+	endings   map[Ending]int64
+	latency   Histogram // from commit to delivery, in events
+	duration  Histogram // of requests
+}
+
+func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, memory int) *dispatcher {
+	d := &dispatcher{
+		engine:   e,
+		code:     p.code,
+		id:       id,
+		store:    e.store,
+		log:      e.log,
+		wake:     make(chan struct{}, 1),
+		maxBytes: max(memory, minWindowBytes),
+		lanes:    make(map[uint64]*lane),
+		stored:   make(map[delivery.Seq]*job),
+		endings:  make(map[Ending]int64),
+		current:  commit{done: make(chan struct{}, 1)},
+
+		profile: p, configured: p,
+	}
+	d.budget.Store(newBudget(p))
+	return d
+}
+
+// run delivers until stop ends. Requests in flight then go on until they end or the context sends does.
+func (d *dispatcher) run(stop, sends context.Context) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.loadState(); err != nil {
+		return err
+	}
+	d.handout = make(chan *job, 2*d.profile.config.Concurrency)
+	d.commits = make(chan *commit, 1)
+	d.halted.Store(false)
+	d.helpers.Go(func() { d.commitLoop(d.commits) })
+	asks, endAsks := context.WithCancel(stop)
+	defer func() {
+		endAsks()
+		close(d.handout)
+		close(d.commits)
+		d.handout = nil
+		d.helpers.Wait()
+		d.workers = 0
+	}()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var armed time.Time // when the timer fires; it may be too early, never too late
+	for {
+		now := time.Now()
+		if err := d.step(now, asks, sends, stop.Err() != nil); err != nil {
+			d.drain()
+			return fmt.Errorf("profile %s: %w", d.profile.code, err)
+		}
+		if d.handed == 0 && (stop.Err() != nil || d.hasDrained()) {
+			return d.finish()
+		}
+		if at := d.wakeAt(now, stop.Err() != nil); !at.IsZero() && (armed.IsZero() || at.Before(armed)) {
+			timer.Reset(time.Until(at))
+			armed = at
+		}
+		d.calmDown(stop.Err() != nil)
+		stopped, readable := stop.Done(), d.readableSoon()
+		if stop.Err() != nil {
+			stopped, readable = nil, nil
+		} else if d.coming != nil {
+			readable = nil // nothing is read until it has taken over
+		}
+		d.mu.Unlock()
+		select {
+		case <-d.wake:
+		case <-readable:
+		case <-timer.C:
+			armed = time.Time{}
+		case <-stopped:
+		}
+		d.mu.Lock()
+	}
+}
+
+// step does everything that can be done now.
+func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping bool) error {
+	results := d.takeResults()
+	d.handed -= len(results)
+	for _, j := range results {
+		if err := d.settle(j, now); err != nil {
+			return err
+		}
+	}
+	if err := d.commitSoon(now); err != nil {
+		return err
+	}
+	if stopping {
+		d.halted.Store(true)
+		return nil
+	}
+	if d.coming != nil {
+		if err := d.leaveRest(now); err != nil {
+			return err
+		}
+	}
+	if !d.adopt(now) {
+		return nil
+	}
+	if d.rehold {
+		if err := d.reviewHolds(); err != nil {
+			return err
+		}
+	}
+	if err := d.tick(now); err != nil {
+		return err
+	}
+	if err := d.passBarriers(now); err != nil {
+		return err
+	}
+	if !d.active() {
+		return d.rest(now, asks)
+	}
+	d.noteActive(now)
+	if err := d.read(now); err != nil {
+		return err
+	}
+	if err := d.closeDue(now); err != nil {
+		return err
+	}
+	if err := d.replaySome(now); err != nil {
+		return err
+	}
+	if err := d.seekProbe(now); err != nil {
+		return err
+	}
+	if err := d.loadRecords(now); err != nil {
+		return err
+	}
+	if err := d.turnOfAlone(now); err != nil {
+		return err
+	}
+	d.handOut(now, sends)
+	return nil
+}
+
+// finish makes everything durable that was decided.
+func (d *dispatcher) finish() error {
+	d.sumUp(time.Now(), true)
+	committed, err := d.commit()
+	if err == nil && !committed {
+		err = d.engine.LogError()
+	}
+	if err != nil {
+		return fmt.Errorf("profile %s: keep progress: %w", d.profile.code, err)
+	}
+	d.loaded = false // what is in memory is in the store as well
+	d.reset()
+	return nil
+}
+
+// drain waits for the workers without looking at what they bring.
+func (d *dispatcher) drain() {
+	d.halted.Store(true) // so that workers poke
+	for d.handed -= len(d.takeResults()); d.handed > 0; d.handed -= len(d.takeResults()) {
+		d.mu.Unlock()
+		<-d.wake
+		d.mu.Lock()
+	}
+}
+
+// calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
+// what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
+func (d *dispatcher) calmDown(stopping bool) {
+	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
+		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] == 0 && d.state.Outage == nil && d.breaker.window == 0 && !d.pace.limits() &&
+		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
+	d.calm.Store(calm)
+	if calm {
+		return
+	}
+	// A worker that saw calm weather before has left its result without a word.
+	d.resultsMu.Lock()
+	waits := len(d.results) > 0
+	d.resultsMu.Unlock()
+	if waits {
+		d.poke()
+	}
+}
+
+// wakeAt returns when there will be something to do if nothing else happens; zero for never.
+func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	switch {
+	case d.current.running: // pokes
+	case d.current.logError != nil:
+		sooner(d.current.retryAt)
+	default:
+		sooner(d.pending.at)
+	}
+	if d.handed > 0 {
+		sooner(now.Add(commitDelay))
+	}
+	if stopping || d.coming != nil {
+		return at
+	}
+	sooner(d.tickAt)
+	if !d.end && d.readable() {
+		return now
+	}
+	if !d.active() {
+		sooner(d.restWakeAt())
+	} else {
+		sooner(d.forming.until)
+		if d.mayLoad() && len(d.waking) > 0 || d.replayWanted() {
+			return now
+		}
+		if d.mayLoad() && d.dueWanted(now) {
+			sooner(d.nextDue)
+		}
+		if o := d.state.Outage; o != nil && o.Until.After(now) && (d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] > 0) {
+			sooner(o.Until)
+		}
+		if d.fresh.n+d.retries.n > 0 && d.pace.at.After(now) {
+			sooner(d.pace.at)
+		}
+	}
+	return at
+}

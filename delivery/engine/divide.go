@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// divides returns where a delivery that failed is to be divided into several: how many of its events come before each
+// place. A batch that its receiver refuses is halved, so that in the end the event that it refuses stands
+// alone, and so is one that is too large. Other groups that are too large are sent in numbered parts.
+func (d *dispatcher) divides(j *job) []int {
+	m, oversize := j.record.Members, j.reply.Class == delivery.ClassOurs && j.reply.Reason == delivery.ReasonOversize
+	switch {
+	case m == nil || m.Count == 1:
+		return nil
+	case m.Unit != delivery.UnitBatch && oversize:
+		return j.cuts
+	case m.Unit == delivery.UnitBatch && (oversize || j.reply.Class == delivery.ClassEvent):
+		return []int{m.Count / 2}
+	}
+	return nil
+}
+
+// divide puts the parts of a group in its place. Each is a delivery of its own.
+func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
+	entries, err := d.membersOf(j)
+	if err != nil {
+		return err
+	}
+	if j.reply.Class != delivery.ClassOurs { // otherwise nothing was sent
+		d.writeAttempt(j, delivery.OutcomeRetrying, now)
+	}
+	if j.stored {
+		d.count(&j.record, -1)
+		delete(d.stored, j.seq)
+	} else {
+		d.settleSlots(j)
+	}
+	d.aloneOver(&j.record)
+	from := 0
+	for i, to := range append(cuts, len(entries)) {
+		r := d.part(j, entries[from:to], now)
+		if r.Members.Unit != delivery.UnitBatch {
+			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
+		}
+		d.count(&r, 1)
+		d.pending.put(r)
+		from = to
+	}
+	d.pending.result(now)
+	d.leave(j)
+	for i := range j.links {
+		l := j.links[i].lane
+		l.disk, l.asleep, l.lowest = true, false, min(l.lowest, j.seq)
+		if l.head != nil {
+			d.evict(l.head)
+		}
+		d.wakeLane(l)
+	}
+	d.released(j)
+	return nil
+}
+
+// part returns the record of a part of a delivery, which waits in the delivery's place.
+func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) delivery.Delivery {
+	r := delivery.Delivery{State: delivery.Blocked, Round: j.record.Round, Clock: j.record.Clock}
+	if !d.profile.ordered() {
+		r.State, r.Due = delivery.Retrying, now
+		d.dueBy(now)
+	}
+	d.describe(&r, entries, j.record.Members.Unit)
+	if r.Alone() {
+		d.alones.add(r.Seq)
+	}
+	return r
+}
+
+// released lets go of a job that went alone or in lanes, whatever became of its delivery.
+func (d *dispatcher) released(j *job) {
+	if d.alones.job == j {
+		d.alones.job = nil
+	}
+	d.release(j)
+}
+
+// membersOf returns the events of a batch, which are few enough to be in memory together.
+func (d *dispatcher) membersOf(j *job) ([]delivery.Entry, error) {
+	if j.members != nil {
+		return j.members, nil
+	}
+	var entries []delivery.Entry
+	for next, end := j.seq, false; !end; {
+		var err error
+		entries, next, end, err = d.store.Events(d.id, &j.record, next, entries, j.record.Events()-len(entries), d.maxBytes)
+		if err != nil {
+			return nil, fmt.Errorf("read events of a waiting delivery: %w", err)
+		}
+	}
+	if len(entries) != j.record.Events() {
+		return nil, fmt.Errorf("read events of a waiting delivery: %d of %d are there", len(entries), j.record.Events())
+	}
+	return entries, nil
+}

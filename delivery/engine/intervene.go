@@ -1,0 +1,477 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// What an operator is told about a delivery that cannot be changed now.
+var (
+	errInFlight = &operatorError{"the delivery is being sent at this moment", "look at `rowhook log` for what came of it"}
+	errBlocked  = &operatorError{"the delivery waits behind an earlier one of its ordering key", "retry or skip that one: `rowhook queue list` shows it, or `rowhook failed list` where a dead letter holds the key; --key KEY narrows either down"}
+	errUntried  = &operatorError{"the delivery has not been tried yet: it goes when its turn comes", "`rowhook status` shows what its profile waits for"}
+)
+
+// locate finds a waiting delivery by its event's id.
+func (e *Engine) locate(profile, id string) (*dispatcher, delivery.Seq, error) {
+	if id == "" {
+		return nil, 0, &operatorError{"which event?", "`rowhook queue list` shows ids"}
+	}
+	items, err := e.Queue(Filter{Profile: profile, ID: id, Limit: 2})
+	if err != nil {
+		return nil, 0, err
+	}
+	switch len(items.Items) {
+	case 0:
+		return nil, 0, &operatorError{fmt.Sprintf("no delivery of event %s waits", id), fmt.Sprintf("`rowhook log --event %s` shows what came of it, `rowhook failed list` the dead letters", id)}
+	case 1:
+		return e.find(items.Items[0].Profile), items.Items[0].seq, nil
+	}
+	return nil, 0, &operatorError{fmt.Sprintf("event %s waits for several profiles", id), "name one with --profile"}
+}
+
+// RetryNow makes a retry due at once, also while its endpoint is left alone. An empty profile means the only one that has it.
+func (e *Engine) RetryNow(profile, id string) error {
+	d, seq, err := e.locate(profile, id)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error {
+		if err := d.hasten(seq, now); err != nil {
+			return err
+		}
+		d.tryEndpoint(now)
+		return nil
+	})
+}
+
+// hasten makes a retry due at once.
+func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
+	r, err := d.takeRecord(seq, now)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return errUntried
+	}
+	if r.State != delivery.Retrying {
+		return errBlocked
+	}
+	r.Due = now
+	if !r.Since.IsZero() && r.Since.Before(now) {
+		r.Due = r.Since // before what has become due meanwhile
+	}
+	d.pending.put(*r)
+	d.dueBy(now)
+	d.arouse(r)
+	return nil
+}
+
+// tryEndpoint has an endpoint that is left alone be tried at once.
+func (d *dispatcher) tryEndpoint(now time.Time) (waited bool) {
+	o := d.state.Outage
+	if o == nil {
+		return false
+	}
+	o.Until, d.breaker.probes = now, 0
+	d.keepState(now)
+	return true
+}
+
+// Hastened is a profile whose waiting deliveries are tried at once.
+type Hastened struct {
+	Profile  string `json:"profile"`
+	Retries  int    `json:"retries"`            // that were due later
+	Endpoint bool   `json:"endpoint,omitempty"` // it was left alone, and is tried now
+}
+
+// RetryAllNow makes every retry of a profile due at once, and has its endpoint be tried where it is left alone. An empty
+// profile means all that are active. Profiles for which nothing waits for another try are left out.
+func (e *Engine) RetryAllNow(profile string) ([]Hastened, error) {
+	chosen, err := e.choose(profile)
+	if err != nil {
+		return nil, err
+	}
+	all := []Hastened{}
+	for _, d := range chosen {
+		done, err := d.hastenAll(profile != "")
+		if err != nil {
+			return all, err
+		}
+		if done.Retries > 0 || done.Endpoint {
+			all = append(all, done)
+		}
+	}
+	return all, nil
+}
+
+func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
+	done.Profile = d.code
+	active := true
+	err = d.with(func(now time.Time) error {
+		switch standing := d.standing(); {
+		case standing == standsActive:
+			done.Endpoint = d.tryEndpoint(now)
+		case named && standing == standsPending:
+			return &operatorError{fmt.Sprintf("profile %s is not active yet", d.code), fmt.Sprintf("`rowhook profile activate %s` asks its endpoint at once", d.code)}
+		case named:
+			return &operatorError{fmt.Sprintf("profile %s is inactive", d.code), fmt.Sprintf("`rowhook profile resume %s` delivers again", d.code)}
+		default:
+			active = false
+		}
+		return nil
+	})
+	if err != nil || !active {
+		return done, err
+	}
+	err = d.eachRecord([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
+		return true, d.with(func(now time.Time) error {
+			var gone *operatorError
+			if err := d.hasten(r.Seq, now); errors.As(err, &gone) {
+				return nil // it is being sent, or was, in the meantime
+			} else if err != nil {
+				return err
+			}
+			done.Retries++
+			return nil
+		})
+	})
+	return done, err
+}
+
+// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is given up as a whole,
+// by its own id.
+func (e *Engine) Skip(profile, id string) error {
+	d, seq, err := e.locate(profile, id)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error {
+		r, err := d.takeRecord(seq, now)
+		if err != nil {
+			return err
+		}
+		if r != nil && r.Events() > 1 && id != r.Members.ID {
+			return &operatorError{
+				fmt.Sprintf("event %s waits as one of the %d events of a request", id, r.Events()),
+				"skip them all by the request's id: `rowhook queue skip " + r.Members.ID + "`",
+			}
+		}
+		if r != nil {
+			seq = r.Seq
+		}
+		ev, err := d.store.Event(d.id, seq)
+		if err != nil {
+			return fmt.Errorf("read event: %w", err)
+		}
+		if r == nil {
+			fresh := d.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
+			r = &fresh
+			d.settled[seq] = struct{}{}
+		} else {
+			d.count(r, -1)
+		}
+		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = delivery.Dead, delivery.ReasonOperator, 0, "", now, time.Time{}
+		d.count(r, 1)
+		d.pending.put(*r)
+		d.pending.off(r)
+		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
+		d.gapInKey(r, ev.ID, now)
+		d.aloneOver(r)
+		d.arouse(r)
+		return nil
+	})
+}
+
+// takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in memory.
+// It returns nil for one that was not read from the log yet.
+func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Delivery, error) {
+	j := d.stored[seq]
+	if j == nil {
+		j = d.window.find(seq)
+	}
+	if j != nil && j.state == jobHanded {
+		return nil, errInFlight
+	}
+	if j == nil && seq >= d.unread() {
+		d.unform() // it stays unread until its record is there
+	}
+	head := seq
+	if j != nil {
+		head = j.seq // of the group that it has become a part of
+		d.unload(j)
+	}
+	if committed, err := d.commit(); err != nil || !committed {
+		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
+	}
+	r, ok, err := d.store.Delivery(d.id, head)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read delivery: %w", err)
+	case ok && r.State == delivery.Dead, !ok && seq < d.next:
+		return nil, &operatorError{"the delivery does not wait any more", fmt.Sprintf("`rowhook log --profile %s` shows what came of it", d.code)}
+	case !ok:
+		return nil, nil
+	}
+	return &r, nil
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// sizeOf returns what an entry of the log that was not read yet takes in the spool.
+func (d *dispatcher) sizeOf(seq delivery.Seq) int {
+	entries, _, _, err := d.store.Read(d.id, seq, nil, 1, 1)
+	if err != nil || len(entries) == 0 || entries[0].Seq != seq {
+		return 0
+	}
+	return entries[0].Bytes
+}
+
+// FailedShow returns the dead letters of an event, one for each profile that gave it up.
+func (e *Engine) FailedShow(id string) ([]Letter, error) {
+	items, err := e.Failed(Filter{ID: id})
+	if err != nil {
+		return nil, err
+	}
+	if len(items.Items) == 0 {
+		return nil, noDeadLetter(id)
+	}
+	var letters []Letter
+	for _, item := range items.Items {
+		d := e.find(item.Profile)
+		if d == nil {
+			continue // a reload has taken its profile away
+		}
+		r, _, err := d.store.Delivery(d.id, item.seq)
+		if err != nil {
+			return nil, fmt.Errorf("read delivery: %w", err)
+		}
+		if err := d.renderDead(&r); err != nil {
+			return nil, fmt.Errorf("read event %s: %w", item.ID, err)
+		}
+		letters = append(letters, Letter{Item: item, ContentType: r.Head.ContentType, Body: string(r.Body)})
+	}
+	return letters, nil
+}
+
+// renderDead renders the body of a large event again, which is not kept with its delivery. One that was
+// never sent stays without: its receiver takes less, and the agent may not have the memory.
+func (d *dispatcher) renderDead(r *delivery.Delivery) error {
+	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == delivery.ReasonOversize {
+		return nil
+	}
+	ev, err := d.store.Event(d.id, r.Seq)
+	if err != nil || ev.Away == nil {
+		return err
+	}
+	d.engine.whole <- struct{}{}
+	defer func() { <-d.engine.whole }()
+	full, err := d.whole(ev, r.Seq)
+	if err == nil {
+		r.Head = d.profile.formatter.Head(full)
+		r.Body, err = d.profile.formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full)
+	}
+	return err
+}
+
+// Changed is how many dead letters a command took in hand. More is set when there are more, which
+// could not be taken before these have made room.
+type Changed struct {
+	Count int  `json:"count"`
+	More  bool `json:"more,omitempty"`
+}
+
+// FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
+func (e *Engine) FailedRetry(f Filter) (Changed, error) {
+	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
+		if len(d.lanes) >= maxLanes || d.counts[delivery.Retrying] >= maxLanes {
+			return false, nil
+		}
+		d.gapMended(r, ev.ID, now)
+		d.revive(*r, now)
+		return true, nil
+	})
+}
+
+// FailedDiscard takes dead letters away for good, each with a line in the delivery log.
+func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
+	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
+		d.discard(r, ev, now)
+		return true, nil
+	})
+}
+
+// discard takes a dead letter away for good, with a line.
+func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
+	d.writeEvent(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
+	d.count(r, -1)
+	d.pending.removes = append(d.pending.removes, r.Seq)
+	d.pending.result(now)
+	d.unhold(r)
+}
+
+// eachDead calls fn for the dead letters that the filter selects, until it returns false. The
+// dispatcher goes on in between.
+func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *delivery.Event, time.Time) (bool, error)) (Changed, error) {
+	var changed Changed
+	chosen, err := e.choose(f.Profile)
+	if err != nil {
+		return changed, err
+	}
+	for _, d := range chosen {
+		err := d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			if f.Reason != "" && f.Reason != r.Reason {
+				return true, nil
+			}
+			ev, err := d.store.Event(d.id, r.Seq)
+			if err != nil {
+				return false, fmt.Errorf("read event of a dead letter: %w", err)
+			}
+			if fits, err := d.fits(&f, r, ev); err != nil || !fits {
+				return err == nil, err
+			}
+			more := true
+			err = d.locked(func(now time.Time) error {
+				whole, ok, err := d.store.Delivery(d.id, r.Seq)
+				if err != nil {
+					return fmt.Errorf("read delivery: %w", err)
+				}
+				if !ok || whole.State != delivery.Dead || whole.Seq == d.expiring {
+					return nil // somebody else took it in the meantime
+				}
+				if more, err = fn(d, &whole, ev, now); err != nil {
+					return err
+				}
+				if more {
+					changed.Count++
+				}
+				return d.commitIfDue(now)
+			})
+			changed.More = changed.More || !more
+			return more, err
+		})
+		// What is left of the last batch.
+		if err = firstError(err, d.with(func(time.Time) error { return nil })); err != nil {
+			return changed, err
+		}
+	}
+	if f.ID != "" && changed == (Changed{}) {
+		return changed, noDeadLetter(f.ID)
+	}
+	return changed, nil
+}
+
+func noDeadLetter(id string) error {
+	return &operatorError{fmt.Sprintf("there is no dead letter of event %s", id), "`rowhook failed list` shows ids"}
+}
+
+// locked is with, without making durable at once what was decided.
+func (d *dispatcher) locked(fn func(now time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attend(); err != nil {
+		return err
+	}
+	return fn(time.Now())
+}
+
+// revive has a dead letter wait in its place in the order again.
+func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
+	if r.Reason == delivery.ReasonFormat || r.Reason == delivery.ReasonOversize {
+		r.Body, r.Head = nil, delivery.Head{} // it was never sent: what stood in its way may be mended
+	}
+	r.Round++
+	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
+	d.count(&r, -1)
+	d.pending.back(&r)
+	d.unhold(&r)
+	d.queueUp(r, now)
+}
+
+// queueUp has a delivery wait that was over: in its place in the order, before newer ones of its key that have not gone.
+func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
+	d.pending.result(now)
+	if !d.profile.ordered() {
+		r.State, r.Due = delivery.Retrying, now
+		d.count(&r, 1)
+		d.pending.put(r)
+		d.dueBy(now)
+		return
+	}
+	if r.Alone() {
+		d.alones.add(r.Seq)
+	}
+	r.State, r.Due = delivery.Blocked, time.Time{}
+	d.count(&r, 1)
+	d.pending.put(r)
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
+		l := d.lane(hash)
+		l.disk, l.asleep = true, false
+		l.lowest = min(l.lowest, r.Seq)
+		if first := l.head; first != nil {
+			// What is in memory is newer, except for what is under way, which cannot be called back.
+			if first.state == jobHanded {
+				first = first.in(l).behind
+			}
+			if first != nil {
+				d.evict(first)
+			}
+		}
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+	}
+}
+
+// Pause makes a profile inactive: requests in flight finish, its events are held in the spool.
+func (e *Engine) Pause(profile string) error {
+	d, err := e.one(profile)
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error { return d.deactivate(now, delivery.ReasonOperator) })
+}
+
+// The ways to resume a profile.
+const (
+	ResumeHeld = "held" // with what was held
+	ResumeNow  = "now"  // with what comes from now on; what was held is skipped, with a line each
+)
+
+// Resume makes a profile active again.
+func (e *Engine) Resume(profile, from string) error {
+	d, err := e.one(profile)
+	if err != nil {
+		return err
+	}
+	if from != ResumeHeld && from != ResumeNow {
+		return &operatorError{fmt.Sprintf("resume from %q?", from), "write held or now"}
+	}
+	return d.with(func(now time.Time) error {
+		if !d.state.Inactive {
+			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), fmt.Sprintf("`rowhook status` shows what it waits for, `rowhook queue retry-now --profile %s` tries at once what waits, `rowhook profile activate %s` asks the endpoint of one that is pending", profile, profile)}
+		}
+		if from == ResumeNow {
+			if _, err := d.clear(now, delivery.OutcomeSkipped, delivery.ReasonOperator, math.MaxInt64); err != nil {
+				return err
+			}
+		} else if err := d.leaveRest(now); err != nil {
+			return err
+		}
+		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
+		d.newBreaker()
+		d.logger().Info("profile is active again", "from", from)
+		d.keepState(now)
+		return nil
+	})
+}

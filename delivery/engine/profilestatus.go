@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"time"
+
+	"rowhook/delivery"
+)
+
+// lastResults is what the last attempts came to.
+type lastResults struct {
+	success, failure time.Time
+	reason           string
+	status           int
+	skew             time.Duration // of our clock against the endpoint's
+}
+
+// dateResolution is what a Date header cannot tell: it has whole seconds, and the reply was under way.
+const dateResolution = 2 * time.Second
+
+// clock takes note of how far our clock is ahead of the endpoint's. Receivers of signed requests
+// refuse timestamps that are five minutes off.
+func (l *lastResults) clock(r *delivery.Reply) {
+	if r.Date.IsZero() {
+		return
+	}
+	l.skew = r.Started.Add(r.Duration).Sub(r.Date)
+	if l.skew.Abs() <= dateResolution {
+		l.skew = 0
+	}
+}
+
+// Status returns where each profile stands, in the config's order.
+func (e *Engine) Status() ([]delivery.ProfileStatus, error) {
+	all := make([]delivery.ProfileStatus, 0, len(e.all()))
+	for _, d := range e.all() {
+		err := d.look(func(now time.Time) error {
+			s, err := d.status(now)
+			all = append(all, s)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
+	backlog, err := d.store.Backlog(d.id)
+	if err != nil {
+		return delivery.ProfileStatus{}, err
+	}
+	s := delivery.ProfileStatus{
+		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
+		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
+		NextAttempt:   d.nextDue,
+		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
+		InFlight: d.handed, Retrying: d.events[delivery.Retrying], Blocked: d.events[delivery.Blocked], Dead: d.events[delivery.Dead],
+		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
+		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.delivered},
+	}
+	for ending, n := range d.endings {
+		s.Outcomes[ending.Outcome] += n
+	}
+	for _, l := range d.lanes {
+		if l.disk {
+			s.BlockedKeys++
+		}
+		if len(l.holds) > 0 {
+			s.HeldKeys++
+		}
+	}
+	s.Rate = d.rate.perSecond(now)
+	if s.Rate > 0 && d.active() {
+		s.DrainSeconds = float64(backlog.Events) / s.Rate
+	}
+	if d.state.Replay != nil {
+		s.Replaying = d.state.Replay.Left
+	}
+	d.statusState(&s, now)
+	return s, nil
+}
+
+// statusState fills in the state: the strongest reason not to deliver is shown.
+func (d *dispatcher) statusState(s *delivery.ProfileStatus, now time.Time) {
+	hold, since := d.engine.waiting()
+	o := d.state.Outage
+	s.Breaker = delivery.BreakerClosed
+	if o != nil {
+		s.Breaker, s.NextProbe = delivery.BreakerOpen, o.Until
+		if !o.Until.After(now) {
+			s.Breaker = delivery.BreakerHalfOpen
+		}
+		if d.last.reason == "" {
+			s.LastReason, s.LastStatus = o.Reason, o.Status
+		}
+	}
+	switch {
+	case d.standing() == standsInactive:
+		s.State, s.Reason, s.Since, s.Attention = delivery.StateInactive, d.idleReason(), d.state.Since, d.state.Inactive
+		s.NextAttempt = time.Time{}
+	case hold != "":
+		s.State, s.Reason, s.Since, s.Attention = delivery.StateWaiting, hold, since, true
+		s.NextAttempt = time.Time{}
+	case d.standing() == standsPending:
+		d.pendingStatus(s)
+	case o != nil:
+		s.State, s.Reason, s.Since, s.Attention = delivery.StateWaiting, o.Reason, o.Since, o.Attention
+		s.NextAttempt = time.Time{}
+		if s.BacklogEvents > 0 { // otherwise the next event is the next try
+			s.NextAttempt = o.Until
+		}
+	default:
+		s.State = delivery.StateActive
+	}
+}
+
+// pendingStatus fills in the state of a profile that waits for its endpoint's consent.
+func (d *dispatcher) pendingStatus(s *delivery.ProfileStatus) {
+	a := &d.asking
+	s.State, s.Reason, s.Since, s.NextAttempt = delivery.StatePending, d.idleReason(), a.since, a.next
+	s.Attention = s.Reason != delivery.ReasonSandbox
+	if a.reply.Class != delivery.ClassOK && a.reply.Class != 0 {
+		s.Reason, s.Problem = a.reply.Reason, a.reply.Error
+	}
+}
+
+// throughput counts delivered events in the last seconds.
+type throughput struct {
+	second int64 // Unix time of the newest count
+	counts [10]int64
+}
+
+func (r *throughput) add(now time.Time, events int) {
+	r.roll(now)
+	r.counts[r.second%int64(len(r.counts))] += int64(events)
+}
+
+func (r *throughput) roll(now time.Time) {
+	second := now.Unix()
+	if second-r.second >= int64(len(r.counts)) {
+		r.counts = [10]int64{}
+		r.second = second
+	}
+	for r.second < second {
+		r.second++
+		r.counts[r.second%int64(len(r.counts))] = 0
+	}
+}
+
+// perSecond leaves the running second out, which is not over.
+func (r *throughput) perSecond(now time.Time) float64 {
+	r.roll(now)
+	var sum int64
+	for i, n := range r.counts {
+		if int64(i) != r.second%int64(len(r.counts)) {
+			sum += n
+		}
+	}
+	return float64(sum) / float64(len(r.counts)-1)
+}

@@ -1,0 +1,473 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// Removal says what becomes of the events that wait for a profile which is no longer in the config.
+type Removal string
+
+// The ways to remove a profile.
+const (
+	// Drain delivers what waits, and then forgets the profile. Without a running engine it parks.
+	Drain Removal = "drain"
+	// Park keeps what waits in the store, until the profile is in the config again or is dropped.
+	Park Removal = "park"
+	// Drop ends what waits, each with a line in the delivery log, and forgets the profile.
+	Drop Removal = "drop"
+)
+
+// Reload is another set of profiles for a running engine, checked and ready. Until Apply, the
+// engine works as before.
+//
+// A profile whose config did not change keeps its dispatcher, and with it its lanes, its connections and what is known of its
+// endpoint: it notices nothing. A changed one goes on with the new config as soon as its requests in flight have ended:
+// what is retried goes to the present URL under the present secret, with the bytes of its first attempt.
+type Reload struct {
+	// Added, Changed and Removed are the codes of those profiles.
+	Added, Changed, Removed []string
+
+	engine   *Engine
+	router   *delivery.Router
+	fleet    *fleet
+	fresh    []*dispatcher
+	changes  []change
+	removals []removal
+}
+
+type change struct {
+	dispatcher *dispatcher
+	profile    *Profile
+}
+
+type removal struct {
+	dispatcher *dispatcher
+	how        Removal
+}
+
+// Prepare checks a set of profiles to take the place of the present ones. Codes are distinct. Removals say what
+// becomes of profiles that are no longer among them; one for which something waits needs its word. A
+// word may also be about a profile that was parked before.
+//
+// Calls of Prepare and Apply do not overlap.
+func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Reload, error) {
+	r := &Reload{engine: e}
+	seen := make(map[string]bool, len(profiles))
+	for _, p := range profiles {
+		if seen[p.code] {
+			return nil, fmt.Errorf("two profiles have the code %s", p.code)
+		}
+		seen[p.code] = true
+	}
+	if err := r.removeOthers(seen, removals); err != nil {
+		return nil, err
+	}
+	dispatchers := make([]*dispatcher, 0, len(profiles))
+	ids := make([]delivery.ProfileID, 0, len(profiles))
+	for _, p := range profiles {
+		d, differs := e.keep(p)
+		switch {
+		case d == nil:
+			// Last of all that can fail: what is registered keeps events from being removed.
+			id, err := e.store.Register(p.code)
+			if err != nil {
+				return nil, fmt.Errorf("register profile %s: %w", p.code, err)
+			}
+			d = newDispatcher(e, p, id, 0)
+			r.fresh = append(r.fresh, d)
+			r.Added = append(r.Added, p.code)
+		case differs:
+			r.changes = append(r.changes, change{d, p})
+			r.Changed = append(r.Changed, p.code)
+		}
+		dispatchers, ids = append(dispatchers, d), append(ids, d.id)
+	}
+	r.router = newRouter(profiles, ids)
+	for _, removed := range r.removals {
+		if removed.how == Drain {
+			dispatchers = append(dispatchers, removed.dispatcher)
+		}
+	}
+	r.fleet = newFleet(dispatchers)
+	return r, nil
+}
+
+// removeOthers decides what becomes of the profiles that are not kept.
+func (r *Reload) removeOthers(kept map[string]bool, words map[string]Removal) error {
+	unsaid, err := r.removeMissing(kept, words)
+	if err != nil {
+		return err
+	}
+	if len(unsaid) > 0 {
+		return &operatorError{
+			fmt.Sprintf("the config no longer has %s, and the spool holds deliveries or dead letters for it", strings.Join(unsaid, ", ")),
+			fmt.Sprintf("say what becomes of them: rowhook reload --removed %s=drain  (deliver what waits), park (keep it), or drop (end each with a line in the delivery log)",
+				strings.Join(unsaid, "=drain --removed ")),
+		}
+	}
+	for code, how := range words {
+		if err := r.removeParked(code, how, kept[code]); err != nil {
+			return err
+		}
+	}
+	slices.Sort(r.Removed)
+	return nil
+}
+
+// removeMissing decides about the profiles at work that are not kept, and returns those that need a word and have none.
+func (r *Reload) removeMissing(kept map[string]bool, words map[string]Removal) (unsaid []string, err error) {
+	r.engine.life.Lock() // nobody is forgotten meanwhile
+	defer r.engine.life.Unlock()
+	for _, d := range r.engine.all() {
+		if kept[d.code] {
+			continue
+		}
+		waits, err := r.engine.waitsFor(d.id)
+		if err != nil {
+			return nil, err
+		}
+		how, said := words[d.code]
+		switch {
+		case said:
+		case waits && !d.isDraining():
+			unsaid = append(unsaid, d.code)
+		default:
+			how = Drain // what comes until the reload takes effect is delivered
+		}
+		r.removals = append(r.removals, removal{d, how})
+		if !d.isDraining() || said {
+			r.Removed = append(r.Removed, d.code)
+		}
+	}
+	return unsaid, nil
+}
+
+// removeParked takes a word about a profile that may have been parked before.
+func (r *Reload) removeParked(code string, how Removal, kept bool) error {
+	switch {
+	case kept:
+		return &operatorError{fmt.Sprintf("profile %s is in the config", code), fmt.Sprintf("--removed is about profiles that are no longer there; `rowhook profile pause %s` stops deliveries", code)}
+	case how != Drain && how != Park && how != Drop:
+		return &operatorError{fmt.Sprintf("%q says nothing about profile %s", how, code), "write drain, park or drop"}
+	case r.engine.find(code) != nil || how == Park:
+		return nil
+	case how == Drain:
+		return &operatorError{fmt.Sprintf("profile %s is parked: nothing is known of where to deliver", code), "put it back into the config, or drop it"}
+	}
+	r.engine.awaitLeaving(code)
+	id, err := r.engine.store.Register(code)
+	if err != nil {
+		return fmt.Errorf("find profile %s: %w", code, err)
+	}
+	nobody := &Profile{code: code, config: delivery.Defaults("native"), schedule: newSchedule(delivery.Defaults("native").Retry)}
+	r.removals = append(r.removals, removal{newDispatcher(r.engine, nobody, id, 0), how})
+	r.Removed = append(r.Removed, code)
+	return nil
+}
+
+// waitsFor reports whether the store has anything for a profile that is not over, dead letters included.
+func (e *Engine) waitsFor(id delivery.ProfileID) (bool, error) {
+	backlog, err := e.store.Backlog(id)
+	if err != nil {
+		return false, fmt.Errorf("read backlog: %w", err)
+	}
+	waits := backlog.Events > 0
+	err = e.store.Deliveries(id, 0, nil, func(delivery.Delivery) bool {
+		waits = true
+		return false
+	})
+	return waits, err
+}
+
+// Router returns the router over the new profiles.
+func (r *Reload) Router() *delivery.Router { return r.router }
+
+// Apply puts the new profiles to work. It is called once, when everything that the former router was asked about is
+// in the store and nothing that the new one is asked about, and does not wait for requests in flight.
+func (r *Reload) Apply() error {
+	e := r.engine
+	end := e.store.End()
+	e.life.Lock()
+	defer e.life.Unlock()
+	// Who was being drained may have come to the end.
+	r.fleet = newFleet(slices.DeleteFunc(r.fleet.dispatchers, (*dispatcher).isGone))
+	r.removals = slices.DeleteFunc(r.removals, func(r removal) bool { return r.dispatcher.isGone() })
+	memory := int(e.options.Memory) / max(1, len(r.fleet.dispatchers))
+	for _, d := range r.fleet.dispatchers {
+		d.setMemory(memory)
+	}
+	for _, d := range r.fresh {
+		// It may have been there before, ordered in another way.
+		if err := d.follow(d.configured, end); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.changes {
+		if err := c.dispatcher.change(c.profile, end); err != nil {
+			return err
+		}
+	}
+	e.fleet.Store(r.fleet)
+	for _, d := range r.fresh {
+		if e.running != nil {
+			e.running.start(d)
+		}
+	}
+	for _, removed := range r.removals {
+		e.remove(removed, end)
+	}
+	return nil
+}
+
+// remove ends the work for a profile; e.life is held.
+func (e *Engine) remove(r removal, end delivery.Seq) {
+	d := r.dispatcher
+	if r.how == Drain {
+		d.drainUpTo(end)
+		return
+	}
+	if e.running == nil {
+		d.retire(r.how)
+		return
+	}
+	left := make(chan struct{})
+	e.leaving[d.code] = left
+	e.running.group.Go(func() {
+		if d.cancel != nil {
+			d.cancel()
+			<-d.ended
+		}
+		d.retire(r.how)
+		close(left)
+	})
+}
+
+// drained forgets a profile that was to be drained, and has been.
+func (e *Engine) drained(d *dispatcher) {
+	e.life.Lock()
+	defer e.life.Unlock()
+	if !d.isDraining() {
+		if e.running != nil {
+			e.running.start(d) // a reload has it back
+		}
+		return
+	}
+	e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(e.all()), func(other *dispatcher) bool { return other == d })))
+	d.retire(Drain)
+}
+
+// retire ends a dispatcher that does not run any more.
+func (d *dispatcher) retire(how Removal) {
+	err := error(nil)
+	if how == Drop {
+		err = d.dropAll()
+	}
+	if err == nil {
+		err = d.forgetProfile()
+	}
+	if err != nil {
+		d.logger().Error("profile could not be removed whole", "err", err)
+	}
+}
+
+// forgetProfile has the store forget the profile if nothing is left of it.
+func (d *dispatcher) forgetProfile() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone = true
+	waits, err := d.engine.waitsFor(d.id)
+	if err != nil {
+		return err
+	}
+	if waits {
+		d.logger().Warn("profile is no longer in the config, and what the spool holds for it stays",
+			"remedy", "put it back into the config, or: rowhook reload --removed "+d.code+"=drop")
+		return nil
+	}
+	if err := d.store.Retire(d.code); err != nil {
+		return err
+	}
+	d.logger().Info("profile is no longer in the config and is forgotten: nothing waits for it")
+	return nil
+}
+
+// dropAll ends everything that waits, and every dead letter, each with a line.
+func (d *dispatcher) dropAll() error {
+	err := d.with(func(now time.Time) error {
+		_, err := d.clear(now, delivery.OutcomeDropped, delivery.ReasonOperator, math.MaxInt64)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.with(func(now time.Time) error {
+		return d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			ev, err := d.store.Event(d.id, r.Seq)
+			if err != nil {
+				return false, fmt.Errorf("read event of a dead letter: %w", err)
+			}
+			d.discard(r, ev, now)
+			return true, d.commitIfDue(now)
+		})
+	})
+}
+
+// keep returns the dispatcher at work for a profile's code, nil when there is none, and whether the profile is
+// another than the dispatcher's. One that was being drained stays. One that is being removed is waited for: it ends with
+// its requests in flight.
+func (e *Engine) keep(p *Profile) (d *dispatcher, differs bool) {
+	if d = e.find(p.code); d == nil {
+		e.awaitLeaving(p.code)
+		return nil, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone {
+		return nil, false
+	}
+	present := d.configured
+	if d.coming != nil {
+		present = d.coming
+	}
+	differs = d.draining || !reflect.DeepEqual(&present.config, &p.config)
+	d.draining = false
+	return d, differs
+}
+
+func (d *dispatcher) isDraining() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.draining
+}
+
+func (d *dispatcher) isGone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gone
+}
+
+func (d *dispatcher) setMemory(bytes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.maxBytes = max(bytes, minWindowBytes)
+}
+
+// change has another config take over.
+func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
+	if err := d.follow(p, end); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.coming, d.draining = p, false
+	d.budget.Store(newBudget(p))
+	if d.handout == nil {
+		d.adopt(time.Now())
+	}
+	d.poke()
+	return nil
+}
+
+// follow takes over the order that a profile asks for.
+func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.loadState(); err != nil {
+		return err
+	}
+	if !d.state.follow(p, end) {
+		return nil
+	}
+	d.keepState(time.Now())
+	_, err := d.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
+	return err
+}
+
+// awaitLeaving waits until a profile that is being removed has come to its end.
+func (e *Engine) awaitLeaving(code string) {
+	e.life.Lock()
+	left := e.leaving[code]
+	e.life.Unlock()
+	if left != nil {
+		<-left
+	}
+}
+
+// drainUpTo has the dispatcher end when what waits is over.
+func (d *dispatcher) drainUpTo(end delivery.Seq) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.draining, d.drainTo = true, end
+	d.poke()
+}
+
+// hasDrained reports whether nothing is left to be drained.
+func (d *dispatcher) hasDrained() bool {
+	return d.draining && d.next > d.drainTo && !d.live() && d.active()
+}
+
+// attend loads the dispatcher's state for those who come from outside.
+func (d *dispatcher) attend() error {
+	if d.gone {
+		return &operatorError{fmt.Sprintf("profile %s is no longer in the config", d.code), ""}
+	}
+	return d.loadState()
+}
+
+// adopt lets the config that is coming take over once no worker uses the one in force, and reports whether
+// things may go on.
+func (d *dispatcher) adopt(now time.Time) bool {
+	if d.coming == nil {
+		return true
+	}
+	if d.handed > 0 {
+		d.halted.Store(true)
+		return false
+	}
+	before := d.configured
+	d.configured, d.coming = d.coming, nil
+	d.profile = d.state.inForce(d.configured)
+	if d.handout != nil {
+		close(d.handout) // the idle workers end; new ones come with the next jobs
+		d.handout, d.workers = make(chan *job, 2*d.profile.config.Concurrency), 0
+	}
+	if !before.reachesSame(d.configured) {
+		d.pull = d.pull || d.state.Outage != nil
+		d.newBreaker()
+		d.keepState(now)
+	}
+	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()
+	if before.rate != d.configured.rate {
+		d.setPace()
+	}
+	return true
+}
+
+// reachesSame reports whether both profiles send in the same way to the same place, so that what is known of the
+// endpoint stays true.
+func (p *Profile) reachesSame(other *Profile) bool {
+	what := func(c delivery.ProfileConfig) delivery.ProfileConfig {
+		return delivery.ProfileConfig{
+			URL: c.URL, Secret: c.Secret, Secrets: c.Secrets, Signature: c.Signature, Headers: c.Headers,
+			Timeout: c.Timeout, Success: c.Success, Replies: c.Replies, AllowNetworks: c.AllowNetworks, HTTP: c.HTTP,
+		}
+	}
+	return reflect.DeepEqual(what(p.config), what(other.config))
+}
+
+// budget is what others than the dispatcher ask of a profile, at any time.
+type budget struct {
+	share  float64
+	pauses bool // on_full: pause_source
+}
+
+func newBudget(p *Profile) *budget {
+	return &budget{share: float64(p.config.Share), pauses: p.config.OnFull == "pause_source"}
+}

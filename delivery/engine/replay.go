@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// ReplayFilter selects what of the spool's history a profile gets again. What is empty does not select.
+type ReplayFilter struct {
+	Profile string    `json:"profile"` // code
+	Type    string    `json:"type,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // of the event's commit
+	Until   time.Time `json:"until,omitzero"`
+}
+
+// Replayed is what a replay sends again, or would.
+type Replayed struct {
+	Events int64            `json:"events"`
+	Types  map[string]int64 `json:"types"`
+	// Waiting are events that the filter selects and that wait or are dead letters: they are left to `queue` and `failed`.
+	Waiting int64 `json:"waiting,omitempty"`
+	// Undecided are events from before the profile or its subscription. Whether it gets them hangs on columns that history does not
+	// have: they are left out.
+	Undecided int64     `json:"undecided,omitempty"`
+	First     time.Time `json:"first,omitzero"` // commit time of the first event
+	Last      time.Time `json:"last,omitzero"`
+}
+
+// replay is a replay under way: history is gone through at the pace of deliveries, so that neither memory nor the
+// profile's backlog grows with it. It outlives a restart.
+type replay struct {
+	Next  delivery.Seq `json:"next"`
+	End   delivery.Seq `json:"end"`
+	Type  string       `json:"type,omitempty"`
+	Since time.Time    `json:"since,omitzero"`
+	Until time.Time    `json:"until,omitzero"`
+	Round int          `json:"round"`
+	Left  int64        `json:"left"`
+
+	// groups are the records of groups that may reach beyond what was gone through. Those that began before it are looked for once.
+	groups []delivery.Delivery
+	looked bool
+}
+
+func (r *replay) selects(ev *delivery.Event) bool {
+	return (r.Type == "" || delivery.MatchGlob(r.Type, ev.Type)) &&
+		(r.Since.IsZero() || !ev.Time.Before(r.Since)) && (r.Until.IsZero() || ev.Time.Before(r.Until))
+}
+
+// replayWindow is how many deliveries may wait on disk before more of history is sent again.
+const replayWindow = 1024
+
+// Replay has a profile get history again: what it got or missed, and what it would have got with its present
+// subscriptions. Events keep their ids and go in commit order within their keys, before newer ones that have not gone;
+// their log lines have a round of their own. Where requests carry groups, each goes in a request of its own.
+// A dry run only counts.
+func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
+	d, err := e.one(f.Profile)
+	if err != nil {
+		return Replayed{}, err
+	}
+	r := replay{Type: f.Type, Since: f.Since, Until: f.Until}
+	err = d.look(func(time.Time) error {
+		r.End = max(d.next, d.resume+1)
+		return nil
+	})
+	if err != nil {
+		return Replayed{}, err
+	}
+	counted, err := d.countReplay(&r)
+	if err != nil || dry || counted.Events == 0 {
+		return counted, err
+	}
+	return counted, d.with(func(now time.Time) error {
+		if under := d.state.Replay; under != nil {
+			return &operatorError{fmt.Sprintf("a replay to %s is under way, with %d events to go", d.code, under.Left),
+				"wait for its end, or `rowhook replay --profile " + d.code + " --stop`"}
+		}
+		d.state.Replays++
+		r.Round, r.Left = d.state.Replays+1, counted.Events
+		d.state.Replay = &r
+		d.keepState(now)
+		return nil
+	})
+}
+
+// StopReplay ends a profile's replay and returns how many events are not sent again therefore. What is in hand goes on.
+func (e *Engine) StopReplay(profile string) (int64, error) {
+	d, err := e.one(profile)
+	if err != nil {
+		return 0, err
+	}
+	var left int64
+	err = d.with(func(now time.Time) error {
+		if d.state.Replay == nil {
+			return &operatorError{"no replay to " + d.code + " is under way", "`rowhook queue list` shows what waits"}
+		}
+		left = d.state.Replay.Left
+		d.state.Replay = nil
+		d.keepState(now)
+		return nil
+	})
+	return left, err
+}
+
+// countReplay goes through history without sending anything.
+func (d *dispatcher) countReplay(r *replay) (Replayed, error) {
+	counted := Replayed{Types: make(map[string]int64)}
+	progress, err := d.store.Progress(d.id)
+	if err != nil {
+		return counted, fmt.Errorf("read progress: %w", err)
+	}
+	done := make(map[delivery.Seq]bool, len(progress.Done))
+	for _, seq := range progress.Done {
+		done[seq] = true
+	}
+	profile, pass := d.profileNow(), *r
+	for pass.Next < pass.End {
+		err := d.passHistory(&pass, math.MaxInt64, func(entry *delivery.Entry, waits bool) error {
+			switch decided := profile.wouldGet(entry); {
+			case decided == delivery.False:
+			case decided == delivery.Undecidable:
+				counted.Undecided++
+			case waits || !entry.Others && entry.Seq >= progress.Cursor && !done[entry.Seq]:
+				counted.Waiting++
+			default:
+				counted.count(entry.Event)
+			}
+			return nil
+		})
+		if err != nil {
+			return counted, err
+		}
+	}
+	return counted, nil
+}
+
+func (c *Replayed) count(ev *delivery.Event) {
+	c.Events++
+	c.Types[ev.Type]++
+	if c.First.IsZero() {
+		c.First = ev.Time
+	}
+	c.Last = ev.Time
+}
+
+// wouldGet reports whether a replay brings the profile an entry of history. One that was addressed to it it gets in any case.
+func (p *Profile) wouldGet(entry *delivery.Entry) delivery.Truth {
+	if !entry.Others {
+		return delivery.True
+	}
+	return p.subscriptions.MatchHistory(entry.Event)
+}
+
+// passHistory calls fn for the next entries of history that a replay selects, below limit, and moves on behind them. waits says
+// that the entry has a record: it waits, or is a dead letter.
+func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *delivery.Entry, waits bool) error) error {
+	entries, next, end, err := d.store.History(d.id, r.Next, nil, readChunk, 1<<20)
+	if err != nil {
+		return fmt.Errorf("read history at %d: %w", r.Next, err)
+	}
+	waiting, err := d.recordsOf(r, entries)
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		entry := &entries[i]
+		if entry.Seq >= min(limit, r.End) {
+			next = min(entry.Seq, r.End)
+			break
+		}
+		if !r.selects(entry.Event) {
+			continue
+		}
+		if err := fn(entry, waiting[entry.Seq]); err != nil {
+			return err
+		}
+	}
+	if r.Next = next; end {
+		r.Next = max(next, r.End)
+	}
+	return nil
+}
+
+// recordsOf returns the places of those entries that have a record, of their own or as members of a group, which may have begun
+// before them.
+func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[delivery.Seq]bool, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	first, last := entries[0].Seq, entries[len(entries)-1].Seq
+	groups := slices.DeleteFunc(slices.Clone(r.groups), func(g delivery.Delivery) bool { return g.Members.Last < first || g.Seq >= first })
+	from := first
+	if !r.looked {
+		from = 0
+	}
+	found := make(map[delivery.Seq]bool)
+	err := d.store.Deliveries(d.id, from, nil, func(rec delivery.Delivery) bool {
+		found[rec.Seq] = true
+		if rec.Members != nil && rec.Members.Last >= first && rec.Seq <= last {
+			groups = append(groups, delivery.Delivery{Seq: rec.Seq, Members: rec.Members})
+		}
+		return rec.Seq < last
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read waiting deliveries: %w", err)
+	}
+	r.groups, r.looked = groups, true
+	for _, g := range groups {
+		for i := range entries {
+			if seq := entries[i].Seq; seq > g.Seq && seq <= g.Members.Last && g.Members.Has(entries[i].Event) {
+				found[seq] = true
+			}
+		}
+	}
+	return found, nil
+}
+
+// replaySome sends more of history again when there is room for it.
+func (d *dispatcher) replaySome(now time.Time) error {
+	if !d.replayWanted() {
+		return nil
+	}
+	r := d.state.Replay
+	if committed, err := d.commit(); err != nil || !committed {
+		return err
+	}
+	err := d.passHistory(r, d.unread(), func(entry *delivery.Entry, waits bool) error {
+		if !waits && d.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
+			d.sendAgain(entry, r.Round, now)
+			r.Left--
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if r.Next >= r.End {
+		d.logger().Info("replay is on its way", "round", r.Round)
+		d.state.Replay = nil
+	}
+	d.keepState(now)
+	return nil
+}
+
+// sendAgain has an event of history wait in its place in the order: in a request of its own, also where requests carry groups.
+func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
+	r := d.newRecord(entry)
+	r.Round = round
+	d.pending.back(&r)
+	d.queueUp(r, now)
+}
+
+// replayWanted reports whether more of history may be sent again now.
+func (d *dispatcher) replayWanted() bool {
+	return d.state.Replay != nil && d.state.Outage == nil && d.unread() > d.resume && !d.current.stuck() &&
+		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] < replayWindow && d.state.Replay.Next < d.unread()
+}

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// resting is how far a profile that is not active has looked at what came for it meanwhile.
+type resting struct {
+	told     delivery.Seq // below it, what waits has its line; ahead of profileState.Told until that is stored
+	next     time.Time
+	end      bool            // nothing new at appended
+	appended <-chan struct{} // closed when there is
+}
+
+// rest is step for a profile that is not active: what comes is held or skipped, each with its
+// line, and an endpoint that has not agreed is asked. While all deliveries wait nothing of this is done, for the wait
+// may be for knowing where we are.
+func (d *dispatcher) rest(now time.Time, ctx context.Context) error {
+	d.halted.Store(true)
+	d.unform()
+	if hold, _ := d.engine.waiting(); hold != "" {
+		return nil
+	}
+	if err := d.lookAtNew(now); err != nil {
+		return err
+	}
+	return d.ask(now, ctx)
+}
+
+// lookAtNew holds or skips what came, at most every commitDelay.
+func (d *dispatcher) lookAtNew(now time.Time) error {
+	r := &d.resting
+	if r.end {
+		select {
+		case <-r.appended:
+			r.end = false
+		default:
+			return nil
+		}
+	}
+	if now.Before(r.next) {
+		return nil
+	}
+	r.next = now.Add(commitDelay)
+	if !d.skips() {
+		return d.tellHeld(now)
+	}
+	return d.skipNew(now)
+}
+
+// skipNew skips what came, unless the endpoint of a new profile is being asked for the first time: nothing is to be lost if it agrees.
+func (d *dispatcher) skipNew(now time.Time) error {
+	if d.mayAgree() {
+		return nil
+	}
+	_, err := d.clear(now, delivery.OutcomeSkipped, d.idleReason(), math.MaxInt64)
+	r := &d.resting
+	r.end, r.appended, r.told = d.end, d.appended, d.next
+	return err
+}
+
+// leaveRest is called before a profile that is not active may become so: what came until now is skipped even where its turn
+// has not come yet, so that nothing of it is sent.
+func (d *dispatcher) leaveRest(now time.Time) error {
+	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.skips() {
+		return nil
+	}
+	return d.skipNew(now)
+}
+
+// skips reports whether what comes while the profile is not active is skipped. Unless the config says, it is while
+// the profile has never been active, and in a sandbox.
+func (d *dispatcher) skips() bool {
+	p := d.profile
+	switch {
+	case p.config.WhenInactive != "":
+		return p.config.WhenInactive == "skip"
+	case p.challenger == nil:
+		return false
+	case p.challenger.Endpoint().Sandbox:
+		return true
+	}
+	return d.state.Activated == "" && (p.challenged() || p.off())
+}
+
+// mayAgree reports whether the endpoint is about to be asked, or being asked, for the first time.
+func (d *dispatcher) mayAgree() bool {
+	if d.standing() != standsPending {
+		return false
+	}
+	at := d.profile.challenger.Endpoint()
+	return at.Name != "" && (d.asking.about != at || d.asking.tries == 0 || d.asking.tries == 1 && d.asking.running)
+}
+
+// tellHeld writes the line of each delivery that was not begun and now waits for its profile. The events stay where they are.
+func (d *dispatcher) tellHeld(now time.Time) error {
+	r := &d.resting
+	if lowest, _ := d.window.progress(d.next, nil); r.told < lowest {
+		r.told = lowest
+	}
+	entries, next, end, err := d.store.Read(d.id, r.told, d.entries[:0], readChunks*readChunk, d.maxBytes)
+	if err != nil {
+		return fmt.Errorf("read spool at %d: %w", r.told, err)
+	}
+	d.entries = entries
+	for i := range entries {
+		if d.untouched(entries[i].Seq) {
+			d.writeEvent(entries[i].Event, nil, delivery.OutcomeHeld, d.idleReason(), now)
+		}
+	}
+	clear(entries)
+	r.told, r.end = next, end
+	if end {
+		r.appended = d.store.Appended(next)
+	}
+	if r.told == d.state.Told {
+		return nil
+	}
+	d.pending.result(now)
+	committed, err := d.commit()
+	if err != nil || !committed {
+		return err
+	}
+	d.state.Told = r.told
+	d.keepState(now)
+	return nil
+}
+
+// untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a record nor a worker.
+func (d *dispatcher) untouched(seq delivery.Seq) bool {
+	if seq >= d.next {
+		_, over := d.settled[seq]
+		return !over
+	}
+	j := d.window.find(seq)
+	return j != nil && j.state != jobHanded
+}
+
+// restWakeAt is when a profile that is not active has something to do; zero when only news can change that.
+func (d *dispatcher) restWakeAt() time.Time {
+	if hold, _ := d.engine.waiting(); hold != "" {
+		return time.Time{}
+	}
+	at := time.Time{}
+	if !d.resting.end {
+		at = d.resting.next
+	}
+	if a := &d.asking; !a.running && a.about.Name != "" && d.standing() == standsPending && (at.IsZero() || a.next.Before(at)) {
+		at = a.next
+	}
+	return at
+}

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// reasonLog is shown while the delivery log cannot be written.
+const reasonLog = "log"
+
+// eventTries is how often an event is sent that its receiver refuses.
+const eventTries = 3
+
+// settle decides what follows from what a worker brought back.
+func (d *dispatcher) settle(j *job, now time.Time) error {
+	carried := d.carrier == j
+	if carried {
+		d.carrier = nil
+	}
+	if j.err != nil {
+		return j.err
+	}
+	if !j.sent {
+		d.requeue(j)
+		return nil
+	}
+	d.pending.reply(&j.reply, now)
+	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
+		d.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
+		d.over(j)
+		return nil
+	}
+	d.last.clock(&j.reply)
+	d.duration.observe(j.reply.Duration, 1)
+	if j.reply.Class == delivery.ClassOK {
+		if j.gap != "" {
+			d.gapTold(j, carried, now)
+		}
+		d.answered(j, now)
+		d.last.success = now
+		d.delivered += int64(j.record.Events())
+		d.rate.add(now, j.record.Events())
+		d.latency.observe(j.reply.Started.Add(j.reply.Duration).Sub(j.event.Time), j.record.Events())
+		d.over(j)
+		return nil
+	}
+	d.last.failure, d.last.reason, d.last.status = now, j.reply.Reason, j.reply.Status
+	r := &j.record
+	if r.Since.IsZero() {
+		r.Since = now
+	}
+	r.Reason, r.Status, r.Error = j.reply.Reason, j.reply.Status, j.reply.Error
+	return d.failed(j, now)
+}
+
+// failed is settle for all that is not a success.
+func (d *dispatcher) failed(j *job, now time.Time) error {
+	r := &j.record
+	switch j.reply.Class {
+	case delivery.ClassOurs, delivery.ClassDead:
+		d.answeredBy(j, now)
+		if cuts := d.divides(j); cuts != nil {
+			return d.divide(j, cuts, now)
+		}
+		d.die(j, now)
+	case delivery.ClassEvent:
+		d.answeredBy(j, now)
+		if cuts := d.divides(j); cuts != nil {
+			return d.divide(j, cuts, now)
+		}
+		r.Refusals++
+		if r.Refusals >= eventTries {
+			d.die(j, now)
+			return nil
+		}
+		return d.retry(j, now)
+	case delivery.ClassThrottle:
+		d.throttled(j, now)
+		return d.retry(j, now)
+	case delivery.ClassAuth, delivery.ClassProfile:
+		d.needsHand(j, now)
+		d.postpone(j, delivery.OutcomeRetrying, d.state.Outage.Until)
+	case delivery.ClassGone:
+		reason := j.reply.Reason
+		d.postpone(j, delivery.OutcomeHeld, now)
+		return d.deactivate(now, reason)
+	case delivery.ClassStopped:
+		d.postpone(j, delivery.OutcomeInterrupted, now)
+	default: // endpoint, transient, network
+		d.fails(j, now)
+		return d.retry(j, now)
+	}
+	return nil
+}
+
+// requeue takes back a job that was not begun.
+func (d *dispatcher) requeue(j *job) {
+	j.state, j.gap = jobReady, ""
+	if j.firstTry() {
+		d.fresh.pushFront(j)
+	} else {
+		d.retries.pushFront(j)
+	}
+}
+
+// over ends a job for good.
+func (d *dispatcher) over(j *job) {
+	if j.stored {
+		d.remove(j)
+	} else {
+		d.settleSlots(j)
+	}
+	d.pending.off(&j.record)
+	d.aloneOver(&j.record)
+	d.depart(j)
+}
+
+// depart lets go of a job that its lanes need not wait for any longer.
+func (d *dispatcher) depart(j *job) {
+	d.leave(j)
+	d.advance(j.links)
+	d.released(j)
+}
+
+// die gives a delivery up after an attempt.
+func (d *dispatcher) die(j *job, now time.Time) {
+	d.writeAttempt(j, delivery.OutcomeDead, time.Time{})
+	j.record.Attempts++
+	d.bury(j, now)
+}
+
+// bury makes a dead letter of a job.
+func (d *dispatcher) bury(j *job, now time.Time) {
+	j.record.Since, j.record.Due = now, time.Time{}
+	d.buried++
+	d.tellBuried(now)
+	d.put(j, delivery.Dead, time.Time{})
+	d.gapInKey(&j.record, j.event.ID, now)
+	d.pending.off(&j.record)
+	if j.stored {
+		delete(d.stored, j.seq)
+	} else {
+		d.settleSlots(j)
+	}
+	if !d.profile.holdsKeys() {
+		d.aloneOver(&j.record)
+		d.depart(j)
+		return
+	}
+	r := j.record
+	r.Body = nil
+	d.leave(j)
+	d.hold(&r)
+	d.advance(j.links)
+	d.released(j)
+}
+
+// buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
+const buriedInterval = time.Minute
+
+func (d *dispatcher) tellBuried(now time.Time) {
+	if d.buried == 0 || now.Sub(d.buriedAt) < buriedInterval {
+		return
+	}
+	d.logger().Warn("deliveries given up", "count", d.buried, "reason", d.last.reason,
+		"remedy", "rowhook failed list --profile "+d.profile.code)
+	d.buried, d.buriedAt = 0, now
+}
+
+// retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still
+// while the breaker is open.
+func (d *dispatcher) retry(j *job, now time.Time) error {
+	r, o := &j.record, d.state.Outage
+	if o == nil {
+		r.Clock += j.reply.Duration
+	}
+	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
+	if over {
+		d.die(j, now)
+		return nil
+	}
+	if o == nil {
+		var err error
+		if wait, over, err = d.patience(j, wait, now); err != nil {
+			return err
+		}
+		if over {
+			d.givesWay(j, now)
+			return nil
+		}
+		r.Clock += wait
+	}
+	due := now.Add(wait)
+	if o != nil && o.Until.After(due) && (o.Whole || !d.listed()) {
+		due = o.Until
+	}
+	d.writeAttempt(j, delivery.OutcomeRetrying, due)
+	r.Attempts++
+	d.keep(j, due)
+	return nil
+}
+
+// postpone has a delivery wait without spending an attempt.
+func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
+	next := due
+	if outcome != delivery.OutcomeRetrying {
+		next = time.Time{}
+	}
+	d.writeAttempt(j, outcome, next)
+	d.keep(j, due)
+}
+
+// writeAttempt writes the line of an attempt that did not succeed, before the record counts it.
+func (d *dispatcher) writeAttempt(j *job, outcome delivery.Outcome, next time.Time) {
+	rec := &d.lineBuf
+	body := j.record.Body
+	if body == nil {
+		body = j.shown
+	}
+	d.profile.line(rec, j, outcome, body)
+	rec.NextAttempt = next
+	rec.Method, rec.URL = d.profile.sender.Describe()
+	d.append(rec)
+	d.tellFailure(rec, j.event)
+}
+
+// writeEvent writes a line about an event, or with members about the group that begins with it, that no attempt was made of.
+func (d *dispatcher) writeEvent(ev *delivery.Event, m *delivery.Members, outcome delivery.Outcome, reason string, now time.Time) {
+	rec := &d.lineBuf
+	d.profile.lineAbout(rec, ev, m, outcome)
+	rec.Time, rec.Reason = now, reason
+	d.append(rec)
+}
+
+// deactivate makes the profile inactive: nothing is read or sent until it is resumed.
+func (d *dispatcher) deactivate(now time.Time, reason string) error {
+	if d.state.Inactive {
+		return nil
+	}
+	if reason != delivery.ReasonOperator {
+		d.engine.stateChanged(d.profile.code, d.standing(), standsInactive, reason)
+	}
+	d.state.Inactive, d.state.Since, d.state.Reason = true, now, reason
+	d.halted.Store(true)
+	d.logger().Warn("profile is inactive", "reason", reason,
+		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
+	d.keepState(now)
+	return nil
+}

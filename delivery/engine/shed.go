@@ -1,0 +1,290 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// tick looks once a second after what is not driven by results.
+func (d *dispatcher) tick(now time.Time) error {
+	if d.pull {
+		if err := d.bringForward(now); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !d.busy():
+		d.tickAt = time.Time{}
+		return nil
+	case d.tickAt.IsZero():
+		d.tickAt = now.Add(tickDelay)
+		return nil
+	case now.Before(d.tickAt):
+		return nil
+	}
+	d.tickAt = now.Add(tickDelay)
+	d.tellBuried(now)
+	d.sumUp(now, false)
+	return d.shed(now)
+}
+
+// busy reports whether anything waits, or might.
+func (d *dispatcher) busy() bool {
+	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.counts[delivery.Retrying]+d.counts[delivery.Blocked] > 0
+}
+
+// excess returns by how many bytes the backlog is above the profile's share of the spool.
+func (d *dispatcher) excess() int64 {
+	limit := d.store.Usage().Max
+	backlog, err := d.store.Backlog(d.id)
+	if err != nil || limit <= 0 {
+		return 0
+	}
+	return backlog.Bytes - int64(d.budget.Load().share*float64(limit))
+}
+
+// Relief of a spool that is full as a whole: the space of what is dropped comes back
+// with a delay, so that it is done in steps with a pause between them.
+const (
+	reliefPart  = 8
+	reliefPause = 10 * time.Second
+)
+
+// shed drops the profile's oldest events while it holds more than its share, or has the largest
+// backlog of a spool that is full.
+func (d *dispatcher) shed(now time.Time) error {
+	if d.budget.Load().pauses {
+		return nil
+	}
+	excess := d.excess()
+	if excess <= 0 && !now.Before(d.shedAt) && d.engine.largestWhenFull(d) {
+		backlog, err := d.store.Backlog(d.id)
+		if err != nil {
+			return fmt.Errorf("read backlog: %w", err)
+		}
+		excess = max(1, backlog.Bytes/reliefPart)
+		d.shedAt = now.Add(reliefPause)
+	}
+	if excess <= 0 {
+		return nil
+	}
+	dropped, err := d.clear(now, delivery.OutcomeDropped, delivery.ReasonShare, excess)
+	if dropped > 0 {
+		d.logger().Error("spool share is used up: oldest events are dropped", "events", dropped)
+	}
+	return err
+}
+
+// largestWhenFull reports whether the spool is full, history aside, and d has the largest
+// backlog of those that may shed.
+func (e *Engine) largestWhenFull(d *dispatcher) bool {
+	usage := e.store.Usage()
+	if usage.Max <= 0 || usage.Bytes-usage.History < usage.Max {
+		return false
+	}
+	own, err := e.store.Backlog(d.id)
+	if err != nil || own.Bytes == 0 {
+		return false
+	}
+	for _, other := range e.all() {
+		if other == d || other.budget.Load().pauses {
+			continue
+		}
+		if b, err := e.store.Backlog(other.id); err == nil && (b.Bytes > own.Bytes || b.Bytes == own.Bytes && other.id < d.id) {
+			return false
+		}
+	}
+	return true
+}
+
+// clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until that many bytes are
+// gone. It returns how many there were.
+func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason string, bytes int64) (int, error) {
+	// Which groups of a transaction are over is known when it has been read whole.
+	for before := delivery.Seq(0); d.profile.grouped() && d.unread() <= d.resume && d.unread()+d.next != before; {
+		before = d.unread() + d.next
+		if err := d.readSome(now); err != nil {
+			return 0, err
+		}
+	}
+	d.unform()
+	if err := d.unloadAll(); err != nil {
+		return 0, err
+	}
+	if committed, err := d.commit(); err != nil || !committed {
+		return 0, err
+	}
+	c := clearing{d: d, now: now, outcome: outcome, reason: reason, left: bytes}
+	if err := c.records(); err != nil {
+		return c.count, err
+	}
+	err := c.log()
+	d.keepState(now)
+	if err == nil {
+		_, err = d.commit()
+	}
+	return c.count, err
+}
+
+// unloadAll brings all jobs to disk that no worker has.
+func (d *dispatcher) unloadAll() error {
+	var loose []*job
+	for i := range d.window.n {
+		s := &d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)]
+		if s.job != nil && s.job.state != jobHanded {
+			loose = append(loose, s.job)
+		}
+	}
+	for _, j := range d.stored {
+		if j.state != jobHanded {
+			loose = append(loose, j)
+		}
+	}
+	for _, j := range loose {
+		// One that went to disk behind another is reused already.
+		if j.seq != 0 && (j.links != nil || j.record.Alone() || !d.profile.ordered()) {
+			d.unload(j)
+		}
+	}
+	return nil
+}
+
+// clearing is one go of [dispatcher.clear].
+type clearing struct {
+	d       *dispatcher
+	now     time.Time
+	outcome delivery.Outcome
+	reason  string
+	left    int64
+	count   int
+	last    *delivery.Event // of the log that was ended
+	done    bool
+}
+
+// end writes the line of a delivery and counts it off.
+func (c *clearing) end(ev *delivery.Event, r *delivery.Delivery) {
+	c.d.writeEvent(ev, r.Members, c.outcome, c.reason, c.now)
+	if c.outcome == delivery.OutcomeDropped {
+		c.d.gapGrows(ev.ID, r.Members)
+	}
+	c.left -= int64(r.Bytes)
+	c.count += r.Events()
+	c.d.pending.off(r)
+	c.d.pending.result(c.now)
+}
+
+// records ends what waits on disk.
+func (c *clearing) records() error {
+	d := c.d
+	return d.eachRecord([]delivery.State{delivery.Retrying, delivery.Blocked}, func(r *delivery.Delivery) (bool, error) {
+		if c.left <= 0 {
+			return false, nil
+		}
+		if d.stored[r.Seq] != nil {
+			return true, nil
+		}
+		ev, err := d.store.Event(d.id, r.Seq)
+		if err != nil {
+			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
+		}
+		c.end(ev, r)
+		d.drop(r)
+		return true, d.commitIfDue(c.now)
+	})
+}
+
+// log ends what was not read yet.
+func (c *clearing) log() error {
+	d := c.d
+	if c.left <= 0 {
+		return nil
+	}
+	grouped := d.profile.grouped()
+	d.skip = func(entry *delivery.Entry) bool {
+		// Nobody gets a part of what a transaction did.
+		begun := grouped && c.last != nil && sameTransaction(c.last, entry.Event)
+		if c.done = c.done || c.left <= 0 && !begun; c.done {
+			return false
+		}
+		c.last = entry.Event
+		c.end(entry.Event, &delivery.Delivery{Seq: entry.Seq, Bytes: entry.Bytes})
+		return true
+	}
+	defer func() { d.skip = nil }()
+	for !c.done && (c.left > 0 || grouped) {
+		if err := d.passBarriers(c.now); err != nil {
+			return err
+		}
+		before := d.next
+		if err := d.readSome(c.now); err != nil {
+			return err
+		}
+		if err := d.commitIfDue(c.now); err != nil {
+			return err
+		}
+		if d.end || d.next == before {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (d *dispatcher) commitIfDue(now time.Time) error {
+	if !d.pending.due(now) {
+		return nil
+	}
+	_, err := d.commit()
+	return err
+}
+
+// drop takes a record away that is not in memory and is not dead, and lets its lanes go on.
+func (d *dispatcher) drop(r *delivery.Delivery) {
+	d.count(r, -1)
+	d.pending.removes = append(d.pending.removes, r.Seq)
+	d.aloneOver(r)
+	d.arouse(r)
+}
+
+// arouse has the lanes of a record looked at again.
+func (d *dispatcher) arouse(r *delivery.Delivery) {
+	if !d.profile.ordered() {
+		return
+	}
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
+		l := d.lane(hash)
+		l.disk, l.asleep = true, false
+		if l.head == nil {
+			d.wakeLane(l)
+		}
+	}
+}
+
+// recordChunk is how many records are looked at between two reads of the store.
+const recordChunk = 256
+
+// eachRecord calls fn for the records in the given states, in order, until it returns false.
+// Records may be changed meanwhile.
+func (d *dispatcher) eachRecord(states []delivery.State, fn func(*delivery.Delivery) (bool, error)) error {
+	chunk := make([]delivery.Delivery, 0, recordChunk)
+	for from := delivery.Seq(0); ; from = chunk[len(chunk)-1].Seq + 1 {
+		chunk = chunk[:0]
+		err := d.store.Deliveries(d.id, from, states, func(r delivery.Delivery) bool {
+			chunk = append(chunk, r)
+			return len(chunk) < recordChunk
+		})
+		if err != nil {
+			return fmt.Errorf("read waiting deliveries: %w", err)
+		}
+		for i := range chunk {
+			if more, err := fn(&chunk[i]); err != nil || !more {
+				return err
+			}
+		}
+		if len(chunk) < recordChunk {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"time"
+
+	"rowhook/delivery"
+)
+
+// Ending is what became of an event or an attempt: the delivery log's outcome and reason, both from closed sets.
+type Ending struct {
+	Outcome delivery.Outcome
+	Reason  string // empty where there is none
+}
+
+// ProfileStats are a profile's figures since the engine began, as metrics want them.
+type ProfileStats struct {
+	Status delivery.ProfileStatus
+	// Endings counts what the delivery log's lines are about, in events.
+	Endings map[Ending]int64
+	// Latency is from an event's commit to the reply that took it, Duration that of requests.
+	Latency, Duration Histogram
+}
+
+// Stats returns the figures of all profiles. It looks without touching, and costs the deliveries next to nothing.
+func (e *Engine) Stats() ([]ProfileStats, error) {
+	var all []ProfileStats
+	for _, d := range e.all() {
+		s, err := d.stats(time.Now())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (d *dispatcher) stats(now time.Time) (ProfileStats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attend(); err != nil {
+		return ProfileStats{}, err
+	}
+	status, err := d.status(now)
+	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.endings)+1), Latency: d.latency, Duration: d.duration}
+	for ending, n := range d.endings {
+		s.Endings[ending] = n
+	}
+	s.Endings[Ending{Outcome: delivery.OutcomeDelivered}] = d.delivered
+	return s, err
+}
+
+// histogramBounds are the upper bounds of a [Histogram]'s buckets: from a request in the same machine to an outage
+// of some days.
+var histogramBounds = [...]time.Duration{
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	15 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute, 3 * time.Hour, 24 * time.Hour,
+}
+
+// Histogram counts durations. Its zero value is ready; observing allocates nothing.
+type Histogram struct {
+	counts [len(histogramBounds) + 1]uint64 // the last: above all bounds
+	total  uint64
+	sum    time.Duration
+}
+
+func (h *Histogram) observe(took time.Duration, events int) {
+	took = max(took, 0) // clocks of two machines
+	i := 0
+	for i < len(histogramBounds) && took > histogramBounds[i] {
+		i++
+	}
+	h.counts[i] += uint64(events)
+	h.total += uint64(events)
+	h.sum += time.Duration(events) * took
+}
+
+// Count is how many durations were observed.
+func (h *Histogram) Count() uint64 { return h.total }
+
+// Sum is all durations together.
+func (h *Histogram) Sum() time.Duration { return h.sum }
+
+// Cumulative returns how many durations were not above each bound, in seconds.
+func (h *Histogram) Cumulative() map[float64]uint64 {
+	buckets := make(map[float64]uint64, len(histogramBounds))
+	below := uint64(0)
+	for i, bound := range histogramBounds {
+		below += h.counts[i]
+		buckets[bound.Seconds()] = below
+	}
+	return buckets
+}

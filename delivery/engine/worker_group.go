@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"rowhook/delivery"
+)
+
+// Bounds of the events of a group that are read from the store at a time while it is rendered.
+const (
+	renderChunk = 64
+	renderBytes = 64 << 10
+)
+
+// renderGroup renders a group. One that turns out larger than max_body is given up at that size.
+func (w *worker) renderGroup(j *job) ([]byte, delivery.Head, error) {
+	formatter, ok := w.d.profile.formatter.(delivery.GroupFormatter)
+	if !ok {
+		return nil, delivery.Head{}, fmt.Errorf("format %s has no requests with several events", w.d.profile.config.Format)
+	}
+	if w.d.profile.streams(j.record.Members) && j.record.Events() > delivery.MaxGroupEvents {
+		return nil, delivery.Head{}, errBodyFull
+	}
+	g := &w.group
+	*g = w.d.groupOf(j)
+	out := bodyWriter{buf: w.buf[:0], limit: w.d.profile.config.MaxBody}
+	if err := formatter.WriteGroup(&out, g); err != nil || out.full {
+		return nil, delivery.Head{}, firstError(out.err(), err)
+	}
+	return out.buf, formatter.GroupHead(g), nil
+}
+
+// groupOf returns a group as formats see it.
+func (d *dispatcher) groupOf(j *job) delivery.Group {
+	m := j.record.Members
+	return delivery.Group{
+		ID: m.ID, Unit: m.Unit, Type: m.Type, Count: m.Count, Part: m.Part, Parts: m.Parts,
+		First: j.event, Events: d.flagged(j),
+	}
+}
+
+// flagged ranges over a group's events and notes in the job which of their columns are to be flagged.
+func (d *dispatcher) flagged(j *job) iter.Seq2[*delivery.Event, error] {
+	return func(yield func(*delivery.Event, error) bool) {
+		for ev, err := range d.eventsOf(j) {
+			if err == nil {
+				j.flags = appendNew(j.flags, d.profile.flags(ev))
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
+	}
+}
+
+// streams reports whether a group is sent whatever its size. The receiver was promised one request, so that max_body does
+// not hold for it: its body is not held in memory.
+func (p *Profile) streams(m *delivery.Members) bool { return m != nil && m.Parts == 0 && !p.splits() }
+
+// stream renders a group straight to its receiver, after a first pass that tells its size. A later attempt
+// renders it again.
+func (w *worker) stream(ctx context.Context, j *job) {
+	formatter := w.d.profile.formatter.(delivery.GroupFormatter)
+	write := func(out io.Writer) error {
+		g := w.d.groupOf(j)
+		return formatter.WriteGroup(out, &g)
+	}
+	var start bodyStart
+	if err := write(&start); err != nil {
+		j.reply = delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonFormat, Error: err.Error()}
+		return
+	}
+	j.size, j.shown = int(start.size), start.kept
+	g := w.d.groupOf(j)
+	w.sendStream(ctx, j, &delivery.Stream{Size: start.size, Write: write}, formatter.GroupHead(&g))
+}
+
+// sendStream sends a body that is not held.
+func (w *worker) sendStream(ctx context.Context, j *job, body *delivery.Stream, head delivery.Head) {
+	w.request = delivery.Request{ID: j.id(), Stream: body, Head: head, Gap: j.gap}
+	if j.reply = w.d.profile.sender.Send(ctx, &w.request); j.reply.Class != delivery.ClassOK || j.err != nil {
+		return
+	}
+	w.d.profile.line(&w.line, j, delivery.OutcomeDelivered, j.shown)
+	w.line.Method, w.line.URL = w.d.profile.sender.Describe()
+	w.d.log.Append(&w.line)
+}
+
+// bodyStart counts a body and keeps its start, as much as the delivery log may want.
+type bodyStart struct {
+	size int64
+	kept []byte
+}
+
+// maxBodyStart is what is kept of a body that is streamed, in bytes.
+const maxBodyStart = 64 << 10
+
+func (b *bodyStart) Write(p []byte) (int, error) {
+	b.size += int64(len(p))
+	b.kept = append(b.kept, p[:min(len(p), maxBodyStart-len(b.kept))]...)
+	return len(p), nil
+}
+
+// cut finds out where a group whose body is too large is to be divided. A part is not divided again.
+func (w *worker) cut(j *job) {
+	m, p := j.record.Members, w.d.profile
+	if m == nil || m.Unit == delivery.UnitBatch || m.Parts > 0 || m.Count == 1 {
+		return
+	}
+	s := newSizer(p)
+	j.cuts, _ = s.cuts(w.d.eventsOf(j), p.config.MaxBody) // an error is in the job
+}
+
+// eventsOf ranges over the events of a group, which are in memory or in the store. An error of the store, which is not the
+// delivery's fault, is left in the job as well.
+func (d *dispatcher) eventsOf(j *job) iter.Seq2[*delivery.Event, error] {
+	// One that is away is read for as long as it takes to render it.
+	give := func(ev *delivery.Event, seq delivery.Seq, yield func(*delivery.Event, error) bool) bool {
+		full, err := d.whole(ev, seq)
+		if err != nil {
+			j.err = fmt.Errorf("read a large event: %w", err)
+			return yield(nil, j.err)
+		}
+		return yield(full, nil)
+	}
+	if j.members != nil {
+		return func(yield func(*delivery.Event, error) bool) {
+			for i := range j.members {
+				if !give(j.members[i].Event, j.members[i].Seq, yield) {
+					return
+				}
+			}
+		}
+	}
+	if j.record.Events() == 1 {
+		return func(yield func(*delivery.Event, error) bool) { give(j.event, j.seq, yield) }
+	}
+	return func(yield func(*delivery.Event, error) bool) {
+		var entries []delivery.Entry
+		left := j.record.Events()
+		for next, end := j.seq, false; !end; {
+			var err error
+			entries, next, end, err = d.store.Events(d.id, &j.record, next, entries[:0], min(renderChunk, left), renderBytes)
+			if end && err == nil && len(entries) < left {
+				err = fmt.Errorf("%d events are missing", left-len(entries))
+			}
+			if err != nil {
+				j.err = fmt.Errorf("read events of a waiting delivery: %w", err)
+				yield(nil, j.err)
+				return
+			}
+			left -= len(entries)
+			for i := range entries {
+				if !give(entries[i].Event, entries[i].Seq, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// bodyWriter collects a body up to a limit.
+type bodyWriter struct {
+	buf   []byte
+	limit int64
+	full  bool
+}
+
+var errBodyFull = errors.New("the body is larger than max_body")
+
+func (b *bodyWriter) Write(p []byte) (int, error) {
+	if b.full = b.full || int64(len(b.buf)+len(p)) > b.limit; b.full {
+		return 0, errBodyFull
+	}
+	b.buf = append(b.buf, p...)
+	return len(p), nil
+}
+
+func (b *bodyWriter) err() error {
+	if b.full {
+		return errBodyFull
+	}
+	return nil
+}
