@@ -98,6 +98,8 @@ func (s *Source) connectError(err error) error {
 	case strings.Contains(pgErr.Message, "unsupported startup parameter"):
 		return s.poolerError(wrapped)
 	case strings.Contains(pgErr.Message, "permission denied for database"):
+	case encodingRefused(pgErr): // it will be so at each try
+		return &capture.OperatorError{Err: wrapped, Remedy: unreadableEncoding}
 	case pgErr.Code == "42501" || strings.Contains(pgErr.Message, "must be superuser or replication role"):
 		return &capture.OperatorError{Err: wrapped, Remedy: s.likelyRole().allowReplication(s.connect.User)}
 	}

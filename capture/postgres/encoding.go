@@ -67,6 +67,16 @@ func characterLength(name string) func(lead byte) int {
 	return nil
 }
 
+// unreadableEncoding is what to do about a database in MULE_INTERNAL, the one encoding for which the server
+// has no conversion to UTF-8.
+const unreadableEncoding = "the database's encoding, MULE_INTERNAL, has no conversion to UTF-8: move it to a database with ENCODING 'UTF8', " +
+	"by pg_dump --encoding=E with an encoding E that has both, such as LATIN1 or EUC_JP"
+
+// encodingRefused says that the server does not convert the database's texts to UTF-8.
+func encodingRefused(e *pgconn.PgError) bool {
+	return e.Code == "0A000" && strings.Contains(e.Message, `"client_encoding"`)
+}
+
 // newEncoding returns how a database's texts are transcoded; nil where they are not, because they are UTF-8, are taken for it, or
 // the server has to do it.
 func newEncoding(name string, convert func(text []byte) ([]byte, error)) *encoding {

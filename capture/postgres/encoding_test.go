@@ -99,6 +99,25 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// TestUnreadableEncoding holds that a database whose texts the server converts to UTF-8 by no means ends the run
+// with a remedy, which check has too.
+func TestUnreadableEncoding(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	s := in(t, pg, "MULE_INTERNAL", "create table t (id int primary key)")
+	ended := runSource(t, s, capture.StartOptions{}, newListSink("")).wait(t)
+	if !errors.As(ended, new(*capture.OperatorError)) {
+		t.Errorf("run ended with %v", ended)
+	}
+	_, checked := s.Check(t.Context(), []string{"public.t"})
+	for _, err := range []error{ended, checked} {
+		var hint interface{ Hint() string }
+		if !errors.As(err, &hint) || hint.Hint() != unreadableEncoding {
+			t.Errorf("no remedy: %v", err)
+		}
+	}
+}
+
 // pairs puts a space between hexadecimal bytes.
 func pairs(digits string) string {
 	raw, _ := hex.DecodeString(digits)

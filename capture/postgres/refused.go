@@ -101,6 +101,8 @@ func serverRemedy(e *pgconn.PgError, config *pgconn.Config) string {
 			hbaLine("local", config, ""))
 	case e.Code == "42501" && strings.Contains(e.Message, "permission denied for database"):
 		return fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", quoteIdent(config.Database), role)
+	case encodingRefused(e):
+		return unreadableEncoding
 	case e.Code == "53300" && strings.Contains(e.Message, "max_wal_senders"):
 		return "all WAL senders are taken: ALTER SYSTEM SET max_wal_senders = 10; -- or more than there are replicas, then restart the server"
 	case e.Code == "53300":
