@@ -43,7 +43,7 @@ func TestCostlyExpressionsAndTemplates(t *testing.T) {
 	})
 	eventually(t, patience, "what is costly ends", func() bool {
 		parked := 0
-		for _, line := range readLog(t, w.path("log")) {
+		for _, line := range w.readLog() {
 			if strings.Contains(line.Error, "the entry's expressions make more than 64 MiB of one change") {
 				parked++
 			}

@@ -89,7 +89,7 @@ func testTerm(t *testing.T, w *world) {
 	w.hook.wait(t, "main", len(changes), 2*patience)
 	a.term()
 	w.verify(changes, judge{profile: "main"})
-	for _, line := range readLog(t, w.path("log")) {
+	for _, line := range w.readLog() {
 		if line.Outcome == "interrupted" {
 			t.Errorf("a request was interrupted though it took no longer than the grace: %+v", line)
 		}
@@ -130,7 +130,7 @@ func TestTermInterrupts(t *testing.T) {
 		t.Errorf("requests by key: %v, want key 1 twice and key 2 once", got)
 	}
 	interrupted := 0
-	for _, line := range readLog(t, w.path("log")) {
+	for _, line := range w.readLog() {
 		if line.Outcome == "interrupted" {
 			interrupted++
 		}

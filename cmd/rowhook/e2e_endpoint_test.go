@@ -135,7 +135,7 @@ func endless(rw http.ResponseWriter) {
 func (w *world) told(profile string) []string {
 	w.tb.Helper()
 	var told []string
-	for _, line := range readLog(w.tb, w.path("log")) {
+	for _, line := range w.readLog() {
 		if line.Profile == profile {
 			told = append(told, strings.TrimSpace(line.Outcome+" "+line.Reason))
 		}

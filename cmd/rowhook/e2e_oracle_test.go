@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -70,7 +71,7 @@ func (w *world) verify(changes []change, j judge) verdict {
 		}
 	}
 	v := o.finish(j)
-	o.checkLog(readLog(w.tb, w.path("log")), j)
+	o.checkLog(w.readLog(), j)
 	w.row.counted(w.hook.addr+" "+j.profile, v)
 	return v
 }
@@ -225,29 +226,49 @@ func (l logLine) terminal() bool {
 	return true
 }
 
-// readLog reads the delivery log, rotated files first.
-func readLog(tb testing.TB, dir string) []logLine {
+// logLines are the lines of a delivery log that have been read, by their text: tests look at
+// the log again and again, and a line that was written never changes.
+type logLines struct {
+	mu   sync.Mutex
+	read map[string]logLine
+}
+
+// of reads one line.
+func (l *logLines) of(tb testing.TB, text []byte) (line logLine, ok bool) {
 	tb.Helper()
-	names, _ := filepath.Glob(filepath.Join(dir, "deliveries*"))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if line, ok := l.read[string(text)]; ok {
+		return line, true
+	}
+	if err := json.Unmarshal(text, &line); err != nil {
+		tb.Errorf("delivery log: %v: %.200q", err, text)
+		return line, false
+	}
+	if line.V != 1 || line.Outcome == "" || line.Time.IsZero() {
+		tb.Errorf("delivery log: incomplete line %.200q", text)
+	}
+	l.read[string(text)] = line
+	return line, true
+}
+
+// readLog reads the delivery log, rotated files first.
+func (w *world) readLog() []logLine {
+	w.tb.Helper()
+	names, _ := filepath.Glob(filepath.Join(w.path("log"), "deliveries*"))
 	var lines []logLine
 	for _, name := range names {
 		raw, err := os.ReadFile(name)
 		if err != nil {
-			tb.Fatal(err)
+			w.tb.Fatal(err)
 		}
 		for text := range bytes.Lines(raw) {
 			if !bytes.HasSuffix(text, []byte("\n")) {
 				break // being written, or cut off by a kill: then the next start must have repaired it
 			}
-			var line logLine
-			if err := json.Unmarshal(text, &line); err != nil {
-				tb.Errorf("delivery log: %v: %.200q", err, text)
-				continue
+			if line, ok := w.lines.of(w.tb, text); ok {
+				lines = append(lines, line)
 			}
-			if line.V != 1 || line.Outcome == "" || line.Time.IsZero() {
-				tb.Errorf("delivery log: incomplete line %.200q", text)
-			}
-			lines = append(lines, line)
 		}
 	}
 	return lines
@@ -288,7 +309,7 @@ func (w *world) logCount(profile string, n int) {
 	w.tb.Helper()
 	eventually(w.tb, patience, fmt.Sprintf("the delivery log tells the end of %d events", n), func() bool {
 		distinct := map[string]bool{}
-		for _, line := range readLog(w.tb, w.path("log")) {
+		for _, line := range w.readLog() {
 			if line.Profile == profile && line.terminal() {
 				distinct[line.Event] = true
 			}

@@ -90,7 +90,7 @@ func testPoison(t *testing.T, w *world) {
 				a = w.begin()
 			case poison.tells:
 				eventually(t, patience, "the value is flagged", func() bool {
-					return slices.ContainsFunc(readLog(t, w.path("log")), func(l logLine) bool { return l.Event != "" && len(l.Flags) > 0 && spoilt.Load() > 0 })
+					return slices.ContainsFunc(w.readLog(), func(l logLine) bool { return l.Event != "" && len(l.Flags) > 0 && spoilt.Load() > 0 })
 				})
 				p.tapping(nil)
 			default:

@@ -206,7 +206,7 @@ func (r *reloaded) verifyMoved(changes []change) {
 		r.tb.Error("nothing went to the new address")
 	}
 	o.finish(judge{profile: "moved"})
-	o.checkLog(readLog(r.tb, r.path("log")), judge{profile: "moved"})
+	o.checkLog(r.readLog(), judge{profile: "moved"})
 }
 
 // verifyAdded looks at the new profile: from some transaction on, it has all changes of each key, once and in order.
@@ -282,7 +282,7 @@ func (r *reloaded) remove(t *testing.T) {
 func (r *reloaded) dropped(t *testing.T) map[string]int {
 	t.Helper()
 	found := map[string]int{}
-	for _, line := range readLog(t, r.path("log")) {
+	for _, line := range r.readLog() {
 		if line.Profile == "added" && line.Outcome == "dropped" {
 			found[line.Event]++
 		}

@@ -174,7 +174,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 	for _, args := range [][]string{{"log"}, {"log", "--json"}, {"queue", "list"}, {"queue", "list", "--json"}, {"failed", "list"}, {"failed", "list", "--json"}} {
 		shown(credentialsOutsideBodies, args...)
 	}
-	lines := readLog(t, w.path("log"))
+	lines := w.readLog()
 	dead := slices.IndexFunc(lines, func(l logLine) bool { return l.Outcome == "dead" && l.Profile == "s400" })
 	if dead < 0 {
 		t.Fatal("s400 has no dead letter")

@@ -26,6 +26,7 @@ type world struct {
 	pg       *postgres // the server, in scenarios about PostgreSQL alone
 	dir      string    // holds config.yaml, state and log
 	hook     *receiver
+	lines    *logLines
 	conf     config
 	env      []string // of the agent, besides ours
 	// attributes of the agent's process, such as a mount namespace of its own.
@@ -49,7 +50,7 @@ type config struct {
 // emptyWorld is a world without a server.
 func emptyWorld(tb testing.TB) *world {
 	tb.Helper()
-	return &world{tb: tb, dir: newTempDir(tb), hook: newReceiver(tb)}
+	return &world{tb: tb, dir: newTempDir(tb), hook: newReceiver(tb), lines: &logLines{read: map[string]logLine{}}}
 }
 
 // newWorld makes a world on a PostgreSQL server of its own.
