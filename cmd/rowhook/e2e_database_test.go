@@ -120,14 +120,14 @@ func TestCutInTransaction(t *testing.T) {
 
 func testCutInTransaction(t *testing.T, w *world) {
 	s := w.scenario("reconnect-mid-tx")
-	rows := count(20_000, 300_000)
+	rows, width := count(4_000, 300_000), count(10, 1)
 	w.conf.profile = "    concurrency: 16\n"
 	p := w.through()
 	w.begin().term()
-	w.hugeInsert(rows)
+	w.hugeInsert(rows, width)
 	var a *agent
 	for part := range 5 {
-		cut := p.cutAfter(rows * len(filler) / 6 * (part + 1))
+		cut := p.cutAfter(rows * width * len(filler) / 6 * (part + 1))
 		if a == nil {
 			a = w.start()
 		}

@@ -162,9 +162,9 @@ func testDiskFull(t *testing.T, w *world) {
 	w.logCount("main", 1)
 	w.hook.down()
 	free := fill(t, disk.dir, 0)
-	rows := count(40_000, 150_000)
+	rows, width := count(4_000, 150_000), count(10, 1)
 	w.exec(fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s where g > 1;
-		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s where g > 1; commit`, filler, numbers(rows), numbers(rows)))
+		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s where g > 1; commit`, strings.Repeat(filler, width), numbers(rows), numbers(rows)))
 	now := w.now()
 	eventually(t, patience, "it ends, or says that it waits", func() bool {
 		return !a.running() || strings.Contains(a.stderr.String(), "source is paused")
@@ -305,7 +305,7 @@ func TestSpoolDamaged(t *testing.T) {
 	w.hook.down()
 	a := w.begin()
 	const rows = 3000
-	w.hugeInsert(rows)
+	w.hugeInsert(rows, 1)
 	w.confirmed(patience)
 	a.term()
 	sound := w.path("sound")

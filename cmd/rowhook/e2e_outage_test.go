@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,7 @@ func percentile(took []time.Duration, p float64) time.Duration {
 
 // A huge transaction passes through in parts: memory stays flat, and every event arrives.
 func TestHugeTransaction(t *testing.T) {
+	t.Parallel()
 	compressed := map[string]string{"binlog_transaction_compression": "ON"} // the harder case
 	onEach(t, settings{"postgres": {"max_wal_size": "8GB"}, "mysql": compressed}, testHugeTransaction)
 	if soak() {
@@ -132,11 +134,11 @@ func TestHugeTransaction(t *testing.T) {
 
 func testHugeTransaction(t *testing.T, w *world) {
 	s := w.scenario("giant-tx")
-	rows := count(100_000, 1_000_000)
+	rows, width := count(10_000, 1_000_000), count(20, 1)
 	w.conf.profile = "    concurrency: 16\n"
 	w.conf.spool = "{max_size: 20GiB}"
 	a := w.begin()
-	w.hugeInsert(rows)
+	w.hugeInsert(rows, width)
 	w.hook.wait(t, "main", rows, 15*time.Minute)
 	w.logCount("main", rows)
 	peak, resident := a.memory("VmHWM"), a.memory("VmRSS")
@@ -150,11 +152,12 @@ func testHugeTransaction(t *testing.T, w *world) {
 	}
 }
 
-// hugeInsert commits one transaction of n inserts.
-func (w *world) hugeInsert(n int) {
+// hugeInsert commits one transaction of n inserts, with so many fillers each. Few wide rows take the agent
+// what many narrow ones do, and the tests' receiver much less: to that, each row is a request.
+func (w *world) hugeInsert(n, width int) {
 	w.tb.Helper()
 	capturetest.Must(w.tb, w.connect().exec(w.tb.Context(), fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s;
-		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s; commit`, filler, numbers(n), numbers(n)))) // it may take minutes
+		insert into proof.ledger (id, seq, op) select g, 1, 'insert' from %s; commit`, strings.Repeat(filler, width), numbers(n), numbers(n)))) // it may take minutes
 }
 
 // Killed while a large transaction is being stored, the agent takes it up again without
@@ -166,10 +169,10 @@ func TestCrashInHugeTransaction(t *testing.T) {
 
 func testCrashInHugeTransaction(t *testing.T, w *world) {
 	s := w.scenario("kill9-in-giant-tx")
-	rows := count(20_000, 300_000)
+	rows, width := count(4_000, 300_000), count(10, 1)
 	w.conf.profile = "    concurrency: 16\n"
 	w.begin().term()
-	w.hugeInsert(rows)
+	w.hugeInsert(rows, width)
 	kills := count(5, 20)
 	for i := range kills {
 		a := w.start()

@@ -83,7 +83,7 @@ func TestInterleaved(t *testing.T) {
 func testInterleaved(t *testing.T, w *world) {
 	s := w.scenario("interleave")
 	const parts = 20
-	huge, small := count(6_000, 200_000), count(1_000, 10_000)
+	huge, small := count(2_000, 200_000), count(400, 10_000)
 	w.conf.profile = "    concurrency: 1\n" // so that what is told is told in order
 	a := w.begin()
 	order := map[int64]int{}       // of each small row and each huge transaction's base, when it was committed
