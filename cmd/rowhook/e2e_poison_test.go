@@ -133,11 +133,12 @@ func TestLargeRows(t *testing.T) {
 func testLargeRows(t *testing.T, w *world) {
 	s := w.scenario("poison")
 	size := count(20, 50) * 1_000_000
-	w.conf.profiles = strings.Replace(w.usualProfile("main"), "timeout: 5s", "timeout: 30s\n    max_body: 64MiB", 1) + w.usualProfile("small")
+	w.conf.profiles = strings.Replace(w.usualProfile("main"), "timeout: 5s", "timeout: 60s\n    max_body: 64MiB", 1) + w.usualProfile("small")
 	a := w.begin()
 	w.exec(fmt.Sprintf(`begin; insert into proof.rows (id, seq, note) values (1, 1, repeat('x', %d)); insert into proof.ledger (id, seq, op) values (1, 1, 'insert'); commit`, size))
 	w.insert(2)
-	w.hook.wait(t, "main", 2, patience)
+	w.hook.wait(t, "main", 2, 3*patience)
+	w.logCount("main", 2)
 	w.hook.wait(t, "small", 1, patience)
 	eventually(t, patience, "the small profile's log has both", func() bool { return len(w.told("small")) == 2 })
 	peak := a.memory("VmHWM")
