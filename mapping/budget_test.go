@@ -41,7 +41,7 @@ func doubling(first, next string, times int, last string) string {
 }
 
 // run computes an expression on a change, and returns how many bytes were allocated meanwhile.
-func runExpression(t *testing.T, text string, c *capture.Change) (v any, err error, allocated uint64) {
+func runExpression(t *testing.T, text string, c *capture.Change) (v any, allocated uint64, err error) {
 	t.Helper()
 	x, err := compileExpression(text, false)
 	if err != nil {
@@ -59,7 +59,7 @@ func runExpression(t *testing.T, text string, c *capture.Change) (v any, err err
 	if ok != (err == nil) {
 		t.Errorf("%.80s: ok %v, error %v", text, ok, err)
 	}
-	return v, err, after.TotalAlloc - before.TotalAlloc
+	return v, after.TotalAlloc - before.TotalAlloc, err
 }
 
 // Whatever an expression or a row says, an expression takes bounded memory and time, and what it does not compute for that is
@@ -96,7 +96,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 		"base64":                  doubling(`"aaaa"`, `toBase64($)`, 80, `len($)`),
 		"deep JSON, indented":     `toJSON(new.doc)`,
 	} {
-		_, err, allocated := runExpression(t, text, c)
+		_, allocated, err := runExpression(t, text, c)
 		if !errors.Is(err, errMadeTooMuch) && !errors.Is(err, errTooManySteps) && (name != "a pattern from the row" || err == nil) {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -123,12 +123,12 @@ func TestExpressionsWithinTheirBounds(t *testing.T) {
 		`int(new.digits[:18])`:                                    777_777_777_777_777_777,
 		`len(fromJSON("[" + join(map(1..5000, "1"), ",") + "]"))`: 5000,
 	} {
-		v, err, _ := runExpression(t, text, c)
+		v, _, err := runExpression(t, text, c)
 		if err != nil || !equalValues(v, want) {
 			t.Errorf("%s: %v, %v; want %v", text, v, err, want)
 		}
 	}
-	if _, err, _ := runExpression(t, `int(new.digits)`, c); err == nil {
+	if _, _, err := runExpression(t, `int(new.digits)`, c); err == nil {
 		t.Error("five million digits were read as a number")
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"regexp"
 	"slices"
@@ -67,7 +65,7 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	c.InterpolateParams = true
 	// The catalog is to tell of primary keys that MySQL generates, as the binlog does. Other servers take it for a comment.
 	c.Params = map[string]string{"autocommit": "1 /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
-	c.Logger = log.New(io.Discard, "", 0) // what matters comes as an error
+	c.Logger = &driver.NopLogger{} // what matters comes as an error
 	connector, err := driver.NewConnector(c)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", h, err)

@@ -220,7 +220,7 @@ type payloadReader struct{ in *io.LimitedReader }
 
 func (r payloadReader) Read(p []byte) (int, error) {
 	n, err := r.in.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = payloadError(err)
 	}
 	return n, err

@@ -166,7 +166,7 @@ func (d *decoder) largeQuery(in io.Reader, packed bool) error {
 	}
 	head := make([]byte, windowHead)
 	n, err := io.ReadFull(in, head)
-	if err != nil && err != io.ErrUnexpectedEOF {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return tooEarly(err)
 	}
 	head = head[:n]

@@ -73,7 +73,7 @@ func (p *packets) fill(b []byte) error {
 
 // tooEarly tells of a packet that ended before what it was to hold.
 func tooEarly(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &streamError{what: "a packet ends too early", where: torn}
 	}
 	return err
@@ -111,7 +111,7 @@ var errCut = errors.New("the connection was cut")
 
 // cutShort tells the end of a connection from the end of a packet.
 func cutShort(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errCut
 	}
 	return err

@@ -150,11 +150,10 @@ func appendDatetimeJSON(dst, text []byte) ([]byte, bool) {
 
 // appendTimestampJSON appends RFC 3339 in UTC.
 func appendTimestampJSON(dst, text []byte) ([]byte, bool) {
-	clock, utc := text, len(text) > 3 && string(text[len(text)-3:]) == "+00"
-	if !utc || !wholeDate(text) {
+	if utc := len(text) > 3 && string(text[len(text)-3:]) == "+00"; !utc || !wholeDate(text) {
 		return capture.AppendJSONString(dst, text)
 	}
-	clock = text[11 : len(text)-3]
+	clock := text[11 : len(text)-3]
 	dst = append(append(dst, '"'), text[:10]...)
 	dst = append(append(dst, 'T'), clock...)
 	return append(dst, 'Z', '"'), true

@@ -100,5 +100,5 @@ func (q *querier) alive() bool {
 		return true
 	}
 	conn := q.conn.PgConn()
-	return !conn.IsClosed() && conn.CheckConn() == nil && conn.CheckConn() == nil // the server's farewell comes first
+	return !conn.IsClosed() && conn.CheckConn() == nil && conn.CheckConn() == nil //nolint:staticcheck // Ping asks the server; its farewell comes first
 }

@@ -172,7 +172,7 @@ func (st *stage) run(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		case err := <-st.agent.ended:
 			st.agent.process = nil
-			return fmt.Errorf("rowhook has ended: %v", err)
+			return fmt.Errorf("rowhook has ended: %v", err) //nolint:errorlint // it is nil after exit 0
 		case <-deadline:
 			return fmt.Errorf("rowhook does not read the stream within %s", patience)
 		case <-ctx.Done():
@@ -211,7 +211,7 @@ func (st *stage) settle(ctx context.Context, receiver string) error {
 		case <-news:
 		case err := <-st.agent.ended:
 			st.agent.process = nil
-			return fmt.Errorf("rowhook has ended: %v", err)
+			return fmt.Errorf("rowhook has ended: %v", err) //nolint:errorlint // it is nil after exit 0
 		case <-deadline:
 			b := st.book.balance()
 			return fmt.Errorf("%d of %d events have not arrived within %s", b.missing, b.expected, patience)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log" //nolint:depguard // http.Server takes no other logger
 	"net"
 	"net/http"
 	"os/signal"
@@ -109,7 +109,7 @@ func listen(ctx context.Context, c *console, o *listenOptions) error {
 	server := &http.Server{
 		Handler:           r,
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(c.err, "rowhook: ", 0),
+		ErrorLog:          log.New(c.err, "rowhook: ", 0), //nolint:forbidigo // http.Server takes no other logger
 	}
 	fmt.Fprintf(c.err, "listening on http://%s/ (%s), stop with Ctrl-C\n", listener.Addr(), r.verification())
 
@@ -131,6 +131,6 @@ func shutDown(server *http.Server, served <-chan error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-served
+	<-served //nolint:errcheck // it says that it was closed
 	return err
 }

@@ -67,7 +67,7 @@ func (c *console) runAgent(ctx context.Context, config *Config, flags startFlags
 		signal.Notify(again, syscall.SIGTERM, syscall.SIGINT)
 		<-again
 		logger.Warn("second signal: stopping at once")
-		os.Exit(exitFailed)
+		os.Exit(exitFailed) //nolint:forbidigo // the second signal says that nothing is to be closed first
 	})
 	defer second()
 	return a.run(ctx)

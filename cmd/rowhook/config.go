@@ -127,7 +127,7 @@ func readConfigFile(path string) ([]byte, error) {
 
 // cause is a path error without its path, which the message has already.
 func cause(err error) error {
-	if at, ok := err.(*os.PathError); ok {
+	if at, ok := err.(*os.PathError); ok { //nolint:errorlint // one that is wrapped has more to say
 		return at.Err
 	}
 	return err

@@ -135,7 +135,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(pathError); ok {
+	if _, ok := err.(pathError); ok { //nolint:errorlint // itself, not what it wraps
 		return []error{err}
 	}
 	joined, ok := err.(interface{ Unwrap() []error })

@@ -147,7 +147,7 @@ func writeControl(w http.ResponseWriter, status int, answer any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(raw)
+	_, _ = w.Write(raw) // who asked may have gone
 }
 
 // controlClient asks a running agent.

@@ -45,7 +45,7 @@ func (a *agent) watchFiles(ctx context.Context) error {
 			return nil
 		case <-events:
 			soon()
-		case <-failures: // some word was lost
+		case <-failures: //nolint:errcheck // whatever was lost, all files are looked at
 			soon()
 		case <-due.C:
 			settling = false

@@ -63,7 +63,7 @@ func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error))
 		if !errors.As(err, &locked) || looks > 0 && wait != nil && !wait(locked) || time.Since(began) > lockPatience {
 			return opened, err
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // lockPatience bounds it, and signals end the process: nobody catches them yet
 	}
 }
 

@@ -233,7 +233,7 @@ func TestMaxBlock(t *testing.T) {
 					time.Sleep(tt.behind)
 					b.append(eventAt("b", "1"))
 				}
-				time.Sleep(began.Add(4 * time.Hour).Sub(time.Now()))
+				time.Sleep(time.Until(began.Add(4 * time.Hour)))
 				b.stopped()
 				lines := b.lines.of("a")
 				last := lines[len(lines)-1]

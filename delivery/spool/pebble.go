@@ -87,7 +87,7 @@ func (s *Spool) listener() *pebble.EventListener {
 				if s.opening.Load() {
 					s.fail(fmt.Errorf("open spool: %w", err))
 				}
-				time.Sleep(backgroundPause)
+				time.Sleep(backgroundPause) //nolint:forbidigo // it is the store's own goroutine that is to pause, and no context reaches it
 				return
 			}
 			s.fail(s.damage(fmt.Errorf("write spool in the background: %w", err)))

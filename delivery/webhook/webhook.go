@@ -158,7 +158,7 @@ func (s *Sender) send(ctx context.Context, req *delivery.Request, now time.Time)
 	}
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	resp, err := a.authorized(timed, s.transport)
+	resp, err := a.authorized(timed, s.transport) //nolint:bodyclose // read closes it
 	if err != nil {
 		return s.failure(ctx, a, err)
 	}
