@@ -135,11 +135,12 @@ func (a *slotAilment) check(t *testing.T, at *ailingSlot) {
 		a.ail(t, at)
 	}
 	var f *capture.Finding
+	source := at.source(t, at.slot)
 	eventually(t, "the finding", func() bool {
 		if a.checkpoint {
 			at.pg.Run(t, "checkpoint")
 		}
-		f = finding(t, at.source(t, at.slot), "slot")
+		f = finding(t, source, "slot")
 		return f != nil && strings.Contains(f.Text, a.text)
 	})
 	if f.Severity != a.severity || !strings.Contains(f.Remedy, a.remedy) {
@@ -151,7 +152,8 @@ func (a *slotAilment) check(t *testing.T, at *ailingSlot) {
 	} else {
 		pasteInto(t, conn, f.Remedy)
 	}
-	eventually(t, "the finding to be gone", func() bool { return finding(t, at.source(t, slot), "slot") == nil })
+	source = at.source(t, slot)
+	eventually(t, "the finding to be gone", func() bool { return finding(t, source, "slot") == nil })
 }
 
 // standbyOf makes a streaming standby, with a physical slot of its own.

@@ -139,9 +139,10 @@ type slotState struct {
 	used      bool   // transactions have been read from it
 }
 
-// invalidSQL says why a slot cannot be used any more; empty when it can. The reason is told from 17 on; 16
-// tells conflicts with recovery.
-const invalidSQL = `coalesce(j.j ->> 'invalidation_reason', case when (j.j ->> 'conflicting')::boolean then 'conflicting' end,
+// invalidSQL says why a slot cannot be used any more; empty when it can. The reason is told from 17 on. 16
+// calls all of them conflicting, and of those that lost their WAL it forgets where they were.
+const invalidSQL = `coalesce(j.j ->> 'invalidation_reason',
+    case when (j.j ->> 'conflicting')::boolean and s.restart_lsn is not null then 'conflicting' end,
     case when s.wal_status = 'lost' then 'wal_removed' end, '')`
 
 // slotSQL reads a slot. What not every version has is taken from the row as JSON.
