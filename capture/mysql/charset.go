@@ -140,6 +140,9 @@ func (t *charTable) next(src []byte) (rune, int) {
 		}
 	}
 	if t.four && len(src) >= 4 {
+		if binary.BigEndian.Uint32(src) == swapped2005 {
+			return '\ue7c7', 4
+		}
 		if text, err := simplifiedchinese.GB18030.NewDecoder().Bytes(src[:4]); err == nil {
 			if r, n := utf8.DecodeRune(text); n == len(text) && r != utf8.RuneError {
 				return r, 4
@@ -148,6 +151,10 @@ func (t *charTable) next(src []byte) (rune, int) {
 	}
 	return 0, 0
 }
+
+// swapped2005 is the one character of four bytes that MySQL reads as the standard's edition of 2005 does, and the decoder as that of
+// 2000: the edition swapped its place in Unicode with that of 0xa8bc.
+const swapped2005 = 0x8135f437
 
 // add takes what the server said of one character.
 func (t *charTable) add(n uint32, r rune) {
