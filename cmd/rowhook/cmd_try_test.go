@@ -82,17 +82,18 @@ func TestTryExample(t *testing.T) {
 	}
 }
 
-// TestTryReadme runs what the README shows.
-func TestTryReadme(t *testing.T) {
+// TestTryPage runs what the page on operating shows, with the README's config.
+func TestTryPage(t *testing.T) {
 	t.Parallel()
-	text, blocks := readme(t)
+	_, blocks := readme(t)
+	text, _ := page(t, "../../docs/operating.md")
 	dir := t.TempDir()
 	_, rest, _ := strings.Cut(text, "cat > changes.jsonl <<'END'\n")
 	changes, rest, found := strings.Cut(rest, "END\n")
 	_, rest, _ = strings.Cut(rest, "```\n\n```\n")
 	want, _, _ := strings.Cut(rest, "```")
 	if !found || want == "" {
-		t.Fatal("the README has no such example")
+		t.Fatal("the page has no such example")
 	}
 	for name, content := range map[string]string{"config.yaml": blocks["yaml"][0], "changes.jsonl": changes} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -101,7 +102,7 @@ func TestTryReadme(t *testing.T) {
 	}
 	got := tryWith(t, filepath.Join(dir, "config.yaml"), "", filepath.Join(dir, "changes.jsonl"))
 	if got.code != exitDone || got.out != want {
-		t.Errorf("got %+v, the README has\n%s", got, want)
+		t.Errorf("got %+v, the page has\n%s", got, want)
 	}
 }
 

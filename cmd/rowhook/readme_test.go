@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -11,7 +13,13 @@ import (
 // readme is the README's text and its code blocks by language.
 func readme(t *testing.T) (text string, blocks map[string][]string) {
 	t.Helper()
-	raw, err := os.ReadFile("../../README.md")
+	return page(t, "../../README.md")
+}
+
+// page is the text of a page for people and its code blocks by language.
+func page(t *testing.T, path string) (text string, blocks map[string][]string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,6 +28,25 @@ func readme(t *testing.T) (text string, blocks map[string][]string) {
 		blocks[match[1]] = append(blocks[match[1]], match[2])
 	}
 	return string(raw), blocks
+}
+
+// pages are the pages for people, by their paths.
+func pages(t *testing.T) []string {
+	t.Helper()
+	list, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(list) < 10 {
+		t.Fatal("docs has", list, err)
+	}
+	return append(list, "../../README.md", "../../CONTRIBUTING.md")
+}
+
+// TestReadmeIsShort: what is read on the way to the first event is no reference.
+func TestReadmeIsShort(t *testing.T) {
+	t.Parallel()
+	text, _ := readme(t)
+	if lines := strings.Count(text, "\n"); lines > 200 {
+		t.Errorf("the README has %d lines, want 200 at most: docs has the rest", lines)
+	}
 }
 
 // TestReadmeConfigLoads loads the README's config as it stands there.
@@ -52,46 +79,117 @@ func TestStarterLoads(t *testing.T) {
 	}
 }
 
-func TestReadmeJSONIsValid(t *testing.T) {
+// TestPagesJSONIsValid: examples can be copied.
+func TestPagesJSONIsValid(t *testing.T) {
 	t.Parallel()
-	_, blocks := readme(t)
-	for _, block := range blocks["json"] {
-		if !json.Valid([]byte(block)) {
-			t.Errorf("not valid JSON:\n%s", block)
+	found := 0
+	for _, path := range pages(t) {
+		_, blocks := page(t, path)
+		for _, block := range blocks["json"] {
+			found++
+			if !json.Valid([]byte(block)) {
+				t.Errorf("%s: not valid JSON:\n%s", path, block)
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("found only %d examples", found)
+	}
+}
+
+// TestPagesCommandsExist holds each `rowhook …` that a page mentions against the
+// commands and flags that there are.
+func TestPagesCommandsExist(t *testing.T) {
+	t.Parallel()
+	type mention struct{ path, line string }
+	var mentions []mention
+	for _, path := range pages(t) {
+		text, blocks := page(t, path)
+		for _, match := range regexp.MustCompile("`rowhook ([^`]+)`").FindAllStringSubmatch(text, -1) {
+			mentions = append(mentions, mention{path, match[1]})
+		}
+		for _, block := range append(blocks["sh"], blocks["ini"]...) {
+			for _, match := range regexp.MustCompile(`(?m)^(?:\S*=\S*/)?rowhook (.+?)(?: +#.*)?$`).FindAllStringSubmatch(block, -1) {
+				mentions = append(mentions, mention{path, match[1]})
+			}
+		}
+	}
+	if len(mentions) < 50 {
+		t.Fatalf("found only %d commands", len(mentions))
+	}
+	for _, m := range mentions {
+		line, _, _ := strings.Cut(m.line, " | ")
+		cmd, rest, err := newRootCommand(&console{env: os.LookupEnv}).Find(strings.Fields(line))
+		if err != nil || !cmd.HasParent() {
+			t.Errorf("%s: rowhook %s: there is no such command", m.path, line)
+			continue
+		}
+		if cmd.HasSubCommands() {
+			t.Errorf("%s: rowhook %s: %q needs one of its own commands", m.path, line, cmd.Name())
+		}
+		for _, word := range rest {
+			if name, ok := strings.CutPrefix(word, "--"); ok && cmd.Flag(name) == nil {
+				t.Errorf("%s: rowhook %s: there is no flag --%s", m.path, line, name)
+			}
 		}
 	}
 }
 
-// TestReadmeCommandsExist holds each `rowhook …` that the README mentions against the
-// commands and flags that there are.
-func TestReadmeCommandsExist(t *testing.T) {
+// TestPagesLinks: each link within the repository leads to a file, and to a heading where it names one.
+func TestPagesLinks(t *testing.T) {
 	t.Parallel()
-	text, blocks := readme(t)
-	var lines []string
-	for _, match := range regexp.MustCompile("`rowhook ([^`]+)`").FindAllStringSubmatch(text, -1) {
-		lines = append(lines, match[1])
-	}
-	for _, block := range append(blocks["sh"], blocks["ini"]...) {
-		for _, match := range regexp.MustCompile(`(?m)^(?:\S*=\S*/)?rowhook (.+?)(?: +#.*)?$`).FindAllStringSubmatch(block, -1) {
-			lines = append(lines, match[1])
-		}
-	}
-	if len(lines) < 10 {
-		t.Fatalf("found only %d commands in the README", len(lines))
-	}
-	for _, line := range lines {
-		cmd, rest, err := newRootCommand(&console{env: os.LookupEnv}).Find(strings.Fields(line))
-		if err != nil || !cmd.HasParent() {
-			t.Errorf("rowhook %s: there is no such command", line)
-			continue
-		}
-		if cmd.HasSubCommands() {
-			t.Errorf("rowhook %s: %q needs one of its own commands", line, cmd.Name())
-		}
-		for _, word := range rest {
-			if name, ok := strings.CutPrefix(word, "--"); ok && cmd.Flag(name) == nil {
-				t.Errorf("rowhook %s: there is no flag --%s", line, name)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	notWord := regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+	found := 0
+	for _, path := range pages(t) {
+		text, _ := page(t, path)
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			found++
+			file := path
+			if target != "" {
+				file = filepath.Join(filepath.Dir(path), target)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %s leads nowhere", path, match[1])
+				continue
+			}
+			if anchor == "" {
+				continue
+			}
+			var anchors []string
+			there, _ := page(t, file)
+			for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(there, -1) {
+				anchors = append(anchors, strings.ReplaceAll(notWord.ReplaceAllString(strings.ToLower(heading[1]), ""), " ", "-"))
+			}
+			if !slices.Contains(anchors, anchor) {
+				t.Errorf("%s: %s has no heading #%s", path, file, anchor)
 			}
 		}
+	}
+	if found < 50 {
+		t.Errorf("found only %d links", found)
+	}
+}
+
+// TestFailuresNamesAlerts: each alert rule has its place on the page of failures.
+func TestFailuresNamesAlerts(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("../../docker/prometheus-alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := page(t, "../../docs/failures.md")
+	alerts := regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1)
+	for _, alert := range alerts {
+		if !strings.Contains(text, "| "+string(alert[1])+" |") {
+			t.Errorf("docs/failures.md has no row for %s", alert[1])
+		}
+	}
+	if len(alerts) < 10 {
+		t.Errorf("found only %d alerts", len(alerts))
 	}
 }

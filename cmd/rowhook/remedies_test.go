@@ -22,13 +22,13 @@ var quotedCommand = regexp.MustCompile("`(rowhook [^`…]*)`")
 func TestRemediesCanBeRun(t *testing.T) {
 	t.Parallel()
 	commands := map[string]string{} // with a place that names it
-	for _, page := range []string{"../../README.md", "../../docker/prometheus-alerts.yaml", "../../config.example.yaml"} {
-		text, err := os.ReadFile(page)
+	for _, path := range append(pages(t), "../../docker/prometheus-alerts.yaml", "../../config.example.yaml") {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, found := range quotedCommand.FindAllSubmatch(text, -1) {
-			commands[string(found[1])] = page
+			commands[string(found[1])] = path
 		}
 	}
 	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
