@@ -158,7 +158,7 @@ func (d *dispatcher) activated(now time.Time, at delivery.Endpoint, allowed deli
 	d.state.Activated, d.state.Allowed = endpointKey(at), allowed
 	d.setPace()
 	d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
-	d.newBreaker()
+	d.endpoint.restart()
 	if d.asking.cancel != nil {
 		d.asking.cancel()
 	}
@@ -178,7 +178,7 @@ func (d *dispatcher) noteActive(now time.Time) {
 		return
 	}
 	if d.state.Activated != "" {
-		d.newBreaker() // what is known of the old endpoint says nothing of this one
+		d.endpoint.restart() // what is known of the old endpoint says nothing of this one
 	}
 	d.state.Activated, d.state.Allowed = endpointKey(c.Endpoint()), delivery.Rate{}
 	d.setPace()

@@ -112,7 +112,7 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 	for d.barred() {
 		d.state.Barriers = d.state.Barriers[1:]
 	}
-	d.profile = d.state.inForce(d.configured)
+	d.use(d.state.inForce(d.configured))
 	d.keepState(now)
 	return nil
 }

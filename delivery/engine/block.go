@@ -102,7 +102,7 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 // its clock, and reports when that time is over. A list of waits is not cut short.
 func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
 	limit := d.profile.config.MaxBlock
-	if limit <= 0 || !d.profile.ordered() || d.listed() || j.record.Clock+wait < limit {
+	if limit <= 0 || !d.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
 		return wait, false, nil
 	}
 	waited, err := d.keptWaiting(j, now)

@@ -118,6 +118,7 @@ func (d *dispatcher) begin() *commit {
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
+		d.state.Outage = d.endpoint.outage
 		c.state, c.err = json.Marshal(&d.state)
 		d.dirty = false
 	}
@@ -262,7 +263,7 @@ func (d *dispatcher) loadState() error {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
 	d.resting.told = d.state.Told
-	d.profile = d.state.inForce(d.configured)
+	d.use(d.state.inForce(d.configured))
 	d.setPace()
 	progress, err := d.store.Progress(d.id)
 	if err != nil {
@@ -289,7 +290,7 @@ func (d *dispatcher) loadState() error {
 	if err = firstError(err, unread); err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
-	d.wakeOutage(time.Now())
+	d.endpoint.wake(d.state.Outage, d.counts[delivery.Retrying] > 0, time.Now())
 	d.loaded = true
 	return nil
 }
@@ -360,7 +361,7 @@ func (d *dispatcher) reset() {
 	d.waking = nil
 	d.counts, d.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
 	d.nextDue = time.Time{}
-	d.breaker = breaker{}
+	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.state, d.dirty = profileState{}, false
 	d.resting, d.asking = resting{}, asking{}
 	d.carrier, d.expiring = nil, 0

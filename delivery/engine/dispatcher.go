@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,8 +104,7 @@ type dispatcher struct {
 	counts   [delivery.Dead + 1]int64 // records by state
 	events   [delivery.Dead + 1]int64 // what these carry
 	nextDue  time.Time                // when records may be due; zero when none is known
-	breaker  breaker
-	pace     pace
+	endpoint endpoint
 	flood    flood
 	state    profileState
 	resting  resting
@@ -147,11 +147,22 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, memory int) *di
 		endings:  make(map[Ending]int64),
 		current:  commit{done: make(chan struct{}, 1)},
 
-		profile: p, configured: p,
+		endpoint: endpoint{log: e.logger.With("profile", p.code)},
+
+		configured: p,
 	}
+	d.use(p)
 	d.budget.Store(newBudget(p))
 	return d
 }
+
+// use has a profile be in force.
+func (d *dispatcher) use(p *Profile) {
+	d.profile = p
+	d.endpoint.follow(p)
+}
+
+func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }
 
 // run delivers until stop ends. Requests in flight then go on until they end or the context sends does.
 func (d *dispatcher) run(stop, sends context.Context) (err error) {
@@ -299,7 +310,7 @@ func (d *dispatcher) drain() {
 // what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
 	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
-		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] == 0 && d.state.Outage == nil && d.breaker.window == 0 && !d.pace.limits() &&
+		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] == 0 && d.endpoint.unbounded() &&
 		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.calm.Store(calm)
 	if calm {
@@ -349,11 +360,11 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		if d.mayLoad() && d.dueWanted(now) {
 			sooner(d.nextDue)
 		}
-		if o := d.state.Outage; o != nil && o.Until.After(now) && (d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] > 0) {
-			sooner(o.Until)
+		if left := d.endpoint.left(now); left > 0 && (d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] > 0) {
+			sooner(now.Add(left))
 		}
-		if d.fresh.n+d.retries.n > 0 && d.pace.at.After(now) {
-			sooner(d.pace.at)
+		if d.fresh.n+d.retries.n > 0 && d.endpoint.pace.at.After(now) {
+			sooner(d.endpoint.pace.at)
 		}
 	}
 	return at

@@ -9,13 +9,11 @@ import (
 func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	limit, fresh := d.gate(now)
 	for d.handed < limit {
-		if !d.ready(fresh) || !d.pace.ready(now) {
+		if !d.ready(fresh) || !d.endpoint.pace.ready(now) {
 			return
 		}
-		d.pace.spend()
 		j := d.pick(fresh)
-		if d.state.Outage != nil {
-			d.breaker.probes++
+		if d.endpoint.spend() {
 			fresh = false
 		}
 		j.state = jobHanded
@@ -33,20 +31,8 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 // gate returns how many requests may be under way now, and whether first tries may be among them. It tells the workers
 // when there may be no more.
 func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
-	concurrency, o := d.profile.config.Concurrency, d.state.Outage
-	reason, _ := d.engine.waiting()
-	switch {
-	case reason != "" || !d.active():
-	case o == nil && d.breaker.window > 0:
-		limit, fresh = d.breaker.window, true
-	case o == nil && d.pace.limits():
-		limit, fresh = concurrency, true
-	case o == nil:
-		limit, fresh = 2*concurrency, true // the workers find the next one waiting
-	case d.listed() && !o.Whole:
-		limit, fresh = concurrency, d.mayProbe(now)
-	case !o.Until.After(now):
-		limit, fresh = 1, true
+	if reason, _ := d.engine.waiting(); reason == "" && d.active() {
+		limit, fresh = d.endpoint.gate(now, d.handed)
 	}
 	d.halted.Store(limit == 0 || d.handed > limit) // then what was handed out ahead comes back
 	return limit, fresh
@@ -62,13 +48,13 @@ func (d *dispatcher) ready(fresh bool) bool {
 }
 
 // pick takes the next job to send: first tries before retries, which have a share of their own. Probes
-// begin with a retry, which is older, and then take turns: it may be the event that fails. There is one, see ready.
+// have their own turns, see [endpoint.retriesFirst]. There is one, see ready.
 func (d *dispatcher) pick(mayFresh bool) *job {
 	d.turn++
 	fresh := mayFresh && d.fresh.n > 0
 	turn := d.turn%retryTurn == 0
-	if d.state.Outage != nil {
-		turn = d.breaker.probes%2 == 0
+	if retries, ok := d.endpoint.retriesFirst(); ok {
+		turn = retries
 	}
 	if d.retries.n > 0 && (!fresh || turn) {
 		return d.retries.pop()

@@ -205,8 +205,8 @@ func (d *dispatcher) mayLoad() bool {
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open one is enough.
 func (d *dispatcher) dueWanted(now time.Time) bool {
-	if d.state.Outage != nil && !d.listed() {
-		return d.retries.n == 0 && d.mayProbe(now)
+	if d.endpoint.down() && !d.endpoint.listed() {
+		return d.retries.n == 0 && d.endpoint.mayProbe(now, d.handed)
 	}
 	return d.retries.n < d.profile.config.Concurrency
 }
@@ -279,10 +279,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 // set back since: what lies further ahead than any wait after so many attempts has waited for long enough.
 func (d *dispatcher) waits(r *delivery.Delivery, now time.Time) time.Duration {
 	wait, most := r.Due.Sub(now), d.profile.schedule.wait(r.Attempts+1, 1)
-	if o := d.state.Outage; o != nil {
-		most = max(most, o.Until.Sub(now))
-	}
-	if wait > most {
+	if wait > max(most, d.endpoint.left(now)) {
 		return 0
 	}
 	return wait

@@ -73,11 +73,9 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 
 // tryEndpoint has an endpoint that is left alone be tried at once.
 func (d *dispatcher) tryEndpoint(now time.Time) (waited bool) {
-	o := d.state.Outage
-	if o == nil {
+	if !d.endpoint.tryNow(now) {
 		return false
 	}
-	o.Until, d.breaker.probes = now, 0
 	d.keepState(now)
 	return true
 }
@@ -469,7 +467,7 @@ func (e *Engine) Resume(profile, from string) error {
 			return err
 		}
 		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
-		d.newBreaker()
+		d.endpoint.restart()
 		d.logger().Info("profile is active again", "from", from)
 		d.keepState(now)
 		return nil

@@ -84,7 +84,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 // statusState fills in the state: the strongest reason not to deliver is shown.
 func (d *dispatcher) statusState(s *delivery.ProfileStatus, now time.Time) {
 	hold, since := d.engine.waiting()
-	o := d.state.Outage
+	o := d.endpoint.outage
 	s.Breaker = delivery.BreakerClosed
 	if o != nil {
 		s.Breaker, s.NextProbe = delivery.BreakerOpen, o.Until

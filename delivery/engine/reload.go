@@ -433,14 +433,14 @@ func (d *dispatcher) adopt(now time.Time) bool {
 	}
 	before := d.configured
 	d.configured, d.coming = d.coming, nil
-	d.profile = d.state.inForce(d.configured)
+	d.use(d.state.inForce(d.configured))
 	if d.handout != nil {
 		close(d.handout) // the idle workers end; new ones come with the next jobs
 		d.handout, d.workers = make(chan *job, 2*d.profile.config.Concurrency), 0
 	}
 	if !before.reachesSame(d.configured) {
-		d.pull = d.pull || d.state.Outage != nil
-		d.newBreaker()
+		d.pull = d.pull || d.endpoint.down()
+		d.endpoint.restart()
 		d.keepState(now)
 	}
 	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()

@@ -257,6 +257,6 @@ func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) 
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
-	return d.state.Replay != nil && d.state.Outage == nil && d.unread() > d.resume && !d.current.stuck() &&
+	return d.state.Replay != nil && !d.endpoint.down() && d.unread() > d.resume && !d.current.stuck() &&
 		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] < replayWindow && d.state.Replay.Next < d.unread()
 }

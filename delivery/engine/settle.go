@@ -38,7 +38,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		if j.gap != "" {
 			d.gapTold(j, carried, now)
 		}
-		d.answered(j, now)
+		d.answered(&j.reply, now)
 		d.last.success = now
 		d.delivered += int64(j.record.Events())
 		d.rate.add(now, j.record.Events())
@@ -60,13 +60,13 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	r := &j.record
 	switch j.reply.Class {
 	case delivery.ClassOurs, delivery.ClassDead:
-		d.answeredBy(j, now)
+		d.answeredBy(&j.reply, now)
 		if cuts := d.divides(j); cuts != nil {
 			return d.divide(j, cuts, now)
 		}
 		d.die(j, now)
 	case delivery.ClassEvent:
-		d.answeredBy(j, now)
+		d.answeredBy(&j.reply, now)
 		if cuts := d.divides(j); cuts != nil {
 			return d.divide(j, cuts, now)
 		}
@@ -77,11 +77,11 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 		}
 		return d.retry(j, now)
 	case delivery.ClassThrottle:
-		d.throttled(j, now)
+		d.leftAlone(d.endpoint.throttled(&j.reply, now), now)
 		return d.retry(j, now)
 	case delivery.ClassAuth, delivery.ClassProfile:
-		d.needsHand(j, now)
-		d.postpone(j, delivery.OutcomeRetrying, d.state.Outage.Until)
+		d.leftAlone(d.endpoint.needsHand(&j.reply, now), now)
+		d.postpone(j, delivery.OutcomeRetrying, d.endpoint.outage.Until)
 	case delivery.ClassGone:
 		reason := j.reply.Reason
 		d.postpone(j, delivery.OutcomeHeld, now)
@@ -89,7 +89,7 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	case delivery.ClassStopped:
 		d.postpone(j, delivery.OutcomeInterrupted, now)
 	default: // endpoint, transient, network
-		d.fails(j, now)
+		d.leftAlone(d.endpoint.failing(j.seq, &j.reply, now), now)
 		return d.retry(j, now)
 	}
 	return nil
@@ -172,8 +172,8 @@ func (d *dispatcher) tellBuried(now time.Time) {
 // retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still
 // while the breaker is open.
 func (d *dispatcher) retry(j *job, now time.Time) error {
-	r, o := &j.record, d.state.Outage
-	if o == nil {
+	r, down := &j.record, d.endpoint.down()
+	if !down {
 		r.Clock += j.reply.Duration
 	}
 	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
@@ -181,7 +181,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 		d.die(j, now)
 		return nil
 	}
-	if o == nil {
+	if !down {
 		var err error
 		if wait, over, err = d.patience(j, wait, now); err != nil {
 			return err
@@ -192,10 +192,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 		}
 		r.Clock += wait
 	}
-	due := now.Add(wait)
-	if o != nil && o.Until.After(due) && (o.Whole || !d.listed()) {
-		due = o.Until
-	}
+	due := d.endpoint.notBefore(now.Add(wait))
 	d.writeAttempt(j, delivery.OutcomeRetrying, due)
 	r.Attempts++
 	d.keep(j, due)

@@ -33,7 +33,8 @@ func TestWaitsByAnotherClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
 	retry := delivery.RetryConfig{Initial: time.Second, Max: time.Hour, Multiplier: 2, Jitter: 0.2}
-	d := &dispatcher{profile: &Profile{schedule: newSchedule(retry)}}
+	d := &dispatcher{}
+	d.use(&Profile{schedule: newSchedule(retry)})
 	for _, tt := range []struct {
 		name     string
 		attempts int
@@ -48,9 +49,9 @@ func TestWaitsByAnotherClock(t *testing.T) {
 		{"an hour ahead after one", 1, time.Hour, 0, 0},
 		{"an hour that the endpoint asked for", 1, time.Hour, time.Hour, time.Hour},
 	} {
-		d.state.Outage = nil
+		d.endpoint.outage = nil
 		if tt.outage > 0 {
-			d.state.Outage = &outage{Until: now.Add(tt.outage)}
+			d.endpoint.outage = &outage{Until: now.Add(tt.outage)}
 		}
 		if got := d.waits(&delivery.Delivery{Attempts: tt.attempts, Due: now.Add(tt.due)}, now); got != tt.want {
 			t.Errorf("%s: waits %s, want %s", tt.name, got, tt.want)
@@ -62,7 +63,7 @@ func TestWaitsByAnotherClock(t *testing.T) {
 // back since the endpoint asked for it, and may be again.
 func TestOutageByAnotherClock(t *testing.T) {
 	t.Parallel()
-	d := &dispatcher{profile: &Profile{schedule: newSchedule(delivery.RetryConfig{Initial: time.Second, Max: time.Minute, Multiplier: 2})}}
+	e := endpoint{schedule: newSchedule(delivery.RetryConfig{Initial: time.Second, Max: time.Minute, Multiplier: 2})}
 	for _, tt := range []struct {
 		name    string
 		outage  outage
@@ -82,8 +83,7 @@ func TestOutageByAnotherClock(t *testing.T) {
 		now := time.Now()
 		o := tt.outage
 		o.Until = now.Add(tt.ahead).Round(0) // as it comes from the disk
-		d.state.Outage = &o
-		d.wakeOutage(now)
+		e.wake(&o, false, now)
 		if left := o.Until.Sub(now); left < tt.atLeast || left > tt.atMost {
 			t.Errorf("%s: the next probe is in %s, want %s to %s", tt.name, left, tt.atLeast, tt.atMost)
 		}

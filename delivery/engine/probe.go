@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"time"
+
+	"rowhook/delivery"
+)
+
+// pullForward is how many retries are brought forward when an endpoint answers again.
+const pullForward = 256
+
+// leftAlone takes note of the endpoint's decision that it waits: workers give back what they have not begun.
+func (d *dispatcher) leftAlone(waits bool, now time.Time) {
+	if waits {
+		d.halted.Store(true)
+		d.keepState(now)
+	}
+}
+
+// answered tells the endpoint of a reply that shows that it is there, and has the retries brought
+// forward when that ends an outage.
+func (d *dispatcher) answered(r *delivery.Reply, now time.Time) {
+	if d.endpoint.answered(r, now) {
+		d.pull = true
+		d.keepState(now)
+	}
+}
+
+// answeredBy is answered for replies that are no success.
+func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
+	if r.Status != 0 {
+		d.answered(r, now)
+	}
+}
+
+// seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there to be sent.
+func (d *dispatcher) seekProbe(now time.Time) error {
+	e := &d.endpoint
+	due := !d.nextDue.IsZero() && !d.nextDue.After(now)
+	if !e.mayProbe(now, d.handed) || due || e.listed() || d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] == 0 {
+		return nil
+	}
+	return d.makeDue(now, 1)
+}
+
+// bringForward makes retries due that wait although the endpoint has recovered.
+func (d *dispatcher) bringForward(now time.Time) error {
+	d.pull = false
+	if d.endpoint.listed() || d.counts[delivery.Retrying] == 0 {
+		return nil
+	}
+	return d.makeDue(now, pullForward)
+}
+
+// makeDue rewrites the due time of retries that are not due, the next ones first.
+func (d *dispatcher) makeDue(now time.Time, limit int) error {
+	if committed, err := d.commit(); err != nil || !committed {
+		return err
+	}
+	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit+len(d.stored))
+	if err != nil {
+		return err
+	}
+	d.records = records[:0]
+	defer clear(records)
+	for i := range records {
+		r := &records[i]
+		if !r.Due.After(now) || d.stored[r.Seq] != nil {
+			continue
+		}
+		r.Due = now
+		d.pending.put(*r)
+		d.dueBy(now)
+	}
+	_, err = d.commit()
+	return err
+}
