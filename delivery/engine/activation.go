@@ -2,19 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"rowhook/delivery"
 )
-
-// endpointKey is the endpoint in [profileState]: what is active in production is not so in a sandbox.
-func endpointKey(e delivery.Endpoint) string {
-	if e.Sandbox {
-		return "sandbox " + e.Name
-	}
-	return e.Name
-}
 
 // standing is whether a profile gets its events.
 type standing uint8
@@ -30,43 +21,25 @@ var standingNames = [...]string{delivery.StateActive, delivery.StatePending, del
 // String returns the state's name as the commands show it.
 func (s standing) String() string { return standingNames[s] }
 
-// standing tells how the profile stands now.
-func (d *dispatcher) standing() standing {
-	switch p := d.profile; {
-	case d.state.Inactive, p.off():
-		return standsInactive
-	case p.challenger == nil:
-		return standsActive
-	default:
-		at := p.challenger.Endpoint()
-		if at.Name == "" || p.challenged() && endpointKey(at) != d.state.Activated {
-			return standsPending
-		}
-		return standsActive
-	}
+// consent is what is stored of a profile's activation.
+type consent struct {
+	// Inactive is set by an operator, or by a 410, until the profile is resumed.
+	Inactive bool      `json:"inactive,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	Reason   string    `json:"reason,omitempty"`
+	// Activated is the endpoint that was activated last, see [endpointKey].
+	Activated string `json:"activated,omitempty"`
+	// Allowed is what that endpoint allowed when it agreed.
+	Allowed delivery.Rate `json:"allowed,omitzero"`
 }
 
-func (d *dispatcher) active() bool { return d.standing() == standsActive }
-
-// off reports whether the config has the profile inactive.
-func (p *Profile) off() bool { return p.config.Active != nil && !*p.config.Active }
-
-// challenged reports whether the endpoint has to agree.
-func (p *Profile) challenged() bool {
-	return p.challenger != nil && !p.dry() && p.config.Challenge != "" && p.config.Challenge != "none"
-}
-
-// idleReason is why the profile is not active, from the log's closed set.
-func (d *dispatcher) idleReason() string {
-	switch {
-	case d.state.Inactive:
-		return d.state.Reason
-	case d.profile.off():
-		return delivery.ReasonConfig
-	case d.profile.challenger.Endpoint().Name == "":
-		return delivery.ReasonSandbox
-	}
-	return delivery.ReasonChallenge
+// activation is whether a profile gets its events: whether the config and the operators want it, and
+// whether its endpoint has agreed. It decides when the endpoint is asked; it makes no request and
+// stores nothing.
+type activation struct {
+	profile *Profile // in force
+	consent
+	asking
 }
 
 // asking is the agent's own attempt to activate its profile.
@@ -87,26 +60,54 @@ const (
 	maxChallengeWait   = 5 * time.Minute
 )
 
-// ask sends the challenge when it is due, and takes note of its reply.
-func (d *dispatcher) ask(now time.Time, ctx context.Context) error {
-	a := &d.asking
-	if a.running {
-		select {
-		case a.reply = <-a.result:
-			a.running = false
-		default:
-			return nil
-		}
-		if err := d.answeredChallenge(now); err != nil {
-			return err
-		}
+// endpointKey is the endpoint in [consent]: what is active in production is not so in a sandbox.
+func endpointKey(e delivery.Endpoint) string {
+	if e.Sandbox {
+		return "sandbox " + e.Name
 	}
-	if d.standing() != standsPending {
+	return e.Name
+}
+
+// standing tells how the profile stands now.
+func (a *activation) standing() standing {
+	switch p := a.profile; {
+	case a.Inactive, p.off():
+		return standsInactive
+	case p.challenger == nil:
+		return standsActive
+	default:
+		at := p.challenger.Endpoint()
+		if at.Name == "" || p.challenged() && endpointKey(at) != a.Activated {
+			return standsPending
+		}
+		return standsActive
+	}
+}
+
+func (a *activation) active() bool { return a.standing() == standsActive }
+
+// idleReason is why the profile is not active, from the log's closed set.
+func (a *activation) idleReason() string {
+	switch {
+	case a.Inactive:
+		return a.Reason
+	case a.profile.off():
+		return delivery.ReasonConfig
+	case a.profile.challenger.Endpoint().Name == "":
+		return delivery.ReasonSandbox
+	}
+	return delivery.ReasonChallenge
+}
+
+// challenge returns what asks the endpoint, when that is due; else nil. It may take its time, and
+// must be called once, beside the dispatcher.
+func (a *activation) challenge(now time.Time, ctx context.Context) func() {
+	if a.running || a.standing() != standsPending {
 		return nil
 	}
-	at := d.profile.challenger.Endpoint()
+	at := a.profile.challenger.Endpoint()
 	if at != a.about {
-		*a = asking{about: at, since: now}
+		a.asking = asking{about: at, since: now}
 	}
 	if at.Name == "" || now.Before(a.next) {
 		return nil
@@ -117,160 +118,108 @@ func (d *dispatcher) ask(now time.Time, ctx context.Context) error {
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.running = true
 	a.tries++
-	challenger, result := d.profile.challenger, a.result
-	d.helpers.Go(func() {
-		result <- challenger.Challenge(ctx)
-		d.poke()
-	})
-	return nil
+	challenger, result := a.profile.challenger, a.result
+	return func() { result <- challenger.Challenge(ctx) }
 }
 
-// answeredChallenge decides what follows from the reply to the agent's own challenge.
-func (d *dispatcher) answeredChallenge(now time.Time) error {
-	a := &d.asking
+// replied takes the reply to a challenge, if it is there: agreed says that the endpoint is to be made
+// active, refused that it does not agree, for the first time.
+func (a *activation) replied(now time.Time) (agreed, refused bool) {
+	if !a.running {
+		return false, false
+	}
+	select {
+	case a.reply = <-a.result:
+	default:
+		return false, false
+	}
+	a.running = false
 	a.cancel()
-	if a.about != d.profile.challenger.Endpoint() {
-		return nil // another endpoint is due
-	}
-	if a.reply.Class == delivery.ClassOK {
-		if d.standing() != standsPending {
-			return nil
-		}
-		d.engine.stateChanged(d.profile.code, standsPending, standsActive, "")
-		return d.activated(now, a.about, a.reply.Allowed)
-	}
-	if a.reply.Class == delivery.ClassStopped {
-		return nil
-	}
-	if a.tries == 1 {
-		d.logger().Warn("profile is pending activation: its endpoint does not accept the challenge",
-			"reason", a.reply.Reason, "status", a.reply.Status, "err", a.reply.Error,
-			"remedy", "rowhook profile activate "+d.profile.code)
+	switch {
+	case a.about != a.profile.challenger.Endpoint(), a.reply.Class == delivery.ClassStopped:
+		return false, false // another endpoint is due, or nothing is
+	case a.reply.Class == delivery.ClassOK:
+		return a.standing() == standsPending, false
 	}
 	retry := schedule{initial: firstChallengeWait, max: maxChallengeWait, multiplier: 2, jitter: 0.2}
 	a.next = now.Add(retry.wait(a.tries, vary()))
-	return nil
+	return false, a.tries == 1
 }
 
-// activated makes the profile active at an endpoint, which allows a rate.
-func (d *dispatcher) activated(now time.Time, at delivery.Endpoint, allowed delivery.Rate) error {
-	before := d.standing()
-	d.state.Activated, d.state.Allowed = endpointKey(at), allowed
-	d.setPace()
-	d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
-	d.endpoint.restart()
-	if d.asking.cancel != nil {
-		d.asking.cancel()
+// activate makes the profile active at an endpoint, which allows a rate.
+func (a *activation) activate(at delivery.Endpoint, allowed delivery.Rate) {
+	a.consent = consent{Activated: endpointKey(at), Allowed: allowed}
+	if a.cancel != nil {
+		a.cancel()
 	}
-	d.asking = asking{}
-	if before != standsActive {
-		d.logger().Info("profile is active", "was", before)
-	}
-	d.keepState(now)
-	return nil
+	a.asking = asking{}
 }
 
-// noteActive remembers the endpoint of a profile that is active without having been asked, so that it counts as
-// activated once before.
-func (d *dispatcher) noteActive(now time.Time) {
-	c := d.profile.challenger
-	if c == nil || d.state.Activated == endpointKey(c.Endpoint()) {
-		return
+// note remembers the endpoint of a profile that is active without having been asked, so that it
+// counts as activated once before. moved says that it was another one until now.
+func (a *activation) note() (news, moved bool) {
+	c := a.profile.challenger
+	if c == nil {
+		return false, false
 	}
-	if d.state.Activated != "" {
-		d.endpoint.restart() // what is known of the old endpoint says nothing of this one
+	key := endpointKey(c.Endpoint())
+	if a.Activated == key {
+		return false, false
 	}
-	d.state.Activated, d.state.Allowed = endpointKey(c.Endpoint()), delivery.Rate{}
-	d.setPace()
-	d.keepState(now)
+	moved = a.Activated != ""
+	a.Activated, a.Allowed = key, delivery.Rate{}
+	return true, moved
 }
 
-// StateChange is a profile's change of state that no operator's command made.
-type StateChange struct {
-	Profile  string
-	Old, New string // active, pending or inactive
-	Reason   string
+// deactivate makes the profile inactive until it is resumed. It reports whether it was not yet.
+func (a *activation) deactivate(now time.Time, reason string) bool {
+	if a.Inactive {
+		return false
+	}
+	a.Inactive, a.Since, a.Reason = true, now, reason
+	return true
 }
 
-func (e *Engine) stateChanged(profile string, before, after standing, reason string) {
-	if e.options.OnState != nil {
-		e.options.OnState(StateChange{Profile: profile, Old: before.String(), New: after.String(), Reason: reason})
-	}
-}
+// resume takes deactivate back.
+func (a *activation) resume() { a.Inactive, a.Since, a.Reason = false, time.Time{}, "" }
 
-// Reconsider has every profile look again at where its requests go.
-func (e *Engine) Reconsider() { e.wakeAll() }
-
-// Activate asks a profile's endpoint for its consent at once and makes the profile active when it agrees; one
-// that was paused gets what was held. Without a challenge, it is active at once. The reply tells what the endpoint said.
-func (e *Engine) Activate(ctx context.Context, profile string) (delivery.Reply, error) {
-	d, err := e.one(profile)
-	if err != nil {
-		return delivery.Reply{}, err
-	}
-	p := d.profileNow()
-	if err := e.sendable(p); err != nil {
-		return delivery.Reply{}, err
-	}
-	if p.off() {
-		return delivery.Reply{}, &operatorError{fmt.Sprintf("profile %s has active: false", p.code), "take that out of the config, then restart"}
-	}
-	at := p.endpoint()
-	reply := delivery.Reply{Class: delivery.ClassOK}
-	if p.challenged() {
-		if reply = p.challenger.Challenge(ctx); reply.Class != delivery.ClassOK {
-			return reply, nil
-		}
-	}
-	err = d.with(func(now time.Time) error {
-		if d.profile.endpoint() != at {
-			return &operatorError{"the profile's URL changed while its endpoint was asked", "activate it again"}
-		}
-		return d.activated(now, at, reply.Allowed)
-	})
-	return reply, err
-}
-
-// State returns how a profile stands: active, pending or inactive.
-func (e *Engine) State(profile string) (string, error) {
-	d, err := e.one(profile)
-	if err != nil {
-		return "", err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.attend(); err != nil {
-		return "", err
-	}
-	return d.standing().String(), nil
-}
-
-// profileNow returns the profile as it is now.
-func (d *dispatcher) profileNow() *Profile {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.profile
-}
-
-// endpoint is where the profile's requests go; zero when its sender does not say.
-func (p *Profile) endpoint() delivery.Endpoint {
-	if p.challenger == nil {
-		return delivery.Endpoint{}
-	}
-	return p.challenger.Endpoint()
-}
-
-// sendable returns why no request may be made for a profile by hand either; nil when one may.
-func (e *Engine) sendable(p *Profile) error {
-	e.mu.Lock()
-	hold := e.hold
-	e.mu.Unlock()
+// skips reports whether what comes while the profile is not active is skipped. Unless the config
+// says, it is while the profile has never been active, and in a sandbox.
+func (a *activation) skips() bool {
+	p := a.profile
 	switch {
-	case hold != "":
-		return &operatorError{"nothing is sent at present: " + hold, "`rowhook status` says what to do"}
-	case p.challenger != nil && p.endpoint().Name == "":
-		return &operatorError{fmt.Sprintf("profile %s has no URL in this sandbox", p.code),
-			"`rowhook profile activate " + p.code + " --url URL` gives it one, for this environment only"}
+	case p.config.WhenInactive != "":
+		return p.config.WhenInactive == "skip"
+	case p.challenger == nil:
+		return false
+	case p.challenger.Endpoint().Sandbox:
+		return true
 	}
-	return nil
+	return a.Activated == "" && (p.challenged() || p.off())
+}
+
+// mayAgree reports whether the endpoint is about to be asked, or being asked, for the first time.
+func (a *activation) mayAgree() bool {
+	if a.standing() != standsPending {
+		return false
+	}
+	at := a.profile.challenger.Endpoint()
+	return at.Name != "" && (a.about != at || a.tries == 0 || a.tries == 1 && a.running)
+}
+
+// challengeAt is when the next challenge is due; zero when none is.
+func (a *activation) challengeAt() time.Time {
+	if a.running || a.about.Name == "" || a.standing() != standsPending {
+		return time.Time{}
+	}
+	return a.next
+}
+
+// status fills in the state of a profile that waits for its endpoint's consent.
+func (a *activation) status(s *delivery.ProfileStatus) {
+	s.State, s.Reason, s.Since, s.NextAttempt = delivery.StatePending, a.idleReason(), a.asking.since, a.next
+	s.Attention = s.Reason != delivery.ReasonSandbox
+	if a.reply.Class != delivery.ClassOK && a.reply.Class != 0 {
+		s.Reason, s.Problem = a.reply.Reason, a.reply.Error
+	}
 }

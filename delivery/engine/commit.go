@@ -118,7 +118,7 @@ func (d *dispatcher) begin() *commit {
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
-		d.state.Outage = d.endpoint.outage
+		d.state.Outage, d.state.consent = d.endpoint.outage, d.activation.consent
 		c.state, c.err = json.Marshal(&d.state)
 		d.dirty = false
 	}
@@ -223,16 +223,10 @@ func (d *dispatcher) keep(j *job, due time.Time) {
 
 // profileState is what outlives a restart besides progress.
 type profileState struct {
-	Inactive bool      `json:"inactive,omitempty"`
-	Since    time.Time `json:"since,omitzero"`
-	Reason   string    `json:"reason,omitempty"`
-	Gap      *gap      `json:"gap,omitempty"`
+	consent
+	Gap *gap `json:"gap,omitempty"`
 	// Gaps are those of ordering keys, by lane.
 	Gaps map[uint64]*gap `json:"gaps,omitempty"`
-	// Activated is the endpoint that was activated last, see [delivery.Endpoint].
-	Activated string `json:"activated,omitempty"`
-	// Allowed is what that endpoint allowed when it agreed.
-	Allowed delivery.Rate `json:"allowed,omitzero"`
 	// Told is below what the delivery log has lines of for having been held.
 	Told    delivery.Seq `json:"told,omitempty"`
 	Outage  *outage      `json:"outage,omitempty"`
@@ -262,6 +256,7 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
+	d.activation.consent = d.state.consent
 	d.resting.told = d.state.Told
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
@@ -363,7 +358,8 @@ func (d *dispatcher) reset() {
 	d.nextDue = time.Time{}
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.state, d.dirty = profileState{}, false
-	d.resting, d.asking = resting{}, asking{}
+	d.resting = resting{}
+	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.carrier, d.expiring = nil, 0
 	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}

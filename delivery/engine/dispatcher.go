@@ -101,19 +101,19 @@ type dispatcher struct {
 	spareLanes []*lane
 	records    []delivery.Delivery
 
-	counts   [delivery.Dead + 1]int64 // records by state
-	events   [delivery.Dead + 1]int64 // what these carry
-	nextDue  time.Time                // when records may be due; zero when none is known
-	endpoint endpoint
-	flood    flood
-	state    profileState
-	resting  resting
-	asking   asking
-	dirty    bool         // state is to be stored with the next commit
-	carrier  *job         // carries the gap marker; nil when none does, or when the gap has grown since
-	expiring delivery.Seq // a dead letter that is being removed from the store
-	rehold   bool         // on_dead has changed
-	pull     bool         // retries are to be brought forward
+	counts     [delivery.Dead + 1]int64 // records by state
+	events     [delivery.Dead + 1]int64 // what these carry
+	nextDue    time.Time                // when records may be due; zero when none is known
+	endpoint   endpoint
+	activation activation
+	flood      flood
+	state      profileState
+	resting    resting
+	dirty      bool         // state is to be stored with the next commit
+	carrier    *job         // carries the gap marker; nil when none does, or when the gap has grown since
+	expiring   delivery.Seq // a dead letter that is being removed from the store
+	rehold     bool         // on_dead has changed
+	pull       bool         // retries are to be brought forward
 
 	pending pending
 	current commit // on its way into the store, or waiting for the delivery log
@@ -160,6 +160,7 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, memory int) *di
 func (d *dispatcher) use(p *Profile) {
 	d.profile = p
 	d.endpoint.follow(p)
+	d.activation.profile = p
 }
 
 func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }

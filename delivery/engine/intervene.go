@@ -437,7 +437,10 @@ func (e *Engine) Pause(profile string) error {
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error { return d.deactivate(now, delivery.ReasonOperator) })
+	return d.with(func(now time.Time) error {
+		d.deactivate(now, delivery.ReasonOperator)
+		return nil
+	})
 }
 
 // The ways to resume a profile.
@@ -456,7 +459,7 @@ func (e *Engine) Resume(profile, from string) error {
 		return &operatorError{fmt.Sprintf("resume from %q?", from), "write held or now"}
 	}
 	return d.with(func(now time.Time) error {
-		if !d.state.Inactive {
+		if !d.activation.Inactive {
 			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), fmt.Sprintf("`rowhook status` shows what it waits for, `rowhook queue retry-now --profile %s` tries at once what waits, `rowhook profile activate %s` asks the endpoint of one that is pending", profile, profile)}
 		}
 		if from == ResumeNow {
@@ -466,7 +469,7 @@ func (e *Engine) Resume(profile, from string) error {
 		} else if err := d.leaveRest(now); err != nil {
 			return err
 		}
-		d.state.Inactive, d.state.Since, d.state.Reason = false, time.Time{}, ""
+		d.activation.resume()
 		d.endpoint.restart()
 		d.logger().Info("profile is active again", "from", from)
 		d.keepState(now)

@@ -106,3 +106,19 @@ func (p *Profile) dry() bool { return p.config.Mode == "dry_run" }
 
 // ordered reports whether events of one ordering key wait for each other.
 func (p *Profile) ordered() bool { return p.config.Order != "none" }
+
+// off reports whether the config has the profile inactive.
+func (p *Profile) off() bool { return p.config.Active != nil && !*p.config.Active }
+
+// challenged reports whether the endpoint has to agree.
+func (p *Profile) challenged() bool {
+	return p.challenger != nil && !p.dry() && p.config.Challenge != "" && p.config.Challenge != "none"
+}
+
+// endpoint is where the profile's requests go; zero when its sender does not say.
+func (p *Profile) endpoint() delivery.Endpoint {
+	if p.challenger == nil {
+		return delivery.Endpoint{}
+	}
+	return p.challenger.Endpoint()
+}

@@ -97,13 +97,13 @@ func (d *dispatcher) statusState(s *delivery.ProfileStatus, now time.Time) {
 	}
 	switch {
 	case d.standing() == standsInactive:
-		s.State, s.Reason, s.Since, s.Attention = delivery.StateInactive, d.idleReason(), d.state.Since, d.state.Inactive
+		s.State, s.Reason, s.Since, s.Attention = delivery.StateInactive, d.activation.idleReason(), d.activation.consent.Since, d.activation.Inactive
 		s.NextAttempt = time.Time{}
 	case hold != "":
 		s.State, s.Reason, s.Since, s.Attention = delivery.StateWaiting, hold, since, true
 		s.NextAttempt = time.Time{}
 	case d.standing() == standsPending:
-		d.pendingStatus(s)
+		d.activation.status(s)
 	case o != nil:
 		s.State, s.Reason, s.Since, s.Attention = delivery.StateWaiting, o.Reason, o.Since, o.Attention
 		s.NextAttempt = time.Time{}
@@ -112,16 +112,6 @@ func (d *dispatcher) statusState(s *delivery.ProfileStatus, now time.Time) {
 		}
 	default:
 		s.State = delivery.StateActive
-	}
-}
-
-// pendingStatus fills in the state of a profile that waits for its endpoint's consent.
-func (d *dispatcher) pendingStatus(s *delivery.ProfileStatus) {
-	a := &d.asking
-	s.State, s.Reason, s.Since, s.NextAttempt = delivery.StatePending, d.idleReason(), a.since, a.next
-	s.Attention = s.Reason != delivery.ReasonSandbox
-	if a.reply.Class != delivery.ClassOK && a.reply.Class != 0 {
-		s.Reason, s.Problem = a.reply.Reason, a.reply.Error
 	}
 }
 

@@ -29,7 +29,8 @@ func (d *dispatcher) rest(now time.Time, ctx context.Context) error {
 	if err := d.lookAtNew(now); err != nil {
 		return err
 	}
-	return d.ask(now, ctx)
+	d.ask(now, ctx)
+	return nil
 }
 
 // lookAtNew holds or skips what came, at most every commitDelay.
@@ -47,7 +48,7 @@ func (d *dispatcher) lookAtNew(now time.Time) error {
 		return nil
 	}
 	r.next = now.Add(commitDelay)
-	if !d.skips() {
+	if !d.activation.skips() {
 		return d.tellHeld(now)
 	}
 	return d.skipNew(now)
@@ -55,10 +56,10 @@ func (d *dispatcher) lookAtNew(now time.Time) error {
 
 // skipNew skips what came, unless the endpoint of a new profile is being asked for the first time: nothing is to be lost if it agrees.
 func (d *dispatcher) skipNew(now time.Time) error {
-	if d.mayAgree() {
+	if d.activation.mayAgree() {
 		return nil
 	}
-	_, err := d.clear(now, delivery.OutcomeSkipped, d.idleReason(), math.MaxInt64)
+	_, err := d.clear(now, delivery.OutcomeSkipped, d.activation.idleReason(), math.MaxInt64)
 	r := &d.resting
 	r.end, r.appended, r.told = d.end, d.appended, d.next
 	return err
@@ -67,34 +68,10 @@ func (d *dispatcher) skipNew(now time.Time) error {
 // leaveRest is called before a profile that is not active may become so: what came until now is skipped even where its turn
 // has not come yet, so that nothing of it is sent.
 func (d *dispatcher) leaveRest(now time.Time) error {
-	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.skips() {
+	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.activation.skips() {
 		return nil
 	}
 	return d.skipNew(now)
-}
-
-// skips reports whether what comes while the profile is not active is skipped. Unless the config says, it is while
-// the profile has never been active, and in a sandbox.
-func (d *dispatcher) skips() bool {
-	p := d.profile
-	switch {
-	case p.config.WhenInactive != "":
-		return p.config.WhenInactive == "skip"
-	case p.challenger == nil:
-		return false
-	case p.challenger.Endpoint().Sandbox:
-		return true
-	}
-	return d.state.Activated == "" && (p.challenged() || p.off())
-}
-
-// mayAgree reports whether the endpoint is about to be asked, or being asked, for the first time.
-func (d *dispatcher) mayAgree() bool {
-	if d.standing() != standsPending {
-		return false
-	}
-	at := d.profile.challenger.Endpoint()
-	return at.Name != "" && (d.asking.about != at || d.asking.tries == 0 || d.asking.tries == 1 && d.asking.running)
 }
 
 // tellHeld writes the line of each delivery that was not begun and now waits for its profile. The events stay where they are.
@@ -110,7 +87,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	d.entries = entries
 	for i := range entries {
 		if d.untouched(entries[i].Seq) {
-			d.writeEvent(entries[i].Event, nil, delivery.OutcomeHeld, d.idleReason(), now)
+			d.writeEvent(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
 		}
 	}
 	clear(entries)
@@ -150,8 +127,8 @@ func (d *dispatcher) restWakeAt() time.Time {
 	if !d.resting.end {
 		at = d.resting.next
 	}
-	if a := &d.asking; !a.running && a.about.Name != "" && d.standing() == standsPending && (at.IsZero() || a.next.Before(at)) {
-		at = a.next
+	if next := d.activation.challengeAt(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
+		at = next
 	}
 	return at
 }

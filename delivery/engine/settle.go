@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"time"
 
 	"rowhook/delivery"
@@ -85,7 +84,7 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	case delivery.ClassGone:
 		reason := j.reply.Reason
 		d.postpone(j, delivery.OutcomeHeld, now)
-		return d.deactivate(now, reason)
+		d.deactivate(now, reason)
 	case delivery.ClassStopped:
 		d.postpone(j, delivery.OutcomeInterrupted, now)
 	default: // endpoint, transient, network
@@ -229,20 +228,4 @@ func (d *dispatcher) writeEvent(ev *delivery.Event, m *delivery.Members, outcome
 	d.profile.lineAbout(rec, ev, m, outcome)
 	rec.Time, rec.Reason = now, reason
 	d.append(rec)
-}
-
-// deactivate makes the profile inactive: nothing is read or sent until it is resumed.
-func (d *dispatcher) deactivate(now time.Time, reason string) error {
-	if d.state.Inactive {
-		return nil
-	}
-	if reason != delivery.ReasonOperator {
-		d.engine.stateChanged(d.profile.code, d.standing(), standsInactive, reason)
-	}
-	d.state.Inactive, d.state.Since, d.state.Reason = true, now, reason
-	d.halted.Store(true)
-	d.logger().Warn("profile is inactive", "reason", reason,
-		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
-	d.keepState(now)
-	return nil
 }
