@@ -119,5 +119,5 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 
 // live reports whether anything that was read is not over.
 func (d *dispatcher) live() bool {
-	return d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || d.counts[delivery.Retrying]+d.counts[delivery.Blocked] > 0
+	return d.ledger.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || d.ledger.waiting() > 0
 }

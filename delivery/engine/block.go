@@ -91,7 +91,7 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	}
 	return d.locked(func(time.Time) error {
 		d.expiring = r.Seq
-		d.count(&r, -1)
+		d.ledger.expire(&r)
 		d.unhold(&r)
 		d.poke()
 		return nil

@@ -8,63 +8,6 @@ import (
 	"rowhook/delivery"
 )
 
-// pending is what was decided and is not on its way into the store yet.
-type pending struct {
-	at      time.Time // when it is to be committed; zero when there is nothing
-	results int
-	puts    []delivery.Delivery
-	removes []delivery.Seq
-	done    []delivery.Seq // buffer for Progress
-	events  int64          // what leaves the backlog
-	bytes   int64
-}
-
-func (p *pending) by(t time.Time) {
-	if p.at.IsZero() || t.Before(p.at) {
-		p.at = t
-	}
-}
-
-// result counts a result, which is committed soon.
-func (p *pending) result(now time.Time) {
-	p.results++
-	if p.results == 1 {
-		p.by(now.Add(commitDelay))
-	}
-}
-
-// reply counts a result that may have waited to be looked at, and is committed no later for that.
-func (p *pending) reply(r *delivery.Reply, now time.Time) {
-	p.result(now)
-	if p.results == 1 {
-		p.by(now.Add(commitDelay - min(max(now.Sub(r.Started.Add(r.Duration)), 0), commitDelay)))
-	}
-}
-
-// moved notes that only the read position moved, which can wait.
-func (p *pending) moved(now time.Time) { p.by(now.Add(tickDelay)) }
-
-// off takes what a delivery carries off the backlog, back brings it back.
-func (p *pending) off(r *delivery.Delivery) {
-	p.events += int64(r.Events())
-	p.bytes += int64(r.Bytes)
-}
-
-func (p *pending) back(r *delivery.Delivery) {
-	p.events -= int64(r.Events())
-	p.bytes -= int64(r.Bytes)
-}
-
-func (p *pending) put(r delivery.Delivery) { p.puts = append(p.puts, r) }
-
-func (p *pending) due(now time.Time) bool {
-	return !p.at.IsZero() && !p.at.After(now) || p.results >= commitResults || len(p.puts) >= commitResults
-}
-
-func (p *pending) empty() bool {
-	return p.at.IsZero() && len(p.puts) == 0 && len(p.removes) == 0 && p.events == 0
-}
-
 // commit is one update on its way into the store.
 type commit struct {
 	pending  pending
@@ -111,10 +54,10 @@ func (d *dispatcher) commitLoop(commits <-chan *commit) {
 func (d *dispatcher) begin() *commit {
 	c := &d.current
 	buffers := c.pending
-	c.pending = d.pending
+	c.pending = d.ledger.pending
 	clear(buffers.puts)
-	d.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
-	c.progress.Cursor, c.progress.Done = d.window.progress(d.unread(), c.pending.done[:0])
+	d.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	c.progress.Cursor, c.progress.Done = d.ledger.window.progress(d.unread(), c.pending.done[:0])
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
@@ -143,7 +86,7 @@ func (d *dispatcher) commitSoon(now time.Time) error {
 		if now.Before(c.retryAt) {
 			return nil
 		}
-	} else if !d.pending.due(now) {
+	} else if !d.ledger.pending.due(now) {
 		return nil
 	} else {
 		d.begin()
@@ -164,7 +107,7 @@ func (d *dispatcher) commit() (bool, error) {
 	if c.logError != nil {
 		d.write(c)
 	}
-	if c.err == nil && c.logError == nil && !d.pending.empty() {
+	if c.err == nil && c.logError == nil && !d.ledger.pending.empty() {
 		d.write(d.begin())
 	}
 	if c.err != nil {
@@ -176,49 +119,11 @@ func (d *dispatcher) commit() (bool, error) {
 // commitRecords is commit where only records matter, not progress: before they are read.
 func (d *dispatcher) commitRecords() (bool, error) {
 	c := &d.current
-	touched := len(d.pending.puts)+len(d.pending.removes) > 0
+	touched := len(d.ledger.pending.puts)+len(d.ledger.pending.removes) > 0
 	if !touched && !c.running && !c.stuck() && c.err == nil {
 		return true, nil
 	}
 	return d.commit()
-}
-
-// count takes n records like r into account.
-func (d *dispatcher) count(r *delivery.Delivery, n int64) {
-	d.counts[r.State] += n
-	d.events[r.State] += n * int64(r.Events())
-}
-
-// put has a job's record written with a new state.
-func (d *dispatcher) put(j *job, state delivery.State, due time.Time) {
-	if j.stored {
-		d.count(&j.record, -1)
-	}
-	j.record.State, j.record.Due = state, due
-	d.count(&j.record, 1)
-	d.pending.put(j.record)
-	d.pending.by(time.Now().Add(commitDelay))
-}
-
-// remove has the record of a job removed that is over.
-func (d *dispatcher) remove(j *job) {
-	d.count(&j.record, -1)
-	d.pending.removes = append(d.pending.removes, j.seq)
-	delete(d.stored, j.seq)
-}
-
-// keep writes a job as retrying, and lets what stands behind it in its lanes follow it to disk.
-func (d *dispatcher) keep(j *job, due time.Time) {
-	d.put(j, delivery.Retrying, due)
-	if j.stored {
-		delete(d.stored, j.seq)
-	} else {
-		d.settleSlots(j)
-	}
-	d.dueBy(due)
-	d.leave(j)
-	d.block(j.links, j.seq)
-	d.released(j)
 }
 
 // profileState is what outlives a restart besides progress.
@@ -240,7 +145,7 @@ type profileState struct {
 // keepState has the state stored with the next commit, which is soon.
 func (d *dispatcher) keepState(now time.Time) {
 	d.dirty = true
-	d.pending.by(now.Add(commitDelay))
+	d.ledger.pending.by(now.Add(commitDelay))
 }
 
 // loadState reads where the profile stands, and what waits on disk.
@@ -285,14 +190,14 @@ func (d *dispatcher) loadState() error {
 	if err = firstError(err, unread); err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
-	d.endpoint.wake(d.state.Outage, d.counts[delivery.Retrying] > 0, time.Now())
+	d.endpoint.wake(d.state.Outage, d.ledger.counts[delivery.Retrying] > 0, time.Now())
 	d.loaded = true
 	return nil
 }
 
 // recall takes note of a record that is in the store at start.
 func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
-	d.count(r, 1)
+	d.ledger.count(r, 1)
 	if err := d.recallMembers(r, cursor); err != nil {
 		return err
 	}
@@ -306,7 +211,7 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 	}
 	if r.State == delivery.Retrying {
 		now := time.Now()
-		d.dueBy(now.Add(d.waits(r, now)))
+		d.ledger.dueBy(now.Add(d.waits(r, now)))
 	}
 	if d.profile.ordered() {
 		var few [2]uint64
@@ -348,19 +253,19 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
 	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
-	d.window, d.forming, d.alones = window{}, forming{}, alones{}
+	d.ledger.window, d.forming, d.alones = window{}, forming{}, alones{}
 	d.jobs, d.bytes, d.handed = 0, 0, 0
 	d.fresh, d.retries = jobQueue{}, jobQueue{}
 	clear(d.lanes)
-	clear(d.stored)
+	clear(d.ledger.stored)
 	d.waking = nil
-	d.counts, d.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
-	d.nextDue = time.Time{}
+	d.ledger.counts, d.ledger.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
+	d.ledger.nextDue = time.Time{}
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.state, d.dirty = profileState{}, false
 	d.resting = resting{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.carrier, d.expiring = nil, 0
-	d.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
+	d.ledger.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}
 }

@@ -80,7 +80,6 @@ type dispatcher struct {
 	settled  map[delivery.Seq]struct{} // at and above the cursor, at start: over, or with a record
 	heads    map[delivery.Seq]struct{} // likewise by their first events: groups of transactions that are over
 	resume   delivery.Seq              // how far the log was read when the state was stored
-	window   window
 	forming  forming
 	skip     func(*delivery.Entry) bool // set while what is read is not to be delivered
 
@@ -95,15 +94,12 @@ type dispatcher struct {
 	workers    int
 	lanes      map[uint64]*lane
 	waking     []*lane
-	stored     map[delivery.Seq]*job // jobs in memory that have a record
 	alones     alones
 	spareJobs  []*job
 	spareLanes []*lane
 	records    []delivery.Delivery
 
-	counts     [delivery.Dead + 1]int64 // records by state
-	events     [delivery.Dead + 1]int64 // what these carry
-	nextDue    time.Time                // when records may be due; zero when none is known
+	ledger     ledger
 	endpoint   endpoint
 	activation activation
 	flood      flood
@@ -115,7 +111,6 @@ type dispatcher struct {
 	rehold     bool         // on_dead has changed
 	pull       bool         // retries are to be brought forward
 
-	pending pending
 	current commit // on its way into the store, or waiting for the delivery log
 	commits chan *commit
 	tickAt  time.Time
@@ -143,7 +138,7 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, memory int) *di
 		wake:     make(chan struct{}, 1),
 		maxBytes: max(memory, minWindowBytes),
 		lanes:    make(map[uint64]*lane),
-		stored:   make(map[delivery.Seq]*job),
+		ledger:   ledger{stored: make(map[delivery.Seq]*job)},
 		endings:  make(map[Ending]int64),
 		current:  commit{done: make(chan struct{}, 1)},
 
@@ -311,7 +306,7 @@ func (d *dispatcher) drain() {
 // what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
 	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
-		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] == 0 && d.endpoint.unbounded() &&
+		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
 		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.calm.Store(calm)
 	if calm {
@@ -339,7 +334,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	case d.current.logError != nil:
 		sooner(d.current.retryAt)
 	default:
-		sooner(d.pending.at)
+		sooner(d.ledger.pending.at)
 	}
 	if d.handed > 0 {
 		sooner(now.Add(commitDelay))
@@ -359,9 +354,9 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 			return now
 		}
 		if d.mayLoad() && d.dueWanted(now) {
-			sooner(d.nextDue)
+			sooner(d.ledger.nextDue)
 		}
-		if left := d.endpoint.left(now); left > 0 && (d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] > 0) {
+		if left := d.endpoint.left(now); left > 0 && (d.fresh.n+d.retries.n > 0 || d.ledger.counts[delivery.Retrying] > 0) {
 			sooner(now.Add(left))
 		}
 		if d.fresh.n+d.retries.n > 0 && d.endpoint.pace.at.After(now) {

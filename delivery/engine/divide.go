@@ -32,12 +32,7 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 	if j.reply.Class != delivery.ClassOurs { // otherwise nothing was sent
 		d.writeAttempt(j, delivery.OutcomeRetrying, now)
 	}
-	if j.stored {
-		d.count(&j.record, -1)
-		delete(d.stored, j.seq)
-	} else {
-		d.settleSlots(j)
-	}
+	d.ledger.split(j, now)
 	d.aloneOver(&j.record)
 	from := 0
 	for i, to := range append(cuts, len(entries)) {
@@ -45,11 +40,9 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 		if r.Members.Unit != delivery.UnitBatch {
 			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
 		}
-		d.count(&r, 1)
-		d.pending.put(r)
+		d.ledger.add(&r)
 		from = to
 	}
-	d.pending.result(now)
 	d.leave(j)
 	for i := range j.links {
 		l := j.links[i].lane
@@ -68,7 +61,6 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 	r := delivery.Delivery{State: delivery.Blocked, Round: j.record.Round, Clock: j.record.Clock}
 	if !d.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, now
-		d.dueBy(now)
 	}
 	d.describe(&r, entries, j.record.Members.Unit)
 	if r.Alone() {

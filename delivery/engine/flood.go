@@ -81,5 +81,5 @@ func (d *dispatcher) sumUp(now time.Time, stopping bool) {
 	}
 	clear(f.kinds)
 	f.kinds = f.kinds[:0]
-	d.pending.by(now.Add(commitDelay)) // which flushes the log
+	d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
 }

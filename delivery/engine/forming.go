@@ -88,7 +88,7 @@ func (d *dispatcher) closeBatch(now time.Time) error {
 	j := d.newGroup(slices.Clone(f.entries))
 	f.clear()
 	for i := range j.members {
-		place := d.window.push(j.members[i].Seq, j)
+		place := d.ledger.window.push(j.members[i].Seq, j)
 		if i == 0 {
 			j.slot = place
 		}

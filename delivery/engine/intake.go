@@ -20,9 +20,9 @@ func (d *dispatcher) readable() bool {
 		return false
 	}
 	if l := d.forming.large; l != nil {
-		return !d.current.stuck() && (!l.again || d.window.n == 0)
+		return !d.current.stuck() && (!l.again || d.ledger.window.n == 0)
 	}
-	return d.unread() <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.counts[delivery.Retrying] < maxLanes &&
+	return d.unread() <= d.resume || len(d.lanes) < maxLanes+maxWindowJobs && d.ledger.counts[delivery.Retrying] < maxLanes &&
 		len(d.alones.seqs) == 0 && d.jobs <= maxWindowJobs/2 && d.bytes+d.forming.bytes <= d.maxBytes/2
 }
 
@@ -43,7 +43,7 @@ func (d *dispatcher) readableSoon() <-chan struct{} {
 // read reads the log as far as there is room.
 func (d *dispatcher) read(now time.Time) error {
 	for range readChunks {
-		if l := d.forming.large; l != nil && l.again && d.window.n > 0 {
+		if l := d.forming.large; l != nil && l.again && d.ledger.window.n > 0 {
 			// What is before it must be over or have a record, so that progress need not tell its records apart.
 			if err := d.unloadAll(); err != nil {
 				return err
@@ -78,7 +78,7 @@ func (d *dispatcher) readSome(now time.Time) error {
 	}
 	entries, next, end = d.cutAtBarrier(entries, next, end)
 	if next != d.next {
-		d.pending.moved(now)
+		d.ledger.pending.moved(now)
 	}
 	d.entries, d.next, d.end = entries, next, end
 	if end {
@@ -117,7 +117,7 @@ func (d *dispatcher) admit(entry *delivery.Entry, now time.Time) error {
 	}
 	switch {
 	case over, d.profile.grouped(), d.skip != nil && d.skip(entry):
-		d.window.settle(d.window.push(entry.Seq, nil))
+		d.ledger.window.settle(d.ledger.window.push(entry.Seq, nil))
 		return nil
 	case d.profile.config.Unit == delivery.UnitBatch:
 		return d.collect(entry, now)
@@ -125,7 +125,7 @@ func (d *dispatcher) admit(entry *delivery.Entry, now time.Time) error {
 	j := d.newJob()
 	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
 	j.record = d.newRecord(entry)
-	j.slot, j.slots = d.window.push(j.seq, j), 1
+	j.slot, j.slots = d.ledger.window.push(j.seq, j), 1
 	d.take(j)
 	d.place(j)
 	return d.boundSpan(now)
@@ -180,19 +180,15 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 	if d.profile.config.Unit == delivery.UnitBatch {
 		span *= 4 // as many as memory has room for, so that batches which wait for each other stay there
 	}
-	if d.window.n < span {
+	if d.ledger.window.n < span {
 		return nil
 	}
-	j := d.window.oldest()
+	j := d.ledger.window.oldest()
 	if j.state != jobHanded {
 		d.unload(j)
 		return nil
 	}
-	// After a crash it counts as a retry that is due.
-	d.put(j, delivery.Retrying, now)
-	j.stored = true
-	d.stored[j.seq] = j
-	d.settleSlots(j)
+	d.ledger.claim(j, now)
 	_, err := d.commit()
 	return err
 }
@@ -213,7 +209,7 @@ func (d *dispatcher) dueWanted(now time.Time) bool {
 
 // loadRecords brings records from disk into memory that are due or whose turn has come.
 func (d *dispatcher) loadRecords(now time.Time) error {
-	due := d.dueWanted(now) && !d.nextDue.IsZero() && !d.nextDue.After(now)
+	due := d.dueWanted(now) && !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
 	if len(d.waking) == 0 && !due || !d.mayLoad() {
 		return nil
 	}
@@ -230,22 +226,22 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 
 // loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no order.
 func (d *dispatcher) loadDue(now time.Time) error {
-	limit := len(d.stored) + dueChunk
+	limit := len(d.ledger.stored) + dueChunk
 	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit)
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
 	}
 	d.records = records[:0]
 	defer clear(records)
-	d.nextDue = time.Time{}
+	d.ledger.nextDue = time.Time{}
 	found := 0
 	for i := range records {
 		r := &records[i]
 		if wait := d.waits(r, now); wait > 0 {
-			d.dueBy(now.Add(wait))
+			d.ledger.dueBy(now.Add(wait))
 			continue
 		}
-		if d.stored[r.Seq] != nil || r.Alone() || d.heldBack(r.Seq) {
+		if d.ledger.stored[r.Seq] != nil || r.Alone() || d.heldBack(r.Seq) {
 			continue
 		}
 		if d.profile.ordered() {
@@ -266,11 +262,11 @@ func (d *dispatcher) loadDue(now time.Time) error {
 		found++
 	}
 	switch {
-	case len(records) < limit || !d.nextDue.IsZero():
+	case len(records) < limit || !d.ledger.nextDue.IsZero():
 	case found > 0:
-		d.nextDue = now
+		d.ledger.nextDue = now
 	default:
-		d.nextDue = now.Add(commitDelay)
+		d.ledger.nextDue = now.Add(commitDelay)
 	}
 	return nil
 }
@@ -298,11 +294,11 @@ func (d *dispatcher) load(r delivery.Delivery) error {
 		return fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
 	j := d.newJob()
-	j.seq, j.event, j.bytes, j.record, j.stored = r.Seq, ev, r.Bytes, r, true
+	j.seq, j.event, j.bytes, j.record = r.Seq, ev, r.Bytes, r
 	if r.Members != nil {
 		j.bytes = 0 // its events are read when they are sent
 	}
-	d.stored[j.seq] = j
+	d.ledger.load(j)
 	d.take(j)
 	switch {
 	case r.Alone():
@@ -315,16 +311,6 @@ func (d *dispatcher) load(r delivery.Delivery) error {
 		d.makeReady(j)
 	}
 	return nil
-}
-
-// dueBy takes note that a record will be due.
-func (d *dispatcher) dueBy(t time.Time) {
-	if t.IsZero() {
-		return
-	}
-	if d.nextDue.IsZero() || t.Before(d.nextDue) {
-		d.nextDue = t
-	}
 }
 
 func (d *dispatcher) newJob() *job {
@@ -365,13 +351,6 @@ func (d *dispatcher) makeReady(j *job) {
 	}
 }
 
-// settleSlots settles the places that a job has in the window.
-func (d *dispatcher) settleSlots(j *job) {
-	for i := range j.slots {
-		d.window.settle(j.slot + uint64(i))
-	}
-}
-
 // unload brings a job that no worker has to disk, with what stands behind it.
 func (d *dispatcher) unload(j *job) {
 	if d.profile.ordered() && !j.record.Alone() {
@@ -386,19 +365,7 @@ func (d *dispatcher) spill(j *job) {
 	if d.alones.job == j {
 		d.alones.job = nil
 	}
-	switch {
-	case j.stored:
-		delete(d.stored, j.seq)
-		d.dueBy(j.record.Due)
-	case d.profile.ordered():
-		d.put(j, delivery.Blocked, time.Time{})
-		d.settleSlots(j)
-	default:
-		now := time.Now()
-		d.put(j, delivery.Retrying, now)
-		d.dueBy(now)
-		d.settleSlots(j)
-	}
+	d.ledger.spill(j, d.profile.ordered())
 	d.jobs--
 	d.bytes -= j.held
 	if j.state == jobReady {

@@ -61,12 +61,11 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 	if r.State != delivery.Retrying {
 		return errBlocked
 	}
-	r.Due = now
+	due := now
 	if !r.Since.IsZero() && r.Since.Before(now) {
-		r.Due = r.Since // before what has become due meanwhile
+		due = r.Since // before what has become due meanwhile
 	}
-	d.pending.put(*r)
-	d.dueBy(now)
+	d.ledger.hasten(r, due)
 	d.arouse(r)
 	return nil
 }
@@ -166,17 +165,14 @@ func (e *Engine) Skip(profile, id string) error {
 		if err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
-		if r == nil {
+		unread := r == nil
+		if unread {
 			fresh := d.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
 			r = &fresh
 			d.settled[seq] = struct{}{}
-		} else {
-			d.count(r, -1)
 		}
-		r.State, r.Reason, r.Status, r.Error, r.Since, r.Due = delivery.Dead, delivery.ReasonOperator, 0, "", now, time.Time{}
-		d.count(r, 1)
-		d.pending.put(*r)
-		d.pending.off(r)
+		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
+		d.ledger.giveUp(r, unread)
 		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
 		d.gapInKey(r, ev.ID, now)
 		d.aloneOver(r)
@@ -188,9 +184,9 @@ func (e *Engine) Skip(profile, id string) error {
 // takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in memory.
 // It returns nil for one that was not read from the log yet.
 func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Delivery, error) {
-	j := d.stored[seq]
+	j := d.ledger.stored[seq]
 	if j == nil {
-		j = d.window.find(seq)
+		j = d.ledger.window.find(seq)
 	}
 	if j != nil && j.state == jobHanded {
 		return nil, errInFlight
@@ -291,7 +287,7 @@ type Changed struct {
 // FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
 func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
-		if len(d.lanes) >= maxLanes || d.counts[delivery.Retrying] >= maxLanes {
+		if len(d.lanes) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
 		d.gapMended(r, ev.ID, now)
@@ -311,9 +307,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 // discard takes a dead letter away for good, with a line.
 func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
 	d.writeEvent(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
-	d.count(r, -1)
-	d.pending.removes = append(d.pending.removes, r.Seq)
-	d.pending.result(now)
+	d.ledger.discard(r, now)
 	d.unhold(r)
 }
 
@@ -389,28 +383,24 @@ func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 	}
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
-	d.count(&r, -1)
-	d.pending.back(&r)
+	d.ledger.revive(&r)
 	d.unhold(&r)
 	d.queueUp(r, now)
 }
 
 // queueUp has a delivery wait that was over: in its place in the order, before newer ones of its key that have not gone.
 func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
-	d.pending.result(now)
+	d.ledger.pending.result(now)
 	if !d.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, now
-		d.count(&r, 1)
-		d.pending.put(r)
-		d.dueBy(now)
+		d.ledger.add(&r)
 		return
 	}
 	if r.Alone() {
 		d.alones.add(r.Seq)
 	}
 	r.State, r.Due = delivery.Blocked, time.Time{}
-	d.count(&r, 1)
-	d.pending.put(r)
+	d.ledger.add(&r)
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		l := d.lane(hash)

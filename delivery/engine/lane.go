@@ -252,7 +252,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		if wait := d.waits(r, now); r.State == delivery.Retrying && wait > 0 {
 			if i == 0 {
 				l.asleep = true
-				d.dueBy(now.Add(wait))
+				d.ledger.dueBy(now.Add(wait))
 			}
 			return nil
 		}

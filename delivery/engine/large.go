@@ -77,7 +77,7 @@ func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
 		d.keepState(now)
 	}
 	d.recordMember(l, g, entry)
-	if !d.pending.due(now) {
+	if !d.ledger.pending.due(now) {
 		return nil
 	}
 	_, err := d.commit()
@@ -129,13 +129,13 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	d.prune(l.last)
 	d.state.Recording = 0
 	d.keepState(now)
-	d.pending.result(now)
+	d.ledger.pending.result(now)
 	var few [2]uint64
 	for i := range l.put {
 		r := &l.put[i]
 		switch {
 		case !d.profile.ordered():
-			d.dueBy(now)
+			d.ledger.dueBy(now)
 		case r.Alone():
 			d.alones.add(r.Seq)
 		default:
@@ -187,8 +187,7 @@ func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *delivery.Entry
 	if !d.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, time.Now()
 	}
-	d.count(r, 1)
-	d.pending.put(*r)
+	d.ledger.record(r)
 	l.put = append(l.put, delivery.Delivery{Seq: r.Seq, State: r.State, Members: m})
 }
 
@@ -236,11 +235,7 @@ func (l *large) lanes() (n int) {
 
 // unrecord takes back what was recorded of a large transaction that is not complete.
 func (d *dispatcher) unrecord(l *large) {
-	for i := range l.put {
-		d.count(&l.put[i], -1)
-		d.pending.removes = append(d.pending.removes, l.put[i].Seq)
-	}
-	d.pending.puts = slices.DeleteFunc(d.pending.puts, func(r delivery.Delivery) bool { return r.Seq >= l.base && r.Members != nil && r.Attempts == 0 })
+	d.ledger.unrecord(l.base, l.put)
 	if d.state.Recording != 0 {
 		d.state.Recording = 0
 		d.keepState(time.Now())
@@ -255,7 +250,7 @@ func (d *dispatcher) unrecordStored() error {
 	}
 	err := d.store.Deliveries(d.id, base, nil, func(r delivery.Delivery) bool {
 		if r.Members != nil && r.Attempts == 0 && r.State != delivery.Dead {
-			d.pending.removes = append(d.pending.removes, r.Seq)
+			d.ledger.pending.removes = append(d.ledger.pending.removes, r.Seq)
 		}
 		return true
 	})

@@ -200,12 +200,12 @@ func (l *listing) observe() error {
 	l.handed = make(map[delivery.Seq]bool)
 	return d.look(func(time.Time) error {
 		l.held = !d.active()
-		for i := range d.window.n {
-			if s := &d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)]; s.job != nil && s.job.state == jobHanded {
+		for i := range d.ledger.window.n {
+			if s := &d.ledger.window.slots[(d.ledger.window.head+i)&(len(d.ledger.window.slots)-1)]; s.job != nil && s.job.state == jobHanded {
 				l.handed[s.seq] = true
 			}
 		}
-		for seq, j := range d.stored {
+		for seq, j := range d.ledger.stored {
 			if j.state == jobHanded {
 				l.handed[seq] = true
 			}

@@ -36,8 +36,8 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 // seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there to be sent.
 func (d *dispatcher) seekProbe(now time.Time) error {
 	e := &d.endpoint
-	due := !d.nextDue.IsZero() && !d.nextDue.After(now)
-	if !e.mayProbe(now, d.handed) || due || e.listed() || d.fresh.n+d.retries.n > 0 || d.counts[delivery.Retrying] == 0 {
+	due := !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
+	if !e.mayProbe(now, d.handed) || due || e.listed() || d.fresh.n+d.retries.n > 0 || d.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, 1)
@@ -46,7 +46,7 @@ func (d *dispatcher) seekProbe(now time.Time) error {
 // bringForward makes retries due that wait although the endpoint has recovered.
 func (d *dispatcher) bringForward(now time.Time) error {
 	d.pull = false
-	if d.endpoint.listed() || d.counts[delivery.Retrying] == 0 {
+	if d.endpoint.listed() || d.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, pullForward)
@@ -57,7 +57,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
-	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit+len(d.stored))
+	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit+len(d.ledger.stored))
 	if err != nil {
 		return err
 	}
@@ -65,12 +65,10 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	defer clear(records)
 	for i := range records {
 		r := &records[i]
-		if !r.Due.After(now) || d.stored[r.Seq] != nil {
+		if !r.Due.After(now) || d.ledger.stored[r.Seq] != nil {
 			continue
 		}
-		r.Due = now
-		d.pending.put(*r)
-		d.dueBy(now)
+		d.ledger.hasten(r, now)
 	}
 	_, err = d.commit()
 	return err

@@ -53,9 +53,9 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 	s := delivery.ProfileStatus{
 		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
 		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
-		NextAttempt:   d.nextDue,
+		NextAttempt:   d.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
-		InFlight: d.handed, Retrying: d.events[delivery.Retrying], Blocked: d.events[delivery.Blocked], Dead: d.events[delivery.Dead],
+		InFlight: d.handed, Retrying: d.ledger.events[delivery.Retrying], Blocked: d.ledger.events[delivery.Blocked], Dead: d.ledger.events[delivery.Dead],
 		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.delivered},
 	}

@@ -230,7 +230,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 		return err
 	}
 	err := d.passHistory(r, d.unread(), func(entry *delivery.Entry, waits bool) error {
-		if !waits && d.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
+		if !waits && d.ledger.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
 			d.sendAgain(entry, r.Round, now)
 			r.Left--
 		}
@@ -251,12 +251,12 @@ func (d *dispatcher) replaySome(now time.Time) error {
 func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
 	r := d.newRecord(entry)
 	r.Round = round
-	d.pending.back(&r)
+	d.ledger.again(&r)
 	d.queueUp(r, now)
 }
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
 	return d.state.Replay != nil && !d.endpoint.down() && d.unread() > d.resume && !d.current.stuck() &&
-		d.counts[delivery.Retrying]+d.counts[delivery.Blocked] < replayWindow && d.state.Replay.Next < d.unread()
+		d.ledger.waiting() < replayWindow && d.state.Replay.Next < d.unread()
 }

@@ -77,7 +77,7 @@ func (d *dispatcher) leaveRest(now time.Time) error {
 // tellHeld writes the line of each delivery that was not begun and now waits for its profile. The events stay where they are.
 func (d *dispatcher) tellHeld(now time.Time) error {
 	r := &d.resting
-	if lowest, _ := d.window.progress(d.next, nil); r.told < lowest {
+	if lowest, _ := d.ledger.window.progress(d.next, nil); r.told < lowest {
 		r.told = lowest
 	}
 	entries, next, end, err := d.store.Read(d.id, r.told, d.entries[:0], readChunks*readChunk, d.maxBytes)
@@ -98,7 +98,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	if r.told == d.state.Told {
 		return nil
 	}
-	d.pending.result(now)
+	d.ledger.pending.result(now)
 	committed, err := d.commit()
 	if err != nil || !committed {
 		return err
@@ -114,7 +114,7 @@ func (d *dispatcher) untouched(seq delivery.Seq) bool {
 		_, over := d.settled[seq]
 		return !over
 	}
-	j := d.window.find(seq)
+	j := d.ledger.window.find(seq)
 	return j != nil && j.state != jobHanded
 }
 

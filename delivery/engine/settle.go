@@ -25,7 +25,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		d.requeue(j)
 		return nil
 	}
-	d.pending.reply(&j.reply, now)
+	d.ledger.pending.reply(&j.reply, now)
 	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
 		d.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
 		d.over(j)
@@ -106,12 +106,7 @@ func (d *dispatcher) requeue(j *job) {
 
 // over ends a job for good.
 func (d *dispatcher) over(j *job) {
-	if j.stored {
-		d.remove(j)
-	} else {
-		d.settleSlots(j)
-	}
-	d.pending.off(&j.record)
+	d.ledger.done(j)
 	d.aloneOver(&j.record)
 	d.depart(j)
 }
@@ -135,14 +130,8 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
 	d.buried++
 	d.tellBuried(now)
-	d.put(j, delivery.Dead, time.Time{})
+	d.ledger.bury(j)
 	d.gapInKey(&j.record, j.event.ID, now)
-	d.pending.off(&j.record)
-	if j.stored {
-		delete(d.stored, j.seq)
-	} else {
-		d.settleSlots(j)
-	}
 	if !d.profile.holdsKeys() {
 		d.aloneOver(&j.record)
 		d.depart(j)
@@ -194,7 +183,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 	due := d.endpoint.notBefore(now.Add(wait))
 	d.writeAttempt(j, delivery.OutcomeRetrying, due)
 	r.Attempts++
-	d.keep(j, due)
+	d.waitOnDisk(j, due)
 	return nil
 }
 
@@ -205,7 +194,15 @@ func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
 		next = time.Time{}
 	}
 	d.writeAttempt(j, outcome, next)
-	d.keep(j, due)
+	d.waitOnDisk(j, due)
+}
+
+// waitOnDisk has a job wait on disk until it is due, and lets what stands behind it in its lanes follow it there.
+func (d *dispatcher) waitOnDisk(j *job, due time.Time) {
+	d.ledger.retry(j, due)
+	d.leave(j)
+	d.block(j.links, j.seq)
+	d.released(j)
 }
 
 // writeAttempt writes the line of an attempt that did not succeed, before the record counts it.

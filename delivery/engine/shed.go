@@ -32,7 +32,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.flood.kinds) > 0 || d.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.counts[delivery.Retrying]+d.counts[delivery.Blocked] > 0
+	return !d.active() || len(d.flood.kinds) > 0 || d.ledger.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.ledger.waiting() > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -131,13 +131,13 @@ func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason strin
 // unloadAll brings all jobs to disk that no worker has.
 func (d *dispatcher) unloadAll() error {
 	var loose []*job
-	for i := range d.window.n {
-		s := &d.window.slots[(d.window.head+i)&(len(d.window.slots)-1)]
+	for i := range d.ledger.window.n {
+		s := &d.ledger.window.slots[(d.ledger.window.head+i)&(len(d.ledger.window.slots)-1)]
 		if s.job != nil && s.job.state != jobHanded {
 			loose = append(loose, s.job)
 		}
 	}
-	for _, j := range d.stored {
+	for _, j := range d.ledger.stored {
 		if j.state != jobHanded {
 			loose = append(loose, j)
 		}
@@ -171,8 +171,6 @@ func (c *clearing) end(ev *delivery.Event, r *delivery.Delivery) {
 	}
 	c.left -= int64(r.Bytes)
 	c.count += r.Events()
-	c.d.pending.off(r)
-	c.d.pending.result(c.now)
 }
 
 // records ends what waits on disk.
@@ -182,7 +180,7 @@ func (c *clearing) records() error {
 		if c.left <= 0 {
 			return false, nil
 		}
-		if d.stored[r.Seq] != nil {
+		if d.ledger.stored[r.Seq] != nil {
 			return true, nil
 		}
 		ev, err := d.store.Event(d.id, r.Seq)
@@ -190,7 +188,9 @@ func (c *clearing) records() error {
 			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 		}
 		c.end(ev, r)
-		d.drop(r)
+		d.ledger.drop(r, c.now)
+		d.aloneOver(r)
+		d.arouse(r)
 		return true, d.commitIfDue(c.now)
 	})
 }
@@ -209,7 +209,9 @@ func (c *clearing) log() error {
 			return false
 		}
 		c.last = entry.Event
-		c.end(entry.Event, &delivery.Delivery{Seq: entry.Seq, Bytes: entry.Bytes})
+		r := delivery.Delivery{Seq: entry.Seq, Bytes: entry.Bytes}
+		c.end(entry.Event, &r)
+		d.ledger.pass(&r, c.now)
 		return true
 	}
 	defer func() { d.skip = nil }()
@@ -232,19 +234,11 @@ func (c *clearing) log() error {
 }
 
 func (d *dispatcher) commitIfDue(now time.Time) error {
-	if !d.pending.due(now) {
+	if !d.ledger.pending.due(now) {
 		return nil
 	}
 	_, err := d.commit()
 	return err
-}
-
-// drop takes a record away that is not in memory and is not dead, and lets its lanes go on.
-func (d *dispatcher) drop(r *delivery.Delivery) {
-	d.count(r, -1)
-	d.pending.removes = append(d.pending.removes, r.Seq)
-	d.aloneOver(r)
-	d.arouse(r)
 }
 
 // arouse has the lanes of a record looked at again.

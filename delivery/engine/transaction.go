@@ -49,7 +49,7 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 	}
 	var jobs []*job
 	var over []uint64
-	lead := d.window.front + uint64(d.window.n)
+	lead := d.ledger.window.front + uint64(d.ledger.window.n)
 	for _, members := range d.partition(f.entries) {
 		members, done := d.wanting(members)
 		if len(members) == 0 {
@@ -57,18 +57,18 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 		}
 		head := members[0].Seq
 		if done {
-			over = append(over, d.window.join(head, nil, lead))
+			over = append(over, d.ledger.window.join(head, nil, lead))
 			continue
 		}
 		j := d.newGroup(members)
-		j.slot, j.slots = d.window.join(head, j, lead), 1
+		j.slot, j.slots = d.ledger.window.join(head, j, lead), 1
 		jobs = append(jobs, j)
 	}
 	last := f.entries[len(f.entries)-1].Seq
 	f.clear()
 	d.prune(last)
 	for _, place := range over {
-		d.window.settle(place)
+		d.ledger.window.settle(place)
 	}
 	for _, j := range jobs {
 		d.take(j)
