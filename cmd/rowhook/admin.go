@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,76 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// adminConfig is the HTTP side of a running agent.
-type adminConfig struct {
-	Listen string        `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; off when empty"`
-	Hosts  []string      `yaml:"hosts,oneormany" doc:"names by which the pages may be asked for, besides addresses and localhost; empty: by any name where others than this machine can reach the address, else by none"`
-	_      struct{}      `later:"console"`
-	Tokens []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
-}
-
-// tokenConfig is a bearer token.
-type tokenConfig struct {
-	Name string `yaml:"name" doc:"whose it is, for the audit log"`
-	File string `yaml:"file" path:"file" doc:"file that holds the token, at least 16 characters"`
-	Role string `yaml:"role" enum:"admin,viewer" doc:"a viewer sees the status, an admin may change something too"`
-
-	token string
-}
-
-const roleAdmin = "admin"
-
-// shortestToken keeps tokens from being guessed.
-const shortestToken = 16
-
-// validateAdmin checks the section and reads the tokens.
-func (c *Config) validateAdmin(readFile func(string) ([]byte, error)) configErrors {
-	var errs configErrors
-	refuse := func(text, hint string, path ...string) {
-		errs = append(errs, c.problem(append([]string{"admin"}, path...), text, hint))
-	}
-	local := true
-	if listen := c.Admin.Listen; listen != "" {
-		host, port, err := net.SplitHostPort(listen)
-		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 && port != "0" {
-			refuse("expected an address and a port, such as 127.0.0.1:8642", "", "listen")
-		}
-		local = err != nil || isLoopback(host)
-	}
-	names := map[string]bool{}
-	for i := range c.Admin.Tokens {
-		t, at := &c.Admin.Tokens[i], strconv.Itoa(i)
-		data, err := readFile(t.File)
-		t.token = strings.TrimSpace(string(data))
-		line, column := c.locate("admin", "tokens", at, "file")
-		c.hidden, c.secrets = append(c.hidden, t.token), append(c.secrets, readFrom{line, column, t.File})
-		switch {
-		case t.Name == "" || names[t.Name]:
-			refuse("a token needs a name of its own", "the audit log shows it", "tokens", at, "name")
-		case t.Role == "":
-			refuse("missing; expected admin or viewer", "", "tokens", at, "role")
-		case t.File == "":
-			refuse("missing; expected the file that holds the token", "", "tokens", at, "file")
-		case err != nil:
-			refuse("cannot read the file: "+cause(err).Error(), "", "tokens", at, "file")
-		case len(t.token) < shortestToken:
-			refuse(fmt.Sprintf("the token has fewer than %d characters", shortestToken), "make one with: openssl rand -hex 32", "tokens", at, "file")
-		}
-		names[t.Name] = true
-	}
-	if !local && len(c.Admin.Tokens) == 0 {
-		refuse("others than this machine can reach this address, and there is no token", "add admin.tokens, or listen on 127.0.0.1", "listen")
-	}
-	return errs
-}
 
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
@@ -128,13 +63,13 @@ func (a *agent) serveAdmin(ctx context.Context, listener net.Listener) error {
 }
 
 // listenAdmin opens admin.listen; nil when it is off.
-func (c *Config) listenAdmin() (net.Listener, error) {
+func listenAdmin(c *Config) (net.Listener, error) {
 	if c.Admin.Listen == "" {
 		return nil, nil
 	}
 	listener, err := net.Listen("tcp", c.Admin.Listen)
 	if err != nil {
-		return nil, c.problem([]string{"admin", "listen"}, fmt.Sprintf("cannot listen: %v", err), "choose another port, or stop what listens there")
+		return nil, c.Problem([]string{"admin", "listen"}, fmt.Sprintf("cannot listen: %v", err), "choose another port, or stop what listens there")
 	}
 	return listener, nil
 }
@@ -149,7 +84,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route = http.MethodGet + " " + r.URL.Path
 	}
 	if page := s.open(route); page != nil {
-		if !s.askedByName(r) && s.token(r) == nil {
+		if _, _, known := s.token(r); !known && !s.askedByName(r) {
 			writeControl(w, http.StatusMisdirectedRequest, &controlFailure{Message: "this page is not asked for by that name",
 				Remedy: "use the address, list the name in admin.hosts, or send a token"})
 			return
@@ -192,19 +127,14 @@ func (s *adminServer) open(route string) http.HandlerFunc {
 	return nil
 }
 
-// token returns the token that a request carries, nil for none of ours. Schemes know no case.
-func (s *adminServer) token(r *http.Request) *tokenConfig {
+// token returns whose token a request carries, and whether its holder may change something; ok is
+// false for none of ours. Schemes know no case.
+func (s *adminServer) token(r *http.Request) (name string, admin, ok bool) {
 	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return nil
+		return "", false, false
 	}
-	tokens := s.agent.config().Admin.Tokens
-	for i := range tokens {
-		if subtle.ConstantTimeCompare([]byte(tokens[i].token), []byte(given)) == 1 {
-			return &tokens[i]
-		}
-	}
-	return nil
+	return s.agent.config().Admin.Holder(given)
 }
 
 // askedHost is the host that a request is for, as its sender calls it.
@@ -235,12 +165,12 @@ func (s *adminServer) allow(w http.ResponseWriter, r *http.Request) (who string,
 	if r.Header.Get("Authorization") == "" && !change && s.local && isLoopback(askedHost(r)) {
 		return "", true
 	}
-	if t := s.token(r); t != nil {
-		if change && t.Role != roleAdmin {
-			writeControl(w, http.StatusForbidden, &controlFailure{Message: "the token of " + t.Name + " is a viewer's", Remedy: "changes need a token with role: admin"})
+	if name, admin, ok := s.token(r); ok {
+		if change && !admin {
+			writeControl(w, http.StatusForbidden, &controlFailure{Message: "the token of " + name + " is a viewer's", Remedy: "changes need a token with role: admin"})
 			return "", false
 		}
-		return "token " + t.Name, true
+		return "token " + name, true
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="rowhook"`)
 	writeControl(w, http.StatusUnauthorized, &controlFailure{Message: "a token is needed", Remedy: "Authorization: Bearer and one of admin.tokens"})

@@ -119,7 +119,7 @@ func TestAdminConfig(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "short"), "short\n")
 	writeFile(t, filepath.Join(dir, "good"), adminToken)
-	for config, want := range map[string]string{
+	for conf, want := range map[string]string{
 		`{listen: "0.0.0.0:8642"}`: "admin.listen: others than this machine can reach this address, and there is no token",
 		`{listen: "0.0.0.0:8642", tokens: [{name: a, file: good, role: admin}]}`: "",
 		`{listen: "localhost:8642"}`:                      "",
@@ -133,10 +133,10 @@ func TestAdminConfig(t *testing.T) {
 		`{tokens: [{name: a, file: good, role: owner}]}`:                                      "admin.tokens.0.role: expected admin or viewer",
 	} {
 		file := filepath.Join(dir, "config.yaml")
-		writeFile(t, file, reloadHead+"admin: "+config+"\nprofiles:\n"+deskProfile)
+		writeFile(t, file, reloadHead+"admin: "+conf+"\nprofiles:\n"+deskProfile)
 		_, err := loadConfig(file, func(string) (string, bool) { return "", false })
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v, want %q", config, err, want)
+			t.Errorf("%s: %v, want %q", conf, err, want)
 		}
 	}
 }
@@ -258,11 +258,11 @@ func BenchmarkScrape(b *testing.B) {
 	if err := os.WriteFile(file, []byte(reloadHead+"profiles:\n"+profiles.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	config, err := loadConfig(file, func(string) (string, bool) { return "", false })
+	conf, err := loadConfig(file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		b.Fatal(err)
 	}
-	a, err := newAgent(config, startFlags{}, config.newLogger(io.Discard))
+	a, err := newAgent(conf, startFlags{}, newLogger(conf, io.Discard))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func BenchmarkScrape(b *testing.B) {
 func TestServeAdmin(t *testing.T) {
 	t.Parallel()
 	w := newAdminWorld(t)
-	listener, err := w.config().listenAdmin()
+	listener, err := listenAdmin(w.config())
 	if err != nil {
 		t.Fatal(err)
 	}

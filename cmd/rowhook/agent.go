@@ -43,7 +43,7 @@ type agent struct {
 	ended    error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
 	startedWith *Config
-	read        map[string]fileHash // the files of the config that was read last
+	read        Files // the files of the config that was read last
 	growth      spoolGrowth
 }
 
@@ -90,7 +90,7 @@ func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) 
 		station: s, start: flags, adopted: make(chan struct{}, 1), began: time.Now(),
 		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: settleDelay,
 	}
-	a.read, a.startedWith = c.read, c
+	a.read, a.startedWith = c.Files(), c
 	a.reloaded = reloadStatus{Time: a.began.UTC(), OK: true, By: reloadByStart}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -106,7 +106,7 @@ func (a *agent) build() error {
 	if err != nil {
 		return err
 	}
-	if a.source, err = a.config().newSource(a.logger, name); err != nil {
+	if a.source, err = newSource(a.config(), a.logger, name); err != nil {
 		return err
 	}
 	a.name = a.sourceName()
@@ -134,7 +134,7 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	admin, err := a.config().listenAdmin()
+	admin, err := listenAdmin(a.config())
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -18,35 +19,35 @@ func webhookOptions() webhook.Options {
 }
 
 // endpoints makes what sends and renders each profile's requests, by code.
-func (c *Config) endpoints(in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
+func newEndpoints(c *Config, in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
 	endpoints := make(map[string]*endpoint, len(c.Profiles))
-	var errs configErrors
+	var errs []error
 	for i := range c.Profiles {
 		e, err := in.newEndpoint(c.Profiles[i], options)
-		errs = errs.with(c.problems(err))
+		errs = append(errs, err)
 		endpoints[c.Profiles[i].Code] = e
 	}
-	return endpoints, errs.orNil()
+	return endpoints, c.Explain(errors.Join(errs...))
 }
 
 // profiles makes the profiles ready for the engine.
-func (c *Config) profiles(endpoints map[string]*endpoint) ([]*engine.Profile, error) {
+func newProfiles(c *Config, endpoints map[string]*endpoint) ([]*engine.Profile, error) {
 	var profiles []*engine.Profile
-	var errs configErrors
+	var errs []error
 	for i := range c.Profiles {
 		e := endpoints[c.Profiles[i].Code]
 		profile, err := engine.NewProfile(c.Profiles[i], e, e.asFormatter())
 		if err != nil {
-			errs = append(errs, c.problems(err)...)
+			errs = append(errs, err)
 			continue
 		}
 		profiles = append(profiles, profile)
 	}
-	return profiles, errs.orNil()
+	return profiles, c.Explain(errors.Join(errs...))
 }
 
 // logOptions are the delivery log's.
-func (c *Config) logOptions(logger *slog.Logger) deliverylog.Options {
+func logOptions(c *Config, logger *slog.Logger) deliverylog.Options {
 	return deliverylog.Options{
 		Path: c.Log.Deliveries, MaxSize: c.Log.MaxSize, Keep: c.Log.Keep, MaxTotal: c.Log.MaxTotal,
 		Body: c.Log.Body, Logger: logger,
@@ -55,7 +56,7 @@ func (c *Config) logOptions(logger *slog.Logger) deliverylog.Options {
 
 // spoolOptions are the spool's. Its options take zero for their defaults, which the config
 // has filled in already: a zero that is left was written, and means none.
-func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
+func spoolOptions(c *Config, logger *slog.Logger) spool.Options {
 	reserve := c.Spool.Reserve
 	if reserve == 0 {
 		reserve = -1
@@ -67,7 +68,7 @@ func (c *Config) spoolOptions(logger *slog.Logger) spool.Options {
 }
 
 // newLogger makes rowhook's own log, which goes to w.
-func (c *Config) newLogger(w io.Writer) *slog.Logger {
+func newLogger(c *Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[c.Log.Level]}

@@ -26,14 +26,14 @@ func newCheckCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check config, database and endpoints", Long: checkLong, GroupID: groupPrepare, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config()
+			conf, err := c.config()
 			if err != nil {
 				return err
 			}
 			if events {
-				return c.listEvents(config, asJSON)
+				return c.listEvents(conf, asJSON)
 			}
-			return c.check(cmd.Context(), config, asJSON)
+			return c.check(cmd.Context(), conf, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&events, "events", false, "list every event that the mapping can make, and who gets it")
@@ -56,12 +56,12 @@ type findingJSON struct {
 	capture.Finding
 }
 
-func (c *console) check(ctx context.Context, config *Config, asJSON bool) error {
+func (c *console) check(ctx context.Context, conf *Config, asJSON bool) error {
 	unit := findUnit(systemdDirs)
-	found := append(config.findings(), config.directoryFindings(agentAccount(config.State, unit), unit)...)
-	in := newSurroundings(config)
-	found = append(found, config.checkSource(ctx, in)...)
-	found = append(found, config.checkEndpoints(ctx, in)...)
+	found := append(conf.Findings(), directoryFindings(conf, agentAccount(conf.State, unit), unit)...)
+	in := newSurroundings(conf)
+	found = append(found, checkSource(ctx, conf, in)...)
+	found = append(found, checkEndpoints(ctx, conf, in)...)
 	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	bad := slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Severity >= capture.Warning })
 	var err error
@@ -85,35 +85,35 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 }
 
 // checkSource asks the database. That it cannot be asked is a finding too.
-func (c *Config) checkSource(ctx context.Context, in *surroundings) []capture.Finding {
+func checkSource(ctx context.Context, c *Config, in *surroundings) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	source, err := c.newSource(slog.New(slog.DiscardHandler), c.runningAgent(ctx))
+	source, err := newSource(c, slog.New(slog.DiscardHandler), runningAgent(ctx, c))
 	if err != nil {
-		return []capture.Finding{c.sourceFailed("source.url", err)}
+		return []capture.Finding{sourceFailed(c, "source.url", err)}
 	}
 	defer source.Close()
 	if server, err := source.Identify(ctx); err == nil {
-		in.sandbox.Store(c.sandboxed(&server))
+		in.sandbox.Store(c.Sandboxed(&server))
 	}
-	found, err := source.Check(ctx, c.rules.Tables())
-	found = c.atTables(found)
+	found, err := source.Check(ctx, c.Rules().Tables())
+	found = c.AtTables(found)
 	if err != nil {
-		return append(found, c.sourceFailed(source.Hosts(), err))
+		return append(found, sourceFailed(c, source.Hosts(), err))
 	}
-	tables, err := source.Tables(ctx, c.rules.Tables())
+	tables, err := source.Tables(ctx, c.Rules().Tables())
 	if err != nil {
-		if f := c.sourceFailed(source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
+		if f := sourceFailed(c, source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
 			found = append(found, f) // a server that lets nobody in is said once
 		}
 		return found
 	}
-	found = append(found, c.writerFindings(ctx, source)...)
-	return append(append(c.atTables(found), c.tableFindings(tables)...), c.whereFindings(tables)...)
+	found = append(found, writerFindings(ctx, c, source)...)
+	return append(append(c.AtTables(found), c.TableFindings(tables)...), whereFindings(c, tables)...)
 }
 
 // writerFindings say who may write the tables of context and signals, and so speak for the application.
-func (c *Config) writerFindings(ctx context.Context, source source) []capture.Finding {
+func writerFindings(ctx context.Context, c *Config, source source) []capture.Finding {
 	var found []capture.Finding
 	for _, told := range []struct{ table, what string }{
 		{c.Source.Context.Table, "who makes changes"}, {c.Source.Signals.Table, "signals"},
@@ -133,7 +133,7 @@ func (c *Config) writerFindings(ctx context.Context, source source) []capture.Fi
 		case slices.Contains(names, "PUBLIC"):
 			f.Severity = capture.Warning
 			f.Text = fmt.Sprintf("anybody may write %s, which tells %s", told.table, told.what)
-			f.Remedy = "REVOKE INSERT ON " + c.quoteTable(told.table) + " FROM PUBLIC;"
+			f.Remedy = "REVOKE INSERT ON " + quoteTable(c, told.table) + " FROM PUBLIC;"
 		default:
 			f.Text = fmt.Sprintf("%s tells %s; it may be written by %s", told.table, told.what, strings.Join(names, ", "))
 		}
@@ -143,7 +143,7 @@ func (c *Config) writerFindings(ctx context.Context, source source) []capture.Fi
 }
 
 // quoteTable writes "schema.table" as the database's SQL wants it.
-func (c *Config) quoteTable(name string) string {
+func quoteTable(c *Config, name string) string {
 	quote := `"`
 	if c.Source.Type == sourceMySQL {
 		quote = "`"
@@ -157,7 +157,7 @@ func (c *Config) quoteTable(name string) string {
 
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of
 // the slot is no finding.
-func (c *Config) runningAgent(ctx context.Context) string {
+func runningAgent(ctx context.Context, c *Config) string {
 	client, err := dialControl(c.State)
 	if err != nil {
 		return "check"
@@ -171,8 +171,8 @@ func (c *Config) runningAgent(ctx context.Context) string {
 }
 
 // checkEndpoints connects to each endpoint that is used in this environment.
-func (c *Config) checkEndpoints(ctx context.Context, in *surroundings) []capture.Finding {
-	endpoints, err := c.endpoints(in, webhookOptions())
+func checkEndpoints(ctx context.Context, c *Config, in *surroundings) []capture.Finding {
+	endpoints, err := newEndpoints(c, in, webhookOptions())
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
 	}
@@ -199,25 +199,25 @@ func failed(code, subject string, err error) capture.Finding {
 }
 
 // sourceFailed is the finding that the database could not be asked.
-func (c *Config) sourceFailed(subject string, err error) capture.Finding {
+func sourceFailed(c *Config, subject string, err error) capture.Finding {
 	f := failed("source", subject, err)
-	f.At = c.place("source", "url")
+	f.At = c.Place("source", "url")
 	return f
 }
 
 // whereFindings are conditions of subscriptions on columns that none of their tables has.
-func (c *Config) whereFindings(tables []*capture.Table) []capture.Finding {
+func whereFindings(c *Config, tables []*capture.Table) []capture.Finding {
 	var found []capture.Finding
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
 		for j := range p.Subscriptions {
-			about, complete := c.subscriptionTables(&p.Subscriptions[j], tables)
+			about, complete := subscriptionTables(c, &p.Subscriptions[j], tables)
 			if !complete {
 				continue
 			}
 			for _, condition := range p.Subscriptions[j].Where {
 				if text, hint := conditionProblem(&condition, about); text != "" {
-					found = append(found, c.finding("subscription_where", fmt.Sprintf("profile %s: %s", p.Code, text), hint,
+					found = append(found, c.Finding("subscription_where", fmt.Sprintf("profile %s: %s", p.Code, text), hint,
 						"profiles", p.Code, "subscriptions", fmt.Sprint(j), "where", condition.Column))
 				}
 			}
@@ -255,12 +255,12 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 
 // subscriptionTables are the tables whose rows a subscription's conditions look at. They are not
 // complete where signals, whose members nobody declares, or unknown tables are among its events.
-func (c *Config) subscriptionTables(s *delivery.SubscriptionConfig, tables []*capture.Table) (about []*capture.Table, complete bool) {
+func subscriptionTables(c *Config, s *delivery.SubscriptionConfig, tables []*capture.Table) (about []*capture.Table, complete bool) {
 	selects := func(globs []string, name string) bool {
 		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
 	}
 	complete = true
-	for _, event := range c.rules.Events() {
+	for _, event := range c.Rules().Events() {
 		if !selects(s.Events, event.Type) || !selects(s.Tables, event.Entry) {
 			continue
 		}
@@ -338,17 +338,17 @@ type eventRow struct {
 }
 
 // listEvents prints every event that can come, and the profiles that may get it.
-func (c *console) listEvents(config *Config, asJSON bool) error {
-	endpoints, err := config.endpoints(newSurroundings(config), webhookOptions())
+func (c *console) listEvents(conf *Config, asJSON bool) error {
+	endpoints, err := newEndpoints(conf, newSurroundings(conf), webhookOptions())
 	if err != nil {
 		return err
 	}
-	profiles, err := config.profiles(endpoints)
+	profiles, err := newProfiles(conf, endpoints)
 	if err != nil {
 		return err
 	}
 	rows := []eventRow{}
-	for _, info := range config.rules.Events() {
+	for _, info := range conf.Rules().Events() {
 		row := eventRow{Type: info.Type, Entry: info.Entry, Table: info.Table, Title: info.Title, Ops: info.Ops, Operations: info.Operations, Profiles: []string{}}
 		for _, p := range profiles {
 			if p.Subscribes(info.Type, info.Entry) {

@@ -7,6 +7,7 @@ import (
 	"log" //nolint:depguard // http.Server takes no other logger
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -91,9 +92,12 @@ func (o *listenOptions) validate(statusGiven bool) error {
 func listen(ctx context.Context, c *console, o *listenOptions) error {
 	secret := o.secret
 	if o.secretFile != "" {
-		data, err := readSecretFile(o.secretFile)
+		data, err := ReadSecret(o.secretFile)
+		if at := new(os.PathError); errors.As(err, &at) {
+			err = at.Err // the message names the file already
+		}
 		if err != nil {
-			return fmt.Errorf("read the secret file %s: %w", o.secretFile, cause(err))
+			return fmt.Errorf("read the secret file %s: %w", o.secretFile, err)
 		}
 		if secret = strings.TrimRight(string(data), "\r\n"); secret == "" {
 			return fmt.Errorf("the secret file %s is empty", o.secretFile)

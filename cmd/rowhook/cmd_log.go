@@ -44,11 +44,11 @@ func newLogCommand(c *console) *cobra.Command {
 		Use: "log", Short: "Search the delivery log", Long: logLong, Example: logExample,
 		GroupID: groupRun, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config()
+			conf, err := c.config()
 			if err != nil {
 				return err
 			}
-			return c.searchLog(cmd.Context(), config, flags)
+			return c.searchLog(cmd.Context(), conf, flags)
 		},
 	}
 	f := cmd.Flags()
@@ -67,13 +67,13 @@ func newLogCommand(c *console) *cobra.Command {
 }
 
 // searchLog prints the lines that fit.
-func (c *console) searchLog(ctx context.Context, config *Config, flags logFlags) error {
+func (c *console) searchLog(ctx context.Context, conf *Config, flags logFlags) error {
 	query, err := flags.compile(time.Now())
 	if err != nil {
 		return &usageError{err: err, command: "rowhook log"}
 	}
-	query.Path = config.Log.Deliveries
-	bodies := &bodyLookup{ctx: ctx, console: c, config: config}
+	query.Path = conf.Log.Deliveries
+	bodies := &bodyLookup{ctx: ctx, console: c, config: conf}
 	defer bodies.close()
 	query.FullBody, query.InGroup = bodies.find, bodies.inGroup
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)

@@ -69,14 +69,14 @@ func printProfileList(w io.Writer, profiles []profileListing) error {
 
 // profileHistory prints the audit log's lines about profiles, which needs no agent.
 func (c *console) profileHistory(asJSON bool) error {
-	config, err := c.config()
+	conf, err := c.config()
 	if err != nil {
 		return err
 	}
-	path := newAuditLog(config.State).path
+	path := newAuditLog(conf.State).path
 	raw, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return config.withOwnerHint(fmt.Errorf("read the audit log: %w", err))
+		return withOwnerHint(conf, fmt.Errorf("read the audit log: %w", err))
 	}
 	lines := readAudit(raw)
 	if asJSON {

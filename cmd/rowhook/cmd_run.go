@@ -30,11 +30,11 @@ func newRunCommand(c *console) *cobra.Command {
 		GroupID: groupRun,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config()
+			conf, err := c.config()
 			if err != nil {
 				return err
 			}
-			return c.runAgent(cmd.Context(), config, flags)
+			return c.runAgent(cmd.Context(), conf, flags)
 		},
 	}
 	cmd.Flags().StringVar(&flags.start, "start", "", "where to begin when nothing is stored: `slot|now|POSITION`")
@@ -47,12 +47,12 @@ func newRunCommand(c *console) *cobra.Command {
 const memoryGoal = 192 << 20
 
 // runAgent runs the agent until a signal ends it.
-func (c *console) runAgent(ctx context.Context, config *Config, flags startFlags) (err error) {
-	logger := config.newLogger(c.err)
+func (c *console) runAgent(ctx context.Context, conf *Config, flags startFlags) (err error) {
+	logger := newLogger(conf, c.err)
 	if _, given := c.env("GOMEMLIMIT"); !given {
 		debug.SetMemoryLimit(memoryGoal)
 	}
-	a, err := newAgent(config, flags, logger)
+	a, err := newAgent(conf, flags, logger)
 	if err != nil {
 		return err
 	}

@@ -35,11 +35,11 @@ func newSetupCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Print or run the SQL that the source needs", Long: setupLong, GroupID: groupPrepare, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := c.config()
+			conf, err := c.config()
 			if err != nil {
 				return err
 			}
-			return c.setup(cmd.Context(), config, flags)
+			return c.setup(cmd.Context(), conf, flags)
 		},
 	}
 	f := cmd.Flags()
@@ -59,15 +59,15 @@ type statementJSON struct {
 	Applied bool   `json:"applied"`
 }
 
-func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) error {
-	source, err := config.newSource(slog.New(slog.DiscardHandler), "setup")
+func (c *console) setup(ctx context.Context, conf *Config, flags setupFlags) error {
+	source, err := newSource(conf, slog.New(slog.DiscardHandler), "setup")
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	plan, err := c.plan(ctx, config, source, flags)
+	plan, err := c.plan(ctx, conf, source, flags)
 	if flags.apply && !flags.remove && !flags.trigger {
-		return c.applied(ctx, config, source, flags, plan, err)
+		return c.applied(ctx, conf, source, flags, plan, err)
 	}
 	if len(plan) == 0 && err != nil {
 		return err
@@ -94,11 +94,11 @@ func (c *console) setup(ctx context.Context, config *Config, flags setupFlags) e
 
 // applied reports what a setup did, and what is amiss still: it is done only when nothing is. refused is what it would
 // not do, or why it did nothing.
-func (c *console) applied(ctx context.Context, config *Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
+func (c *console) applied(ctx context.Context, conf *Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
 	if refused != nil && !errors.As(refused, new(*capture.RefusedError)) {
 		return refused
 	}
-	found, err := config.leftToSetUp(ctx, from, flags.owner)
+	found, err := leftToSetUp(ctx, conf, from, flags.owner)
 	if err != nil {
 		return errors.Join(refused, fmt.Errorf("look at what setup made: %w", err))
 	}
@@ -128,27 +128,27 @@ func (c *console) applied(ctx context.Context, config *Config, from source, flag
 }
 
 // leftToSetUp is what the minute's comparison finds, and what the mapping lacks.
-func (c *Config) leftToSetUp(ctx context.Context, from source, owner string) ([]capture.Finding, error) {
-	tables, found, err := from.Survey(ctx, owner, c.rules.Tables())
+func leftToSetUp(ctx context.Context, c *Config, from source, owner string) ([]capture.Finding, error) {
+	tables, found, err := from.Survey(ctx, owner, c.Rules().Tables())
 	if err != nil {
 		return nil, err
 	}
-	found = append(c.atTables(found), c.tableFindings(tables)...)
+	found = append(c.AtTables(found), c.TableFindings(tables)...)
 	return slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity < capture.Warning }), nil
 }
 
 // plan makes the statements and, with --apply, runs them.
-func (c *console) plan(ctx context.Context, config *Config, from source, flags setupFlags) ([]capture.Statement, error) {
+func (c *console) plan(ctx context.Context, conf *Config, from source, flags setupFlags) ([]capture.Statement, error) {
 	if flags.trigger {
 		return from.ContextTriggers(ctx, capture.TriggerOptions{
-			Tables: config.mappedTables(), Message: config.Source.Context.Message, Table: config.Source.Context.Table,
+			Tables: mappedTables(conf), Message: conf.Source.Context.Message, Table: conf.Source.Context.Table,
 			Owner: flags.owner, Apply: flags.apply, Remove: flags.remove,
 		})
 	}
 	if flags.remove {
 		return from.Remove(ctx, flags.owner)
 	}
-	options, err := config.setupOptions(ctx, from, flags)
+	options, err := setupOptions(ctx, conf, from, flags)
 	if err != nil {
 		return nil, err
 	}
@@ -159,9 +159,9 @@ func (c *console) plan(ctx context.Context, config *Config, from source, flags s
 }
 
 // mappedTables are the tables of the mapping's entries, without those of context and signals.
-func (c *Config) mappedTables() []string {
+func mappedTables(c *Config) []string {
 	var list []string
-	for _, event := range c.rules.Events() {
+	for _, event := range c.Rules().Events() {
 		if event.Table != "" && !slices.Contains(list, event.Table) {
 			list = append(list, event.Table)
 		}
@@ -170,14 +170,14 @@ func (c *Config) mappedTables() []string {
 }
 
 // setupOptions finds the tables whose rules need whole old rows.
-func (c *Config) setupOptions(ctx context.Context, from source, flags setupFlags) (capture.SetupOptions, error) {
-	tables, _, err := from.Survey(ctx, flags.owner, c.rules.Tables())
+func setupOptions(ctx context.Context, c *Config, from source, flags setupFlags) (capture.SetupOptions, error) {
+	tables, _, err := from.Survey(ctx, flags.owner, c.Rules().Tables())
 	if err != nil {
 		return capture.SetupOptions{}, err
 	}
-	options := capture.SetupOptions{Tables: c.rules.Tables(), Full: map[string]string{}, Slot: flags.slot, Owner: flags.owner}
+	options := capture.SetupOptions{Tables: c.Rules().Tables(), Full: map[string]string{}, Slot: flags.slot, Owner: flags.owner}
 	for _, table := range tables {
-		if needs := c.rules.Needs(table); len(needs) > 0 {
+		if needs := c.Rules().Needs(table); len(needs) > 0 {
 			options.Full[table.String()] = fmt.Sprintf("%s needs the old value of %s", needs[0].Why, needs[0].Column)
 		}
 	}

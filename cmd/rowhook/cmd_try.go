@@ -84,7 +84,7 @@ func newTryCommand(c *console) *cobra.Command {
 }
 
 func (c *console) try(ctx context.Context, o *tryOptions, files []string) error {
-	config, live, err := c.tryConfig(ctx, o.fromDatabase)
+	conf, live, err := c.tryConfig(ctx, o.fromDatabase)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	if err != nil {
 		return err
 	}
-	trial, err := newTrial(config, lines, live)
+	trial, err := newTrial(conf, lines, live)
 	if err != nil {
 		return err
 	}
@@ -113,51 +113,36 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	return err
 }
 
-// tryStandIn stands for secrets whose files are not on this machine, which is well where nothing is sent.
+// tryStandIn stands for secrets whose files are not on this machine: where a config is tested, nothing is sent.
 const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 
 // tryConfig loads the config, and asks its database for the mapped tables if that is wanted.
 func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*Config, []*capture.Table, error) {
 	if !fromDatabase {
-		config, err := c.tryConfigAlone()
-		return config, nil, err
+		conf, err := LoadWithStandIn(c.configPath, c.env, tryStandIn)
+		return conf, nil, err
 	}
-	config, err := c.config()
+	conf, err := c.config()
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	source, err := config.newSource(slog.New(slog.DiscardHandler), "try")
+	source, err := newSource(conf, slog.New(slog.DiscardHandler), "try")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer source.Close()
-	tables, err := source.Tables(ctx, config.rules.Tables())
-	return config, tables, err
-}
-
-// tryConfigAlone loads the config. The machine that tests a config need not have its secrets.
-func (c *console) tryConfigAlone() (*Config, error) {
-	data, err := readConfigFile(c.configPath)
-	if err != nil {
-		return c.config() // which says it
-	}
-	return parseConfig(c.configPath, data, c.env, func(path string) ([]byte, error) {
-		secret, err := readSecretFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			err = &absentSecret{err, tryStandIn}
-		}
-		return secret, err
-	})
+	tables, err := source.Tables(ctx, conf.Rules().Tables())
+	return conf, tables, err
 }
 
 // trySource is the source's name in payloads.
-func (c *Config) trySource() (string, error) {
+func trySource(c *Config) (string, error) {
 	if c.Source.Name != "" {
 		return c.Source.Name, nil
 	}
-	source, err := c.openSource(slog.New(slog.DiscardHandler), "try") // connects to nothing yet
+	source, err := openSource(c, slog.New(slog.DiscardHandler), "try") // connects to nothing yet
 	if err != nil {
 		return "", err
 	}

@@ -16,11 +16,11 @@ func try(t *testing.T, in string, args ...string) result {
 	return tryWith(t, tryDir+"config.yaml", in, args...)
 }
 
-func tryWith(t *testing.T, config, in string, args ...string) result {
+func tryWith(t *testing.T, conf, in string, args ...string) result {
 	t.Helper()
 	var out, messages bytes.Buffer
 	c := &console{in: strings.NewReader(in), out: &out, err: &messages, env: env(nil)}
-	code := execute(t.Context(), append([]string{"try", "-c", config}, args...), c)
+	code := execute(t.Context(), append([]string{"try", "-c", conf}, args...), c)
 	return result{code, out.String(), messages.String()}
 }
 
@@ -213,8 +213,7 @@ func FuzzTry(f *testing.F) {
 			f.Add(line)
 		}
 	}
-	c := &console{configPath: tryDir + "config.yaml", env: env(nil)}
-	config, err := c.tryConfigAlone()
+	conf, err := LoadWithStandIn(tryDir+"config.yaml", env(nil), tryStandIn)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -223,7 +222,7 @@ func FuzzTry(f *testing.F) {
 		if err != nil {
 			return err.Error()
 		}
-		trial, err := newTrial(config, lines, nil)
+		trial, err := newTrial(conf, lines, nil)
 		if err == nil {
 			err = trial.run(lines)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ type Config struct {
 	hidden  []string
 	inline  [][2]int
 	secrets []readFrom
-	read    map[string]fileHash // the files whose content is part of the config, and a hash of it
+	read    Files
 }
 
 // sourceConfig is the source's connection and what of its stream concerns the mapping.
@@ -102,46 +103,53 @@ func defaultConfig(dir string) *Config {
 	}
 }
 
-// loadConfig reads and validates the config file. env looks environment variables up. An error is
-// a [configErrors] with all that is wrong with the file; the config then tells only what was read.
+// Rules is the mapping, compiled.
+func (c *Config) Rules() *mapping.Rules { return c.rules }
+
+// Files are the files whose content is part of the config.
+func (c *Config) Files() Files { return c.read }
+
+// Reload reads the same file again, as [Load] does.
+func (c *Config) Reload() (*Config, error) { return loadConfig(c.file, c.env) }
+
+// loadConfig reads and validates the config file. env looks environment variables up. An error holds
+// everything that is wrong with the file, and [Errors] takes it apart; the config then has what could
+// be read, and defaults for the rest.
 func loadConfig(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := readConfigFile(path)
 	if err != nil {
-		return &Config{read: map[string]fileHash{path: sha256.Sum256(nil)}}, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
+		c := defaultConfig(filepath.Dir(path))
+		c.read = Files{path: sha256.Sum256(nil)}
+		return c, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
 			hint: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
-	return parseConfig(path, data, env, readSecretFile)
+	return parseConfig(path, data, env, ReadSecret)
 }
 
-// readConfigFile reads a file that is one: a pipe or a device may never end, and could not be read again by a reload.
-func readConfigFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+// LoadWithStandIn is [Load] where a secret's file may be missing: standIn stands for the secret.
+func LoadWithStandIn(path string, env func(string) (string, bool), standIn string) (*Config, error) {
+	data, err := readConfigFile(path)
 	if err != nil {
-		return nil, err
+		return loadConfig(path, env) // which says it
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is %s, not a file", kindOf(info.Mode()))
-	}
-	return os.ReadFile(path)
-}
-
-// cause is a path error without its path, which the message has already.
-func cause(err error) error {
-	if at, ok := err.(*os.PathError); ok { //nolint:errorlint // one that is wrapped has more to say
-		return at.Err
-	}
-	return err
+	return parseConfig(path, data, env, func(path string) ([]byte, error) {
+		secret, err := ReadSecret(path)
+		if errors.Is(err, os.ErrNotExist) {
+			err = &absentSecret{err, standIn}
+		}
+		return secret, err
+	})
 }
 
 // parseConfig is loadConfig for a file's content; the file's name places errors and relative paths.
 func parseConfig(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
+	c := defaultConfig(filepath.Dir(file))
+	c.read = Files{file: sha256.Sum256(data)}
 	root, err := parseYAML(file, data)
 	if err != nil {
-		return &Config{read: map[string]fileHash{file: sha256.Sum256(data)}}, err
+		return c, err
 	}
-	c := defaultConfig(filepath.Dir(file))
 	c.file, c.root, c.env = file, root, env
-	c.read = map[string]fileHash{file: sha256.Sum256(data)}
 	readOutside := readFile
 	readFile = func(path string) ([]byte, error) {
 		data, err := readOutside(path)

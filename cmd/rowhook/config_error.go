@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// exitConfig is the exit code of a program whose config is wrong.
+const exitConfig = 2
+
 // configError is one thing wrong with the config file, and where.
 type configError struct {
 	file         string
@@ -31,7 +34,7 @@ func (e *configError) Error() string {
 func (e *configError) Hint() string { return e.hint }
 
 // ExitCode is that of a config error.
-func (e *configError) ExitCode() int { return exitUsage }
+func (e *configError) ExitCode() int { return exitConfig }
 
 // configErrors is everything wrong with the config file, in the file's order.
 type configErrors []*configError
@@ -45,7 +48,7 @@ func (e configErrors) Error() string {
 }
 
 // ExitCode is that of a config error.
-func (e configErrors) ExitCode() int { return exitUsage }
+func (e configErrors) ExitCode() int { return exitConfig }
 
 // Unwrap gives the errors one by one.
 func (e configErrors) Unwrap() []error {
@@ -100,11 +103,11 @@ type pathError interface {
 	ConfigPath() []string
 }
 
-// explain turns what a room says about the config (one error, or several joined)
+// Explain turns what a room says about the config (one error, or several joined)
 // into errors with file, line and column.
-func (c *Config) explain(err error) error { return c.problems(err).orNil() }
+func (c *Config) Explain(err error) error { return c.problems(err).orNil() }
 
-// problems is explain before sorting. What does not say where it is concerns the whole file.
+// problems is [Config.Explain] before sorting. What does not say where it is concerns the whole file.
 func (c *Config) problems(err error) configErrors {
 	var found configErrors
 	for _, one := range flatten(err) {
@@ -116,6 +119,11 @@ func (c *Config) problems(err error) configErrors {
 		found = append(found, c.problem(path, one.Error(), hintOf(one)))
 	}
 	return found
+}
+
+// Problem is an error at a place in the config. Secrets are taken out of its text.
+func (c *Config) Problem(path []string, text, hint string) error {
+	return c.problem(path, text, hint)
 }
 
 // problem is the error at a place in the config, with what must not be shown taken out of its text.

@@ -1,17 +1,6 @@
 package main
 
-import (
-	"bytes"
-	"cmp"
-	"io"
-	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
-
-	"github.com/spf13/cobra"
-)
+import "os"
 
 // Where the config file is, without -c: what the environment names, config.yaml where one works on a config, and
 // in the end the machine's.
@@ -21,18 +10,7 @@ const (
 	machineConfig  = "/etc/rowhook/config.yaml"
 )
 
-// findConfig settles which config file commands use.
-func (c *console) findConfig() {
-	found := findConfig(c.env)
-	if c.configPath == "" {
-		c.configPath = found
-		return
-	}
-	given, err := filepath.Abs(c.configPath)
-	usual, uerr := filepath.Abs(found)
-	c.given = err != nil || uerr != nil || given != usual
-}
-
+// findConfig returns the config file that commands use without -c.
 func findConfig(env func(string) (string, bool)) string {
 	if path, _ := env(configVariable); path != "" {
 		return path
@@ -44,47 +22,4 @@ func findConfig(env func(string) (string, bool)) string {
 		return machineConfig
 	}
 	return localConfig
-}
-
-// commandPattern finds rowhook's commands in texts.
-func commandPattern(root *cobra.Command) *regexp.Regexp {
-	var names []string
-	for _, cmd := range root.Commands() {
-		for _, sub := range cmd.Commands() {
-			names = append(names, cmd.Name()+" "+sub.Name())
-		}
-		names = append(names, cmd.Name())
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the longest that fits
-	return regexp.MustCompile(`\browhook (` + strings.Join(names, "|") + `)\b`)
-}
-
-// runnable returns a writer of texts for people, in which rowhook's commands name the config file that was
-// given, so that a remedy can be run as it is printed.
-func (c *console) runnable(w io.Writer) io.Writer { return &remedyWriter{w: w, console: c} }
-
-type remedyWriter struct {
-	w       io.Writer
-	console *console
-}
-
-// plainPath is a file's name that shells, YAML and JSON take as it is.
-var plainPath = regexp.MustCompile(`^[\w./@%+=:,-]+$`)
-
-// Write implements [io.Writer].
-func (r *remedyWriter) Write(p []byte) (int, error) {
-	if !r.console.given || !bytes.Contains(p, []byte("rowhook ")) {
-		return r.w.Write(p)
-	}
-	path, err := filepath.Abs(r.console.configPath)
-	switch {
-	case err != nil || strings.ContainsAny(path, "'\"\\\n$"):
-		return r.w.Write(p)
-	case !plainPath.MatchString(path):
-		path = "'" + path + "'"
-	}
-	if _, err := r.w.Write(r.console.remedies.ReplaceAll(p, []byte("rowhook $1 -c "+path))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

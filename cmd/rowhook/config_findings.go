@@ -13,9 +13,9 @@ import (
 	"rowhook/mapping"
 )
 
-// findings says what is odd about the config without being wrong, for `rowhook check`. What
+// Findings says what is odd about the config without being wrong, for `rowhook check`. What
 // rooms have to say beside it goes through [Config.warnings].
-func (c *Config) findings() []capture.Finding {
+func (c *Config) Findings() []capture.Finding {
 	found := c.secretFindings()
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
@@ -27,42 +27,42 @@ func (c *Config) findings() []capture.Finding {
 			found = append(found, c.rakurakuFindings(p)...)
 		}
 		if len(p.Contacts) > 0 && !c.Alerts.Enabled() {
-			found = append(found, c.finding("contacts", fmt.Sprintf("profile %s has contacts, and no mail is sent: alerts.smtp names no server", p.Code),
+			found = append(found, c.Finding("contacts", fmt.Sprintf("profile %s has contacts, and no mail is sent: alerts.smtp names no server", p.Code),
 				"write alerts.smtp with host and from", "profiles", p.Code, "contacts"))
 		}
 	}
 	return found
 }
 
-// finding is a warning about a place in the config.
-func (c *Config) finding(code, text, remedy string, path ...string) capture.Finding {
-	at := c.place(path...)
+// Finding is a warning about a place in the config.
+func (c *Config) Finding(code, text, remedy string, path ...string) capture.Finding {
+	at := c.Place(path...)
 	return capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: c.hide(text), Remedy: remedy}
 }
 
-// place is where in the file a path leads, as editors and terminals take it.
-func (c *Config) place(path ...string) string {
+// Place is where in the file a path leads, as editors and terminals take it.
+func (c *Config) Place(path ...string) string {
 	line, column := c.locate(path...)
 	return fmt.Sprintf("%s:%d:%d", c.file, line, column)
 }
 
-// tableFindings compares the mapping with tables as the database has them.
-func (c *Config) tableFindings(tables []*capture.Table) []capture.Finding {
+// TableFindings compares the mapping with tables as the database has them.
+func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
 	var found []capture.Finding
 	for _, table := range tables {
 		for _, f := range c.rules.Check(table) {
-			f.At = c.place(f.Path...)
+			f.At = c.Place(f.Path...)
 			found = append(found, f.Finding)
 		}
 	}
 	return found
 }
 
-// atTables adds the place of the mapping entry, or the setting, by which a table is named to findings of the source about it.
-func (c *Config) atTables(found []capture.Finding) []capture.Finding {
+// AtTables adds the place of the mapping entry, or the setting, by which a table is named to findings of the source about it.
+func (c *Config) AtTables(found []capture.Finding) []capture.Finding {
 	for i := range found {
 		if path := c.tablePath(found[i].Table); found[i].At == "" && path != nil {
-			found[i].At = c.place(path...)
+			found[i].At = c.Place(path...)
 		}
 	}
 	return found
@@ -116,7 +116,7 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 				continue
 			}
 			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, didYouMean(glob, names))
-			found = append(found, c.finding(code, text, "rowhook check --events lists every event", append(path, strconv.Itoa(i))...))
+			found = append(found, c.Finding(code, text, "rowhook check --events lists every event", append(path, strconv.Itoa(i))...))
 		}
 	}
 	for i, s := range p.Subscriptions {
@@ -142,11 +142,11 @@ func (c *Config) rakurakuFindings(p *delivery.ProfileConfig) []capture.Finding {
 			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update")
 		switch {
 		case entry.Code == "" && len(e.Unnamed) > 0:
-			found = append(found, c.finding("rakuraku_code",
+			found = append(found, c.Finding("rakuraku_code",
 				fmt.Sprintf("profile %s gets %s of %s, which has no code: its messages have neither appName, appCode nor data", p.Code, e.Type, e.Entry),
 				"give the entry a code such as APP_0200; or name the event with as: {event: LOGIN}, if it is about no record", "mapping", e.Entry))
 		case entry.Code != "" && !linked:
-			found = append(found, c.finding("rakuraku_url",
+			found = append(found, c.Finding("rakuraku_url",
 				fmt.Sprintf("profile %s gets %s of %s, and url will have no host: there is neither rakuraku.url_base nor a link of the entry", p.Code, e.Type, e.Entry),
 				"write rakuraku: {url_base: https://db.example.jp} in the profile, or link in the entry", "profiles", p.Code))
 		default:
@@ -157,8 +157,8 @@ func (c *Config) rakurakuFindings(p *delivery.ProfileConfig) []capture.Finding {
 	return found
 }
 
-// rounded lists the entries of which some profile gets 64-bit integers as JSON numbers, which JavaScript and others round.
-func (c *Config) rounded() map[string]bool {
+// Rounded lists the entries of which some profile gets 64-bit integers as JSON numbers, which JavaScript and others round.
+func (c *Config) Rounded() map[string]bool {
 	entries := map[string]bool{}
 	for i := range c.Profiles {
 		p := &c.Profiles[i]

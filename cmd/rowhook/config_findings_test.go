@@ -7,35 +7,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"rowhook/delivery"
-	"rowhook/delivery/engine"
 )
-
-const smallConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
-mapping:
-  circulation.loans: {events: {loan.returned: {op: update, set: returned_at}}}
-  catalog.items: {}
-`
-
-// write puts a config into a file that only its owner may read, and loads it.
-func write(t *testing.T, text string) (*Config, string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := loadConfig(path, env(map[string]string{"SECRET": "from the environment, and long"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, path
-}
 
 func codes(c *Config) string {
 	var all []string
-	for _, finding := range c.findings() {
+	for _, finding := range c.Findings() {
 		all = append(all, finding.Code)
 	}
 	return strings.Join(all, " ")
@@ -53,7 +29,7 @@ func TestFindingsOfSubscriptions(t *testing.T) {
       - events: [loan.retuned]
         tables: [catalogue.items]
 `)
-	found := c.findings()
+	found := c.Findings()
 	if got, want := codes(c), "subscription_event subscription_table"; got != want {
 		t.Fatalf("findings %q, want %q", got, want)
 	}
@@ -90,7 +66,7 @@ func TestFindingsOfReadableSecrets(t *testing.T) {
 	if got, want := codes(c), "config_readable secret_readable"; got != want {
 		t.Errorf("findings %q, want %q", got, want)
 	}
-	for _, finding := range c.findings() {
+	for _, finding := range c.Findings() {
 		if strings.Contains(finding.Text+finding.Remedy, "in the file") {
 			t.Errorf("the secret is shown: %+v", finding)
 		}
@@ -142,7 +118,7 @@ func TestConfigIsAFile(t *testing.T) {
 		}
 	}
 	_, err := parseConfig("config.yaml", []byte("source: {type: postgres, url: 'postgres://u@h/d'}\nmapping: {a.b: {}}\n"+
-		"profiles: {desk: {url: 'https://h.example.org/', name: \"Desk\\nEvent: forged\"}}\n"), env(nil), readSecretFile)
+		"profiles: {desk: {url: 'https://h.example.org/', name: \"Desk\\nEvent: forged\"}}\n"), env(nil), ReadSecret)
 	if err == nil || !strings.Contains(err.Error(), "one line of text") {
 		t.Errorf("a name of two lines: %v", err)
 	}
@@ -223,7 +199,7 @@ func TestWarningsOfRooms(t *testing.T) {
 	}
 }
 
-// What is odd about a profile is said once, with its line; endpoints are a matter of their own.
+// What is odd about a profile is said once, with its line.
 func TestFindingsAreSaidOnce(t *testing.T) {
 	t.Parallel()
 	c, _ := write(t, smallConfig+`profiles:
@@ -231,55 +207,6 @@ func TestFindingsAreSaidOnce(t *testing.T) {
 `)
 	if got, want := codes(c), "profile profile"; got != want {
 		t.Errorf("findings %q, want %q", got, want)
-	}
-	found := c.checkEndpoints(t.Context(), newSurroundings(c))
-	if len(found) != 1 || found[0].Code != "endpoint" {
-		t.Errorf("endpoints: %+v", found)
-	}
-}
-
-func TestDescribeFilter(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		filter engine.Filter
-		want   string
-	}{
-		{engine.Filter{}, ""},
-		{engine.Filter{Profile: "desk"}, ""},
-		{engine.Filter{Profile: "desk", ID: "evt_1"}, "evt_1"},
-		{engine.Filter{Profile: "desk", Type: "loan.*"}, `{"type":"loan.*"}`},
-	} {
-		if got := describeFilter(test.filter); got != test.want {
-			t.Errorf("%+v: %q, want %q", test.filter, got, test.want)
-		}
-	}
-}
-
-func TestLogWritesDurations(t *testing.T) {
-	t.Parallel()
-	for _, format := range []string{"text", "json"} {
-		var b strings.Builder
-		c, _ := write(t, smallConfig+"log: {format: "+format+"}\n")
-		c.newLogger(&b).Info("endpoint waits", "for", 300*time.Millisecond)
-		if !strings.Contains(b.String(), "300ms") {
-			t.Errorf("%s: %s", format, b.String())
-		}
-	}
-}
-
-func TestDescribeParked(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		request parkedRequest
-		want    string
-	}{
-		{parkedRequest{All: true}, ""},
-		{parkedRequest{Table: "catalog.*"}, "catalog.*"},
-		{parkedRequest{Seqs: []delivery.Seq{3, 14}}, "3 14"},
-	} {
-		if got := describeParked(test.request); got != test.want {
-			t.Errorf("%+v: %q, want %q", test.request, got, test.want)
-		}
 	}
 }
 
@@ -313,7 +240,7 @@ func TestRoundedEntries(t *testing.T) {
 		"subscriptions: [{tables: [catalog.*]}]": false,
 	} {
 		c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, secret: \"${SECRET}\", "+profile+"}\n")
-		if got := c.rounded()["circulation.loans"]; got != want {
+		if got := c.Rounded()["circulation.loans"]; got != want {
 			t.Errorf("%s: %v, want %v", profile, got, want)
 		}
 	}
@@ -339,11 +266,6 @@ func TestLaterKeys(t *testing.T) {
 		_, err := parseConfig("c.yaml", []byte(text), env(nil), nil)
 		if err == nil || !strings.Contains(err.Error(), "c.yaml:"+place+": not in this version of rowhook") {
 			t.Errorf("%s\nis refused with %v, want %s", text, err, place)
-		}
-	}
-	for _, command := range laterCommands {
-		if got := rowhook(t, command); got.code != exitUsage || !strings.Contains(got.err, command+" is not in this version of rowhook") {
-			t.Errorf("%s: %+v", command, got)
 		}
 	}
 }

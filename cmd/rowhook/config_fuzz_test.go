@@ -32,7 +32,7 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseConfig("config.yaml", data, variables, func(string) ([]byte, error) { return []byte("secret\n"), nil })
 		if err == nil {
-			c.findings()
+			c.Findings()
 			checkSchema(t, schema, c)
 			return
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"reflect"
@@ -15,9 +14,6 @@ import (
 
 	"rowhook/capture"
 )
-
-// maxSecretFile bounds what is read from a file that holds one secret.
-const maxSecretFile = 64 << 10
 
 // files reads the secrets of a map that are given as files. What the map says itself replaces
 // what was there before, in whichever of the two ways.
@@ -92,27 +88,6 @@ type absentSecret struct {
 
 func (e *absentSecret) Error() string { return cause(e.err).Error() }
 
-// readSecretFile reads a small regular file.
-func readSecretFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	if err == nil && len(data) > maxSecretFile {
-		err = fmt.Errorf("it holds more than %d bytes, which is no secret", maxSecretFile)
-	}
-	return data, err
-}
-
 var secretHeader = regexp.MustCompile(`(?i)auth|token|key|secret|password|cookie|signature`)
 
 // noteHeaders treats the values of headers that carry credentials as the secrets they are.
@@ -180,12 +155,12 @@ func (c *Config) secretFindings() []capture.Finding {
 	if info, err := os.Lstat(c.Log.Deliveries); err == nil {
 		switch at := []string{"log", "deliveries"}; {
 		case !info.Mode().IsRegular():
-			finding := c.finding("delivery_log", fmt.Sprintf("the delivery log %s is not a file of its own but %s, and run refuses it", c.Log.Deliveries, kindOf(info.Mode())),
+			finding := c.Finding("delivery_log", fmt.Sprintf("the delivery log %s is not a file of its own but %s, and run refuses it", c.Log.Deliveries, kindOf(info.Mode())),
 				"name a file, or one that is not there yet, in log.deliveries", at...)
 			finding.Severity = capture.Error
 			found = append(found, finding)
 		case info.Mode().Perm()&0o006 != 0:
-			found = append(found, c.finding("delivery_log_readable",
+			found = append(found, c.Finding("delivery_log_readable",
 				fmt.Sprintf("everybody may read or write the delivery log %s, which holds row data (mode %04o)", c.Log.Deliveries, info.Mode().Perm()),
 				"chmod o-rw "+c.Log.Deliveries, at...))
 		}

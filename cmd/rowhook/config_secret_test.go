@@ -63,7 +63,7 @@ func TestConfigErrorsQuoteNoSecret(t *testing.T) {
 		"source: {type: postgres, url: 'postgres://u@h/d', password: {Hush7Value: x}}\nmapping: {a.b: {}}\nprofiles: {}\n",
 		"Hush7Value\n",
 	} {
-		_, err := parseConfig("config.yaml", []byte(text), func(string) (string, bool) { return "", false }, readSecretFile)
+		_, err := parseConfig("config.yaml", []byte(text), func(string) (string, bool) { return "", false }, ReadSecret)
 		if err == nil {
 			continue // not every form is a mistake
 		}
@@ -91,7 +91,7 @@ func TestConfigErrorsStayTelling(t *testing.T) {
 		"    http: {basic_auth: {username: a, pasword: b}}\n": `did you mean "password"?`,
 		"    subscriptions: [{events: [a], Tabels: [b]}]\n":   "Tabels: unknown key",
 	} {
-		_, err := parseConfig("config.yaml", []byte(head+text), func(string) (string, bool) { return "", false }, readSecretFile)
+		_, err := parseConfig("config.yaml", []byte(head+text), func(string) (string, bool) { return "", false }, ReadSecret)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}

@@ -1,44 +1,11 @@
 package main
 
 import (
-	"flag"
-	"os"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// env is an environment for tests.
-func env(pairs map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
-		value, ok := pairs[name]
-		return value, ok
-	}
-}
-
-// golden compares with testdata/name, or rewrites it.
-func golden(t *testing.T, name string, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
-	}
-}
 
 // TestConfigFiles loads every file of testdata/config. What is wrong with a file stands,
 // as people see it, in the file of the same name with .txt; a file without one is valid.
@@ -61,17 +28,28 @@ func TestConfigFiles(t *testing.T) {
 			if err == nil {
 				return
 			}
-			if code := exitCode(err); code != exitUsage {
+			if code := err.(interface{ ExitCode() int }).ExitCode(); code != exitConfig {
 				t.Errorf("exit code %d", code)
 			}
-			var b strings.Builder
-			report(&b, err)
+			told := printed(err)
 			for _, secret := range []string{"s3cr3t", "p%40ss"} {
-				if strings.Contains(b.String(), secret) {
+				if strings.Contains(told, secret) {
 					t.Errorf("%q is shown", secret)
 				}
 			}
-			golden(t, filepath.Join("config", name+".txt"), b.String())
+			golden(t, filepath.Join("config", name+".txt"), told)
 		})
 	}
+}
+
+// printed is an error as rowhook prints it, each part with its hint.
+func printed(err error) string {
+	var b strings.Builder
+	for _, one := range flatten(err) {
+		fmt.Fprintf(&b, "rowhook: %s\n", one)
+		if hint := hintOf(one); hint != "" {
+			fmt.Fprintf(&b, "hint: %s\n", strings.ReplaceAll(hint, "\n", "\n      "))
+		}
+	}
+	return b.String()
 }

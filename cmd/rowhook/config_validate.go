@@ -9,10 +9,18 @@ import (
 	"strconv"
 	"strings"
 
+	"rowhook/capture/mysql"
+	"rowhook/capture/postgres"
 	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 	"rowhook/mapping"
+)
+
+// The kinds of sources.
+const (
+	typePostgres = "postgres"
+	typeMySQL    = "mysql"
 )
 
 var profileCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -111,8 +119,11 @@ func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
 	if len(errs) > 0 {
 		return errs
 	}
-	_, err = newSandboxTarget(*p, p.Sandbox, webhook.Options{})
-	return errs.with(c.problems(err))
+	if p.Sandbox.URL == "" {
+		return nil
+	}
+	_, err = InSandbox(*p, p.Sandbox)
+	return c.problems(err)
 }
 
 // validateSource has the source check its connection settings, without connecting.
@@ -121,7 +132,7 @@ func (c *Config) validateSource() configErrors {
 		return nil
 	}
 	schemes, example := []string{"postgres://", "postgresql://"}, "postgres://rowhook@127.0.0.1/library"
-	if c.Source.Type == sourceMySQL {
+	if c.Source.Type == typeMySQL {
 		schemes, example = []string{"mysql://"}, "mysql://rowhook@127.0.0.1:3306/library"
 	}
 	fits := func(scheme string) bool { return strings.HasPrefix(c.Source.URL, scheme) }
@@ -134,19 +145,29 @@ func (c *Config) validateSource() configErrors {
 	if id := c.Source.ServerID; id < 0 || id > math.MaxUint32 {
 		return configErrors{c.problem([]string{"source", "server_id"}, fmt.Sprintf("expected a number from 1 to %d", uint32(math.MaxUint32)), "")}
 	}
-	s, err := c.openSource(slog.New(slog.DiscardHandler), "")
-	if err != nil {
-		return c.problems(err)
+	return c.problems(c.openSource())
+}
+
+// openSource makes the source, which says what is wrong with its settings, and takes it down again.
+func (c *Config) openSource() error {
+	var s interface{ Close() }
+	var err error
+	if c.Source.Type == typeMySQL {
+		s, err = mysql.New(c.Source.SourceConfig, mysql.Options{Logger: slog.New(slog.DiscardHandler), ServerID: uint32(c.Source.ServerID)})
+	} else {
+		s, err = postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
 	}
-	s.Close()
-	return nil
+	if err == nil {
+		s.Close()
+	}
+	return err
 }
 
 // foreignSourceKeys refuses keys that mean nothing to this kind of source.
 func (c *Config) foreignSourceKeys() configErrors {
-	kind, foreign := sourcePostgres, []string{"slot", "publication", "heartbeat"}
-	if c.Source.Type == sourcePostgres {
-		kind, foreign = sourceMySQL, []string{"server_id"}
+	kind, foreign := typePostgres, []string{"slot", "publication", "heartbeat"}
+	if c.Source.Type == typePostgres {
+		kind, foreign = typeMySQL, []string{"server_id"}
 	}
 	var errs configErrors
 	for _, key := range foreign {
@@ -154,11 +175,11 @@ func (c *Config) foreignSourceKeys() configErrors {
 			errs = append(errs, c.problem([]string{"source", key}, "only a source of type "+kind+" has it", ""))
 		}
 	}
-	if c.Source.Type == sourcePostgres && c.Source.Context.Comment {
+	if c.Source.Type == typePostgres && c.Source.Context.Comment {
 		errs = append(errs, c.problem([]string{"source", "context", "comment"}, "PostgreSQL's stream does not carry the comments of statements",
 			"tell the context by a message (context.message) or a row (context.table)"))
 	}
-	if c.Source.Type == sourceMySQL {
+	if c.Source.Type == typeMySQL {
 		errs = append(errs, c.foreignMessages()...)
 	}
 	return errs

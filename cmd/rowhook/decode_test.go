@@ -232,13 +232,12 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// FuzzNotations reads durations, sizes, shares, moments and removals of any text: none is negative, and what is
+// FuzzNotations reads durations, sizes and shares of any text: none is negative, and what is
 // proposed instead of a text that is refused is taken.
 func FuzzNotations(f *testing.F) {
-	for _, text := range []string{"1h30m", "1.5h", "2 hours", "3w", "64m", "64MiB", "1.5GiB", "0.25", "101%", "2026-11-22T10:00:00+09:00", "2026-11-22", "main=drain", "=drop"} {
+	for _, text := range []string{"1h30m", "1.5h", "2 hours", "3w", "64m", "64MiB", "1.5GiB", "0.25", "101%"} {
 		f.Add(text)
 	}
-	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text string) {
 		before, after, _ := strings.Cut(meant("\x00"), "\x00")
 		for _, notation := range []struct {
@@ -269,13 +268,6 @@ func FuzzNotations(f *testing.F) {
 				}
 			}
 		}
-		if at, err := parseMoment(text, now); err == nil && text != "" && at.IsZero() && !strings.HasPrefix(text, "0001") {
-			t.Errorf("moment %q is none", text)
-		}
-		removed, err := parseRemovals([]string{text})
-		if _, nameless := removed[""]; err == nil && (len(removed) != 1 || nameless) {
-			t.Errorf("removals %q: %v", text, removed)
-		}
 	})
 }
 
@@ -303,11 +295,10 @@ func TestComparisonsAreExpressions(t *testing.T) {
 			_, err := loadConfig(file, env(nil))
 			return err
 		}
-		var b strings.Builder
-		report(&b, load(test.kind+": "+test.condition))
-		_, shown, _ := strings.Cut(b.String(), " if: ")
+		told := printed(load(test.kind + ": " + test.condition))
+		_, shown, _ := strings.Cut(told, " if: ")
 		if shown, _ = strconv.QuotedPrefix(shown); shown != strconv.Quote(test.want) {
-			t.Errorf("%s: %s: the error shows %s, want %q:\n%s", test.kind, test.condition, shown, test.want, &b)
+			t.Errorf("%s: %s: the error shows %s, want %q:\n%s", test.kind, test.condition, shown, test.want, told)
 		} else if err := load("if: " + shown); err != nil {
 			t.Errorf("the hint is refused: %v", err)
 		}

@@ -180,39 +180,39 @@ func (u agentUnit) makes(dir string) bool {
 }
 
 // directoryFindings say what keeps the agent from writing its state and its log, or from reading what the config is made of.
-func (c *Config) directoryFindings(a account, unit agentUnit) []capture.Finding {
-	found := c.writable(a, unit, "state_directory", "the state directory", c.State, "0700", "state")
+func directoryFindings(c *Config, a account, unit agentUnit) []capture.Finding {
+	found := writable(c, a, unit, "state_directory", "the state directory", c.State, "0700", "state")
 	if len(found) == 0 {
-		found = c.ownState(a)
+		found = ownState(c, a)
 	}
 	dir := filepath.Dir(c.Log.Deliveries)
-	logs := c.writable(a, unit, "delivery_log", "the delivery log's directory", dir, "0750", "log", "deliveries")
+	logs := writable(c, a, unit, "delivery_log", "the delivery log's directory", dir, "0750", "log", "deliveries")
 	if info, err := os.Stat(c.Log.Deliveries); len(logs) == 0 && err == nil && !a.may(c.Log.Deliveries, unix.R_OK|unix.W_OK) {
-		logs = append(logs, c.directoryError("delivery_log", fmt.Sprintf("the delivery log %s %s, and %s may not write it", c.Log.Deliveries, whose(info), a),
+		logs = append(logs, directoryError(c, "delivery_log", fmt.Sprintf("the delivery log %s %s, and %s may not write it", c.Log.Deliveries, whose(info), a),
 			fmt.Sprintf("chown %s: %s", a.name, c.Log.Deliveries), "log", "deliveries"))
 	}
 	if !strings.HasPrefix(dir, c.State+string(filepath.Separator)) || len(found) == 0 {
 		found = append(found, logs...)
 	}
-	return append(found, c.unreadable(a)...)
+	return append(found, unreadable(c, a)...)
 }
 
 // writable says what keeps the account from making the directory, or from writing into it.
-func (c *Config) writable(a account, unit agentUnit, code, what, dir, mode string, path ...string) []capture.Finding {
+func writable(c *Config, a account, unit agentUnit, code, what, dir, mode string, path ...string) []capture.Finding {
 	make := fmt.Sprintf("install -d -m %s -o %s %s", mode, a.name, dir)
 	info, err := os.Stat(dir)
 	switch {
 	case err == nil && !info.IsDir():
-		return []capture.Finding{c.directoryError(code, fmt.Sprintf("%s %s is a file", what, dir), "name a directory", path...)}
+		return []capture.Finding{directoryError(c, code, fmt.Sprintf("%s %s is a file", what, dir), "name a directory", path...)}
 	case err == nil && a.may(dir, unix.R_OK|unix.W_OK|unix.X_OK):
 		return nil
 	case err == nil:
-		return []capture.Finding{c.directoryError(code, fmt.Sprintf("%s %s %s, and %s may not write there", what, dir, whose(info), a),
+		return []capture.Finding{directoryError(c, code, fmt.Sprintf("%s %s %s, and %s may not write there", what, dir, whose(info), a),
 			fmt.Sprintf("chown -R %s: %s", a.name, dir), path...)}
 	case unit.makes(dir):
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return []capture.Finding{c.directoryError(code, fmt.Sprintf("%s %s cannot be looked at: %v", what, dir, cause(err)), make, path...)}
+		return []capture.Finding{directoryError(c, code, fmt.Sprintf("%s %s cannot be looked at: %v", what, dir, errors.Unwrap(err)), make, path...)}
 	}
 	above := filepath.Dir(dir)
 	for info, err = os.Stat(above); errors.Is(err, fs.ErrNotExist) && above != filepath.Dir(above); info, err = os.Stat(above) {
@@ -225,17 +225,17 @@ func (c *Config) writable(a account, unit agentUnit, code, what, dir, mode strin
 	if err == nil {
 		text += fmt.Sprintf(": %s %s", above, whose(info))
 	}
-	return []capture.Finding{c.directoryError(code, text, make, path...)}
+	return []capture.Finding{directoryError(c, code, text, make, path...)}
 }
 
 // ownState says what in the state directory belongs to somebody else, as after a start by root.
-func (c *Config) ownState(a account) []capture.Finding {
+func ownState(c *Config, a account) []capture.Finding {
 	info, err := os.Stat(c.State)
 	if err != nil {
 		return nil
 	}
 	if uid, _ := ownerOf(info); uid != a.uid && a.uid != 0 && info.Mode().Perm()&0o077 != 0 {
-		return []capture.Finding{c.directoryError("state_directory",
+		return []capture.Finding{directoryError(c, "state_directory",
 			fmt.Sprintf("the state directory %s %s: it holds row data, and only its owner can keep it to itself", c.State, whose(info)),
 			fmt.Sprintf("chown -R %s: %s", a.name, c.State), "state")}
 	}
@@ -268,29 +268,29 @@ func (c *Config) ownState(a account) []capture.Finding {
 	if more > 0 {
 		text += fmt.Sprintf("; nor %d others in the state directory", more)
 	}
-	return []capture.Finding{c.directoryError("state_directory", text, fmt.Sprintf("chown -R %s: %s", a.name, c.State), "state")}
+	return []capture.Finding{directoryError(c, "state_directory", text, fmt.Sprintf("chown -R %s: %s", a.name, c.State), "state")}
 }
 
 // unreadable says which files of the config another user than this one could not read.
-func (c *Config) unreadable(a account) []capture.Finding {
+func unreadable(c *Config, a account) []capture.Finding {
 	if a.why == "" {
 		return nil // they have just been read
 	}
 	var found []capture.Finding
-	for path := range c.read {
+	for path := range c.Files() {
 		info, err := os.Stat(path)
 		if err != nil || a.may(path, unix.R_OK) {
 			continue
 		}
-		found = append(found, c.directoryError("config_file", fmt.Sprintf("%s %s, and %s may not read it", path, whose(info), a),
+		found = append(found, directoryError(c, "config_file", fmt.Sprintf("%s %s, and %s may not read it", path, whose(info), a),
 			fmt.Sprintf("chown %s %s && chmod 0400 %s, and let that user enter the directories above", a.name, path, path)))
 	}
 	slices.SortFunc(found, func(a, b capture.Finding) int { return strings.Compare(a.Text, b.Text) })
 	return found
 }
 
-func (c *Config) directoryError(code, text, remedy string, path ...string) capture.Finding {
-	f := c.finding(code, text, remedy, path...)
+func directoryError(c *Config, code, text, remedy string, path ...string) capture.Finding {
+	f := c.Finding(code, text, remedy, path...)
 	f.Severity = capture.Error
 	return f
 }

@@ -63,13 +63,15 @@ func TestDirectoryFindings(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c := defaultConfig(dir)
-			c.file = dir + "/config.yaml"
+			c, err := parseConfig(filepath.Join(dir, "config.yaml"), []byte(smallConfig), env(nil), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for i := range tt.unit.made {
 				tt.unit.made[i] = strings.ReplaceAll(tt.unit.made[i], "DIR", dir)
 			}
 			var got []string
-			for _, f := range c.directoryFindings(tt.account, tt.unit) {
+			for _, f := range directoryFindings(c, tt.account, tt.unit) {
 				line := fmt.Sprintf("%s %s %s; %s", f.Severity, f.Code, f.Text, f.Remedy)
 				got = append(got, strings.ReplaceAll(strings.ReplaceAll(line, dir, "DIR"), "belongs to "+me, "belongs to ME"))
 			}
@@ -85,11 +87,11 @@ func TestUnreadableConfig(t *testing.T) {
 	t.Parallel()
 	c, path := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
 	other := account{uid: uint32(os.Geteuid()) + 1, name: "rowhook", why: "the user of rowhook.service"}
-	found := c.unreadable(other)
+	found := unreadable(c, other)
 	if len(found) != 1 || !strings.Contains(found[0].Text, path+" belongs to ") || !strings.Contains(found[0].Remedy, "chown rowhook "+path) {
 		t.Errorf("findings %+v", found)
 	}
-	if found := c.unreadable(currentAccount()); len(found) > 0 {
+	if found := unreadable(c, currentAccount()); len(found) > 0 {
 		t.Errorf("findings %+v", found)
 	}
 }
@@ -113,7 +115,7 @@ func TestForeignDirectoryStops(t *testing.T) {
 	t.Parallel()
 	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
 	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
-		err := c.withOwnerHint(fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
+		err := withOwnerHint(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
 		if exitCode(err) != exitUsage || !strings.Contains(hintOf(err), "chown -R ") || !strings.Contains(hintOf(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
 			t.Errorf("%s: exit code %d, %v, hint %s", path, exitCode(err), err, hintOf(err))
 		}

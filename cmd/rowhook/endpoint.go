@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync/atomic"
 
 	"rowhook/delivery"
@@ -155,40 +154,14 @@ func newTarget(p delivery.ProfileConfig, options webhook.Options) (*target, erro
 	return &target{sender, formatter}, nil
 }
 
-// newSandboxTarget is newTarget for a sandbox; nil without a URL. Its errors are about the sandbox block.
+// newSandboxTarget is newTarget for a sandbox; nil without a URL.
 func newSandboxTarget(p delivery.ProfileConfig, own delivery.SandboxConfig, options webhook.Options) (*target, error) {
 	if own.URL == "" {
 		return nil, nil
 	}
-	to, err := newTarget(inSandbox(p, own), options)
-	return to, sandboxErrors(err)
-}
-
-// sandboxErrors has errors about a profile's URL, secret and key lead to its sandbox block.
-func sandboxErrors(err error) error {
-	var found []error
-	for _, one := range flatten(err) {
-		var at pathError
-		if !errors.As(one, &at) {
-			found = append(found, one)
-			continue
-		}
-		path := at.ConfigPath()
-		text := strings.TrimPrefix(one.Error(), strings.Join(path, ".")+": ")
-		if len(path) > 2 {
-			path = append(append(append([]string(nil), path[:2]...), "sandbox"), path[2:]...)
-		}
-		found = append(found, &sandboxError{path: path, text: text, hint: hintOf(one)})
+	p, err := InSandbox(p, own)
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(found...)
+	return newTarget(p, options)
 }
-
-// sandboxError is what is wrong with a sandbox block.
-type sandboxError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *sandboxError) Error() string        { return strings.Join(e.path, ".") + ": " + e.text }
-func (e *sandboxError) ConfigPath() []string { return e.path }
-func (e *sandboxError) Hint() string         { return e.hint }

@@ -14,7 +14,7 @@ import (
 
 // connected looks at the server before anything is read from it.
 func (a *agent) connected(server capture.Server) error {
-	if err := a.config().mayPause(server); err != nil {
+	if err := mayPause(a.config(), server); err != nil {
 		return err
 	}
 	found := identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
@@ -23,7 +23,7 @@ func (a *agent) connected(server capture.Server) error {
 		return err
 	}
 	a.setLink("connecting", &server, found, diffs)
-	if err := a.arrive(found, a.config().sandboxed(&server)); err != nil {
+	if err := a.arrive(found, a.config().Sandboxed(&server)); err != nil {
 		return err
 	}
 	if len(diffs) == 0 {
@@ -56,7 +56,7 @@ func (a *agent) identify(found identity) ([]difference, error) {
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
-func (c *Config) mayPause(server capture.Server) error {
+func mayPause(c *Config, server capture.Server) error {
 	for i := range c.Profiles {
 		if p := &c.Profiles[i]; p.OnFull == "pause_source" && server.KeepSize < 0 {
 			return &capture.OperatorError{

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -82,7 +84,8 @@ func TestUsageErrors(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	gap := &capture.GapError{Stored: "0/2", Server: "0/1", Text: "the server is behind", Remedy: "rowhook run --accept-gap"}
-	place := &configError{file: "config.yaml", line: 3, column: 5, text: "url: missing"}
+	_, config := parseConfig("config.yaml", []byte("source: {type: mysql}\n"), env(nil), nil)
+	_, empty := parseConfig("config.yaml", nil, env(nil), nil)
 	for _, test := range []struct {
 		name string
 		err  error
@@ -92,8 +95,11 @@ func TestExitCodes(t *testing.T) {
 		{"failure", errors.New("no disk"), exitFailed, "rowhook: no disk\n"},
 		{"failure with a remedy", &capture.OperatorError{Err: errors.New("no slot"), Remedy: "rowhook setup --apply\nrowhook run"}, exitFailed,
 			"rowhook: no slot\nhint: rowhook setup --apply\n      rowhook run\n"},
-		{"config", configErrors{place, {file: "config.yaml", text: "the file is empty", hint: "write one"}}, exitUsage,
-			"rowhook: config.yaml:3:5: url: missing\nrowhook: config.yaml: the file is empty\nhint: write one\n"},
+		{"config", config, exitUsage,
+			"rowhook: config.yaml:1:1: source.url: missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library\n" +
+				"rowhook: config.yaml:1:1: mapping: missing; expected at least one table, such as circulation.loans: {}\n"},
+		{"config with a hint", empty, exitUsage, "rowhook: config.yaml:1:1: the file is empty\n" +
+			"hint: config.example.yaml shows every key; source, mapping and profiles are what it takes\n"},
 		{"findings", findingsError{}, exitFindings, ""},
 		{"gap", fmt.Errorf("start the source: %w", gap), exitGap,
 			"rowhook: start the source: stream gap: the server is behind (stored position 0/2, server 0/1)\nhint: rowhook run --accept-gap\n"},
@@ -107,6 +113,30 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("exit %d, %q; want %d, %q", code, b.String(), test.code, test.want)
 			}
 		})
+	}
+}
+
+// TestLaterCommands: what a later version has is refused as such.
+func TestLaterCommands(t *testing.T) {
+	t.Parallel()
+	for _, command := range laterCommands {
+		if got := rowhook(t, command); got.code != exitUsage || !strings.Contains(got.err, command+" is not in this version of rowhook") {
+			t.Errorf("%s: %+v", command, got)
+		}
+	}
+}
+
+// TestSchema prints the schema that the config's own tests look at.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	got := rowhook(t, "schema")
+	var printed, want any
+	text, err := json.Marshal(configSchema())
+	if err := errors.Join(err, json.Unmarshal(text, &want), json.Unmarshal([]byte(got.out), &printed)); err != nil {
+		t.Fatal(err)
+	}
+	if got.code != exitDone || !reflect.DeepEqual(printed, want) {
+		t.Errorf("exit code %d, and printed\n%s", got.code, got.out)
 	}
 }
 

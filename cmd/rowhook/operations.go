@@ -7,12 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
-
-	"gopkg.in/yaml.v3"
 
 	"rowhook/capture"
 	"rowhook/delivery"
@@ -245,7 +241,7 @@ func describeFilter(f engine.Filter) string {
 
 // adoptNow adopts without a running agent: the database is asked who it is.
 func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
-	source, err := s.config().newSource(s.logger, "adopt")
+	source, err := newSource(s.config(), s.logger, "adopt")
 	if err != nil {
 		return adoption{}, err
 	}
@@ -359,11 +355,11 @@ type control struct {
 // reach reaches the agent or opens the state directory. While the config file has errors, a running agent, which
 // goes on with the config it has, can still be asked.
 func (c *console) reach() (*control, error) {
-	config, err := c.config()
+	conf, err := c.config()
 	if err == nil {
-		return c.openControl(config)
+		return c.openControl(conf)
 	}
-	if client, cerr := dialControl(c.stateDir()); cerr == nil {
+	if client, cerr := dialControl(conf.State); cerr == nil {
 		return &control{client: client}, nil
 	}
 	return nil, err
@@ -371,37 +367,28 @@ func (c *console) reach() (*control, error) {
 
 // stateDir is where the config file has its state directory, as far as the file can be read.
 func (c *console) stateDir() string {
-	dir := filepath.Dir(c.configPath)
-	data, err := readConfigFile(c.configPath)
-	if err != nil {
-		return defaultConfig(dir).State
-	}
-	d := &decoder{file: c.configPath, dir: dir, env: c.env, readFile: readSecretFile}
-	config := defaultConfig(dir)
-	if root, err := parseYAML(c.configPath, data); err == nil && root.Kind == yaml.MappingNode {
-		d.object(root, reflect.ValueOf(config).Elem(), &field{})
-	}
-	return config.State
+	conf, _ := c.config() // its errors are told by those who need more of it
+	return conf.State
 }
 
 // openControl reaches the agent or opens the state directory. An agent that is starting or ending has it locked and does
 // not answer, so both are tried again.
-func (c *console) openControl(config *Config) (*control, error) {
-	return onceFree(nil, func() (*control, error) { return c.tryControl(config) })
+func (c *console) openControl(conf *Config) (*control, error) {
+	return onceFree(nil, func() (*control, error) { return c.tryControl(conf) })
 }
 
-func (c *console) tryControl(config *Config) (*control, error) {
-	client, err := dialControl(config.State)
+func (c *console) tryControl(conf *Config) (*control, error) {
+	client, err := dialControl(conf.State)
 	if err == nil {
 		return &control{client: client}, nil
 	}
 	if !errors.Is(err, errNoAgent) {
 		return nil, err
 	}
-	if err := refuseOwner(config.State, os.Geteuid()); err != nil {
+	if err := refuseOwner(conf.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
-	s, err := openStation(config, config.newLogger(c.err), true)
+	s, err := openStation(conf, newLogger(conf, c.err), true)
 	var locked *spool.LockedError
 	if errors.As(err, &locked) && !locked.Passing() {
 		err = &capture.OperatorError{Err: err, Remedy: "an agent that is starting or ending does not answer: try again when it has"}

@@ -183,7 +183,7 @@ func (a *agent) retryOne(ctx context.Context, p *delivery.Parked) error {
 		change = &capture.Change{Op: capture.Update, Table: second.Table, Old: change.Old, New: second.New}
 	}
 	change.Ordinal = p.Ordinal
-	return a.pipe.remap(ctx, a.config().rules, p, change)
+	return a.pipe.remap(ctx, a.config().Rules(), p, change)
 }
 
 // remapOutput collects what comes of a dead letter.

@@ -121,11 +121,11 @@ func newPipeline(s *station) (*pipeline, error) {
 		work:  make(chan pipelineBatch, 1),
 		end:   capture.Position(s.spool.Position()),
 	}
-	p.rounded = s.config().rounded()
+	p.rounded = s.config().Rounded()
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
-	p.mapper = s.config().rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
+	p.mapper = s.config().Rules().NewMapper((*pipelineOutput)(p), mapping.Identity{})
 	var err error
 	if p.codes, err = s.codes(s.config()); err != nil {
 		return nil, err

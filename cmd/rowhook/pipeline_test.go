@@ -47,12 +47,12 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 	if err := os.WriteFile(file, []byte(pipelineConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config, err := loadConfig(file, func(string) (string, bool) { return "", false })
+	conf, err := loadConfig(file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Spool.Reserve = -1
-	s, err := openStation(config, slog.New(slog.DiscardHandler), false)
+	conf.Spool.Reserve = -1
+	s, err := openStation(conf, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		t.Fatal(err)
 	}

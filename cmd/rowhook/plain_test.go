@@ -44,14 +44,14 @@ func TestPlainWriter(t *testing.T) {
 func TestCommandsPrintNoControls(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yaml")
+	conf := filepath.Join(dir, "config.yaml")
 	line := func(value string) string {
 		quoted, _ := json.Marshal(value)
 		return `{"v":1,"time":"2026-11-22T11:00:09.394097Z","profile":"desk","outcome":"dead","event":"evt_1","type":"loan.returned",` +
 			`"key":{"id":` + string(quoted) + `},"attempt":1,"status":500,"error":` + string(quoted) + `,"bytes":9,"body":` + string(quoted) + `}`
 	}
 	for path, text := range map[string]string{
-		config: "source: {type: postgres, url: 'postgres://u@127.0.0.1:1/d'}\nmapping: {a.b: {}}\nstate: ./state\n" +
+		conf: "source: {type: postgres, url: 'postgres://u@127.0.0.1:1/d'}\nmapping: {a.b: {}}\nstate: ./state\n" +
 			"profiles: {desk: {url: 'https://h.example.org/', secret: abcdefghijklmnopqrstuvwxyz}}\n" +
 			"log: {deliveries: ./deliveries.jsonl}\n",
 		filepath.Join(dir, "deliveries.jsonl"): line(hostile+"\nforged") + "\n",
@@ -62,7 +62,7 @@ func TestCommandsPrintNoControls(t *testing.T) {
 	}
 	for _, args := range [][]string{{"log", "--event", "evt_1"}, {"log", "--json"}, {"profile", "list"}, {"profile", "list", "--json"}, {"check"}} {
 		var out, messages bytes.Buffer
-		execute(t.Context(), append(args, "-c", config), &console{in: strings.NewReader(""), out: &out, err: &messages, env: env(nil)})
+		execute(t.Context(), append(args, "-c", conf), &console{in: strings.NewReader(""), out: &out, err: &messages, env: env(nil)})
 		said := out.String() + messages.String()
 		if i := strings.IndexFunc(said, func(r rune) bool { return !isPlain(r) }); i >= 0 || said == "" {
 			t.Errorf("%v prints %.200q", args, said)

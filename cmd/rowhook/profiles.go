@@ -33,7 +33,7 @@ func (s *station) listProfiles() ([]profileListing, error) {
 	list := make([]profileListing, 0, len(statuses))
 	for _, status := range statuses {
 		l := profileListing{ProfileStatus: status, Subscriptions: []string{}}
-		if p := s.config().profile(status.Profile); p != nil {
+		if p := s.config().Profile(status.Profile); p != nil {
 			l.Description, l.Format, l.MessageType, l.Unit = p.Description, p.Format, p.MessageType, p.Unit
 			for _, one := range p.Subscriptions {
 				l.Subscriptions = append(l.Subscriptions, describeSubscription(one))
@@ -43,16 +43,6 @@ func (s *station) listProfiles() ([]profileListing, error) {
 		list = append(list, l)
 	}
 	return list, nil
-}
-
-// profile returns a profile's config; nil when there is none.
-func (c *Config) profile(code string) *delivery.ProfileConfig {
-	for i := range c.Profiles {
-		if c.Profiles[i].Code == code {
-			return &c.Profiles[i]
-		}
-	}
-	return nil
 }
 
 // hostOf is the host that a profile's requests go to in this environment; empty for nowhere.
@@ -174,7 +164,7 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 // whereabouts finds out where this is when no agent has: what is sent by hand is held to the same rule. The database has to be
 // the one that the state directory is pinned to.
 func (s *station) whereabouts(ctx context.Context) (identity, error) {
-	source, err := s.config().newSource(s.logger, "commands")
+	source, err := newSource(s.config(), s.logger, "commands")
 	if err != nil {
 		return identity{}, err
 	}
@@ -191,7 +181,7 @@ func (s *station) whereabouts(ctx context.Context) (identity, error) {
 	if diffs := pinned.compare(found, s.config().Source.Servers); known && len(diffs) > 0 {
 		return identity{}, &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
 	}
-	return found, s.arrive(found, s.config().sandboxed(&server))
+	return found, s.arrive(found, s.config().Sandboxed(&server))
 }
 
 // failed hands a failure on to those who are told by mail. Commands without an agent tell nobody.

@@ -11,7 +11,6 @@ import (
 
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
-	"rowhook/mapping"
 )
 
 // A reload reads the config file again, checks all of it, and only then has it take effect, as a whole: profiles in
@@ -99,29 +98,29 @@ func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, erro
 
 func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadStatus, err error) {
 	before := a.live.Load()
-	next, err := loadConfig(before.config.file, before.config.env)
+	next, err := before.config.Reload()
 	a.mu.Lock()
-	a.read = next.read
+	a.read = next.Files()
 	server := a.link.Server
 	a.mu.Unlock()
 	if err != nil {
 		return status, err
 	}
-	fixed, restart := next.startOnly(a.startedWith)
-	if err := errors.Join(next.refuseFixed(fixed), a.mayRemove(next, r.Removed)); err != nil {
+	restart, err := next.StartOnly(a.startedWith)
+	if err := errors.Join(err, a.mayRemove(next, r.Removed)); err != nil {
 		return status, err
 	}
 	if server != nil {
-		if err := next.mayPause(*server); err != nil {
+		if err := mayPause(next, *server); err != nil {
 			return status, err
 		}
 	}
-	endpoints, err := next.endpoints(a.around, a.options)
+	endpoints, err := newEndpoints(next, a.around, a.options)
 	if err != nil {
 		return status, err
 	}
 	keepEndpoints(endpoints, next, before)
-	profiles, err := next.profiles(endpoints)
+	profiles, err := newProfiles(next, endpoints)
 	if err != nil {
 		return status, err
 	}
@@ -133,7 +132,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	if err != nil {
 		return status, err
 	}
-	err = a.pipe.exchange(ctx, &exchange{rules: next.rules, router: plan.Router(), codes: codes, rounded: next.rounded(), apply: func() error {
+	err = a.pipe.exchange(ctx, &exchange{rules: next.Rules(), router: plan.Router(), codes: codes, rounded: next.Rounded(), apply: func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}
@@ -143,7 +142,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	}})
 	return reloadStatus{
 		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
-		Mapping: next.mapsOtherwise(before.config), Restart: restart,
+		Mapping: next.MapsOtherwise(before.config), Restart: restart,
 	}, err
 }
 
@@ -165,7 +164,7 @@ func (s *station) codes(c *Config) (map[delivery.ProfileID]string, error) {
 func keepEndpoints(endpoints map[string]*endpoint, next *Config, before *live) {
 	for i := range next.Profiles {
 		p := &next.Profiles[i]
-		if was := before.config.profile(p.Code); was != nil && reflect.DeepEqual(was, p) {
+		if was := before.config.Profile(p.Code); was != nil && reflect.DeepEqual(was, p) {
 			endpoints[p.Code] = before.endpoints[p.Code]
 		}
 	}
@@ -182,7 +181,7 @@ func (a *agent) mayRemove(next *Config, removed map[string]engine.Removal) error
 		names = append(names, p.Code)
 	}
 	for code := range removed {
-		if !slices.Contains(names, code) && next.profile(code) == nil {
+		if !slices.Contains(names, code) && next.Profile(code) == nil {
 			return &controlFailure{
 				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, didYouMean(code, names)),
 				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitUsage,
@@ -190,18 +189,6 @@ func (a *agent) mayRemove(next *Config, removed map[string]engine.Removal) error
 		}
 	}
 	return nil
-}
-
-// mapsOtherwise reports whether changes are mapped in another way than by the config before.
-func (c *Config) mapsOtherwise(before *Config) bool {
-	if !reflect.DeepEqual(c.Mapping, before.Mapping) || !reflect.DeepEqual(c.Source.Context, before.Source.Context) ||
-		!reflect.DeepEqual(c.Source.Signals, before.Source.Signals) {
-		return true
-	}
-	return slices.ContainsFunc(c.Mapping, func(e mapping.EntryConfig) bool {
-		key := e.Columns.MaskKeyFile
-		return key != "" && c.read[key] != before.read[key]
-	})
 }
 
 // hangup reloads on SIGHUP.
@@ -214,30 +201,4 @@ func (a *agent) hangup(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// noteOrdering tells each profile what the ordering keys of its events are made of.
-func (c *Config) noteOrdering() {
-	events := c.rules.Events()
-	for i := range c.Profiles {
-		p := &c.Profiles[i]
-		made := map[string][]string{}
-		for _, ev := range events {
-			if ev.Table != "" && subscribes(p, ev.Type, ev.Entry) && !slices.Contains(made[ev.Table], ev.Order) {
-				made[ev.Table] = append(made[ev.Table], ev.Order)
-			}
-		}
-		p.Ordering = make(map[string]string, len(made))
-		for table, orders := range made {
-			slices.Sort(orders)
-			p.Ordering[table] = strings.Join(orders, " ")
-		}
-	}
-}
-
-// subscribes reports whether a profile may get events of a type and mapping entry.
-func subscribes(p *delivery.ProfileConfig, eventType, entry string) bool {
-	return len(p.Subscriptions) == 0 || slices.ContainsFunc(p.Subscriptions, func(s delivery.SubscriptionConfig) bool {
-		return fitsAny(s.Events, eventType) && fitsAny(s.Tables, entry)
-	})
 }

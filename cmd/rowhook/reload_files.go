@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"maps"
 	"path/filepath"
 	"time"
 
@@ -53,7 +51,7 @@ func (a *agent) watchFiles(ctx context.Context) error {
 			if watcher != nil {
 				watchDirs(watcher, a.filesRead())
 			}
-			if read := a.filesRead(); !maps.Equal(read, hashFiles(read)) {
+			if a.filesRead().Changed() {
 				_, _ = a.reload(ctx, reloadRequest{User: osUser(), By: reloadByFile}) // told by itself
 				soon()                                                                // it may name other files
 			}
@@ -63,27 +61,14 @@ func (a *agent) watchFiles(ctx context.Context) error {
 
 // filesRead are the files that the config was read from last, whether it could be used or not, with hashes of what
 // they held.
-func (a *agent) filesRead() map[string]fileHash {
+func (a *agent) filesRead() Files {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.read
 }
 
-// fileHash tells contents of files apart. A file that cannot be read has that of an empty one.
-type fileHash [sha256.Size]byte
-
-// hashFiles reads the files again.
-func hashFiles(files map[string]fileHash) map[string]fileHash {
-	hashes := make(map[string]fileHash, len(files))
-	for path := range files {
-		data, _ := readConfigFile(path)
-		hashes[path] = sha256.Sum256(data)
-	}
-	return hashes
-}
-
 // watchDirs has the watcher watch the directories of the files, and of what these lead to by symbolic links.
-func watchDirs(watcher *fsnotify.Watcher, files map[string]fileHash) {
+func watchDirs(watcher *fsnotify.Watcher, files Files) {
 	wanted := map[string]bool{}
 	for path := range files {
 		wanted[filepath.Dir(path)] = true

@@ -65,11 +65,11 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 func openReloadWorld(t *testing.T, file string) *reloadWorld {
 	t.Helper()
 	w := &reloadWorld{t: t, file: file}
-	config, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
+	conf, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.agent, err = newAgent(config, startFlags{}, slog.New(slog.DiscardHandler)); err != nil {
+	if w.agent, err = newAgent(conf, startFlags{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -299,11 +299,11 @@ func (w *reloadWorld) append(end capture.Position, events ...*delivery.Event) {
 func TestReloadOfMountedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	mount := func(name, config, secret string) {
+	mount := func(name, conf, secret string) {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, filepath.Join(dir, name, "config.yaml"), config)
+		writeFile(t, filepath.Join(dir, name, "config.yaml"), conf)
 		writeFile(t, filepath.Join(dir, name, "secret"), secret)
 		if err := os.Symlink(name, filepath.Join(dir, "..data_tmp")); err != nil {
 			t.Fatal(err)
@@ -312,21 +312,21 @@ func TestReloadOfMountedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	config := reloadHead + fmt.Sprintf("state: %s\nlog: {deliveries: %s}\n", t.TempDir(), filepath.Join(t.TempDir(), "log")) +
+	conf := reloadHead + fmt.Sprintf("state: %s\nlog: {deliveries: %s}\n", t.TempDir(), filepath.Join(t.TempDir(), "log")) +
 		"profiles:\n  desk: {url: https://desk.example.org/, secret_file: secret}\n"
-	mount("..one", config, "0123456789012345678901234567\n")
+	mount("..one", conf, "0123456789012345678901234567\n")
 	for _, file := range []string{"config.yaml", "secret"} {
 		if err := os.Symlink(filepath.Join("..data", file), filepath.Join(dir, file)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w := startReloadWorld(t, filepath.Join(dir, "config.yaml"), settleDelay)
-	mount("..two", config, "another01234567890123456789\n")
+	mount("..two", conf, "another01234567890123456789\n")
 	w.await("the secret to change", func() bool { return fmt.Sprint(w.last().Changed) == "[desk]" })
 	if err := os.RemoveAll(filepath.Join(dir, "..one")); err != nil {
 		t.Fatal(err)
 	}
-	mount("..three", config+"  shelf: {url: https://shelf.example.org/, signature: none}\n", "another01234567890123456789\n")
+	mount("..three", conf+"  shelf: {url: https://shelf.example.org/, signature: none}\n", "another01234567890123456789\n")
 	w.await("the config to change", func() bool { return fmt.Sprint(w.last().Added) == "[shelf]" })
 }
 
@@ -349,7 +349,7 @@ func TestPipelineExchange(t *testing.T) {
 				if !open {
 					w.commit("0/20")
 				}
-				nobody := &exchange{rules: w.station.config().rules, codes: w.pipe.codes}
+				nobody := &exchange{rules: w.station.config().Rules(), codes: w.pipe.codes}
 				if stored {
 					<-w.station.spool.Appended(1)
 				}

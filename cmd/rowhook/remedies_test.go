@@ -110,7 +110,7 @@ func TestFindConfig(t *testing.T) {
 		{"", "/srv/rowhook.yaml", "/srv/rowhook.yaml"},
 		{"other.yaml", "/srv/rowhook.yaml", "other.yaml"},
 	} {
-		c := &console{configPath: tt.given, env: func(name string) (string, bool) { return tt.env, name == configVariable }}
+		c := &console{configPath: tt.given, env: func(name string) (string, bool) { return tt.env, name == "ROWHOOK_CONFIG" }}
 		c.findConfig()
 		if c.configPath != tt.want {
 			t.Errorf("%+v: %s", tt, c.configPath)

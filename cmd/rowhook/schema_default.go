@@ -39,13 +39,22 @@ func asWritten(v reflect.Value, f *field) (any, bool) {
 		return value, true
 	case int64:
 		if f.size {
-			return humanBytes(value), true
+			return writtenSize(value), true
 		}
 		return value, true
 	case int:
 		return value, true
 	}
 	return nil, false
+}
+
+// writtenSize writes a size with its largest whole unit: 10GiB, 64MiB, 100B.
+func writtenSize(n int64) string {
+	units, unit := []string{"B", "KiB", "MiB", "GiB", "TiB"}, 0
+	for ; n != 0 && n%(1<<10) == 0 && unit < len(units)-1; unit++ {
+		n >>= 10
+	}
+	return strconv.FormatInt(n, 10) + units[unit]
 }
 
 // writtenDuration writes a duration with its largest whole unit, but hours below three days: 30d, 72h, 10ms.

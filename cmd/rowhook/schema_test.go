@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -14,14 +13,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// compileSchema compiles what `rowhook schema` prints.
+// compileSchema compiles the schema as it is printed.
 func compileSchema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
-	var printed bytes.Buffer
-	if code := execute(context.Background(), []string{"schema"}, &console{out: &printed, err: &printed, env: env(nil)}); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &printed)
+	printed, err := json.Marshal(configSchema())
+	if err != nil {
+		t.Fatal(err)
 	}
-	document, err := jsonschema.UnmarshalJSON(&printed)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(printed))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,32 +45,27 @@ type source interface {
 	Close()
 }
 
-// The kinds of sources.
-const (
-	sourcePostgres = "postgres"
-	sourceMySQL    = "mysql"
-)
+// sourceMySQL is the type of the sources that are not PostgreSQL.
+const sourceMySQL = "mysql"
 
 // newSource makes the source. It does not connect. The agent's id marks its connections.
-func (c *Config) newSource(logger *slog.Logger, agent string) (source, error) {
-	s, err := c.openSource(logger, agent)
+func newSource(c *Config, logger *slog.Logger, agent string) (source, error) {
+	s, err := openSource(c, logger, agent)
 	if err != nil {
-		return nil, c.explain(fmt.Errorf("source: %w", err))
+		return nil, c.Explain(fmt.Errorf("source: %w", err))
 	}
 	return s, nil
 }
 
-func (c *Config) openSource(logger *slog.Logger, agent string) (source, error) {
+func openSource(c *Config, logger *slog.Logger, agent string) (source, error) {
 	if c.Source.Type == sourceMySQL {
+		wanted := func(schema, table string) bool { // the mapping is about it
+			name := schema + "." + table
+			return slices.ContainsFunc(c.Rules().Tables(), func(pattern string) bool { return delivery.MatchGlob(pattern, name) })
+		}
 		return mysql.New(c.Source.SourceConfig, mysql.Options{
-			Logger: logger, AgentID: agent, ServerID: uint32(c.Source.ServerID), Wanted: c.wanted, Comments: c.Source.Context.Comment,
+			Logger: logger, AgentID: agent, ServerID: uint32(c.Source.ServerID), Wanted: wanted, Comments: c.Source.Context.Comment,
 		})
 	}
 	return postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
-}
-
-// wanted reports whether the mapping is about a table.
-func (c *Config) wanted(schema, table string) bool {
-	name := schema + "." + table
-	return slices.ContainsFunc(c.rules.Tables(), func(pattern string) bool { return delivery.MatchGlob(pattern, name) })
 }

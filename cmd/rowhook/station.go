@@ -70,11 +70,11 @@ func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error))
 // openStation opens the state directory, for a moment or until an agent ends. The caller closes it.
 func openStation(c *Config, logger *slog.Logger, passing bool) (*station, error) {
 	if err := makePrivateDir(c.State); err != nil {
-		return nil, c.withOwnerHint(err)
+		return nil, withOwnerHint(c, err)
 	}
 	s := &station{logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
 	if err := s.open(c, passing); err != nil {
-		return nil, errors.Join(c.withOwnerHint(err), s.close())
+		return nil, errors.Join(withOwnerHint(c, err), s.close())
 	}
 	return s, nil
 }
@@ -112,7 +112,7 @@ func (e *permissionError) Hint() string { return e.remedy }
 func (e *permissionError) ExitCode() int { return exitUsage }
 
 // withOwnerHint adds the remedy where files belong to somebody else.
-func (c *Config) withOwnerHint(err error) error {
+func withOwnerHint(c *Config, err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -153,7 +153,7 @@ func refuseOwner(state string, euid int) error {
 func (s *station) open(c *Config, passing bool) error {
 	defer close(s.opened)
 	s.options, s.around = webhookOptions(), newSurroundings(c)
-	endpoints, err := c.endpoints(s.around, s.options)
+	endpoints, err := newEndpoints(c, s.around, s.options)
 	if err != nil {
 		return err
 	}
@@ -162,18 +162,18 @@ func (s *station) open(c *Config, passing bool) error {
 	s.mailer = alert.New(c.Alerts, c.Profiles, alert.Options{
 		Logger: s.logger, Source: func() string { return s.name }, Environment: s.around.environment, States: s.states,
 	})
-	profiles, err := c.profiles(endpoints)
+	profiles, err := newProfiles(c, endpoints)
 	if err != nil {
 		return err
 	}
 	// The spool first: its lock says who else works on this state directory.
-	options := c.spoolOptions(s.logger)
+	options := spoolOptions(c, s.logger)
 	options.Passing, options.Expired = passing, s.expired
 	options.BeforeSync = s.syncLog
 	if s.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err
 	}
-	if s.log, err = deliverylog.Open(c.logOptions(s.logger)); err != nil {
+	if s.log, err = deliverylog.Open(logOptions(c, s.logger)); err != nil {
 		return err
 	}
 	rate, err := delivery.ParseRate(c.Rate)

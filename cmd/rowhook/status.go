@@ -118,7 +118,7 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 		return nil, err
 	}
 	report.Source.State = "stopped"
-	source, err := s.config().newSource(s.logger, "status")
+	source, err := newSource(s.config(), s.logger, "status")
 	if err != nil {
 		return nil, err
 	}

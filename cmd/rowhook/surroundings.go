@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"rowhook/capture"
 	"rowhook/delivery"
 )
 
@@ -17,44 +16,6 @@ import (
 // said by the config, by ROWHOOK_ENVIRONMENT or by the database itself; then every profile uses what its sandbox
 // block has, or what `profile activate --url` gave it here, and nothing of what production uses. Until the database has
 // been asked, deliveries wait (see [agent.connected]).
-
-// environmentVariable says what the environment is from outside the image, which a clone of it cannot do.
-const environmentVariable = "ROWHOOK_ENVIRONMENT"
-
-// The environments. What else a database says of itself counts as a sandbox.
-const (
-	environmentProduction = "production"
-	environmentSandbox    = "sandbox"
-)
-
-// validateEnvironment refuses a value that nobody would read: a slip must not make a sandbox production.
-func (c *Config) validateEnvironment() configErrors {
-	value, _ := c.env(environmentVariable)
-	if value == "" || value == environmentProduction || value == environmentSandbox {
-		return nil
-	}
-	return configErrors{c.problem([]string{"source", "environment"},
-		fmt.Sprintf("the environment variable %s is %q; expected production or sandbox", environmentVariable, value), "")}
-}
-
-// sandboxed reports whether anything says that this is no production.
-func (c *Config) sandboxed(server *capture.Server) bool {
-	declared, _ := c.env(environmentVariable)
-	if c.Source.Environment == environmentSandbox || declared == environmentSandbox {
-		return true
-	}
-	return server != nil && server.Environment != "" && !strings.EqualFold(server.Environment, environmentProduction)
-}
-
-// inSandbox is a profile as a sandbox has it: its own URL, secret and identification key, and no header that carries
-// credentials.
-func inSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) delivery.ProfileConfig {
-	p.URL, p.URLFile, p.Secret, p.SecretFile, p.Secrets = own.URL, own.URLFile, own.Secret, "", nil
-	p.IdentificationKey = own.IdentificationKey
-	p.Headers = nil
-	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}
-	return p
-}
 
 // surroundings is where the agent finds itself, for all profiles' endpoints.
 type surroundings struct {
@@ -67,15 +28,15 @@ type surroundings struct {
 // environment names it.
 func (in *surroundings) environment() string {
 	if in.sandbox.Load() {
-		return environmentSandbox
+		return "sandbox"
 	}
-	return environmentProduction
+	return "production"
 }
 
 // newSurroundings is what the config alone tells of them.
 func newSurroundings(c *Config) *surroundings {
 	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
-	in.sandbox.Store(c.sandboxed(nil))
+	in.sandbox.Store(c.Sandboxed(nil))
 	return in
 }
 
@@ -141,7 +102,7 @@ func (s *station) given(found identity) (givenHere, error) {
 
 // useInSandbox has a profile use a URL and secret in a sandbox.
 func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand bool) error {
-	to, err := newSandboxTarget(*s.config().profile(code), own, s.options)
+	to, err := newSandboxTarget(*s.config().Profile(code), own, s.options)
 	if err != nil {
 		return err
 	}
@@ -157,7 +118,7 @@ func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand b
 
 // give keeps a URL and secret for a profile in this sandbox, and has it used at once.
 func (s *station) give(r activateRequest, found identity) error {
-	p := s.config().profile(r.Profile)
+	p := s.config().Profile(r.Profile)
 	switch {
 	case p == nil:
 		return &controlFailure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
@@ -199,7 +160,7 @@ func readGivenSecret(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	raw, err := readSecretFile(path)
+	raw, err := ReadSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("read --secret-file: %w", err)
 	}

@@ -77,11 +77,11 @@ func newTrial(c *Config, lines []*recorded, live []*capture.Table) (*trial, erro
 	if err := t.readProfiles(); err != nil {
 		return nil, err
 	}
-	name, err := c.trySource()
+	name, err := trySource(c)
 	if err != nil {
 		return nil, err
 	}
-	t.mapper = c.rules.NewMapper(t, mapping.Identity{Source: name, Lineage: "try"})
+	t.mapper = c.Rules().NewMapper(t, mapping.Identity{Source: name, Lineage: "try"})
 	return t, nil
 }
 
@@ -90,8 +90,11 @@ func (t *trial) readProfiles() error {
 	var ready []*engine.Profile
 	for i := range t.config.Profiles {
 		p := t.config.Profiles[i]
-		if t.config.sandboxed(nil) && p.Sandbox.URL != "" {
-			p = inSandbox(p, p.Sandbox)
+		if t.config.Sandboxed(nil) && p.Sandbox.URL != "" {
+			var err error
+			if p, err = InSandbox(p, p.Sandbox); err != nil {
+				return err
+			}
 		}
 		if p.IdentificationKey != "" {
 			p.IdentificationKey = hiddenKey

@@ -33,7 +33,8 @@ func TestSystemdUnit(t *testing.T) {
 		}
 	}
 	stop, err := time.ParseDuration(settings["TimeoutStopSec"] + "s")
-	if grace := defaultConfig(".").ShutdownGrace; err != nil || stop <= grace+10*time.Second {
+	c, _ := write(t, smallConfig)
+	if grace := c.ShutdownGrace; err != nil || stop <= grace+10*time.Second {
 		t.Errorf("TimeoutStopSec is %s (%v), and requests in flight may take %s alone", stop, err, grace)
 	}
 }

@@ -43,17 +43,17 @@ func (a *agent) watch(ctx context.Context) error {
 func (a *agent) compare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	found, err := a.source.Drift(ctx, a.config().rules.Tables())
+	found, err := a.source.Drift(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not compared", "err", err)
 		return
 	}
-	tables, err := a.source.Tables(ctx, a.config().rules.Tables())
+	tables, err := a.source.Tables(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not read", "err", err)
 		return
 	}
-	found = append(a.config().atTables(found), a.config().tableFindings(tables)...)
+	found = append(a.config().AtTables(found), a.config().TableFindings(tables)...)
 	found = slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity == capture.Info })
 	a.mu.Lock()
 	before := a.findings
