@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 func isLoopback(host string) bool {
@@ -63,7 +65,7 @@ func (a *agent) serveAdmin(ctx context.Context, listener net.Listener) error {
 }
 
 // listenAdmin opens admin.listen; nil when it is off.
-func listenAdmin(c *Config) (net.Listener, error) {
+func listenAdmin(c *config.Config) (net.Listener, error) {
 	if c.Admin.Listen == "" {
 		return nil, nil
 	}
@@ -108,7 +110,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: hintOf(err)})
+		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: config.Hint(err)})
 		return
 	}
 	writeControl(w, http.StatusOK, answer)

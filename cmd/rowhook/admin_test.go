@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 // adminWorld is an agent with tokens, and a server before its admin pages.
@@ -134,7 +135,7 @@ func TestAdminConfig(t *testing.T) {
 	} {
 		file := filepath.Join(dir, "config.yaml")
 		writeFile(t, file, reloadHead+"admin: "+conf+"\nprofiles:\n"+deskProfile)
-		_, err := loadConfig(file, func(string) (string, bool) { return "", false })
+		_, err := config.Load(file, func(string) (string, bool) { return "", false })
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", conf, err, want)
 		}
@@ -258,7 +259,7 @@ func BenchmarkScrape(b *testing.B) {
 	if err := os.WriteFile(file, []byte(reloadHead+"profiles:\n"+profiles.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	conf, err := loadConfig(file, func(string) (string, bool) { return "", false })
+	conf, err := config.Load(file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		b.Fatal(err)
 	}

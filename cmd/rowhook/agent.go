@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery/spool"
 )
 
@@ -42,8 +43,8 @@ type agent struct {
 	sampled  sourceSample
 	ended    error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
-	startedWith *Config
-	read        Files // the files of the config that was read last
+	startedWith *config.Config
+	read        config.Files // the files of the config that was read last
 	growth      spoolGrowth
 }
 
@@ -78,7 +79,7 @@ const adoptionInterval = 30 * time.Second
 
 // newAgent opens the state directory and builds the rooms. The caller closes it. A command that has the directory open when
 // the agent starts is waited for; another agent is not.
-func newAgent(c *Config, flags startFlags, logger *slog.Logger) (*agent, error) {
+func newAgent(c *config.Config, flags startFlags, logger *slog.Logger) (*agent, error) {
 	if err := refuseOwner(c.State, os.Geteuid()); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -19,7 +20,7 @@ func webhookOptions() webhook.Options {
 }
 
 // endpoints makes what sends and renders each profile's requests, by code.
-func newEndpoints(c *Config, in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
+func newEndpoints(c *config.Config, in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
 	endpoints := make(map[string]*endpoint, len(c.Profiles))
 	var errs []error
 	for i := range c.Profiles {
@@ -31,7 +32,7 @@ func newEndpoints(c *Config, in *surroundings, options webhook.Options) (map[str
 }
 
 // profiles makes the profiles ready for the engine.
-func newProfiles(c *Config, endpoints map[string]*endpoint) ([]*engine.Profile, error) {
+func newProfiles(c *config.Config, endpoints map[string]*endpoint) ([]*engine.Profile, error) {
 	var profiles []*engine.Profile
 	var errs []error
 	for i := range c.Profiles {
@@ -47,7 +48,7 @@ func newProfiles(c *Config, endpoints map[string]*endpoint) ([]*engine.Profile, 
 }
 
 // logOptions are the delivery log's.
-func logOptions(c *Config, logger *slog.Logger) deliverylog.Options {
+func logOptions(c *config.Config, logger *slog.Logger) deliverylog.Options {
 	return deliverylog.Options{
 		Path: c.Log.Deliveries, MaxSize: c.Log.MaxSize, Keep: c.Log.Keep, MaxTotal: c.Log.MaxTotal,
 		Body: c.Log.Body, Logger: logger,
@@ -56,7 +57,7 @@ func logOptions(c *Config, logger *slog.Logger) deliverylog.Options {
 
 // spoolOptions are the spool's. Its options take zero for their defaults, which the config
 // has filled in already: a zero that is left was written, and means none.
-func spoolOptions(c *Config, logger *slog.Logger) spool.Options {
+func spoolOptions(c *config.Config, logger *slog.Logger) spool.Options {
 	reserve := c.Spool.Reserve
 	if reserve == 0 {
 		reserve = -1
@@ -68,7 +69,7 @@ func spoolOptions(c *Config, logger *slog.Logger) spool.Options {
 }
 
 // newLogger makes rowhook's own log, which goes to w.
-func newLogger(c *Config, w io.Writer) *slog.Logger {
+func newLogger(c *config.Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[c.Log.Level]}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -56,7 +57,7 @@ type findingJSON struct {
 	capture.Finding
 }
 
-func (c *console) check(ctx context.Context, conf *Config, asJSON bool) error {
+func (c *console) check(ctx context.Context, conf *config.Config, asJSON bool) error {
 	unit := findUnit(systemdDirs)
 	found := append(conf.Findings(), directoryFindings(conf, agentAccount(conf.State, unit), unit)...)
 	in := newSurroundings(conf)
@@ -85,7 +86,7 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 }
 
 // checkSource asks the database. That it cannot be asked is a finding too.
-func checkSource(ctx context.Context, c *Config, in *surroundings) []capture.Finding {
+func checkSource(ctx context.Context, c *config.Config, in *surroundings) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	source, err := newSource(c, slog.New(slog.DiscardHandler), runningAgent(ctx, c))
@@ -113,7 +114,7 @@ func checkSource(ctx context.Context, c *Config, in *surroundings) []capture.Fin
 }
 
 // writerFindings say who may write the tables of context and signals, and so speak for the application.
-func writerFindings(ctx context.Context, c *Config, source source) []capture.Finding {
+func writerFindings(ctx context.Context, c *config.Config, source source) []capture.Finding {
 	var found []capture.Finding
 	for _, told := range []struct{ table, what string }{
 		{c.Source.Context.Table, "who makes changes"}, {c.Source.Signals.Table, "signals"},
@@ -143,7 +144,7 @@ func writerFindings(ctx context.Context, c *Config, source source) []capture.Fin
 }
 
 // quoteTable writes "schema.table" as the database's SQL wants it.
-func quoteTable(c *Config, name string) string {
+func quoteTable(c *config.Config, name string) string {
 	quote := `"`
 	if c.Source.Type == sourceMySQL {
 		quote = "`"
@@ -157,7 +158,7 @@ func quoteTable(c *Config, name string) string {
 
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of
 // the slot is no finding.
-func runningAgent(ctx context.Context, c *Config) string {
+func runningAgent(ctx context.Context, c *config.Config) string {
 	client, err := dialControl(c.State)
 	if err != nil {
 		return "check"
@@ -171,7 +172,7 @@ func runningAgent(ctx context.Context, c *Config) string {
 }
 
 // checkEndpoints connects to each endpoint that is used in this environment.
-func checkEndpoints(ctx context.Context, c *Config, in *surroundings) []capture.Finding {
+func checkEndpoints(ctx context.Context, c *config.Config, in *surroundings) []capture.Finding {
 	endpoints, err := newEndpoints(c, in, webhookOptions())
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
@@ -186,7 +187,7 @@ func checkEndpoints(ctx context.Context, c *Config, in *surroundings) []capture.
 		if err := to.sender.Probe(ctx); err != nil {
 			found = append(found, capture.Finding{
 				Severity: capture.Warning, Code: "endpoint", Subject: at,
-				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: hintOf(err),
+				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: config.Hint(err),
 			})
 		}
 	}
@@ -195,18 +196,18 @@ func checkEndpoints(ctx context.Context, c *Config, in *surroundings) []capture.
 
 // failed is the finding that something could not be looked at.
 func failed(code, subject string, err error) capture.Finding {
-	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: hintOf(err)}
+	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: config.Hint(err)}
 }
 
 // sourceFailed is the finding that the database could not be asked.
-func sourceFailed(c *Config, subject string, err error) capture.Finding {
+func sourceFailed(c *config.Config, subject string, err error) capture.Finding {
 	f := failed("source", subject, err)
 	f.At = c.Place("source", "url")
 	return f
 }
 
 // whereFindings are conditions of subscriptions on columns that none of their tables has.
-func whereFindings(c *Config, tables []*capture.Table) []capture.Finding {
+func whereFindings(c *config.Config, tables []*capture.Table) []capture.Finding {
 	var found []capture.Finding
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
@@ -239,7 +240,7 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 		}
 	}
 	if len(types) == 0 {
-		return fmt.Sprintf("no table of the subscription has a column %q%s", condition.Column, didYouMean(condition.Column, names)),
+		return fmt.Sprintf("no table of the subscription has a column %q%s", condition.Column, config.DidYouMean(condition.Column, names)),
 			"name a column of the table; excluded columns count too"
 	}
 	for _, v := range condition.Values {
@@ -248,14 +249,14 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 			continue
 		}
 		part, hint := types[0].Unlabelled(v.Text)
-		return fmt.Sprintf("column %q never holds %q%s", condition.Column, v.Text, didYouMean(part, types[0].Labels)), hint
+		return fmt.Sprintf("column %q never holds %q%s", condition.Column, v.Text, config.DidYouMean(part, types[0].Labels)), hint
 	}
 	return "", ""
 }
 
 // subscriptionTables are the tables whose rows a subscription's conditions look at. They are not
 // complete where signals, whose members nobody declares, or unknown tables are among its events.
-func subscriptionTables(c *Config, s *delivery.SubscriptionConfig, tables []*capture.Table) (about []*capture.Table, complete bool) {
+func subscriptionTables(c *config.Config, s *delivery.SubscriptionConfig, tables []*capture.Table) (about []*capture.Table, complete bool) {
 	selects := func(globs []string, name string) bool {
 		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
 	}
@@ -338,7 +339,7 @@ type eventRow struct {
 }
 
 // listEvents prints every event that can come, and the profiles that may get it.
-func (c *console) listEvents(conf *Config, asJSON bool) error {
+func (c *console) listEvents(conf *config.Config, asJSON bool) error {
 	endpoints, err := newEndpoints(conf, newSurroundings(conf), webhookOptions())
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 const completionExample = `  bash        rowhook completion bash > /etc/bash_completion.d/rowhook
@@ -34,7 +36,7 @@ func newCompletionCommand(c *console) *cobra.Command {
 				return root.GenPowerShellCompletionWithDesc(c.out)
 			}
 			return &usageError{
-				err:     fmt.Errorf("there is no completion for %q%s", args[0], didYouMean(args[0], shells)),
+				err:     fmt.Errorf("there is no completion for %q%s", args[0], config.DidYouMean(args[0], shells)),
 				command: cmd.CommandPath(),
 			}
 		},

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 const listenLong = `Listen for webhooks and print them: a receiver for trying.
@@ -80,7 +82,7 @@ func (o *listenOptions) validate(statusGiven bool) error {
 	case o.delay < 0:
 		return fmt.Errorf("--delay takes a time such as 2s, not %v", o.delay)
 	case !slices.Contains(prints, o.print):
-		return fmt.Errorf("--print takes body, line or none, not %q%s", o.print, didYouMean(o.print, prints))
+		return fmt.Errorf("--print takes body, line or none, not %q%s", o.print, config.DidYouMean(o.print, prints))
 	}
 	if o.fail > 0 && !statusGiven {
 		o.status = http.StatusInternalServerError
@@ -92,7 +94,7 @@ func (o *listenOptions) validate(statusGiven bool) error {
 func listen(ctx context.Context, c *console, o *listenOptions) error {
 	secret := o.secret
 	if o.secretFile != "" {
-		data, err := ReadSecret(o.secretFile)
+		data, err := config.ReadSecret(o.secretFile)
 		if at := new(os.PathError); errors.As(err, &at) {
 			err = at.Err // the message names the file already
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 )
@@ -67,7 +68,7 @@ func newLogCommand(c *console) *cobra.Command {
 }
 
 // searchLog prints the lines that fit.
-func (c *console) searchLog(ctx context.Context, conf *Config, flags logFlags) error {
+func (c *console) searchLog(ctx context.Context, conf *config.Config, flags logFlags) error {
 	query, err := flags.compile(time.Now())
 	if err != nil {
 		return &usageError{err: err, command: "rowhook log"}
@@ -108,7 +109,7 @@ func (f *logFlags) compile(now time.Time) (deliverylog.Query, error) {
 		for _, o := range delivery.Outcomes() {
 			names = append(names, string(o))
 		}
-		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, didYouMean(f.outcome, names))
+		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, config.DidYouMean(f.outcome, names))
 	}
 	var err, sinceErr, untilErr error
 	q.Status, err = delivery.ParseStatuses(f.statuses...)
@@ -133,7 +134,7 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 	if t, err := time.ParseInLocation("2006-01-02", s, time.Local); err == nil {
 		return t, nil
 	}
-	d, _, ok := parseDuration(s)
+	d, _, ok := config.ParseDuration(s)
 	if !ok || d < 0 {
 		return time.Time{}, fmt.Errorf("%q is no time: expected 2026-11-22T10:00:00Z, 2026-11-22, or how long ago, such as 2h or 7d", s)
 	}
@@ -250,7 +251,7 @@ func orDash(s string) string {
 type bodyLookup struct {
 	ctx     context.Context
 	console *console
-	config  *Config
+	config  *config.Config
 	control *control
 	spent   time.Duration
 	failed  bool

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 const runLong = `Runs the agent until SIGTERM or SIGINT: reads the replication stream, spools events,
@@ -47,7 +49,7 @@ func newRunCommand(c *console) *cobra.Command {
 const memoryGoal = 192 << 20
 
 // runAgent runs the agent until a signal ends it.
-func (c *console) runAgent(ctx context.Context, conf *Config, flags startFlags) (err error) {
+func (c *console) runAgent(ctx context.Context, conf *config.Config, flags startFlags) (err error) {
 	logger := newLogger(conf, c.err)
 	if _, given := c.env("GOMEMLIMIT"); !given {
 		debug.SetMemoryLimit(memoryGoal)

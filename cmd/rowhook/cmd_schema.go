@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/config"
+)
 
 const schemaLong = `Print the JSON Schema of the config file, for editors and for checks in a config repository.
 
@@ -16,7 +20,7 @@ func newSchemaCommand(c *console) *cobra.Command {
 		GroupID: groupAbout,
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return printJSON(c.out, configSchema())
+			return printJSON(c.out, config.Schema())
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
@@ -59,7 +60,7 @@ type statementJSON struct {
 	Applied bool   `json:"applied"`
 }
 
-func (c *console) setup(ctx context.Context, conf *Config, flags setupFlags) error {
+func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFlags) error {
 	source, err := newSource(conf, slog.New(slog.DiscardHandler), "setup")
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func (c *console) setup(ctx context.Context, conf *Config, flags setupFlags) err
 
 // applied reports what a setup did, and what is amiss still: it is done only when nothing is. refused is what it would
 // not do, or why it did nothing.
-func (c *console) applied(ctx context.Context, conf *Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
+func (c *console) applied(ctx context.Context, conf *config.Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
 	if refused != nil && !errors.As(refused, new(*capture.RefusedError)) {
 		return refused
 	}
@@ -128,7 +129,7 @@ func (c *console) applied(ctx context.Context, conf *Config, from source, flags 
 }
 
 // leftToSetUp is what the minute's comparison finds, and what the mapping lacks.
-func leftToSetUp(ctx context.Context, c *Config, from source, owner string) ([]capture.Finding, error) {
+func leftToSetUp(ctx context.Context, c *config.Config, from source, owner string) ([]capture.Finding, error) {
 	tables, found, err := from.Survey(ctx, owner, c.Rules().Tables())
 	if err != nil {
 		return nil, err
@@ -138,7 +139,7 @@ func leftToSetUp(ctx context.Context, c *Config, from source, owner string) ([]c
 }
 
 // plan makes the statements and, with --apply, runs them.
-func (c *console) plan(ctx context.Context, conf *Config, from source, flags setupFlags) ([]capture.Statement, error) {
+func (c *console) plan(ctx context.Context, conf *config.Config, from source, flags setupFlags) ([]capture.Statement, error) {
 	if flags.trigger {
 		return from.ContextTriggers(ctx, capture.TriggerOptions{
 			Tables: mappedTables(conf), Message: conf.Source.Context.Message, Table: conf.Source.Context.Table,
@@ -159,7 +160,7 @@ func (c *console) plan(ctx context.Context, conf *Config, from source, flags set
 }
 
 // mappedTables are the tables of the mapping's entries, without those of context and signals.
-func mappedTables(c *Config) []string {
+func mappedTables(c *config.Config) []string {
 	var list []string
 	for _, event := range c.Rules().Events() {
 		if event.Table != "" && !slices.Contains(list, event.Table) {
@@ -170,7 +171,7 @@ func mappedTables(c *Config) []string {
 }
 
 // setupOptions finds the tables whose rules need whole old rows.
-func setupOptions(ctx context.Context, c *Config, from source, flags setupFlags) (capture.SetupOptions, error) {
+func setupOptions(ctx context.Context, c *config.Config, from source, flags setupFlags) (capture.SetupOptions, error) {
 	tables, _, err := from.Survey(ctx, flags.owner, c.Rules().Tables())
 	if err != nil {
 		return capture.SetupOptions{}, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 const tryLong = `Put recorded changes through the mapping and show the events they make, who would get them, and with --bodies
@@ -117,9 +118,9 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 
 // tryConfig loads the config, and asks its database for the mapped tables if that is wanted.
-func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*Config, []*capture.Table, error) {
+func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*config.Config, []*capture.Table, error) {
 	if !fromDatabase {
-		conf, err := LoadWithStandIn(c.configPath, c.env, tryStandIn)
+		conf, err := config.LoadWithStandIn(c.configPath, c.env, tryStandIn)
 		return conf, nil, err
 	}
 	conf, err := c.config()
@@ -138,7 +139,7 @@ func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*Config, []
 }
 
 // trySource is the source's name in payloads.
-func trySource(c *Config) (string, error) {
+func trySource(c *config.Config) (string, error) {
 	if c.Source.Name != "" {
 		return c.Source.Name, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 const tryDir = "testdata/try/"
@@ -213,7 +215,7 @@ func FuzzTry(f *testing.F) {
 			f.Add(line)
 		}
 	}
-	conf, err := LoadWithStandIn(tryDir+"config.yaml", env(nil), tryStandIn)
+	conf, err := config.LoadWithStandIn(tryDir+"config.yaml", env(nil), tryStandIn)
 	if err != nil {
 		f.Fatal(err)
 	}

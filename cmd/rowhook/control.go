@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 // A running agent owns the spool, so commands reach it through a Unix socket in the
@@ -134,7 +135,7 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: hintOf(err), Exit: exitCode(err)})
+		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: config.Hint(err), Exit: exitCode(err)})
 		return
 	}
 	writeControl(w, http.StatusOK, answer)

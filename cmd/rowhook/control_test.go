@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 type echoRequest struct {
@@ -58,8 +59,8 @@ func TestControlSocket(t *testing.T) {
 				t.Errorf("echo = %+v, %v", got, err)
 			}
 			err = client.call(t.Context(), "fail", struct{}{}, &got)
-			if err == nil || err.Error() != "no such profile" || hintOf(err) != "see `rowhook profile list`" {
-				t.Errorf("fail = %v, hint %q", err, hintOf(err))
+			if err == nil || err.Error() != "no such profile" || config.Hint(err) != "see `rowhook profile list`" {
+				t.Errorf("fail = %v, hint %q", err, config.Hint(err))
 			}
 			if err := client.call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
 				t.Error("an unknown operation was answered")

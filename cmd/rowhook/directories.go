@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 // The agent writes into two directories, of its state and of the delivery log, and mostly runs as a user of its own, while
@@ -180,7 +181,7 @@ func (u agentUnit) makes(dir string) bool {
 }
 
 // directoryFindings say what keeps the agent from writing its state and its log, or from reading what the config is made of.
-func directoryFindings(c *Config, a account, unit agentUnit) []capture.Finding {
+func directoryFindings(c *config.Config, a account, unit agentUnit) []capture.Finding {
 	found := writable(c, a, unit, "state_directory", "the state directory", c.State, "0700", "state")
 	if len(found) == 0 {
 		found = ownState(c, a)
@@ -198,7 +199,7 @@ func directoryFindings(c *Config, a account, unit agentUnit) []capture.Finding {
 }
 
 // writable says what keeps the account from making the directory, or from writing into it.
-func writable(c *Config, a account, unit agentUnit, code, what, dir, mode string, path ...string) []capture.Finding {
+func writable(c *config.Config, a account, unit agentUnit, code, what, dir, mode string, path ...string) []capture.Finding {
 	make := fmt.Sprintf("install -d -m %s -o %s %s", mode, a.name, dir)
 	info, err := os.Stat(dir)
 	switch {
@@ -229,7 +230,7 @@ func writable(c *Config, a account, unit agentUnit, code, what, dir, mode string
 }
 
 // ownState says what in the state directory belongs to somebody else, as after a start by root.
-func ownState(c *Config, a account) []capture.Finding {
+func ownState(c *config.Config, a account) []capture.Finding {
 	info, err := os.Stat(c.State)
 	if err != nil {
 		return nil
@@ -272,7 +273,7 @@ func ownState(c *Config, a account) []capture.Finding {
 }
 
 // unreadable says which files of the config another user than this one could not read.
-func unreadable(c *Config, a account) []capture.Finding {
+func unreadable(c *config.Config, a account) []capture.Finding {
 	if a.why == "" {
 		return nil // they have just been read
 	}
@@ -289,7 +290,7 @@ func unreadable(c *Config, a account) []capture.Finding {
 	return found
 }
 
-func directoryError(c *Config, code, text, remedy string, path ...string) capture.Finding {
+func directoryError(c *config.Config, code, text, remedy string, path ...string) capture.Finding {
 	f := c.Finding(code, text, remedy, path...)
 	f.Severity = capture.Error
 	return f

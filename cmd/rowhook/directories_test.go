@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 // TestDirectoryFindings: check says what keeps the agent's user from its directories, with owner and remedy.
@@ -63,7 +65,7 @@ func TestDirectoryFindings(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c, err := parseConfig(filepath.Join(dir, "config.yaml"), []byte(smallConfig), env(nil), nil)
+			c, err := config.Parse(filepath.Join(dir, "config.yaml"), []byte(smallConfig), env(nil), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,8 +118,8 @@ func TestForeignDirectoryStops(t *testing.T) {
 	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
 	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
 		err := withOwnerHint(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
-		if exitCode(err) != exitUsage || !strings.Contains(hintOf(err), "chown -R ") || !strings.Contains(hintOf(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
-			t.Errorf("%s: exit code %d, %v, hint %s", path, exitCode(err), err, hintOf(err))
+		if exitCode(err) != exitUsage || !strings.Contains(config.Hint(err), "chown -R ") || !strings.Contains(config.Hint(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
+			t.Errorf("%s: exit code %d, %v, hint %s", path, exitCode(err), err, config.Hint(err))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
@@ -159,7 +160,7 @@ func newSandboxTarget(p delivery.ProfileConfig, own delivery.SandboxConfig, opti
 	if own.URL == "" {
 		return nil, nil
 	}
-	p, err := InSandbox(p, own)
+	p, err := config.InSandbox(p, own)
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,13 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 // findConfig settles which config file commands use.
 func (c *console) findConfig() {
-	found := findConfig(c.env)
+	found := config.Find(c.env)
 	if c.configPath == "" {
 		c.configPath = found
 		return

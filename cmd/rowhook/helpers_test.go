@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -46,13 +48,13 @@ mapping:
 `
 
 // write puts a config into a file that only its owner may read, and loads it.
-func write(t *testing.T, text string) (*Config, string) {
+func write(t *testing.T, text string) (*config.Config, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := loadConfig(path, env(map[string]string{"SECRET": "from the environment, and long"}))
+	c, err := config.Load(path, env(map[string]string{"SECRET": "from the environment, and long"}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -150,7 +151,7 @@ func (w *isolationReceivers) round(b *testing.B, state string, healthy int, neig
 	if err := os.WriteFile(path, []byte(smallConfig+"profiles:\n"+profiles.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	c, err := loadConfig(path, env(nil))
+	c, err := config.Load(path, env(nil))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
@@ -56,7 +57,7 @@ func (a *agent) identify(found identity) ([]difference, error) {
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
-func mayPause(c *Config, server capture.Server) error {
+func mayPause(c *config.Config, server capture.Server) error {
 	for i := range c.Profiles {
 		if p := &c.Profiles[i]; p.OnFull == "pause_source" && server.KeepSize < 0 {
 			return &capture.OperatorError{

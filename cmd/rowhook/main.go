@@ -17,6 +17,7 @@ import (
 	_ "time/tzdata" // the config names time zones, and small images have none
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 // The exit codes.
@@ -90,12 +91,12 @@ func exitCode(err error) int {
 
 // report prints errors for people, each with its hint.
 func report(w io.Writer, err error) {
-	for _, one := range flatten(err) {
+	for _, one := range config.Errors(err) {
 		if errors.As(one, new(findingsError)) {
 			continue
 		}
 		fmt.Fprintf(w, "rowhook: %s\n", one)
-		if hint := hintOf(one); hint != "" {
+		if hint := config.Hint(one); hint != "" {
 			fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(hint, "\n", "\n      "))
 		}
 		var usage *usageError

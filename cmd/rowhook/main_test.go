@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 )
 
 // result is what a command line came to.
@@ -84,8 +85,8 @@ func TestUsageErrors(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	gap := &capture.GapError{Stored: "0/2", Server: "0/1", Text: "the server is behind", Remedy: "rowhook run --accept-gap"}
-	_, config := parseConfig("config.yaml", []byte("source: {type: mysql}\n"), env(nil), nil)
-	_, empty := parseConfig("config.yaml", nil, env(nil), nil)
+	_, wrong := config.Parse("config.yaml", []byte("source: {type: mysql}\n"), env(nil), nil)
+	_, empty := config.Parse("config.yaml", nil, env(nil), nil)
 	for _, test := range []struct {
 		name string
 		err  error
@@ -95,7 +96,7 @@ func TestExitCodes(t *testing.T) {
 		{"failure", errors.New("no disk"), exitFailed, "rowhook: no disk\n"},
 		{"failure with a remedy", &capture.OperatorError{Err: errors.New("no slot"), Remedy: "rowhook setup --apply\nrowhook run"}, exitFailed,
 			"rowhook: no slot\nhint: rowhook setup --apply\n      rowhook run\n"},
-		{"config", config, exitUsage,
+		{"config", wrong, exitUsage,
 			"rowhook: config.yaml:1:1: source.url: missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library\n" +
 				"rowhook: config.yaml:1:1: mapping: missing; expected at least one table, such as circulation.loans: {}\n"},
 		{"config with a hint", empty, exitUsage, "rowhook: config.yaml:1:1: the file is empty\n" +
@@ -131,7 +132,7 @@ func TestSchema(t *testing.T) {
 	t.Parallel()
 	got := rowhook(t, "schema")
 	var printed, want any
-	text, err := json.Marshal(configSchema())
+	text, err := json.Marshal(config.Schema())
 	if err := errors.Join(err, json.Unmarshal(text, &want), json.Unmarshal([]byte(got.out), &printed)); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestCompletion(t *testing.T) {
 
 func TestMissingConfig(t *testing.T) {
 	t.Parallel()
-	_, err := loadConfig("testdata/none.yaml", env(nil))
+	_, err := config.Load("testdata/none.yaml", env(nil))
 	var b strings.Builder
 	report(&b, err)
 	want := "rowhook: testdata/none.yaml: read the config: no such file or directory\n" +

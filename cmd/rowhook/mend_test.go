@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -66,7 +67,7 @@ func newMendWorld(t *testing.T, running bool) *mendWorld {
 }
 
 // open has the state directory's operations answered on its socket while the engine delivers.
-func (w *mendWorld) open(t *testing.T, c *Config) {
+func (w *mendWorld) open(t *testing.T, c *config.Config) {
 	t.Helper()
 	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
 	if err != nil {
@@ -191,7 +192,7 @@ func TestMendingCommands(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			if !running {
-				c, err := loadConfig(w.config, env(nil))
+				c, err := config.Load(w.config, env(nil))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -373,11 +374,11 @@ func (c *console) stateDir() string {
 
 // openControl reaches the agent or opens the state directory. An agent that is starting or ending has it locked and does
 // not answer, so both are tried again.
-func (c *console) openControl(conf *Config) (*control, error) {
+func (c *console) openControl(conf *config.Config) (*control, error) {
 	return onceFree(nil, func() (*control, error) { return c.tryControl(conf) })
 }
 
-func (c *console) tryControl(conf *Config) (*control, error) {
+func (c *console) tryControl(conf *config.Config) (*control, error) {
 	client, err := dialControl(conf.State)
 	if err == nil {
 		return &control{client: client}, nil

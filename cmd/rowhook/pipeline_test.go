@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/mapping"
 )
@@ -47,7 +48,7 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 	if err := os.WriteFile(file, []byte(pipelineConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conf, err := loadConfig(file, func(string) (string, bool) { return "", false })
+	conf, err := config.Load(file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}

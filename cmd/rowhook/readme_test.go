@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 // readme is the README's text and its code blocks by language.
@@ -57,7 +59,7 @@ func TestReadmeConfigLoads(t *testing.T) {
 		t.Fatalf("README has %d YAML blocks, want its one config", len(blocks["yaml"]))
 	}
 	secrets := func(string) ([]byte, error) { return []byte("whsec_c2VjcmV0c2VjcmV0c2VjcmV0\n"), nil }
-	if _, err := parseConfig("README.md", []byte(blocks["yaml"][0]), func(string) (string, bool) { return "", false }, secrets); err != nil {
+	if _, err := config.Parse("README.md", []byte(blocks["yaml"][0]), func(string) (string, bool) { return "", false }, secrets); err != nil {
 		t.Errorf("the README's config is refused:\n%v", err)
 	}
 }
@@ -70,7 +72,7 @@ func TestStarterLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := func(string) ([]byte, error) { return []byte("whsec_c2VjcmV0c2VjcmV0c2VjcmV0\n"), nil }
-	c, err := parseConfig("/etc/rowhook/config.yaml", raw, func(string) (string, bool) { return "", false }, secrets)
+	c, err := config.Parse("/etc/rowhook/config.yaml", raw, func(string) (string, bool) { return "", false }, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -85,7 +86,7 @@ func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, erro
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
-		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", hintOf(err))
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Hint(err))
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.words())
@@ -147,7 +148,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 }
 
 // codes are the profiles' codes by their numbers in the spool.
-func (s *station) codes(c *Config) (map[delivery.ProfileID]string, error) {
+func (s *station) codes(c *config.Config) (map[delivery.ProfileID]string, error) {
 	codes := make(map[delivery.ProfileID]string, len(c.Profiles))
 	for i := range c.Profiles {
 		code := c.Profiles[i].Code
@@ -161,7 +162,7 @@ func (s *station) codes(c *Config) (map[delivery.ProfileID]string, error) {
 }
 
 // keepEndpoints has profiles that did not change keep what sends their requests.
-func keepEndpoints(endpoints map[string]*endpoint, next *Config, before *live) {
+func keepEndpoints(endpoints map[string]*endpoint, next *config.Config, before *live) {
 	for i := range next.Profiles {
 		p := &next.Profiles[i]
 		if was := before.config.Profile(p.Code); was != nil && reflect.DeepEqual(was, p) {
@@ -171,7 +172,7 @@ func keepEndpoints(endpoints map[string]*endpoint, next *Config, before *live) {
 }
 
 // mayRemove refuses words about profiles that nobody knows.
-func (a *agent) mayRemove(next *Config, removed map[string]engine.Removal) error {
+func (a *agent) mayRemove(next *config.Config, removed map[string]engine.Removal) error {
 	known, err := a.spool.Profiles()
 	if err != nil {
 		return fmt.Errorf("list the spool's profiles: %w", err)
@@ -183,7 +184,7 @@ func (a *agent) mayRemove(next *Config, removed map[string]engine.Removal) error
 	for code := range removed {
 		if !slices.Contains(names, code) && next.Profile(code) == nil {
 			return &controlFailure{
-				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, didYouMean(code, names)),
+				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, config.DidYouMean(code, names)),
 				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitUsage,
 			}
 		}

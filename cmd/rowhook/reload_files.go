@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"rowhook/cmd/rowhook/config"
 )
 
 const (
@@ -61,14 +63,14 @@ func (a *agent) watchFiles(ctx context.Context) error {
 
 // filesRead are the files that the config was read from last, whether it could be used or not, with hashes of what
 // they held.
-func (a *agent) filesRead() Files {
+func (a *agent) filesRead() config.Files {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.read
 }
 
 // watchDirs has the watcher watch the directories of the files, and of what these lead to by symbolic links.
-func watchDirs(watcher *fsnotify.Watcher, files Files) {
+func watchDirs(watcher *fsnotify.Watcher, files config.Files) {
 	wanted := map[string]bool{}
 	for path := range files {
 		wanted[filepath.Dir(path)] = true

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -65,7 +66,7 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 func openReloadWorld(t *testing.T, file string) *reloadWorld {
 	t.Helper()
 	w := &reloadWorld{t: t, file: file}
-	conf, err := loadConfig(w.file, func(string) (string, bool) { return "", false })
+	conf, err := config.Load(w.file, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}

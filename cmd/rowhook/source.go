@@ -9,6 +9,7 @@ import (
 	"rowhook/capture"
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -49,7 +50,7 @@ type source interface {
 const sourceMySQL = "mysql"
 
 // newSource makes the source. It does not connect. The agent's id marks its connections.
-func newSource(c *Config, logger *slog.Logger, agent string) (source, error) {
+func newSource(c *config.Config, logger *slog.Logger, agent string) (source, error) {
 	s, err := openSource(c, logger, agent)
 	if err != nil {
 		return nil, c.Explain(fmt.Errorf("source: %w", err))
@@ -57,7 +58,7 @@ func newSource(c *Config, logger *slog.Logger, agent string) (source, error) {
 	return s, nil
 }
 
-func openSource(c *Config, logger *slog.Logger, agent string) (source, error) {
+func openSource(c *config.Config, logger *slog.Logger, agent string) (source, error) {
 	if c.Source.Type == sourceMySQL {
 		wanted := func(schema, table string) bool { // the mapping is about it
 			name := schema + "." + table

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
@@ -41,12 +42,12 @@ type station struct {
 
 // live is what a reload replaces.
 type live struct {
-	config    *Config
+	config    *config.Config
 	endpoints map[string]*endpoint // where the profiles' requests go, by code
 }
 
 // config is the config as it was loaded last.
-func (s *station) config() *Config { return s.live.Load().config }
+func (s *station) config() *config.Config { return s.live.Load().config }
 
 // endpoints are where the profiles' requests go, by code.
 func (s *station) endpoints() map[string]*endpoint { return s.live.Load().endpoints }
@@ -68,7 +69,7 @@ func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error))
 }
 
 // openStation opens the state directory, for a moment or until an agent ends. The caller closes it.
-func openStation(c *Config, logger *slog.Logger, passing bool) (*station, error) {
+func openStation(c *config.Config, logger *slog.Logger, passing bool) (*station, error) {
 	if err := makePrivateDir(c.State); err != nil {
 		return nil, withOwnerHint(c, err)
 	}
@@ -112,7 +113,7 @@ func (e *permissionError) Hint() string { return e.remedy }
 func (e *permissionError) ExitCode() int { return exitUsage }
 
 // withOwnerHint adds the remedy where files belong to somebody else.
-func withOwnerHint(c *Config, err error) error {
+func withOwnerHint(c *config.Config, err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -150,7 +151,7 @@ func refuseOwner(state string, euid int) error {
 	}
 }
 
-func (s *station) open(c *Config, passing bool) error {
+func (s *station) open(c *config.Config, passing bool) error {
 	defer close(s.opened)
 	s.options, s.around = webhookOptions(), newSurroundings(c)
 	endpoints, err := newEndpoints(c, s.around, s.options)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery/spool"
 )
 
@@ -114,7 +115,7 @@ func TestRefuseOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := refuseOwner(state, 0); err == nil || !strings.Contains(hintOf(err), "sudo -u") {
+	if err := refuseOwner(state, 0); err == nil || !strings.Contains(config.Hint(err), "sudo -u") {
 		t.Errorf("somebody else's: %v", err)
 	}
 	if err := refuseOwner(state, 54321); err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -34,7 +35,7 @@ func (in *surroundings) environment() string {
 }
 
 // newSurroundings is what the config alone tells of them.
-func newSurroundings(c *Config) *surroundings {
+func newSurroundings(c *config.Config) *surroundings {
 	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
 	in.sandbox.Store(c.Sandboxed(nil))
 	return in
@@ -134,7 +135,7 @@ func (s *station) give(r activateRequest, found identity) error {
 	_, before := s.endpoints()[r.Profile].Describe()
 	own := delivery.SandboxConfig{URL: r.URL, Secret: r.Secret}
 	if err := s.useInSandbox(r.Profile, own, true); err != nil {
-		return &controlFailure{Message: err.Error(), Remedy: hintOf(err)}
+		return &controlFailure{Message: err.Error(), Remedy: config.Hint(err)}
 	}
 	given.Profiles[r.Profile] = own
 	raw, err := json.Marshal(given)
@@ -160,7 +161,7 @@ func readGivenSecret(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	raw, err := ReadSecret(path)
+	raw, err := config.ReadSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("read --secret-file: %w", err)
 	}

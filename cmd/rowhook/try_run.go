@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/format"
@@ -28,7 +29,7 @@ const hiddenKey = "HIDDEN"
 
 // trial puts recorded changes through the mapping.
 type trial struct {
-	config   *Config
+	config   *config.Config
 	tables   *tryTables
 	mapper   *mapping.Mapper
 	router   *delivery.Router
@@ -68,7 +69,7 @@ type unsent struct{}
 func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return nowhere }
 func (unsent) Describe() (method, url string)                         { return "POST", "" }
 
-func newTrial(c *Config, lines []*recorded, live []*capture.Table) (*trial, error) {
+func newTrial(c *config.Config, lines []*recorded, live []*capture.Table) (*trial, error) {
 	t := &trial{config: c, closed: map[string]bool{}}
 	var err error
 	if t.tables, err = gatherTables(c.Source.Type, lines, live); err != nil {
@@ -92,7 +93,7 @@ func (t *trial) readProfiles() error {
 		p := t.config.Profiles[i]
 		if t.config.Sandboxed(nil) && p.Sandbox.URL != "" {
 			var err error
-			if p, err = InSandbox(p, p.Sandbox); err != nil {
+			if p, err = config.InSandbox(p, p.Sandbox); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"rowhook/capture"
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
+	"rowhook/cmd/rowhook/config"
 )
 
 // tryTables are the tables that recorded changes are about. A table has the columns that any of its lines names, in a
@@ -111,7 +112,7 @@ func (t *tryTable) fits(line *recorded) error {
 		}
 		for _, name := range row.names {
 			if !slices.Contains(names, name) {
-				return fmt.Errorf("%s has no column %q in the database%s", line.Table, name, didYouMean(name, names))
+				return fmt.Errorf("%s has no column %q in the database%s", line.Table, name, config.DidYouMean(name, names))
 			}
 		}
 	}

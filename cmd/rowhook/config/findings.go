@@ -1,0 +1,184 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/delivery/format"
+	"rowhook/delivery/webhook"
+	"rowhook/mapping"
+)
+
+// Findings says what is odd about the config without being wrong, for `rowhook check`. What
+// rooms have to say beside it goes through [Config.warnings].
+func (c *Config) Findings() []capture.Finding {
+	found := c.secretFindings()
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		if sender, err := webhook.New(*p, webhook.Options{}); err == nil {
+			found = append(found, c.warnings("profile", sender.Warnings()...)...)
+		}
+		found = append(found, c.subscriptionFindings(p)...)
+		if p.Format == "rakuraku" {
+			found = append(found, c.rakurakuFindings(p)...)
+		}
+		if len(p.Contacts) > 0 && !c.Alerts.Enabled() {
+			found = append(found, c.Finding("contacts", fmt.Sprintf("profile %s has contacts, and no mail is sent: alerts.smtp names no server", p.Code),
+				"write alerts.smtp with host and from", "profiles", p.Code, "contacts"))
+		}
+	}
+	return found
+}
+
+// Finding is a warning about a place in the config.
+func (c *Config) Finding(code, text, remedy string, path ...string) capture.Finding {
+	at := c.Place(path...)
+	return capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: c.hide(text), Remedy: remedy}
+}
+
+// Place is where in the file a path leads, as editors and terminals take it.
+func (c *Config) Place(path ...string) string {
+	line, column := c.locate(path...)
+	return fmt.Sprintf("%s:%d:%d", c.file, line, column)
+}
+
+// TableFindings compares the mapping with tables as the database has them.
+func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
+	var found []capture.Finding
+	for _, table := range tables {
+		for _, f := range c.rules.Check(table) {
+			f.At = c.Place(f.Path...)
+			found = append(found, f.Finding)
+		}
+	}
+	return found
+}
+
+// AtTables adds the place of the mapping entry, or the setting, by which a table is named to findings of the source about it.
+func (c *Config) AtTables(found []capture.Finding) []capture.Finding {
+	for i := range found {
+		if path := c.tablePath(found[i].Table); found[i].At == "" && path != nil {
+			found[i].At = c.Place(path...)
+		}
+	}
+	return found
+}
+
+// tablePath leads to what names a table; nil where nothing does. An entry of its own comes before a wildcard's.
+func (c *Config) tablePath(table string) (path []string) {
+	if table == "" {
+		return nil
+	}
+	for i := range c.Mapping {
+		name, at := c.Mapping[i].Table, []string{"mapping", c.Mapping[i].Name, "table"}
+		if name == "" {
+			name, at = c.Mapping[i].Name, at[:2]
+		}
+		switch {
+		case name == table:
+			return at
+		case path == nil && delivery.MatchGlob(name, table):
+			path = at
+		}
+	}
+	switch {
+	case path != nil:
+	case table == c.Source.Context.Table:
+		path = []string{"source", "context", "table"}
+	case table == c.Source.Signals.Table:
+		path = []string{"source", "signals", "table"}
+	}
+	return path
+}
+
+// warnings makes findings of what a room says about the config with a ConfigPath, but does not refuse.
+func (c *Config) warnings(code string, said ...error) []capture.Finding {
+	var found []capture.Finding
+	for _, one := range Errors(errors.Join(said...)) {
+		problem := c.problems(one)[0]
+		at := fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column)
+		found = append(found, capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: problem.text, Remedy: problem.hint})
+	}
+	return found
+}
+
+// subscriptionFindings tells of globs that no event type or mapping entry fits.
+func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Finding {
+	types, entries := c.eventTypes()
+	var found []capture.Finding
+	report := func(code, what string, globs, names []string, path ...string) {
+		for i, glob := range globs {
+			if slices.ContainsFunc(names, func(name string) bool { return fitsAny([]string{glob}, name) }) {
+				continue
+			}
+			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, DidYouMean(glob, names))
+			found = append(found, c.Finding(code, text, "rowhook check --events lists every event", append(path, strconv.Itoa(i))...))
+		}
+	}
+	for i, s := range p.Subscriptions {
+		at := []string{"profiles", p.Code, "subscriptions", strconv.Itoa(i)}
+		report("subscription_event", "event type", s.Events, types, append(slices.Clone(at), "events")...)
+		report("subscription_table", "entry", s.Tables, entries, append(slices.Clone(at), "tables")...)
+	}
+	return found
+}
+
+// rakurakuFindings says where a profile of format rakuraku would send what its receiver can do nothing with: changes of rows without
+// their app and data, and permalinks without a host. Each entry is named once.
+func (c *Config) rakurakuFindings(p *delivery.ProfileConfig) []capture.Finding {
+	var found []capture.Finding
+	var told []string
+	for _, e := range c.rules.Events() {
+		i := slices.IndexFunc(c.Mapping, func(m mapping.EntryConfig) bool { return m.Name == e.Entry })
+		if i < 0 || slices.Contains(told, e.Entry) || !subscribes(p, e.Type, e.Entry) {
+			continue
+		}
+		entry := &c.Mapping[i]
+		linked := p.Rakuraku.URLBase != "" || entry.Link != "" || p.Unit == "type" ||
+			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update")
+		switch {
+		case entry.Code == "" && len(e.Unnamed) > 0:
+			found = append(found, c.Finding("rakuraku_code",
+				fmt.Sprintf("profile %s gets %s of %s, which has no code: its messages have neither appName, appCode nor data", p.Code, e.Type, e.Entry),
+				"give the entry a code such as APP_0200; or name the event with as: {event: LOGIN}, if it is about no record", "mapping", e.Entry))
+		case entry.Code != "" && !linked:
+			found = append(found, c.Finding("rakuraku_url",
+				fmt.Sprintf("profile %s gets %s of %s, and url will have no host: there is neither rakuraku.url_base nor a link of the entry", p.Code, e.Type, e.Entry),
+				"write rakuraku: {url_base: https://db.example.jp} in the profile, or link in the entry", "profiles", p.Code))
+		default:
+			continue
+		}
+		told = append(told, e.Entry)
+	}
+	return found
+}
+
+// Rounded lists the entries of which some profile gets 64-bit integers as JSON numbers, which JavaScript and others round.
+func (c *Config) Rounded() map[string]bool {
+	entries := map[string]bool{}
+	for i := range c.Profiles {
+		p := &c.Profiles[i]
+		if !format.RoundsBigints(p) {
+			continue
+		}
+		for _, e := range c.rules.Events() {
+			entries[e.Entry] = entries[e.Entry] || subscribes(p, e.Type, e.Entry)
+		}
+	}
+	return entries
+}
+
+// eventTypes lists the event types that can come, and the mapping's entries.
+func (c *Config) eventTypes() (types, entries []string) {
+	for _, event := range c.rules.Events() {
+		types = append(types, event.Type)
+	}
+	for i := range c.Mapping {
+		entries = append(entries, c.Mapping[i].Name)
+	}
+	return append(types, "rowhook.gap"), entries
+}
