@@ -27,7 +27,7 @@ source:
 
 state: ./state
 
-# From config.example.yaml:
+# From testdata/library/config.yaml:
 {{.Mapping}}
 defaults:
   allow_networks: [loopback]            # the receivers are on this machine
@@ -52,7 +52,7 @@ log:
 // settings fill the config in.
 type settings struct{ Source, Mapping, Desk, Search, Secret string }
 
-// exampleMapping is the mapping of the example config, which is the library's.
+// exampleMapping is the mapping of the library's config.
 func exampleMapping(example string) (string, error) {
 	text, err := os.ReadFile(example)
 	if err != nil {

@@ -23,7 +23,7 @@ func TestShow(t *testing.T) {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, source: source, schemas: "../../testdata/library", example: "../../config.example.yaml", pace: 0.1})
+			err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, source: source, schemas: "../../testdata/library", example: "../../testdata/library/config.yaml", pace: 0.1})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}

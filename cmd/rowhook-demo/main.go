@@ -26,7 +26,7 @@ func main() {
 	flag.StringVar(&o.rowhook, "rowhook", "bin/rowhook", "the rowhook binary")
 	flag.StringVar(&o.source, "source", sources[0], "the kind of database: "+strings.Join(sources, ", "))
 	flag.StringVar(&o.schemas, "schemas", "testdata/library", "the directory of the library's schemas")
-	flag.StringVar(&o.example, "example", "config.example.yaml", "the config whose mapping is used")
+	flag.StringVar(&o.example, "example", "testdata/library/config.yaml", "the config whose mapping is used")
 	flag.IntVar(&o.major, "postgres", 0, "the PostgreSQL major version; 0 is the system's")
 	flag.BoolVar(&o.keep, "keep", false, "leave everything running afterwards, until Ctrl-C")
 	flag.Parse()

@@ -73,12 +73,12 @@ func TestTryMySQL(t *testing.T) {
 	}
 }
 
-// TestTryExample takes the example config, whose fields and formats are the widest.
-func TestTryExample(t *testing.T) {
+// TestTryLibrary takes the example config, whose fields and formats are the widest.
+func TestTryLibrary(t *testing.T) {
 	t.Parallel()
 	var out, messages bytes.Buffer
 	in := `{"table":"app.sessions","op":"insert","key":["session_id"],"new":{"session_id":1,"user_id":"aa010001","user_name":"Mina","started_at":"2026-11-22T01:02:03Z","ended_at":null}}`
-	code := execute(t.Context(), []string{"try", "-c", exampleConfig, "--json"}, &console{in: strings.NewReader(in), out: &out, err: &messages, env: exampleEnv})
+	code := execute(t.Context(), []string{"try", "-c", libraryConfig, "--json"}, &console{in: strings.NewReader(in), out: &out, err: &messages, env: exampleEnv})
 	if code != exitDone || !strings.Contains(out.String(), `"type":"session.login"`) {
 		t.Errorf("exit %d, %s%s", code, out.String(), messages.String())
 	}

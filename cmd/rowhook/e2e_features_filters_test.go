@@ -107,7 +107,7 @@ func TestFeatureRestrictions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			example, err := os.ReadFile("../../config.example.yaml")
+			example, err := os.ReadFile("../../testdata/library/config.yaml")
 			capturetest.Must(t, err)
 			file := newTempDir(t) + "/config.yaml"
 			text := strings.Replace(string(example), "\n# --- what is written down",
@@ -120,7 +120,7 @@ func TestFeatureRestrictions(t *testing.T) {
 		})
 	}
 	// Without the option of a web API, the lists leave its operations out, and no profile may name them.
-	example, err := os.ReadFile("../../config.example.yaml")
+	example, err := os.ReadFile("../../testdata/library/config.yaml")
 	capturetest.Must(t, err)
 	text := string(example)
 	for _, operation := range []string{"insert.webapi", "update.webapi", "delete.webapi"} {
@@ -135,7 +135,7 @@ func TestFeatureRestrictions(t *testing.T) {
 		}
 	}
 	// A sub-app inserts and deletes nothing: its entry has no such event.
-	r := command(t, []string{"DESK_SECRET=x", "ALMA_SECRET=x"}, "check", "--events", "-c", "../../config.example.yaml")
+	r := command(t, []string{"DESK_SECRET=x", "ALMA_SECRET=x"}, "check", "--events", "-c", "../../testdata/library/config.yaml")
 	var subApp []string
 	for line := range strings.Lines(r.stdout) {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == "library-plans" {

@@ -20,7 +20,7 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// library is what docs/features.md is proven on: the library's database, an agent with config.example.yaml in which
+// library is what docs/features.md is proven on: the library's database, an agent with its config.yaml in which
 // only addresses and secrets are this machine's, and the receivers of all its profiles. Each test makes a real
 // row change and looks at the requests that come of it.
 type library struct {
@@ -89,7 +89,7 @@ func newLibraryOn(tb testing.TB, database string, changes map[string]string) *li
 	l := &library{tb: tb, dir: newTempDir(tb)}
 	l.receive = httptest.NewServer(l)
 	tb.Cleanup(l.receive.Close)
-	text, err := os.ReadFile("../../config.example.yaml")
+	text, err := os.ReadFile("../../testdata/library/config.yaml")
 	capturetest.Must(tb, err)
 	l.config = string(text)
 	all := map[string]string{

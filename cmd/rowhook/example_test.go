@@ -9,21 +9,56 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"rowhook/capture/capturetest"
 )
 
-const exampleConfig = "../../config.example.yaml"
+const (
+	exampleConfig = "../../config.example.yaml"          // every key
+	libraryConfig = "../../testdata/library/config.yaml" // a library's, with all its tables
+)
 
 var exampleEnv = env(map[string]string{
 	"DESK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "ALMA_SECRET": "rowhook-test-secret",
 })
 
-// TestExampleFitsTheLibrary sets the library's database up by the example, with only the addresses
+// TestExampleHasEveryKey holds the reference to the schema: a key that it lacks is one that nobody finds. Keys
+// that are commented out count, and so do those that a comment names as the other way to say it.
+func TestExampleHasEveryKey(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(exampleConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := execute(t.Context(), []string{"schema"}, &console{out: &out, err: &out, env: exampleEnv}); code != exitDone {
+		t.Fatal(&out)
+	}
+	var schema configNode
+	if err := json.Unmarshal(out.Bytes(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, object := range append(slices.Collect(maps.Values(schema.Definitions)), &schema) {
+		for key := range object.Properties {
+			found++
+			if !regexp.MustCompile(`(?m)(^|[ {#])` + key + `: |(^|[ #])` + key + `:$|# .*\bor ` + key + `\b`).Match(text) {
+				t.Errorf("it lacks %s", key)
+			}
+		}
+	}
+	if found < 150 {
+		t.Errorf("the schema has %d keys only", found)
+	}
+}
+
+// TestLibraryFits sets the library's database up by its config, with only the addresses
 // changed, and checks it: nothing may stand in the way but what depends on the server.
-func TestExampleFitsTheLibrary(t *testing.T) {
+func TestLibraryFits(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -80,12 +115,12 @@ func checkExample(t *testing.T, conf, owner string) {
 	}
 }
 
-// exampleOnThisMachine is the example with its database and its receivers on this machine.
+// exampleOnThisMachine is the library's config with its database and its receivers on this machine.
 func exampleOnThisMachine(t *testing.T, database map[string]string) string {
 	t.Helper()
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(receiver.Close)
-	text, err := os.ReadFile(exampleConfig)
+	text, err := os.ReadFile(libraryConfig)
 	if err != nil {
 		t.Fatal(err)
 	}

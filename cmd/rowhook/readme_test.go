@@ -195,3 +195,21 @@ func TestFailuresNamesAlerts(t *testing.T) {
 		t.Errorf("found only %d alerts", len(alerts))
 	}
 }
+
+// TestPagesNameFiles: the paths of Go files and folders that the pages for contributors name are there.
+func TestPagesNameFiles(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, path := range []string{"../../CONTRIBUTING.md", "../../docs/internals.md"} {
+		text, _ := page(t, path)
+		for _, match := range regexp.MustCompile("`([a-z_.]+(?:/[a-z_*.]+)+)`").FindAllStringSubmatch(text, -1) {
+			found++
+			if files, err := filepath.Glob("../../" + match[1]); err != nil || len(files) == 0 {
+				t.Errorf("%s names %s, which is not there", path, match[1])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("found only %d paths", found)
+	}
+}

@@ -22,7 +22,7 @@ var quotedCommand = regexp.MustCompile("`(rowhook [^`…]*)`")
 func TestRemediesCanBeRun(t *testing.T) {
 	t.Parallel()
 	commands := map[string]string{} // with a place that names it
-	for _, path := range append(pages(t), "../../docker/prometheus-alerts.yaml", "../../config.example.yaml") {
+	for _, path := range append(pages(t), "../../docker/prometheus-alerts.yaml", exampleConfig, libraryConfig) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
--- A library: the schema that config.example.yaml, the tests and `make demo` speak of.
+-- A library: the schema that config.yaml beside it, the tests and `make demo` speak of.
 -- Load it into an empty database. mysql.sql beside it is the same for MySQL and MariaDB.
 --
 -- Its tables carry what a message needs: codes stand beside their descriptions, and small lists lie in json columns.

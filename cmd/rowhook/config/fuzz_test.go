@@ -17,7 +17,7 @@ func FuzzConfig(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, file := range append(files, "../../../config.example.yaml") {
+	for _, file := range append(files, exampleConfig, libraryConfig) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)

@@ -59,7 +59,11 @@ func write(t *testing.T, text string) (*Config, string) {
 	return c, path
 }
 
-const exampleConfig = "../../../config.example.yaml"
+const (
+	exampleConfig = "../../../config.example.yaml"          // every key
+	libraryConfig = "../../../testdata/library/config.yaml" // a library's, with all its tables
+	minimalConfig = "../../../testdata/library/minimal.yaml"
+)
 
 var exampleEnv = env(map[string]string{
 	"DESK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "ALMA_SECRET": "rowhook-test-secret",

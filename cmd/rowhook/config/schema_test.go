@@ -91,7 +91,7 @@ func TestSchemaTakesValidConfigs(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files", err)
 	}
-	for _, file := range append(files, "../../../config.example.yaml") {
+	for _, file := range append(files, exampleConfig, libraryConfig) {
 		if err := schema.Validate(asJSON(t, file)); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
