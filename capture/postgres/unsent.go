@@ -100,7 +100,7 @@ func (r *run) judge(ctx context.Context, err error) error {
 // mendFirst is what is to be done before a transaction is given up, so that the next is not refused as well.
 func mendFirst(answer *pgconn.PgError) string {
 	if strings.HasPrefix(answer.Code, "22") {
-		return "mend the publication's row filter, if that is what fails (changes made before are still filtered by the old one); "
+		return "fix the publication's row filter, if that is what fails (changes made before are still filtered by the old one); "
 	}
 	return ""
 }

@@ -8,7 +8,7 @@ import (
 
 // adoptRemedy is what ends the wait for a person's word.
 const adoptRemedy = "if this is meant, `rowhook source adopt`; if the server is a legitimate successor, name it in source.servers; " +
-	"otherwise mend source.url or give this agent a state directory of its own"
+	"otherwise fix source.url or give this agent a state directory of its own"
 
 // adoption is what `source adopt` did.
 type adoption struct {

@@ -17,10 +17,10 @@ import (
 const failedLong = `Dead letters are deliveries that were given up. They stay, with the reason and the body that
 was sent, until they are retried or discarded, or spool.dead is over. With --source they are
 changes that could not be decoded or mapped: they were parked as they came, and are mapped again
-once the cause is mended.`
+once the cause is fixed.`
 
 func newFailedCommand(c *console) *cobra.Command {
-	cmd := newGroupCommand("failed", "Show, retry and discard dead letters", groupMend,
+	cmd := newGroupCommand("failed", "Show, retry and discard dead letters", groupFix,
 		newFailedListCommand(c),
 		newFailedShowCommand(c),
 		newFailedChangeCommand(c, "retry", "Deliver dead letters again, in their keys' order", "retried"),

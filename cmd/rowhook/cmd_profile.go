@@ -14,7 +14,7 @@ import (
 )
 
 func newProfileCommand(c *console) *cobra.Command {
-	return newGroupCommand("profile", "List, activate, pause, resume and test profiles", groupMend,
+	return newGroupCommand("profile", "List, activate, pause, resume and test profiles", groupFix,
 		newProfileListCommand(c), newProfileActivateCommand(c), newProfilePauseCommand(c), newProfileResumeCommand(c), newProfileTestCommand(c))
 }
 

@@ -26,7 +26,7 @@ func (c *console) withControl(do func(*control) error) error {
 }
 
 func newQueueCommand(c *console) *cobra.Command {
-	return newGroupCommand("queue", "Show and change what waits", groupMend,
+	return newGroupCommand("queue", "Show and change what waits", groupFix,
 		newQueueListCommand(c),
 		newRetryNowCommand(c),
 		newSkipCommand(c),

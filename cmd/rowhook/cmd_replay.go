@@ -38,7 +38,7 @@ func newReplayCommand(c *console) *cobra.Command {
 	var since, until string
 	var dry, stop, asJSON bool
 	cmd := &cobra.Command{
-		Use: "replay", Short: "Send delivered events again", Long: replayLong, Example: replayExample, GroupID: groupMend, Args: noArgs,
+		Use: "replay", Short: "Send delivered events again", Long: replayLong, Example: replayExample, GroupID: groupFix, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			now := time.Now()
 			var sinceErr, untilErr, which error

@@ -50,7 +50,7 @@ func (c *console) colours(w io.Writer) bool {
 const (
 	groupPrepare = "prepare"
 	groupRun     = "run"
-	groupMend    = "mend"
+	groupFix     = "fix"
 	groupTry     = "try"
 	groupAbout   = "about"
 )
@@ -86,7 +86,7 @@ func newRootCommand(c *console) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupPrepare, Title: "Prepare"},
 		&cobra.Group{ID: groupRun, Title: "Run and watch"},
-		&cobra.Group{ID: groupMend, Title: "Mend"},
+		&cobra.Group{ID: groupFix, Title: "Fix"},
 		&cobra.Group{ID: groupTry, Title: "Try"},
 		&cobra.Group{ID: groupAbout, Title: "About"},
 	)

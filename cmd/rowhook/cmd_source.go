@@ -12,7 +12,7 @@ present database and machine are pinned, and deliveries go on. A position that b
 another database's stream is given up and written to state/audit.jsonl.`
 
 func newSourceCommand(c *console) *cobra.Command {
-	return newGroupCommand("source", "Adopt a changed source or machine", groupMend, newSourceAdoptCommand(c))
+	return newGroupCommand("source", "Adopt a changed source or machine", groupFix, newSourceAdoptCommand(c))
 }
 
 func newSourceAdoptCommand(c *console) *cobra.Command {

@@ -161,7 +161,7 @@ func (a *agent) retryParked(ctx context.Context, r parkedRequest) (engine.Change
 			if err := a.retryOne(ctx, &letters[i]); err != nil {
 				return changed, &capture.OperatorError{
 					Err:    fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err),
-					Remedy: fmt.Sprintf("mend the mapping or the table, and retry; or `rowhook failed discard --source %d`", letters[i].Seq),
+					Remedy: fmt.Sprintf("fix the mapping or the table, and retry; or `rowhook failed discard --source %d`", letters[i].Seq),
 				}
 			}
 			changed.Count++

@@ -37,7 +37,7 @@ const parkUndecoded = "undecoded"
 // errParkedFull ends the agent: going on would lose changes.
 var errParkedFull = &capture.OperatorError{
 	Err:    errors.New("dead letters of the source fill their share of the spool"),
-	Remedy: "mend what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
+	Remedy: "fix what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
 }
 
 // pipeline is the source's sink: it maps changes to events, matches them with

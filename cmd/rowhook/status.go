@@ -317,7 +317,7 @@ func profileRemedy(p delivery.ProfileStatus) string {
 	case p.State == "inactive":
 		return fmt.Sprintf("; `rowhook profile resume %s` delivers again", p.Profile)
 	case p.Reason == p.LastReason && slices.Contains([]int{401, 403, 407}, p.LastStatus):
-		return fmt.Sprintf("; mend the credentials: a reload with them tries at once, so does `rowhook queue retry-now --profile %s`", p.Profile)
+		return fmt.Sprintf("; fix the credentials: a reload with them tries at once, so does `rowhook queue retry-now --profile %s`", p.Profile)
 	}
 	return ""
 }

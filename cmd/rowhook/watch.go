@@ -65,7 +65,7 @@ func (a *agent) compare(ctx context.Context) {
 		}
 	}
 	if len(before) > 0 && len(found) == 0 {
-		a.logger.Info("all findings are mended")
+		a.logger.Info("all findings are fixed")
 	}
 }
 
