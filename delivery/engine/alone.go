@@ -26,36 +26,28 @@ func (a *alones) first() delivery.Seq {
 // holdsBack reports whether one is in the way of a delivery.
 func (a *alones) holdsBack(seq delivery.Seq) bool { return len(a.seqs) > 0 && seq > a.seqs[0] }
 
+// remove takes one away. It reports whether there was such a one.
+func (a *alones) remove(seq delivery.Seq) bool {
+	at, found := slices.BinarySearch(a.seqs, seq)
+	if found {
+		a.seqs = slices.Delete(a.seqs, at, at+1)
+	}
+	return found
+}
+
 func (a *alones) add(seq delivery.Seq) {
 	if at, found := slices.BinarySearch(a.seqs, seq); !found {
 		a.seqs = slices.Insert(a.seqs, at, seq)
 	}
 }
 
-// aloneOver lets everything go on that a group held back which went alone.
-func (d *dispatcher) aloneOver(r *delivery.Delivery) {
-	if !r.Alone() {
-		return
-	}
-	at, found := slices.BinarySearch(d.alones.seqs, r.Seq)
-	if !found {
-		return
-	}
-	d.alones.seqs = slices.Delete(d.alones.seqs, at, at+1)
-	for _, l := range d.lanes {
-		if l.head == nil {
-			d.wakeLane(l)
-		}
-	}
-}
-
 // turnOfAlone has the first group that goes alone sent, once nothing before it is left.
 func (d *dispatcher) turnOfAlone(now time.Time) error {
-	seq, j := d.alones.first(), d.alones.job
+	seq, j := d.lanes.alones.first(), d.lanes.alones.job
 	if seq == 0 || d.state.Recording != 0 && seq >= d.state.Recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
 		return nil
 	}
-	others := d.jobs
+	others := d.memory.jobs
 	if j != nil {
 		others--
 	}
@@ -76,7 +68,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	case first != nil && first.Seq < seq:
 		return nil
 	case j != nil:
-		d.makeReady(j)
+		d.lanes.ready(j)
 		return nil
 	case first == nil || first.Seq != seq || first.State == delivery.Retrying && d.waits(first, now) > 0:
 		return nil // a dead letter, or its time has not come
@@ -88,6 +80,6 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	if err := d.load(whole); err != nil {
 		return err
 	}
-	d.makeReady(d.alones.job)
+	d.lanes.ready(d.lanes.alones.job)
 	return nil
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"rowhook/delivery"
@@ -12,32 +11,11 @@ import (
 // holdsKeys reports whether a dead letter keeps the later events of its key back.
 func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "hold_key" }
 
-// holdsBack reports whether a dead letter is in the way of an event of the lane.
-func (l *lane) holdsBack(seq delivery.Seq) bool { return len(l.holds) > 0 && seq > l.holds[0] }
-
-// hold keeps the later events of a record's lanes back until the record is retried or discarded.
-func (d *dispatcher) hold(r *delivery.Delivery) {
-	if r.Alone() {
-		d.alones.add(r.Seq)
-	}
-	var few [2]uint64
-	for _, hash := range r.Lanes(&few) {
-		l := d.lane(hash)
-		if at, found := slices.BinarySearch(l.holds, r.Seq); !found {
-			l.holds = slices.Insert(l.holds, at, r.Seq)
-		}
-		if l.head != nil {
-			l.disk = true
-			d.evict(l.head)
-		}
-	}
-}
-
 // holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The bound is met only by
 // those of a time when they held nothing back.
 func (d *dispatcher) holdAgain(r *delivery.Delivery) {
-	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.lanes) < 2*maxLanes {
-		d.hold(r)
+	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.lanes.byKey) < 2*maxLanes {
+		d.spill(d.lanes.hold(r)...)
 	}
 }
 
@@ -51,35 +29,8 @@ func (d *dispatcher) reviewHolds() error {
 			return true, nil
 		})
 	}
-	for _, l := range d.lanes {
-		if len(l.holds) > 0 {
-			l.holds = nil
-			if l.head == nil {
-				d.wakeLane(l)
-			}
-			d.forget(l)
-		}
-	}
+	d.lanes.unholdAll()
 	return nil
-}
-
-// unhold lets the lanes of a record go on that is no dead letter any more.
-func (d *dispatcher) unhold(r *delivery.Delivery) {
-	d.aloneOver(r)
-	var few [2]uint64
-	for _, hash := range r.Lanes(&few) {
-		l := d.lanes[hash]
-		if l == nil {
-			continue
-		}
-		if at, found := slices.BinarySearch(l.holds, r.Seq); found {
-			l.holds = slices.Delete(l.holds, at, at+1)
-		}
-		if l.head == nil {
-			d.wakeLane(l)
-		}
-		d.forget(l)
-	}
 }
 
 // Expired takes note that a dead letter has been kept for long enough and is being removed from the store. Its key
@@ -92,7 +43,7 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	return d.locked(func(time.Time) error {
 		d.expiring = r.Seq
 		d.ledger.expire(&r)
-		d.unhold(&r)
+		d.lanes.unhold(&r)
 		d.poke()
 		return nil
 	})

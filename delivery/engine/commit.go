@@ -206,21 +206,11 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 		return nil
 	}
 	d.resume = max(d.resume, r.Last())
-	if r.Alone() {
-		d.alones.add(r.Seq)
-	}
 	if r.State == delivery.Retrying {
 		now := time.Now()
 		d.ledger.dueBy(now.Add(d.waits(r, now)))
 	}
-	if d.profile.ordered() {
-		var few [2]uint64
-		for _, hash := range r.Lanes(&few) {
-			l := d.lane(hash)
-			l.disk = true
-			d.wakeLane(l)
-		}
-	}
+	d.lanes.put(r)
 	return nil
 }
 
@@ -240,7 +230,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 	var entries []delivery.Entry
 	for next, end := max(r.Seq, cursor), false; !end; {
 		var err error
-		if entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, d.maxBytes); err != nil {
+		if entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, d.memory.max); err != nil {
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {
@@ -253,12 +243,10 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
 	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
-	d.ledger.window, d.forming, d.alones = window{}, forming{}, alones{}
-	d.jobs, d.bytes, d.handed = 0, 0, 0
-	d.fresh, d.retries = jobQueue{}, jobQueue{}
-	clear(d.lanes)
+	d.ledger.window, d.forming = window{}, forming{}
+	d.memory.jobs, d.memory.bytes, d.handed = 0, 0, 0
+	d.lanes.reset()
 	clear(d.ledger.stored)
-	d.waking = nil
 	d.ledger.counts, d.ledger.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
 	d.ledger.nextDue = time.Time{}
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}

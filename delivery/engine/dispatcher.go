@@ -84,21 +84,12 @@ type dispatcher struct {
 	skip     func(*delivery.Entry) bool // set while what is read is not to be delivered
 
 	// What is in memory.
-	jobs       int
-	bytes      int
-	maxBytes   int
-	fresh      jobQueue // first tries
-	retries    jobQueue
-	turn       int // counts hand-outs, for the retries' share
-	handed     int
-	workers    int
-	lanes      map[uint64]*lane
-	waking     []*lane
-	alones     alones
-	spareJobs  []*job
-	spareLanes []*lane
-	records    []delivery.Delivery
+	handed  int
+	workers int
+	records []delivery.Delivery
 
+	memory     memory
+	lanes      lanes
 	ledger     ledger
 	endpoint   endpoint
 	activation activation
@@ -128,24 +119,24 @@ type dispatcher struct {
 	duration  Histogram // of requests
 }
 
-func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, memory int) *dispatcher {
+func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {
 	d := &dispatcher{
-		engine:   e,
-		code:     p.code,
-		id:       id,
-		store:    e.store,
-		log:      e.log,
-		wake:     make(chan struct{}, 1),
-		maxBytes: max(memory, minWindowBytes),
-		lanes:    make(map[uint64]*lane),
-		ledger:   ledger{stored: make(map[delivery.Seq]*job)},
-		endings:  make(map[Ending]int64),
-		current:  commit{done: make(chan struct{}, 1)},
+		engine:  e,
+		code:    p.code,
+		id:      id,
+		store:   e.store,
+		log:     e.log,
+		wake:    make(chan struct{}, 1),
+		lanes:   lanes{byKey: make(map[uint64]*lane)},
+		ledger:  ledger{stored: make(map[delivery.Seq]*job)},
+		endings: make(map[Ending]int64),
+		current: commit{done: make(chan struct{}, 1)},
 
 		endpoint: endpoint{log: e.logger.With("profile", p.code)},
 
 		configured: p,
 	}
+	d.memory.max = max(bytes, minWindowBytes)
 	d.use(p)
 	d.budget.Store(newBudget(p))
 	return d
@@ -156,6 +147,7 @@ func (d *dispatcher) use(p *Profile) {
 	d.profile = p
 	d.endpoint.follow(p)
 	d.activation.profile = p
+	d.lanes.ordered = p.ordered()
 }
 
 func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }
@@ -305,9 +297,9 @@ func (d *dispatcher) drain() {
 // calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
 // what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.end && d.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
+	calm := !stopping && d.end && d.memory.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
 		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
-		d.coming == nil && !d.draining && len(d.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
+		d.coming == nil && !d.draining && len(d.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.calm.Store(calm)
 	if calm {
 		return
@@ -350,16 +342,16 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		sooner(d.restWakeAt())
 	} else {
 		sooner(d.forming.until)
-		if d.mayLoad() && len(d.waking) > 0 || d.replayWanted() {
+		if d.mayLoad() && len(d.lanes.waking) > 0 || d.replayWanted() {
 			return now
 		}
 		if d.mayLoad() && d.dueWanted(now) {
 			sooner(d.ledger.nextDue)
 		}
-		if left := d.endpoint.left(now); left > 0 && (d.fresh.n+d.retries.n > 0 || d.ledger.counts[delivery.Retrying] > 0) {
+		if left := d.endpoint.left(now); left > 0 && (d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] > 0) {
 			sooner(now.Add(left))
 		}
-		if d.fresh.n+d.retries.n > 0 && d.endpoint.pace.at.After(now) {
+		if d.lanes.queued() > 0 && d.endpoint.pace.at.After(now) {
 			sooner(d.endpoint.pace.at)
 		}
 	}

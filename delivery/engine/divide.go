@@ -33,7 +33,7 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 		d.writeAttempt(j, delivery.OutcomeRetrying, now)
 	}
 	d.ledger.split(j, now)
-	d.aloneOver(&j.record)
+	d.lanes.aloneOver(&j.record)
 	from := 0
 	for i, to := range append(cuts, len(entries)) {
 		r := d.part(j, entries[from:to], now)
@@ -43,15 +43,8 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 		d.ledger.add(&r)
 		from = to
 	}
-	d.leave(j)
-	for i := range j.links {
-		l := j.links[i].lane
-		l.disk, l.asleep, l.lowest = true, false, min(l.lowest, j.seq)
-		if l.head != nil {
-			d.evict(l.head)
-		}
-		d.wakeLane(l)
-	}
+	d.lanes.leave(j)
+	d.spill(d.lanes.divide(j.links, j.seq)...)
 	d.released(j)
 	return nil
 }
@@ -64,17 +57,17 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 	}
 	d.describe(&r, entries, j.record.Members.Unit)
 	if r.Alone() {
-		d.alones.add(r.Seq)
+		d.lanes.alones.add(r.Seq)
 	}
 	return r
 }
 
 // released lets go of a job that went alone or in lanes, whatever became of its delivery.
 func (d *dispatcher) released(j *job) {
-	if d.alones.job == j {
-		d.alones.job = nil
+	if d.lanes.alones.job == j {
+		d.lanes.alones.job = nil
 	}
-	d.release(j)
+	d.memory.release(j)
 }
 
 // membersOf returns the events of a batch, which are few enough to be in memory together.
@@ -85,7 +78,7 @@ func (d *dispatcher) membersOf(j *job) ([]delivery.Entry, error) {
 	var entries []delivery.Entry
 	for next, end := j.seq, false; !end; {
 		var err error
-		entries, next, end, err = d.store.Events(d.id, &j.record, next, entries, j.record.Events()-len(entries), d.maxBytes)
+		entries, next, end, err = d.store.Events(d.id, &j.record, next, entries, j.record.Events()-len(entries), d.memory.max)
 		if err != nil {
 			return nil, fmt.Errorf("read events of a waiting delivery: %w", err)
 		}

@@ -4,8 +4,8 @@ package engine
 func InMemory(e *Engine) (jobs, lanes int) {
 	for _, d := range e.all() {
 		d.mu.Lock()
-		jobs += d.jobs
-		lanes += len(d.lanes)
+		jobs += d.memory.jobs
+		lanes += len(d.lanes.byKey)
 		d.mu.Unlock()
 	}
 	return jobs, lanes

@@ -65,7 +65,7 @@ func (d *dispatcher) collect(entry *delivery.Entry, now time.Time) error {
 	f.entries = append(f.entries, *entry)
 	f.bytes += entry.Bytes
 	// Where memory is short batches are smaller, so that there are several to be sent at once.
-	if len(f.entries) >= d.profile.config.Batch.Max || f.bytes >= d.maxBytes/4 {
+	if len(f.entries) >= d.profile.config.Batch.Max || f.bytes >= d.memory.max/4 {
 		return d.closeBatch(now)
 	}
 	return nil
@@ -94,7 +94,7 @@ func (d *dispatcher) closeBatch(now time.Time) error {
 		}
 	}
 	j.slots = len(j.members)
-	d.take(j)
+	d.memory.take(j)
 	d.place(j)
 	return d.boundSpan(now)
 }

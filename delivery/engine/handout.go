@@ -38,35 +38,19 @@ func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 	return limit, fresh
 }
 
-// retryTurn gives retries every fifth hand-out while there are first tries.
-const retryTurn = 5
-
 // ready reports whether there is a job to pick.
 func (d *dispatcher) ready(fresh bool) bool {
-	d.dropGone()
-	return d.retries.n > 0 || fresh && d.fresh.n > 0
+	for j := d.lanes.gone(); j != nil; j = d.lanes.gone() {
+		d.memory.reuse(j)
+	}
+	return d.lanes.retries.n > 0 || fresh && d.lanes.fresh.n > 0
 }
 
-// pick takes the next job to send: first tries before retries, which have a share of their own. Probes
-// have their own turns, see [endpoint.retriesFirst]. There is one, see ready.
-func (d *dispatcher) pick(mayFresh bool) *job {
-	d.turn++
-	fresh := mayFresh && d.fresh.n > 0
-	turn := d.turn%retryTurn == 0
+// pick takes the next job to send, of which there is one, see ready. Probes have turns of their own.
+func (d *dispatcher) pick(fresh bool) *job {
+	turn := d.lanes.turnOfRetries()
 	if retries, ok := d.endpoint.retriesFirst(); ok {
 		turn = retries
 	}
-	if d.retries.n > 0 && (!fresh || turn) {
-		return d.retries.pop()
-	}
-	return d.fresh.pop()
-}
-
-// dropGone takes jobs out of the queues' fronts that were evicted while they stood there.
-func (d *dispatcher) dropGone() {
-	for _, q := range [2]*jobQueue{&d.fresh, &d.retries} {
-		for q.head != nil && q.head.state == jobGone {
-			d.reuse(q.pop())
-		}
-	}
+	return d.lanes.pick(fresh, turn)
 }

@@ -66,7 +66,7 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 		due = r.Since // before what has become due meanwhile
 	}
 	d.ledger.hasten(r, due)
-	d.arouse(r)
+	d.lanes.arouse(r)
 	return nil
 }
 
@@ -175,8 +175,8 @@ func (e *Engine) Skip(profile, id string) error {
 		d.ledger.giveUp(r, unread)
 		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
 		d.gapInKey(r, ev.ID, now)
-		d.aloneOver(r)
-		d.arouse(r)
+		d.lanes.aloneOver(r)
+		d.lanes.arouse(r)
 		return nil
 	})
 }
@@ -287,7 +287,7 @@ type Changed struct {
 // FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
 func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
-		if len(d.lanes) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
+		if len(d.lanes.byKey) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
 		d.gapMended(r, ev.ID, now)
@@ -308,7 +308,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
 	d.writeEvent(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
 	d.ledger.discard(r, now)
-	d.unhold(r)
+	d.lanes.unhold(r)
 }
 
 // eachDead calls fn for the dead letters that the filter selects, until it returns false. The
@@ -384,7 +384,7 @@ func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
 	d.ledger.revive(&r)
-	d.unhold(&r)
+	d.lanes.unhold(&r)
 	d.queueUp(r, now)
 }
 
@@ -396,29 +396,9 @@ func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
 		d.ledger.add(&r)
 		return
 	}
-	if r.Alone() {
-		d.alones.add(r.Seq)
-	}
 	r.State, r.Due = delivery.Blocked, time.Time{}
 	d.ledger.add(&r)
-	var few [2]uint64
-	for _, hash := range r.Lanes(&few) {
-		l := d.lane(hash)
-		l.disk, l.asleep = true, false
-		l.lowest = min(l.lowest, r.Seq)
-		if first := l.head; first != nil {
-			// What is in memory is newer, except for what is under way, which cannot be called back.
-			if first.state == jobHanded {
-				first = first.in(l).behind
-			}
-			if first != nil {
-				d.evict(first)
-			}
-		}
-		if l.head == nil {
-			d.wakeLane(l)
-		}
-	}
+	d.spill(d.lanes.insert(&r)...)
 }
 
 // Pause makes a profile inactive: requests in flight finish, its events are held in the spool.

@@ -130,23 +130,9 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	d.state.Recording = 0
 	d.keepState(now)
 	d.ledger.pending.result(now)
-	var few [2]uint64
 	for i := range l.put {
-		r := &l.put[i]
-		switch {
-		case !d.profile.ordered():
+		if d.lanes.put(&l.put[i]); !d.profile.ordered() {
 			d.ledger.dueBy(now)
-		case r.Alone():
-			d.alones.add(r.Seq)
-		default:
-			for _, hash := range r.Lanes(&few) {
-				lane := d.lane(hash)
-				lane.disk = true
-				lane.lowest = min(lane.lowest, r.Seq)
-				if lane.head == nil {
-					d.wakeLane(lane)
-				}
-			}
 		}
 	}
 	return nil

@@ -37,7 +37,7 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 func (d *dispatcher) seekProbe(now time.Time) error {
 	e := &d.endpoint
 	due := !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
-	if !e.mayProbe(now, d.handed) || due || e.listed() || d.fresh.n+d.retries.n > 0 || d.ledger.counts[delivery.Retrying] == 0 {
+	if !e.mayProbe(now, d.handed) || due || e.listed() || d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, 1)

@@ -62,7 +62,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 	for ending, n := range d.endings {
 		s.Outcomes[ending.Outcome] += n
 	}
-	for _, l := range d.lanes {
+	for _, l := range d.lanes.byKey {
 		if l.disk {
 			s.BlockedKeys++
 		}

@@ -356,7 +356,7 @@ func (d *dispatcher) isGone() bool {
 func (d *dispatcher) setMemory(bytes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.maxBytes = max(bytes, minWindowBytes)
+	d.memory.max = max(bytes, minWindowBytes)
 }
 
 // change has another config take over.

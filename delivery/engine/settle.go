@@ -22,7 +22,8 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 		return j.err
 	}
 	if !j.sent {
-		d.requeue(j)
+		j.gap = ""
+		d.lanes.requeue(j)
 		return nil
 	}
 	d.ledger.pending.reply(&j.reply, now)
@@ -94,27 +95,17 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	return nil
 }
 
-// requeue takes back a job that was not begun.
-func (d *dispatcher) requeue(j *job) {
-	j.state, j.gap = jobReady, ""
-	if j.firstTry() {
-		d.fresh.pushFront(j)
-	} else {
-		d.retries.pushFront(j)
-	}
-}
-
 // over ends a job for good.
 func (d *dispatcher) over(j *job) {
 	d.ledger.done(j)
-	d.aloneOver(&j.record)
+	d.lanes.aloneOver(&j.record)
 	d.depart(j)
 }
 
 // depart lets go of a job that its lanes need not wait for any longer.
 func (d *dispatcher) depart(j *job) {
-	d.leave(j)
-	d.advance(j.links)
+	d.lanes.leave(j)
+	d.lanes.advance(j.links)
 	d.released(j)
 }
 
@@ -133,15 +124,15 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.ledger.bury(j)
 	d.gapInKey(&j.record, j.event.ID, now)
 	if !d.profile.holdsKeys() {
-		d.aloneOver(&j.record)
+		d.lanes.aloneOver(&j.record)
 		d.depart(j)
 		return
 	}
 	r := j.record
 	r.Body = nil
-	d.leave(j)
-	d.hold(&r)
-	d.advance(j.links)
+	d.lanes.leave(j)
+	d.spill(d.lanes.hold(&r)...)
+	d.lanes.advance(j.links)
 	d.released(j)
 }
 
@@ -200,8 +191,8 @@ func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
 // waitOnDisk has a job wait on disk until it is due, and lets what stands behind it in its lanes follow it there.
 func (d *dispatcher) waitOnDisk(j *job, due time.Time) {
 	d.ledger.retry(j, due)
-	d.leave(j)
-	d.block(j.links, j.seq)
+	d.lanes.leave(j)
+	d.spill(d.lanes.block(j.links, j.seq)...)
 	d.released(j)
 }
 

@@ -189,8 +189,8 @@ func (c *clearing) records() error {
 		}
 		c.end(ev, r)
 		d.ledger.drop(r, c.now)
-		d.aloneOver(r)
-		d.arouse(r)
+		d.lanes.aloneOver(r)
+		d.lanes.arouse(r)
 		return true, d.commitIfDue(c.now)
 	})
 }
@@ -239,21 +239,6 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 	}
 	_, err := d.commit()
 	return err
-}
-
-// arouse has the lanes of a record looked at again.
-func (d *dispatcher) arouse(r *delivery.Delivery) {
-	if !d.profile.ordered() {
-		return
-	}
-	var few [2]uint64
-	for _, hash := range r.Lanes(&few) {
-		l := d.lane(hash)
-		l.disk, l.asleep = true, false
-		if l.head == nil {
-			d.wakeLane(l)
-		}
-	}
 }
 
 // recordChunk is how many records are looked at between two reads of the store.

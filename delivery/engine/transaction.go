@@ -27,7 +27,7 @@ func (d *dispatcher) collectTransaction(entry *delivery.Entry, now time.Time) er
 	}
 	f.entries = append(f.entries, *entry)
 	f.bytes += entry.Bytes
-	if len(f.entries) > delivery.MaxGroupEvents || f.bytes > d.maxBytes/4 {
+	if len(f.entries) > delivery.MaxGroupEvents || f.bytes > d.memory.max/4 {
 		return d.enlarge(now)
 	}
 	return nil
@@ -71,7 +71,7 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 		d.ledger.window.settle(place)
 	}
 	for _, j := range jobs {
-		d.take(j)
+		d.memory.take(j)
 		d.place(j)
 	}
 	return d.boundSpan(now)
@@ -114,7 +114,7 @@ func (d *dispatcher) partition(entries []delivery.Entry) [][]delivery.Entry {
 
 // newGroup returns a job that carries these events, which it keeps.
 func (d *dispatcher) newGroup(members []delivery.Entry) *job {
-	j := d.newJob()
+	j := d.memory.newJob()
 	j.members = members
 	j.record = delivery.Delivery{Round: 1}
 	d.describe(&j.record, members, d.profile.config.Unit)
