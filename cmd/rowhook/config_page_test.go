@@ -18,9 +18,9 @@ const configPage = "../../docs/configuration.md"
 const configPageHead = "# Configuration\n\n" +
 	"Every key of the config file. This page is made from the JSON Schema that `rowhook schema` prints:\n" +
 	"`go test ./cmd/rowhook -run TestConfigPage -update` writes it anew. Editors take the schema itself.\n\n" +
-	"[config.example.yaml](../config.example.yaml) shows the keys in place, [starter.yaml](starter.yaml) is a\n" +
-	"config to start from. The file is strict: an unknown key, a wrong type or a bad value is refused with its\n" +
-	"line. `rowhook check` looks at the values too.\n\n" +
+	"[config.example.yaml](../config.example.yaml) shows the keys in place, [starter.yaml](starter.yaml) is\n" +
+	"a config to start from. The file is strict: an unknown key, a wrong type or a bad value is refused\n" +
+	"with its line. `rowhook check` looks at the values too.\n\n" +
 	"| Notation | Meaning |\n|---|---|\n" +
 	"| `${NAME}`, `${NAME:-default}` | an environment variable, after parsing; percent-encoded inside a URL |\n" +
 	"| `$$` | a dollar sign |\n" +
@@ -29,8 +29,8 @@ const configPageHead = "# Configuration\n\n" +
 	"| rate | `50/s`, `10/1s`, `600/m` |\n" +
 	"| percentage | `25%` |\n" +
 	"| file | a path, relative to the config file; it is read again on reload |\n\n" +
-	"A profile's key comes from the profile, else from `defaults`, else from its format. Maps are merged key by\n" +
-	"key, lists are replaced. Some formats have defaults of their own:\n\n" +
+	"A profile's key comes from the profile, else from `defaults`, else from its format. Maps are merged\n" +
+	"key by key, lists are replaced. Some formats have defaults of their own:\n\n" +
 	"| Key | `alma` | `rakuraku` | `slack` |\n|---|---|---|---|\n" +
 	"| `timeout` | 5s | 10s | |\n" +
 	"| `success` | | 200, 201 | |\n" +

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"rowhook/cmd/rowhook/config"
 )
@@ -174,6 +175,26 @@ func TestPagesLinks(t *testing.T) {
 	}
 	if found < 50 {
 		t.Errorf("found only %d links", found)
+	}
+}
+
+// TestPagesWidth: text can be read and compared side by side. Tables and examples are as wide as they are.
+func TestPagesWidth(t *testing.T) {
+	t.Parallel()
+	for _, path := range pages(t) {
+		if filepath.Base(path) == "proof.md" {
+			continue // runs write it
+		}
+		text, _ := page(t, path)
+		example := false
+		for i, line := range strings.Split(text, "\n") {
+			if strings.HasPrefix(line, "```") {
+				example = !example
+			}
+			if !example && !strings.HasPrefix(line, "|") && utf8.RuneCountInString(line) > 100 {
+				t.Errorf("%s:%d has more than 100 columns", path, i+1)
+			}
+		}
 	}
 }
 
