@@ -18,9 +18,9 @@ const configPage = "../../docs/configuration.md"
 const configPageHead = "# Configuration\n\n" +
 	"Every key of the config file. This page is made from the JSON Schema that `rowhook schema` prints:\n" +
 	"`go test ./cmd/rowhook -run TestConfigPage -update` writes it anew. Editors take the schema itself.\n\n" +
-	"[config.example.yaml](../config.example.yaml) shows the keys in place, [starter.yaml](starter.yaml) is\n" +
-	"a config to start from. The file is strict: an unknown key, a wrong type or a bad value is refused\n" +
-	"with its line. `rowhook check` looks at the values too.\n\n" +
+	"[config.example.yaml](../config.example.yaml) shows the keys in place, [starter.yaml](starter.yaml)\n" +
+	"is a config to start from. The file is strict: an unknown key, a wrong type or a bad value is\n" +
+	"refused with its line. `rowhook check` looks at the values too.\n\n" +
 	"| Notation | Meaning |\n|---|---|\n" +
 	"| `${NAME}`, `${NAME:-default}` | an environment variable, after parsing; percent-encoded inside a URL |\n" +
 	"| `$$` | a dollar sign |\n" +
