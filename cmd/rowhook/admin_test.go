@@ -176,11 +176,16 @@ func TestReadiness(t *testing.T) {
 		}
 	}
 	set(func() { w.findings = []capture.Finding{{Severity: capture.Warning}} })
-	w.pipe.storing.Store(now.Add(-10 * time.Minute).UnixNano())
-	if h := w.health(now); len(h.Reasons) != 1 || h.Reasons[0].Reason != "stalled" {
+	var h health
+	h.addStoring(time.Time{}, now)
+	h.addStoring(now.Add(-time.Minute), now)
+	if len(h.Reasons) > 0 {
+		t.Errorf("while storing takes a minute, or nothing is stored: %+v", h)
+	}
+	h.addStoring(now.Add(-10*time.Minute), now)
+	if len(h.Reasons) != 1 || h.Reasons[0].Reason != "stalled" {
 		t.Errorf("while storing hangs: %+v", h)
 	}
-	w.pipe.storing.Store(0)
 	w.spoolFailed.Store(true)
 	if code, _ := w.ask("GET", "/healthz", "", ""); code != 503 {
 		t.Errorf("/healthz with a failed spool: %d", code)
@@ -195,7 +200,8 @@ func TestMetrics(t *testing.T) {
 	w.mu.Lock()
 	w.sampled = sourceSample{stream: &capture.Status{LagBytes: 5, Slot: &capture.SlotStatus{RetainedBytes: 7}}}
 	w.mu.Unlock()
-	w.pipe.counts.lastCommit.Store(time.Now().UnixNano())
+	must(t, w.pipe.Begin(&capture.Transaction{ID: "1", Identity: "1", Position: "0/1", Time: time.Now()}))
+	must(t, w.pipe.Commit("0/2"))
 	registry := newRegistry(w.agent)
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil {

@@ -111,13 +111,29 @@ func (a *agent) build() error {
 		return err
 	}
 	a.name = a.sourceName()
-	if a.pipe, err = newPipeline(a.station); err != nil {
+	if a.pipe, err = a.newPipeline(); err != nil {
 		return err
 	}
 	a.holds.engine = a.engine
 	a.link = sourceLink{State: "connecting", Since: a.began}
 	a.holds.set(holdStart, "the stream has not begun yet")
 	return nil
+}
+
+// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays so.
+func (s *station) newPipeline() (*pipeline, error) {
+	codes, err := s.codes(s.config())
+	if err != nil {
+		return nil, err
+	}
+	abandoned, err := s.spool.Meta(metaAbandoned)
+	if err != nil {
+		return nil, fmt.Errorf("read the abandoned position: %w", err)
+	}
+	to := Routing{Rules: s.config().Rules(), Router: s.engine.Router(), Codes: codes, Rounded: s.config().Rounded()}
+	return newPipeline(to, Options{
+		Spool: s.spool, Log: s.log, Logger: s.logger, Pausing: s.engine.Pausing, Abandoned: capture.Position(abandoned),
+	})
 }
 
 // sourceName is the source's name in payloads.
@@ -166,7 +182,7 @@ func (a *agent) run(ctx context.Context) error {
 		defer stopStoring()
 		return a.capture(ctx)
 	})
-	act(func() error { return a.pipe.run(storing) })
+	act(func() error { return a.pipe.Run(storing) })
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	a.logger.Info("stopping", "grace", a.config().ShutdownGrace)
@@ -235,7 +251,7 @@ func (a *agent) capture(ctx context.Context) error {
 
 func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) {
 	stored := capture.Position(a.spool.Position())
-	if stored == a.pipe.abandonedPosition() {
+	if stored == a.pipe.Abandoned() {
 		stored = ""
 	}
 	if stored != "" && a.start.start != "" {
@@ -251,7 +267,7 @@ func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) 
 		Final: func() capture.Position {
 			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config().ShutdownGrace)
 			defer cancel()
-			return a.pipe.flush(grace)
+			return a.pipe.Flush(grace)
 		},
 	}, nil
 }

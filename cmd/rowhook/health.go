@@ -31,7 +31,7 @@ func (a *agent) sample(ctx context.Context) error {
 func (a *agent) sampleOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	next := sourceSample{at: time.Now(), durable: a.pipe.Durable(), changes: a.pipe.counts.changes.Load(), received: a.source.Received()}
+	next := sourceSample{at: time.Now(), durable: a.pipe.Durable(), changes: a.pipe.Counts().Changes, received: a.source.Received()}
 	if stream, err := a.source.Status(ctx, next.durable); err == nil {
 		next.stream = &stream
 	}
@@ -44,10 +44,17 @@ func (a *agent) health(now time.Time) health {
 	if a.spoolFailed.Load() {
 		h.add("spool", "the spool has failed; the agent is about to end")
 	}
-	if since := a.pipe.storingSince(); !since.IsZero() && now.Sub(since) > storeMost && a.spool.Room() == nil {
-		h.add("stalled", "storing has not come to an end for %s", humanDuration(now.Sub(since)))
+	if a.spool.Room() == nil {
+		h.addStoring(a.pipe.StoringSince(), now)
 	}
 	return h
+}
+
+// addStoring adds that a batch is being stored for too long. since is zero while none is.
+func (h *health) addStoring(since, now time.Time) {
+	if !since.IsZero() && now.Sub(since) > storeMost {
+		h.add("stalled", "storing has not come to an end for %s", humanDuration(now.Sub(since)))
+	}
 }
 
 // readiness tells whether what is committed reaches the spool, and deliveries can go on from there. An endpoint that

@@ -2,11 +2,14 @@ package main
 
 import (
 	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/delivery"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -59,4 +62,41 @@ func write(t *testing.T, text string) (*config.Config, string) {
 		t.Fatal(err)
 	}
 	return c, path
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newTestStation opens the state directory of a config with the profile desk.
+func newTestStation(t *testing.T) *station {
+	t.Helper()
+	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: http://127.0.0.1:1/, signature: none, allow_networks: [loopback]}\n")
+	c.Spool.Reserve = -1
+	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// storeEvent stores an event for profiles.
+func (s *station) storeEvent(t *testing.T, codes ...string) {
+	t.Helper()
+	var to []delivery.ProfileID
+	for _, code := range codes {
+		id, err := s.spool.Register(code)
+		must(t, err)
+		to = append(to, id)
+	}
+	batch := s.spool.NewBatch()
+	batch.Add(&delivery.Event{ID: "evt_1", Type: "loan.created", Time: time.Now(), Key: []byte("{}"), Data: []byte("{}"), OrderKey: "1"}, to)
+	batch.Commit("0/20")
+	must(t, s.spool.Apply(batch))
 }

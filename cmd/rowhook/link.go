@@ -40,7 +40,7 @@ func (a *agent) connected(server capture.Server) error {
 			return errForeign
 		}
 	}
-	a.pipe.identify(mapping.Identity{Source: a.sourceName(), Lineage: found.Lineage})
+	a.pipe.Identify(mapping.Identity{Source: a.sourceName(), Lineage: found.Lineage})
 	return nil
 }
 
@@ -77,17 +77,17 @@ func (a *agent) started(s capture.Started) {
 	a.link.State, a.link.Since, a.link.Err = "streaming", time.Now(), nil
 	a.mu.Unlock()
 	if err := a.spool.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
-		a.pipe.fail(fmt.Errorf("store the timeline: %w", err))
+		a.pipe.Fail(fmt.Errorf("store the timeline: %w", err))
 		return
 	}
 	switch {
 	case s.GapFrom != "" || s.GapTo != "":
 		a.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
 		if err := a.audit.append(auditLine{User: osUser(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
-			a.pipe.fail(err)
+			a.pipe.Fail(err)
 			return
 		}
-		a.pipe.gap(a.sourceName(), s.GapFrom, s.GapTo)
+		a.pipe.Gap(a.sourceName(), s.GapFrom, s.GapTo)
 	case s.Created:
 		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config().Source.Slot, "position", s.Position)
 	case !s.Resumed && a.config().Source.Type == sourceMySQL:
@@ -133,7 +133,7 @@ func (a *agent) adopt(user string) (adoption, error) {
 		return adoption{}, err
 	}
 	if done.Abandoned != "" {
-		a.pipe.abandon(capture.Position(done.Abandoned))
+		a.pipe.Abandon(capture.Position(done.Abandoned))
 	}
 	a.mu.Lock()
 	a.link.Diffs = nil

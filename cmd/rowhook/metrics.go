@@ -164,9 +164,9 @@ func (m *agentMetrics) collectSource(c *collection) {
 	c.put(m.restart, float64(len(reloaded.Restart)))
 	c.put(m.reloadTime, unixSeconds(reloaded.Time))
 	c.put(m.streaming, c.flag(link.State == "streaming"))
-	last := a.pipe.counts.lastCommit.Load()
-	if last != 0 {
-		c.put(m.lastCommit, unixSeconds(time.Unix(0, last)))
+	counts := a.pipe.Counts()
+	if !counts.LastCommit.IsZero() {
+		c.put(m.lastCommit, unixSeconds(counts.LastCommit))
 	}
 	stalled := 0.0
 	if sampled.stalled() {
@@ -176,8 +176,8 @@ func (m *agentMetrics) collectSource(c *collection) {
 	if s := sampled.stream; s != nil {
 		c.put(m.lagBytes, float64(s.LagBytes))
 		behind := 0.0
-		if s.LagBytes > 0 && last != 0 {
-			behind = c.age(time.Unix(0, last))
+		if s.LagBytes > 0 && !counts.LastCommit.IsZero() {
+			behind = c.age(counts.LastCommit)
 		}
 		c.put(m.lagSeconds, behind)
 		switch {
@@ -187,7 +187,6 @@ func (m *agentMetrics) collectSource(c *collection) {
 			c.put(m.retained, float64(s.Binlog.RetainedBytes))
 		}
 	}
-	counts := a.pipe.counts.read()
 	c.put(m.transactions, float64(counts.Transactions))
 	c.put(m.changes, float64(counts.Changes))
 	c.put(m.events, float64(counts.Events))

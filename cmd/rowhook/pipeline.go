@@ -40,7 +40,7 @@ var errParkedFull = &capture.OperatorError{
 	Remedy: "fix what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
 }
 
-// pipeline is the source's sink: it maps changes to events, matches them with
+// pipeline is the source's [capture.Sink]: it maps changes to events, matches them with
 // subscriptions and hands batches of them to the appender, a goroutine that stores
 // them. While one batch is being stored the next is filled, so that
 // transactions share appends under load and go at once when there is none.
@@ -106,43 +106,50 @@ type pipelineBatch struct {
 	pending, urgent bool
 }
 
-// pipelineCounts are read by status.
-type pipelineCounts struct {
-	transactions, changes, events, unsubscribed, parked, notices atomic.Int64
-	lastCommit                                                   atomic.Int64 // time of the last commit seen, Unix nanoseconds
+// Options are what a pipeline works with. All but Abandoned are needed.
+type Options struct {
+	Spool  *spool.Spool
+	Log    *deliverylog.Log
+	Logger *slog.Logger
+	// Pausing reports that a profile with on_full: pause_source has used up its share. The source waits meanwhile.
+	Pausing func() bool
+	// Abandoned is a stored position that was given up before; empty for none. See [pipeline.Abandon].
+	Abandoned capture.Position
 }
 
-// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays so.
-func newPipeline(s *station) (*pipeline, error) {
+// Routing says what becomes of changes: how they are mapped to events, and who gets these.
+type Routing struct {
+	Rules  *mapping.Rules
+	Router *delivery.Router
+	// Codes are the codes of the router's profiles.
+	Codes map[delivery.ProfileID]string
+	// Rounded has the mapping's entries whose 64-bit integers a receiver may round.
+	Rounded map[string]bool
+}
+
+// newPipeline makes a pipeline that goes on where the spool ends.
+func newPipeline(to Routing, o Options) (*pipeline, error) {
 	p := &pipeline{
-		router: s.engine.Router(), spool: s.spool, log: s.log, logger: s.logger, pausing: s.engine.Pausing,
-		cur:   pipelineBatch{batch: s.spool.NewBatch()},
-		spare: &pipelineBatch{batch: s.spool.NewBatch()},
+		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing,
+		router: to.Router, codes: to.Codes, rounded: to.Rounded,
+		cur:   pipelineBatch{batch: o.Spool.NewBatch()},
+		spare: &pipelineBatch{batch: o.Spool.NewBatch()},
 		work:  make(chan pipelineBatch, 1),
-		end:   capture.Position(s.spool.Position()),
+		end:   capture.Position(o.Spool.Position()),
 	}
-	p.rounded = s.config().Rounded()
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
-	p.mapper = s.config().Rules().NewMapper((*pipelineOutput)(p), mapping.Identity{})
-	var err error
-	if p.codes, err = s.codes(s.config()); err != nil {
-		return nil, err
-	}
-	abandoned, err := s.spool.Meta(metaAbandoned)
-	if err != nil {
-		return nil, fmt.Errorf("read the abandoned position: %w", err)
-	}
-	if len(abandoned) > 0 {
-		p.abandon(capture.Position(abandoned))
+	p.mapper = to.Rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
+	if o.Abandoned != "" {
+		p.Abandon(o.Abandoned)
 	}
 	return p, p.loadMark()
 }
 
-// run stores batches until ctx ends and the last one that was handed over is stored.
+// Run stores batches until ctx ends and the last one that was handed over is stored.
 // The source has stopped by then.
-func (p *pipeline) run(ctx context.Context) error {
+func (p *pipeline) Run(ctx context.Context) error {
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
 	defer p.lazy.Stop()
@@ -237,8 +244,8 @@ func (p *pipeline) setRoomless(yes bool) {
 	p.idle.Broadcast()
 }
 
-// storingSince is since when the appender stores a batch; zero while it does not.
-func (p *pipeline) storingSince() time.Time {
+// StoringSince is since when the appender stores a batch; zero while it does not.
+func (p *pipeline) StoringSince() time.Time {
 	if at := p.storing.Load(); at != 0 {
 		return time.Unix(0, at)
 	}
@@ -298,8 +305,8 @@ func (p *pipeline) flushLazy() {
 	p.handOver(true)
 }
 
-// fail ends the pipeline, and with it the source's run.
-func (p *pipeline) fail(err error) {
+// Fail ends the pipeline, and with it the source's run.
+func (p *pipeline) Fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure == nil {
@@ -337,24 +344,25 @@ func (p *pipeline) Busy() <-chan struct{} {
 // Durable implements [capture.Sink]. A position that was given up says nothing to the server of today.
 func (p *pipeline) Durable() capture.Position {
 	durable := capture.Position(p.spool.Durable())
-	if durable == p.abandonedPosition() {
+	if durable == p.Abandoned() {
 		return ""
 	}
 	return durable
 }
 
-func (p *pipeline) abandonedPosition() capture.Position {
+// Abandoned is the stored position that was given up; empty for none.
+func (p *pipeline) Abandoned() capture.Position {
 	if abandoned := p.abandoned.Load(); abandoned != nil {
 		return *abandoned
 	}
 	return ""
 }
 
-// abandon gives up the stored position, which belongs to a server that is no longer the source.
-func (p *pipeline) abandon(position capture.Position) { p.abandoned.Store(&position) }
+// Abandon gives up the stored position, which belongs to a server that is no longer the source.
+func (p *pipeline) Abandon(position capture.Position) { p.abandoned.Store(&position) }
 
-// identify names the source in events, before the first of them.
-func (p *pipeline) identify(id mapping.Identity) {
+// Identify names the source in events, before the first of them.
+func (p *pipeline) Identify(id mapping.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.identity = id
@@ -485,9 +493,9 @@ func (p *pipeline) Abort() {
 	p.takeOver()
 }
 
-// flush stores what is complete, waits until it is fsynced and returns the durable
+// Flush stores what is complete, waits until it is fsynced and returns the durable
 // position. What there is no room for comes again. It is called when the source has stopped reading.
-func (p *pipeline) flush(ctx context.Context) capture.Position {
+func (p *pipeline) Flush(ctx context.Context) capture.Position {
 	p.Abort()
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()

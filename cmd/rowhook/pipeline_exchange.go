@@ -1,28 +1,19 @@
 package main
 
-import (
-	"context"
+import "context"
 
-	"rowhook/delivery"
-	"rowhook/mapping"
-)
-
-// exchange is what takes the place of a pipeline's mapper and router, between two transactions.
+// exchange is a routing that takes the place of the pipeline's, between two transactions.
 type exchange struct {
-	rules  *mapping.Rules
-	router *delivery.Router
-	codes  map[delivery.ProfileID]string
-	// rounded is as the pipeline has it.
-	rounded map[string]bool
+	to Routing
 	// apply is called when everything that came before is stored, and nothing that comes after.
 	apply func() error
 	done  chan error
 }
 
-// exchange has another mapping and other recipients hold from the next transaction on. It returns when that is
-// so, or when ctx has ended before.
-func (p *pipeline) exchange(ctx context.Context, ex *exchange) error {
-	ex.done = make(chan error, 1)
+// Exchange has another routing hold from the next transaction on. apply is called when everything that came
+// before is stored, and nothing that comes after. Exchange returns when that is so, or when ctx has ended before.
+func (p *pipeline) Exchange(ctx context.Context, to Routing, apply func() error) error {
+	ex := &exchange{to: to, apply: apply, done: make(chan error, 1)}
 	p.mu.Lock()
 	if p.failure != nil {
 		p.mu.Unlock()
@@ -60,8 +51,8 @@ func (p *pipeline) takeOver() {
 		return
 	}
 	p.coming = nil
-	p.mapper = ex.rules.NewMapper((*pipelineOutput)(p), p.identity)
-	p.router, p.codes, p.rounded = ex.router, ex.codes, ex.rounded
+	p.mapper = ex.to.Rules.NewMapper((*pipelineOutput)(p), p.identity)
+	p.router, p.codes, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Rounded
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

@@ -9,23 +9,16 @@ import (
 	"rowhook/capture"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestLargeMark: a very large change that two starts ended at is refused at the third; it is no matter how often the connection breaks.
 func TestLargeMark(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)
 	weigh := func(p *pipeline, want string) {
 		t.Helper()
-		must(t, p.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"}))
+		pmust(t, p.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"}))
 		for range 2 { // the connection broke in between
 			v, err := p.Weigh(&capture.Weighed{Table: w.table, Op: capture.Insert, Ordinal: 3, Size: 20 << 20})
-			must(t, err)
+			pmust(t, err)
 			got := "taken"
 			if v.Refused != nil {
 				got = v.Refused.Error()
@@ -35,29 +28,24 @@ func TestLargeMark(t *testing.T) {
 			}
 		}
 	}
-	again := func() *pipeline {
-		p, err := newPipeline(w.station)
-		must(t, err)
-		return p
-	}
 	weigh(w.pipe, "taken")
-	weigh(again(), "taken")
-	third := again()
+	weigh(w.newPipeline(), "taken")
+	third := w.newPipeline()
 	weigh(third, errEnded.Error())
 	ctx := t.Context()
-	go func() { _ = third.run(ctx) }()
+	go func() { _ = third.Run(ctx) }()
 	kept := &capture.Change{Op: capture.Insert, Table: w.table, New: capture.Row{{State: capture.Present, Text: []byte("1")}, {}}, Ordinal: 3}
-	must(t, third.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 3, Err: errEnded, Size: 20 << 20, Kept: kept}))
-	must(t, third.Commit("0/8"))
-	third.flush(ctx)
-	if raw, err := w.station.spool.Meta(metaLarge); err != nil || len(raw) > 0 {
+	pmust(t, third.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 3, Err: errEnded, Size: 20 << 20, Kept: kept}))
+	pmust(t, third.Commit("0/8"))
+	third.Flush(ctx)
+	if raw, err := w.spool.Meta(metaLarge); err != nil || len(raw) > 0 {
 		t.Errorf("the mark stays: %s, %v", raw, err)
 	}
-	list, err := w.station.listParked(parkedRequest{})
-	if err != nil || len(list.Items) != 1 {
-		t.Fatalf("%+v, %v", list, err)
+	list := w.parked()
+	if len(list) != 1 {
+		t.Fatalf("%+v", list)
 	}
-	if item := list.Items[0]; item.Reason != parkOversize || string(item.Key) != `{"id":"1"}` || item.Size != 20<<20 || item.Position != "0/7" || item.Ordinal != 3 {
+	if item := list[0]; item.Reason != parkOversize || string(item.Key) != `{"id":"1"}` || item.Size != 20<<20 || item.Position != "0/7" || item.Ordinal != 3 {
 		t.Errorf("%+v", item)
 	}
 	if v, err := third.Weigh(&capture.Weighed{Table: &capture.Table{Schema: "public", Name: "unmapped"}, Op: capture.Insert, Size: 20 << 20}); err != nil || !v.Unwanted {
@@ -70,20 +58,20 @@ func TestLargeMarkEnds(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)
 	marked := func() string {
-		raw, err := w.station.spool.Meta(metaLarge)
-		must(t, err)
+		raw, err := w.spool.Meta(metaLarge)
+		pmust(t, err)
 		var m largeMark
 		if len(raw) > 0 {
-			must(t, json.Unmarshal(raw, &m))
+			pmust(t, json.Unmarshal(raw, &m))
 		}
 		return m.Transaction
 	}
-	begin := func() { must(t, w.pipe.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"})) }
+	begin := func() { pmust(t, w.pipe.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"})) }
 	begin()
 	change := func(ordinal int) {
 		t.Helper()
 		_, err := w.pipe.Weigh(&capture.Weighed{Table: w.table, Op: capture.Insert, Ordinal: ordinal, Size: 20 << 20})
-		must(t, err)
+		pmust(t, err)
 		if marked() != "0/7 7" {
 			t.Error("no mark is written")
 		}
@@ -91,10 +79,10 @@ func TestLargeMarkEnds(t *testing.T) {
 	change(0)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- w.pipe.run(ctx) }()
+	go func() { ended <- w.pipe.Run(ctx) }()
 	w.insert(0, "1", strings.Repeat("x", 2<<20))
 	w.commit("0/8")
-	w.pipe.flush(ctx)
+	w.pipe.Flush(ctx)
 	if m := marked(); m != "" {
 		t.Errorf("a change that is stored leaves the mark of %s", m)
 	}

@@ -132,9 +132,9 @@ func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 // gapType is the event that tells subscribers of an accepted gap.
 const gapType = "rowhook.gap"
 
-// gap tells the log and those who subscribe that changes between two positions may be missing.
+// Gap tells the log and those who subscribe that changes between two positions may be missing.
 // It is called between transactions, before the stream goes on at to.
-func (p *pipeline) gap(source string, from, to capture.Position) {
+func (p *pipeline) Gap(source string, from, to capture.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now().UTC()

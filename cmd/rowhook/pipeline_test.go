@@ -14,6 +14,8 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
+	"rowhook/delivery/spool"
 	"rowhook/mapping"
 )
 
@@ -33,54 +35,86 @@ profiles:
     allow_networks: [loopback]
 `
 
+func pmust(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // pipelineWorld is a pipeline on a real spool, whose appender a test starts.
 type pipelineWorld struct {
-	t       *testing.T
-	station *station
-	pipe    *pipeline
-	table   *capture.Table
-	next    int // transaction number
+	t     *testing.T
+	spool *spool.Spool
+	log   *deliverylog.Log
+	lines string // the delivery log's file
+	to    Routing
+	pipe  *pipeline
+	table *capture.Table
+	next  int // transaction number
 }
 
 func newPipelineWorld(t *testing.T) *pipelineWorld {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte(pipelineConfig), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	conf, err := config.Load(file, func(string) (string, bool) { return "", false })
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf.Spool.Reserve = -1
-	s, err := openStation(conf, slog.New(slog.DiscardHandler), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conf, err := config.Parse("config.yaml", []byte(pipelineConfig), func(string) (string, bool) { return "", false }, nil)
+	pmust(t, err)
+	w := &pipelineWorld{t: t, lines: filepath.Join(t.TempDir(), "deliveries.jsonl"), to: Routing{Rules: conf.Rules(), Codes: map[delivery.ProfileID]string{}}}
+	logger := slog.New(slog.DiscardHandler)
+	w.spool, err = spool.Open(t.TempDir(), spool.Options{Reserve: -1, Logger: logger})
+	pmust(t, err)
+	w.log, err = deliverylog.Open(deliverylog.Options{Path: w.lines, Logger: logger})
+	pmust(t, err)
 	t.Cleanup(func() {
-		if err := s.close(); err != nil {
+		if err := errors.Join(w.log.Close(), w.spool.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	pipe, err := newPipeline(s)
-	if err != nil {
-		t.Fatal(err)
+	var targets []delivery.Target
+	for _, p := range conf.Profiles {
+		id, err := w.spool.Register(p.Code)
+		pmust(t, err)
+		w.to.Codes[id] = p.Code
+		targets = append(targets, delivery.Target{ID: id, Subscriptions: delivery.CompileSubscriptions(p.Subscriptions)})
 	}
-	pipe.identify(mapping.Identity{Source: "library", Lineage: "7001"})
+	w.to.Router = delivery.NewRouter(targets)
+	w.pipe = w.newPipeline()
 	text := &capture.Type{Name: "text", Kind: capture.Text, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		return fmt.Appendf(dst, "%q", text), true
 	}}
-	return &pipelineWorld{t: t, station: s, pipe: pipe, table: &capture.Table{
+	w.table = &capture.Table{
 		Schema: "public", Name: "loans", Key: []int{0}, Identity: capture.IdentityFull,
 		Columns: []capture.Column{{Name: "id", Type: text, Identity: true}, {Name: "note", Type: text, Identity: true}},
-	}}
+	}
+	return w
+}
+
+// newPipeline makes a pipeline on the world's spool, as a start of the agent does.
+func (w *pipelineWorld) newPipeline() *pipeline {
+	w.t.Helper()
+	pipe, err := newPipeline(w.to, Options{
+		Spool: w.spool, Log: w.log, Logger: slog.New(slog.DiscardHandler), Pausing: func() bool { return false },
+	})
+	pmust(w.t, err)
+	pipe.Identify(mapping.Identity{Source: "library", Lineage: "7001"})
+	return pipe
+}
+
+// parked returns the dead letters of the source.
+func (w *pipelineWorld) parked() []delivery.Parked {
+	w.t.Helper()
+	var list []delivery.Parked
+	pmust(w.t, w.spool.Parked(0, func(p delivery.Parked) bool {
+		list = append(list, p)
+		return true
+	}))
+	return list
 }
 
 // start runs the appender until the test ends.
 func (w *pipelineWorld) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- w.pipe.run(ctx) }()
+	go func() { done <- w.pipe.Run(ctx) }()
 	w.t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
@@ -118,14 +152,14 @@ func (w *pipelineWorld) commit(end capture.Position) {
 // keys returns the keys of the events in the spool, in order.
 func (w *pipelineWorld) keys() string {
 	w.t.Helper()
-	id, err := w.station.spool.Register("desk")
+	id, err := w.spool.Register("desk")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var keys []string
 	for next, end := delivery.Seq(0), false; !end; {
 		var entries []delivery.Entry
-		entries, next, end, err = w.station.spool.Read(id, next, nil, 100, 1<<20)
+		entries, next, end, err = w.spool.Read(id, next, nil, 100, 1<<20)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -149,7 +183,7 @@ func TestPipelineStoresWholeTransactions(t *testing.T) {
 	w.begin()
 	w.insert(0, "b", "")
 	w.commit("0/20")
-	if got := w.pipe.flush(t.Context()); got != "0/20" {
+	if got := w.pipe.Flush(t.Context()); got != "0/20" {
 		t.Errorf("durable = %q, want 0/20", got)
 	}
 	if got := w.keys(); got != `{"id":"a"}{"id":"b"}` {
@@ -194,7 +228,7 @@ func TestPipelineParts(t *testing.T) {
 			w.begin()
 			w.insert(0, "last", "")
 			w.commit("0/30")
-			if got := w.pipe.flush(t.Context()); got != "0/30" {
+			if got := w.pipe.Flush(t.Context()); got != "0/30" {
 				t.Errorf("durable = %q", got)
 			}
 			if got := w.keys(); got != want {
@@ -222,7 +256,7 @@ func TestPipelinePartsOfDeletes(t *testing.T) {
 	}
 	w.start()
 	w.commit("0/20")
-	if got := w.pipe.flush(t.Context()); got != "0/20" {
+	if got := w.pipe.Flush(t.Context()); got != "0/20" {
 		t.Errorf("durable = %q", got)
 	}
 }
@@ -259,17 +293,17 @@ func TestPipelineIdlePositionIsStored(t *testing.T) {
 		}
 	}
 	idle("0/98")
-	if got := w.pipe.flush(t.Context()); got != "0/98" {
+	if got := w.pipe.Flush(t.Context()); got != "0/98" {
 		t.Errorf("durable = %q", got)
 	}
 	idle("0/99")
 	if got := w.pipe.Durable(); got != "0/98" {
 		t.Errorf("durable = %q before the new position was stored", got)
 	}
-	if got := w.pipe.flush(t.Context()); got != "0/99" {
+	if got := w.pipe.Flush(t.Context()); got != "0/99" {
 		t.Errorf("durable = %q", got)
 	}
-	w.pipe.abandon("0/99")
+	w.pipe.Abandon("0/99")
 	if got := w.pipe.Durable(); got != "" {
 		t.Errorf("durable = %q although that position was given up", got)
 	}
@@ -291,34 +325,24 @@ func TestPipelineParks(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.commit("0/20")
-	w.pipe.flush(t.Context())
-	list, err := w.station.listParked(parkedRequest{})
-	if err != nil || len(list.Items) != 2 {
-		t.Fatalf("parked = %+v, %v", list, err)
+	w.pipe.Flush(t.Context())
+	list := w.parked()
+	if len(list) != 2 {
+		t.Fatalf("parked = %+v", list)
 	}
-	if got := list.Items[0]; got.Reason != "undecidable" || got.Entry != "public.loans" || got.Position != "0/1" || !strings.Contains(got.Error, "note") {
+	if got := list[0]; got.Reason != "undecidable" || got.Entry != "public.loans" || got.Position != "0/1" || !strings.Contains(got.Error, "note") {
 		t.Errorf("first = %+v", got)
 	}
-	if got := list.Items[1]; got.Reason != parkUndecoded || got.Ordinal != 1 {
+	if got := list[1]; got.Reason != parkUndecoded || got.Ordinal != 1 {
 		t.Errorf("second = %+v", got)
 	}
-	if err := w.station.log.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(w.station.config().Log.Deliveries)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pmust(t, w.log.Flush())
+	raw, err := os.ReadFile(w.lines)
+	pmust(t, err)
 	for _, want := range []string{`"outcome":"undecidable"`, `"outcome":"unmapped"`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("the delivery log lacks %s: %s", want, raw)
 		}
-	}
-	if _, err := w.station.discardParked(parkedRequest{}); err == nil {
-		t.Error("everything was discarded without being asked for")
-	}
-	if done, err := w.station.discardParked(parkedRequest{All: true}); err != nil || done.Count != 2 {
-		t.Errorf("discarded %+v, %v", done, err)
 	}
 }
 
@@ -326,15 +350,15 @@ func TestPipelineTellsOfAGap(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)
 	w.start()
-	w.pipe.gap("library", "0/10", "0/90")
-	if got := w.pipe.flush(t.Context()); got != "0/90" {
+	w.pipe.Gap("library", "0/10", "0/90")
+	if got := w.pipe.Flush(t.Context()); got != "0/90" {
 		t.Errorf("durable = %q", got)
 	}
-	id, err := w.station.spool.Register("desk")
+	id, err := w.spool.Register("desk")
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, _, _, err := w.station.spool.Read(id, 0, nil, 10, 1<<20)
+	entries, _, _, err := w.spool.Read(id, 0, nil, 10, 1<<20)
 	if err != nil || len(entries) != 1 || entries[0].Event.Type != gapType || string(entries[0].Event.Data) != `{"from":"0/10","to":"0/90"}` {
 		t.Errorf("entries = %+v, %v", entries, err)
 	}
@@ -359,7 +383,7 @@ func TestPipelineGathers(t *testing.T) {
 		t.Error("nothing was handed over when the source rested")
 	}
 	w.start()
-	if got := w.pipe.flush(t.Context()); got != "0/10" {
+	if got := w.pipe.Flush(t.Context()); got != "0/10" {
 		t.Errorf("durable = %q", got)
 	}
 	if got := w.keys(); got != `{"id":"0"}{"id":"1"}{"id":"2"}` {

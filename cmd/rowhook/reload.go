@@ -133,14 +133,14 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	if err != nil {
 		return status, err
 	}
-	err = a.pipe.exchange(ctx, &exchange{rules: next.Rules(), router: plan.Router(), codes: codes, rounded: next.Rounded(), apply: func() error {
+	err = a.pipe.Exchange(ctx, Routing{Rules: next.Rules(), Router: plan.Router(), Codes: codes, Rounded: next.Rounded()}, func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}
 		a.live.Store(&live{config: next, endpoints: endpoints})
 		a.mailer.Use(next.Alerts, next.Profiles)
 		return nil
-	}})
+	})
 	return reloadStatus{
 		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
 		Mapping: next.MapsOtherwise(before.config), Restart: restart,

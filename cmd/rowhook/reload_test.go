@@ -16,7 +16,6 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
-	"rowhook/delivery/engine"
 )
 
 // reloadWorld is a running agent whose database does not answer.
@@ -329,89 +328,4 @@ func TestReloadOfMountedFiles(t *testing.T) {
 	}
 	mount("..three", conf+"  shelf: {url: https://shelf.example.org/, signature: none}\n", "another01234567890123456789\n")
 	w.await("the config to change", func() bool { return fmt.Sprint(w.last().Added) == "[shelf]" })
-}
-
-// TestPipelineExchange has a mapping and recipients change between two transactions, whatever the appender does.
-func TestPipelineExchange(t *testing.T) {
-	t.Parallel()
-	for _, open := range []bool{false, true} {
-		for _, stored := range []bool{false, true} {
-			t.Run(fmt.Sprint(open, stored), func(t *testing.T) {
-				t.Parallel()
-				w := newPipelineWorld(t)
-				if stored {
-					w.start()
-				}
-				w.begin()
-				w.insert(0, "a", "")
-				w.commit("0/10")
-				w.begin()
-				w.insert(0, "b", "")
-				if !open {
-					w.commit("0/20")
-				}
-				nobody := &exchange{rules: w.station.config().Rules(), codes: w.pipe.codes}
-				if stored {
-					<-w.station.spool.Appended(1)
-				}
-				// Only what is stored for a profile asks for a word about it.
-				if _, err := w.station.engine.Prepare(nil, nil); stored != (err != nil) || stored && !strings.Contains(err.Error(), "no longer has desk") {
-					t.Fatalf("a reload without desk, stored %t: %v", stored, err)
-				}
-				plan, err := w.station.engine.Prepare(nil, map[string]engine.Removal{"desk": engine.Park})
-				if err != nil {
-					t.Fatal(err)
-				}
-				nobody.router = plan.Router()
-				var before string
-				nobody.apply = func() error {
-					before = fmt.Sprint(w.station.spool.End())
-					return nil
-				}
-				done := make(chan error, 1)
-				go func() { done <- w.pipe.exchange(t.Context(), nobody) }()
-				if open {
-					w.waitFor(func() bool { return w.pipe.coming == nobody })
-					w.insert(1, "c", "")
-					w.commit("0/20")
-				} else {
-					w.waitFor(func() bool { return w.pipe.coming != nil || w.pipe.router == nobody.router })
-				}
-				if !stored {
-					w.start()
-				}
-				if err := <-done; err != nil {
-					t.Fatal(err)
-				}
-				w.begin()
-				w.insert(0, "d", "")
-				w.commit("0/30")
-				w.pipe.flush(t.Context())
-				want, end := `{"id":"a"}{"id":"b"}`, "2"
-				if open {
-					want, end = `{"id":"a"}{"id":"b"}{"id":"c"}`, "3"
-				}
-				if got := w.keys(); got != want || before != end {
-					t.Errorf("desk got %q and the log ended at %s; want %q and %s", got, before, want, end)
-				}
-			})
-		}
-	}
-}
-
-// waitFor waits for a state of the pipeline.
-func (w *pipelineWorld) waitFor(ok func() bool) {
-	w.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for range 20000 {
-		w.pipe.mu.Lock()
-		reached := ok()
-		w.pipe.mu.Unlock()
-		if reached {
-			return
-		}
-		<-tick.C
-	}
-	w.t.Fatal("waited in vain")
 }

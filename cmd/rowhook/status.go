@@ -54,7 +54,7 @@ type sourceStatus struct {
 	LastCommit time.Time       `json:"last_commit,omitzero"`
 	Server     *serverStatus   `json:"server,omitempty"`
 	Stream     *capture.Status `json:"stream,omitempty"`
-	Counts     *streamCounts   `json:"counts,omitempty"`
+	Counts     *Counts         `json:"counts,omitempty"`
 	// Stalled says that nothing comes of what the source has committed, and why, as far as it is known.
 	Stalled *stallStatus `json:"stalled,omitempty"`
 }
@@ -65,16 +65,6 @@ type serverStatus struct {
 	Version  int    `json:"version"`
 	Host     string `json:"host"`
 	Standby  bool   `json:"standby,omitempty"`
-}
-
-// streamCounts are what passed since the agent's start.
-type streamCounts struct {
-	Transactions int64 `json:"transactions"`
-	Changes      int64 `json:"changes"`
-	Events       int64 `json:"events"`
-	Unsubscribed int64 `json:"unsubscribed"`
-	Parked       int64 `json:"parked"`
-	Notices      int64 `json:"notices"`
 }
 
 type identityStatus struct {
@@ -216,10 +206,8 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 		}
 		report.Identity.Found = &link.Found
 	}
-	if at := a.pipe.counts.lastCommit.Load(); at != 0 {
-		report.Source.LastCommit = time.Unix(0, at).UTC()
-	}
-	report.Source.Counts = a.pipe.counts.read()
+	counts := a.pipe.Counts()
+	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
 	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
 	report.askSource(ctx, a.source)
 	if sampled.stalled() {
@@ -237,13 +225,6 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	}
 	report.judge()
 	return report, nil
-}
-
-func (c *pipelineCounts) read() *streamCounts {
-	return &streamCounts{
-		Transactions: c.transactions.Load(), Changes: c.changes.Load(), Events: c.events.Load(),
-		Unsubscribed: c.unsubscribed.Load(), Parked: c.parked.Load(), Notices: c.notices.Load(),
-	}
 }
 
 // judge fills in what needs a hand.

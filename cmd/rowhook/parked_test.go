@@ -1,0 +1,30 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// Dead letters of the source are discarded when they are selected, and not by accident.
+func TestDiscardParked(t *testing.T) {
+	t.Parallel()
+	s := newTestStation(t)
+	batch := s.spool.NewBatch()
+	for i := range 2 {
+		batch.Park(&delivery.Parked{Table: "public.loans", Reason: "undecoded", Position: "0/1", Ordinal: i, Time: time.Now()})
+	}
+	batch.Commit("0/20")
+	must(t, s.spool.Apply(batch))
+	list, err := s.listParked(parkedRequest{})
+	if err != nil || len(list.Items) != 2 || list.Items[1].Ordinal != 1 {
+		t.Fatalf("parked = %+v, %v", list, err)
+	}
+	if _, err := s.discardParked(parkedRequest{}); err == nil {
+		t.Error("everything was discarded without being asked for")
+	}
+	if done, err := s.discardParked(parkedRequest{All: true}); err != nil || done.Count != 2 {
+		t.Errorf("discarded %+v, %v", done, err)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// remapOutput collects what comes of a dead letter.
+type remapOutput struct {
+	pipe   *pipeline
+	only   string // the profile it was parked for; empty for all
+	events []*delivery.Event
+	to     [][]delivery.ProfileID
+	err    error
+}
+
+// Event implements [mapping.Output].
+func (o *remapOutput) Event(ev *delivery.Event, row delivery.Row) error {
+	to, undecided := o.pipe.router.Match(ev, row, nil, nil)
+	other := func(id delivery.ProfileID) bool { return o.only != "" && o.pipe.codes[id] != o.only }
+	to, undecided = slices.DeleteFunc(to, other), slices.DeleteFunc(undecided, other)
+	if len(undecided) > 0 {
+		o.err = errFilter
+		return nil
+	}
+	if len(to) > 0 {
+		o.events, o.to = append(o.events, ev), append(o.to, to)
+	}
+	return nil
+}
+
+// Fail implements [mapping.Output].
+func (o *remapOutput) Fail(f *mapping.Failure) error {
+	o.err = f.Err
+	return nil
+}
+
+// Notice implements [mapping.Output].
+func (o *remapOutput) Notice(mapping.Notice) {}
+
+// errUnmapped says that a dead letter has no place any more.
+var errUnmapped = errors.New("no entry of the mapping is about this table any more: discard it, or map the table again")
+
+// Remap maps a parked change outside the stream, stores its events and removes the letter. The
+// events are fsynced before the letter goes: a crash in between repeats them, with the same ids.
+func (p *pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
+	out := &remapOutput{pipe: p, only: parked.Profile}
+	p.mu.Lock()
+	mapped, err := rules.NewMapper(out, p.identity).Remap(&mapping.Parked{
+		Transaction: capture.Transaction{
+			ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
+		},
+		Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry, Made: parked.Made,
+	}, change)
+	p.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case out.err != nil:
+		return out.err
+	case !mapped:
+		return errUnmapped
+	}
+	if err := p.inject(ctx, out); err != nil {
+		return err
+	}
+	return p.spool.RemoveParked(parked.Seq)
+}
+
+// injection is what comes into the spool beside the stream.
+type injection struct {
+	events []*delivery.Event
+	to     [][]delivery.ProfileID
+	stored chan struct{}
+}
+
+// inject stores events between two transactions of the stream and returns when they are fsynced.
+func (p *pipeline) inject(ctx context.Context, out *remapOutput) error {
+	in := injection{events: out.events, to: out.to, stored: make(chan struct{})}
+	p.mu.Lock()
+	p.injections = append(p.injections, in)
+	if !p.open {
+		p.settle(p.end)
+	}
+	p.mu.Unlock()
+	select {
+	case <-in.stored:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return p.spool.Flush(ctx)
+}
