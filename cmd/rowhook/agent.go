@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/spool"
 )
 
@@ -24,7 +25,7 @@ type agent struct {
 	*station
 	start   startFlags
 	source  source
-	pipe    *pipeline
+	pipe    *pipeline.Pipeline
 	holds   holds
 	adopted chan struct{} // a person adopted the source's identity
 	began   time.Time
@@ -121,7 +122,7 @@ func (a *agent) build() error {
 }
 
 // newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays so.
-func (s *station) newPipeline() (*pipeline, error) {
+func (s *station) newPipeline() (*pipeline.Pipeline, error) {
 	codes, err := s.codes(s.config())
 	if err != nil {
 		return nil, err
@@ -130,8 +131,8 @@ func (s *station) newPipeline() (*pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the abandoned position: %w", err)
 	}
-	to := Routing{Rules: s.config().Rules(), Router: s.engine.Router(), Codes: codes, Rounded: s.config().Rounded()}
-	return newPipeline(to, Options{
+	to := pipeline.Routing{Rules: s.config().Rules(), Router: s.engine.Router(), Codes: codes, Rounded: s.config().Rounded()}
+	return pipeline.New(to, pipeline.Options{
 		Spool: s.spool, Log: s.log, Logger: s.logger, Pausing: s.engine.Pausing, Abandoned: capture.Position(abandoned),
 	})
 }

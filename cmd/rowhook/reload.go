@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -133,7 +134,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 	if err != nil {
 		return status, err
 	}
-	err = a.pipe.Exchange(ctx, Routing{Rules: next.Rules(), Router: plan.Router(), Codes: codes, Rounded: next.Rounded()}, func() error {
+	err = a.pipe.Exchange(ctx, pipeline.Routing{Rules: next.Rules(), Router: plan.Router(), Codes: codes, Rounded: next.Rounded()}, func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
@@ -49,12 +50,12 @@ type sourceStatus struct {
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
 	// Position is up to where changes are stored; Durable what of it is fsynced.
-	Position   string          `json:"position,omitempty"`
-	Durable    string          `json:"durable,omitempty"`
-	LastCommit time.Time       `json:"last_commit,omitzero"`
-	Server     *serverStatus   `json:"server,omitempty"`
-	Stream     *capture.Status `json:"stream,omitempty"`
-	Counts     *Counts         `json:"counts,omitempty"`
+	Position   string           `json:"position,omitempty"`
+	Durable    string           `json:"durable,omitempty"`
+	LastCommit time.Time        `json:"last_commit,omitzero"`
+	Server     *serverStatus    `json:"server,omitempty"`
+	Stream     *capture.Status  `json:"stream,omitempty"`
+	Counts     *pipeline.Counts `json:"counts,omitempty"`
 	// Stalled says that nothing comes of what the source has committed, and why, as far as it is known.
 	Stalled *stallStatus `json:"stalled,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/format"
@@ -277,7 +278,7 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 	for _, id := range t.undecided {
 		t.problem(tryResult{
 			Table: ev.Origin.Table, Entry: ev.Entry, Profile: t.profiles[id].config.Code,
-			Reason: string(delivery.OutcomeUndecidable), Error: errFilter.Error(),
+			Reason: string(delivery.OutcomeUndecidable), Error: pipeline.ErrUndecidable.Error(),
 		})
 	}
 	for _, id := range t.to {

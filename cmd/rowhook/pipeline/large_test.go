@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 func TestLargeMark(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)
-	weigh := func(p *pipeline, want string) {
+	weigh := func(p *Pipeline, want string) {
 		t.Helper()
-		pmust(t, p.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"}))
+		must(t, p.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"}))
 		for range 2 { // the connection broke in between
 			v, err := p.Weigh(&capture.Weighed{Table: w.table, Op: capture.Insert, Ordinal: 3, Size: 20 << 20})
-			pmust(t, err)
+			must(t, err)
 			got := "taken"
 			if v.Refused != nil {
 				got = v.Refused.Error()
@@ -35,8 +35,8 @@ func TestLargeMark(t *testing.T) {
 	ctx := t.Context()
 	go func() { _ = third.Run(ctx) }()
 	kept := &capture.Change{Op: capture.Insert, Table: w.table, New: capture.Row{{State: capture.Present, Text: []byte("1")}, {}}, Ordinal: 3}
-	pmust(t, third.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 3, Err: errEnded, Size: 20 << 20, Kept: kept}))
-	pmust(t, third.Commit("0/8"))
+	must(t, third.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 3, Err: errEnded, Size: 20 << 20, Kept: kept}))
+	must(t, third.Commit("0/8"))
 	third.Flush(ctx)
 	if raw, err := w.spool.Meta(metaLarge); err != nil || len(raw) > 0 {
 		t.Errorf("the mark stays: %s, %v", raw, err)
@@ -59,19 +59,19 @@ func TestLargeMarkEnds(t *testing.T) {
 	w := newPipelineWorld(t)
 	marked := func() string {
 		raw, err := w.spool.Meta(metaLarge)
-		pmust(t, err)
+		must(t, err)
 		var m largeMark
 		if len(raw) > 0 {
-			pmust(t, json.Unmarshal(raw, &m))
+			must(t, json.Unmarshal(raw, &m))
 		}
 		return m.Transaction
 	}
-	begin := func() { pmust(t, w.pipe.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"})) }
+	begin := func() { must(t, w.pipe.Begin(&capture.Transaction{ID: "7", Identity: "0/7 7", Position: "0/7"})) }
 	begin()
 	change := func(ordinal int) {
 		t.Helper()
 		_, err := w.pipe.Weigh(&capture.Weighed{Table: w.table, Op: capture.Insert, Ordinal: ordinal, Size: 20 << 20})
-		pmust(t, err)
+		must(t, err)
 		if marked() != "0/7 7" {
 			t.Error("no mark is written")
 		}

@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"encoding/json"
@@ -39,7 +39,7 @@ var errEnded = &capture.OperatorError{
 }
 
 // loadMark reads what an agent before this one was at work on.
-func (p *pipeline) loadMark() error {
+func (p *Pipeline) loadMark() error {
 	raw, err := p.spool.Meta(metaLarge)
 	if err != nil {
 		return fmt.Errorf("read which large change was at work: %w", err)
@@ -55,7 +55,7 @@ func (p *pipeline) loadMark() error {
 }
 
 // Weigh implements [capture.Weigher]. It waits for the disk.
-func (p *pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
+func (p *Pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -97,14 +97,14 @@ func (p *pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 }
 
 // atWork reports whether the change at hand is the one that is marked: with its batch the mark is taken away. Called with mu held.
-func (p *pipeline) atWork(ordinal int) {
+func (p *Pipeline) atWork(ordinal int) {
 	if p.mark.of(p.tx.Identity, ordinal) {
 		p.cur.unmark = true
 	}
 }
 
 // unmark takes the mark away.
-func (p *pipeline) unmark() error {
+func (p *Pipeline) unmark() error {
 	p.mu.Lock()
 	marked := p.mark != nil
 	p.mark = nil
@@ -119,14 +119,14 @@ func (p *pipeline) unmark() error {
 }
 
 // Listens implements [capture.Listener].
-func (p *pipeline) Listens(prefix string) bool {
+func (p *Pipeline) Listens(prefix string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mapper.Listens(prefix)
 }
 
 // parkPassed parks a change that was read past, with its key where that is known. Called with mu held.
-func (p *pipeline) parkPassed(u *capture.Undecoded) error {
+func (p *Pipeline) parkPassed(u *capture.Undecoded) error {
 	parked := &delivery.Parked{Table: u.Table, Reason: parkOversize, Error: u.Err.Error(), Size: u.Size}
 	if u.Kept != nil {
 		parked.Key = p.mapper.Key(u.Kept)

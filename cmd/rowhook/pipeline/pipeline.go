@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"context"
@@ -40,14 +40,10 @@ var errParkedFull = &capture.OperatorError{
 	Remedy: "fix what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
 }
 
-// pipeline is the source's [capture.Sink]: it maps changes to events, matches them with
-// subscriptions and hands batches of them to the appender, a goroutine that stores
-// them. While one batch is being stored the next is filled, so that
-// transactions share appends under load and go at once when there is none.
-//
-// The receive goroutine never waits for the disk here; when storing falls behind,
-// Busy says so and the source stops reading.
-type pipeline struct {
+// Pipeline is the source's [capture.Sink]. Batches are filled and stored by turns: while one is
+// being stored the next is filled, so that transactions share appends under load and go at once when
+// there is none.
+type Pipeline struct {
 	mapper   *mapping.Mapper
 	identity mapping.Identity // as the mapper has it
 	router   *delivery.Router
@@ -58,7 +54,7 @@ type pipeline struct {
 	rounded  map[string]bool // entries whose 64-bit integers a receiver may round
 	// pausing reports that a profile with on_full: pause_source has used up its share.
 	pausing func() bool
-	counts  pipelineCounts
+	counts  counters
 	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty for none.
 	abandoned atomic.Pointer[capture.Position]
 	storing   atomic.Int64 // since when the appender stores a batch, Unix nanoseconds; 0 while it does not
@@ -75,8 +71,8 @@ type pipeline struct {
 	mu         sync.Mutex
 	mark       *largeMark       // the very large change that is at work
 	storesMuch bool             // the appender stores a large change
-	cur        pipelineBatch    // being filled
-	spare      *pipelineBatch   // nil while the appender stores it
+	cur        storeBatch       // being filled
+	spare      *storeBatch      // nil while the appender stores it
 	rests      bool             // the source says when it has handed over all that it has received
 	open       bool             // a transaction is open
 	end        capture.Position // after the last transaction or keepalive
@@ -84,7 +80,7 @@ type pipeline struct {
 	waiting    chan struct{}    // closed when there is room again; nil while nobody waits
 	failure    error            // why nothing can be stored any more
 	roomless   bool             // the appender waits for room on the disk
-	work       chan pipelineBatch
+	work       chan storeBatch
 	injections []injection // what comes beside the stream, for the next batch
 	coming     *exchange   // waits for the end of a transaction
 	settling   *exchange   // has taken over; what came before is being stored
@@ -92,8 +88,8 @@ type pipeline struct {
 	idle       *sync.Cond  // the appender has stored a batch, or failed
 }
 
-// pipelineBatch is what is stored at once, with the log lines that belong to it.
-type pipelineBatch struct {
+// storeBatch is what is stored at once, with the log lines that belong to it.
+type storeBatch struct {
 	batch   *spool.Batch
 	lines   []delivery.LogRecord
 	settled int             // of lines, those of complete transactions
@@ -113,7 +109,7 @@ type Options struct {
 	Logger *slog.Logger
 	// Pausing reports that a profile with on_full: pause_source has used up its share. The source waits meanwhile.
 	Pausing func() bool
-	// Abandoned is a stored position that was given up before; empty for none. See [pipeline.Abandon].
+	// Abandoned is a stored position that was given up before; empty for none. See [Pipeline.Abandon].
 	Abandoned capture.Position
 }
 
@@ -127,20 +123,20 @@ type Routing struct {
 	Rounded map[string]bool
 }
 
-// newPipeline makes a pipeline that goes on where the spool ends.
-func newPipeline(to Routing, o Options) (*pipeline, error) {
-	p := &pipeline{
+// New makes a pipeline that goes on where the spool ends.
+func New(to Routing, o Options) (*Pipeline, error) {
+	p := &Pipeline{
 		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing,
 		router: to.Router, codes: to.Codes, rounded: to.Rounded,
-		cur:   pipelineBatch{batch: o.Spool.NewBatch()},
-		spare: &pipelineBatch{batch: o.Spool.NewBatch()},
-		work:  make(chan pipelineBatch, 1),
+		cur:   storeBatch{batch: o.Spool.NewBatch()},
+		spare: &storeBatch{batch: o.Spool.NewBatch()},
+		work:  make(chan storeBatch, 1),
 		end:   capture.Position(o.Spool.Position()),
 	}
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
-	p.mapper = to.Rules.NewMapper((*pipelineOutput)(p), mapping.Identity{})
+	p.mapper = to.Rules.NewMapper((*mapperOutput)(p), mapping.Identity{})
 	if o.Abandoned != "" {
 		p.Abandon(o.Abandoned)
 	}
@@ -149,7 +145,7 @@ func newPipeline(to Routing, o Options) (*pipeline, error) {
 
 // Run stores batches until ctx ends and the last one that was handed over is stored.
 // The source has stopped by then.
-func (p *pipeline) Run(ctx context.Context) error {
+func (p *Pipeline) Run(ctx context.Context) error {
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
 	defer p.lazy.Stop()
@@ -170,7 +166,7 @@ func (p *pipeline) Run(ctx context.Context) error {
 }
 
 // store appends one batch, waiting for room on the disk, and takes the next if it is ready.
-func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
+func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
 	p.storing.Store(time.Now().UnixNano())
 	stored, err := p.append(ctx, b)
 	p.storing.Store(0)
@@ -208,7 +204,7 @@ func (p *pipeline) store(ctx context.Context, b pipelineBatch) error {
 
 // append stores a batch. A full disk is waited for: nothing is lost, since the
 // position does not move and the source pauses meanwhile.
-func (p *pipeline) append(ctx context.Context, b pipelineBatch) (stored bool, err error) {
+func (p *Pipeline) append(ctx context.Context, b storeBatch) (stored bool, err error) {
 	if b.abort {
 		if err := p.spool.Abort(); err != nil {
 			return false, fmt.Errorf("drop an open transaction from the spool: %w", err)
@@ -237,7 +233,7 @@ func (p *pipeline) append(ctx context.Context, b pipelineBatch) (stored bool, er
 }
 
 // setRoomless notes that nothing can be stored for want of room, which may last: who stops does not wait for it.
-func (p *pipeline) setRoomless(yes bool) {
+func (p *Pipeline) setRoomless(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.roomless = yes
@@ -245,7 +241,7 @@ func (p *pipeline) setRoomless(yes bool) {
 }
 
 // StoringSince is since when the appender stores a batch; zero while it does not.
-func (p *pipeline) StoringSince() time.Time {
+func (p *Pipeline) StoringSince() time.Time {
 	if at := p.storing.Load(); at != 0 {
 		return time.Unix(0, at)
 	}
@@ -253,7 +249,7 @@ func (p *pipeline) StoringSince() time.Time {
 }
 
 // drain stores what had been handed over when the agent was told to stop.
-func (p *pipeline) drain() error {
+func (p *Pipeline) drain() error {
 	for {
 		select {
 		case b := <-p.work:
@@ -271,7 +267,7 @@ func (p *pipeline) drain() error {
 // handOver gives the current batch to the appender if that is idle and the batch is fit
 // to be stored on its own. Transactions that arrived together are stored together: until now, while the
 // source has more at hand, a small batch waits for it. Called with mu held.
-func (p *pipeline) handOver(now bool) {
+func (p *Pipeline) handOver(now bool) {
 	if p.spare == nil || p.failure != nil {
 		return
 	}
@@ -290,7 +286,7 @@ func (p *pipeline) handOver(now bool) {
 }
 
 // Rest implements [capture.Rester].
-func (p *pipeline) Rest() {
+func (p *Pipeline) Rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rests = true
@@ -298,7 +294,7 @@ func (p *pipeline) Rest() {
 }
 
 // flushLazy hands over a position that nobody was in a hurry to store.
-func (p *pipeline) flushLazy() {
+func (p *Pipeline) flushLazy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cur.urgent = p.cur.pending
@@ -306,7 +302,7 @@ func (p *pipeline) flushLazy() {
 }
 
 // Fail ends the pipeline, and with it the source's run.
-func (p *pipeline) Fail(err error) {
+func (p *Pipeline) Fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure == nil {
@@ -316,7 +312,7 @@ func (p *pipeline) Fail(err error) {
 }
 
 // release lets a waiting source go on once there is room. Called with mu held.
-func (p *pipeline) release() {
+func (p *Pipeline) release() {
 	if p.waiting != nil && (p.failure != nil || !p.full()) {
 		close(p.waiting)
 		p.waiting = nil
@@ -324,12 +320,12 @@ func (p *pipeline) release() {
 }
 
 // full reports that the source has to wait: there is room for one large change at a time. Called with mu held.
-func (p *pipeline) full() bool {
+func (p *Pipeline) full() bool {
 	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.pausing()
 }
 
 // Busy implements [capture.Sink].
-func (p *pipeline) Busy() <-chan struct{} {
+func (p *Pipeline) Busy() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil || !p.full() {
@@ -342,7 +338,7 @@ func (p *pipeline) Busy() <-chan struct{} {
 }
 
 // Durable implements [capture.Sink]. A position that was given up says nothing to the server of today.
-func (p *pipeline) Durable() capture.Position {
+func (p *Pipeline) Durable() capture.Position {
 	durable := capture.Position(p.spool.Durable())
 	if durable == p.Abandoned() {
 		return ""
@@ -351,7 +347,7 @@ func (p *pipeline) Durable() capture.Position {
 }
 
 // Abandoned is the stored position that was given up; empty for none.
-func (p *pipeline) Abandoned() capture.Position {
+func (p *Pipeline) Abandoned() capture.Position {
 	if abandoned := p.abandoned.Load(); abandoned != nil {
 		return *abandoned
 	}
@@ -359,10 +355,10 @@ func (p *pipeline) Abandoned() capture.Position {
 }
 
 // Abandon gives up the stored position, which belongs to a server that is no longer the source.
-func (p *pipeline) Abandon(position capture.Position) { p.abandoned.Store(&position) }
+func (p *Pipeline) Abandon(position capture.Position) { p.abandoned.Store(&position) }
 
 // Identify names the source in events, before the first of them.
-func (p *pipeline) Identify(id mapping.Identity) {
+func (p *Pipeline) Identify(id mapping.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.identity = id
@@ -370,7 +366,7 @@ func (p *pipeline) Identify(id mapping.Identity) {
 }
 
 // Begin implements [capture.Sink].
-func (p *pipeline) Begin(tx *capture.Transaction) error {
+func (p *Pipeline) Begin(tx *capture.Transaction) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tx = *tx
@@ -380,7 +376,7 @@ func (p *pipeline) Begin(tx *capture.Transaction) error {
 }
 
 // Change implements [capture.Sink].
-func (p *pipeline) Change(change *capture.Change) error {
+func (p *Pipeline) Change(change *capture.Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -396,14 +392,14 @@ func (p *pipeline) Change(change *capture.Change) error {
 }
 
 // cut stores a part of the open transaction when enough is collected. Called with mu held.
-func (p *pipeline) cut() {
+func (p *Pipeline) cut() {
 	if p.cur.batch.Bytes() >= partBytes {
 		p.handOver(true)
 	}
 }
 
 // Message implements [capture.Sink].
-func (p *pipeline) Message(m *capture.Message) error {
+func (p *Pipeline) Message(m *capture.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -417,14 +413,14 @@ func (p *pipeline) Message(m *capture.Message) error {
 }
 
 // Ignored implements [capture.Ignorer].
-func (p *pipeline) Ignored(prefix string) {
+func (p *Pipeline) Ignored(prefix string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mapper.Ignored(prefix)
 }
 
 // Commit implements [capture.Sink].
-func (p *pipeline) Commit(end capture.Position) error {
+func (p *Pipeline) Commit(end capture.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -442,7 +438,7 @@ func (p *pipeline) Commit(end capture.Position) error {
 }
 
 // Idle implements [capture.Sink].
-func (p *pipeline) Idle(end capture.Position) error {
+func (p *Pipeline) Idle(end capture.Position) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -455,7 +451,7 @@ func (p *pipeline) Idle(end capture.Position) error {
 }
 
 // settle notes that everything before end is in the batch. Called with mu held, between transactions.
-func (p *pipeline) settle(end capture.Position) {
+func (p *Pipeline) settle(end capture.Position) {
 	for _, in := range p.injections {
 		for i, event := range in.events {
 			p.cur.batch.Add(event, in.to[i])
@@ -477,7 +473,7 @@ func (p *pipeline) settle(end capture.Position) {
 
 // Abort implements [capture.Sink]: what the open transaction left is dropped, in the batch and,
 // as parts, in the spool; complete transactions before it stay.
-func (p *pipeline) Abort() {
+func (p *Pipeline) Abort() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.open {
@@ -495,7 +491,7 @@ func (p *pipeline) Abort() {
 
 // Flush stores what is complete, waits until it is fsynced and returns the durable
 // position. What there is no room for comes again. It is called when the source has stopped reading.
-func (p *pipeline) Flush(ctx context.Context) capture.Position {
+func (p *Pipeline) Flush(ctx context.Context) capture.Position {
 	p.Abort()
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()

@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 // remapOutput collects what comes of a dead letter.
 type remapOutput struct {
-	pipe   *pipeline
+	pipe   *Pipeline
 	only   string // the profile it was parked for; empty for all
 	events []*delivery.Event
 	to     [][]delivery.ProfileID
@@ -25,7 +25,7 @@ func (o *remapOutput) Event(ev *delivery.Event, row delivery.Row) error {
 	other := func(id delivery.ProfileID) bool { return o.only != "" && o.pipe.codes[id] != o.only }
 	to, undecided = slices.DeleteFunc(to, other), slices.DeleteFunc(undecided, other)
 	if len(undecided) > 0 {
-		o.err = errFilter
+		o.err = ErrUndecidable
 		return nil
 	}
 	if len(to) > 0 {
@@ -48,7 +48,7 @@ var errUnmapped = errors.New("no entry of the mapping is about this table any mo
 
 // Remap maps a parked change outside the stream, stores its events and removes the letter. The
 // events are fsynced before the letter goes: a crash in between repeats them, with the same ids.
-func (p *pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
+func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
 	out := &remapOutput{pipe: p, only: parked.Profile}
 	p.mu.Lock()
 	mapped, err := rules.NewMapper(out, p.identity).Remap(&mapping.Parked{
@@ -80,7 +80,7 @@ type injection struct {
 }
 
 // inject stores events between two transactions of the stream and returns when they are fsynced.
-func (p *pipeline) inject(ctx context.Context, out *remapOutput) error {
+func (p *Pipeline) inject(ctx context.Context, out *remapOutput) error {
 	in := injection{events: out.events, to: out.to, stored: make(chan struct{})}
 	p.mu.Lock()
 	p.injections = append(p.injections, in)

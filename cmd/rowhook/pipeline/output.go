@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"bytes"
@@ -14,23 +14,23 @@ import (
 	"rowhook/mapping"
 )
 
-// pipelineOutput is the pipeline as the mapper sees it. Its methods run inside the pipeline's
+// mapperOutput is the pipeline as the mapper sees it. Its methods run inside the pipeline's
 // own, with mu held.
-type pipelineOutput pipeline
+type mapperOutput Pipeline
 
-var _ mapping.Output = (*pipelineOutput)(nil)
+var _ mapping.Output = (*mapperOutput)(nil)
 
-// errFilter says why a change is parked for one profile.
-var errFilter = errors.New("a subscription's condition needs a value that the stream does not carry")
+// ErrUndecidable says why a change is parked for one profile.
+var ErrUndecidable = errors.New("a subscription's condition needs a value that the stream does not carry")
 
 // Event implements [mapping.Output]: the event goes into the batch if somebody wants it.
-func (o *pipelineOutput) Event(ev *delivery.Event, row delivery.Row) error {
-	p := (*pipeline)(o)
+func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
+	p := (*Pipeline)(o)
 	p.recipients, p.undecided = p.router.Match(ev, row, p.recipients[:0], p.undecided[:0])
 	for _, profile := range p.undecided {
 		err := p.park(&delivery.Parked{
 			Table: ev.Origin.Table, Entry: ev.Entry, Profile: p.codes[profile],
-			Reason: string(delivery.OutcomeUndecidable), Error: errFilter.Error(),
+			Reason: string(delivery.OutcomeUndecidable), Error: ErrUndecidable.Error(),
 			Actor: ev.Actor, Operation: ev.Operation, Assumed: ev.Assumed,
 		}, p.mapper.Changes())
 		if err != nil {
@@ -47,8 +47,8 @@ func (o *pipelineOutput) Event(ev *delivery.Event, row delivery.Row) error {
 }
 
 // Fail implements [mapping.Output]: the change is parked for the entry.
-func (o *pipelineOutput) Fail(f *mapping.Failure) error {
-	p := (*pipeline)(o)
+func (o *mapperOutput) Fail(f *mapping.Failure) error {
+	p := (*Pipeline)(o)
 	return p.park(&delivery.Parked{
 		Table: f.Table, Entry: f.Entry, Made: f.Made, Reason: string(f.Reason), Error: f.Err.Error(),
 		Actor: f.Actor, Operation: f.Operation,
@@ -56,8 +56,8 @@ func (o *pipelineOutput) Fail(f *mapping.Failure) error {
 }
 
 // Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without limit.
-func (o *pipelineOutput) Notice(n mapping.Notice) {
-	p := (*pipeline)(o)
+func (o *mapperOutput) Notice(n mapping.Notice) {
+	p := (*Pipeline)(o)
 	if n.Kind == mapping.BigintRounded {
 		if !p.rounded[n.Entry] {
 			return
@@ -78,7 +78,7 @@ func (o *pipelineOutput) Notice(n mapping.Notice) {
 }
 
 // Park implements [capture.Sink].
-func (p *pipeline) Park(u *capture.Undecoded) error {
+func (p *Pipeline) Park(u *capture.Undecoded) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure != nil {
@@ -95,7 +95,7 @@ func (p *pipeline) Park(u *capture.Undecoded) error {
 
 // park keeps a change as a dead letter of the source, with its line for the delivery log. A
 // row's move between partitions is two raw changes. Called with mu held.
-func (p *pipeline) park(parked *delivery.Parked, changes []*capture.Change) error {
+func (p *Pipeline) park(parked *delivery.Parked, changes []*capture.Change) error {
 	usage := p.spool.Usage()
 	if float64(usage.Parked) > parkedShare*float64(usage.Max) {
 		return errParkedFull
@@ -134,7 +134,7 @@ const gapType = "rowhook.gap"
 
 // Gap tells the log and those who subscribe that changes between two positions may be missing.
 // It is called between transactions, before the stream goes on at to.
-func (p *pipeline) Gap(source string, from, to capture.Position) {
+func (p *Pipeline) Gap(source string, from, to capture.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now().UTC()

@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"context"
@@ -35,7 +35,7 @@ profiles:
     allow_networks: [loopback]
 `
 
-func pmust(t *testing.T, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ type pipelineWorld struct {
 	log   *deliverylog.Log
 	lines string // the delivery log's file
 	to    Routing
-	pipe  *pipeline
+	pipe  *Pipeline
 	table *capture.Table
 	next  int // transaction number
 }
@@ -57,13 +57,13 @@ type pipelineWorld struct {
 func newPipelineWorld(t *testing.T) *pipelineWorld {
 	t.Helper()
 	conf, err := config.Parse("config.yaml", []byte(pipelineConfig), func(string) (string, bool) { return "", false }, nil)
-	pmust(t, err)
+	must(t, err)
 	w := &pipelineWorld{t: t, lines: filepath.Join(t.TempDir(), "deliveries.jsonl"), to: Routing{Rules: conf.Rules(), Codes: map[delivery.ProfileID]string{}}}
 	logger := slog.New(slog.DiscardHandler)
 	w.spool, err = spool.Open(t.TempDir(), spool.Options{Reserve: -1, Logger: logger})
-	pmust(t, err)
+	must(t, err)
 	w.log, err = deliverylog.Open(deliverylog.Options{Path: w.lines, Logger: logger})
-	pmust(t, err)
+	must(t, err)
 	t.Cleanup(func() {
 		if err := errors.Join(w.log.Close(), w.spool.Close()); err != nil {
 			t.Error(err)
@@ -72,7 +72,7 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 	var targets []delivery.Target
 	for _, p := range conf.Profiles {
 		id, err := w.spool.Register(p.Code)
-		pmust(t, err)
+		must(t, err)
 		w.to.Codes[id] = p.Code
 		targets = append(targets, delivery.Target{ID: id, Subscriptions: delivery.CompileSubscriptions(p.Subscriptions)})
 	}
@@ -88,13 +88,13 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 	return w
 }
 
-// newPipeline makes a pipeline on the world's spool, as a start of the agent does.
-func (w *pipelineWorld) newPipeline() *pipeline {
+// New makes a pipeline on the world's spool, as a start of the agent does.
+func (w *pipelineWorld) newPipeline() *Pipeline {
 	w.t.Helper()
-	pipe, err := newPipeline(w.to, Options{
+	pipe, err := New(w.to, Options{
 		Spool: w.spool, Log: w.log, Logger: slog.New(slog.DiscardHandler), Pausing: func() bool { return false },
 	})
-	pmust(w.t, err)
+	must(w.t, err)
 	pipe.Identify(mapping.Identity{Source: "library", Lineage: "7001"})
 	return pipe
 }
@@ -103,7 +103,7 @@ func (w *pipelineWorld) newPipeline() *pipeline {
 func (w *pipelineWorld) parked() []delivery.Parked {
 	w.t.Helper()
 	var list []delivery.Parked
-	pmust(w.t, w.spool.Parked(0, func(p delivery.Parked) bool {
+	must(w.t, w.spool.Parked(0, func(p delivery.Parked) bool {
 		list = append(list, p)
 		return true
 	}))
@@ -336,9 +336,9 @@ func TestPipelineParks(t *testing.T) {
 	if got := list[1]; got.Reason != parkUndecoded || got.Ordinal != 1 {
 		t.Errorf("second = %+v", got)
 	}
-	pmust(t, w.log.Flush())
+	must(t, w.log.Flush())
 	raw, err := os.ReadFile(w.lines)
-	pmust(t, err)
+	must(t, err)
 	for _, want := range []string{`"outcome":"undecidable"`, `"outcome":"unmapped"`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("the delivery log lacks %s: %s", want, raw)

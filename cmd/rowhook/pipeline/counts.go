@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"sync/atomic"
@@ -17,14 +17,14 @@ type Counts struct {
 	LastCommit time.Time `json:"-"`
 }
 
-// pipelineCounts are counted by the receive goroutine and read by others.
-type pipelineCounts struct {
+// counters are counted by the receive goroutine and read by others.
+type counters struct {
 	transactions, changes, events, unsubscribed, parked, notices atomic.Int64
 	lastCommit                                                   atomic.Int64 // time of the last commit seen, Unix nanoseconds
 }
 
 // Counts returns what passed since the pipeline was made.
-func (p *pipeline) Counts() Counts {
+func (p *Pipeline) Counts() Counts {
 	c := &p.counts
 	counts := Counts{
 		Transactions: c.transactions.Load(), Changes: c.changes.Load(), Events: c.events.Load(),

@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import "context"
 
@@ -12,7 +12,7 @@ type exchange struct {
 
 // Exchange has another routing hold from the next transaction on. apply is called when everything that came
 // before is stored, and nothing that comes after. Exchange returns when that is so, or when ctx has ended before.
-func (p *pipeline) Exchange(ctx context.Context, to Routing, apply func() error) error {
+func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error) error {
 	ex := &exchange{to: to, apply: apply, done: make(chan error, 1)}
 	p.mu.Lock()
 	if p.failure != nil {
@@ -45,13 +45,13 @@ func (p *pipeline) Exchange(ctx context.Context, to Routing, apply func() error)
 
 // takeOver lets the exchange that is coming take over between two transactions, once what came before has gone to
 // the appender. Called with mu held.
-func (p *pipeline) takeOver() {
+func (p *Pipeline) takeOver() {
 	ex := p.coming
 	if ex == nil || p.open || p.cur.batch.Len() > 0 {
 		return
 	}
 	p.coming = nil
-	p.mapper = ex.to.Rules.NewMapper((*pipelineOutput)(p), p.identity)
+	p.mapper = ex.to.Rules.NewMapper((*mapperOutput)(p), p.identity)
 	p.router, p.codes, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Rounded
 	p.settling = ex
 	if p.spare != nil {
@@ -60,7 +60,7 @@ func (p *pipeline) takeOver() {
 }
 
 // settled ends an exchange: what came before is stored, or could not be. Called with mu held.
-func (p *pipeline) settled(err error) {
+func (p *Pipeline) settled(err error) {
 	ex := p.settling
 	if ex == nil {
 		return
