@@ -18,9 +18,9 @@ import (
 	"rowhook/delivery"
 )
 
-const checkLong = `Looks at the config, the directories that the agent writes into, the database and the
-endpoints, and prints each finding with its remedy. Nothing is changed, and no endpoint gets a request: it is only connected to. Exit code 3
-when there is an error or a warning.`
+const checkLong = `Looks at the config, the directories that the agent writes into, the database and the endpoints.
+Prints each finding with its remedy. It changes nothing, and sends no request: it only connects to
+the endpoints. Exit code 3 when there is an error or a warning.`
 
 func newCheckCommand(c *console) *cobra.Command {
 	var asJSON, events bool

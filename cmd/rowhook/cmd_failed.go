@@ -14,10 +14,10 @@ import (
 	"rowhook/delivery/engine"
 )
 
-const failedLong = `Dead letters are deliveries that were given up. They stay, with the reason and the body that
-was sent, until they are retried or discarded, or spool.dead is over. With --source they are
-changes that could not be decoded or mapped: they were parked as they came, and are mapped again
-once the cause is fixed.`
+const failedLong = `Dead letters are deliveries that were given up. They stay, with the reason and the body that was
+sent, until they are retried or discarded, or until spool.dead is over. With --source they are
+changes that could not be decoded or mapped: they were parked as they came. Once the cause is
+fixed, retry maps them again.`
 
 func newFailedCommand(c *console) *cobra.Command {
 	cmd := newGroupCommand("failed", "Show, retry and discard dead letters", groupFix,

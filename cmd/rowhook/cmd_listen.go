@@ -19,10 +19,11 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-const listenLong = `Listen for webhooks and print them: a receiver for trying.
+const listenLong = `Listens for webhooks and prints them: a receiver for trying.
 
-It verifies Standard Webhooks signatures when it knows the secret, marks duplicates, and answers challenges
-(GET with ?challenge=, and the OPTIONS handshake of CloudEvents). Let the profile dial it with
+It verifies Standard Webhooks signatures if it knows the secret, marks duplicates, and answers
+challenges (GET with ?challenge=, and the OPTIONS handshake of CloudEvents). Let the profile dial
+it with
   url: http://127.0.0.1:8080/
   allow_networks: [loopback]`
 

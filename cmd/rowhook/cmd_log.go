@@ -21,10 +21,10 @@ import (
 )
 
 const logLong = `Searches the delivery log, which has one line for each attempt and each end of a delivery.
-Conditions given together must all hold. --payload searches the body as far as the log kept it
-(log.body characters), and the whole of it while the spool has the event; how many lines
-could not be decided is said at the end. --event shows the body, too, up to 4000 characters of it;
-what was sent is whole.`
+All conditions must hold. --payload searches the body as far as the log kept it (log.body
+characters), and the whole of it while the spool has the event. The end of the output says how
+many lines could not be decided. --event shows the body too, up to 4000 characters of it; what
+was sent is whole.`
 
 const logExample = `  rowhook log --profile desk --outcome dead --since 2h
   rowhook log --payload key.loan_id=1000 --json

@@ -18,9 +18,8 @@ func newProfileCommand(c *console) *cobra.Command {
 		newProfileListCommand(c), newProfileActivateCommand(c), newProfilePauseCommand(c), newProfileResumeCommand(c), newProfileTestCommand(c))
 }
 
-const profileListLong = `Lists profiles, how they stand and what they wait for. With --history it lists what
-was done to them, by whom and when: activations, pauses, retries, tests and the like, from
-state/audit.jsonl.`
+const profileListLong = `Lists profiles, how they stand and what they wait for. With --history it lists what was done to
+them, by whom and when: activations, pauses, retries, tests and the like, from state/audit.jsonl.`
 
 func newProfileListCommand(c *console) *cobra.Command {
 	var asJSON, history bool

@@ -12,15 +12,15 @@ import (
 	"rowhook/capture"
 )
 
-const activateLong = `Sends the profile's challenge to its endpoint and prints the answer. When the endpoint agrees the
-profile is active; otherwise it stays as it is, and the exit code is 1. Without a challenge
-the profile is active at once. A paused profile becomes active, too, and gets what was held.
+const activateLong = `Sends the profile's challenge to its endpoint and prints the answer. If the endpoint agrees, the
+profile is active. Otherwise it stays as it is, and the exit code is 1. Without a challenge the
+profile is active at once. A paused profile becomes active too, and gets what was held.
 
 The agent does the same by itself at its start and after a change of the URL, until the endpoint
 agrees.
 
-In a sandbox nothing of what production uses is used: a profile without a sandbox block is pending there. --url
-gives it a URL for this environment only, which is kept in the state directory.`
+A sandbox ignores production URLs, secrets and headers: a profile without a sandbox block is
+pending there. --url gives it a URL for this environment only, kept in the state directory.`
 
 func newProfileActivateCommand(c *console) *cobra.Command {
 	var asJSON bool
@@ -52,8 +52,8 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 }
 
 const testLong = `Sends the profile an event of type rowhook.test, signed and in the profile's format, whatever the
-profile's state, and prints the reply. The exit code is 1 when that does not mean delivered. The
-delivery log has a line of it; nothing else is kept.`
+profile's state, and prints the reply. The exit code is 1 when the reply does not mean delivered.
+The delivery log has a line of it; nothing else is kept.`
 
 func newProfileTestCommand(c *console) *cobra.Command {
 	var asJSON bool

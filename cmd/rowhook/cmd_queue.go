@@ -58,9 +58,9 @@ func newQueueListCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-const retryNowLong = `Makes what waits for another try due at once: one delivery, or with --profile or --all
-everything that does. An endpoint that is left alone (after 401, for example) is tried at
-once too. It spends nothing: a reply that does not count against the delivery still does not.`
+const retryNowLong = `Makes due at once what waits for another try: one delivery, or with --profile or --all
+everything. An endpoint that is left alone (after 401, for example) is tried at once too. It
+spends nothing: a reply that does not count against the delivery still does not.`
 
 func newRetryNowCommand(c *console) *cobra.Command {
 	var all, asJSON bool

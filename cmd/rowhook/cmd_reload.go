@@ -10,17 +10,17 @@ import (
 	"rowhook/delivery/engine"
 )
 
-const reloadLong = `Has the running agent read its config again, as SIGHUP and a change of the file do. All of it
-is checked first: when something is wrong, the agent goes on as before, and the errors are
-printed with their places. Profiles that did not change do not notice. Retries use the
-present URL and secret; a body that has been sent stays as it was.
+const reloadLong = `Has the running agent read its config again, as SIGHUP and a change of the file do. The agent
+checks all of it first. If something is wrong it goes on as before, and the errors are printed
+with their places. Profiles that did not change notice nothing. Retries use the present URL and
+secret; a body that has been sent stays as it was.
 
-A profile that is no longer in the config and for which something waits, dead letters
-included, needs a word: drain delivers what waits, park keeps it until the profile is back or
-dropped, drop ends each delivery with a line in the delivery log.
+If a profile is no longer in the config while deliveries or dead letters wait for it, say what to
+do with them: drain delivers them, park keeps them until the profile is back or dropped, drop ends
+each with a line in the delivery log.
 
-source (but for context and signals) and state cannot change while the agent runs. Other
-keys outside mapping, defaults and profiles take effect with the next start, and are named.`
+source (except context and signals) and state cannot change while the agent runs. Other keys
+outside mapping, defaults and profiles take effect with the next start, and are named.`
 
 const reloadExample = `  rowhook reload
   rowhook reload --removed old-desk=drain --removed test=drop`

@@ -12,11 +12,11 @@ import (
 	"rowhook/delivery/engine"
 )
 
-const replayLong = `Sends delivered events again, from the spool's history (spool.history and spool.history_size say how far
-it goes back). Events keep their ids, so that receivers can tell that they had them; their lines in the
-delivery log begin another round. They go in commit order within their keys, before newer ones
-that have not gone, and one in a request, also where requests carry several. A profile that was
-added later gets what its subscriptions select, except where that hangs on conditions on columns.`
+const replayLong = `Sends delivered events again, from the spool's history (spool.history and spool.history_size
+decide how far it goes back). Events keep their ids, so that receivers can recognise them. Their
+lines in the delivery log begin another round. They go in commit order within their keys, before
+newer ones that have not gone, one in a request even where requests carry several. A profile that
+was added later gets what its subscriptions select, except by conditions on columns.`
 
 const replayExample = `  rowhook replay --profile desk --since 2h --dry-run
   rowhook replay --profile desk --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --type 'loan.*'`

@@ -13,15 +13,15 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-const runLong = `Runs the agent until SIGTERM or SIGINT: reads the replication stream, spools events,
-delivers them. SIGHUP, a change of the config file or of a file that it names, and
-rowhook reload have the config read again. The first signal stops it in order: what is in flight finishes within
-shutdown_grace, and a restart repeats nothing. A second signal stops it at once; what was in
-flight is then sent again, with the same ids.
+const runLong = `Runs the agent until SIGTERM or SIGINT: reads the replication stream, spools events, delivers
+them. It reads the config again on SIGHUP, on rowhook reload, and when the config file or a file
+that it names has changed. The first signal stops it in order: requests in flight finish within
+shutdown_grace, and a restart repeats nothing. A second signal stops it at once: what was in
+flight is sent again, with the same ids.
 
-The first start creates the slot and delivers what is committed from then on. Afterwards
-the stored position decides. An empty state directory beside a slot that is in use,
-and a stored position that the server cannot continue, stop the agent with exit code 4.`
+The first start creates the slot and delivers what is committed from then on. Afterwards the
+stored position decides. An empty state directory beside a slot that is in use, and a stored
+position that the server cannot continue, stop the agent with exit code 4.`
 
 func newRunCommand(c *console) *cobra.Command {
 	var flags startFlags

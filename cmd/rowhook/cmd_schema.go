@@ -6,7 +6,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-const schemaLong = `Print the JSON Schema of the config file, for editors and for checks in a config repository.
+const schemaLong = `Prints the JSON Schema of the config file, for editors and for checks in a config repository.
 
 Editors with the YAML language server take it from the file's first line:
   # yaml-language-server: $schema=./rowhook.schema.json`

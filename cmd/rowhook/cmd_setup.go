@@ -15,13 +15,16 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-const setupLong = `Prints the SQL that the source still needs for what is mapped: grants, publication, replica
-identities. --apply runs it, as the owner that --as names or as rowhook's own role. The slot is
-created by the first run, so that nothing keeps WAL before somebody reads it; --slot creates it now.
-What would make the application's own statements fail is refused, with the way out. After --apply what
-is missing still is printed as by check, with exit code 3. The password of --as can come by PGPASSWORD.
---remove takes slot and publication away. --context-trigger is about something else: triggers on the
-mapped tables that tell who makes a change, for applications that cannot tell it themselves.`
+const setupLong = `Prints the SQL that the source still needs for the mapped tables: grants, publication, replica
+identities. --apply runs it, as the owner that --as names or as rowhook's own role. PGPASSWORD can
+give the owner's password. After --apply it prints what is still missing, as check does, with exit
+code 3. It refuses what would make the application's own statements fail, and says what to do.
+
+The first run creates the slot, so that nothing keeps WAL before somebody reads it. --slot creates
+it now. --remove drops slot and publication.
+
+--context-trigger makes triggers on the mapped tables that report who makes a change, for
+applications that cannot report it themselves.`
 
 // setupFlags are the flags of `rowhook setup`.
 type setupFlags struct {

@@ -6,10 +6,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const adoptLong = `A state directory belongs to one database and one machine. When either is another than the
-pinned one, deliveries wait, since it may be a clone. adopt says that the change is meant: the
-present database and machine are pinned, and deliveries go on. A position that belongs to
-another database's stream is given up and written to state/audit.jsonl.`
+const adoptLong = `A state directory belongs to one database and one machine. If either is not the pinned one,
+deliveries wait, because it may be a clone. adopt confirms the change: it pins the present
+database and machine, and deliveries go on. A position in another database's stream is given up
+and written to state/audit.jsonl.`
 
 func newSourceCommand(c *console) *cobra.Command {
 	return newGroupCommand("source", "Adopt a changed source or machine", groupFix, newSourceAdoptCommand(c))

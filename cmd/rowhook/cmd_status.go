@@ -16,8 +16,8 @@ import (
 	"rowhook/delivery/alert"
 )
 
-const statusLong = `Shows the source, the spool and each profile, with or without a running agent.
-Exit code 3 when something needs a hand, and that no agent runs does.
+const statusLong = `Shows the source, the spool and each profile, with or without a running agent. Exit code 3 when
+something needs a hand, and when no agent runs.
 
 --live and --ready only ask the running agent what /healthz and /readyz say, for health
 checks of containers: exit code 0, or 1 with the reasons.`

@@ -15,34 +15,40 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-const tryLong = `Put recorded changes through the mapping and show the events they make, who would get them, and with --bodies
-the requests. No database, no network, no state directory; nothing is signed, and the configured headers, the
-identification key and secrets are not shown. Secrets' files need not be there. With --from-database, the database is
-asked for the mapped tables' columns, types and keys, and for nothing else: lines then need no key and no types.
+const tryLong = `Puts recorded changes through the mapping. Shows the events that they make, who would get them, and
+with --bodies the requests.
+
+It requires no database, no network, no state directory and no secret files. It signs nothing, and
+does not show configured headers, the identification key and secrets. With --from-database it asks
+the database for the mapped tables' columns, types and keys, and for nothing else: lines then need
+no key and no types.
 
 A change is one line of JSON, from FILE or from standard input:
   {"table":"circulation.loans","op":"update","key":["loan_id"],
    "old":{"loan_id":1000,"returned_at":null},"new":{"loan_id":1000,"returned_at":"2026-11-22T01:02:03Z"}}
 
   op           insert, update, delete or truncate
-  old, new     the rows, as the stream would tell them: an update on a table without REPLICA IDENTITY FULL has no
-               old. What an update's new leaves out is what old says; anything else left out is not known
-  key          the primary key; once for each table will do
-  types        {"due_at":"timestamptz"}: SQL types of columns. Otherwise they are guessed from the values: integers,
-               decimals, booleans, RFC 3339 times, dates, text, and JSON for objects and lists
-  transaction  lines behind each other with the same one are one transaction; without it, each line is its own
+  old, new     the rows, as the stream would carry them: an update on a table without REPLICA
+               IDENTITY FULL has no old. What an update's new leaves out has old's value; anything
+               else left out is not known
+  key          the primary key; once for each table is enough
+  types        {"due_at":"timestamptz"}: SQL types of columns. Otherwise they are guessed from the
+               values: integers, decimals, booleans, RFC 3339 times, dates, text, and JSON for
+               objects and lists
+  transaction  consecutive lines with the same one are one transaction; without it, each line is
+               its own
   time         of the commit, in RFC 3339; default 2000-01-01T00:00:00Z
-  position     of the commit, as payloads tell it
-  context      {"actor":{"id":"aa010001","name":"Mina"},"operation":"web_form"}; holds from here to the end of the
-               transaction
+  position     of the commit, as payloads have it
+  context      {"actor":{"id":"aa010001","name":"Mina"},"operation":"web_form"}; holds from here to
+               the end of the transaction
   signal       {"type":"job.finished","key":{…},"data":{…}} in place of a change
 
-Without --from-database a table has the columns that any of its lines names, in rows or in types: name there each
-column that the mapping speaks of, those under exclude too. Empty lines and lines that begin with #
-are left out. The same input and config always give the same output, ids included.
+Without --from-database a table has the columns that any of its lines names, in rows or in types:
+name there each column that the mapping mentions, those under exclude too. Empty lines and lines
+that begin with # are ignored. The same input and config always give the same output, ids included.
 
-A change that cannot be mapped or decided, and a signal that is left out, are shown with their reason, exit code 3.
-With --expect, what decides is only whether the output is the file's: exit code 3 where it is not.`
+A change that cannot be mapped or decided, and a signal that is left out, are shown with their
+reason, exit code 3. With --expect only a difference from the file gives exit code 3.`
 
 const tryExample = `  echo '{"table":"circulation.loans","op":"insert","new":{"loan_id":1}}' | rowhook try --from-database --bodies
   rowhook try changes.jsonl
