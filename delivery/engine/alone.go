@@ -51,7 +51,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	if j != nil {
 		others--
 	}
-	if others > 0 || d.unread() <= d.resume && j == nil || d.current.stuck() {
+	if others > 0 || !d.reader.caughtUp() && j == nil || d.current.stuck() {
 		return nil
 	}
 	if committed, err := d.commitRecords(); err != nil || !committed {

@@ -87,22 +87,25 @@ func (o *ordering) inForce(configured *Profile) *Profile {
 	return &p
 }
 
-// barred reports whether the log has been read up to a barrier that stands.
-func (d *dispatcher) barred() bool {
-	return len(d.state.Barriers) > 0 && d.next > d.state.Barriers[0].At
+// barred reports whether a log that is to be read on at a place has been read up to a barrier that stands.
+func (o *ordering) barred(next delivery.Seq) bool {
+	return len(o.Barriers) > 0 && next > o.Barriers[0].At
 }
 
-// cutAtBarrier leaves out what was read beyond the first barrier.
-func (d *dispatcher) cutAtBarrier(entries []delivery.Entry, next delivery.Seq, end bool) ([]delivery.Entry, delivery.Seq, bool) {
-	if len(d.state.Barriers) == 0 || next <= d.state.Barriers[0].At+1 {
+// cut leaves out what was read beyond the first barrier.
+func (o *ordering) cut(entries []delivery.Entry, next delivery.Seq, end bool) ([]delivery.Entry, delivery.Seq, bool) {
+	if len(o.Barriers) == 0 || next <= o.Barriers[0].At+1 {
 		return entries, next, end
 	}
-	at := d.state.Barriers[0].At
+	at := o.Barriers[0].At
 	for len(entries) > 0 && entries[len(entries)-1].Seq > at {
 		entries = entries[:len(entries)-1]
 	}
 	return entries, at + 1, false
 }
+
+// barred reports whether nothing is read for a barrier.
+func (d *dispatcher) barred() bool { return d.state.ordering.barred(d.reader.next) }
 
 // passBarriers takes away the barriers below which everything is over.
 func (d *dispatcher) passBarriers(now time.Time) error {
@@ -119,5 +122,5 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 
 // live reports whether anything that was read is not over.
 func (d *dispatcher) live() bool {
-	return d.ledger.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || d.ledger.waiting() > 0
+	return d.ledger.window.n > 0 || d.reader.forming.any() || d.ledger.waiting() > 0
 }

@@ -57,11 +57,11 @@ func (d *dispatcher) begin() *commit {
 	c.pending = d.ledger.pending
 	clear(buffers.puts)
 	d.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
-	c.progress.Cursor, c.progress.Done = d.ledger.window.progress(d.unread(), c.pending.done[:0])
+	c.progress.Cursor, c.progress.Done = d.ledger.window.progress(d.reader.unread(), c.pending.done[:0])
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
-		d.state.Outage, d.state.consent = d.endpoint.outage, d.activation.consent
+		d.state.Outage, d.state.consent, d.state.untold = d.endpoint.outage, d.activation.consent, d.gaps.untold
 		c.state, c.err = json.Marshal(&d.state)
 		d.dirty = false
 	}
@@ -129,9 +129,7 @@ func (d *dispatcher) commitRecords() (bool, error) {
 // profileState is what outlives a restart besides progress.
 type profileState struct {
 	consent
-	Gap *gap `json:"gap,omitempty"`
-	// Gaps are those of ordering keys, by lane.
-	Gaps map[uint64]*gap `json:"gaps,omitempty"`
+	untold
 	// Told is below what the delivery log has lines of for having been held.
 	Told    delivery.Seq `json:"told,omitempty"`
 	Outage  *outage      `json:"outage,omitempty"`
@@ -161,7 +159,7 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
-	d.activation.consent = d.state.consent
+	d.activation.consent, d.gaps.untold = d.state.consent, d.state.untold
 	d.resting.told = d.state.Told
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
@@ -169,16 +167,7 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
 	}
-	d.next = progress.Cursor
-	d.settled, d.heads = make(map[delivery.Seq]struct{}), make(map[delivery.Seq]struct{})
-	over := d.settled
-	if d.profile.grouped() {
-		over = d.heads
-	}
-	for _, seq := range progress.Done {
-		over[seq] = struct{}{}
-		d.resume = max(d.resume, seq)
-	}
+	d.reader.start(&progress)
 	if err := d.unrecordStored(); err != nil {
 		return err
 	}
@@ -205,7 +194,7 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 		d.holdAgain(r)
 		return nil
 	}
-	d.resume = max(d.resume, r.Last())
+	d.reader.knowRecord(r)
 	if r.State == delivery.Retrying {
 		now := time.Now()
 		d.ledger.dueBy(now.Add(d.waits(r, now)))
@@ -221,10 +210,10 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 	case r.Last() < cursor:
 		return nil
 	case m == nil || m.Count == 1 && m.Parts == 0:
-		d.settled[r.Seq] = struct{}{}
+		d.reader.know(r.Seq)
 		return nil
 	case m.Unit != delivery.UnitBatch:
-		d.heads[r.Seq] = struct{}{}
+		d.reader.knowGroup(r.Seq)
 		return nil
 	}
 	var entries []delivery.Entry
@@ -234,7 +223,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {
-			d.settled[entries[i].Seq] = struct{}{}
+			d.reader.know(entries[i].Seq)
 		}
 	}
 	return nil
@@ -242,8 +231,8 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
-	d.next, d.end, d.appended, d.settled, d.resume = 0, false, nil, nil, 0
-	d.ledger.window, d.forming = window{}, forming{}
+	d.reader.start(new(delivery.Progress))
+	d.ledger.window = window{}
 	d.memory.jobs, d.memory.bytes, d.handed = 0, 0, 0
 	d.lanes.reset()
 	clear(d.ledger.stored)
@@ -253,7 +242,7 @@ func (d *dispatcher) reset() {
 	d.state, d.dirty = profileState{}, false
 	d.resting = resting{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
-	d.carrier, d.expiring = nil, 0
+	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
 	d.ledger.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}
 }

@@ -72,51 +72,35 @@ type dispatcher struct {
 	draining   bool         // it ends when what waits is over
 	drainTo    delivery.Seq // nothing comes for it beyond
 
-	// Reading the log.
-	next     delivery.Seq
-	end      bool // nothing to read at next
-	appended <-chan struct{}
-	entries  []delivery.Entry
-	settled  map[delivery.Seq]struct{} // at and above the cursor, at start: over, or with a record
-	heads    map[delivery.Seq]struct{} // likewise by their first events: groups of transactions that are over
-	resume   delivery.Seq              // how far the log was read when the state was stored
-	forming  forming
-	skip     func(*delivery.Entry) bool // set while what is read is not to be delivered
+	skip func(*delivery.Entry) bool // set while what is read is not to be delivered
 
-	// What is in memory.
-	handed  int
-	workers int
-	records []delivery.Delivery
+	handed  int                 // requests with workers, or on the way there and back
+	workers int                 // that were started
+	records []delivery.Delivery // buffer
 
-	memory     memory
-	lanes      lanes
-	ledger     ledger
-	endpoint   endpoint
-	activation activation
-	flood      flood
-	state      profileState
-	resting    resting
-	dirty      bool         // state is to be stored with the next commit
-	carrier    *job         // carries the gap marker; nil when none does, or when the gap has grown since
-	expiring   delivery.Seq // a dead letter that is being removed from the store
-	rehold     bool         // on_dead has changed
-	pull       bool         // retries are to be brought forward
+	// Who owns what; none of them knows the dispatcher.
+	reader     reader     // where the log is read, and what goes together
+	lanes      lanes      // what waits for what, and what may go
+	memory     memory     // what is in memory
+	ledger     ledger     // what has a record, and what the store is to be told
+	endpoint   endpoint   // whether and how fast requests go
+	activation activation // whether there are to be any
+	gaps       gaps       // what the receiver is still to be told of
+	flood      flood      // which lines are collapsed
+	tally      tally      // what status shows
+
+	resting  resting
+	state    profileState
+	dirty    bool         // state is to be stored with the next commit
+	expiring delivery.Seq // a dead letter that is being removed from the store
+	rehold   bool         // on_dead has changed
+	pull     bool         // retries are to be brought forward
 
 	current commit // on its way into the store, or waiting for the delivery log
 	commits chan *commit
 	tickAt  time.Time
 	shedAt  time.Time // when the spool as a whole may be relieved again
 	lineBuf delivery.LogRecord
-
-	// What status shows.
-	rate      throughput
-	last      lastResults
-	buried    int       // dead letters that the engine's own messages have not told of
-	buriedAt  time.Time // when they last did
-	delivered int64
-	endings   map[Ending]int64
-	latency   Histogram // from commit to delivery, in events
-	duration  Histogram // of requests
 }
 
 func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {
@@ -129,7 +113,7 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		wake:    make(chan struct{}, 1),
 		lanes:   lanes{byKey: make(map[uint64]*lane)},
 		ledger:  ledger{stored: make(map[delivery.Seq]*job)},
-		endings: make(map[Ending]int64),
+		tally:   tally{endings: make(map[Ending]int64)},
 		current: commit{done: make(chan struct{}, 1)},
 
 		endpoint: endpoint{log: e.logger.With("profile", p.code)},
@@ -147,7 +131,8 @@ func (d *dispatcher) use(p *Profile) {
 	d.profile = p
 	d.endpoint.follow(p)
 	d.activation.profile = p
-	d.lanes.ordered = p.ordered()
+	d.lanes.ordered, d.gaps.ordered = p.ordered(), p.ordered()
+	d.reader.profile = p
 }
 
 func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }
@@ -213,7 +198,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	results := d.takeResults()
 	d.handed -= len(results)
 	for _, j := range results {
-		if err := d.settle(j, now); err != nil {
+		if err := d.handleResult(j, now); err != nil {
 			return err
 		}
 	}
@@ -297,7 +282,7 @@ func (d *dispatcher) drain() {
 // calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
 // what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.end && d.memory.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
+	calm := !stopping && d.reader.end && d.memory.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
 		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
 		d.coming == nil && !d.draining && len(d.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.calm.Store(calm)
@@ -335,13 +320,13 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		return at
 	}
 	sooner(d.tickAt)
-	if !d.end && d.readable() {
+	if !d.reader.end && d.readable() {
 		return now
 	}
 	if !d.active() {
 		sooner(d.restWakeAt())
 	} else {
-		sooner(d.forming.until)
+		sooner(d.reader.forming.until)
 		if d.mayLoad() && len(d.lanes.waking) > 0 || d.replayWanted() {
 			return now
 		}

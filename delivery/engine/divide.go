@@ -55,7 +55,7 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 	if !d.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, now
 	}
-	d.describe(&r, entries, j.record.Members.Unit)
+	d.reader.describe(&r, entries, j.record.Members.Unit)
 	if r.Alone() {
 		d.lanes.alones.add(r.Seq)
 	}

@@ -9,6 +9,25 @@
 // nothing of its own: it is marked in the window. About every 50 ms the delivery log is flushed and
 // then the profile's progress is stored: a cursor, and what is over above it.
 //
+// # Who owns what
+//
+// A dispatcher holds the loop ([dispatcher.step]), the switch over classes of replies and what
+// operators do. What it decides by is kept by owners, none of which knows it, and each of which is
+// tested alone:
+//
+//	reader      where the log is read, what is known of entries ahead, which events go together
+//	lanes       the order of ordering keys, and the queues of what may go
+//	memory      how much is in memory
+//	ledger      records, window, backlog: each way to leave a place is one method, drawn in
+//	            docs/delivery-states.md
+//	endpoint    breaker, probes, pace: whether requests go, and how many at once
+//	activation  whether the profile gets its events, and when its endpoint is asked
+//	gaps        what the receiver will not get, and has not been told of
+//	flood       which lines of the delivery log are collapsed
+//
+// A reply comes back to handleResult (settle.go). A 429, for example, is a class of the sender;
+// endpoint.throttled decides how long the endpoint is left alone, ledger.retry writes the record.
+//
 // # What must hold
 //
 //   - Nothing is stored as over before the delivery log has its line. While the log cannot be

@@ -62,7 +62,7 @@ func (f *flood) kind(rec *delivery.LogRecord) *delivery.LogRecord {
 
 // append appends a line to the delivery log and counts it.
 func (d *dispatcher) append(rec *delivery.LogRecord) {
-	d.endings[Ending{rec.Outcome, rec.Reason}] += int64(max(1, rec.Count))
+	d.tally.endings[Ending{rec.Outcome, rec.Reason}] += int64(max(1, rec.Count))
 	if d.flood.collapses(rec) {
 		d.flood.add(rec)
 		return

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"rowhook/delivery"
 )
@@ -32,95 +31,117 @@ func (g *gap) grow(id string) {
 // profile's next delivery, whatever its key.
 const maxKeyGaps = 256
 
-// gapGrows takes note of an event, or the group that begins with it, that was dropped: the profile's next delivery tells of it.
-func (d *dispatcher) gapGrows(id string, m *delivery.Members) {
-	if d.state.Gap == nil {
-		d.state.Gap = new(gap)
-	}
-	d.state.Gap.grow(id)
-	if m != nil {
-		d.state.Gap.Count += int64(m.Count) - 1
-		d.state.Gap.Last = m.LastID
-	}
-	d.carrier = nil // what is under way tells of less
+// untold is what is stored of gaps.
+type untold struct {
+	Gap *gap `json:"gap,omitempty"`
+	// Gaps are those of ordering keys, by lane.
+	Gaps map[uint64]*gap `json:"gaps,omitempty"`
 }
 
-// gapInKey takes note of an event that was given up while later ones of its key go on: the next of them tells of it.
-func (d *dispatcher) gapInKey(r *delivery.Delivery, id string, now time.Time) {
-	if !d.profile.ordered() {
-		return
+// gaps is what a profile's receiver has not been told that it will not get: of its keys, and of all.
+type gaps struct {
+	untold
+	ordered bool
+	carrier *job // carries the profile's own; nil when none does, or when the gap has grown since
+}
+
+// grow takes note of an event, or the group that begins with it, that was dropped: the profile's next delivery tells of it.
+func (g *gaps) grow(id string, m *delivery.Members) {
+	if g.Gap == nil {
+		g.Gap = new(gap)
+	}
+	g.Gap.grow(id)
+	if m != nil {
+		g.Gap.Count += int64(m.Count) - 1
+		g.Gap.Last = m.LastID
+	}
+	g.carrier = nil // what is under way tells of less
+}
+
+// growKey takes note of an event that was given up while later ones of its key go on: the next of them
+// tells of it. It reports whether anything did change.
+func (g *gaps) growKey(r *delivery.Delivery, id string) bool {
+	if !g.ordered {
+		return false
 	}
 	if r.Events() > 1 { // of many keys, as a rule
-		d.gapGrows(id, r.Members)
-		d.keepState(now)
-		return
+		g.grow(id, r.Members)
+		return true
 	}
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
-		g := d.state.Gaps[hash]
+		key := g.Gaps[hash]
 		switch {
-		case g != nil:
-		case len(d.state.Gaps) >= maxKeyGaps:
-			d.gapGrows(id, nil)
+		case key != nil:
+		case len(g.Gaps) >= maxKeyGaps:
+			g.grow(id, nil)
 			continue
-		case d.state.Gaps == nil:
-			d.state.Gaps = make(map[uint64]*gap)
+		case g.Gaps == nil:
+			g.Gaps = make(map[uint64]*gap)
 			fallthrough
 		default:
-			g = new(gap)
-			d.state.Gaps[hash] = g
+			key = new(gap)
+			g.Gaps[hash] = key
 		}
-		g.grow(id)
+		key.grow(id)
 	}
-	d.keepState(now)
+	return true
 }
 
-// gapMended takes back the gap that is this one event, which is to be delivered after all.
-func (d *dispatcher) gapMended(r *delivery.Delivery, id string, now time.Time) {
-	if g := d.state.Gap; g != nil && r.Events() > 1 && g.Count == int64(r.Events()) && g.First == id && d.carrier == nil {
-		d.state.Gap = nil
-		d.keepState(now)
-		return
+// fill takes back the gap that is this one delivery, which is to be delivered after all. It reports
+// whether there was such a one.
+func (g *gaps) fill(r *delivery.Delivery, id string) (filled bool) {
+	if own := g.Gap; own != nil && r.Events() > 1 && own.Count == int64(r.Events()) && own.First == id && g.carrier == nil {
+		g.Gap = nil
+		return true
 	}
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
-		if g := d.state.Gaps[hash]; g != nil && g.Count == 1 && g.First == id {
-			delete(d.state.Gaps, hash)
-			d.keepState(now)
+		if key := g.Gaps[hash]; key != nil && key.Count == 1 && key.First == id {
+			delete(g.Gaps, hash)
+			filled = true
 		}
 	}
+	return filled
 }
 
-// markGap has a job carry the gap marker: the profile's one at a time until it was delivered, and its key's.
-func (d *dispatcher) markGap(j *job) {
+// mark has a job carry the gap marker: the profile's, one at a time until it was delivered, and its key's.
+func (g *gaps) mark(j *job) {
 	j.gap = ""
-	if d.state.Gap == nil && len(d.state.Gaps) == 0 {
+	if g.Gap == nil && len(g.Gaps) == 0 {
 		return
 	}
 	var parts []string
-	if d.state.Gap != nil && d.carrier == nil {
-		d.carrier = j
-		parts = append(parts, d.state.Gap.header())
+	if g.Gap != nil && g.carrier == nil {
+		g.carrier = j
+		parts = append(parts, g.Gap.header())
 	}
 	var few [2]uint64
 	for _, hash := range j.record.Lanes(&few) {
-		if g := d.state.Gaps[hash]; g != nil {
-			parts = append(parts, g.header())
+		if key := g.Gaps[hash]; key != nil {
+			parts = append(parts, key.header())
 		}
 	}
 	j.gap = strings.Join(parts, ", ")
 }
 
-// gapTold takes note that the receiver knows of what a job's marker told, unless it has grown since.
-func (d *dispatcher) gapTold(j *job, carried bool, now time.Time) {
+// back takes note that a job is back. It reports whether it carried the profile's gap, as that still is.
+func (g *gaps) back(j *job) (carried bool) {
+	if carried = g.carrier == j; carried {
+		g.carrier = nil
+	}
+	return carried
+}
+
+// told takes note that the receiver knows of what a job's marker told, unless it has grown since.
+func (g *gaps) told(j *job, carried bool) {
 	if carried {
-		d.state.Gap = nil
+		g.Gap = nil
 	}
 	var few [2]uint64
 	for _, hash := range j.record.Lanes(&few) {
-		if g := d.state.Gaps[hash]; g != nil && strings.Contains(j.gap, g.header()) {
-			delete(d.state.Gaps, hash)
+		if key := g.Gaps[hash]; key != nil && strings.Contains(j.gap, key.header()) {
+			delete(g.Gaps, hash)
 		}
 	}
-	d.keepState(now)
 }

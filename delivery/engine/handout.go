@@ -18,7 +18,7 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 		}
 		j.state = jobHanded
 		d.handed++
-		d.markGap(j)
+		d.gaps.mark(j)
 		if d.handed > d.workers && d.workers < d.profile.config.Concurrency {
 			d.workers++
 			handout := d.handout

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"time"
 
 	"rowhook/delivery"
@@ -16,11 +15,11 @@ func (d *dispatcher) readable() bool {
 	if d.barred() {
 		return false
 	}
-	if l := d.forming.large; l != nil {
+	if l := d.reader.forming.large; l != nil {
 		return !d.current.stuck() && (!l.again || d.ledger.window.n == 0)
 	}
-	return d.unread() <= d.resume || len(d.lanes.byKey) < maxLanes+maxWindowJobs && d.ledger.counts[delivery.Retrying] < maxLanes &&
-		len(d.lanes.alones.seqs) == 0 && d.memory.half(d.forming.bytes)
+	return !d.reader.caughtUp() || len(d.lanes.byKey) < maxLanes+maxWindowJobs && d.ledger.counts[delivery.Retrying] < maxLanes &&
+		len(d.lanes.alones.seqs) == 0 && d.memory.half(d.reader.forming.bytes)
 }
 
 // readableSoon returns a channel that is closed when there is more to read; nil when it is of no interest.
@@ -31,16 +30,16 @@ func (d *dispatcher) readableSoon() <-chan struct{} {
 		}
 		return nil
 	}
-	if !d.end || !d.readable() {
+	if !d.reader.end || !d.readable() {
 		return nil
 	}
-	return d.appended
+	return d.reader.appended
 }
 
 // read reads the log as far as there is room.
 func (d *dispatcher) read(now time.Time) error {
 	for range readChunks {
-		if l := d.forming.large; l != nil && l.again && d.ledger.window.n > 0 {
+		if l := d.reader.forming.large; l != nil && l.again && d.ledger.window.n > 0 {
 			// What is before it must be over or have a record, so that progress need not tell its records apart.
 			if err := d.unloadAll(); err != nil {
 				return err
@@ -49,13 +48,8 @@ func (d *dispatcher) read(now time.Time) error {
 		if !d.readable() {
 			return nil
 		}
-		if d.end {
-			select {
-			case <-d.appended:
-				d.end = false
-			default:
-				return nil
-			}
+		if !d.reader.more() {
+			return nil
 		}
 		if err := d.readSome(now); err != nil {
 			return err
@@ -66,35 +60,32 @@ func (d *dispatcher) read(now time.Time) error {
 
 func (d *dispatcher) readSome(now time.Time) error {
 	limit, room := min(readChunk, maxWindowJobs-d.memory.jobs), d.memory.max-d.memory.bytes
-	if d.unread() <= d.resume || d.forming.large != nil {
+	r := &d.reader
+	if !r.caughtUp() || r.forming.large != nil {
 		limit, room = readChunk, d.memory.max
 	}
-	entries, next, end, err := d.store.Read(d.id, d.next, d.entries[:0], limit, room)
+	moved, err := r.read(d.store, d.id, &d.state.ordering, limit, room)
 	if err != nil {
-		return fmt.Errorf("read spool at %d: %w", d.next, err)
+		return err
 	}
-	entries, next, end = d.cutAtBarrier(entries, next, end)
-	if next != d.next {
+	if moved {
 		d.ledger.pending.moved(now)
 	}
-	d.entries, d.next, d.end = entries, next, end
-	if end {
-		d.appended = d.store.Appended(next)
-	}
+	entries, next := r.chunk, r.next
 	for i := range entries {
 		if err := d.admit(&entries[i], now); err != nil {
 			return err
 		}
-		if i+1 < len(entries) && entries[i+1].Seq > d.resume && len(d.lanes.alones.seqs) > 0 && d.skip == nil && d.forming.large == nil {
-			d.next, d.end = entries[i+1].Seq, false // nothing goes before the one that goes alone
+		if i+1 < len(entries) && entries[i+1].Seq > r.resume && len(d.lanes.alones.seqs) > 0 && d.skip == nil && r.forming.large == nil {
+			r.next, r.end = entries[i+1].Seq, false // nothing goes before the one that goes alone
 			d.unform()
 		}
-		if d.next != next {
+		if r.next != next {
 			break
 		}
 	}
 	clear(entries)
-	if d.profile.grouped() && d.next == next && (d.end || d.barred()) {
+	if d.profile.grouped() && r.next == next && (r.end || d.barred()) {
 		return d.closeTransaction(now) // the log ends with one
 	}
 	return nil
@@ -102,12 +93,12 @@ func (d *dispatcher) readSome(now time.Time) error {
 
 // admit takes an entry of the log into memory, or to disk when its ordering key waits there.
 func (d *dispatcher) admit(entry *delivery.Entry, now time.Time) error {
-	_, over := d.settled[entry.Seq]
+	over := d.reader.known(entry.Seq)
 	if d.profile.grouped() && (d.skip == nil || !over && !d.skip(entry)) {
 		return d.collectTransaction(entry, now)
 	}
 	if over {
-		delete(d.settled, entry.Seq)
+		delete(d.reader.settled, entry.Seq)
 		if err := d.closeBatch(now); err != nil { // a batch has no holes
 			return err
 		}
@@ -121,7 +112,7 @@ func (d *dispatcher) admit(entry *delivery.Entry, now time.Time) error {
 	}
 	j := d.memory.newJob()
 	j.seq, j.event, j.bytes = entry.Seq, entry.Event, entry.Bytes
-	j.record = d.newRecord(entry)
+	j.record = d.reader.newRecord(entry)
 	j.slot, j.slots = d.ledger.window.push(j.seq, j), 1
 	d.memory.take(j)
 	d.place(j)

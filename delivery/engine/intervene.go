@@ -167,14 +167,14 @@ func (e *Engine) Skip(profile, id string) error {
 		}
 		unread := r == nil
 		if unread {
-			fresh := d.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
+			fresh := d.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
 			r = &fresh
-			d.settled[seq] = struct{}{}
+			d.reader.know(seq)
 		}
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
 		d.ledger.giveUp(r, unread)
 		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
-		d.gapInKey(r, ev.ID, now)
+		d.giveUp(r, ev.ID, now)
 		d.lanes.aloneOver(r)
 		d.lanes.arouse(r)
 		return nil
@@ -191,7 +191,7 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	if j != nil && j.state == jobHanded {
 		return nil, errInFlight
 	}
-	if j == nil && seq >= d.unread() {
+	if j == nil && seq >= d.reader.unread() {
 		d.unform() // it stays unread until its record is there
 	}
 	head := seq
@@ -206,7 +206,7 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read delivery: %w", err)
-	case ok && r.State == delivery.Dead, !ok && seq < d.next:
+	case ok && r.State == delivery.Dead, !ok && seq < d.reader.next:
 		return nil, &operatorError{"the delivery does not wait any more", fmt.Sprintf("`rowhook log --profile %s` shows what came of it", d.code)}
 	case !ok:
 		return nil, nil
@@ -290,7 +290,9 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 		if len(d.lanes.byKey) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
-		d.gapMended(r, ev.ID, now)
+		if d.gaps.fill(r, ev.ID) {
+			d.keepState(now)
+		}
 		d.revive(*r, now)
 		return true, nil
 	})

@@ -38,7 +38,7 @@ type largeGroup struct {
 
 // enlarge goes on with a transaction that has turned out to be large.
 func (d *dispatcher) enlarge(now time.Time) error {
-	f := &d.forming
+	f := &d.reader.forming
 	l := &large{first: f.entries[0].Event, base: f.entries[0].Seq}
 	entries := slices.Clone(f.entries)
 	f.clear()
@@ -53,18 +53,18 @@ func (d *dispatcher) enlarge(now time.Time) error {
 
 // readLarge takes the next entry of the log while a large transaction is read.
 func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
-	l := d.forming.large
+	l := d.reader.forming.large
 	if !sameTransaction(l.first, entry.Event) {
 		if err := d.endLarge(now); err != nil {
 			return err
 		}
-		if d.forming.large != nil {
+		if d.reader.forming.large != nil {
 			return nil // it is read again
 		}
 		return d.collectTransaction(entry, now)
 	}
 	l.last = entry.Seq
-	if _, alone := d.settled[entry.Seq]; alone {
+	if d.reader.known(entry.Seq) {
 		return nil
 	}
 	g := l.group(d.profile, entry.Event)
@@ -76,7 +76,10 @@ func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
 		d.state.Recording = l.base
 		d.keepState(now)
 	}
-	d.recordMember(l, g, entry)
+	if r := d.reader.recordMember(l, g, entry); r != nil {
+		d.ledger.record(r)
+		l.put = append(l.put, delivery.Delivery{Seq: r.Seq, State: r.State, Members: r.Members})
+	}
 	if !d.ledger.pending.due(now) {
 		return nil
 	}
@@ -115,18 +118,18 @@ func (g *largeGroup) measure(ev *delivery.Event, p *Profile) {
 // endLarge takes note that a large transaction was read to its end: for the first time, then it
 // is read again, or for the second.
 func (d *dispatcher) endLarge(now time.Time) error {
-	l := d.forming.large
+	l := d.reader.forming.large
 	if !l.again {
 		for _, g := range l.groups {
 			g.parts = append(g.parts, g.n)
 			g.n, g.size = 0, 0
 		}
 		l.again = true
-		d.next, d.end = l.base, false
+		d.reader.next, d.reader.end = l.base, false
 		return nil
 	}
-	d.forming.large = nil
-	d.prune(l.last)
+	d.reader.forming.large = nil
+	d.reader.prune(l.last)
 	d.state.Recording = 0
 	d.keepState(now)
 	d.ledger.pending.result(now)
@@ -138,10 +141,10 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	return nil
 }
 
-// recordMember adds an event to the record of the part at hand, and writes it when that is complete.
-func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *delivery.Entry) {
+// recordMember adds an event to the record of the part at hand. It returns that when it is complete, unless the part is over.
+func (r *reader) recordMember(l *large, g *largeGroup, entry *delivery.Entry) *delivery.Delivery {
 	if g.n == 0 {
-		m := &delivery.Members{Unit: d.profile.config.Unit, Count: g.parts[g.part]}
+		m := &delivery.Members{Unit: r.profile.config.Unit, Count: g.parts[g.part]}
 		if m.Unit == delivery.UnitType {
 			m.Type, m.Entry = g.typ, g.entry
 		}
@@ -149,7 +152,7 @@ func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *delivery.Entry
 			m.Part, m.Parts = g.part+1, len(g.parts)
 		}
 		g.record = delivery.Delivery{Seq: entry.Seq, Members: m, Round: 1}
-		_, g.over = d.heads[entry.Seq]
+		_, g.over = r.heads[entry.Seq]
 		g.lanes = g.lanes[:0]
 	}
 	g.n++
@@ -159,22 +162,21 @@ func (d *dispatcher) recordMember(l *large, g *largeGroup, entry *delivery.Entry
 	g.id.Add(entry.Event.ID)
 	g.addLanes(entry.Event)
 	if g.n < m.Count {
-		return
+		return nil
 	}
 	m.ID = g.id.Sum()
 	g.n = 0
 	g.part++
 	if g.over {
-		return
+		return nil
 	}
-	d.takeLanes(g)
-	r := &g.record
-	r.State = delivery.Blocked
-	if !d.profile.ordered() {
-		r.State, r.Due = delivery.Retrying, time.Now()
+	r.takeLanes(l, g)
+	rec := &g.record
+	rec.State = delivery.Blocked
+	if !r.profile.ordered() {
+		rec.State, rec.Due = delivery.Retrying, time.Now()
 	}
-	d.ledger.record(r)
-	l.put = append(l.put, delivery.Delivery{Seq: r.Seq, State: r.State, Members: m})
+	return rec
 }
 
 // addLanes adds an event's lanes. Duplicates go when there are many.
@@ -198,13 +200,13 @@ func (g *largeGroup) compact() {
 }
 
 // takeLanes completes a record. When there are very many lanes already, it goes alone.
-func (d *dispatcher) takeLanes(g *largeGroup) {
+func (r *reader) takeLanes(l *large, g *largeGroup) {
 	m := g.record.Members
-	if !d.profile.ordered() {
+	if !r.profile.ordered() {
 		m.Alone = false
 		return
 	}
-	if g.compact(); m.Alone || d.forming.large.lanes()+len(g.lanes) > maxLanes {
+	if g.compact(); m.Alone || l.lanes()+len(g.lanes) > maxLanes {
 		m.Alone = true
 		return
 	}

@@ -10,7 +10,7 @@ import (
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
 // older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.unread() > d.resume && !d.current.stuck() && d.memory.room()
+	return d.active() && d.reader.caughtUp() && !d.current.stuck() && d.memory.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open one is enough.

@@ -6,12 +6,38 @@ import (
 	"rowhook/delivery"
 )
 
+// tally is what came of a profile's deliveries, as status and metrics show it. A restart begins it anew.
+type tally struct {
+	rate      throughput
+	last      lastResults
+	delivered int64 // events
+	endings   map[Ending]int64
+	latency   Histogram // from commit to delivery, in events
+	duration  Histogram // of requests
+	buried    int       // dead letters that the engine's own messages have not told of
+	buriedAt  time.Time // when they last did
+}
+
 // lastResults is what the last attempts came to.
 type lastResults struct {
 	success, failure time.Time
 	reason           string
 	status           int
 	skew             time.Duration // of our clock against the endpoint's
+}
+
+// accepted takes note of a delivery.
+func (r *tally) accepted(j *job, now time.Time) {
+	events := j.record.Events()
+	r.last.success = now
+	r.delivered += int64(events)
+	r.rate.add(now, events)
+	r.latency.observe(j.reply.Started.Add(j.reply.Duration).Sub(j.event.Time), events)
+}
+
+// failed takes note of an attempt that was no success.
+func (r *tally) failed(reply *delivery.Reply, now time.Time) {
+	r.last.failure, r.last.reason, r.last.status = now, reply.Reason, reply.Status
 }
 
 // dateResolution is what a Date header cannot tell: it has whole seconds, and the reply was under way.
@@ -52,14 +78,14 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 	}
 	s := delivery.ProfileStatus{
 		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
-		LastSuccess: d.last.success, LastFailure: d.last.failure, LastReason: d.last.reason, LastStatus: d.last.status,
+		LastSuccess: d.tally.last.success, LastFailure: d.tally.last.failure, LastReason: d.tally.last.reason, LastStatus: d.tally.last.status,
 		NextAttempt:   d.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
 		InFlight: d.handed, Retrying: d.ledger.events[delivery.Retrying], Blocked: d.ledger.events[delivery.Blocked], Dead: d.ledger.events[delivery.Dead],
-		ClockSkewSeconds: d.last.skew.Round(time.Second).Seconds(),
-		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.delivered},
+		ClockSkewSeconds: d.tally.last.skew.Round(time.Second).Seconds(),
+		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.tally.delivered},
 	}
-	for ending, n := range d.endings {
+	for ending, n := range d.tally.endings {
 		s.Outcomes[ending.Outcome] += n
 	}
 	for _, l := range d.lanes.byKey {
@@ -70,7 +96,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 			s.HeldKeys++
 		}
 	}
-	s.Rate = d.rate.perSecond(now)
+	s.Rate = d.tally.rate.perSecond(now)
 	if s.Rate > 0 && d.active() {
 		s.DrainSeconds = float64(backlog.Events) / s.Rate
 	}
@@ -91,7 +117,7 @@ func (d *dispatcher) statusState(s *delivery.ProfileStatus, now time.Time) {
 		if !o.Until.After(now) {
 			s.Breaker = delivery.BreakerHalfOpen
 		}
-		if d.last.reason == "" {
+		if d.tally.last.reason == "" {
 			s.LastReason, s.LastStatus = o.Reason, o.Status
 		}
 	}

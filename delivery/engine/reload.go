@@ -410,7 +410,7 @@ func (d *dispatcher) drainUpTo(end delivery.Seq) {
 
 // hasDrained reports whether nothing is left to be drained.
 func (d *dispatcher) hasDrained() bool {
-	return d.draining && d.next > d.drainTo && !d.live() && d.active()
+	return d.draining && d.reader.next > d.drainTo && !d.live() && d.active()
 }
 
 // attend loads the dispatcher's state for those who come from outside.

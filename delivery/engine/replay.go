@@ -65,7 +65,7 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	}
 	r := replay{Type: f.Type, Since: f.Since, Until: f.Until}
 	err = d.look(func(time.Time) error {
-		r.End = max(d.next, d.resume+1)
+		r.End = max(d.reader.next, d.reader.resume+1)
 		return nil
 	})
 	if err != nil {
@@ -229,7 +229,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
-	err := d.passHistory(r, d.unread(), func(entry *delivery.Entry, waits bool) error {
+	err := d.passHistory(r, d.reader.unread(), func(entry *delivery.Entry, waits bool) error {
 		if !waits && d.ledger.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
 			d.sendAgain(entry, r.Round, now)
 			r.Left--
@@ -249,7 +249,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 
 // sendAgain has an event of history wait in its place in the order: in a request of its own, also where requests carry groups.
 func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
-	r := d.newRecord(entry)
+	r := d.reader.newRecord(entry)
 	r.Round = round
 	d.ledger.again(&r)
 	d.queueUp(r, now)
@@ -257,6 +257,6 @@ func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) 
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
-	return d.state.Replay != nil && !d.endpoint.down() && d.unread() > d.resume && !d.current.stuck() &&
-		d.ledger.waiting() < replayWindow && d.state.Replay.Next < d.unread()
+	return d.state.Replay != nil && !d.endpoint.down() && d.reader.caughtUp() && !d.current.stuck() &&
+		d.ledger.waiting() < replayWindow && d.state.Replay.Next < d.reader.unread()
 }

@@ -61,7 +61,7 @@ func (d *dispatcher) skipNew(now time.Time) error {
 	}
 	_, err := d.clear(now, delivery.OutcomeSkipped, d.activation.idleReason(), math.MaxInt64)
 	r := &d.resting
-	r.end, r.appended, r.told = d.end, d.appended, d.next
+	r.end, r.appended, r.told = d.reader.end, d.reader.appended, d.reader.next
 	return err
 }
 
@@ -77,14 +77,14 @@ func (d *dispatcher) leaveRest(now time.Time) error {
 // tellHeld writes the line of each delivery that was not begun and now waits for its profile. The events stay where they are.
 func (d *dispatcher) tellHeld(now time.Time) error {
 	r := &d.resting
-	if lowest, _ := d.ledger.window.progress(d.next, nil); r.told < lowest {
+	if lowest, _ := d.ledger.window.progress(d.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
-	entries, next, end, err := d.store.Read(d.id, r.told, d.entries[:0], readChunks*readChunk, d.memory.max)
+	entries, next, end, err := d.store.Read(d.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.memory.max)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", r.told, err)
 	}
-	d.entries = entries
+	d.reader.chunk = entries
 	for i := range entries {
 		if d.untouched(entries[i].Seq) {
 			d.writeEvent(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
@@ -110,9 +110,8 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 
 // untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a record nor a worker.
 func (d *dispatcher) untouched(seq delivery.Seq) bool {
-	if seq >= d.next {
-		_, over := d.settled[seq]
-		return !over
+	if seq >= d.reader.next {
+		return !d.reader.known(seq)
 	}
 	j := d.ledger.window.find(seq)
 	return j != nil && j.state != jobHanded

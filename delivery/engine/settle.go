@@ -12,12 +12,9 @@ const reasonLog = "log"
 // eventTries is how often an event is sent that its receiver refuses.
 const eventTries = 3
 
-// settle decides what follows from what a worker brought back.
-func (d *dispatcher) settle(j *job, now time.Time) error {
-	carried := d.carrier == j
-	if carried {
-		d.carrier = nil
-	}
+// handleResult decides what follows from what a worker brought back.
+func (d *dispatcher) handleResult(j *job, now time.Time) error {
+	carried := d.gaps.back(j)
 	if j.err != nil {
 		return j.err
 	}
@@ -28,25 +25,23 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	}
 	d.ledger.pending.reply(&j.reply, now)
 	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
-		d.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
+		d.tally.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
 		d.over(j)
 		return nil
 	}
-	d.last.clock(&j.reply)
-	d.duration.observe(j.reply.Duration, 1)
+	d.tally.last.clock(&j.reply)
+	d.tally.duration.observe(j.reply.Duration, 1)
 	if j.reply.Class == delivery.ClassOK {
 		if j.gap != "" {
-			d.gapTold(j, carried, now)
+			d.gaps.told(j, carried)
+			d.keepState(now)
 		}
 		d.answered(&j.reply, now)
-		d.last.success = now
-		d.delivered += int64(j.record.Events())
-		d.rate.add(now, j.record.Events())
-		d.latency.observe(j.reply.Started.Add(j.reply.Duration).Sub(j.event.Time), j.record.Events())
+		d.tally.accepted(j, now)
 		d.over(j)
 		return nil
 	}
-	d.last.failure, d.last.reason, d.last.status = now, j.reply.Reason, j.reply.Status
+	d.tally.failed(&j.reply, now)
 	r := &j.record
 	if r.Since.IsZero() {
 		r.Since = now
@@ -55,7 +50,7 @@ func (d *dispatcher) settle(j *job, now time.Time) error {
 	return d.failed(j, now)
 }
 
-// failed is settle for all that is not a success.
+// failed is handleResult for all that is not a success.
 func (d *dispatcher) failed(j *job, now time.Time) error {
 	r := &j.record
 	switch j.reply.Class {
@@ -119,10 +114,10 @@ func (d *dispatcher) die(j *job, now time.Time) {
 // bury makes a dead letter of a job.
 func (d *dispatcher) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
-	d.buried++
+	d.tally.buried++
 	d.tellBuried(now)
 	d.ledger.bury(j)
-	d.gapInKey(&j.record, j.event.ID, now)
+	d.giveUp(&j.record, j.event.ID, now)
 	if !d.profile.holdsKeys() {
 		d.lanes.aloneOver(&j.record)
 		d.depart(j)
@@ -136,16 +131,23 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.released(j)
 }
 
+// giveUp takes note that the receiver will not get a delivery that was given up.
+func (d *dispatcher) giveUp(r *delivery.Delivery, id string, now time.Time) {
+	if d.gaps.growKey(r, id) {
+		d.keepState(now)
+	}
+}
+
 // buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
 const buriedInterval = time.Minute
 
 func (d *dispatcher) tellBuried(now time.Time) {
-	if d.buried == 0 || now.Sub(d.buriedAt) < buriedInterval {
+	if d.tally.buried == 0 || now.Sub(d.tally.buriedAt) < buriedInterval {
 		return
 	}
-	d.logger().Warn("deliveries given up", "count", d.buried, "reason", d.last.reason,
+	d.logger().Warn("deliveries given up", "count", d.tally.buried, "reason", d.tally.last.reason,
 		"remedy", "rowhook failed list --profile "+d.profile.code)
-	d.buried, d.buriedAt = 0, now
+	d.tally.buried, d.tally.buriedAt = 0, now
 }
 
 // retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still

@@ -32,7 +32,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.flood.kinds) > 0 || d.ledger.window.n+len(d.forming.entries) > 0 || d.forming.large != nil || !d.end || d.ledger.waiting() > 0
+	return !d.active() || len(d.flood.kinds) > 0 || d.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.ledger.waiting() > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -103,8 +103,8 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 // gone. It returns how many there were.
 func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason string, bytes int64) (int, error) {
 	// Which groups of a transaction are over is known when it has been read whole.
-	for before := delivery.Seq(0); d.profile.grouped() && d.unread() <= d.resume && d.unread()+d.next != before; {
-		before = d.unread() + d.next
+	for before := delivery.Seq(0); d.profile.grouped() && !d.reader.caughtUp() && d.reader.unread()+d.reader.next != before; {
+		before = d.reader.unread() + d.reader.next
 		if err := d.readSome(now); err != nil {
 			return 0, err
 		}
@@ -167,7 +167,7 @@ type clearing struct {
 func (c *clearing) end(ev *delivery.Event, r *delivery.Delivery) {
 	c.d.writeEvent(ev, r.Members, c.outcome, c.reason, c.now)
 	if c.outcome == delivery.OutcomeDropped {
-		c.d.gapGrows(ev.ID, r.Members)
+		c.d.gaps.grow(ev.ID, r.Members)
 	}
 	c.left -= int64(r.Bytes)
 	c.count += r.Events()
@@ -219,14 +219,14 @@ func (c *clearing) log() error {
 		if err := d.passBarriers(c.now); err != nil {
 			return err
 		}
-		before := d.next
+		before := d.reader.next
 		if err := d.readSome(c.now); err != nil {
 			return err
 		}
 		if err := d.commitIfDue(c.now); err != nil {
 			return err
 		}
-		if d.end || d.next == before {
+		if d.reader.end || d.reader.next == before {
 			return nil
 		}
 	}

@@ -41,11 +41,11 @@ func (d *dispatcher) stats(now time.Time) (ProfileStats, error) {
 		return ProfileStats{}, err
 	}
 	status, err := d.status(now)
-	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.endings)+1), Latency: d.latency, Duration: d.duration}
-	for ending, n := range d.endings {
+	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.tally.endings)+1), Latency: d.tally.latency, Duration: d.tally.duration}
+	for ending, n := range d.tally.endings {
 		s.Endings[ending] = n
 	}
-	s.Endings[Ending{Outcome: delivery.OutcomeDelivered}] = d.delivered
+	s.Endings[Ending{Outcome: delivery.OutcomeDelivered}] = d.tally.delivered
 	return s, err
 }
 
