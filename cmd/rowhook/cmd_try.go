@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 
@@ -95,26 +94,26 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	if err != nil {
 		return err
 	}
-	lines, err := c.readRecorded(files)
+	changes, err := readChanges(files, c.in)
 	if err != nil {
 		return err
 	}
-	trial, err := newTrial(conf, lines, live)
+	name, err := sourceName(conf)
 	if err != nil {
 		return err
 	}
-	if err := trial.run(lines); err != nil {
+	results, err := runTrial(conf, name, changes, live)
+	switch {
+	case err != nil:
 		return err
+	case o.expect != "":
+		return c.tryExpected(o, results)
+	case o.json:
+		err = results.WriteJSON(c.out, o.bodies)
+	default:
+		err = results.WriteText(c.out, o.bodies)
 	}
-	if o.expect != "" {
-		return c.tryExpected(o, trial.results)
-	}
-	if o.json {
-		err = printTryJSON(c.out, trial.results, o.bodies)
-	} else {
-		err = printTry(c.out, trial.results, o.bodies)
-	}
-	if err == nil && trial.problems {
+	if err == nil && results.Problems() {
 		return findingsError{}
 	}
 	return err
@@ -144,60 +143,26 @@ func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*config.Con
 	return conf, tables, err
 }
 
-// trySource is the source's name in payloads.
-func trySource(c *config.Config) (string, error) {
-	if c.Source.Name != "" {
-		return c.Source.Name, nil
-	}
-	source, err := openSource(c, slog.New(slog.DiscardHandler), "try") // connects to nothing yet
-	if err != nil {
-		return "", err
-	}
-	defer source.Close()
-	return source.Database(), nil
-}
-
 // tryExpected holds the results to the file, or writes it.
-func (c *console) tryExpected(o *tryOptions, results []tryResult) error {
+func (c *console) tryExpected(o *tryOptions, results *Results) error {
 	var got bytes.Buffer
-	if err := printTryJSON(&got, results, o.bodies); err != nil {
+	if err := results.WriteJSON(&got, o.bodies); err != nil {
 		return err
 	}
 	if o.update {
 		if err := os.WriteFile(o.expect, got.Bytes(), 0o644); err != nil {
 			return fmt.Errorf("write what is expected: %w", err)
 		}
-		_, err := fmt.Fprintf(c.err, "%s has %s.\n", o.expect, plural(len(results), "line"))
+		_, err := fmt.Fprintf(c.err, "%s has %s.\n", o.expect, plural(results.Len(), "line"))
 		return err
 	}
 	want, err := os.ReadFile(o.expect)
 	if err != nil {
 		return &capture.OperatorError{Err: fmt.Errorf("read what is expected: %w", err), Remedy: "--update writes the file"}
 	}
-	same, err := c.printDifference(o.expect, want, got.Bytes())
+	same, err := compareLines(c.err, o.expect, want, got.Bytes())
 	if err == nil && !same {
 		return findingsError{}
 	}
 	return err
-}
-
-// printDifference says line by line what is not as expected.
-func (c *console) printDifference(file string, want, got []byte) (same bool, err error) {
-	missing, more := 0, 0
-	var b bytes.Buffer
-	for _, d := range lineDifferences(splitLines(want), splitLines(got)) {
-		switch d.sign {
-		case '-':
-			missing++
-		case '+':
-			more++
-		}
-		fmt.Fprintf(&b, "%c %s\n", d.sign, d.line)
-	}
-	if missing+more == 0 {
-		return true, nil
-	}
-	fmt.Fprintf(&b, "%s: %s missing (-), %s not expected (+). If that is right: --update\n", file, plural(missing, "line"), plural(more, "line"))
-	_, err = io.Copy(c.err, &b)
-	return false, err
 }

@@ -6,14 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"rowhook/cmd/rowhook/config"
 )
 
 const tryDir = "testdata/try/"
 
-// try runs the command on the config of testdata/try, with what comes in.
-func try(t *testing.T, in string, args ...string) result {
+// tried runs the command on the config of testdata/try, with what comes in.
+func tried(t *testing.T, in string, args ...string) result {
 	t.Helper()
 	return tryWith(t, tryDir+"config.yaml", in, args...)
 }
@@ -43,12 +41,12 @@ func TestTry(t *testing.T) {
 	} {
 		t.Run(test.golden, func(t *testing.T) {
 			t.Parallel()
-			got := try(t, "", test.args...)
+			got := tried(t, "", test.args...)
 			if got.code != test.code || got.err != "" {
 				t.Errorf("exit %d, messages %q", got.code, got.err)
 			}
 			golden(t, filepath.Join("try", test.golden), got.out)
-			if again := try(t, "", test.args...); again != got {
+			if again := tried(t, "", test.args...); again != got {
 				t.Errorf("a second run differs:\n%s", again.out)
 			}
 			for _, secret := range []string{"a-credential", tryStandIn, "internal_note\":"} {
@@ -112,20 +110,20 @@ func TestTryExpect(t *testing.T) {
 	t.Parallel()
 	expected := filepath.Join(t.TempDir(), "expected.jsonl")
 	args := []string{tryDir + "undecided.jsonl", "--expect", expected}
-	if got := try(t, "", args...); got.code != exitFailed || !strings.Contains(got.err, "hint: --update writes the file\n") {
+	if got := tried(t, "", args...); got.code != exitFailed || !strings.Contains(got.err, "hint: --update writes the file\n") {
 		t.Errorf("without the file: %+v", got)
 	}
-	if got := try(t, "", append(args, "--update")...); got.code != exitDone || got.out != "" || !strings.Contains(got.err, "expected.jsonl has ") {
+	if got := tried(t, "", append(args, "--update")...); got.code != exitDone || got.out != "" || !strings.Contains(got.err, "expected.jsonl has ") {
 		t.Errorf("update: %+v", got)
 	}
 	written, err := os.ReadFile(expected)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := try(t, "", tryDir+"undecided.jsonl", "--json"); string(written) != want.out {
+	if want := tried(t, "", tryDir+"undecided.jsonl", "--json"); string(written) != want.out {
 		t.Errorf("wrote\n%s\nnot\n%s", written, want.out)
 	}
-	if got := try(t, "", args...); got.code != exitDone || got.out != "" || got.err != "" {
+	if got := tried(t, "", args...); got.code != exitDone || got.out != "" || got.err != "" {
 		t.Errorf("as expected: %+v", got)
 	}
 
@@ -135,7 +133,7 @@ func TestTryExpect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "- {\"kind\":\"other\"}\n+ " + lines[0] + expected + ": 1 line missing (-), 1 line not expected (+). If that is right: --update\n"
-	if got := try(t, "", args...); got.code != exitFindings || got.err != want {
+	if got := tried(t, "", args...); got.code != exitFindings || got.err != want {
 		t.Errorf("changed: %+v, want\n%s", got, want)
 	}
 }
@@ -167,85 +165,16 @@ func TestTryRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got := try(t, test.in)
+			got := tried(t, test.in)
 			if got.code != exitUsage || got.out != "" || !strings.HasPrefix(got.err, "rowhook: "+test.want) || !strings.Contains(got.err, "hint: a line is ") {
 				t.Errorf("got %+v, want %s", got, test.want)
 			}
 		})
 	}
-	if got := try(t, "", "--update"); got.code != exitUsage || !strings.Contains(got.err, "--update needs --expect") {
+	if got := tried(t, "", "--update"); got.code != exitUsage || !strings.Contains(got.err, "--update needs --expect") {
 		t.Errorf("--update alone: %+v", got)
 	}
-	if got := try(t, "", "none.jsonl"); got.code != exitFailed || !strings.Contains(got.err, "none.jsonl") {
+	if got := tried(t, "", "none.jsonl"); got.code != exitFailed || !strings.Contains(got.err, "none.jsonl") {
 		t.Errorf("a file that is not there: %+v", got)
 	}
-}
-
-func TestTryLineDifferences(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct{ a, b, want string }{
-		{"", "", ""},
-		{"a b c", "a b c", ""},
-		{"a b c", "a c", "-b"},
-		{"a c", "a b c", "+b"},
-		{"a b c d", "a x c y", "-b +x -d +y"},
-		{"a", "b", "-a +b"},
-		{"", "a", "+a"},
-	} {
-		var got []string
-		for _, d := range lineDifferences(strings.Fields(test.a), strings.Fields(test.b)) {
-			got = append(got, string(d.sign)+d.line)
-		}
-		if strings.Join(got, " ") != test.want {
-			t.Errorf("%q to %q: %v, want %s", test.a, test.b, got, test.want)
-		}
-	}
-}
-
-// FuzzTry holds that no input makes it panic, that what is refused is told with its line, and that the same input
-// gives the same output.
-func FuzzTry(f *testing.F) {
-	for _, file := range []string{"changes.jsonl", "undecided.jsonl"} {
-		data, err := os.ReadFile(tryDir + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-		for line := range bytes.Lines(data) {
-			f.Add(line)
-		}
-	}
-	conf, err := config.LoadWithStandIn(tryDir+"config.yaml", env(nil), tryStandIn)
-	if err != nil {
-		f.Fatal(err)
-	}
-	output := func(t *testing.T, data []byte) string {
-		lines, err := parseRecorded("stdin", bytes.NewReader(data))
-		if err != nil {
-			return err.Error()
-		}
-		trial, err := newTrial(conf, lines, nil)
-		if err == nil {
-			err = trial.run(lines)
-		}
-		if err != nil {
-			if !strings.HasPrefix(err.Error(), "stdin:") {
-				t.Errorf("error %q has no place", err)
-			}
-			return err.Error()
-		}
-		var out bytes.Buffer
-		if err := printTryJSON(&out, trial.results, true); err != nil {
-			t.Fatal(err)
-		}
-		if err := printTry(&out, trial.results, true); err != nil {
-			t.Fatal(err)
-		}
-		return out.String()
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if one, two := output(t, data), output(t, data); one != two {
-			t.Errorf("%q and then %q", one, two)
-		}
-	})
 }

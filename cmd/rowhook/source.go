@@ -70,3 +70,16 @@ func openSource(c *config.Config, logger *slog.Logger, agent string) (source, er
 	}
 	return postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: agent})
 }
+
+// sourceName is the source's name in payloads.
+func sourceName(c *config.Config) (string, error) {
+	if c.Source.Name != "" {
+		return c.Source.Name, nil
+	}
+	source, err := openSource(c, slog.New(slog.DiscardHandler), "") // connects to nothing yet
+	if err != nil {
+		return "", err
+	}
+	defer source.Close()
+	return source.Database(), nil
+}

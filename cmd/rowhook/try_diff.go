@@ -1,6 +1,11 @@
 package main
 
-import "strings"
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+)
 
 // lineDifference is a line that only one of two texts has: - the first, + the second.
 type lineDifference struct {
@@ -67,4 +72,33 @@ func commonLengths(a, b []string) []int32 {
 		}
 	}
 	return common
+}
+
+// compareLines writes line by line what a file has and what came instead.
+func compareLines(w io.Writer, file string, want, got []byte) (same bool, err error) {
+	missing, more := 0, 0
+	var b bytes.Buffer
+	for _, d := range lineDifferences(splitLines(want), splitLines(got)) {
+		switch d.sign {
+		case '-':
+			missing++
+		case '+':
+			more++
+		}
+		fmt.Fprintf(&b, "%c %s\n", d.sign, d.line)
+	}
+	if missing+more == 0 {
+		return true, nil
+	}
+	fmt.Fprintf(&b, "%s: %s missing (-), %s not expected (+). If that is right: --update\n", file, numberOf(missing, "line"), numberOf(more, "line"))
+	_, err = io.Copy(w, &b)
+	return false, err
+}
+
+// numberOf writes a number of things.
+func numberOf(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

@@ -85,14 +85,17 @@ func (e *recordedError) Unwrap() error { return e.err }
 func (e *recordedError) Hint() string { return "a line is " + tryForm }
 
 // ExitCode is that of a usage error.
-func (e *recordedError) ExitCode() int { return exitUsage }
+func (e *recordedError) ExitCode() int { return 2 }
 
-// readRecorded reads the files, or what comes in where there are none.
-func (c *console) readRecorded(files []string) ([]*recorded, error) {
+// Changes are recorded changes, in order.
+type Changes []*recorded
+
+// readChanges reads the files, or what comes in where there are none.
+func readChanges(files []string, in io.Reader) (Changes, error) {
 	if len(files) == 0 {
-		return parseRecorded("stdin", c.in)
+		return parseRecorded("stdin", in)
 	}
-	var all []*recorded
+	var all Changes
 	for _, file := range files {
 		f, err := os.Open(file)
 		if err != nil {
@@ -109,7 +112,7 @@ func (c *console) readRecorded(files []string) ([]*recorded, error) {
 }
 
 // parseRecorded reads lines; empty ones and those that begin with # are left out.
-func parseRecorded(name string, in io.Reader) ([]*recorded, error) {
+func parseRecorded(name string, in io.Reader) (Changes, error) {
 	var lines []*recorded
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(nil, maxTryLine)

@@ -57,24 +57,39 @@ func bodyJSON(body []byte) json.RawMessage {
 	return delivery.AppendJSONString(nil, string(body))
 }
 
-func printTryJSON(w io.Writer, results []tryResult, bodies bool) error {
-	for i := range results {
-		r := &results[i]
+// Results are what came of changes: events, requests and problems.
+type Results struct {
+	list     []tryResult
+	problems bool
+}
+
+// Problems reports whether a change could not be mapped or decided, or a signal was left out.
+func (rs *Results) Problems() bool { return rs.problems }
+
+// Len is how many results there are.
+func (rs *Results) Len() int { return len(rs.list) }
+
+// WriteJSON writes a line for each result. Requests are left out without bodies.
+func (rs *Results) WriteJSON(w io.Writer, bodies bool) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	for i := range rs.list {
+		r := &rs.list[i]
 		if r.Kind == tryNothing || r.Kind == tryRequest && !bodies {
 			continue
 		}
-		if err := printJSONLine(w, r); err != nil {
+		if err := encoder.Encode(r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// printTry prints results for people.
-func printTry(w io.Writer, results []tryResult, bodies bool) error {
+// WriteText writes the results for people.
+func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 	var b strings.Builder
-	for i := range results {
-		switch r := &results[i]; r.Kind {
+	for i := range rs.list {
+		switch r := &rs.list[i]; r.Kind {
 		case tryEvent:
 			fmt.Fprintf(&b, "%s  %s  %s", r.At, r.Type, r.ID)
 			if r.Entry != "" {
@@ -112,7 +127,7 @@ func printTry(w io.Writer, results []tryResult, bodies bool) error {
 func printTryRequest(b *strings.Builder, r *tryResult) {
 	fmt.Fprintf(b, "    %s", r.Profile)
 	if r.Unit != "" {
-		fmt.Fprintf(b, " (unit %s, %s)", r.Unit, plural(len(r.Events), "event"))
+		fmt.Fprintf(b, " (unit %s, %s)", r.Unit, numberOf(len(r.Events), "event"))
 	}
 	b.WriteByte('\n')
 	names := make([]string, 0, len(r.Headers))

@@ -67,10 +67,23 @@ var _ mapping.Output = (*trial)(nil)
 // unsent is a sender where nothing is sent.
 type unsent struct{}
 
-func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return nowhere }
+func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return delivery.Reply{} }
 func (unsent) Describe() (method, url string)                         { return "POST", "" }
 
-func newTrial(c *config.Config, lines []*recorded, live []*capture.Table) (*trial, error) {
+// runTrial puts changes through the config's mapping. source is its source's name in payloads, live are the tables that the
+// database was asked about: other tables have what the changes name.
+func runTrial(c *config.Config, source string, changes Changes, live []*capture.Table) (*Results, error) {
+	t, err := newTrial(c, source, changes, live)
+	if err == nil {
+		err = t.run(changes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Results{list: t.results, problems: t.problems}, nil
+}
+
+func newTrial(c *config.Config, source string, lines []*recorded, live []*capture.Table) (*trial, error) {
 	t := &trial{config: c, closed: map[string]bool{}}
 	var err error
 	if t.tables, err = gatherTables(c.Source.Type, lines, live); err != nil {
@@ -79,11 +92,7 @@ func newTrial(c *config.Config, lines []*recorded, live []*capture.Table) (*tria
 	if err := t.readProfiles(); err != nil {
 		return nil, err
 	}
-	name, err := trySource(c)
-	if err != nil {
-		return nil, err
-	}
-	t.mapper = c.Rules().NewMapper(t, mapping.Identity{Source: name, Lineage: "try"})
+	t.mapper = c.Rules().NewMapper(t, mapping.Identity{Source: source, Lineage: "try"})
 	return t, nil
 }
 

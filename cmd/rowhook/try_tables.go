@@ -145,7 +145,7 @@ func (all *tryTables) finish(t *tryTable) error {
 
 // named finds a type by its name in the source's SQL.
 func (all *tryTables) named(name string) *capture.Type {
-	if all.source == sourceMySQL {
+	if all.source == "mysql" {
 		return mysql.TypeNamed(name)
 	}
 	return postgres.TypeNamed(name)
@@ -219,7 +219,7 @@ func (all *tryTables) guessedName(like string) string {
 	mysql := map[string]string{likeInteger: "int", likeBigint: "bigint", likeDecimal: "decimal", likeBool: "tinyint",
 		likeInstant: "timestamp", likeDate: "date", likeJSON: "json"}
 	names := postgres
-	if all.source == sourceMySQL {
+	if all.source == "mysql" {
 		names = mysql
 	}
 	if name, ok := names[like]; ok {
