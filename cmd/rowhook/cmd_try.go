@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/try"
 )
 
 const tryLong = `Puts recorded changes through the mapping. Shows the events that they make, who would get them, and
@@ -94,7 +95,7 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	if err != nil {
 		return err
 	}
-	changes, err := readChanges(files, c.in)
+	changes, err := try.Read(files, c.in)
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	if err != nil {
 		return err
 	}
-	results, err := runTrial(conf, name, changes, live)
+	results, err := try.Run(conf, name, changes, live)
 	switch {
 	case err != nil:
 		return err
@@ -144,7 +145,7 @@ func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*config.Con
 }
 
 // tryExpected holds the results to the file, or writes it.
-func (c *console) tryExpected(o *tryOptions, results *Results) error {
+func (c *console) tryExpected(o *tryOptions, results *try.Results) error {
 	var got bytes.Buffer
 	if err := results.WriteJSON(&got, o.bodies); err != nil {
 		return err
@@ -160,7 +161,7 @@ func (c *console) tryExpected(o *tryOptions, results *Results) error {
 	if err != nil {
 		return &capture.OperatorError{Err: fmt.Errorf("read what is expected: %w", err), Remedy: "--update writes the file"}
 	}
-	same, err := compareLines(c.err, o.expect, want, got.Bytes())
+	same, err := try.Compare(c.err, o.expect, want, got.Bytes())
 	if err == nil && !same {
 		return findingsError{}
 	}

@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"bytes"
@@ -17,15 +17,15 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// tryTables are the tables that recorded changes are about. A table has the columns that any of its lines names, in a
+// tableSet has the tables that recorded changes are about. A table has the columns that any of its lines names, in a
 // row or by its type, in the order in which they are first named.
-type tryTables struct {
+type tableSet struct {
 	source string // source.type
-	tables map[string]*tryTable
+	tables map[string]*describedTable
 }
 
-// tryTable is a table that is being put together.
-type tryTable struct {
+// describedTable is a table that is being put together.
+type describedTable struct {
 	table   *capture.Table
 	key     []string
 	keyAt   string // the line that tells it
@@ -36,10 +36,10 @@ type tryTable struct {
 }
 
 // gatherTables puts the tables of all lines together. Tables that the database was asked about are as they are there.
-func gatherTables(source string, lines []*recorded, live []*capture.Table) (*tryTables, error) {
-	all := &tryTables{source: source, tables: map[string]*tryTable{}}
+func gatherTables(source string, lines []*recorded, live []*capture.Table) (*tableSet, error) {
+	all := &tableSet{source: source, tables: map[string]*describedTable{}}
 	for _, table := range live {
-		all.tables[table.String()] = &tryTable{table: table, live: true}
+		all.tables[table.String()] = &describedTable{table: table, live: true}
 	}
 	for _, line := range lines {
 		if line.Table == "" {
@@ -57,14 +57,14 @@ func gatherTables(source string, lines []*recorded, live []*capture.Table) (*try
 	return all, nil
 }
 
-func (all *tryTables) add(line *recorded) error {
+func (all *tableSet) add(line *recorded) error {
 	t := all.tables[line.Table]
 	if t != nil && t.live {
 		return t.fits(line)
 	}
 	if t == nil {
 		schema, name, _ := capture.ParseTable(line.Table) // checked
-		t = &tryTable{table: &capture.Table{Schema: schema, Name: name}, given: map[string]string{}, guessed: map[string]string{}}
+		t = &describedTable{table: &capture.Table{Schema: schema, Name: name}, given: map[string]string{}, guessed: map[string]string{}}
 		all.tables[line.Table] = t
 	}
 	if line.Key != nil {
@@ -101,7 +101,7 @@ func (all *tryTables) add(line *recorded) error {
 }
 
 // fits holds a line to a table as it is in the database. What lines say of its key and types is not needed.
-func (t *tryTable) fits(line *recorded) error {
+func (t *describedTable) fits(line *recorded) error {
 	var names []string
 	for i := range t.table.Columns {
 		names = append(names, t.table.Columns[i].Name)
@@ -120,7 +120,7 @@ func (t *tryTable) fits(line *recorded) error {
 }
 
 // finish describes the table.
-func (all *tryTables) finish(t *tryTable) error {
+func (all *tableSet) finish(t *describedTable) error {
 	if t.live {
 		return nil
 	}
@@ -144,7 +144,7 @@ func (all *tryTables) finish(t *tryTable) error {
 }
 
 // named finds a type by its name in the source's SQL.
-func (all *tryTables) named(name string) *capture.Type {
+func (all *tableSet) named(name string) *capture.Type {
 	if all.source == "mysql" {
 		return mysql.TypeNamed(name)
 	}
@@ -166,7 +166,7 @@ const (
 var dateText = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 
 // guess tells what a value looks like; nothing for null.
-func (all *tryTables) guess(value json.RawMessage) string {
+func (all *tableSet) guess(value json.RawMessage) string {
 	switch value[0] {
 	case 'n':
 		return ""
@@ -213,7 +213,7 @@ func widest(a, b string) string {
 }
 
 // guessedName is the source's type for what values look like. A column of nulls is text.
-func (all *tryTables) guessedName(like string) string {
+func (all *tableSet) guessedName(like string) string {
 	postgres := map[string]string{likeInteger: "int4", likeBigint: "int8", likeDecimal: "numeric", likeBool: "bool",
 		likeInstant: "timestamptz", likeDate: "date", likeJSON: "jsonb"}
 	mysql := map[string]string{likeInteger: "int", likeBigint: "bigint", likeDecimal: "decimal", likeBool: "tinyint",
@@ -229,7 +229,7 @@ func (all *tryTables) guessedName(like string) string {
 }
 
 // row makes a row of what a line has; absent is the state of the columns that it does not name.
-func (t *tryTable) row(m *members, absent capture.State) capture.Row {
+func (t *describedTable) row(m *members, absent capture.State) capture.Row {
 	if m == nil {
 		return nil
 	}

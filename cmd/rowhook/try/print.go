@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"encoding/json"
@@ -12,14 +12,14 @@ import (
 
 // The kinds of results. Nothing is a change that makes no event, which JSON leaves out.
 const (
-	tryEvent   = "event"
-	tryRequest = "request"
-	tryProblem = "problem"
-	tryNothing = "nothing"
+	kindEvent   = "event"
+	kindRequest = "request"
+	kindProblem = "problem"
+	kindNothing = "nothing"
 )
 
-// tryResult is a line of `rowhook try --json`.
-type tryResult struct {
+// resultLine is a line of `rowhook try --json`.
+type resultLine struct {
 	Kind string `json:"kind"`
 	At   string `json:"at,omitempty"` // the line of input; for a group, of its first event
 
@@ -59,7 +59,7 @@ func bodyJSON(body []byte) json.RawMessage {
 
 // Results are what came of changes: events, requests and problems.
 type Results struct {
-	list     []tryResult
+	list     []resultLine
 	problems bool
 }
 
@@ -75,7 +75,7 @@ func (rs *Results) WriteJSON(w io.Writer, bodies bool) error {
 	encoder.SetEscapeHTML(false)
 	for i := range rs.list {
 		r := &rs.list[i]
-		if r.Kind == tryNothing || r.Kind == tryRequest && !bodies {
+		if r.Kind == kindNothing || r.Kind == kindRequest && !bodies {
 			continue
 		}
 		if err := encoder.Encode(r); err != nil {
@@ -90,7 +90,7 @@ func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 	var b strings.Builder
 	for i := range rs.list {
 		switch r := &rs.list[i]; r.Kind {
-		case tryEvent:
+		case kindEvent:
 			fmt.Fprintf(&b, "%s  %s  %s", r.At, r.Type, r.ID)
 			if r.Entry != "" {
 				fmt.Fprintf(&b, "  entry %s", r.Entry)
@@ -100,11 +100,11 @@ func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 				to = strings.Join(*r.Profiles, ", ")
 			}
 			fmt.Fprintf(&b, "  to %s\n", to)
-		case tryRequest:
+		case kindRequest:
 			if bodies {
-				printTryRequest(&b, r)
+				printRequest(&b, r)
 			}
-		case tryProblem:
+		case kindProblem:
 			about := r.Table
 			if r.Entry != "" {
 				about = r.Entry
@@ -116,7 +116,7 @@ func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 			if r.Hint != "" {
 				fmt.Fprintf(&b, "    %s\n", r.Hint)
 			}
-		case tryNothing:
+		case kindNothing:
 			fmt.Fprintf(&b, "%s  no event  %s %s\n", r.At, r.Op, r.Table)
 		}
 	}
@@ -124,7 +124,7 @@ func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 	return err
 }
 
-func printTryRequest(b *strings.Builder, r *tryResult) {
+func printRequest(b *strings.Builder, r *resultLine) {
 	fmt.Fprintf(b, "    %s", r.Profile)
 	if r.Unit != "" {
 		fmt.Fprintf(b, " (unit %s, %s)", r.Unit, numberOf(len(r.Events), "event"))

@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ import (
 // noColumn is what the mapping says of a column that a table does not have.
 var noColumn = regexp.MustCompile(`has no column "([^"]+)"`)
 
-// tryTime is when transactions that do not say it were committed.
-var tryTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+// defaultTime is when transactions that do not say it were committed.
+var defaultTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // hiddenKey stands for a profile's identification key in bodies.
 const hiddenKey = "HIDDEN"
@@ -31,12 +31,12 @@ const hiddenKey = "HIDDEN"
 // trial puts recorded changes through the mapping.
 type trial struct {
 	config   *config.Config
-	tables   *tryTables
+	tables   *tableSet
 	mapper   *mapping.Mapper
 	router   *delivery.Router
-	profiles []tryProfile
+	profiles []receiver
 
-	results  []tryResult
+	results  []resultLine
 	problems bool
 
 	at            string // the line at hand
@@ -50,8 +50,8 @@ type trial struct {
 	to, undecided []delivery.ProfileID
 }
 
-// tryProfile is a profile with what its next requests carry.
-type tryProfile struct {
+// receiver is a profile with what its next requests carry.
+type receiver struct {
 	config    *delivery.ProfileConfig
 	formatter delivery.Formatter
 	waiting   []triedEvent
@@ -70,9 +70,9 @@ type unsent struct{}
 func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return delivery.Reply{} }
 func (unsent) Describe() (method, url string)                         { return "POST", "" }
 
-// runTrial puts changes through the config's mapping. source is its source's name in payloads, live are the tables that the
+// Run puts changes through the config's mapping. source is its source's name in payloads, live are the tables that the
 // database was asked about: other tables have what the changes name.
-func runTrial(c *config.Config, source string, changes Changes, live []*capture.Table) (*Results, error) {
+func Run(c *config.Config, source string, changes Changes, live []*capture.Table) (*Results, error) {
 	t, err := newTrial(c, source, changes, live)
 	if err == nil {
 		err = t.run(changes)
@@ -119,7 +119,7 @@ func (t *trial) readProfiles() error {
 			return err
 		}
 		ready = append(ready, profile)
-		t.profiles = append(t.profiles, tryProfile{config: &p, formatter: formatter})
+		t.profiles = append(t.profiles, receiver{config: &p, formatter: formatter})
 	}
 	t.router = engine.RouterOf(ready)
 	return nil
@@ -166,7 +166,7 @@ func (t *trial) line(line *recorded) error {
 		Op: line.op, Table: table.table, Old: table.row(line.Old, capture.Unknown), New: table.row(line.New, absent), Ordinal: t.next(),
 	})
 	if err == nil && len(t.results) == before {
-		t.results = append(t.results, tryResult{Kind: tryNothing, At: t.at, Table: line.Table, Op: line.Op})
+		t.results = append(t.results, resultLine{Kind: kindNothing, At: t.at, Table: line.Table, Op: line.Op})
 	}
 	return err
 }
@@ -200,7 +200,7 @@ func (t *trial) reach(line *recorded) error {
 		tx.Position = capture.Position(fmt.Sprintf("0/%X", t.number))
 	}
 	if t.began.IsZero() {
-		t.began, tx.Time = tryTime, tryTime
+		t.began, tx.Time = defaultTime, defaultTime
 	}
 	t.mapper.Begin(&tx)
 	return nil
@@ -247,7 +247,7 @@ func (t *trial) signal(line *recorded) error {
 		return t.mapper.Message(&capture.Message{Prefix: signals.Message, Content: line.Signal, Ordinal: t.next()})
 	}
 	if signals.Table == "" {
-		t.problem(tryResult{Reason: "signals_off", Error: "the config takes no signals (source.signals)"})
+		t.problem(resultLine{Reason: "signals_off", Error: "the config takes no signals (source.signals)"})
 		return nil
 	}
 	var row members
@@ -276,8 +276,8 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 	for _, id := range t.to {
 		codes = append(codes, t.profiles[id].config.Code)
 	}
-	result := tryResult{
-		Kind: tryEvent, At: t.at, Type: ev.Type, Entry: ev.Entry, Table: ev.Origin.Table, Op: ev.Origin.Op, Key: ev.Key,
+	result := resultLine{
+		Kind: kindEvent, At: t.at, Type: ev.Type, Entry: ev.Entry, Table: ev.Origin.Table, Op: ev.Origin.Op, Key: ev.Key,
 		Operation: ev.Operation, ID: ev.ID, Profiles: &codes,
 	}
 	if ev.Actor != (delivery.Actor{}) {
@@ -285,7 +285,7 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 	}
 	t.results = append(t.results, result)
 	for _, id := range t.undecided {
-		t.problem(tryResult{
+		t.problem(resultLine{
 			Table: ev.Origin.Table, Entry: ev.Entry, Profile: t.profiles[id].config.Code,
 			Reason: string(delivery.OutcomeUndecidable), Error: pipeline.ErrUndecidable.Error(),
 		})
@@ -308,7 +308,7 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 
 // Fail implements [mapping.Output].
 func (t *trial) Fail(f *mapping.Failure) error {
-	result := tryResult{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
+	result := resultLine{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
 	if table := t.tables.tables[f.Table]; table != nil && !table.live {
 		if missing := noColumn.FindStringSubmatch(result.Error); missing != nil {
 			result.Hint = fmt.Sprintf(`the lines name no such column: add "types":{%q:"text"} to one, with its type, or have --from-database ask the database`, missing[1])
@@ -331,23 +331,23 @@ func (t *trial) Notice(n mapping.Notice) {
 	if n.Err != nil {
 		text += ": " + n.Err.Error()
 	}
-	t.problem(tryResult{Reason: string(n.Kind), Error: text})
+	t.problem(resultLine{Reason: string(n.Kind), Error: text})
 }
 
-func (t *trial) problem(r tryResult) {
-	r.Kind, r.At = tryProblem, t.at
+func (t *trial) problem(r resultLine) {
+	r.Kind, r.At = kindProblem, t.at
 	t.problems = true
 	t.results = append(t.results, r)
 }
 
 // request renders the request of one event.
-func (t *trial) request(p *tryProfile, at string, ev *delivery.Event) {
+func (t *trial) request(p *receiver, at string, ev *delivery.Event) {
 	body, err := p.formatter.AppendBody(nil, ev)
-	t.rendered(p, tryResult{At: at, ID: ev.ID}, body, p.formatter.Head(ev), err)
+	t.rendered(p, resultLine{At: at, ID: ev.ID}, body, p.formatter.Head(ev), err)
 }
 
 // group renders the groups that the profile's waiting events make: one, or with unit type one for each.
-func (t *trial) group(p *tryProfile) error {
+func (t *trial) group(p *receiver) error {
 	waiting := p.waiting
 	p.waiting = nil
 	for len(waiting) > 0 {
@@ -367,7 +367,7 @@ func (t *trial) group(p *tryProfile) error {
 			return fmt.Errorf("format %s has no requests with several events", p.config.Format)
 		}
 		g := delivery.NewGroup(p.config.Unit, events)
-		result := tryResult{At: first.at, ID: g.ID, Unit: g.Unit, Type: g.Type}
+		result := resultLine{At: first.at, ID: g.ID, Unit: g.Unit, Type: g.Type}
 		for _, ev := range events {
 			result.Events = append(result.Events, ev.ID)
 		}
@@ -379,12 +379,12 @@ func (t *trial) group(p *tryProfile) error {
 }
 
 // rendered adds a request, or says why there is none.
-func (t *trial) rendered(p *tryProfile, r tryResult, body []byte, head delivery.Head, err error) {
+func (t *trial) rendered(p *receiver, r resultLine, body []byte, head delivery.Head, err error) {
 	if err != nil {
-		t.problem(tryResult{Profile: p.config.Code, Reason: string(delivery.ReasonFormat), Error: err.Error()})
+		t.problem(resultLine{Profile: p.config.Code, Reason: string(delivery.ReasonFormat), Error: err.Error()})
 		return
 	}
-	r.Kind, r.Profile, r.Body, r.text = tryRequest, p.config.Code, bodyJSON(body), string(body)
+	r.Kind, r.Profile, r.Body, r.text = kindRequest, p.config.Code, bodyJSON(body), string(body)
 	r.Headers = map[string]string{"content-type": head.ContentType}
 	for _, h := range head.Header {
 		r.Headers[strings.ToLower(h.Name)] = h.Value

@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"bufio"
@@ -15,11 +15,14 @@ import (
 	"rowhook/capture"
 )
 
-// maxTryLine bounds a line of recorded changes.
-const maxTryLine = 64 << 20
+// maxLine bounds a line of recorded changes.
+const maxLine = 64 << 20
 
-// tryForm is the form of a recorded change, for those who got it wrong.
-const tryForm = `{"table":"schema.name","op":"insert|update|delete|truncate","key":["id"],"old":{…},"new":{…}} or {"signal":{"type":"…"}}; see rowhook try --help`
+// exitUsage is the exit code of a program that was used in the wrong way.
+const exitUsage = 2
+
+// lineForm is the form of a recorded change, for those who got it wrong.
+const lineForm = `{"table":"schema.name","op":"insert|update|delete|truncate","key":["id"],"old":{…},"new":{…}} or {"signal":{"type":"…"}}; see rowhook try --help`
 
 // recorded is one line of input.
 type recorded struct {
@@ -82,16 +85,16 @@ func (e *recordedError) Error() string { return e.at + ": " + e.err.Error() }
 func (e *recordedError) Unwrap() error { return e.err }
 
 // Hint returns the form that a line has.
-func (e *recordedError) Hint() string { return "a line is " + tryForm }
+func (e *recordedError) Hint() string { return "a line is " + lineForm }
 
 // ExitCode is that of a usage error.
-func (e *recordedError) ExitCode() int { return 2 }
+func (e *recordedError) ExitCode() int { return exitUsage }
 
 // Changes are recorded changes, in order.
 type Changes []*recorded
 
-// readChanges reads the files, or what comes in where there are none.
-func readChanges(files []string, in io.Reader) (Changes, error) {
+// Read reads the files, or what comes in where there are none.
+func Read(files []string, in io.Reader) (Changes, error) {
 	if len(files) == 0 {
 		return parseRecorded("stdin", in)
 	}
@@ -115,7 +118,7 @@ func readChanges(files []string, in io.Reader) (Changes, error) {
 func parseRecorded(name string, in io.Reader) (Changes, error) {
 	var lines []*recorded
 	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, maxTryLine)
+	scanner.Buffer(nil, maxLine)
 	for number := 1; scanner.Scan(); number++ {
 		text := bytes.TrimSpace(scanner.Bytes())
 		if len(text) == 0 || text[0] == '#' {

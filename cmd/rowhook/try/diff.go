@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"bytes"
@@ -74,8 +74,8 @@ func commonLengths(a, b []string) []int32 {
 	return common
 }
 
-// compareLines writes line by line what a file has and what came instead.
-func compareLines(w io.Writer, file string, want, got []byte) (same bool, err error) {
+// Compare writes line by line what a file has and what came instead.
+func Compare(w io.Writer, file string, want, got []byte) (same bool, err error) {
 	missing, more := 0, 0
 	var b bytes.Buffer
 	for _, d := range lineDifferences(splitLines(want), splitLines(got)) {

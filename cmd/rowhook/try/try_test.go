@@ -1,4 +1,4 @@
-package main
+package try
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func TestLineDifferences(t *testing.T) {
 // gives the same output.
 func FuzzTry(f *testing.F) {
 	for _, file := range []string{"changes.jsonl", "undecided.jsonl"} {
-		data, err := os.ReadFile("testdata/try/" + file)
+		data, err := os.ReadFile("../testdata/try/" + file)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func FuzzTry(f *testing.F) {
 			f.Add(line)
 		}
 	}
-	conf, err := config.LoadWithStandIn("testdata/try/config.yaml", func(string) (string, bool) { return "", false }, "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ=")
+	conf, err := config.LoadWithStandIn("../testdata/try/config.yaml", func(string) (string, bool) { return "", false }, "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ=")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func FuzzTry(f *testing.F) {
 		changes, err := parseRecorded("stdin", bytes.NewReader(data))
 		var results *Results
 		if err == nil {
-			results, err = runTrial(conf, "library", changes, nil)
+			results, err = Run(conf, "library", changes, nil)
 		}
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "stdin:") {
