@@ -1,10 +1,11 @@
 package alert
 
 import (
-	"errors"
 	"fmt"
 	"net/mail"
 	"strings"
+
+	"rowhook/delivery"
 )
 
 // Config is the config's `alerts` section.
@@ -30,48 +31,31 @@ func DefaultConfig() Config { return Config{SMTP: SMTPConfig{TLS: "starttls"}} }
 // Enabled reports whether mails are sent at all.
 func (c *Config) Enabled() bool { return c.SMTP.Host != "" }
 
-// configError is a value that cannot work.
-type configError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
-
-// ConfigPath leads to the value from the top of the config.
-func (e *configError) ConfigPath() []string { return e.path }
-
-// Hint says what would work.
-func (e *configError) Hint() string { return e.hint }
-
 // Validate says what cannot work. Each error has a ConfigPath and a Hint.
 func (c *Config) Validate() error {
-	var found []error
-	wrong := func(text, hint, key string) {
-		found = append(found, &configError{path: []string{"alerts", "smtp", key}, text: text, hint: hint})
-	}
+	wrong := delivery.ErrorsAt("alerts", "smtp")
 	s := &c.SMTP
 	if s.Host == "" {
 		if *s != (SMTPConfig{TLS: s.TLS}) {
-			wrong("missing; mails need a server", "write its name, such as mail.example.org", "host")
+			wrong.Add("missing; mails need a server", "write its name, such as mail.example.org", "host")
 		}
-		return errors.Join(found...)
+		return wrong.Err()
 	}
 	if s.Port < 0 || s.Port > 65535 {
-		wrong(fmt.Sprintf("%d is no port", s.Port), "write 587, 465 or 25", "port")
+		wrong.Add(fmt.Sprintf("%d is no port", s.Port), "write 587, 465 or 25", "port")
 	}
 	if at, err := mail.ParseAddress(s.From); err != nil {
-		wrong("mails need a sender", "write an address such as rowhook@example.org", "from")
+		wrong.Add("mails need a sender", "write an address such as rowhook@example.org", "from")
 	} else if strings.ContainsAny(at.Address, "\r\n") {
-		wrong("this is not a mail address", "write an address such as rowhook@example.org", "from")
+		wrong.Add("this is not a mail address", "write an address such as rowhook@example.org", "from")
 	}
 	if s.Username != "" && s.Password == "" {
-		wrong("a login needs a password", "give password_file or password", "username")
+		wrong.Add("a login needs a password", "give password_file or password", "username")
 	}
 	if s.TLS == "none" && s.Username != "" {
-		wrong("a password would be sent in the clear", "use starttls or implicit", "tls")
+		wrong.Add("a password would be sent in the clear", "use starttls or implicit", "tls")
 	}
-	return errors.Join(found...)
+	return wrong.Err()
 }
 
 // port is the one to connect to.

@@ -106,10 +106,10 @@ func newAlma(cfg delivery.ProfileConfig) (*alma, error) {
 			a.names = map[string]string{}
 		}
 		if n.To == "" {
-			return nil, &configError{
-				path: []string{"profiles", cfg.Code, "alma", "names", n.Name},
-				text: "the other name is empty",
-				hint: "to leave a name out of an event, write null in the event's `as`",
+			return nil, &delivery.ConfigError{
+				Path:   []string{"profiles", cfg.Code, "alma", "names", n.Name},
+				Text:   "the other name is empty",
+				Remedy: "to leave a name out of an event, write null in the event's `as`",
 			}
 		}
 		a.names[n.Name] = n.To

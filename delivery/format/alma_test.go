@@ -285,7 +285,7 @@ func TestAlmaRefuses(t *testing.T) {
 		}
 	}
 	_, err := New(almaConfig(func(c *delivery.ProfileConfig) { c.Alma.Names = []delivery.NameConfig{{Name: "LOAN"}} }))
-	var e *configError
+	var e *delivery.ConfigError
 	if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != "profiles.desk.alma.names.LOAN" {
 		t.Error(err)
 	}

@@ -32,10 +32,10 @@ func newCloudEvents(cfg delivery.ProfileConfig) (*cloudEvents, error) {
 	}
 	c := &cloudEvents{values: values, binary: cfg.CloudEvents.Mode == "binary"}
 	if c.binary && cfg.Unit != "" && cfg.Unit != "record" {
-		return nil, &configError{
-			path: []string{"profiles", cfg.Code, "unit"},
-			text: fmt.Sprintf("unit %s does not go with cloudevents in binary mode, which has one event a request", cfg.Unit),
-			hint: "write cloudevents: {mode: structured}, or unit: record",
+		return nil, &delivery.ConfigError{
+			Path:   []string{"profiles", cfg.Code, "unit"},
+			Text:   fmt.Sprintf("unit %s does not go with cloudevents in binary mode, which has one event a request", cfg.Unit),
+			Remedy: "write cloudevents: {mode: structured}, or unit: record",
 		}
 	}
 	return c, nil

@@ -8,7 +8,6 @@ package format
 
 import (
 	"fmt"
-	"strings"
 
 	"rowhook/delivery"
 )
@@ -16,10 +15,10 @@ import (
 // New returns the formatter that the profile's configuration asks for.
 func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	if cfg.MessageType == "xml" && cfg.Format != "alma" && cfg.Format != "native" && cfg.Format != "" {
-		return nil, &configError{
-			path: []string{"profiles", cfg.Code, "message_type"},
-			text: fmt.Sprintf("there is no XML for format %s", cfg.Format),
-			hint: "write json",
+		return nil, &delivery.ConfigError{
+			Path:   []string{"profiles", cfg.Code, "message_type"},
+			Text:   fmt.Sprintf("there is no XML for format %s", cfg.Format),
+			Remedy: "write json",
 		}
 	}
 	switch cfg.Format {
@@ -39,10 +38,10 @@ func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
 	case "rakuraku":
 		return newRakuraku(cfg)
 	}
-	return nil, &configError{
-		path: []string{"profiles", cfg.Code, "format"},
-		text: fmt.Sprintf("format %q is not in this version", cfg.Format),
-		hint: "use native, cloudevents, alma, rakuraku, slack or template",
+	return nil, &delivery.ConfigError{
+		Path:   []string{"profiles", cfg.Code, "format"},
+		Text:   fmt.Sprintf("format %q is not in this version", cfg.Format),
+		Remedy: "use native, cloudevents, alma, rakuraku, slack or template",
 	}
 }
 
@@ -55,17 +54,3 @@ func RoundsBigints(cfg *delivery.ProfileConfig) bool {
 	}
 	return false
 }
-
-// configError is a setting that cannot be used, with its place in the configuration.
-type configError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
-
-// ConfigPath leads to the value from the top of the config.
-func (e *configError) ConfigPath() []string { return e.path }
-
-// Hint says what would work.
-func (e *configError) Hint() string { return e.hint }

@@ -229,7 +229,7 @@ func TestHeaderValue(t *testing.T) {
 func TestCloudEventsRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := New(profile("cloudevents", func(p *delivery.ProfileConfig) { p.CloudEvents.Mode, p.Unit = "binary", "batch" }))
-	var fault *configError
+	var fault *delivery.ConfigError
 	if !errors.As(err, &fault) || strings.Join(fault.ConfigPath(), ".") != "profiles.desk.unit" || fault.Hint() == "" {
 		t.Errorf("binary batches: %v", err)
 	}

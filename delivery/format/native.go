@@ -25,10 +25,10 @@ func newNative(cfg delivery.ProfileConfig) (*native, error) {
 			pieces:        sync.Pool{New: func() any { return new([]byte) }},
 		}, nil
 	}
-	return nil, &configError{
-		path: []string{"profiles", cfg.Code, "bigint"},
-		text: fmt.Sprintf("bigint %q is neither number nor string", cfg.Bigint),
-		hint: "number keeps 64-bit integers as JSON numbers, string writes them in quotes",
+	return nil, &delivery.ConfigError{
+		Path:   []string{"profiles", cfg.Code, "bigint"},
+		Text:   fmt.Sprintf("bigint %q is neither number nor string", cfg.Bigint),
+		Remedy: "number keeps 64-bit integers as JSON numbers, string writes them in quotes",
 	}
 }
 

@@ -263,7 +263,7 @@ func TestNewRefuses(t *testing.T) {
 		{delivery.ProfileConfig{Code: "desk", Bigint: "float"}, "profiles.desk.bigint"},
 	} {
 		_, err := New(test.cfg)
-		var e *configError
+		var e *delivery.ConfigError
 		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != test.path || e.Hint() == "" {
 			t.Errorf("%+v: %v", test.cfg, err)
 		}

@@ -53,7 +53,7 @@ func newRakuraku(cfg delivery.ProfileConfig) (*rakuraku, error) {
 		work: sync.Pool{New: func() any { return new(rakurakuWork) }},
 	}
 	refuse := func(text, hint string, path ...string) error {
-		return &configError{path: append([]string{"profiles", cfg.Code, "rakuraku"}, path...), text: text, hint: hint}
+		return &delivery.ConfigError{Path: append([]string{"profiles", cfg.Code, "rakuraku"}, path...), Text: text, Remedy: hint}
 	}
 	if own.AppCodeField != "" {
 		r.codeField = own.AppCodeField

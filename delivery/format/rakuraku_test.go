@@ -196,7 +196,7 @@ func TestRakurakuRefuses(t *testing.T) {
 		"null_value":      func(c *delivery.RakurakuConfig) { c.NullValue = "nil" },
 	} {
 		_, err := New(rakurakuConfig(func(c *delivery.ProfileConfig) { change(&c.Rakuraku) }))
-		var e *configError
+		var e *delivery.ConfigError
 		if !errors.As(err, &e) || !slices.Equal(e.ConfigPath(), []string{"profiles", "desk", "rakuraku", key}) || e.Hint() == "" {
 			t.Errorf("%s: %v", key, err)
 		}

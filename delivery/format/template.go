@@ -55,7 +55,7 @@ const (
 // newTemplate parses the template and tries it on a sample event, so that what is wrong shows at load.
 func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 	refuse := func(text, hint string) error {
-		return &configError{path: []string{"profiles", cfg.Code, "template"}, text: text, hint: hint}
+		return &delivery.ConfigError{Path: []string{"profiles", cfg.Code, "template"}, Text: text, Remedy: hint}
 	}
 	if strings.TrimSpace(cfg.Template) == "" {
 		return nil, refuse("missing; format template needs one", `write a body such as template: '{"text": {{json .desc}}}'`)

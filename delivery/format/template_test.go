@@ -113,7 +113,7 @@ func TestTemplateRefuses(t *testing.T) {
 		`{{$s := "xxxxxxxx"}}{{range 60}}{{$s = printf "%s%s" $s $s}}{{end}}`: errRunaway.Error(),
 	} {
 		_, err := New(withTemplate(text))
-		var fault *configError
+		var fault *delivery.ConfigError
 		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || fault.Hint() == "" {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

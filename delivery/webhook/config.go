@@ -21,20 +21,6 @@ const (
 	shortSecret, longSecret = 24, 64
 )
 
-// configError is a setting that cannot be used, or should not.
-type configError struct {
-	path       []string
-	text, hint string
-}
-
-func (e *configError) Error() string { return strings.Join(e.path, ".") + ": " + e.text }
-
-// ConfigPath leads to the value from the top of the config.
-func (e *configError) ConfigPath() []string { return e.path }
-
-// Hint says what would work.
-func (e *configError) Hint() string { return e.hint }
-
 // parser reads a profile's settings and collects what is wrong with them. Its texts never hold values that
 // may be secret: URLs, headers' values, secrets.
 type parser struct {
@@ -43,8 +29,8 @@ type parser struct {
 	warnings []error
 }
 
-func (p *parser) at(path []string, text, hint string) *configError {
-	return &configError{append([]string{"profiles", p.cfg.Code}, path...), text, hint}
+func (p *parser) at(path []string, text, hint string) *delivery.ConfigError {
+	return &delivery.ConfigError{Path: append([]string{"profiles", p.cfg.Code}, path...), Text: text, Remedy: hint}
 }
 
 func (p *parser) wrong(text, hint string, path ...string) {

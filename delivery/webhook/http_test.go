@@ -88,7 +88,7 @@ func TestHTTPErrors(t *testing.T) {
 				t.Fatalf("error %v, want %q", err, test.want)
 			}
 			safe(t, err)
-			var at *configError
+			var at *delivery.ConfigError
 			if !errors.As(err, &at) || at.Hint() == "" {
 				t.Errorf("no hint: %v", err)
 			}
