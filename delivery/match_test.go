@@ -132,7 +132,7 @@ func TestRouterMatchDoesNotAllocate(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	valid := Defaults("native")
+	valid := Defaults()
 	if err := valid.Validate(); err != nil {
 		t.Fatalf("the preset is not valid: %v", err)
 	}
@@ -160,7 +160,7 @@ func TestValidate(t *testing.T) {
 			c.Subscriptions = []SubscriptionConfig{{Where: Where{{Column: "branch_code"}}}}
 		},
 	} {
-		c := Defaults("native")
+		c := Defaults()
 		c.Code = "desk"
 		change(&c)
 		joined, ok := c.Validate().(interface{ Unwrap() []error })

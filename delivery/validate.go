@@ -11,12 +11,6 @@ import (
 	"unicode"
 )
 
-// Formats that do not have every unit.
-const (
-	FormatAlma     = "alma"
-	FormatRakuraku = "rakuraku"
-)
-
 // Bounds of what a profile may ask for.
 const (
 	maxConcurrency = 256
@@ -24,12 +18,12 @@ const (
 	maxBatchWait   = time.Hour
 )
 
-// Defaults returns the preset of a format: what a profile is before `defaults` and its own
-// keys are laid over it.
-func Defaults(format string) ProfileConfig {
-	p := ProfileConfig{
+// Defaults returns what a profile is where its product has nothing else to say, see
+// [Products.Defaults].
+func Defaults() ProfileConfig {
+	return ProfileConfig{
 		Signature:   "standard",
-		Format:      format,
+		Format:      DefaultFormat,
 		MessageType: "json",
 		Mode:        "live",
 		Unit:        UnitRecord,
@@ -52,33 +46,13 @@ func Defaults(format string) ProfileConfig {
 		MaxBlock:    time.Hour,
 		Bigint:      "number",
 		Challenge:   "none",
-		CloudEvents: CloudEventsConfig{Mode: "structured"},
-		Alert:       alertPreset(format),
-		Alma:        AlmaConfig{NullMembers: "omit"},
-		Rakuraku: RakurakuConfig{
-			Timezone: "Asia/Tokyo", AppCodeField: "appCode", NullValue: "empty",
-			DateFormat: "YYYY-MM-DD", DatetimeFormat: "YYYY-MM-DD hh:mm:ss",
-		},
+		Alert:       AlertConfig{On: "state", Every: 15 * time.Minute, Text: "plain"},
 	}
-	p.preset()
-	return p
-}
-
-// alertPreset is when a format's product mails, in its words.
-func alertPreset(format string) AlertConfig {
-	a := AlertConfig{On: "state", Every: 15 * time.Minute, Text: "plain"}
-	switch format {
-	case "alma":
-		a.On, a.Text = "attempt", "alma"
-	case "rakuraku":
-		a.On, a.Text = "final", "rakuraku"
-	}
-	return a
 }
 
 // Validate checks what the engine needs of a profile: subscriptions, retry, order and bounds. URL,
-// signature and replies are the sender's to check. All that is wrong is told, joined; each error
-// has a ConfigPath that leads to it and a Hint.
+// signature and replies are the sender's to check, and [Products.Validate] checks what depends on
+// the format. All that is wrong is told, joined; each error has a ConfigPath and a Hint.
 func (c *ProfileConfig) Validate() error {
 	v := validation{ErrorsAt("profiles", c.Code)}
 	for i := range c.Subscriptions {
@@ -120,9 +94,6 @@ func (c *ProfileConfig) Validate() error {
 	}
 	v.identificationKey(c.IdentificationKey, "identification_key")
 	v.identificationKey(c.Sandbox.IdentificationKey, "sandbox", "identification_key")
-	if c.IdentificationKey != "" && c.Format != FormatRakuraku {
-		v.Add("format "+c.Format+" has no place for it", "take it out; format rakuraku sends it", "identification_key")
-	}
 	v.contacts(c.Contacts)
 	if c.Alert.Every < 0 {
 		v.Add("a time is not negative", "write a duration such as 15m; 0 leaves no mail out", "alert", "every")
@@ -153,15 +124,9 @@ func (v validation) contacts(addresses []string) {
 	}
 }
 
-// unit checks what a request carries: not every format has groups of every kind.
+// unit checks what a request carries.
 func (v validation) unit(c *ProfileConfig) {
 	v.OneOf("unit", c.Unit, UnitRecord, UnitType, UnitTransaction, UnitBatch)
-	switch {
-	case c.Format == FormatAlma && c.Unit != UnitRecord:
-		v.Add("alma knows requests with one event only", "write record", "unit")
-	case c.Format == FormatRakuraku && c.Unit != UnitRecord && c.Unit != UnitType:
-		v.Add("rakuraku knows records and operations", "write record, or type for what one transaction did of one kind", "unit")
-	}
 	if c.Batch.Max < 1 || c.Batch.Max > MaxGroupEvents {
 		v.Add(fmt.Sprintf("%d is not between 1 and %d", c.Batch.Max, MaxGroupEvents), "100 suits most receivers", "batch", "max")
 	}

@@ -23,11 +23,11 @@ func sameByMarks(t interface {
 	whole := *ev
 	whole.Marks = nil
 	for _, name := range []string{"alma", "alma xml", "rakuraku"} {
-		cfg := delivery.Defaults(strings.Fields(name)[0])
+		cfg := format.Products().Defaults(strings.Fields(name)[0])
 		if cfg.Code = "desk"; strings.HasSuffix(name, "xml") {
 			cfg.MessageType = "xml"
 		}
-		f, err := format.New(cfg)
+		f, err := format.Products().Formatter(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -14,9 +15,9 @@ import (
 )
 
 // webhookOptions are what all profiles have in common. They share connections.
-func webhookOptions() webhook.Options {
+func webhookOptions(products delivery.Products) webhook.Options {
 	host, _ := os.Hostname() // without one, the handshake names rowhook
-	return webhook.Options{Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
+	return webhook.Options{Products: products, Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
 }
 
 // endpoints makes what sends and renders each profile's requests, by code.
@@ -37,7 +38,7 @@ func newProfiles(c *config.Config, endpoints map[string]*endpoint) ([]*engine.Pr
 	var errs []error
 	for i := range c.Profiles {
 		e := endpoints[c.Profiles[i].Code]
-		profile, err := engine.NewProfile(c.Profiles[i], e, e.asFormatter())
+		profile, err := engine.NewProfile(c.Profiles[i], c.Products().Of(c.Profiles[i].Format), e, e.asFormatter())
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -173,7 +173,7 @@ func runningAgent(ctx context.Context, c *config.Config) string {
 
 // checkEndpoints connects to each endpoint that is used in this environment.
 func checkEndpoints(ctx context.Context, c *config.Config, in *surroundings) []capture.Finding {
-	endpoints, err := newEndpoints(c, in, webhookOptions())
+	endpoints, err := newEndpoints(c, in, webhookOptions(c.Products()))
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
 	}
@@ -340,7 +340,7 @@ type eventRow struct {
 
 // listEvents prints every event that can come, and the profiles that may get it.
 func (c *console) listEvents(conf *config.Config, asJSON bool) error {
-	endpoints, err := newEndpoints(conf, newSurroundings(conf), webhookOptions())
+	endpoints, err := newEndpoints(conf, newSurroundings(conf), webhookOptions(conf.Products()))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 )
 
@@ -148,7 +147,7 @@ type target struct {
 
 func newTarget(p delivery.ProfileConfig, options webhook.Options) (*target, error) {
 	sender, err := webhook.New(p, options)
-	formatter, ferr := format.New(p)
+	formatter, ferr := options.Products.Formatter(p)
 	if err := errors.Join(err, ferr); err != nil {
 		return nil, err
 	}
@@ -160,7 +159,7 @@ func newSandboxTarget(p delivery.ProfileConfig, own delivery.SandboxConfig, opti
 	if own.URL == "" {
 		return nil, nil
 	}
-	p, err := config.InSandbox(p, own)
+	p, err := config.InSandbox(options.Products, p, own)
 	if err != nil {
 		return nil, err
 	}

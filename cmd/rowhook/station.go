@@ -153,7 +153,7 @@ func refuseOwner(state string, euid int) error {
 
 func (s *station) open(c *config.Config, passing bool) error {
 	defer close(s.opened)
-	s.options, s.around = webhookOptions(), newSurroundings(c)
+	s.options, s.around = webhookOptions(c.Products()), newSurroundings(c)
 	endpoints, err := newEndpoints(c, s.around, s.options)
 	if err != nil {
 		return err

@@ -147,7 +147,7 @@ func TestSandboxBlockIsChecked(t *testing.T) {
 func TestEndpointsDiffer(t *testing.T) {
 	t.Parallel()
 	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
-	p := delivery.Defaults("native")
+	p := delivery.Defaults()
 	p.Code, p.URL, p.Sandbox.URL = "desk", "https://desk.example.org/", "https://desk.example.org/"
 	e, err := in.newEndpoint(p, webhook.Options{})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 var at = time.Date(2026, 1, 2, 0, 4, 5, 0, time.UTC)
 
 func profile(on, text string) delivery.ProfileConfig {
-	p := delivery.Defaults("native")
+	p := format.Products().Defaults("native")
 	p.Code, p.Name = "desk", "Circulation desk"
 	p.Contacts = []string{"ada@example.org", "ben@example.org"}
 	p.Alert.On, p.Alert.Text, p.Alert.Every = on, text, 15*time.Minute

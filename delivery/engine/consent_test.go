@@ -21,7 +21,7 @@ func (c *consents) Challenge(ctx context.Context) delivery.Reply { return c.repl
 // newActivation returns an activation of a profile that challenges an endpoint.
 func newActivation(at string, class delivery.Class) (*activation, *consents) {
 	c := &consents{at: delivery.Endpoint{Name: at}, reply: delivery.Reply{Class: class, Reason: "status_4xx"}}
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Challenge = "query"
 	return &activation{profile: &Profile{config: config, challenger: c}}, c
 }

@@ -67,7 +67,7 @@ func openEarlier(t *testing.T) *earlier {
 	e := &earlier{t: t, store: store, lines: &lines{}, receivers: make(map[string]*accepting)}
 	var profiles []*engine.Profile
 	for _, code := range []string{"main", "down", "refused", "paused", "blocked", "batched", "grouped", "holding"} {
-		c := delivery.Defaults("native")
+		c := delivery.Defaults()
 		c.Code = code
 		c.Retry.Initial, c.Retry.Max, c.Retry.Jitter = time.Hour, 2*time.Hour, 0
 		switch code {
@@ -79,7 +79,7 @@ func openEarlier(t *testing.T) *earlier {
 			c.OnDead = "hold_key"
 		}
 		e.receivers[code] = &accepting{}
-		p, err := engine.NewProfile(c, e.receivers[code], plain{})
+		p, err := engine.NewProfile(c, productOf(c), e.receivers[code], plain{})
 		if err != nil {
 			t.Fatal(err)
 		}

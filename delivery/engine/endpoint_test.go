@@ -14,7 +14,7 @@ var endpointStart = time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
 
 // newEndpoint returns an endpoint under the preset's terms without their randomness.
 func newEndpoint(change func(*delivery.ProfileConfig)) *endpoint {
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Retry.Jitter = 0
 	if change != nil {
 		change(&config)

@@ -74,15 +74,15 @@ func BenchmarkEngine(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer log.Close()
-			config := delivery.Defaults("native")
+			config := delivery.Defaults()
 			config.Code, config.Order, config.Concurrency, config.Unit = "bench", c.order, 16, c.unit
 			sender := &instant{done: make(chan struct{})}
 			sender.left.Store(int64(b.N))
-			formatter, err := format.New(config)
+			formatter, err := format.Products().Formatter(config)
 			if err != nil {
 				b.Fatal(err)
 			}
-			profile, err := engine.NewProfile(config, sender, formatter)
+			profile, err := engine.NewProfile(config, productOf(config), sender, formatter)
 			if err != nil {
 				b.Fatal(err)
 			}

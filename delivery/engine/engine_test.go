@@ -18,6 +18,7 @@ import (
 
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
+	"rowhook/delivery/format"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -213,7 +214,7 @@ type bench struct {
 }
 
 func setup(t testing.TB, change func(*delivery.ProfileConfig)) *bench {
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Code = "desk"
 	if change != nil {
 		change(&config)
@@ -222,6 +223,9 @@ func setup(t testing.TB, change func(*delivery.ProfileConfig)) *bench {
 	b.build()
 	return b
 }
+
+// productOf is the product that a profile's format names.
+func productOf(c delivery.ProfileConfig) delivery.Product { return format.Products().Of(c.Format) }
 
 // build makes an engine that does not run.
 func (b *bench) build() {
@@ -234,7 +238,7 @@ func (b *bench) build() {
 	if b.format != nil {
 		formatter = b.format
 	}
-	profile, err := engine.NewProfile(b.config, sender, formatter)
+	profile, err := engine.NewProfile(b.config, productOf(b.config), sender, formatter)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestGroupsOnTheSpool(t *testing.T) {
 		t.Run(unit, func(t *testing.T) {
 			t.Parallel()
 			p := groupPlan{unit: unit, max: 100}
-			config := delivery.Defaults("native")
+			config := delivery.Defaults()
 			config.Code, config.Unit, config.Batch = "desk", unit, delivery.BatchConfig{Max: p.max, Wait: time.Millisecond}
 			config.Retry.Initial, config.Retry.Max = time.Millisecond, 5*time.Millisecond
 			b := &bench{t: t, lines: &lines{}, receiver: &receiver{}, config: config}
@@ -75,7 +75,7 @@ func (b *bench) runOnSpool(dir string, events []*delivery.Event, until func()) {
 		b.t.Fatal(err)
 	}
 	defer store.Close()
-	profile, err := engine.NewProfile(b.config, b.receiver, plain{})
+	profile, err := engine.NewProfile(b.config, productOf(b.config), b.receiver, plain{})
 	if err != nil {
 		b.t.Fatal(err)
 	}

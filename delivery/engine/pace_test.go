@@ -119,9 +119,9 @@ func TestRateOfAllProfiles(t *testing.T) {
 		receivers := []*receiver{{}, {}, {}}
 		var profiles []*engine.Profile
 		for i, r := range receivers {
-			config := delivery.Defaults("native")
+			config := delivery.Defaults()
 			config.Code = fmt.Sprint("p", i)
-			profile, err := engine.NewProfile(config, r, plain{})
+			profile, err := engine.NewProfile(config, productOf(config), r, plain{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,11 +7,12 @@ import (
 	"rowhook/delivery"
 )
 
-// Profile is a destination that is ready for work: its config, the sender that reaches it and
-// the formatter that speaks its language. It is immutable.
+// Profile is a destination that is ready for work: its config, what is known of its product, the
+// sender that reaches it and the formatter that speaks its language. It is immutable.
 type Profile struct {
 	code          string
 	config        delivery.ProfileConfig
+	product       delivery.Product
 	sender        delivery.Sender
 	formatter     delivery.Formatter
 	flagger       delivery.Flagger // the formatter, when it is one
@@ -23,7 +24,7 @@ type Profile struct {
 }
 
 // NewProfile checks a profile's config (see [delivery.ProfileConfig.Validate]) and compiles it.
-func NewProfile(config delivery.ProfileConfig, sender delivery.Sender, formatter delivery.Formatter) (*Profile, error) {
+func NewProfile(config delivery.ProfileConfig, product delivery.Product, sender delivery.Sender, formatter delivery.Formatter) (*Profile, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
@@ -36,6 +37,7 @@ func NewProfile(config delivery.ProfileConfig, sender delivery.Sender, formatter
 	p := &Profile{
 		code:      config.Code,
 		config:    config,
+		product:   product,
 		sender:    sender,
 		formatter: formatter,
 		schedule:  newSchedule(config.Retry),
@@ -99,7 +101,7 @@ func appendNew(list, texts []string) []string {
 }
 
 // splits reports whether a group that is too large for one request is sent in numbered parts.
-func (p *Profile) splits() bool { return p.config.Format != delivery.FormatRakuraku }
+func (p *Profile) splits() bool { return !p.product.Whole }
 
 // dry reports whether nothing is sent.
 func (p *Profile) dry() bool { return p.config.Mode == "dry_run" }

@@ -31,7 +31,7 @@ func (s *logStore) Appended(delivery.Seq) <-chan struct{} { return s.grown }
 
 // newReader returns a reader for a unit, and a log of events, each "transaction/type/key".
 func newReader(unit string, events ...string) (*reader, *logStore) {
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Unit, config.Batch = unit, delivery.BatchConfig{Max: 3, Wait: time.Minute}
 	r := &reader{profile: &Profile{config: config}}
 	r.start(&delivery.Progress{Cursor: 1})

@@ -166,7 +166,7 @@ func (r *Reload) removeParked(code string, how Removal, kept bool) error {
 	if err != nil {
 		return fmt.Errorf("find profile %s: %w", code, err)
 	}
-	nobody := &Profile{code: code, config: delivery.Defaults("native"), schedule: newSchedule(delivery.Defaults("native").Retry)}
+	nobody := &Profile{code: code, config: delivery.Defaults(), schedule: newSchedule(delivery.Defaults().Retry)}
 	r.removals = append(r.removals, removal{newDispatcher(r.engine, nobody, id, 0), how})
 	r.Removed = append(r.Removed, code)
 	return nil

@@ -35,7 +35,7 @@ func newCrew(t *testing.T, codes ...string) *crew {
 }
 
 func profileConfig(code string) delivery.ProfileConfig {
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Code, config.Retry.Jitter = code, 0
 	return config
 }
@@ -58,7 +58,7 @@ func (c *crew) profiles() []*engine.Profile {
 		if c.receivers[config.Code] == nil {
 			c.receivers[config.Code] = &receiver{}
 		}
-		p, err := engine.NewProfile(config, c.receivers[config.Code], plain{})
+		p, err := engine.NewProfile(config, productOf(config), c.receivers[config.Code], plain{})
 		if err != nil {
 			c.t.Fatal(err)
 		}

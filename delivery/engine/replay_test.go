@@ -217,13 +217,13 @@ func TestReplayToANewProfile(t *testing.T) {
 			ev.Type, ev.Operation = typ, []string{"", "", "web_api", ""}[i]
 			store.append([]delivery.ProfileID{desk}, ev)
 		}
-		config := delivery.Defaults("native")
+		config := delivery.Defaults()
 		config.Code = "later"
 		config.Subscriptions = []delivery.SubscriptionConfig{
 			{Events: []string{"loan.*"}, Operations: delivery.OperationsConfig{Not: []string{"web_api"}}},
 			{Events: []string{"item.*"}, Where: delivery.Where{{Column: "branch", Values: []delivery.Literal{{Text: "MAIN"}}}}},
 		}
-		profile, err := engine.NewProfile(config, r, plain{})
+		profile, err := engine.NewProfile(config, productOf(config), r, plain{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 
 func TestScheduleWait(t *testing.T) {
 	t.Parallel()
-	standard := newSchedule(delivery.Defaults("native").Retry)
+	standard := newSchedule(delivery.Defaults().Retry)
 	list := newSchedule(delivery.RetryConfig{Schedule: []time.Duration{5 * time.Second, 5 * time.Minute, time.Hour}, Jitter: 0.2})
 	for _, tt := range []struct {
 		name     string
@@ -41,7 +41,7 @@ func TestScheduleWait(t *testing.T) {
 
 func TestScheduleNext(t *testing.T) {
 	t.Parallel()
-	standard := newSchedule(delivery.Defaults("native").Retry)
+	standard := newSchedule(delivery.Defaults().Retry)
 	forever := standard
 	forever.maxAge = 0
 	list := schedule{fixed: []time.Duration{time.Second, time.Minute}}
@@ -69,7 +69,7 @@ func TestScheduleNext(t *testing.T) {
 
 func TestScheduleThrottled(t *testing.T) {
 	t.Parallel()
-	s := newSchedule(delivery.Defaults("native").Retry)
+	s := newSchedule(delivery.Defaults().Retry)
 	for _, tt := range []struct {
 		strikes int
 		asked   time.Duration
@@ -89,7 +89,7 @@ func TestScheduleThrottled(t *testing.T) {
 
 func TestScheduleProbe(t *testing.T) {
 	t.Parallel()
-	s := newSchedule(delivery.Defaults("native").Retry)
+	s := newSchedule(delivery.Defaults().Retry)
 	for failing, want := range map[time.Duration]time.Duration{
 		0:               time.Second,
 		time.Minute:     15 * time.Second,

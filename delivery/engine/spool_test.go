@@ -18,7 +18,7 @@ func TestOnTheSpool(t *testing.T) {
 	t.Parallel()
 	const n = 2000
 	dir := filepath.Join(t.TempDir(), "spool")
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Code = "desk"
 	config.Retry.Initial, config.Retry.Max = time.Millisecond, 5*time.Millisecond
 	b := &bench{t: t, lines: &lines{}, receiver: &receiver{}}
@@ -47,7 +47,7 @@ func TestOnTheSpool(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		profile, err := engine.NewProfile(config, b.receiver, plain{})
+		profile, err := engine.NewProfile(config, productOf(config), b.receiver, plain{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Code = "desk"
 	config.Retry.Initial, config.Retry.Max = 10*time.Millisecond, 10*time.Millisecond
 	b := &bench{t: t, lines: &lines{}, receiver: &receiver{}}
@@ -134,7 +134,7 @@ func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 		}
 		return ok
 	}
-	profile, err := engine.NewProfile(config, b.receiver, plain{})
+	profile, err := engine.NewProfile(config, productOf(config), b.receiver, plain{})
 	if err != nil {
 		t.Fatal(err)
 	}

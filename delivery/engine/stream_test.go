@@ -84,12 +84,12 @@ func TestHundredThousandRowsInOneRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	config := delivery.Defaults("native")
+	config := delivery.Defaults()
 	config.Code, config.Format, config.Unit = "desk", "rakuraku", "type"
 	config.Retry.Initial, config.Retry.Max = time.Millisecond, time.Millisecond
 	sender := &streamReceiver{got: make(chan [sha256.Size]byte, 10)}
 	sender.fail.Store(1)
-	profile, err := engine.NewProfile(config, sender, pieces{})
+	profile, err := engine.NewProfile(config, productOf(config), sender, pieces{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func almaEvents() map[string]*delivery.Event {
 }
 
 func almaConfig(change func(*delivery.ProfileConfig)) delivery.ProfileConfig {
-	cfg := delivery.Defaults("alma")
+	cfg := Products().Defaults("alma")
 	cfg.Code = "desk"
 	cfg.Alma.Institution = delivery.InstitutionConfig{Value: "99ROW_INST", Desc: "Rowhook Library"}
 	if change != nil {
@@ -94,7 +94,7 @@ func mustRender(t interface {
 	Fatal(args ...any)
 }, cfg delivery.ProfileConfig, ev *delivery.Event) []byte {
 	t.Helper()
-	f, err := New(cfg)
+	f, err := Products().Formatter(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestAlmaID(t *testing.T) {
 func TestAlmaHead(t *testing.T) {
 	t.Parallel()
 	for message, want := range map[string]string{"json": "application/json;charset=UTF-8", "xml": "application/xml;charset=UTF-8"} {
-		f, err := New(almaConfig(func(c *delivery.ProfileConfig) { c.MessageType = message }))
+		f, err := Products().Formatter(almaConfig(func(c *delivery.ProfileConfig) { c.MessageType = message }))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestAlmaHead(t *testing.T) {
 func TestAlmaRefuses(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []delivery.ProfileConfig{almaConfig(nil), almaConfig(asXML)} {
-		f, err := New(cfg)
+		f, err := Products().Formatter(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +284,7 @@ func TestAlmaRefuses(t *testing.T) {
 			}
 		}
 	}
-	_, err := New(almaConfig(func(c *delivery.ProfileConfig) { c.Alma.Names = []delivery.NameConfig{{Name: "LOAN"}} }))
+	_, err := Products().Formatter(almaConfig(func(c *delivery.ProfileConfig) { c.Alma.Names = []delivery.NameConfig{{Name: "LOAN"}} }))
 	var e *delivery.ConfigError
 	if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != "profiles.desk.alma.names.LOAN" {
 		t.Error(err)
@@ -373,7 +373,7 @@ func TestAlmaObjects(t *testing.T) {
 				want = ""
 			}
 			told := AlmaObjectFault(&cfg, object)
-			f, err := New(cfg)
+			f, err := Products().Formatter(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

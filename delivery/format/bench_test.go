@@ -121,7 +121,7 @@ func BenchmarkFormats(b *testing.B) {
 
 // body returns what makes one body, or one of a group of a hundred.
 func body(b *testing.B, cfg delivery.ProfileConfig, ev *delivery.Event, grouped bool) func() {
-	f, err := New(cfg)
+	f, err := Products().Formatter(cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func FuzzBodies(f *testing.F) {
 // tryBody is the event's body, if the format does not refuse it.
 func tryBody(t *testing.T, cfg delivery.ProfileConfig, ev *delivery.Event) (body []byte, ok bool) {
 	t.Helper()
-	formatter, err := New(cfg)
+	formatter, err := Products().Formatter(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

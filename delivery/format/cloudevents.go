@@ -8,6 +8,16 @@ import (
 	"rowhook/delivery"
 )
 
+// cloudEventsProduct is what takes CloudEvents.
+func cloudEventsProduct() delivery.Product {
+	return delivery.Product{
+		Name:      "cloudevents",
+		Section:   func(c *delivery.ProfileConfig) { c.CloudEvents.Mode = "structured" },
+		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newCloudEvents(c) },
+		Bigints:   true,
+	}
+}
+
 // cloudEvents writes CloudEvents 1.0.2 (https://github.com/cloudevents/spec, JSON event format and HTTP protocol binding). The
 // context attributes are:
 //

@@ -1,4 +1,10 @@
-// Package format renders events as request bodies, one file per format.
+// Package format renders events as request bodies, and says what else rowhook knows of the products
+// that take them.
+//
+// A product is one file, with a [delivery.Product] at its top: alma.go, rakuraku.go, slack.go,
+// github.go and so on. [Products] lists them; the program hands that list to whoever asks, so that
+// no other room knows a product by its name. A body that takes more than a page has files of its
+// own beside, such as alma_body.go.
 //
 // A formatter appends the whole body to a caller's buffer and keeps no state, so that
 // one formatter serves all lanes of a profile. Bodies are deterministic: the same event and
@@ -6,51 +12,17 @@
 // and are copied, never decoded: what the database said is what arrives, digit by digit.
 package format
 
-import (
-	"fmt"
+import "rowhook/delivery"
 
-	"rowhook/delivery"
-)
-
-// New returns the formatter that the profile's configuration asks for.
-func New(cfg delivery.ProfileConfig) (delivery.Formatter, error) {
-	if cfg.MessageType == "xml" && cfg.Format != "alma" && cfg.Format != "native" && cfg.Format != "" {
-		return nil, &delivery.ConfigError{
-			Path:   []string{"profiles", cfg.Code, "message_type"},
-			Text:   fmt.Sprintf("there is no XML for format %s", cfg.Format),
-			Remedy: "write json",
-		}
+// Products returns all products, in the order in which messages list them.
+func Products() delivery.Products {
+	return delivery.Products{
+		nativeProduct(),
+		cloudEventsProduct(),
+		almaProduct(),
+		rakurakuProduct(),
+		slackProduct(),
+		templateProduct(),
+		githubProduct(),
 	}
-	switch cfg.Format {
-	case "", "native":
-		if cfg.MessageType == "xml" {
-			return newNativeXML(), nil
-		}
-		return newNative(cfg)
-	case "cloudevents":
-		return newCloudEvents(cfg)
-	case "slack":
-		return newSlack(), nil
-	case "template":
-		return newTemplate(cfg)
-	case "alma":
-		return newAlma(cfg)
-	case "rakuraku":
-		return newRakuraku(cfg)
-	}
-	return nil, &delivery.ConfigError{
-		Path:   []string{"profiles", cfg.Code, "format"},
-		Text:   fmt.Sprintf("format %q is not in this version", cfg.Format),
-		Remedy: "use native, cloudevents, alma, rakuraku, slack or template",
-	}
-}
-
-// RoundsBigints reports whether a profile's bodies have 64-bit integers as JSON numbers, of which a receiver that reads them as
-// JavaScript does loses digits. XML and the products' own formats write texts, and slack no values.
-func RoundsBigints(cfg *delivery.ProfileConfig) bool {
-	switch cfg.Format {
-	case "", "native", "cloudevents", "template":
-		return cfg.Bigint != "string" && cfg.MessageType != "xml"
-	}
-	return false
 }

@@ -23,7 +23,7 @@ import (
 // form returns the formatter of a profile with what change makes of it.
 func form(t testing.TB, format string, change func(*delivery.ProfileConfig)) delivery.GroupFormatter {
 	t.Helper()
-	f, err := New(profile(format, change))
+	f, err := Products().Formatter(profile(format, change))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func form(t testing.TB, format string, change func(*delivery.ProfileConfig)) del
 }
 
 func profile(format string, change func(*delivery.ProfileConfig)) delivery.ProfileConfig {
-	cfg := delivery.Defaults(format)
+	cfg := Products().Defaults(format)
 	cfg.Code = "desk"
 	if change != nil {
 		change(&cfg)
@@ -228,7 +228,7 @@ func TestHeaderValue(t *testing.T) {
 
 func TestCloudEventsRefuses(t *testing.T) {
 	t.Parallel()
-	_, err := New(profile("cloudevents", func(p *delivery.ProfileConfig) { p.CloudEvents.Mode, p.Unit = "binary", "batch" }))
+	_, err := Products().Formatter(profile("cloudevents", func(p *delivery.ProfileConfig) { p.CloudEvents.Mode, p.Unit = "binary", "batch" }))
 	var fault *delivery.ConfigError
 	if !errors.As(err, &fault) || strings.Join(fault.ConfigPath(), ".") != "profiles.desk.unit" || fault.Hint() == "" {
 		t.Errorf("binary batches: %v", err)

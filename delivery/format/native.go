@@ -8,6 +8,21 @@ import (
 	"rowhook/delivery"
 )
 
+// nativeProduct is rowhook's own format.
+func nativeProduct() delivery.Product {
+	return delivery.Product{
+		Name: delivery.DefaultFormat,
+		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) {
+			if c.MessageType == "xml" {
+				return newNativeXML(), nil
+			}
+			return newNative(c)
+		},
+		XML:     true,
+		Bigints: true,
+	}
+}
+
 // native is rowhook's own JSON: one object on one line, members in a fixed order, and
 // what is empty left out, except key and data, which are always there.
 type native struct {

@@ -71,7 +71,7 @@ func events() map[string]*delivery.Event {
 
 func render(t testing.TB, bigint string, ev *delivery.Event) []byte {
 	t.Helper()
-	f, err := New(delivery.ProfileConfig{Code: "desk", Format: "native", MessageType: "json", Bigint: bigint})
+	f, err := Products().Formatter(delivery.ProfileConfig{Code: "desk", Format: "native", MessageType: "json", Bigint: bigint})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func assertBody(t testing.TB, body []byte) {
 // TestNativeGroups compares a group of each unit with its golden file, one line each.
 func TestNativeGroups(t *testing.T) {
 	t.Parallel()
-	f, err := New(delivery.ProfileConfig{Bigint: "string"})
+	f, err := Products().Formatter(delivery.ProfileConfig{Bigint: "string"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestNativeGroups(t *testing.T) {
 // TestNativeGroupInPieces writes a group that is larger than a piece, and one whose events or receiver fail.
 func TestNativeGroupInPieces(t *testing.T) {
 	t.Parallel()
-	f, err := New(delivery.ProfileConfig{})
+	f, err := Products().Formatter(delivery.ProfileConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestNativeAppendsAndKeepsNothing(t *testing.T) {
 	t.Parallel()
-	f, err := New(delivery.ProfileConfig{})
+	f, err := Products().Formatter(delivery.ProfileConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestNativeAppendsAndKeepsNothing(t *testing.T) {
 // none but where a pool is emptied, as the race detector does at random.
 func TestNativeAllocates(t *testing.T) {
 	for _, bigint := range []string{"number", "string"} {
-		f, err := New(delivery.ProfileConfig{Bigint: bigint})
+		f, err := Products().Formatter(delivery.ProfileConfig{Bigint: bigint})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestNativeRefusesBrokenValues(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{`{`, `{"id"`, `{"id":}`, `{"id":1`, `{"id":[1}`, `{"id":1}}`, `{"id" 1}`, `{"id":"1}`, `{"a":1 "id":1}`, strings.Repeat("[", 20000)} {
 		ev := &delivery.Event{ID: "evt_1", Data: []byte(data), Bigints: []string{"id"}}
-		f, _ := New(delivery.ProfileConfig{Bigint: "string"})
+		f, _ := Products().Formatter(delivery.ProfileConfig{Bigint: "string"})
 		body, err := f.AppendBody([]byte("kept"), ev)
 		if !errors.Is(err, errBadJSON) || string(body) != "kept" {
 			t.Errorf("%.20s: %q, %v", data, body, err)
@@ -262,7 +262,7 @@ func TestNewRefuses(t *testing.T) {
 		{delivery.ProfileConfig{Code: "desk", Format: "slack", MessageType: "xml"}, "profiles.desk.message_type"},
 		{delivery.ProfileConfig{Code: "desk", Bigint: "float"}, "profiles.desk.bigint"},
 	} {
-		_, err := New(test.cfg)
+		_, err := Products().Formatter(test.cfg)
 		var e *delivery.ConfigError
 		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != test.path || e.Hint() == "" {
 			t.Errorf("%+v: %v", test.cfg, err)

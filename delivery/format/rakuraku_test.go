@@ -49,7 +49,7 @@ func rakurakuEvents() map[string]*delivery.Event {
 }
 
 func rakurakuConfig(change func(*delivery.ProfileConfig)) delivery.ProfileConfig {
-	cfg := delivery.Defaults("rakuraku")
+	cfg := Products().Defaults("rakuraku")
 	cfg.Code, cfg.IdentificationKey = "desk", "LOANKEY_1"
 	cfg.Rakuraku.AppID, cfg.Rakuraku.URLBase = "rakwdb_app20", "https://db.example.jp"
 	if change != nil {
@@ -60,7 +60,7 @@ func rakurakuConfig(change func(*delivery.ProfileConfig)) delivery.ProfileConfig
 
 func renderGroup(t testing.TB, cfg delivery.ProfileConfig, events ...*delivery.Event) []byte {
 	t.Helper()
-	f, err := New(cfg)
+	f, err := Products().Formatter(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestRakurakuRefuses(t *testing.T) {
 		"datetime_format": func(c *delivery.RakurakuConfig) { c.DatetimeFormat = "2006-01-02" },
 		"null_value":      func(c *delivery.RakurakuConfig) { c.NullValue = "nil" },
 	} {
-		_, err := New(rakurakuConfig(func(c *delivery.ProfileConfig) { change(&c.Rakuraku) }))
+		_, err := Products().Formatter(rakurakuConfig(func(c *delivery.ProfileConfig) { change(&c.Rakuraku) }))
 		var e *delivery.ConfigError
 		if !errors.As(err, &e) || !slices.Equal(e.ConfigPath(), []string{"profiles", "desk", "rakuraku", key}) || e.Hint() == "" {
 			t.Errorf("%s: %v", key, err)
@@ -219,7 +219,7 @@ func TestPlainNumbers(t *testing.T) {
 // TestRakurakuAfterReload: a formatter outlives a reload of the mapping, which may give an entry another key or shape.
 func TestRakurakuAfterReload(t *testing.T) {
 	t.Parallel()
-	f, err := New(rakurakuConfig(nil))
+	f, err := Products().Formatter(rakurakuConfig(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestRakurakuWorkflow(t *testing.T) {
 	cfg := rakurakuConfig(func(c *delivery.ProfileConfig) {
 		c.Rakuraku.Entries = map[string]delivery.RakurakuEntry{"circulation.loans": {Workflow: delivery.RakurakuWorkflow{Step: "stage"}}}
 	})
-	f, err := New(cfg)
+	f, err := Products().Formatter(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

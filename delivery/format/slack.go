@@ -12,6 +12,16 @@ import (
 	"rowhook/delivery"
 )
 
+// slackProduct is what takes Slack's incoming webhooks, whose URL is their secret.
+func slackProduct() delivery.Product {
+	return delivery.Product{
+		Name:       "slack",
+		Preset:     func(c *delivery.ProfileConfig) { c.Signature = "none" },
+		SecretPath: true,
+		Formatter:  func(delivery.ProfileConfig) (delivery.Formatter, error) { return newSlack(), nil },
+	}
+}
+
 // slack writes what Slack's incoming webhooks take, and those of other chats that copied them: {"text": …}, a line an event with
 // what happened, to which row, by whom, and a link. It tells keys, never other values of rows.
 type slack struct {

@@ -18,6 +18,15 @@ import (
 	"rowhook/delivery"
 )
 
+// templateProduct is a receiver that the profile's own template is written for.
+func templateProduct() delivery.Product {
+	return delivery.Product{
+		Name:      "template",
+		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newTemplate(c) },
+		Bigints:   true,
+	}
+}
+
 // templated renders a body by a template of Go's text/template. What it sees are plain values without methods:
 //
 //	id type time source table op position transaction seq   texts; seq is a number

@@ -38,7 +38,7 @@ func TestTemplate(t *testing.T) {
 		`{{define "a"}}<{{.}}>{{end}}{{template "a" .type}}`:          "<loan.returned>",
 		`{{print .data.count .data.n .data.ok}}`:                      "7true",
 	} {
-		f, err := New(withTemplate(text))
+		f, err := Products().Formatter(withTemplate(text))
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -84,7 +84,7 @@ func TestTemplateContentType(t *testing.T) {
 		`{"id":{{json .id}}}`: "application/json",
 		`loan {{.id}}`:        "text/plain; charset=utf-8",
 	} {
-		f, err := New(withTemplate(text))
+		f, err := Products().Formatter(withTemplate(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestTemplateRefuses(t *testing.T) {
 		`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`:               "",
 		`{{$s := "xxxxxxxx"}}{{range 60}}{{$s = printf "%s%s" $s $s}}{{end}}`: errRunaway.Error(),
 	} {
-		_, err := New(withTemplate(text))
+		_, err := Products().Formatter(withTemplate(text))
 		var fault *delivery.ConfigError
 		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || fault.Hint() == "" {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -146,7 +146,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		f, err := New(withTemplate(text))
+		f, err := Products().Formatter(withTemplate(text))
 		if err == nil {
 			_, err = f.AppendBody(nil, large)
 		}
@@ -163,7 +163,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 // A template's functions count for each body apart, also of bodies made at the same time.
 func TestTemplateBodiesAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	f, err := New(withTemplate(`{{range 1000}}{{js "''''''''"}}{{end}}`))
+	f, err := Products().Formatter(withTemplate(`{{range 1000}}{{js "''''''''"}}{{end}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add("{{range 3}}{{.}}{{end}}{{printf \"%d\" 3}}")
 	f.Add("{{with $x := .data}}{{$x.id}}{{else}}{{json .}}{{end}}")
 	f.Fuzz(func(t *testing.T, text string) {
-		formatter, err := New(withTemplate(text))
+		formatter, err := Products().Formatter(withTemplate(text))
 		if err != nil {
 			return
 		}
@@ -213,7 +213,7 @@ func TestTemplateBigint(t *testing.T) {
 	} {
 		cfg := withTemplate(`{{json .key}} {{json .data}} {{.data.n}} {{with .data.of}}{{printf "%02d" .n}}{{end}}`)
 		cfg.Bigint = bigint
-		f, err := New(cfg)
+		f, err := Products().Formatter(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +238,7 @@ func TestTemplatePage(t *testing.T) {
 	}
 	ev := &delivery.Event{Data: []byte(`{"s":"` + strings.Repeat("漢", 3000) + `"}`)}
 	for _, text := range []string{`{{printf "%.1024s" .data.s}}`, `{{truncate 1024 .data.s}}`} {
-		f, err := New(withTemplate(text))
+		f, err := Products().Formatter(withTemplate(text))
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}

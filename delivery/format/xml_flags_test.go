@@ -23,7 +23,7 @@ func TestXMLFlags(t *testing.T) {
 		{`{"doc":{"x":["\b"]},"odd\"name":["\u0000"],"list":["\u00e9"]}`, []string{"doc", `odd"name`}},
 	} {
 		for name, cfg := range map[string]delivery.ProfileConfig{"native": profile("native", asXML), "alma": almaConfig(asXML)} {
-			f, err := New(cfg)
+			f, err := Products().Formatter(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,7 +38,7 @@ func TestXMLFlags(t *testing.T) {
 			}
 		}
 	}
-	f, err := New(profile("native", nil))
+	f, err := Products().Formatter(profile("native", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestXMLFlags(t *testing.T) {
 // TestXMLFlagsOfItsOwn flags what an event says beside its row.
 func TestXMLFlagsOfItsOwn(t *testing.T) {
 	t.Parallel()
-	f, err := New(profile("native", asXML))
+	f, err := Products().Formatter(profile("native", asXML))
 	if err != nil {
 		t.Fatal(err)
 	}

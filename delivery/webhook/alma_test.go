@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 // almaVectors are signatures that listeners for Alma agree on. The last is from a public listener's own tests.
@@ -134,7 +135,7 @@ func TestPresetReplies(t *testing.T) {
 			429: delivery.ClassTransient, 500: delivery.ClassTransient, 503: delivery.ClassTransient, 100: delivery.ClassTransient,
 		}},
 	} {
-		cfg := delivery.Defaults(test.format)
+		cfg := format.Products().Defaults(test.format)
 		cfg.Code, cfg.URL, cfg.AllowNetworks = "desk", "http://127.0.0.1:1/", []string{"loopback"}
 		s, _ := sender(t, cfg)
 		for status, want := range test.class {

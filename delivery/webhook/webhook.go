@@ -34,6 +34,8 @@ import (
 
 // Options are what all profiles have in common.
 type Options struct {
+	// Products tell how profiles sign, beside Standard Webhooks.
+	Products delivery.Products
 	// UserAgent is the user-agent header, rowhook/VERSION. Default "rowhook".
 	UserAgent string
 	// Transports holds the connections, shared by the senders made with it. Nil gives the sender its own.

@@ -16,6 +16,7 @@ import (
 	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
+	"rowhook/delivery/format"
 	"rowhook/mapping"
 )
 
@@ -35,7 +36,8 @@ type Config struct {
 
 	_ struct{} `later:"backfill cluster console handover init jetstream lookups memory store trigger"`
 
-	rules *mapping.Rules // Mapping, compiled
+	rules    *mapping.Rules // Mapping, compiled
+	products delivery.Products
 
 	file    string // as given
 	env     func(string) (string, bool)
@@ -84,6 +86,7 @@ func defaultConfig(dir string) *Config {
 		state = machineState
 	}
 	return &Config{
+		products: format.Products(),
 		Source: sourceConfig{
 			SourceConfig: capture.SourceConfig{Slot: "rowhook", Publication: "rowhook", MaxChange: capture.DefaultMaxChange},
 			Context:      mapping.DefaultContext(),
@@ -105,6 +108,9 @@ func defaultConfig(dir string) *Config {
 
 // Rules is the mapping, compiled.
 func (c *Config) Rules() *mapping.Rules { return c.rules }
+
+// Products are the products that profiles name in format, signature and alert.text.
+func (c *Config) Products() delivery.Products { return c.products }
 
 // Files are the files whose content is part of the config.
 func (c *Config) Files() Files { return c.read }
@@ -160,7 +166,7 @@ func Parse(file string, data []byte, env func(string) (string, bool), readFile f
 	d := &decoder{file: file, dir: filepath.Dir(file), env: env, readFile: readFile}
 	d.prefill = map[reflect.Type]func(*yaml.Node) reflect.Value{
 		reflect.TypeFor[delivery.ProfileConfig](): func(profile *yaml.Node) reflect.Value {
-			return reflect.ValueOf(profileDefaults(d, child(root, "defaults"), profile))
+			return reflect.ValueOf(profileDefaults(d, c.products, child(root, "defaults"), profile))
 		},
 	}
 	if root.Kind != yaml.MappingNode {
@@ -184,7 +190,7 @@ func Parse(file string, data []byte, env func(string) (string, bool), readFile f
 
 // profileDefaults is what a profile starts from: the preset of its format, then the
 // `defaults` section. The format itself may come from either of the two nodes.
-func profileDefaults(d *decoder, defaults, profile *yaml.Node) delivery.ProfileConfig {
+func profileDefaults(d *decoder, products delivery.Products, defaults, profile *yaml.Node) delivery.ProfileConfig {
 	over := func(p delivery.ProfileConfig, nodes ...*yaml.Node) delivery.ProfileConfig {
 		quiet := *d // the errors of these nodes are told where they are decoded for themselves
 		quiet.errs = nil
@@ -195,8 +201,8 @@ func profileDefaults(d *decoder, defaults, profile *yaml.Node) delivery.ProfileC
 		}
 		return p
 	}
-	format := over(delivery.ProfileConfig{Format: "native"}, defaults, profile).Format
-	return over(delivery.Defaults(format), defaults)
+	named := over(delivery.ProfileConfig{Format: delivery.DefaultFormat}, defaults, profile)
+	return over(products.Defaults(named.Format), defaults)
 }
 
 // locate returns line and column of the value at a path of keys and indexes, or of the nearest

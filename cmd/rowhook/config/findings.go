@@ -8,7 +8,6 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 	"rowhook/mapping"
 )
@@ -162,7 +161,7 @@ func (c *Config) Rounded() map[string]bool {
 	entries := map[string]bool{}
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
-		if !format.RoundsBigints(p) {
+		if product := c.products.Of(p.Format); !product.Rounds(p) {
 			continue
 		}
 		for _, e := range c.rules.Events() {

@@ -7,7 +7,6 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 )
 
@@ -41,13 +40,13 @@ func (c *Config) Sandboxed(server *capture.Server) bool {
 
 // InSandbox returns a profile as a sandbox has it: its own URL, secret and identification key, and no
 // header that carries credentials. An error leads to the sandbox block.
-func InSandbox(p delivery.ProfileConfig, own delivery.SandboxConfig) (delivery.ProfileConfig, error) {
+func InSandbox(products delivery.Products, p delivery.ProfileConfig, own delivery.SandboxConfig) (delivery.ProfileConfig, error) {
 	p.URL, p.URLFile, p.Secret, p.SecretFile, p.Secrets = own.URL, own.URLFile, own.Secret, "", nil
 	p.IdentificationKey = own.IdentificationKey
 	p.Headers = nil
 	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}
 	_, err := webhook.New(p, webhook.Options{})
-	_, ferr := format.New(p)
+	_, ferr := products.Formatter(p)
 	return p, sandboxErrors(errors.Join(err, ferr))
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 func TestSandboxed(t *testing.T) {
@@ -50,7 +51,7 @@ func TestSandboxHasNoCredentials(t *testing.T) {
 		BasicAuth: delivery.BasicAuthConfig{Username: "u", Password: "p"}, TLS: delivery.TLSConfig{Key: "k"}, ProxyURL: "http://u:p@proxy", Gzip: true,
 		OAuth2: delivery.OAuth2Config{ClientSecret: "c"}, Authorization: delivery.AuthorizationConfig{Credentials: "c"},
 	}}
-	got, _ := InSandbox(p, delivery.SandboxConfig{URL: "https://sandbox.example.org/"}) // what it is of is no whole profile
+	got, _ := InSandbox(format.Products(), p, delivery.SandboxConfig{URL: "https://sandbox.example.org/"}) // what it is of is no whole profile
 	want := delivery.ProfileConfig{URL: "https://sandbox.example.org/", HTTP: delivery.HTTPConfig{Gzip: true}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("a sandbox has %+v", got)

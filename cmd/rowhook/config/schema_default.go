@@ -20,8 +20,9 @@ func prototypes() map[reflect.Type]reflect.Value {
 			}
 		}
 	}
-	add(reflect.ValueOf(*defaultConfig(".")))
-	add(reflect.ValueOf(delivery.Defaults("native"))) // in place of the empty one that holds the section `defaults`
+	c := defaultConfig(".")
+	add(reflect.ValueOf(*c))
+	add(reflect.ValueOf(c.products.Defaults(delivery.DefaultFormat))) // in place of the empty one that holds the section `defaults`
 	return byType
 }
 

@@ -12,7 +12,6 @@ import (
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
 	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 	"rowhook/mapping"
 )
@@ -67,7 +66,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 // sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.
 func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
-		return p.Format == "alma" && subscribes(&p, eventType, entry)
+		return c.products.Of(p.Format).DeletedRows && subscribes(&p, eventType, entry)
 	})
 }
 
@@ -96,22 +95,24 @@ func (c *Config) validateGroups() configErrors {
 	return errs
 }
 
-// noteItems tells a profile that writes items what the mapping says of them.
+// noteItems tells a profile what the mapping says of its product's bodies.
 func (c *Config) noteItems(p *delivery.ProfileConfig) {
-	if p.Format != "rakuraku" {
+	note := c.products.Of(p.Format).Items
+	if note == nil {
 		return
 	}
-	p.Rakuraku.Entries = make(map[string]delivery.RakurakuEntry, len(c.Mapping))
+	entries := make(map[string]delivery.RakurakuEntry, len(c.Mapping))
 	for i := range c.Mapping {
-		p.Rakuraku.Entries[c.Mapping[i].Name] = c.Mapping[i].Rakuraku
+		entries[c.Mapping[i].Name] = c.Mapping[i].Rakuraku
 	}
+	note(p, entries)
 }
 
 func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
-	errs := c.problems(p.Validate())
+	errs := append(c.problems(p.Validate()), c.problems(c.products.Validate(p))...)
 	_, err := webhook.New(*p, webhook.Options{})
 	errs = errs.with(c.problems(err))
-	formatter, err := format.New(*p)
+	formatter, err := c.products.Formatter(*p)
 	errs = errs.with(c.problems(err))
 	if formatter != nil {
 		errs = errs.with(c.problems(p.CheckUnit(formatter)))
@@ -122,7 +123,7 @@ func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
 	if p.Sandbox.URL == "" {
 		return nil
 	}
-	_, err = InSandbox(*p, p.Sandbox)
+	_, err = InSandbox(c.products, *p, p.Sandbox)
 	return c.problems(err)
 }
 

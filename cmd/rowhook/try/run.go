@@ -15,7 +15,6 @@ import (
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
-	"rowhook/delivery/format"
 	"rowhook/mapping"
 )
 
@@ -103,18 +102,18 @@ func (t *trial) readProfiles() error {
 		p := t.config.Profiles[i]
 		if t.config.Sandboxed(nil) && p.Sandbox.URL != "" {
 			var err error
-			if p, err = config.InSandbox(p, p.Sandbox); err != nil {
+			if p, err = config.InSandbox(t.config.Products(), p, p.Sandbox); err != nil {
 				return err
 			}
 		}
 		if p.IdentificationKey != "" {
 			p.IdentificationKey = hiddenKey
 		}
-		formatter, err := format.New(p)
+		formatter, err := t.config.Products().Formatter(p)
 		if err != nil {
 			return err
 		}
-		profile, err := engine.NewProfile(p, unsent{}, formatter)
+		profile, err := engine.NewProfile(p, t.config.Products().Of(p.Format), unsent{}, formatter)
 		if err != nil {
 			return err
 		}
