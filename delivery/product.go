@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -165,6 +166,32 @@ func (all Products) Formatter(c ProfileConfig) (Formatter, error) {
 		return nil, refuse("format", fmt.Sprintf("format %q is not in this version", c.Format), "use "+anyOf(formats))
 	}
 	return product.Formatter(c)
+}
+
+// Signature returns the product's way to sign that goes by a name; nil where there is none.
+func (all Products) Signature(name string) *Signature {
+	for i := range all {
+		if all[i].Name == name {
+			return all[i].Signature
+		}
+	}
+	return nil
+}
+
+// Signatures are the products' ways to sign.
+func (all Products) Signatures() iter.Seq[*Signature] {
+	return func(yield func(*Signature) bool) {
+		for i := range all {
+			if own := all[i].Signature; own != nil && !yield(own) {
+				return
+			}
+		}
+	}
+}
+
+// Signers are the names of the products that have a way to sign.
+func (all Products) Signers() []string {
+	return all.names(func(p *Product) bool { return p.Signature != nil })
 }
 
 // names lists the products that are as asked.

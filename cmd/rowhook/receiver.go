@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 )
 
@@ -111,7 +112,7 @@ func (r *receiver) take(w http.ResponseWriter, req *http.Request, got *received)
 // judge verifies a request, and plays the failures that were asked for.
 func (r *receiver) judge(header http.Header, body []byte, got *received) {
 	if r.secret != "" {
-		err := webhook.Verify(header, body, got.Time, r.secret)
+		err := webhook.VerifyAny(format.Products(), header, body, got.Time, r.secret)
 		verified := err == nil
 		got.Verified = &verified
 		if err != nil {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"encoding/base64"
 	"time"
 
 	"rowhook/delivery"
@@ -28,5 +29,6 @@ func almaProduct() delivery.Product {
 		XML:         true,
 		DeletedRows: true,
 		UsualBody:   100 << 10,
+		Signature:   &delivery.Signature{Header: "X-Exl-Signature", Encode: base64.StdEncoding.AppendEncode},
 	}
 }

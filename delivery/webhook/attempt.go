@@ -55,12 +55,16 @@ func (s *Sender) newAttempt() *attempt {
 	a.closer = io.NopCloser(&a.reader)
 	a.id, a.timestamp, a.signature = make([]string, 1), make([]string, 1), make([]string, 1)
 	a.contentType, a.gap = make([]string, 1), make([]string, 1)
-	a.signer = newSigner(s.scheme, s.keys)
+	a.signer = newSigner(s.signature, s.keys)
 	header := s.fixed.Clone()
 	header["Webhook-Id"] = a.id
 	header["Webhook-Timestamp"] = a.timestamp
 	if len(s.keys) > 0 {
-		header[s.scheme.header] = a.signature
+		name := standardHeader
+		if s.signature != nil {
+			name = s.signature.Header
+		}
+		header[name] = a.signature
 	}
 	header["Content-Type"] = a.contentType
 	if s.gzip {

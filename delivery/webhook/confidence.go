@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"rowhook/delivery"
 )
 
 // shortestConfidence is the shortest credential that is looked for in replies: what is shorter stands in them by chance, and
@@ -19,8 +17,8 @@ const shortestConfidence = 8
 // longest first. Receivers that quote what they refuse must not bring them into the delivery log.
 type confidences [][]byte
 
-// newConfidences collects them from the settings, the URL and the headers made of these.
-func newConfidences(cfg *delivery.ProfileConfig, u *url.URL, fixed http.Header) confidences {
+// confidences collects them from the settings, the URL and the headers made of these.
+func (p *parser) confidences(u *url.URL, fixed http.Header) confidences {
 	var c confidences
 	if password, ok := u.User.Password(); ok {
 		c.add(password)
@@ -33,7 +31,7 @@ func newConfidences(cfg *delivery.ProfileConfig, u *url.URL, fixed http.Header) 
 			}
 		}
 	}
-	if secretPath(cfg) {
+	if p.secretPath() {
 		c.add(strings.Trim(u.EscapedPath(), "/"))
 		for _, path := range []string{u.EscapedPath(), u.Path} {
 			for segment := range strings.SplitSeq(path, "/") {
@@ -41,10 +39,10 @@ func newConfidences(cfg *delivery.ProfileConfig, u *url.URL, fixed http.Header) 
 			}
 		}
 	}
-	for _, h := range cfg.Headers {
+	for _, h := range p.cfg.Headers {
 		c.add(h.Value)
 	}
-	c.add(cfg.HTTP.BasicAuth.Password)
+	c.add(p.cfg.HTTP.BasicAuth.Password)
 	for _, value := range fixed["Authorization"] {
 		c.addAuthorization(value)
 	}

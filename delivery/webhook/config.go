@@ -25,6 +25,7 @@ const (
 // may be secret: URLs, headers' values, secrets.
 type parser struct {
 	cfg      *delivery.ProfileConfig
+	products delivery.Products
 	found    []error
 	warnings []error
 }
@@ -129,7 +130,7 @@ var ownHeaders = []string{
 	"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Rowhook-Gap", "Content-Type", "Content-Length",
 	"Content-Encoding", "User-Agent", "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Transfer-Encoding",
 	"Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key",
-	"X-Exl-Signature", requestOrigin,
+	requestOrigin,
 }
 
 // headers adds the configured headers to h, and the URL's credentials.
@@ -140,7 +141,7 @@ func (p *parser) headers(h http.Header) {
 		switch {
 		case !isToken(one.Name):
 			p.wrong("one of these is not a header's name", "letters, digits and - make a name; the value stands behind it, as in X-Key: abc", "headers")
-		case slices.Contains(ownHeaders, name):
+		case slices.Contains(ownHeaders, name), p.signs(name):
 			p.wrong("rowhook or HTTP itself sets this header", "take it out", "headers", one.Name)
 		case seen[name]:
 			p.wrong("the header is there twice", "names are the same in upper and lower case", "headers", one.Name)
@@ -155,6 +156,16 @@ func (p *parser) headers(h http.Header) {
 		password, _ := u.User.Password()
 		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))}
 	}
+}
+
+// signs reports whether a header is a product's signature.
+func (p *parser) signs(name string) bool {
+	for own := range p.products.Signatures() {
+		if name == http.CanonicalHeaderKey(own.Header) {
+			return true
+		}
+	}
+	return false
 }
 
 // challenge reads how the endpoint is asked before its first delivery.
@@ -188,34 +199,37 @@ func isHeaderValue(s string) bool {
 }
 
 // keys reads how requests are signed, and the secrets that sign; none when the profile wants no signature or has no secret.
-func (p *parser) keys() (scheme, []signingKey) {
-	scheme, known := schemeOf(p.cfg.Signature)
-	if !known {
-		p.wrong(fmt.Sprintf("signature %q is not known", p.cfg.Signature), "write standard, alma, github or none", "signature")
+func (p *parser) keys() (own *delivery.Signature, keys []signingKey) {
+	switch p.cfg.Signature {
+	case "none":
+		return nil, nil
+	case "", "standard":
+	default:
+		if own = p.products.Signature(p.cfg.Signature); own == nil {
+			known := strings.Join(append([]string{"standard"}, p.products.Signers()...), ", ")
+			p.wrong(fmt.Sprintf("signature %q is not known", p.cfg.Signature), "write "+known+" or none", "signature")
+			return nil, nil
+		}
 	}
-	if !known || p.cfg.Signature == "none" {
-		return scheme, nil
-	}
-	var keys []signingKey
 	if p.cfg.Secret != "" {
-		keys = p.key(keys, scheme, p.cfg.Secret, time.Time{}, "secret")
+		keys = p.key(keys, own, p.cfg.Secret, time.Time{}, "secret")
 	}
 	for i, one := range p.cfg.Secrets {
 		if one.Secret == "" {
 			p.wrong("the secret is empty", "give secret or secret_file", "secrets", strconv.Itoa(i))
 			continue
 		}
-		keys = p.key(keys, scheme, one.Secret, one.NotAfter, "secrets", strconv.Itoa(i))
+		keys = p.key(keys, own, one.Secret, one.NotAfter, "secrets", strconv.Itoa(i))
 	}
 	if len(keys) == 0 && p.cfg.Secret == "" && len(p.cfg.Secrets) == 0 {
 		p.warn("requests are not signed, so the receiver cannot tell that they are ours",
 			"give secret or secret_file; signature: none says that this is meant")
 	}
-	return scheme, keys
+	return own, keys
 }
 
-func (p *parser) key(keys []signingKey, scheme scheme, secret string, notAfter time.Time, path ...string) []signingKey {
-	if scheme.raw {
+func (p *parser) key(keys []signingKey, own *delivery.Signature, secret string, notAfter time.Time, path ...string) []signingKey {
+	if own != nil {
 		return append(keys, signingKey{[]byte(secret), notAfter})
 	}
 	key, err := decodeSecret(secret)

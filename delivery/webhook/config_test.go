@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 // explained is what every complaint about a setting offers.
@@ -82,7 +83,7 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := New(test.cfg, Options{})
+			_, err := New(test.cfg, Options{Products: format.Products()})
 			all := complaints(t, err)
 			if len(all) != 1 {
 				t.Fatalf("complaints: %v", err)
@@ -108,7 +109,7 @@ func headers(pairs ...string) []delivery.HeaderConfig {
 
 func TestNewTellsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := New(delivery.ProfileConfig{Code: "desk", Success: []string{"x"}, AllowNetworks: []string{"y"}}, Options{})
+	_, err := New(delivery.ProfileConfig{Code: "desk", Success: []string{"x"}, AllowNetworks: []string{"y"}}, Options{Products: format.Products()})
 	if all := complaints(t, err); len(all) != 3 {
 		t.Errorf("%d complaints: %v", len(all), err)
 	}
@@ -136,7 +137,7 @@ func TestWarnings(t *testing.T) {
 			t.Parallel()
 			cfg := profile("https://desk.example.org")
 			cfg.Signature, cfg.Secret, cfg.Secrets = test.signature, test.secret, test.secrets
-			s, err := New(cfg, Options{})
+			s, err := New(cfg, Options{Products: format.Products()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +158,7 @@ func TestWarnsOfGuardedAddresses(t *testing.T) {
 		"http://127.0.0.1:8080/": false, "http://localhost/": false, "http://desk.example.org/": false, "https://desk.example.org/": false,
 		"https://[::1]/": false, "http://10.0.0.1/": true, "https://10.0.0.1/": true, "https://169.254.169.254/": true, "https://93.184.216.34/": false,
 	} {
-		s, err := New(profile(url), Options{})
+		s, err := New(profile(url), Options{Products: format.Products()})
 		if err != nil {
 			t.Fatal(url, err)
 		}
@@ -176,7 +177,7 @@ func TestDescribeMasksCredentials(t *testing.T) {
 		"https://user:hunter2@desk.example.org/x?a=hunter2&hunter2": "https://***@desk.example.org/x?a=***&***",
 		"https://desk.example.org/x?a=1&b=&c#hunter2":               "https://desk.example.org/x?a=***&b=***&***",
 	} {
-		s, err := New(profile(url), Options{})
+		s, err := New(profile(url), Options{Products: format.Products()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 // httpSecrets are what no reply, error or description may show.
@@ -83,7 +84,7 @@ func TestHTTPErrors(t *testing.T) {
 			t.Parallel()
 			c := profile("https://desk.example.org/")
 			test.change(&c)
-			_, err := New(c, Options{})
+			_, err := New(c, Options{Products: format.Products()})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want %q", err, test.want)
 			}

@@ -3,19 +3,19 @@ package webhook
 import (
 	"net/url"
 	"strings"
-
-	"rowhook/delivery"
 )
 
 const masked = "***"
 
-// secretPath reports whether a profile's URL holds its credential in the path, as the incoming webhooks of chat systems do, or is
+// secretPath reports whether the profile's URL holds its credential in the path, as the incoming webhooks of chat systems do, or is
 // a secret as a whole.
-func secretPath(cfg *delivery.ProfileConfig) bool { return cfg.URLFile != "" || cfg.Format == "slack" }
+func (p *parser) secretPath() bool {
+	return p.cfg.URLFile != "" || p.products.Of(p.cfg.Format).SecretPath
+}
 
-// shownURL returns a profile's URL for logs: as [redactURL] does, and nothing behind the host where that is a secret.
-func shownURL(cfg *delivery.ProfileConfig, u *url.URL) string {
-	if !secretPath(cfg) || u.Opaque != "" {
+// shownURL returns the profile's URL for logs: as [redactURL] does, and nothing behind the host where that is a secret.
+func (p *parser) shownURL(u *url.URL) string {
+	if !p.secretPath() || u.Opaque != "" {
 		return redactURL(u)
 	}
 	bare := *u

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -45,49 +44,22 @@ func decodeSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// scheme is a way to sign requests.
-type scheme struct {
-	header string // as it goes out
-	// encode writes a signature of the body alone. Nil is Standard Webhooks, which signs id and time as well and has one signature
-	// for each key; the others have room for one.
-	encode func(dst, sum []byte) []byte
-	raw    bool // secrets are taken as they are, whatever they look like
-}
-
-var (
-	standardScheme = scheme{header: "Webhook-Signature"}
-	almaScheme     = scheme{header: "X-Exl-Signature", encode: base64.StdEncoding.AppendEncode, raw: true}
-	// githubScheme is the X-Hub-Signature-256 of GitHub's webhooks, which many receivers and gateways know.
-	githubScheme = scheme{header: "X-Hub-Signature-256", raw: true, encode: func(dst, sum []byte) []byte {
-		return hex.AppendEncode(append(dst, "sha256="...), sum)
-	}}
-)
-
-// schemeOf returns the scheme that a profile names, and false when there is none of that name. none is the standard one without keys.
-func schemeOf(name string) (scheme, bool) {
-	switch name {
-	case "", "standard", "none":
-		return standardScheme, true
-	case "alma":
-		return almaScheme, true
-	case "github":
-		return githubScheme, true
-	}
-	return scheme{}, false
-}
+// standardHeader carries signatures of Standard Webhooks, which sign id and time as well: one for each
+// key. A product's own signature, a [delivery.Signature], is of the body alone.
+const standardHeader = "Webhook-Signature"
 
 // signer signs with all keys of a profile. It keeps the keyed hashes between requests, and is not
 // safe for concurrent use.
 type signer struct {
-	scheme scheme
-	keys   []signingKey
-	macs   []hash.Hash
-	text   []byte
-	sum    []byte
+	own  *delivery.Signature // a product's; nil for Standard Webhooks
+	keys []signingKey
+	macs []hash.Hash
+	text []byte
+	sum  []byte
 }
 
-func newSigner(scheme scheme, keys []signingKey) *signer {
-	s := &signer{scheme: scheme, keys: keys}
+func newSigner(own *delivery.Signature, keys []signingKey) *signer {
+	s := &signer{own: own, keys: keys}
 	for i := range keys {
 		s.macs = append(s.macs, hmac.New(sha256.New, keys[i].key))
 	}
@@ -98,7 +70,7 @@ func newSigner(scheme scheme, keys []signingKey) *signer {
 // nil. It reports false when no key is valid now.
 func (s *signer) sign(id, timestamp string, body []byte, stream *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
 	s.text = s.text[:0]
-	if s.scheme.encode == nil {
+	if s.own == nil {
 		s.text = append(append(append(append(s.text, id...), '.'), timestamp...), '.')
 	}
 	head := len(s.text)
@@ -114,8 +86,8 @@ func (s *signer) sign(id, timestamp string, body []byte, stream *delivery.Stream
 			return "", false, fmt.Errorf("sign body: %w", err)
 		}
 		s.sum = mac.Sum(s.sum[:0])
-		if s.scheme.encode != nil {
-			s.text = s.scheme.encode(s.text, s.sum)
+		if s.own != nil {
+			s.text = s.own.Encode(s.text, s.sum)
 			break
 		}
 		s.add(head)
@@ -139,19 +111,24 @@ var (
 	ErrBadSignature = errors.New("no signature matches the secret")
 )
 
-// Verify checks a received request as a receiver does: its timestamp is within five minutes of now, and one of its signatures
-// is the body's under one of the secrets. It returns one of this package's errors, or one about a secret that cannot be read.
-// A request that has Alma's or GitHub's signature instead is held to that, which knows no time.
-func Verify(header http.Header, body []byte, now time.Time, secrets ...string) error {
-	if header.Get(standardScheme.header) == "" {
-		for _, scheme := range []scheme{almaScheme, githubScheme} {
-			if given := header.Get(scheme.header); given != "" {
-				return scheme.verifyBody(given, body, secrets)
+// VerifyAny is [Verify], but holds a request that has the signature of a product instead to that,
+// which knows no time.
+func VerifyAny(products delivery.Products, header http.Header, body []byte, now time.Time, secrets ...string) error {
+	if header.Get(standardHeader) == "" {
+		for own := range products.Signatures() {
+			if given := header.Get(own.Header); given != "" {
+				return verifyBody(own, given, body, secrets)
 			}
 		}
 	}
+	return Verify(header, body, now, secrets...)
+}
+
+// Verify checks a received request as a receiver does: its timestamp is within five minutes of now, and one of its signatures
+// is the body's under one of the secrets. It returns one of this package's errors, or one about a secret that cannot be read.
+func Verify(header http.Header, body []byte, now time.Time, secrets ...string) error {
 	id, timestamp := header.Get("Webhook-Id"), header.Get("Webhook-Timestamp")
-	given := header.Get("Webhook-Signature")
+	given := header.Get(standardHeader)
 	if id == "" || timestamp == "" || given == "" {
 		return ErrNoSignature
 	}
@@ -165,7 +142,7 @@ func Verify(header http.Header, body []byte, now time.Time, secrets ...string) e
 			return fmt.Errorf("verify request: %w", err)
 		}
 	}
-	wanted, _, _ := newSigner(standardScheme, keys).sign(id, timestamp, body, nil, now) // no stream, no error
+	wanted, _, _ := newSigner(nil, keys).sign(id, timestamp, body, nil, now) // no stream, no error
 	for one := range strings.SplitSeq(given, " ") {
 		for want := range strings.SplitSeq(wanted, " ") {
 			if want != "" && hmac.Equal([]byte(one), []byte(want)) {
@@ -176,9 +153,9 @@ func Verify(header http.Header, body []byte, now time.Time, secrets ...string) e
 	return ErrBadSignature
 }
 
-func (scheme scheme) verifyBody(given string, body []byte, secrets []string) error {
+func verifyBody(own *delivery.Signature, given string, body []byte, secrets []string) error {
 	for _, secret := range secrets {
-		want, _, _ := newSigner(scheme, []signingKey{{key: []byte(secret)}}).sign("", "", body, nil, time.Time{}) // no stream, no error
+		want, _, _ := newSigner(own, []signingKey{{key: []byte(secret)}}).sign("", "", body, nil, time.Time{}) // no stream, no error
 		if hmac.Equal([]byte(given), []byte(want)) {
 			return nil
 		}

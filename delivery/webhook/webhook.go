@@ -1,5 +1,5 @@
 // Package webhook makes the HTTP requests of profiles: one attempt a call, signed by
-// Standard Webhooks 1.0.0, or as Alma or GitHub do, classified by one table, with errors that are safe to show.
+// Standard Webhooks 1.0.0 or as a product does, classified by one table, with errors that are safe to show.
 //
 // What holds here:
 //
@@ -54,7 +54,7 @@ type Sender struct {
 	confidences confidences // what replies must not bring into the delivery log
 	fixed       http.Header // headers that every request carries
 	keys        []signingKey
-	scheme      scheme // how keys sign
+	signature   *delivery.Signature // how keys sign; nil for Standard Webhooks
 	table       statusTable
 	timeout     time.Duration
 	maxBody     int64
@@ -73,7 +73,7 @@ type Sender struct {
 // New returns the sender of a profile. The error joins everything that is wrong with the profile's settings;
 // each part has a ConfigPath and a Hint.
 func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
-	p := parser{cfg: &cfg}
+	p := parser{cfg: &cfg, products: opts.Products}
 	s := &Sender{
 		profile: cfg.Code,
 		timeout: cfg.Timeout,
@@ -97,13 +97,13 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	if s.challenge == "cloudevents" {
 		setHeader(s.fixed, requestOrigin, s.origin, "")
 	}
-	s.scheme, s.keys = p.keys()
+	s.signature, s.keys = p.keys()
 	s.table = p.statuses()
 	if err := errors.Join(p.found...); err != nil {
 		return nil, err
 	}
 	s.warnings = p.warnings
-	s.shown, s.confidences = shownURL(&cfg, s.url), newConfidences(&cfg, s.url, s.fixed)
+	s.shown, s.confidences = p.shownURL(s.url), p.confidences(s.url, s.fixed)
 	s.url.User = nil
 	transports := opts.Transports
 	if transports == nil {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +35,7 @@ func sender(t testing.TB, cfg delivery.ProfileConfig) (*Sender, *Transports) {
 	t.Helper()
 	transports := NewTransports()
 	t.Cleanup(transports.CloseIdle)
-	s, err := New(cfg, Options{UserAgent: "rowhook/test", Transports: transports})
+	s, err := New(cfg, Options{Products: format.Products(), UserAgent: "rowhook/test", Transports: transports})
 	if err != nil {
 		t.Fatal(err)
 	}

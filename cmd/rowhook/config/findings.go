@@ -18,7 +18,7 @@ func (c *Config) Findings() []capture.Finding {
 	found := c.secretFindings()
 	for i := range c.Profiles {
 		p := &c.Profiles[i]
-		if sender, err := webhook.New(*p, webhook.Options{}); err == nil {
+		if sender, err := webhook.New(*p, webhook.Options{Products: c.products}); err == nil {
 			found = append(found, c.warnings("profile", sender.Warnings()...)...)
 		}
 		found = append(found, c.subscriptionFindings(p)...)

@@ -45,7 +45,7 @@ func InSandbox(products delivery.Products, p delivery.ProfileConfig, own deliver
 	p.IdentificationKey = own.IdentificationKey
 	p.Headers = nil
 	p.HTTP = delivery.HTTPConfig{HTTP2: p.HTTP.HTTP2, Gzip: p.HTTP.Gzip}
-	_, err := webhook.New(p, webhook.Options{})
+	_, err := webhook.New(p, webhook.Options{Products: products})
 	_, ferr := products.Formatter(p)
 	return p, sandboxErrors(errors.Join(err, ferr))
 }

@@ -110,7 +110,7 @@ func (c *Config) noteItems(p *delivery.ProfileConfig) {
 
 func (c *Config) validateProfile(p *delivery.ProfileConfig) configErrors {
 	errs := append(c.problems(p.Validate()), c.problems(c.products.Validate(p))...)
-	_, err := webhook.New(*p, webhook.Options{})
+	_, err := webhook.New(*p, webhook.Options{Products: c.products})
 	errs = errs.with(c.problems(err))
 	formatter, err := c.products.Formatter(*p)
 	errs = errs.with(c.problems(err))
