@@ -52,7 +52,7 @@ build: ## build bin/rowhook, static and stripped
 .PHONY: bench
 bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, PROOF=docs/proof.md)
 	@ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/($(DATABASE))/($(ROWS))' \
-	  -benchtime 1x -count 1 -timeout 90m ./cmd/rowhook
+	  -benchtime 1x -count 1 -timeout 90m ./cmd/rowhook/e2e
 
 .PHONY: microbench
 microbench: ## the packages' own benchmarks: decode, map, append, send, format
@@ -66,9 +66,9 @@ PROOF ?=
 soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=8 again and again, RUN=TestCrash some, PROOF=docs/proof.md write)
 	@full='$(FULL)'; if [ '$(HOURS)' != 0 ] || [ -n '$(PROOF)' ]; then full=1; fi; \
 	if [ -n "$$full" ] && [ -z '$(value RUN)' ]; then \
-	  ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook$$') || exit; \
+	  ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook/e2e$$') || exit; \
 	fi; \
-	cd cmd/rowhook && ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
+	cd cmd/rowhook/e2e && ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 FUZZTIME ?= 30s

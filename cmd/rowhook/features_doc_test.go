@@ -27,7 +27,7 @@ func TestFeaturePage(t *testing.T) {
 			want = append(want, fmt.Sprintf("%s-%02d", part.letter, i))
 		}
 	}
-	tests, wholeWay, named := testsIn(t, "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go"), testsIn(t, "cmd/rowhook/e2e_*_test.go"), regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
+	tests, wholeWay, named := testsIn(t, "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go"), testsIn(t, "cmd/rowhook/e2e/*_test.go"), regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
 	var got []string
 	for line := range strings.Lines(string(page)) {
 		cells := strings.Split(strings.ReplaceAll(line, `\|`, "or"), "|")

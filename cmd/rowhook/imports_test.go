@@ -33,6 +33,7 @@ var rules = []rule{
 	{imports: "rowhook/mapping", only: []string{"capture", "delivery"}, except: true, why: "mapping stands between capture and delivery"},
 	{imports: "rowhook/capture", only: []string{"delivery"}, except: true, why: "delivery knows nothing of where an event comes from"},
 	{imports: "rowhook/cmd", only: []string{"cmd/rowhook"}, why: "cmd wires the rooms, nobody builds on it"},
+	{imports: "rowhook/cmd", only: []string{"cmd/rowhook/e2e"}, except: true, why: "end-to-end tests know the binary only"},
 	{imports: "rowhook/cmd", only: []string{"cmd/rowhook/pipeline"}, except: true, tests: true, why: "the pipeline gets rules and a router"},
 	{imports: "rowhook/capture/postgres", only: []string{"cmd/rowhook/pipeline"}, except: true, why: "the pipeline is the sink of any source"},
 	{imports: "rowhook/capture/mysql", only: []string{"cmd/rowhook/pipeline"}, except: true, why: "the pipeline is the sink of any source"},
