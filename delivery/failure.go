@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Failure is an attempt that did not deliver, for those who tell people of it. It holds no row data and no credentials.
 type Failure struct {
@@ -19,4 +22,16 @@ type Failure struct {
 	// Response is the start of the reply; empty when it repeats something of the event's data, and for groups.
 	Response string
 	Next     time.Time // the next attempt; zero when there is none
+}
+
+// Result says in one line what came of an attempt.
+func (f *Failure) Result() string {
+	text := f.Reason
+	if f.Status != 0 {
+		text = "status " + strconv.Itoa(f.Status)
+	}
+	if f.Error != "" {
+		text += ": " + f.Error
+	}
+	return text
 }

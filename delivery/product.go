@@ -194,6 +194,16 @@ func (all Products) Signers() []string {
 	return all.names(func(p *Product) bool { return p.Signature != nil })
 }
 
+// Mail returns what writes mails in the words that go by a name; nil for plain ones.
+func (all Products) Mail(name string) func(FailureMail) (subject, text string) {
+	for i := range all {
+		if all[i].Name == name {
+			return all[i].Mail
+		}
+	}
+	return nil
+}
+
 // names lists the products that are as asked.
 func (all Products) names(is func(*Product) bool) []string {
 	var names []string

@@ -161,7 +161,8 @@ func (s *station) open(c *config.Config, passing bool) error {
 	s.live.Store(&live{config: c, endpoints: endpoints})
 	s.name = c.Source.Name
 	s.mailer = alert.New(c.Alerts, c.Profiles, alert.Options{
-		Logger: s.logger, Source: func() string { return s.name }, Environment: s.around.environment, States: s.states,
+		Logger: s.logger, Products: c.Products(), States: s.states,
+		Source: func() string { return s.name }, Environment: s.around.environment,
 	})
 	profiles, err := newProfiles(c, endpoints)
 	if err != nil {

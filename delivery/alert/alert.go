@@ -5,7 +5,7 @@
 //   - It never slows delivery down: what is told of failures goes through a queue of bounded size, and what does not fit is
 //     dropped, counted and said. So are mails while the mail server is down.
 //   - No row data: a mail names events, endpoints and results. What an endpoint answered is quoted only in the text that has it
-//     since always (alma), and not when it repeats something of the event.
+//     since always (Alma's), and not when it repeats something of the event.
 //   - Mails about failures are throttled per profile; those left out are counted in the next. A profile that turned bad and was
 //     told of is told of again when it is well.
 //   - Each contact gets a mail of their own, so that an address that is refused keeps nobody else from theirs.
@@ -38,6 +38,8 @@ const (
 // Options are what a [Mailer] works with.
 type Options struct {
 	Logger *slog.Logger // required
+	// Products have the mails of alert.text beside plain.
+	Products delivery.Products
 	// Source tells the source's name, Environment what the environment is, production or sandbox.
 	Source, Environment func() string
 	// States tells how the profiles stand.

@@ -43,7 +43,7 @@ func failure() delivery.Failure {
 
 func mailer(config Config, p delivery.ProfileConfig) *Mailer {
 	return New(config, []delivery.ProfileConfig{p}, Options{
-		Logger: slog.New(slog.DiscardHandler), Source: func() string { return "library" }, Environment: func() string { return "production" },
+		Logger: slog.New(slog.DiscardHandler), Products: format.Products(), Source: func() string { return "library" }, Environment: func() string { return "production" },
 		States: func() ([]delivery.ProfileStatus, error) { return nil, nil },
 	})
 }

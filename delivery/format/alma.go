@@ -2,6 +2,9 @@ package format
 
 import (
 	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"rowhook/delivery"
@@ -29,6 +32,54 @@ func almaProduct() delivery.Product {
 		XML:         true,
 		DeletedRows: true,
 		UsualBody:   100 << 10,
+		Mail:        almaMail,
 		Signature:   &delivery.Signature{Header: "X-Exl-Signature", Encode: base64.StdEncoding.AppendEncode},
 	}
+}
+
+// shownAnswer is how many characters of an answer are quoted.
+const shownAnswer = 200
+
+// almaMail is the mail of an Alma webhook profile: one line each, in this order.
+func almaMail(m delivery.FailureMail) (subject, text string) {
+	f := m.Failure
+	attempts := f.Attempts
+	if attempts == 0 {
+		attempts = f.Attempt
+	}
+	subject = fmt.Sprintf("[rowhook] Webhook failed: %s (%d/%d)", f.Profile, f.Attempt, attempts)
+	var l letter
+	l.line("Profile: %s %s", m.Profile.Code, m.Profile.Name)
+	l.line("Environment: %s", m.Environment)
+	l.line("Message: %s", f.Event)
+	l.line("Event: %s", strings.Join(mailedNames(f), "/"))
+	l.line("URL: %s", f.URL)
+	l.line("Time: %s", utc(f.Time))
+	l.line("Attempt: %d of %d", f.Attempt, attempts)
+	if f.Status != 0 {
+		l.line("Status: %d", f.Status)
+	} else {
+		l.line("Error: %s", f.Result())
+	}
+	l.line("Answer: %s", cut(oneLine(f.Response), shownAnswer))
+	if f.Next.IsZero() {
+		l.line("Next attempt: given up")
+	} else {
+		l.line("Next attempt: %s", utc(f.Next))
+	}
+	if m.Left > 0 {
+		l.line("Not mailed since %s: %d", utc(m.Since), m.Left)
+	}
+	return subject, l.String()
+}
+
+// mailedNames are the event's action and event code. The mail tells an event code where the message
+// has none of its own, too.
+func mailedNames(f *delivery.Failure) []string {
+	ev := &delivery.Event{Type: f.Type, As: f.As}
+	event := asConstant(f.Type)
+	if text, ok := given(ev, "event"); ok {
+		event = orNothing(text)
+	}
+	return slices.DeleteFunc([]string{ownAction(ev), event}, func(name string) bool { return name == "" })
 }

@@ -1,6 +1,8 @@
 package format
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"rowhook/delivery"
@@ -36,8 +38,70 @@ func rakurakuProduct() delivery.Product {
 		Keyed:     true,
 		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newRakuraku(c) },
 		Whole:     true,
+		Mail:      rakurakuMail,
 		Items: func(p *delivery.ProfileConfig, entries map[string]delivery.RakurakuEntry) {
 			p.Rakuraku.Entries = entries
 		},
 	}
+}
+
+// rakurakuMail is the mail of a RakuRaku WebDatabase webhook.
+func rakurakuMail(m delivery.FailureMail) (subject, text string) {
+	f := m.Failure
+	var l letter
+	l.line("<< このメールは rowhook が自動発信しています >>")
+	l.line("")
+	l.line("Webhook送信でエラーが発生しました。")
+	l.line("送信に失敗したWebhookは、Webhook管理画面 から確認してください。")
+	if manage := m.Profile.Alert.ManageURL; manage != "" {
+		mark := "?"
+		if strings.Contains(manage, "?") {
+			mark = "&"
+		}
+		l.line("%s%srkwa_appcode=%s", manage, mark, f.Code)
+	}
+	l.line("")
+	at := f.Time.In(mailZone(m.Profile))
+	l.line("送信日時:%d/%d/%d %d:%02d:%02d", at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second())
+	l.line("送信先URL:%s", f.URL)
+	l.line("レスポンスステータス:%s", rakurakuStatus(f))
+	l.line("種別:%s", rakurakuKind(f))
+	l.line("アプリコード:%s", f.Code)
+	l.line("アプリ名:%s", f.Title)
+	if m.Left > 0 {
+		l.line("通知を省略したエラー:%d", m.Left)
+	}
+	return "[rowhook] Webhook送信エラー " + f.Title, l.String()
+}
+
+// mailZone is the time zone that the profile's bodies tell times in, too.
+func mailZone(c *delivery.ProfileConfig) *time.Location {
+	zone, err := time.LoadLocation(c.Rakuraku.Timezone)
+	if err != nil {
+		return time.UTC // a name that is no zone's, which the formats that have times of their own refuse
+	}
+	return zone
+}
+
+// rakurakuStatus is the status, or what there was instead.
+func rakurakuStatus(f *delivery.Failure) string {
+	switch {
+	case f.Status != 0:
+		return strconv.Itoa(f.Status)
+	case f.Reason == delivery.ReasonTimeout:
+		return "タイムアウト"
+	}
+	return "接続エラー"
+}
+
+func rakurakuKind(f *delivery.Failure) string {
+	switch f.Op {
+	case "insert", "read":
+		return "データ登録"
+	case "update":
+		return "データ更新"
+	case "delete", "truncate":
+		return "データ削除"
+	}
+	return f.Type
 }
