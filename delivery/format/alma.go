@@ -33,8 +33,26 @@ func almaProduct() delivery.Product {
 		DeletedRows: true,
 		UsualBody:   100 << 10,
 		Mail:        almaMail,
+		Check:       checkAlma,
 		Signature:   &delivery.Signature{Header: "X-Exl-Signature", Encode: base64.StdEncoding.AppendEncode},
 	}
+}
+
+// checkAlma refuses names of payloads that would break the promise of canonical JSON: that the body
+// is what JavaScript's JSON.stringify(JSON.parse(body)) gives.
+func checkAlma(p *delivery.ProfileConfig, events []delivery.EventType) (wrong []*delivery.ConfigError) {
+	for _, e := range events {
+		if e.Object == "" {
+			continue
+		}
+		if fault := almaObjectFault(p, e.Object); fault != "" {
+			wrong = append(wrong, &delivery.ConfigError{
+				Path: e.ObjectAt, Text: fmt.Sprintf("%q %s", e.Object, fault),
+				Remedy: "give the payload another name, such as item_loan",
+			})
+		}
+	}
+	return wrong
 }
 
 // shownAnswer is how many characters of an answer are quoted.

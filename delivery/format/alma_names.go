@@ -116,8 +116,8 @@ func orNothing(text *string) string {
 	return *text
 }
 
-// NameFault says why canonical JSON cannot have a member of that name where it is to be; empty where it can.
-func NameFault(name string) string {
+// nameFault says why canonical JSON cannot have a member of that name where it is to be; empty where it can.
+func nameFault(name string) string {
 	switch {
 	case delivery.IsIndex(name):
 		return "looks like an array index, which JavaScript puts before all other members"
@@ -127,8 +127,8 @@ func NameFault(name string) string {
 	return ""
 }
 
-// AlmaObjectFault says why a profile's messages cannot have a payload of that name; empty where they can.
-func AlmaObjectFault(p *delivery.ProfileConfig, object string) string {
+// almaObjectFault says why a profile's messages cannot have a payload of that name; empty where they can.
+func almaObjectFault(p *delivery.ProfileConfig, object string) string {
 	inXML := p.MessageType == "xml"
 	for _, n := range p.Alma.Names {
 		if n.Name != object {
@@ -149,7 +149,7 @@ func objectFault(object string, inXML bool) string {
 	case inXML:
 		return ""
 	}
-	return NameFault(object)
+	return nameFault(object)
 }
 
 // almaMembers are the members that all of Alma's messages have beside the payload.

@@ -372,7 +372,7 @@ func TestAlmaObjects(t *testing.T) {
 			if inXML && fault != "already" {
 				want = ""
 			}
-			told := AlmaObjectFault(&cfg, object)
+			told := almaObjectFault(&cfg, object)
 			f, err := Products().Formatter(cfg)
 			if err != nil {
 				t.Fatal(err)

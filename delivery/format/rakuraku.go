@@ -1,6 +1,8 @@
 package format
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +44,79 @@ func rakurakuProduct() delivery.Product {
 		Items: func(p *delivery.ProfileConfig, entries map[string]delivery.RakurakuEntry) {
 			p.Rakuraku.Entries = entries
 		},
+		Check:    checkRakuraku,
+		Findings: findInRakuraku,
 	}
+}
+
+// checkRakuraku refuses what one request cannot say, and names of items that would break the promise
+// of canonical JSON, as [checkAlma] does.
+func checkRakuraku(p *delivery.ProfileConfig, events []delivery.EventType) []*delivery.ConfigError {
+	var wrong []*delivery.ConfigError
+	if p.Unit == delivery.UnitType {
+		wrong = checkOperations(p, events)
+	}
+	for _, e := range events {
+		for _, item := range p.Rakuraku.Entries[e.Entry].Items {
+			if fault := nameFault(item.ID); fault != "" {
+				wrong = append(wrong, &delivery.ConfigError{
+					Path: []string{"mapping", e.Entry, "rakuraku", "items", item.Member, "id"},
+					Text: fmt.Sprintf("%q %s", item.ID, fault), Remedy: "item ids of RakuRaku look like rakwdb_app20_main_1",
+				})
+			}
+		}
+	}
+	return wrong
+}
+
+// checkOperations refuses what the one type of a request with several records cannot name: changes
+// of several kinds, and several steps of a workflow.
+func checkOperations(p *delivery.ProfileConfig, events []delivery.EventType) []*delivery.ConfigError {
+	var wrong []*delivery.ConfigError
+	refuse := func(text, remedy string) {
+		wrong = append(wrong, &delivery.ConfigError{Path: []string{"profiles", p.Code, "unit"}, Text: text, Remedy: remedy})
+	}
+	for _, e := range events {
+		if p.Rakuraku.Entries[e.Entry].Workflow.Given() {
+			refuse(fmt.Sprintf("type puts several steps of %s into one request, which tells one workflow", e.Entry), "write unit: record")
+			break
+		}
+		if len(e.Unnamed) > 1 {
+			refuse(fmt.Sprintf("type puts all %s of a transaction into one request, but they come from %s, which format rakuraku tells apart",
+				e.Type, strings.Join(e.Unnamed, " and ")),
+				"give each its own event type, or the rules a name with as: {event: …}, or write unit: record")
+		}
+	}
+	return wrong
+}
+
+// findInRakuraku tells where the receiver can do nothing with a message: changes of rows without
+// their app and data, and permalinks without a host. Each entry is named once.
+func findInRakuraku(p *delivery.ProfileConfig, events []delivery.EventType) []delivery.ProductFinding {
+	var found []delivery.ProductFinding
+	var told []string
+	tell := func(entry, code, text, remedy string, path ...string) {
+		told = append(told, entry)
+		found = append(found, delivery.ProductFinding{Code: code, ConfigError: delivery.ConfigError{Path: path, Text: text, Remedy: remedy}})
+	}
+	for _, e := range events {
+		if e.Entry == "" || slices.Contains(told, e.Entry) {
+			continue
+		}
+		linked := p.Rakuraku.URLBase != "" || e.Link != "" || p.Unit == delivery.UnitType ||
+			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update")
+		switch {
+		case e.Code == "" && len(e.Unnamed) > 0:
+			tell(e.Entry, "rakuraku_code",
+				fmt.Sprintf("profile %s gets %s of %s, which has no code: its messages have neither appName, appCode nor data", p.Code, e.Type, e.Entry),
+				"give the entry a code such as APP_0200; or name the event with as: {event: LOGIN}, if it is about no record", "mapping", e.Entry)
+		case e.Code != "" && !linked:
+			tell(e.Entry, "rakuraku_url",
+				fmt.Sprintf("profile %s gets %s of %s, and url will have no host: there is neither rakuraku.url_base nor a link of the entry", p.Code, e.Type, e.Entry),
+				"write rakuraku: {url_base: https://db.example.jp} in the profile, or link in the entry", "profiles", p.Code)
+		}
+	}
+	return found
 }
 
 // rakurakuMail is the mail of a RakuRaku WebDatabase webhook.

@@ -9,7 +9,6 @@ import (
 	"rowhook/capture"
 	"rowhook/delivery"
 	"rowhook/delivery/webhook"
-	"rowhook/mapping"
 )
 
 // Findings says what is odd about the config without being wrong, for `rowhook check`. What
@@ -22,9 +21,7 @@ func (c *Config) Findings() []capture.Finding {
 			found = append(found, c.warnings("profile", sender.Warnings()...)...)
 		}
 		found = append(found, c.subscriptionFindings(p)...)
-		if p.Format == "rakuraku" {
-			found = append(found, c.rakurakuFindings(p)...)
-		}
+		found = append(found, c.productFindings(p)...)
 		if len(p.Contacts) > 0 && !c.Alerts.Enabled() {
 			found = append(found, c.Finding("contacts", fmt.Sprintf("profile %s has contacts, and no mail is sent: alerts.smtp names no server", p.Code),
 				"write alerts.smtp with host and from", "profiles", p.Code, "contacts"))
@@ -122,36 +119,6 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 		at := []string{"profiles", p.Code, "subscriptions", strconv.Itoa(i)}
 		report("subscription_event", "event type", s.Events, types, append(slices.Clone(at), "events")...)
 		report("subscription_table", "entry", s.Tables, entries, append(slices.Clone(at), "tables")...)
-	}
-	return found
-}
-
-// rakurakuFindings says where a profile of format rakuraku would send what its receiver can do nothing with: changes of rows without
-// their app and data, and permalinks without a host. Each entry is named once.
-func (c *Config) rakurakuFindings(p *delivery.ProfileConfig) []capture.Finding {
-	var found []capture.Finding
-	var told []string
-	for _, e := range c.rules.Events() {
-		i := slices.IndexFunc(c.Mapping, func(m mapping.EntryConfig) bool { return m.Name == e.Entry })
-		if i < 0 || slices.Contains(told, e.Entry) || !subscribes(p, e.Type, e.Entry) {
-			continue
-		}
-		entry := &c.Mapping[i]
-		linked := p.Rakuraku.URLBase != "" || entry.Link != "" || p.Unit == "type" ||
-			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update")
-		switch {
-		case entry.Code == "" && len(e.Unnamed) > 0:
-			found = append(found, c.Finding("rakuraku_code",
-				fmt.Sprintf("profile %s gets %s of %s, which has no code: its messages have neither appName, appCode nor data", p.Code, e.Type, e.Entry),
-				"give the entry a code such as APP_0200; or name the event with as: {event: LOGIN}, if it is about no record", "mapping", e.Entry))
-		case entry.Code != "" && !linked:
-			found = append(found, c.Finding("rakuraku_url",
-				fmt.Sprintf("profile %s gets %s of %s, and url will have no host: there is neither rakuraku.url_base nor a link of the entry", p.Code, e.Type, e.Entry),
-				"write rakuraku: {url_base: https://db.example.jp} in the profile, or link in the entry", "profiles", p.Code))
-		default:
-			continue
-		}
-		told = append(told, e.Entry)
 	}
 	return found
 }

@@ -60,7 +60,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		return errs.with(c.problems(err))
 	}
 	c.rules = rules
-	return errs.with(c.validateOperations()).with(c.validateGroups()).with(c.validateNames())
+	return errs.with(c.validateOperations()).with(c.validateProducts())
 }
 
 // sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.
@@ -68,31 +68,6 @@ func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
 		return c.products.Of(p.Format).DeletedRows && subscribes(&p, eventType, entry)
 	})
-}
-
-// validateGroups refuses what rakuraku cannot say in one request, whose one type names a kind of change: an event
-// type that inserts, updates and deletes share.
-func (c *Config) validateGroups() configErrors {
-	var errs configErrors
-	for i := range c.Profiles {
-		p := &c.Profiles[i]
-		if p.Format != "rakuraku" || p.Unit != "type" {
-			continue
-		}
-		for _, e := range c.rules.Events() {
-			if p.Rakuraku.Entries[e.Entry].Workflow.Given() && subscribes(p, e.Type, e.Entry) {
-				errs = append(errs, c.problem([]string{"profiles", p.Code, "unit"},
-					fmt.Sprintf("type puts several steps of %s into one request, which tells one workflow", e.Entry), "write unit: record"))
-				break
-			}
-			if len(e.Unnamed) > 1 && subscribes(p, e.Type, e.Entry) {
-				errs = append(errs, c.problem([]string{"profiles", p.Code, "unit"},
-					fmt.Sprintf("type puts all %s of a transaction into one request, but they come from %s, which format rakuraku tells apart", e.Type, strings.Join(e.Unnamed, " and ")),
-					"give each its own event type, or the rules a name with as: {event: …}, or write unit: record"))
-			}
-		}
-	}
-	return errs
 }
 
 // noteItems tells a profile what the mapping says of its product's bodies.
