@@ -28,6 +28,7 @@ type agent struct {
 	pipe    *pipeline.Pipeline
 	holds   holds
 	adopted chan struct{} // a person adopted the source's identity
+	anew    bool          // the stream begins without the stored position, which adoption gave up; capture's own
 	began   time.Time
 	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the tables.
 	reloading  sync.Mutex
@@ -252,7 +253,7 @@ func (a *agent) capture(ctx context.Context) error {
 
 func (a *agent) startOptions(ctx context.Context) (capture.StartOptions, error) {
 	stored := capture.Position(a.spool.Position())
-	if stored == a.pipe.Abandoned() {
+	if a.anew = stored != "" && stored == a.pipe.Abandoned(); a.anew {
 		stored = ""
 	}
 	if stored != "" && a.start.start != "" {

@@ -88,6 +88,11 @@ func (a *agent) started(s capture.Started) {
 			return
 		}
 		a.pipe.Gap(a.sourceName(), s.GapFrom, s.GapTo)
+	case a.beginsAnew(s):
+		from := a.pipe.Abandoned()
+		a.anew = false
+		a.logger.Warn("adopted server: what was committed on it before now is not delivered", "from", from, "position", s.Position)
+		a.pipe.Gap(a.sourceName(), from, s.Position)
 	case s.Created:
 		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config().Source.Slot, "position", s.Position)
 	case !s.Resumed && a.config().Source.Type == sourceMySQL:
@@ -95,6 +100,12 @@ func (a *agent) started(s capture.Started) {
 	case !s.Resumed:
 		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config().Source.Slot, "position", s.Position)
 	}
+}
+
+// beginsAnew reports whether the stream of an adopted server begins at its present. What was committed there before, and in
+// the former stream behind the position that was given up, is not in it. A slot that the server had keeps its place.
+func (a *agent) beginsAnew(s capture.Started) bool {
+	return a.anew && !s.Resumed && (s.Created || a.config().Source.Type == sourceMySQL)
 }
 
 // lost notes that there is no stream for the time being.

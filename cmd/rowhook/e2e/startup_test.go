@@ -187,6 +187,11 @@ func TestWrongServer(t *testing.T) {
 	})
 	a.term()
 	w.hook.sound(t)
+	// Nobody can know what became of the changes in between, of row 2 for one: the log says so.
+	r := w.rowhook("log", "--type", "rowhook.gap", "--json")
+	if n := strings.Count(r.stdout, `"reason":"gap"`); n != 1 || !strings.Contains(r.stdout, "may be missing") {
+		t.Errorf("%d gaps are told of: %s%s", n, r.stdout, r.stderr)
+	}
 }
 
 // Commands that are run at every moment of an agent's starts and ends, as a monitor does, never keep it from starting, nor
