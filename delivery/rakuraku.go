@@ -1,5 +1,19 @@
 package delivery
 
+// RakurakuConfig is what the format rakuraku wants to know.
+type RakurakuConfig struct {
+	AppID          string `yaml:"app_id" doc:"begins the items' ids, where the mapping entry has none of its own; default: the entry's code"`
+	Timezone       string `yaml:"timezone" doc:"of eventTime and of times with a zone, such as Asia/Tokyo, the default"`
+	URLBase        string `yaml:"url_base" doc:"what the records' permalinks begin with; without it, the entry's link is sent"`
+	AppCodeField   string `yaml:"app_code_field" enum:"appCode,appcode" doc:"the member that holds the app's code"`
+	NullValue      string `yaml:"null_value" enum:"empty,null,omit" doc:"what an item without a value has: an empty text, null, or the item is left out"`
+	DateFormat     string `yaml:"date_format" doc:"of dates: YYYY-MM-DD, also YY, M and D"`
+	DatetimeFormat string `yaml:"datetime_format" doc:"of times: YYYY-MM-DD hh:mm:ss"`
+
+	// Entries has the items of each mapping entry. It is not in the file here: the mapping tells.
+	Entries map[string]RakurakuEntry `yaml:"-"`
+}
+
 // RakurakuEntry is a mapping entry's part in the format rakuraku: the ids and types of its items. What is not
 // given follows from the profile's app_id, the place in the payload's shape and the values' kind.
 type RakurakuEntry struct {

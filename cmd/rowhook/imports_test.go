@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"rowhook/delivery/format"
 )
 
 // rule says who may import what, and why. Folders are given from the repository's
@@ -119,6 +121,49 @@ func httpUses(file *ast.File) []string {
 		return true
 	})
 	return used
+}
+
+// TestProductsAreNotAskedByName guards that a product is one file: outside delivery/format nothing
+// is compared with a product's name. The challenge cloudevents is a handshake, for any format.
+func TestProductsAreNotAskedByName(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, p := range format.Products() {
+		names = append(names, strconv.Quote(p.Name))
+	}
+	walk(t, filepath.Join("..", ".."), func(name string, file *ast.File) {
+		folder := filepath.ToSlash(filepath.Dir(name))
+		if strings.HasSuffix(name, "_test.go") || below(folder, "delivery/format") {
+			return
+		}
+		for _, literal := range compared(file) {
+			if slices.Contains(names, literal) && !(folder == "delivery/webhook" && literal == `"cloudevents"`) {
+				t.Errorf("%s asks for the product %s by its name: ask its value, see delivery.Product", name, literal)
+			}
+		}
+	})
+}
+
+// compared lists the literals that a file compares something with.
+func compared(file *ast.File) []string {
+	var literals []string
+	add := func(sides ...ast.Expr) {
+		for _, side := range sides {
+			if literal, ok := side.(*ast.BasicLit); ok {
+				literals = append(literals, literal.Value)
+			}
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BinaryExpr:
+			add(n.X, n.Y)
+		case *ast.CaseClause:
+			add(n.List...)
+		}
+		return true
+	})
+	return literals
 }
 
 // walk parses every Go file below root; names are relative to it.

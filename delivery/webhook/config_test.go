@@ -75,6 +75,8 @@ func TestNewRefuses(t *testing.T) {
 		{"header value", change(func(c *delivery.ProfileConfig) { c.Headers = headers("x-team", "hunter2\r\nx: y") }), "headers.x-team"},
 		{"our header", change(func(c *delivery.ProfileConfig) { c.Headers = headers("webhook-ID", "hunter2") }), "headers.webhook-ID"},
 		{"http's header", change(func(c *delivery.ProfileConfig) { c.Headers = headers("transfer-encoding", "chunked") }), "headers.transfer-encoding"},
+		{"own signature", change(func(c *delivery.ProfileConfig) { c.Headers = headers("x-hub-signature-256", "hunter2") }), "headers.x-hub-signature-256"},
+		{"Alma's signature", change(func(c *delivery.ProfileConfig) { c.Headers = headers("X-Exl-Signature", "hunter2") }), "headers.X-Exl-Signature"},
 		{"hidden repetition", change(func(c *delivery.ProfileConfig) { c.Headers = headers("Idempotency-Key", "hunter2") }), "headers.Idempotency-Key"},
 		{"twice", change(func(c *delivery.ProfileConfig) { c.Headers = headers("x-team", "a", "X-Team", "b") }), "headers.X-Team"},
 		{"two credentials", change(func(c *delivery.ProfileConfig) {
