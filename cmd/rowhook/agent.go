@@ -148,8 +148,8 @@ func (a *agent) sourceName() string {
 
 // run works until ctx ends or something fails that cannot be waited for.
 func (a *agent) run(ctx context.Context) error {
-	server := &controlServer{stateDir: a.config().State, operations: a.operations(), logger: a.logger}
-	listener, err := server.listen()
+	server := &controlServer{StateDir: a.config().State, Operations: a.operations(), Logger: a.logger, ExitCode: exitCode}
+	listener, err := server.Listen()
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (a *agent) run(ctx context.Context) error {
 		})
 	}
 	act(func() error { return a.engine.Run(ctx) })
-	act(func() error { return server.serve(ctx, listener) })
+	act(func() error { return server.Serve(ctx, listener) })
 	act(func() error { return a.watch(ctx) })
 	act(func() error { return a.mailer.Run(ctx) })
 	act(func() error { return a.spoolFailure(ctx) })

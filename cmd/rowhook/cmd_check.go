@@ -163,9 +163,9 @@ func runningAgent(ctx context.Context, c *config.Config) string {
 	if err != nil {
 		return "check"
 	}
-	defer client.close()
+	defer client.Close()
 	var answer agentAnswer
-	if err := client.call(ctx, "agent", none{}, &answer); err != nil {
+	if err := client.Call(ctx, "agent", none{}, &answer); err != nil {
 		return "check"
 	}
 	return answer.ID

@@ -76,17 +76,17 @@ func newFailedListCommand(c *console) *cobra.Command {
 			if err := flags.compile(time.Now()); err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				if flags.source {
 					var list parkedList
 					request := parkedRequest{Table: flags.table, Limit: flags.filter.Limit}
-					if err := control.call(cmd.Context(), "parked/list", request, &list); err != nil {
+					if err := access.call(cmd.Context(), "parked/list", request, &list); err != nil {
 						return err
 					}
 					return c.printParked(list, asJSON)
 				}
 				var items engine.Items
-				if err := control.call(cmd.Context(), "failed/list", filterRequest{Filter: flags.filter}, &items); err != nil {
+				if err := access.call(cmd.Context(), "failed/list", filterRequest{Filter: flags.filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "There are no dead letters.")
@@ -104,12 +104,12 @@ func newFailedShowCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show a dead letter with the body that was sent", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				if source {
-					return c.showParked(cmd, control, args[0], asJSON)
+					return c.showParked(cmd, access, args[0], asJSON)
 				}
 				var letters []engine.Letter
-				if err := control.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
+				if err := access.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
 					return err
 				}
 				if asJSON {
@@ -130,13 +130,13 @@ func newFailedShowCommand(c *console) *cobra.Command {
 }
 
 // showParked prints what is known of one dead letter of the source.
-func (c *console) showParked(cmd *cobra.Command, control *control, number string, asJSON bool) error {
+func (c *console) showParked(cmd *cobra.Command, access *access, number string, asJSON bool) error {
 	seq, err := parseParked(cmd, number)
 	if err != nil {
 		return err
 	}
 	var list parkedList
-	if err := control.call(cmd.Context(), "parked/list", parkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
+	if err := access.call(cmd.Context(), "parked/list", parkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
 		return err
 	}
 	if len(list.Items) == 0 {
@@ -212,14 +212,14 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 	if len(ids) == 0 {
 		ids = []string{""}
 	}
-	return c.withControl(func(control *control) error {
+	return c.withControl(func(access *access) error {
 		var requests []filterRequest
 		for _, id := range ids {
 			request := filterRequest{User: osUser(), Filter: flags.filter}
 			request.Filter.ID = id
 			requests = append(requests, request)
 		}
-		return countDone(cmd.Context(), c, control, "failed/"+name, requests, done, flags.json)
+		return countDone(cmd.Context(), c, access, "failed/"+name, requests, done, flags.json)
 	})
 }
 
@@ -232,8 +232,8 @@ func (c *console) changeParked(cmd *cobra.Command, name, done string, flags fail
 		}
 		request.Seqs = append(request.Seqs, seq)
 	}
-	return c.withControl(func(control *control) error {
-		return countDone(cmd.Context(), c, control, "parked/"+name, []parkedRequest{request}, done, flags.json)
+	return c.withControl(func(access *access) error {
+		return countDone(cmd.Context(), c, access, "parked/"+name, []parkedRequest{request}, done, flags.json)
 	})
 }
 

@@ -252,7 +252,7 @@ type bodyLookup struct {
 	ctx     context.Context
 	console *console
 	config  *config.Config
-	control *control
+	access  *access
 	spent   time.Duration
 	failed  bool
 }
@@ -283,9 +283,9 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) bodyAnswe
 	}
 	began := time.Now()
 	defer func() { l.spent += time.Since(began) }()
-	if l.control == nil {
+	if l.access == nil {
 		var err error
-		if l.control, err = l.console.openControl(l.config); err != nil {
+		if l.access, err = l.console.openControl(l.config); err != nil {
 			l.failed = true
 			return bodyAnswer{}
 		}
@@ -294,14 +294,14 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) bodyAnswe
 	request := bodyRequest{
 		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
 	}
-	if err := l.control.call(l.ctx, "body", request, &answer); err != nil {
+	if err := l.access.call(l.ctx, "body", request, &answer); err != nil {
 		return bodyAnswer{}
 	}
 	return answer
 }
 
 func (l *bodyLookup) close() {
-	if l.control != nil {
-		l.control.close()
+	if l.access != nil {
+		l.access.close()
 	}
 }

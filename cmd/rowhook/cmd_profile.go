@@ -29,9 +29,9 @@ func newProfileListCommand(c *console) *cobra.Command {
 			if history {
 				return c.profileHistory(asJSON)
 			}
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				var profiles []profileListing
-				if err := control.call(cmd.Context(), "profile/list", none{}, &profiles); err != nil {
+				if err := access.call(cmd.Context(), "profile/list", none{}, &profiles); err != nil {
 					return err
 				}
 				if asJSON {
@@ -118,10 +118,10 @@ func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *s
 	var asJSON bool
 	cmd.Args = oneArg("the profile's code")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withControl(func(control *control) error {
+		return c.withControl(func(access *access) error {
 			request := resumeRequest{User: osUser(), Profile: args[0], From: *from}
 			var answer stateAnswer
-			if err := control.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
+			if err := access.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
 				return err
 			}
 			if asJSON {

@@ -35,10 +35,10 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				var answer endpointAnswer
 				request := activateRequest{User: osUser(), Profile: args[0], URL: url, Secret: secret}
-				if err := control.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
+				if err := access.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "the challenge")
@@ -60,10 +60,10 @@ func newProfileTestCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test CODE", Short: "Send a profile a signed test event", Long: testLong, Args: oneArg("the profile's code"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				var answer endpointAnswer
 				request := deliveryRequest{User: osUser(), Profile: args[0]}
-				if err := control.call(cmd.Context(), "profile/test", request, &answer); err != nil {
+				if err := access.call(cmd.Context(), "profile/test", request, &answer); err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "test event "+answer.Event)

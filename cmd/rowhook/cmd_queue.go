@@ -13,13 +13,13 @@ import (
 )
 
 // withControl runs what a command does on a state directory.
-func (c *console) withControl(do func(*control) error) error {
-	control, err := c.reach()
+func (c *console) withControl(do func(*access) error) error {
+	access, err := c.reach()
 	if err != nil {
 		return err
 	}
-	err = do(control)
-	if cerr := control.close(); err == nil {
+	err = do(access)
+	if cerr := access.close(); err == nil {
 		err = cerr
 	}
 	return err
@@ -39,9 +39,9 @@ func newQueueListCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what waits, the oldest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				var items engine.Items
-				if err := control.call(cmd.Context(), "queue/list", filterRequest{Filter: filter}, &items); err != nil {
+				if err := access.call(cmd.Context(), "queue/list", filterRequest{Filter: filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "Nothing waits.")
@@ -79,12 +79,12 @@ func newRetryNowCommand(c *console) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				if len(args) == 1 {
-					return c.changeDelivery(cmd.Context(), control, "queue/retry-now", request, args[0], "is tried now")
+					return c.changeDelivery(cmd.Context(), access, "queue/retry-now", request, args[0], "is tried now")
 				}
 				hastened := []engine.Hastened{}
-				if err := control.call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
+				if err := access.call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
 					return err
 				}
 				if asJSON {
@@ -125,8 +125,8 @@ func newSkipCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "skip ID", Short: "Give a waiting delivery up; it becomes a dead letter", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(control *control) error {
-				return c.changeDelivery(cmd.Context(), control, "queue/skip", request, args[0], "is a dead letter now")
+			return c.withControl(func(access *access) error {
+				return c.changeDelivery(cmd.Context(), access, "queue/skip", request, args[0], "is a dead letter now")
 			})
 		},
 	}
@@ -135,9 +135,9 @@ func newSkipCommand(c *console) *cobra.Command {
 }
 
 // changeDelivery does one thing to one waiting delivery.
-func (c *console) changeDelivery(ctx context.Context, control *control, operation string, request deliveryRequest, id, done string) error {
+func (c *console) changeDelivery(ctx context.Context, access *access, operation string, request deliveryRequest, id, done string) error {
 	request.Event = id
-	if err := control.call(ctx, operation, request, &none{}); err != nil {
+	if err := access.call(ctx, operation, request, &none{}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(c.err, "%s %s.\n", id, done)
@@ -191,11 +191,11 @@ func describeItem(item *engine.Item) string {
 }
 
 // countDone calls an operation once for each of the requests and prints how many it took in hand.
-func countDone[Req any](ctx context.Context, c *console, control *control, operation string, requests []Req, done string, asJSON bool) error {
+func countDone[Req any](ctx context.Context, c *console, access *access, operation string, requests []Req, done string, asJSON bool) error {
 	var changed engine.Changed
 	for _, request := range requests {
 		var one engine.Changed
-		if err := control.call(ctx, operation, request, &one); err != nil {
+		if err := access.call(ctx, operation, request, &one); err != nil {
 			return err
 		}
 		changed.Count, changed.More = changed.Count+one.Count, changed.More || one.More

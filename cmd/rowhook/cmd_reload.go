@@ -40,10 +40,10 @@ func newReloadCommand(c *console) *cobra.Command {
 				_, cerr := c.config()
 				return errors.Join(cerr, noAgentFailure(err))
 			}
-			defer client.close()
+			defer client.Close()
 			var status reloadStatus
 			request := reloadRequest{User: osUser(), Removed: removed, By: reloadByCommand}
-			if err := client.call(cmd.Context(), "reload", request, &status); err != nil {
+			if err := client.Call(cmd.Context(), "reload", request, &status); err != nil {
 				return err
 			}
 			if asJSON {

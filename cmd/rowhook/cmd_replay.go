@@ -54,12 +54,12 @@ func newReplayCommand(c *console) *cobra.Command {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
 			request := replayRequest{User: osUser(), Filter: filter, DryRun: dry}
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				if stop {
-					return c.stopReplay(cmd, control, request, asJSON)
+					return c.stopReplay(cmd, access, request, asJSON)
 				}
 				var replayed engine.Replayed
-				if err := control.call(cmd.Context(), "replay", request, &replayed); err != nil {
+				if err := access.call(cmd.Context(), "replay", request, &replayed); err != nil {
 					return err
 				}
 				if asJSON {
@@ -107,9 +107,9 @@ func (c *console) printReplayed(r *engine.Replayed, profile string, dry bool) er
 	return nil
 }
 
-func (c *console) stopReplay(cmd *cobra.Command, control *control, request replayRequest, asJSON bool) error {
+func (c *console) stopReplay(cmd *cobra.Command, access *access, request replayRequest, asJSON bool) error {
 	var stopped replayStopped
-	if err := control.call(cmd.Context(), "replay/stop", request, &stopped); err != nil {
+	if err := access.call(cmd.Context(), "replay/stop", request, &stopped); err != nil {
 		return err
 	}
 	if asJSON {

@@ -20,9 +20,9 @@ func newSourceAdoptCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "adopt", Short: "Pin the present source and machine", Long: adoptLong, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withControl(func(control *control) error {
+			return c.withControl(func(access *access) error {
 				var done adoption
-				if err := control.call(cmd.Context(), "source/adopt", userRequest{User: osUser()}, &done); err != nil {
+				if err := access.call(cmd.Context(), "source/adopt", userRequest{User: osUser()}, &done); err != nil {
 					return err
 				}
 				if asJSON {

@@ -30,13 +30,13 @@ func newStatusCommand(c *console) *cobra.Command {
 			if live || ready {
 				return c.askHealth(cmd.Context(), ready, asJSON)
 			}
-			control, err := c.reach()
+			access, err := c.reach()
 			if err != nil {
 				return err
 			}
-			defer control.close()
+			defer access.close()
 			var report statusReport
-			if err := control.call(cmd.Context(), "status", none{}, &report); err != nil {
+			if err := access.call(cmd.Context(), "status", none{}, &report); err != nil {
 				return err
 			}
 			if asJSON {
@@ -66,11 +66,11 @@ func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	defer client.close()
+	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	var answer healthAnswer
-	if err := client.call(ctx, "health", none{}, &answer); err != nil {
+	if err := client.Call(ctx, "health", none{}, &answer); err != nil {
 		return err
 	}
 	h := answer.Live

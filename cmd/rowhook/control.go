@@ -21,10 +21,6 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// A running agent owns the spool, so commands reach it through a Unix socket in the
-// state directory, which only its owner can enter. Each operation is one POST of one JSON
-// object that is answered by one JSON object, or by a controlFailure.
-
 // controlSocket is the socket's name in the state directory.
 const controlSocket = "rowhook.sock"
 
@@ -60,17 +56,19 @@ func typed[Req, Resp any](do func(context.Context, Req) (Resp, error)) operation
 	}
 }
 
-// controlServer answers operations on the state directory's socket until ctx ends.
+// controlServer answers operations on the state directory's socket.
 type controlServer struct {
-	stateDir   string
-	operations map[string]operation
-	logger     *slog.Logger
+	StateDir   string
+	Operations map[string]operation
+	Logger     *slog.Logger
+	// ExitCode is the exit code of a command whose operation failed; nil for 1.
+	ExitCode func(error) int
 }
 
-// listen opens the socket. The caller holds the state directory's lock, so that a socket
+// Listen opens the socket. The caller holds the state directory's lock, so that a socket
 // found there is a dead agent's.
-func (s *controlServer) listen() (net.Listener, error) {
-	path, done, err := shortSocketPath(s.stateDir)
+func (s *controlServer) Listen() (net.Listener, error) {
+	path, done, err := shortSocketPath(s.StateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +92,9 @@ func (s *controlServer) listen() (net.Listener, error) {
 // requestPatience is how long a request may take to come, its header and its body.
 const requestPatience = 5 * time.Second
 
-// serve answers until ctx ends, then waits for the operations under way.
-func (s *controlServer) serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{Handler: s, ReadHeaderTimeout: requestPatience, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
+// Serve answers until ctx ends, then waits for the operations under way.
+func (s *controlServer) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{Handler: s, ReadHeaderTimeout: requestPatience, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug)}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -110,7 +108,7 @@ func (s *controlServer) serve(ctx context.Context, listener net.Listener) error 
 	err := server.Serve(listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
-		os.Remove(filepath.Join(s.stateDir, controlSocket))
+		os.Remove(filepath.Join(s.StateDir, controlSocket))
 		return nil
 	}
 	return fmt.Errorf("serve control socket: %w", err)
@@ -118,7 +116,7 @@ func (s *controlServer) serve(ctx context.Context, listener net.Listener) error 
 
 // ServeHTTP answers one operation.
 func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	do, known := s.operations[strings.TrimPrefix(r.URL.Path, "/")]
+	do, known := s.Operations[strings.TrimPrefix(r.URL.Path, "/")]
 	if !known || r.Method != http.MethodPost {
 		writeControl(w, http.StatusNotFound, &controlFailure{Message: "unknown operation", Remedy: "the agent and this command may be of different versions"})
 		return
@@ -135,12 +133,17 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: config.Hint(err), Exit: exitCode(err)})
+		failure := &controlFailure{Message: err.Error(), Remedy: config.Hint(err)}
+		if s.ExitCode != nil {
+			failure.Exit = s.ExitCode(err)
+		}
+		writeControl(w, http.StatusUnprocessableEntity, failure)
 		return
 	}
 	writeControl(w, http.StatusOK, answer)
 }
 
+// writeControl answers a request with one JSON object.
 func writeControl(w http.ResponseWriter, status int, answer any) {
 	raw, err := json.Marshal(answer)
 	if err != nil {
@@ -179,8 +182,8 @@ func dialControl(stateDir string) (*controlClient, error) {
 	return &controlClient{http: &http.Client{Transport: transport}}, nil
 }
 
-// call asks for one operation and decodes its answer into resp.
-func (c *controlClient) call(ctx context.Context, name string, req, resp any) error {
+// Call asks for one operation and decodes its answer into resp.
+func (c *controlClient) Call(ctx context.Context, name string, req, resp any) error {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
@@ -219,7 +222,8 @@ func unanswered(ctx context.Context, err error) error {
 	return &capture.OperatorError{Err: err, Remedy: "the agent ended while it was asked, and may have done it: look with `rowhook status`, then try again"}
 }
 
-func (c *controlClient) close() { c.http.CloseIdleConnections() }
+// Close gives the connections up.
+func (c *controlClient) Close() { c.http.CloseIdleConnections() }
 
 // shortSocketPath returns a path of the socket that fits the 107 bytes a Unix socket's name
 // may have, however long the state directory's is: through a descriptor of the directory. It is

@@ -35,34 +35,34 @@ func TestControlSocket(t *testing.T) {
 			if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
 				t.Fatalf("dial without an agent: %v", err)
 			}
-			server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler), operations: map[string]operation{
+			server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]operation{
 				"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
 				"fail": func(context.Context, json.RawMessage) (any, error) {
 					return nil, &capture.OperatorError{Err: errors.New("no such profile"), Remedy: "see `rowhook profile list`"}
 				},
 			}}
-			listener, err := server.listen()
+			listener, err := server.Listen()
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			served := make(chan error, 1)
-			go func() { served <- server.serve(ctx, listener) }()
+			go func() { served <- server.Serve(ctx, listener) }()
 
 			client, err := dialControl(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer client.close()
+			defer client.Close()
 			var got echoRequest
-			if err := client.call(t.Context(), "echo", echoRequest{Text: "loan"}, &got); err != nil || got.Text != "loan" {
+			if err := client.Call(t.Context(), "echo", echoRequest{Text: "loan"}, &got); err != nil || got.Text != "loan" {
 				t.Errorf("echo = %+v, %v", got, err)
 			}
-			err = client.call(t.Context(), "fail", struct{}{}, &got)
+			err = client.Call(t.Context(), "fail", struct{}{}, &got)
 			if err == nil || err.Error() != "no such profile" || config.Hint(err) != "see `rowhook profile list`" {
 				t.Errorf("fail = %v, hint %q", err, config.Hint(err))
 			}
-			if err := client.call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
+			if err := client.Call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
 				t.Error("an unknown operation was answered")
 			}
 			info, err := os.Stat(filepath.Join(dir, controlSocket))
@@ -84,8 +84,8 @@ func TestControlSocket(t *testing.T) {
 func TestControlSocketOfADeadAgent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler)}
-	first, err := server.listen()
+	server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+	first, err := server.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestControlSocketOfADeadAgent(t *testing.T) {
 	if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
 		t.Errorf("dial a dead agent's socket: %v", err)
 	}
-	second, err := server.listen()
+	second, err := server.Listen()
 	if err != nil {
 		t.Fatalf("listen over a dead agent's socket: %v", err)
 	}
@@ -104,16 +104,16 @@ func TestControlSocketOfADeadAgent(t *testing.T) {
 func TestControlSocketGivesUpHalfARequest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := &controlServer{stateDir: dir, logger: slog.New(slog.DiscardHandler), operations: map[string]operation{
+	server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]operation{
 		"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
 	}}
-	listener, err := server.listen()
+	listener, err := server.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- server.serve(ctx, listener) }()
+	go func() { served <- server.Serve(ctx, listener) }()
 	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
 	if err != nil {
 		t.Fatal(err)

@@ -73,15 +73,15 @@ func (w *mendWorld) open(t *testing.T, c *config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &controlServer{stateDir: c.State, operations: s.operations(), logger: slog.New(slog.DiscardHandler)}
-	listener, err := server.listen()
+	server := &controlServer{StateDir: c.State, Operations: s.operations(), Logger: slog.New(slog.DiscardHandler), ExitCode: exitCode}
+	listener, err := server.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { ended <- s.engine.Run(ctx) }()
-	go func() { ended <- server.serve(ctx, listener) }()
+	go func() { ended <- server.Serve(ctx, listener) }()
 	w.agent = s
 	w.stop = func() {
 		cancel()

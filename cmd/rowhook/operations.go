@@ -345,9 +345,9 @@ func (s *station) findEvent(r bodyRequest) (*delivery.Event, error) {
 	return nil, nil
 }
 
-// control is how a command works on a state directory: through its agent's socket, or,
+// access is how a command works on a state directory: through its agent's socket, or,
 // when none is running, on the directory itself.
-type control struct {
+type access struct {
 	client  *controlClient
 	station *station
 	local   map[string]operation
@@ -355,13 +355,13 @@ type control struct {
 
 // reach reaches the agent or opens the state directory. While the config file has errors, a running agent, which
 // goes on with the config it has, can still be asked.
-func (c *console) reach() (*control, error) {
+func (c *console) reach() (*access, error) {
 	conf, err := c.config()
 	if err == nil {
 		return c.openControl(conf)
 	}
 	if client, cerr := dialControl(conf.State); cerr == nil {
-		return &control{client: client}, nil
+		return &access{client: client}, nil
 	}
 	return nil, err
 }
@@ -374,14 +374,14 @@ func (c *console) stateDir() string {
 
 // openControl reaches the agent or opens the state directory. An agent that is starting or ending has it locked and does
 // not answer, so both are tried again.
-func (c *console) openControl(conf *config.Config) (*control, error) {
-	return onceFree(nil, func() (*control, error) { return c.tryControl(conf) })
+func (c *console) openControl(conf *config.Config) (*access, error) {
+	return onceFree(nil, func() (*access, error) { return c.tryControl(conf) })
 }
 
-func (c *console) tryControl(conf *config.Config) (*control, error) {
+func (c *console) tryControl(conf *config.Config) (*access, error) {
 	client, err := dialControl(conf.State)
 	if err == nil {
-		return &control{client: client}, nil
+		return &access{client: client}, nil
 	}
 	if !errors.Is(err, errNoAgent) {
 		return nil, err
@@ -397,12 +397,12 @@ func (c *console) tryControl(conf *config.Config) (*control, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &control{station: s, local: s.operations()}, nil
+	return &access{station: s, local: s.operations()}, nil
 }
 
-func (c *control) call(ctx context.Context, name string, req, resp any) error {
+func (c *access) call(ctx context.Context, name string, req, resp any) error {
 	if c.client != nil {
-		return c.client.call(ctx, name, req, resp)
+		return c.client.Call(ctx, name, req, resp)
 	}
 	raw, err := json.Marshal(req)
 	if err != nil {
@@ -418,9 +418,9 @@ func (c *control) call(ctx context.Context, name string, req, resp any) error {
 	return json.Unmarshal(raw, resp)
 }
 
-func (c *control) close() error {
+func (c *access) close() error {
 	if c.client != nil {
-		c.client.close()
+		c.client.Close()
 		return nil
 	}
 	return c.station.close()

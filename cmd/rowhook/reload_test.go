@@ -54,7 +54,7 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 	w.await("the control socket", func() bool {
 		client, err := dialControl(w.config().State)
 		if err == nil {
-			client.close()
+			client.Close()
 		}
 		return err == nil
 	})
