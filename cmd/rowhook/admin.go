@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 )
 
 func isLoopback(host string) bool {
@@ -87,7 +88,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if page := s.open(route); page != nil {
 		if _, _, known := s.token(r); !known && !s.askedByName(r) {
-			writeControl(w, http.StatusMisdirectedRequest, &controlFailure{Message: "this page is not asked for by that name",
+			control.WriteAnswer(w, http.StatusMisdirectedRequest, &control.Failure{Message: "this page is not asked for by that name",
 				Remedy: "use the address, list the name in admin.hosts, or send a token"})
 			return
 		}
@@ -106,14 +107,14 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST /reload":
 		answer, err = s.agent.reload(r.Context(), reloadRequest{User: who, By: reloadByCommand})
 	default:
-		writeControl(w, http.StatusNotFound, &controlFailure{Message: "there is no such page", Remedy: "GET /metrics, /healthz, /readyz, /status; POST /reload"})
+		control.WriteAnswer(w, http.StatusNotFound, &control.Failure{Message: "there is no such page", Remedy: "GET /metrics, /healthz, /readyz, /status; POST /reload"})
 		return
 	}
 	if err != nil {
-		writeControl(w, http.StatusUnprocessableEntity, &controlFailure{Message: err.Error(), Remedy: config.Hint(err)})
+		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: config.Hint(err)})
 		return
 	}
-	writeControl(w, http.StatusOK, answer)
+	control.WriteAnswer(w, http.StatusOK, answer)
 }
 
 // open returns the page of a route that needs no token; nil for any other.
@@ -169,13 +170,13 @@ func (s *adminServer) allow(w http.ResponseWriter, r *http.Request) (who string,
 	}
 	if name, admin, ok := s.token(r); ok {
 		if change && !admin {
-			writeControl(w, http.StatusForbidden, &controlFailure{Message: "the token of " + name + " is a viewer's", Remedy: "changes need a token with role: admin"})
+			control.WriteAnswer(w, http.StatusForbidden, &control.Failure{Message: "the token of " + name + " is a viewer's", Remedy: "changes need a token with role: admin"})
 			return "", false
 		}
 		return "token " + name, true
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="rowhook"`)
-	writeControl(w, http.StatusUnauthorized, &controlFailure{Message: "a token is needed", Remedy: "Authorization: Bearer and one of admin.tokens"})
+	control.WriteAnswer(w, http.StatusUnauthorized, &control.Failure{Message: "a token is needed", Remedy: "Authorization: Bearer and one of admin.tokens"})
 	return "", false
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/spool"
 )
@@ -148,7 +149,7 @@ func (a *agent) sourceName() string {
 
 // run works until ctx ends or something fails that cannot be waited for.
 func (a *agent) run(ctx context.Context) error {
-	server := &controlServer{StateDir: a.config().State, Operations: a.operations(), Logger: a.logger, ExitCode: exitCode}
+	server := &control.Server{StateDir: a.config().State, Operations: a.operations(), Logger: a.logger, ExitCode: exitCode}
 	listener, err := server.Listen()
 	if err != nil {
 		return err

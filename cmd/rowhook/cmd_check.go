@@ -15,6 +15,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 )
 
@@ -159,7 +160,7 @@ func quoteTable(c *config.Config, name string) string {
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of
 // the slot is no finding.
 func runningAgent(ctx context.Context, c *config.Config) string {
-	client, err := dialControl(c.State)
+	client, err := control.Dial(c.State)
 	if err != nil {
 		return "check"
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery/engine"
 )
 
@@ -35,7 +36,7 @@ func newReloadCommand(c *console) *cobra.Command {
 			if err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			client, err := dialControl(c.stateDir())
+			client, err := control.Dial(c.stateDir())
 			if err != nil {
 				_, cerr := c.config()
 				return errors.Join(cerr, noAgentFailure(err))
@@ -60,10 +61,10 @@ func newReloadCommand(c *console) *cobra.Command {
 
 // noAgentFailure adds what to do where no agent runs.
 func noAgentFailure(err error) error {
-	if !errors.Is(err, errNoAgent) {
+	if !errors.Is(err, control.ErrNoAgent) {
 		return err
 	}
-	return &controlFailure{Message: err.Error(), Remedy: "`rowhook run` starts with the config as it is"}
+	return &control.Failure{Message: err.Error(), Remedy: "`rowhook run` starts with the config as it is"}
 }
 
 // parseRemovals reads CODE=WORD.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 )
@@ -62,7 +63,7 @@ const healthTimeout = 5 * time.Second
 
 // askHealth asks the running agent. Health checks know two exit codes.
 func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
-	client, err := dialControl(c.stateDir())
+	client, err := control.Dial(c.stateDir())
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ var rules = []rule{
 	{imports: "rowhook/mapping", only: []string{"capture", "delivery"}, except: true, why: "mapping stands between capture and delivery"},
 	{imports: "rowhook/capture", only: []string{"delivery"}, except: true, why: "delivery knows nothing of where an event comes from"},
 	{imports: "rowhook/cmd", only: []string{"cmd/rowhook"}, why: "cmd wires the rooms, nobody builds on it"},
+	{imports: "rowhook/delivery", only: []string{"cmd/rowhook/control"}, except: true, why: "the socket knows no operation"},
 	{imports: "rowhook/cmd", only: []string{"cmd/rowhook/e2e"}, except: true, why: "end-to-end tests know the binary only"},
 	{imports: "rowhook/cmd", only: []string{"cmd/rowhook/pipeline"}, except: true, tests: true, why: "the pipeline gets rules and a router"},
 	{imports: "rowhook/capture/postgres", only: []string{"cmd/rowhook/pipeline"}, except: true, why: "the pipeline is the sink of any source"},
@@ -57,7 +58,7 @@ var rules = []rule{
 	{imports: "github.com/expr-lang", only: []string{"mapping"}, why: "expressions are part of mapping rules"},
 	{imports: "gopkg.in/yaml.v3", only: []string{"cmd/rowhook/config"}, tests: true, why: "the config is read in one place, rooms own structs"},
 	{imports: "github.com/spf13/cobra", only: []string{"cmd"}, why: "commands are cmd's"},
-	{imports: "github.com/spf13/cobra", only: []string{"cmd/rowhook/config", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands are the main package's"},
+	{imports: "github.com/spf13/cobra", only: []string{"cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands are the main package's"},
 	{imports: "testing", only: []string{"capture/capturetest/conformance"}, tests: true, why: "what is shipped holds no test code"},
 }
 
@@ -65,8 +66,8 @@ var rules = []rule{
 var httpClients = []string{"Client", "Transport", "DefaultClient", "DefaultTransport", "Get", "Head", "Post", "PostForm"}
 
 // httpSenders are the folders that may send requests: webhook behind its dial
-// guard, and cmd to a running agent's Unix socket.
-var httpSenders = []string{"delivery/webhook", "cmd/rowhook"}
+// guard, and control to a running agent's Unix socket.
+var httpSenders = []string{"delivery/webhook", "cmd/rowhook/control"}
 
 // TestImportDirection guards who may import whom, over every Go file of the repository.
 func TestImportDirection(t *testing.T) {
@@ -230,6 +231,7 @@ func TestImportRules(t *testing.T) {
 		{"cmd/rowhook", "rowhook/cmd/rowhook/config", false, false},
 		{"cmd/rowhook-demo", "rowhook/cmd/rowhook/config", false, true},
 		{"cmd/rowhook/config", "rowhook/delivery/spool", false, true},
+		{"cmd/rowhook/control", "rowhook/delivery/engine", false, true},
 		{"cmd/rowhook/pipeline", "rowhook/delivery/spool", false, false},
 		{"cmd/rowhook/try", "rowhook/delivery/spool", false, true},
 		{"cmd/rowhook/pipeline", "rowhook/delivery/engine", false, true},

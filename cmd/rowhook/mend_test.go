@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 )
 
@@ -73,7 +74,7 @@ func (w *mendWorld) open(t *testing.T, c *config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &controlServer{StateDir: c.State, Operations: s.operations(), Logger: slog.New(slog.DiscardHandler), ExitCode: exitCode}
+	server := &control.Server{StateDir: c.State, Operations: s.operations(), Logger: slog.New(slog.DiscardHandler), ExitCode: exitCode}
 	listener, err := server.Listen()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -71,125 +72,125 @@ type healthAnswer struct {
 type none struct{}
 
 // operations are what commands can ask of a state directory, with or without an agent.
-func (s *station) operations() map[string]operation {
-	return map[string]operation{
-		"queue/list": typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
+func (s *station) operations() map[string]control.Operation {
+	return map[string]control.Operation{
+		"queue/list": control.Typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
 			return s.engine.Queue(r.Filter)
 		}),
-		"queue/retry-all": typed(func(_ context.Context, r deliveryRequest) ([]engine.Hastened, error) {
+		"queue/retry-all": control.Typed(func(_ context.Context, r deliveryRequest) ([]engine.Hastened, error) {
 			hastened, err := s.engine.RetryAllNow(r.Profile)
 			for _, h := range hastened {
 				err = errors.Join(err, s.audit.append(auditLine{User: r.User, Command: "queue retry-now", Profile: h.Profile, New: fmt.Sprint(h.Retries)}))
 			}
 			return hastened, err
 		}),
-		"queue/retry-now": typed(func(_ context.Context, r deliveryRequest) (none, error) {
+		"queue/retry-now": control.Typed(func(_ context.Context, r deliveryRequest) (none, error) {
 			return none{}, s.audited(r.User, "queue retry-now", r.Profile, r.Event, s.engine.RetryNow(r.Profile, r.Event))
 		}),
-		"queue/skip": typed(func(_ context.Context, r deliveryRequest) (none, error) {
+		"queue/skip": control.Typed(func(_ context.Context, r deliveryRequest) (none, error) {
 			return none{}, s.audited(r.User, "queue skip", r.Profile, r.Event, s.engine.Skip(r.Profile, r.Event))
 		}),
-		"failed/list": typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
+		"failed/list": control.Typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
 			return s.engine.Failed(r.Filter)
 		}),
-		"failed/show": typed(func(_ context.Context, r deliveryRequest) ([]engine.Letter, error) {
+		"failed/show": control.Typed(func(_ context.Context, r deliveryRequest) ([]engine.Letter, error) {
 			return s.engine.FailedShow(r.Event)
 		}),
-		"failed/retry": typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
+		"failed/retry": control.Typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedRetry(r.Filter)
 			return changed, s.auditedCount(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"failed/discard": typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
+		"failed/discard": control.Typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedDiscard(r.Filter)
 			return changed, s.auditedCount(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"replay": typed(func(_ context.Context, r replayRequest) (engine.Replayed, error) {
+		"replay": control.Typed(func(_ context.Context, r replayRequest) (engine.Replayed, error) {
 			return s.replay(r)
 		}),
-		"replay/stop": typed(func(_ context.Context, r replayRequest) (replayStopped, error) {
+		"replay/stop": control.Typed(func(_ context.Context, r replayRequest) (replayStopped, error) {
 			return s.stopReplay(r)
 		}),
-		"parked/list": typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
+		"parked/list": control.Typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
 			return s.listParked(r)
 		}),
-		"parked/discard": typed(func(_ context.Context, r parkedRequest) (engine.Changed, error) {
+		"parked/discard": control.Typed(func(_ context.Context, r parkedRequest) (engine.Changed, error) {
 			changed, err := s.discardParked(r)
 			return changed, s.auditedCount(r.User, "failed discard --source", "", describeParked(r), changed, err)
 		}),
-		"parked/retry": typed(func(context.Context, parkedRequest) (engine.Changed, error) {
-			return engine.Changed{}, &controlFailure{
+		"parked/retry": control.Typed(func(context.Context, parkedRequest) (engine.Changed, error) {
+			return engine.Changed{}, &control.Failure{
 				Message: "parked changes are decoded with the database's help, and no agent is running",
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
 		}),
-		"reload": typed(func(context.Context, reloadRequest) (reloadStatus, error) {
-			return reloadStatus{}, noAgentFailure(errNoAgent)
+		"reload": control.Typed(func(context.Context, reloadRequest) (reloadStatus, error) {
+			return reloadStatus{}, noAgentFailure(control.ErrNoAgent)
 		}),
-		"profile/list": typed(func(context.Context, none) ([]profileListing, error) {
+		"profile/list": control.Typed(func(context.Context, none) ([]profileListing, error) {
 			return s.listProfiles()
 		}),
-		"profile/pause": typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+		"profile/pause": control.Typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
 			return s.auditedState(r.User, "profile pause", r.Profile, func() error { return s.engine.Pause(r.Profile) })
 		}),
-		"profile/resume": typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+		"profile/resume": control.Typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
 			return s.auditedState(r.User, "profile resume --from "+r.From, r.Profile, func() error { return s.engine.Resume(r.Profile, r.From) })
 		}),
-		"profile/activate": typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+		"profile/activate": control.Typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
 			found, err := s.whereabouts(ctx)
 			if err != nil {
 				return endpointAnswer{}, err
 			}
 			return s.activate(ctx, r, found)
 		}),
-		"profile/test": typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+		"profile/test": control.Typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
 			if _, err := s.whereabouts(ctx); err != nil {
 				return endpointAnswer{}, err
 			}
 			return s.test(ctx, r)
 		}),
-		"body": typed(func(_ context.Context, r bodyRequest) (bodyAnswer, error) {
+		"body": control.Typed(func(_ context.Context, r bodyRequest) (bodyAnswer, error) {
 			return s.body(r)
 		}),
-		"status": typed(func(ctx context.Context, _ none) (*statusReport, error) {
+		"status": control.Typed(func(ctx context.Context, _ none) (*statusReport, error) {
 			return s.status(ctx)
 		}),
-		"source/adopt": typed(func(ctx context.Context, r userRequest) (adoption, error) {
+		"source/adopt": control.Typed(func(ctx context.Context, r userRequest) (adoption, error) {
 			return s.adoptNow(ctx, r.User)
 		}),
 	}
 }
 
 // operations adds to the station's what only a running agent can do.
-func (a *agent) operations() map[string]operation {
+func (a *agent) operations() map[string]control.Operation {
 	all := a.station.operations()
-	all["agent"] = typed(func(context.Context, none) (agentAnswer, error) {
+	all["agent"] = control.Typed(func(context.Context, none) (agentAnswer, error) {
 		id, err := agentID(a.spool)
 		return agentAnswer{ID: id}, err
 	})
-	all["health"] = typed(func(context.Context, none) (healthAnswer, error) {
+	all["health"] = control.Typed(func(context.Context, none) (healthAnswer, error) {
 		now := time.Now()
 		return healthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil
 	})
-	all["parked/retry"] = typed(func(ctx context.Context, r parkedRequest) (engine.Changed, error) {
+	all["parked/retry"] = control.Typed(func(ctx context.Context, r parkedRequest) (engine.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
 		return changed, a.auditedCount(r.User, "failed retry --source", "", describeParked(r), changed, err)
 	})
-	all["profile/activate"] = typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+	all["profile/activate"] = control.Typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
 		a.mu.Lock()
 		found := a.link.Found
 		a.mu.Unlock()
 		return a.activate(ctx, r, found)
 	})
-	all["profile/test"] = typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+	all["profile/test"] = control.Typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
 		return a.test(ctx, r)
 	})
-	all["reload"] = typed(func(ctx context.Context, r reloadRequest) (reloadStatus, error) {
+	all["reload"] = control.Typed(func(ctx context.Context, r reloadRequest) (reloadStatus, error) {
 		return a.reload(ctx, r)
 	})
-	all["status"] = typed(func(ctx context.Context, _ none) (*statusReport, error) {
+	all["status"] = control.Typed(func(ctx context.Context, _ none) (*statusReport, error) {
 		return a.status(ctx)
 	})
-	all["source/adopt"] = typed(func(_ context.Context, r userRequest) (adoption, error) {
+	all["source/adopt"] = control.Typed(func(_ context.Context, r userRequest) (adoption, error) {
 		return a.adopt(r.User)
 	})
 	return all
@@ -263,7 +264,7 @@ func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
 	return s.adopt(user, found, diffs)
 }
 
-var errNothingToAdopt = &controlFailure{
+var errNothingToAdopt = &control.Failure{
 	Message: "there is nothing to adopt: the state directory belongs to this source and machine",
 	Remedy:  "`rowhook status` shows what waits and why",
 }
@@ -348,9 +349,9 @@ func (s *station) findEvent(r bodyRequest) (*delivery.Event, error) {
 // access is how a command works on a state directory: through its agent's socket, or,
 // when none is running, on the directory itself.
 type access struct {
-	client  *controlClient
+	client  *control.Client
 	station *station
-	local   map[string]operation
+	local   map[string]control.Operation
 }
 
 // reach reaches the agent or opens the state directory. While the config file has errors, a running agent, which
@@ -360,7 +361,7 @@ func (c *console) reach() (*access, error) {
 	if err == nil {
 		return c.openControl(conf)
 	}
-	if client, cerr := dialControl(conf.State); cerr == nil {
+	if client, cerr := control.Dial(conf.State); cerr == nil {
 		return &access{client: client}, nil
 	}
 	return nil, err
@@ -379,11 +380,11 @@ func (c *console) openControl(conf *config.Config) (*access, error) {
 }
 
 func (c *console) tryControl(conf *config.Config) (*access, error) {
-	client, err := dialControl(conf.State)
+	client, err := control.Dial(conf.State)
 	if err == nil {
 		return &access{client: client}, nil
 	}
-	if !errors.Is(err, errNoAgent) {
+	if !errors.Is(err, control.ErrNoAgent) {
 		return nil, err
 	}
 	if err := refuseOwner(conf.State, os.Geteuid()); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -87,7 +88,7 @@ func (s *station) listParked(r parkedRequest) (parkedList, error) {
 }
 
 // errSelect refuses to touch all dead letters of the source by accident.
-var errSelect = &controlFailure{
+var errSelect = &control.Failure{
 	Message: "which dead letters of the source?",
 	Remedy:  "name numbers as `rowhook failed list --source` shows them, --table, or --all",
 }

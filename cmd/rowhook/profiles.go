@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -179,7 +180,7 @@ func (s *station) whereabouts(ctx context.Context) (identity, error) {
 		return identity{}, err
 	}
 	if diffs := pinned.compare(found, s.config().Source.Servers); known && len(diffs) > 0 {
-		return identity{}, &controlFailure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
+		return identity{}, &control.Failure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
 	}
 	return found, s.arrive(found, s.config().Sandboxed(&server))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
@@ -184,7 +185,7 @@ func (a *agent) mayRemove(next *config.Config, removed map[string]engine.Removal
 	}
 	for code := range removed {
 		if !slices.Contains(names, code) && next.Profile(code) == nil {
-			return &controlFailure{
+			return &control.Failure{
 				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, config.DidYouMean(code, names)),
 				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitUsage,
 			}

@@ -15,6 +15,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 )
 
@@ -52,7 +53,7 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 		}
 	})
 	w.await("the control socket", func() bool {
-		client, err := dialControl(w.config().State)
+		client, err := control.Dial(w.config().State)
 		if err == nil {
 			client.Close()
 		}

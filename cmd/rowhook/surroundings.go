@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/delivery"
 )
 
@@ -122,11 +123,11 @@ func (s *station) give(r activateRequest, found identity) error {
 	p := s.config().Profile(r.Profile)
 	switch {
 	case p == nil:
-		return &controlFailure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
+		return &control.Failure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
 	case !s.around.sandbox.Load():
-		return &controlFailure{Message: "--url is for sandboxes, and this is production", Remedy: "the URL belongs in the config: profiles." + r.Profile + ".url"}
+		return &control.Failure{Message: "--url is for sandboxes, and this is production", Remedy: "the URL belongs in the config: profiles." + r.Profile + ".url"}
 	case sameURL(r.URL, p.URL):
-		return &controlFailure{Message: "this is the URL that the profile has in production", Remedy: "give the URL of a receiver of the sandbox's own"}
+		return &control.Failure{Message: "this is the URL that the profile has in production", Remedy: "give the URL of a receiver of the sandbox's own"}
 	}
 	given, err := s.given(found)
 	if err != nil {
@@ -135,7 +136,7 @@ func (s *station) give(r activateRequest, found identity) error {
 	_, before := s.endpoints()[r.Profile].Describe()
 	own := delivery.SandboxConfig{URL: r.URL, Secret: r.Secret}
 	if err := s.useInSandbox(r.Profile, own, true); err != nil {
-		return &controlFailure{Message: err.Error(), Remedy: config.Hint(err)}
+		return &control.Failure{Message: err.Error(), Remedy: config.Hint(err)}
 	}
 	given.Profiles[r.Profile] = own
 	raw, err := json.Marshal(given)

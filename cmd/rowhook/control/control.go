@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"bytes"
@@ -21,32 +21,35 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// controlSocket is the socket's name in the state directory.
-const controlSocket = "rowhook.sock"
+// socketName is the socket's name in the state directory.
+const socketName = "rowhook.sock"
 
-// errNoAgent says that no agent listens on the state directory's socket.
-var errNoAgent = errors.New("no agent is running on this state directory")
+// exitFailed is the exit code of a command whose failure has no code of its own.
+const exitFailed = 1
 
-// controlFailure is the answer to an operation that failed.
-type controlFailure struct {
+// ErrNoAgent says that no agent listens on the state directory's socket.
+var ErrNoAgent = errors.New("no agent is running on this state directory")
+
+// Failure is the answer to an operation that failed.
+type Failure struct {
 	Message string `json:"error"`
 	Remedy  string `json:"hint,omitempty"`
 	Exit    int    `json:"exit,omitempty"` // of the command; default 1
 }
 
-func (f *controlFailure) Error() string { return f.Message }
+func (f *Failure) Error() string { return f.Message }
 
 // Hint returns the remedy for the operator.
-func (f *controlFailure) Hint() string { return f.Remedy }
+func (f *Failure) Hint() string { return f.Remedy }
 
 // ExitCode is the command's.
-func (f *controlFailure) ExitCode() int { return cmp.Or(f.Exit, exitFailed) }
+func (f *Failure) ExitCode() int { return cmp.Or(f.Exit, exitFailed) }
 
-// operation answers one kind of request. The user is who asks, for the audit log.
-type operation func(ctx context.Context, request json.RawMessage) (any, error)
+// Operation answers one kind of request. The user is who asks, for the audit log.
+type Operation func(ctx context.Context, request json.RawMessage) (any, error)
 
-// typed makes an operation of a function over its own request type.
-func typed[Req, Resp any](do func(context.Context, Req) (Resp, error)) operation {
+// Typed makes an [Operation] of a function over its own request type.
+func Typed[Req, Resp any](do func(context.Context, Req) (Resp, error)) Operation {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var req Req
 		if err := json.Unmarshal(raw, &req); err != nil {
@@ -56,10 +59,10 @@ func typed[Req, Resp any](do func(context.Context, Req) (Resp, error)) operation
 	}
 }
 
-// controlServer answers operations on the state directory's socket.
-type controlServer struct {
+// Server answers operations on the state directory's socket.
+type Server struct {
 	StateDir   string
-	Operations map[string]operation
+	Operations map[string]Operation
 	Logger     *slog.Logger
 	// ExitCode is the exit code of a command whose operation failed; nil for 1.
 	ExitCode func(error) int
@@ -67,7 +70,7 @@ type controlServer struct {
 
 // Listen opens the socket. The caller holds the state directory's lock, so that a socket
 // found there is a dead agent's.
-func (s *controlServer) Listen() (net.Listener, error) {
+func (s *Server) Listen() (net.Listener, error) {
 	path, done, err := shortSocketPath(s.StateDir)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,7 @@ func (s *controlServer) Listen() (net.Listener, error) {
 const requestPatience = 5 * time.Second
 
 // Serve answers until ctx ends, then waits for the operations under way.
-func (s *controlServer) Serve(ctx context.Context, listener net.Listener) error {
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: requestPatience, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug)}
 	stopped := make(chan struct{})
 	go func() {
@@ -108,17 +111,17 @@ func (s *controlServer) Serve(ctx context.Context, listener net.Listener) error 
 	err := server.Serve(listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
-		os.Remove(filepath.Join(s.StateDir, controlSocket))
+		os.Remove(filepath.Join(s.StateDir, socketName))
 		return nil
 	}
 	return fmt.Errorf("serve control socket: %w", err)
 }
 
 // ServeHTTP answers one operation.
-func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	do, known := s.Operations[strings.TrimPrefix(r.URL.Path, "/")]
 	if !known || r.Method != http.MethodPost {
-		writeControl(w, http.StatusNotFound, &controlFailure{Message: "unknown operation", Remedy: "the agent and this command may be of different versions"})
+		WriteAnswer(w, http.StatusNotFound, &Failure{Message: "unknown operation", Remedy: "the agent and this command may be of different versions"})
 		return
 	}
 	// Requests are small and come at once; what operations take is theirs.
@@ -127,24 +130,24 @@ func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
 		w.Header().Set("Connection", "close") // and the rest of it is not waited for
-		writeControl(w, http.StatusBadRequest, &controlFailure{Message: err.Error()})
+		WriteAnswer(w, http.StatusBadRequest, &Failure{Message: err.Error()})
 		return
 	}
 	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		failure := &controlFailure{Message: err.Error(), Remedy: config.Hint(err)}
+		failure := &Failure{Message: err.Error(), Remedy: config.Hint(err)}
 		if s.ExitCode != nil {
 			failure.Exit = s.ExitCode(err)
 		}
-		writeControl(w, http.StatusUnprocessableEntity, failure)
+		WriteAnswer(w, http.StatusUnprocessableEntity, failure)
 		return
 	}
-	writeControl(w, http.StatusOK, answer)
+	WriteAnswer(w, http.StatusOK, answer)
 }
 
-// writeControl answers a request with one JSON object.
-func writeControl(w http.ResponseWriter, status int, answer any) {
+// WriteAnswer answers a request with one JSON object.
+func WriteAnswer(w http.ResponseWriter, status int, answer any) {
 	raw, err := json.Marshal(answer)
 	if err != nil {
 		status, raw = http.StatusInternalServerError, []byte(`{"error":"encode answer"}`)
@@ -154,11 +157,11 @@ func writeControl(w http.ResponseWriter, status int, answer any) {
 	_, _ = w.Write(raw) // who asked may have gone
 }
 
-// controlClient asks a running agent.
-type controlClient struct{ http *http.Client }
+// Client asks a running agent.
+type Client struct{ http *http.Client }
 
-// dialControl returns a client of the agent that runs on the state directory, or errNoAgent.
-func dialControl(stateDir string) (*controlClient, error) {
+// Dial returns a client of the agent that runs on the state directory, or [ErrNoAgent].
+func Dial(stateDir string) (*Client, error) {
 	dial := func(ctx context.Context) (net.Conn, error) {
 		path, done, err := shortSocketPath(stateDir)
 		if err != nil {
@@ -173,17 +176,17 @@ func dialControl(stateDir string) (*controlClient, error) {
 	conn, err := dial(ctx)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, errNoAgent
+		return nil, ErrNoAgent
 	case err != nil:
 		return nil, fmt.Errorf("reach the agent: %w", err)
 	}
 	conn.Close()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
-	return &controlClient{http: &http.Client{Transport: transport}}, nil
+	return &Client{http: &http.Client{Transport: transport}}, nil
 }
 
 // Call asks for one operation and decodes its answer into resp.
-func (c *controlClient) Call(ctx context.Context, name string, req, resp any) error {
+func (c *Client) Call(ctx context.Context, name string, req, resp any) error {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
@@ -202,7 +205,7 @@ func (c *controlClient) Call(ctx context.Context, name string, req, resp any) er
 		return unanswered(ctx, fmt.Errorf("read the agent's answer: %w", err))
 	}
 	if answer.StatusCode != http.StatusOK {
-		failure := &controlFailure{}
+		failure := &Failure{}
 		if json.Unmarshal(raw, failure) != nil || failure.Message == "" {
 			failure.Message = "the agent answered " + answer.Status
 		}
@@ -223,13 +226,13 @@ func unanswered(ctx context.Context, err error) error {
 }
 
 // Close gives the connections up.
-func (c *controlClient) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // shortSocketPath returns a path of the socket that fits the 107 bytes a Unix socket's name
 // may have, however long the state directory's is: through a descriptor of the directory. It is
 // valid until done is called.
 func shortSocketPath(stateDir string) (path string, done func(), err error) {
-	full := filepath.Join(stateDir, controlSocket)
+	full := filepath.Join(stateDir, socketName)
 	if len(full) < 100 {
 		return full, func() {}, nil
 	}
@@ -237,5 +240,5 @@ func shortSocketPath(stateDir string) (path string, done func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("open state directory: %w", err)
 	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), controlSocket), func() { dir.Close() }, nil
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName), func() { dir.Close() }, nil
 }

@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"context"
@@ -32,11 +32,11 @@ func TestControlSocket(t *testing.T) {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+			if _, err := Dial(dir); !errors.Is(err, ErrNoAgent) {
 				t.Fatalf("dial without an agent: %v", err)
 			}
-			server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]operation{
-				"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
+			server := &Server{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]Operation{
+				"echo": Typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
 				"fail": func(context.Context, json.RawMessage) (any, error) {
 					return nil, &capture.OperatorError{Err: errors.New("no such profile"), Remedy: "see `rowhook profile list`"}
 				},
@@ -49,7 +49,7 @@ func TestControlSocket(t *testing.T) {
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(ctx, listener) }()
 
-			client, err := dialControl(dir)
+			client, err := Dial(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func TestControlSocket(t *testing.T) {
 			if err := client.Call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
 				t.Error("an unknown operation was answered")
 			}
-			info, err := os.Stat(filepath.Join(dir, controlSocket))
+			info, err := os.Stat(filepath.Join(dir, socketName))
 			if err != nil || info.Mode().Perm() != 0o600 {
 				t.Errorf("socket: %v, %v", info.Mode(), err)
 			}
@@ -73,7 +73,7 @@ func TestControlSocket(t *testing.T) {
 			if err := <-served; err != nil {
 				t.Errorf("serve: %v", err)
 			}
-			if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+			if _, err := Dial(dir); !errors.Is(err, ErrNoAgent) {
 				t.Errorf("dial after the agent stopped: %v", err)
 			}
 		})
@@ -84,13 +84,13 @@ func TestControlSocket(t *testing.T) {
 func TestControlSocketOfADeadAgent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
+	server := &Server{StateDir: dir, Logger: slog.New(slog.DiscardHandler)}
 	first, err := server.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.Close()
-	if _, err := dialControl(dir); !errors.Is(err, errNoAgent) {
+	if _, err := Dial(dir); !errors.Is(err, ErrNoAgent) {
 		t.Errorf("dial a dead agent's socket: %v", err)
 	}
 	second, err := server.Listen()
@@ -104,8 +104,8 @@ func TestControlSocketOfADeadAgent(t *testing.T) {
 func TestControlSocketGivesUpHalfARequest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := &controlServer{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]operation{
-		"echo": typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
+	server := &Server{StateDir: dir, Logger: slog.New(slog.DiscardHandler), Operations: map[string]Operation{
+		"echo": Typed(func(_ context.Context, r echoRequest) (echoRequest, error) { return r, nil }),
 	}}
 	listener, err := server.Listen()
 	if err != nil {
@@ -114,7 +114,7 @@ func TestControlSocketGivesUpHalfARequest(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, listener) }()
-	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
+	conn, err := net.Dial("unix", filepath.Join(dir, socketName))
 	if err != nil {
 		t.Fatal(err)
 	}
