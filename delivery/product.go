@@ -40,8 +40,8 @@ type Product struct {
 	Whole bool
 	// DeletedRows says that a deleted row is sent with its last content.
 	DeletedRows bool
-	// UsualBody is how large a body receivers take where nobody has set them up otherwise; 0 is not known.
-	UsualBody int
+	// UsualBody is how large a body receivers take where nobody has set them up otherwise.
+	UsualBody UsualBody
 
 	// Signature is the product's way to sign, where it has one.
 	Signature *Signature
@@ -62,6 +62,12 @@ type UnitRule struct {
 	Only []string // nil: all
 	// Text and Remedy refuse the others.
 	Text, Remedy string
+}
+
+// UsualBody is a size in bytes, 0 where it is not known. Remedy tells what helps with larger bodies.
+type UsualBody struct {
+	Size   int
+	Remedy string
 }
 
 // Signature is a way to sign a body by HMAC-SHA256, in a header that has room for one signature.
@@ -123,7 +129,8 @@ func (all Products) Of(format string) Product {
 	return all[i]
 }
 
-// Defaults returns what a profile of a format is before `defaults` and its own keys are laid over it.
+// Defaults returns what a profile of a format is before `defaults` and its own keys are laid over
+// it.
 func (all Products) Defaults(format string) ProfileConfig {
 	c := Defaults()
 	c.Format = format

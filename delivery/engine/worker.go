@@ -116,9 +116,9 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 
 // noteSize warns once of a body that is larger than receivers of the format usually take. Each line of the delivery log has its size.
 func (d *dispatcher) noteSize(j *job) {
-	if usual := d.profile.product.UsualBody; usual > 0 && j.size > usual && !d.warnedOfSize.Swap(true) {
+	if usual := d.profile.product.UsualBody; usual.Size > 0 && j.size > usual.Size && !d.warnedOfSize.Swap(true) {
 		d.logger().Warn("a body is larger than listeners of this format usually take: they may refuse it with status 413", "event", j.id(),
-			"bytes", j.size, "usual", usual, "remedy", "raise the listener's limit (Express: express.json({limit: …})), or send fewer fields")
+			"bytes", j.size, "usual", usual.Size, "remedy", usual.Remedy)
 	}
 }
 

@@ -31,10 +31,13 @@ func almaProduct() delivery.Product {
 		Formatter:   func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newAlma(c) },
 		XML:         true,
 		DeletedRows: true,
-		UsualBody:   100 << 10,
-		Mail:        almaMail,
-		Check:       checkAlma,
-		Signature:   &delivery.Signature{Header: "X-Exl-Signature", Encode: base64.StdEncoding.AppendEncode},
+		UsualBody: delivery.UsualBody{
+			Size:   100 << 10,
+			Remedy: "raise the listener's limit (Express: express.json({limit: …})), or send fewer fields",
+		},
+		Mail:      almaMail,
+		Check:     checkAlma,
+		Signature: &delivery.Signature{Header: "X-Exl-Signature", Encode: base64.StdEncoding.AppendEncode},
 	}
 }
 

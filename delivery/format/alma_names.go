@@ -116,7 +116,8 @@ func orNothing(text *string) string {
 	return *text
 }
 
-// nameFault says why canonical JSON cannot have a member of that name where it is to be; empty where it can.
+// nameFault says why canonical JSON cannot have a member of that name where it is to be; empty where
+// it can.
 func nameFault(name string) string {
 	switch {
 	case delivery.IsIndex(name):
@@ -127,7 +128,8 @@ func nameFault(name string) string {
 	return ""
 }
 
-// almaObjectFault says why a profile's messages cannot have a payload of that name; empty where they can.
+// almaObjectFault says why a profile's messages cannot have a payload of that name; empty where they
+// can.
 func almaObjectFault(p *delivery.ProfileConfig, object string) string {
 	inXML := p.MessageType == "xml"
 	for _, n := range p.Alma.Names {

@@ -7,13 +7,14 @@ import (
 
 const masked = "***"
 
-// secretPath reports whether the profile's URL holds its credential in the path, as the incoming webhooks of chat systems do, or is
-// a secret as a whole.
+// secretPath reports whether the profile's URL holds its credential in the path, as the incoming
+// webhooks of chat systems do, or is a secret as a whole.
 func (p *parser) secretPath() bool {
 	return p.cfg.URLFile != "" || p.products.Of(p.cfg.Format).SecretPath
 }
 
-// shownURL returns the profile's URL for logs: as [redactURL] does, and nothing behind the host where that is a secret.
+// shownURL returns the profile's URL for logs: as [redactURL] does, and nothing behind the host
+// where that is a secret.
 func (p *parser) shownURL(u *url.URL) string {
 	if !p.secretPath() || u.Opaque != "" {
 		return redactURL(u)

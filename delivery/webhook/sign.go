@@ -44,8 +44,8 @@ func decodeSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// standardHeader carries signatures of Standard Webhooks, which sign id and time as well: one for each
-// key. A product's own signature, a [delivery.Signature], is of the body alone.
+// standardHeader carries signatures of Standard Webhooks, which sign id and time as well: one for
+// each key. A product's own signature, a [delivery.Signature], is of the body alone.
 const standardHeader = "Webhook-Signature"
 
 // signer signs with all keys of a profile. It keeps the keyed hashes between requests, and is not
@@ -124,8 +124,9 @@ func VerifyAny(products delivery.Products, header http.Header, body []byte, now 
 	return Verify(header, body, now, secrets...)
 }
 
-// Verify checks a received request as a receiver does: its timestamp is within five minutes of now, and one of its signatures
-// is the body's under one of the secrets. It returns one of this package's errors, or one about a secret that cannot be read.
+// Verify checks a received request as a receiver does: its timestamp is within five minutes of now,
+// and one of its signatures is the body's under one of the secrets. It returns one of this package's
+// errors, or one about a secret that cannot be read.
 func Verify(header http.Header, body []byte, now time.Time, secrets ...string) error {
 	id, timestamp := header.Get("Webhook-Id"), header.Get("Webhook-Timestamp")
 	given := header.Get(standardHeader)

@@ -64,7 +64,8 @@ func (c *Config) eventsFor(p *delivery.ProfileConfig) []delivery.EventType {
 	return events
 }
 
-// objectOf is the payload's name that the mapping, or the signals' section, gives an event, and where it does.
+// objectOf is the payload's name that the mapping, or the signals' section, gives an event, and
+// where it does.
 func (c *Config) objectOf(eventType, entry string) (object string, path []string) {
 	if entry == "" {
 		for _, s := range c.Source.Signals.Types {
