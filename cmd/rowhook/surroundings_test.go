@@ -15,6 +15,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
+	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 )
 
@@ -149,7 +150,7 @@ func TestEndpointsDiffer(t *testing.T) {
 	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
 	p := delivery.Defaults()
 	p.Code, p.URL, p.Sandbox.URL = "desk", "https://desk.example.org/", "https://desk.example.org/"
-	e, err := in.newEndpoint(p, webhook.Options{})
+	e, err := in.newEndpoint(p, webhook.Options{Products: format.Products()})
 	if err != nil {
 		t.Fatal(err)
 	}
