@@ -120,7 +120,8 @@ func (c *console) try(ctx context.Context, o *tryOptions, files []string) error 
 	return err
 }
 
-// tryStandIn stands for secrets whose files are not on this machine: where a config is tested, nothing is sent.
+// tryStandIn stands for secrets whose files are not on this machine: where a config is tested,
+// nothing is sent.
 const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 
 // tryConfig loads the config, and asks its database for the mapped tables if that is wanted.

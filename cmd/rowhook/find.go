@@ -39,8 +39,8 @@ func commandPattern(root *cobra.Command) *regexp.Regexp {
 	return regexp.MustCompile(`\browhook (` + strings.Join(names, "|") + `)\b`)
 }
 
-// runnable returns a writer of texts for people, in which rowhook's commands name the config file that was
-// given, so that a remedy can be run as it is printed.
+// runnable returns a writer of texts for people, in which rowhook's commands name the config file
+// that was given, so that a remedy can be run as it is printed.
 func (c *console) runnable(w io.Writer) io.Writer { return &remedyWriter{w: w, console: c} }
 
 type remedyWriter struct {

@@ -13,13 +13,15 @@ import (
 	"rowhook/delivery"
 )
 
-// source is the host database as the agent and the commands use it. Each kind of database has a room of its own.
+// source is the host database as the agent and the commands use it. Each kind of database has a
+// room of its own.
 type source interface {
 	// Run streams into the sink until ctx ends; it reconnects by itself.
 	Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error
 	// Identify connects as for streaming and says who answers.
 	Identify(ctx context.Context) (capture.Server, error)
-	// Status says how the stream stands, as the server sees it, when everything before durable is stored.
+	// Status says how the stream stands, as the server sees it, when everything before durable is
+	// stored.
 	Status(ctx context.Context, durable capture.Position) (capture.Status, error)
 	// Received counts what has come of the stream: while it grows, something comes.
 	Received() uint64
@@ -36,7 +38,8 @@ type source interface {
 	Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error)
 	// Writers lists who may insert into a table. It is not complete where our role may not see all.
 	Writers(ctx context.Context, table string) (names []string, complete bool, err error)
-	// ContextTriggers says what triggers would tell who makes changes; it creates and removes them, too.
+	// ContextTriggers says what triggers would tell who makes changes; it creates and removes
+	// them, too.
 	ContextTriggers(ctx context.Context, opts capture.TriggerOptions) ([]capture.Statement, error)
 	// DecodeRaw decodes a parked change again.
 	DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error)

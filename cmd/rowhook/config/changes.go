@@ -8,9 +8,9 @@ import (
 	"rowhook/mapping"
 )
 
-// What a running agent can take from a config is the mapping, the profiles with their defaults, and where context and
-// signals come from. Of the rest, what says whom this agent works for is refused; it would be another agent. The others
-// wait for a restart, and are named.
+// What a running agent can take from a config is the mapping, the profiles with their defaults, and
+// where context and signals come from. Of the rest, what says whom this agent works for is refused;
+// it would be another agent. The others wait for a restart, and are named.
 
 // takenByReload are the sections that take effect at a reload.
 var takenByReload = []string{"mapping", "defaults", "profiles", "alerts", "source.context", "source.signals", "admin.tokens"}
@@ -34,7 +34,8 @@ func (c *Config) StartOnly(before *Config) (restart []string, err error) {
 	return restart, errs.orNil()
 }
 
-// differingKeys lists the keys whose values differ, sections that take effect at a reload as a whole.
+// differingKeys lists the keys whose values differ, sections that take effect at a reload as a
+// whole.
 func differingKeys(path string, a, b reflect.Value) []string {
 	var keys []string
 	for _, f := range specOf(a.Type()).fields {

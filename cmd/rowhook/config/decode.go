@@ -131,8 +131,8 @@ func (d *decoder) element(v reflect.Value, spec *structSpec, key, value *yaml.No
 	return v.Len() - 1
 }
 
-// entries calls visit for each entry of a map whose key is a plain scalar that has not been there yet. shown is the key as errors
-// may have it.
+// entries calls visit for each entry of a map whose key is a plain scalar that has not been there
+// yet. shown is the key as errors may have it.
 func (d *decoder) entries(n *yaml.Node, shown func(key, value *yaml.Node) string, visit func(key, value *yaml.Node)) {
 	first := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {

@@ -183,8 +183,8 @@ func (d *decoder) setPlain(v reflect.Value, text string, quoted bool, f *field) 
 
 var durationPart = regexp.MustCompile(`^(\d+(?:\.\d+)?)(ms|s|m|h|d)`)
 
-// ParseDuration reads durations such as 500ms, 1h30m and 30d, and 0. near proposes what was meant instead of
-// a text that is none.
+// ParseDuration reads durations such as 500ms, 1h30m and 30d, and 0. near proposes what was meant
+// instead of a text that is none.
 func ParseDuration(text string) (d time.Duration, near string, ok bool) {
 	if text == "0" {
 		return 0, "", true

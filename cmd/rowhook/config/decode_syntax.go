@@ -27,8 +27,8 @@ var (
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
-// syntaxError gives an error of yaml.v3 its place. yaml.v3 tells lines at most, and often the one where
-// the map or list around the mistake begins.
+// syntaxError gives an error of yaml.v3 its place. yaml.v3 tells lines at most, and often the one
+// where the map or list around the mistake begins.
 func syntaxError(file string, data []byte, err error) *configError {
 	parts := yamlLine.FindStringSubmatch(err.Error())
 	e := &configError{file: file, line: 1, column: 1, text: parts[2], hint: syntaxHints[parts[2]]}

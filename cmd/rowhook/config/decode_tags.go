@@ -34,8 +34,8 @@ import (
 //	doc:"…"                the description
 //
 // A key with the suffix _file beside a key without it names a file to read that one's value from;
-// what can be given so is a secret, unless it is public. No error quotes what stands in the place of a secret, or of
-// something that has secrets in it: see [field.sensitive].
+// what can be given so is a secret, unless it is public. No error quotes what stands in the place
+// of a secret, or of something that has secrets in it: see [field.sensitive].
 type field struct {
 	index           []int
 	name            string
@@ -50,7 +50,8 @@ type field struct {
 	secretMap       bool
 }
 
-// sensitive reports whether what stands in the field's place may be a secret: the field is one, or has one in it.
+// sensitive reports whether what stands in the field's place may be a secret: the field is one, or
+// has one in it.
 func (f *field) sensitive() bool {
 	return f.secret || f.secretMap || f.url() || f.typ != nil && holdsSecrets(f.typ, map[reflect.Type]bool{})
 }
@@ -75,7 +76,8 @@ func holdsSecrets(t reflect.Type, seen map[reflect.Type]bool) bool {
 // keyLike is what keys of the config look like; passwords seldom do.
 var keyLike = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 
-// shownKey is an unknown key as errors may have it: where secrets stand beside it, it may be one without its key.
+// shownKey is an unknown key as errors may have it: where secrets stand beside it, it may be one
+// without its key.
 func (s *structSpec) shownKey(key string) string {
 	secret := slices.ContainsFunc(s.fields, func(f *field) bool { return f.secret && !f.public || f.secretMap })
 	if secret && !keyLike.MatchString(key) && nearest(key, s.names()) == "" {
@@ -86,7 +88,8 @@ func (s *structSpec) shownKey(key string) string {
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,60}$`)
 
-// shownName is a free key as errors may have it. Those of a map of secrets are shown where they look like names that have a value.
+// shownName is a free key as errors may have it. Those of a map of secrets are shown where they
+// look like names that have a value.
 func (f *field) shownName(key, value *yaml.Node) string {
 	if f.secretMap && (!headerName.MatchString(key.Value) || isNull(value)) {
 		return "…"

@@ -10,7 +10,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// comparisonNames are the words by which other tools' configs compare, and what an expression has for them.
+// comparisonNames are the words by which other tools' configs compare, and what an expression has
+// for them.
 var comparisonNames = map[string]string{
 	"gt": ">", ">": ">", "gte": ">=", "ge": ">=", ">=": ">=", "lt": "<", "<": "<", "lte": "<=", "le": "<=", "<=": "<=",
 	"eq": "==", "in": "==", "=": "==", "==": "==",
@@ -18,7 +19,8 @@ var comparisonNames = map[string]string{
 	"between": "between",
 }
 
-// refuseComparison refuses a map in the place of a column's values, and shows where that comparison goes.
+// refuseComparison refuses a map in the place of a column's values, and shows where that comparison
+// goes.
 func (d *decoder) refuseComparison(n *yaml.Node) {
 	d.refuse(n, "expected a value or a list of values, got a map")
 	section := len(d.path) - 2

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// expandEnv replaces ${NAME} and ${NAME:-default} by the variable's value and $$ by a
-// dollar sign; any other dollar sign stays. A variable that is not set and has no default is an error;
-// the default also stands in for an empty one, as in a shell. In a URL the values are
-// percent-encoded, except where the reference opens the text and so brings the scheme along.
+// expandEnv replaces ${NAME} and ${NAME:-default} by the variable's value and $$ by a dollar sign;
+// any other dollar sign stays. A variable that is not set and has no default is an error; the
+// default also stands in for an empty one, as in a shell. In a URL the values are percent-encoded,
+// except where the reference opens the text and so brings the scheme along.
 //
 // values are the replaced values, for [Config.hide].
 func expandEnv(text string, env func(string) (string, bool), url bool) (out string, values []string, err error) {
@@ -75,8 +75,9 @@ func (e *unsetError) Error() string {
 
 var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$`)
 
-// certain reports whether a reference in a secret is one, and not by chance in the secret itself: it is named as variables
-// are, and is all there is, unless the text is one that secrets are put into.
+// certain reports whether a reference in a secret is one, and not by chance in the secret itself:
+// it is named as variables are, and is all there is, unless the text is one that secrets are put
+// into.
 func (e *unsetError) certain(text string, part bool) bool {
 	return variableName.MatchString(e.name) && (part || text == "${"+e.name+"}")
 }

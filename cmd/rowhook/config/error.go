@@ -107,7 +107,8 @@ type pathError interface {
 // into errors with file, line and column.
 func (c *Config) Explain(err error) error { return c.problems(err).orNil() }
 
-// problems is [Config.Explain] before sorting. What does not say where it is concerns the whole file.
+// problems is [Config.Explain] before sorting. What does not say where it is concerns the whole
+// file.
 func (c *Config) problems(err error) configErrors {
 	var found configErrors
 	for _, one := range Errors(err) {

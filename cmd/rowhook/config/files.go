@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// Files are the files that a config was read from, with hashes of what they held: the config file and
-// the files that it names.
+// Files are the files that a config was read from, with hashes of what they held: the config file
+// and the files that it names.
 type Files map[string]fileHash
 
 // fileHash tells contents of files apart. A file that cannot be read has that of an empty one.
@@ -25,7 +25,8 @@ func (f Files) Changed() bool {
 	return false
 }
 
-// readConfigFile reads a file that is one: a pipe or a device may never end, and could not be read again by a reload.
+// readConfigFile reads a file that is one: a pipe or a device may never end, and could not be read
+// again by a reload.
 func readConfigFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

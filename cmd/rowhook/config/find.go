@@ -2,8 +2,8 @@ package config
 
 import "os"
 
-// Where the config file is, without -c: what the environment names, config.yaml where one works on a config, and
-// in the end the machine's.
+// Where the config file is, without -c: what the environment names, config.yaml where one works on
+// a config, and in the end the machine's.
 const (
 	configVariable = "ROWHOOK_CONFIG"
 	localConfig    = "config.yaml"

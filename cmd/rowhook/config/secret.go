@@ -53,7 +53,8 @@ const unreadURL = "https://unread.invalid/"
 // rooms do not complain of a missing one as well.
 const unreadSecret = "the file of this secret could not be read"
 
-// secretFile reads a secret without the newline that ends it. read tells whether it did, or something stands for it.
+// secretFile reads a secret without the newline that ends it. read tells whether it did, or
+// something stands for it.
 func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret string, read bool) {
 	if path == "" {
 		return "", false
@@ -80,7 +81,8 @@ func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret str
 	return secret, true
 }
 
-// absentSecret says that a file cannot be read, and what stands for the secret in it where no secret is used.
+// absentSecret says that a file cannot be read, and what stands for the secret in it where no
+// secret is used.
 type absentSecret struct {
 	err     error
 	standIn string

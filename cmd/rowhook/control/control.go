@@ -217,7 +217,8 @@ func (c *Client) Call(ctx context.Context, name string, req, resp any) error {
 	return nil
 }
 
-// unanswered adds to what an agent did not answer that it may have been done: it is not asked again.
+// unanswered adds to what an agent did not answer that it may have been done: it is not asked
+// again.
 func unanswered(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err // the command's own end

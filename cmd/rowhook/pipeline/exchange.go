@@ -10,8 +10,9 @@ type exchange struct {
 	done  chan error
 }
 
-// Exchange has another routing hold from the next transaction on. apply is called when everything that came
-// before is stored, and nothing that comes after. Exchange returns when that is so, or when ctx has ended before.
+// Exchange has another routing hold from the next transaction on. apply is called when everything
+// that came before is stored, and nothing that comes after. Exchange returns when that is so, or
+// when ctx has ended before.
 func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error) error {
 	ex := &exchange{to: to, apply: apply, done: make(chan error, 1)}
 	p.mu.Lock()
@@ -43,8 +44,8 @@ func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error)
 	return context.Cause(ctx)
 }
 
-// takeOver lets the exchange that is coming take over between two transactions, once what came before has gone to
-// the appender. Called with mu held.
+// takeOver lets the exchange that is coming take over between two transactions, once what came
+// before has gone to the appender. Called with mu held.
 func (p *Pipeline) takeOver() {
 	ex := p.coming
 	if ex == nil || p.open || p.cur.batch.Len() > 0 {

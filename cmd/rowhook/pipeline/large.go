@@ -11,14 +11,17 @@ import (
 const (
 	// metaLarge is the spool's small value that tells which very large change is at work.
 	metaLarge = "large_change"
-	// largeStarts is how many starts of the agent may end at work on one change; the next one reads past it.
+	// largeStarts is how many starts of the agent may end at work on one change; the next one
+	// reads past it.
 	largeStarts = 2
-	// parkOversize is the reason of a change that was read past for its size, or since it ended the agent.
+	// parkOversize is the reason of a change that was read past for its size, or since it ended
+	// the agent.
 	parkOversize = "oversize"
 )
 
-// largeMark says which very large change is at work. It is on the disk before the change is in memory, and is taken away when what
-// came of it is stored: a start that finds it knows that the agent was ended meanwhile, for want of memory as a rule.
+// largeMark says which very large change is at work. It is on the disk before the change is in
+// memory, and is taken away when what came of it is stored: a start that finds it knows that the
+// agent was ended meanwhile, for want of memory as a rule.
 type largeMark struct {
 	Transaction string `json:"transaction"` // its identity
 	Position    string `json:"position"`
@@ -96,7 +99,8 @@ func (p *Pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 	return capture.Verdict{}, nil
 }
 
-// atWork reports whether the change at hand is the one that is marked: with its batch the mark is taken away. Called with mu held.
+// atWork reports whether the change at hand is the one that is marked: with its batch the mark is
+// taken away. Called with mu held.
 func (p *Pipeline) atWork(ordinal int) {
 	if p.mark.of(p.tx.Identity, ordinal) {
 		p.cur.unmark = true
@@ -125,7 +129,8 @@ func (p *Pipeline) Listens(prefix string) bool {
 	return p.mapper.Listens(prefix)
 }
 
-// parkPassed parks a change that was read past, with its key where that is known. Called with mu held.
+// parkPassed parks a change that was read past, with its key where that is known. Called with mu
+// held.
 func (p *Pipeline) parkPassed(u *capture.Undecoded) error {
 	parked := &delivery.Parked{Table: u.Table, Reason: parkOversize, Error: u.Err.Error(), Size: u.Size}
 	if u.Kept != nil {

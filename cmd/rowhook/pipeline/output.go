@@ -55,7 +55,8 @@ func (o *mapperOutput) Fail(f *mapping.Failure) error {
 	}, p.mapper.Changes())
 }
 
-// Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without limit.
+// Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without
+// limit.
 func (o *mapperOutput) Notice(n mapping.Notice) {
 	p := (*Pipeline)(o)
 	if n.Kind == mapping.BigintRounded {

@@ -25,7 +25,8 @@ const (
 	// positionInterval is how often the position is stored while nothing is mapped: a
 	// change that no rule wants must not cost a write of its own.
 	positionInterval = time.Second
-	// noticeInterval is how often a message that was left out, or a change that was parked, is logged.
+	// noticeInterval is how often a message that was left out, or a change that was parked, is
+	// logged.
 	noticeInterval = time.Minute
 	// parkedShare is the share of the spool that dead letters of the source may take.
 	parkedShare = 0.1
@@ -41,8 +42,8 @@ var errParkedFull = &capture.OperatorError{
 }
 
 // Pipeline is the source's [capture.Sink]. Batches are filled and stored by turns: while one is
-// being stored the next is filled, so that transactions share appends under load and go at once when
-// there is none.
+// being stored the next is filled, so that transactions share appends under load and go at once
+// when there is none.
 type Pipeline struct {
 	mapper   *mapping.Mapper
 	identity mapping.Identity // as the mapper has it
@@ -55,7 +56,8 @@ type Pipeline struct {
 	// pausing reports that a profile with on_full: pause_source has used up its share.
 	pausing func() bool
 	counts  counters
-	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty for none.
+	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty
+	// for none.
 	abandoned atomic.Pointer[capture.Position]
 	storing   atomic.Int64 // since when the appender stores a batch, Unix nanoseconds; 0 while it does not
 
@@ -98,7 +100,8 @@ type storeBatch struct {
 	abort bool
 	// unmark says that a very large change in it is no longer at work once it is stored.
 	unmark bool
-	// pending says that it holds complete transactions or a position; urgent that somebody waits for them.
+	// pending says that it holds complete transactions or a position; urgent that somebody waits
+	// for them.
 	pending, urgent bool
 }
 
@@ -107,9 +110,11 @@ type Options struct {
 	Spool  *spool.Spool
 	Log    *deliverylog.Log
 	Logger *slog.Logger
-	// Pausing reports that a profile with on_full: pause_source has used up its share. The source waits meanwhile.
+	// Pausing reports that a profile with on_full: pause_source has used up its share. The source
+	// waits meanwhile.
 	Pausing func() bool
-	// Abandoned is a stored position that was given up before; empty for none. See [Pipeline.Abandon].
+	// Abandoned is a stored position that was given up before; empty for none. See
+	// [Pipeline.Abandon].
 	Abandoned capture.Position
 }
 
@@ -232,7 +237,8 @@ func (p *Pipeline) append(ctx context.Context, b storeBatch) (stored bool, err e
 	return true, nil
 }
 
-// setRoomless notes that nothing can be stored for want of room, which may last: who stops does not wait for it.
+// setRoomless notes that nothing can be stored for want of room, which may last: who stops does not
+// wait for it.
 func (p *Pipeline) setRoomless(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -264,8 +270,8 @@ func (p *Pipeline) drain() error {
 	}
 }
 
-// handOver gives the current batch to the appender if that is idle and the batch is fit
-// to be stored on its own. Transactions that arrived together are stored together: until now, while the
+// handOver gives the current batch to the appender if that is idle and the batch is fit to be
+// stored on its own. Transactions that arrived together are stored together: until now, while the
 // source has more at hand, a small batch waits for it. Called with mu held.
 func (p *Pipeline) handOver(now bool) {
 	if p.spare == nil || p.failure != nil {
@@ -319,7 +325,8 @@ func (p *Pipeline) release() {
 	}
 }
 
-// full reports that the source has to wait: there is room for one large change at a time. Called with mu held.
+// full reports that the source has to wait: there is room for one large change at a time. Called
+// with mu held.
 func (p *Pipeline) full() bool {
 	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.pausing()
 }
@@ -337,7 +344,8 @@ func (p *Pipeline) Busy() <-chan struct{} {
 	return p.waiting
 }
 
-// Durable implements [capture.Sink]. A position that was given up says nothing to the server of today.
+// Durable implements [capture.Sink]. A position that was given up says nothing to the server of
+// today.
 func (p *Pipeline) Durable() capture.Position {
 	durable := capture.Position(p.spool.Durable())
 	if durable == p.Abandoned() {
@@ -450,7 +458,8 @@ func (p *Pipeline) Idle(end capture.Position) error {
 	return nil
 }
 
-// settle notes that everything before end is in the batch. Called with mu held, between transactions.
+// settle notes that everything before end is in the batch. Called with mu held, between
+// transactions.
 func (p *Pipeline) settle(end capture.Position) {
 	for _, in := range p.injections {
 		for i, event := range in.events {
@@ -482,15 +491,16 @@ func (p *Pipeline) Abort() {
 	p.mapper.Abort()
 	p.cur.batch.Rollback()
 	p.cur.lines = p.cur.lines[:p.cur.settled]
-	// Parts were handed over with everything that came before them, so that nothing else is in the batch.
+	// Parts were handed over with everything that came before them, so that nothing else is in the
+	// batch.
 	p.cur.abort = p.parts
 	p.open, p.parts = false, false
 	p.handOver(true)
 	p.takeOver()
 }
 
-// Flush stores what is complete, waits until it is fsynced and returns the durable
-// position. What there is no room for comes again. It is called when the source has stopped reading.
+// Flush stores what is complete, waits until it is fsynced and returns the durable position. What
+// there is no room for comes again. It is called when the source has stopped reading.
 func (p *Pipeline) Flush(ctx context.Context) capture.Position {
 	p.Abort()
 	stop := context.AfterFunc(ctx, func() {

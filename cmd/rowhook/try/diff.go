@@ -27,8 +27,8 @@ func splitLines(text []byte) []string {
 // maxDifference bounds the table in which the longest common part is looked for.
 const maxDifference = 4 << 20
 
-// lineDifferences returns what to take from a and what to add to make b of it, in order. Beyond a size, all
-// that lies between the first and the last difference counts as one.
+// lineDifferences returns what to take from a and what to add to make b of it, in order. Beyond a
+// size, all that lies between the first and the last difference counts as one.
 func lineDifferences(a, b []string) []lineDifference {
 	var out []lineDifference
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
@@ -58,7 +58,8 @@ func lineDifferences(a, b []string) []lineDifference {
 	return out
 }
 
-// commonLengths holds, for each pair of places, how many lines the rests have in common, row by row.
+// commonLengths holds, for each pair of places, how many lines the rests have in common, row by
+// row.
 func commonLengths(a, b []string) []int32 {
 	width := len(b) + 1
 	common := make([]int32, (len(a)+1)*width)

@@ -69,8 +69,8 @@ type unsent struct{}
 func (unsent) Send(context.Context, *delivery.Request) delivery.Reply { return delivery.Reply{} }
 func (unsent) Describe() (method, url string)                         { return "POST", "" }
 
-// Run puts changes through the config's mapping. source is its source's name in payloads, live are the tables that the
-// database was asked about: other tables have what the changes name.
+// Run puts changes through the config's mapping. source is its source's name in payloads, live are
+// the tables that the database was asked about: other tables have what the changes name.
 func Run(c *config.Config, source string, changes Changes, live []*capture.Table) (*Results, error) {
 	t, err := newTrial(c, source, changes, live)
 	if err == nil {
@@ -345,7 +345,8 @@ func (t *trial) request(p *receiver, at string, ev *delivery.Event) {
 	t.rendered(p, resultLine{At: at, ID: ev.ID}, body, p.formatter.Head(ev), err)
 }
 
-// group renders the groups that the profile's waiting events make: one, or with unit type one for each.
+// group renders the groups that the profile's waiting events make: one, or with unit type one for
+// each.
 func (t *trial) group(p *receiver) error {
 	waiting := p.waiting
 	p.waiting = nil

@@ -17,8 +17,8 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// tableSet has the tables that recorded changes are about. A table has the columns that any of its lines names, in a
-// row or by its type, in the order in which they are first named.
+// tableSet has the tables that recorded changes are about. A table has the columns that any of its
+// lines names, in a row or by its type, in the order in which they are first named.
 type tableSet struct {
 	source string // source.type
 	tables map[string]*describedTable
@@ -35,7 +35,8 @@ type describedTable struct {
 	guessed map[string]string
 }
 
-// gatherTables puts the tables of all lines together. Tables that the database was asked about are as they are there.
+// gatherTables puts the tables of all lines together. Tables that the database was asked about are
+// as they are there.
 func gatherTables(source string, lines []*recorded, live []*capture.Table) (*tableSet, error) {
 	all := &tableSet{source: source, tables: map[string]*describedTable{}}
 	for _, table := range live {
@@ -100,7 +101,8 @@ func (all *tableSet) add(line *recorded) error {
 	return nil
 }
 
-// fits holds a line to a table as it is in the database. What lines say of its key and types is not needed.
+// fits holds a line to a table as it is in the database. What lines say of its key and types is not
+// needed.
 func (t *describedTable) fits(line *recorded) error {
 	var names []string
 	for i := range t.table.Columns {
@@ -249,8 +251,8 @@ func (t *describedTable) row(m *members, absent capture.State) capture.Row {
 	return row
 }
 
-// databaseText is a JSON value as the database writes a value of the type. A string that is not JSON's or RFC 3339's
-// way of writing it is taken as the database's own text.
+// databaseText is a JSON value as the database writes a value of the type. A string that is not
+// JSON's or RFC 3339's way of writing it is taken as the database's own text.
 func databaseText(value json.RawMessage, typ *capture.Type) []byte {
 	if typ.Kind == capture.JSON || value[0] == '{' {
 		return compactJSON(value)
