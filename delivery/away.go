@@ -1,6 +1,7 @@
 package delivery
 
-// Away says of an event whose objects are too large to be held how large they are. They lie in the store, see [Store.Payload].
+// Away says of an event whose objects are too large to be held how large they are. They lie in the
+// store, see [Store.Payload].
 type Away struct {
 	// Sizes are those of the parts, in bytes; -1 where the event has no such part.
 	Sizes [Parts]int64

@@ -7,8 +7,9 @@ import "time"
 // written keeps the value below it.
 type ProfileConfig struct {
 	Code string `yaml:",key" doc:"the profile's code"`
-	// Ordering tells for each table that its events come from what their ordering keys are made of. Where it
-	// differs from before, earlier events finish before later ones begin. It is not in the file: the mapping tells.
+	// Ordering tells for each table that its events come from what their ordering keys are made of.
+	// Where it differs from before, earlier events finish before later ones begin. It is not in the
+	// file: the mapping tells.
 	Ordering map[string]string `yaml:"-"`
 
 	Name          string               `yaml:"name" doc:"people's name of the profile"`

@@ -28,13 +28,14 @@ type Event struct {
 	// Shape is, for a delete, the payload's whole shape read from the old row, for formats
 	// that send a deleted record's last content; nil where Data is it, or where nobody wants it.
 	Shape []byte
-	// Kinds has one [Kind] for each member of the payload's shape, in its order: what the values in Data (in Shape for
-	// a delete) are. A member whose value the stream did not carry is missing from Data and is KindMissing here, so
-	// that places in the shape stay what they are.
+	// Kinds has one [Kind] for each member of the payload's shape, in its order: what the values in
+	// Data (in Shape for a delete) are. A member whose value the stream did not carry is missing
+	// from Data and is KindMissing here, so that places in the shape stay what they are.
 	Kinds string
-	// Marks are the only places in the payload's shape (Data, or Shape for a delete) that formats whose JSON is canonical have to
-	// look at, see [AppendMark]: all else is a fixed point of JavaScript's JSON.stringify(JSON.parse(x)) as it stands, and is copied.
-	// Not nil but empty says that there are none; nil says that nobody knows, and the payload is read as a whole.
+	// Marks are the only places in the payload's shape (Data, or Shape for a delete) that formats
+	// whose JSON is canonical have to look at, see [AppendMark]: all else is a fixed point of
+	// JavaScript's JSON.stringify(JSON.parse(x)) as it stands, and is copied. Not nil but empty
+	// says that there are none; nil says that nobody knows, and the payload is read as a whole.
 	Marks []byte
 	// Unavailable names the columns whose value the stream did not carry.
 	Unavailable []string
@@ -75,7 +76,8 @@ type Actor struct {
 	Name string `json:"name,omitempty"`
 }
 
-// Kind says what a payload member's value is in the database, for formats that write or name types in their own way.
+// Kind says what a payload member's value is in the database, for formats that write or name types
+// in their own way.
 type Kind = byte
 
 // The kinds of payload members. They are stored in the spool.
@@ -217,7 +219,8 @@ func equalNumbers(a, b string) bool {
 	return aNeg == bNeg || aInt == "" && aFrac == ""
 }
 
-// SplitNumber returns a plain decimal number's sign and its digits without leading and trailing zeros.
+// SplitNumber returns a plain decimal number's sign and its digits without leading and trailing
+// zeros.
 func SplitNumber(s string) (negative bool, integer, fraction string, ok bool) {
 	s, negative = strings.CutPrefix(s, "-")
 	integer, fraction, _ = strings.Cut(s, ".")

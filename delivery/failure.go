@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Failure is an attempt that did not deliver, for those who tell people of it. It holds no row data and no credentials.
+// Failure is an attempt that did not deliver, for those who tell people of it. It holds no row data
+// and no credentials.
 type Failure struct {
 	Profile string
 	Time    time.Time
@@ -19,7 +20,8 @@ type Failure struct {
 	Attempts        int // that there may be; 0 where nothing but time bounds them
 	Status          int // 0 without a reply
 	Reason, Error   string
-	// Response is the start of the reply; empty when it repeats something of the event's data, and for groups.
+	// Response is the start of the reply; empty when it repeats something of the event's data, and
+	// for groups.
 	Response string
 	Next     time.Time // the next attempt; zero when there is none
 }

@@ -8,7 +8,8 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// jsonPlain says which bytes stand for themselves in a JSON string: printable ASCII but the quote and the backslash.
+// jsonPlain says which bytes stand for themselves in a JSON string: printable ASCII but the quote
+// and the backslash.
 var jsonPlain = func() (plain [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
 		plain[c] = c != '"' && c != '\\'
@@ -21,7 +22,8 @@ var jsonPlain = func() (plain [256]bool) {
 // become U+FFFD.
 func AppendJSONString[S ~string | ~[]byte](dst []byte, s S) []byte {
 	dst = append(slices.Grow(dst, len(s)+2), '"')
-	// Byte by byte: in bodies every few characters need an escape, and copying short runs costs more.
+	// Byte by byte: in bodies every few characters need an escape, and copying short runs costs
+	// more.
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {

@@ -37,14 +37,15 @@ func (o Outcome) Terminal() bool {
 	return true
 }
 
-// LogRecord is one line of the delivery log, version 1. Its JSON members stand in
-// this order and are absent when empty; the encoder is deliverylog.AppendLine.
+// LogRecord is one line of the delivery log, version 1. Its JSON members stand in this order and
+// are absent when empty; the encoder is deliverylog.AppendLine.
 //
-// There is a line for every attempt and every end, except when an endpoint fails very often: beyond a thousand lines at once, or
-// five a second, about attempts that another one follows (retrying, interrupted), a profile's further ones are
-// collapsed. Every ten seconds, a line without event and unit then stands for all with the same outcome,
-// status and reason: count says how many attempts they were, first and last are their first and last events, time
-// and error are the last one's. Lines that end a delivery are never collapsed.
+// There is a line for every attempt and every end, except when an endpoint fails very often: beyond
+// a thousand lines at once, or five a second, about attempts that another one follows (retrying,
+// interrupted), a profile's further ones are collapsed. Every ten seconds, a line without event and
+// unit then stands for all with the same outcome, status and reason: count says how many attempts
+// they were, first and last are their first and last events, time and error are the last one's.
+// Lines that end a delivery are never collapsed.
 type LogRecord struct {
 	Time        time.Time // when it happened
 	Profile     string

@@ -13,7 +13,8 @@ const (
 	markBits    = 2
 )
 
-// AppendMark appends a mark. skip is how many bytes lie between the mark before, or the payload's beginning, and this one's value.
+// AppendMark appends a mark. skip is how many bytes lie between the mark before, or the payload's
+// beginning, and this one's value.
 func AppendMark(marks []byte, skip int, mark Mark) []byte {
 	return binary.AppendUvarint(marks, uint64(skip)<<markBits|uint64(mark))
 }
@@ -27,8 +28,8 @@ func NextMark(marks []byte) (skip int, mark Mark, rest []byte, ok bool) {
 	return int(v >> markBits), byte(v & (1<<markBits - 1)), marks[n:], true
 }
 
-// IsIndex reports whether JavaScript takes a member's name for an array index, a whole number below 2^32−1 written plainly, and puts
-// it before the others.
+// IsIndex reports whether JavaScript takes a member's name for an array index, a whole number below
+// 2^32−1 written plainly, and puts it before the others.
 func IsIndex[S ~string | ~[]byte](name S) bool {
 	if len(name) == 0 || len(name) > 10 || name[0] == '0' && len(name) > 1 {
 		return false

@@ -55,8 +55,9 @@ func anyGlob(globs []string, name string) bool {
 	return false
 }
 
-// MatchGlob reports whether a glob of a subscription matches a whole name: * stands for any characters, dots included, also none; ? for
-// one byte. It takes time in proportion to the two lengths' product at worst, and never recurses.
+// MatchGlob reports whether a glob of a subscription matches a whole name: * stands for any
+// characters, dots included, also none; ? for one byte. It takes time in proportion to the two
+// lengths' product at worst, and never recurses.
 func MatchGlob(glob, name string) bool {
 	star, resume := -1, 0
 	g, n := 0, 0
@@ -102,8 +103,9 @@ func (s Subscriptions) MatchHistory(ev *Event) Truth {
 	return answer
 }
 
-// Router decides which profiles get an event. The globs over types and mapping entries are evaluated
-// once for each pair of them; what is left for each event are the conditions on row and operation.
+// Router decides which profiles get an event. The globs over types and mapping entries are
+// evaluated once for each pair of them; what is left for each event are the conditions on row and
+// operation.
 //
 // A Router is for one goroutine at a time.
 type Router struct {
@@ -158,8 +160,8 @@ type route struct {
 	subscriptions []*subscription
 }
 
-// maxRoutes bounds the cache of decisions. Types and entries come from the config, so that the bound
-// is only met by a config beyond all measure; then the cache starts anew.
+// maxRoutes bounds the cache of decisions. Types and entries come from the config, so that the
+// bound is only met by a config beyond all measure; then the cache starts anew.
 const maxRoutes = 1 << 16
 
 // NewRouter makes a router for profiles.
@@ -168,8 +170,8 @@ func NewRouter(targets []Target) *Router {
 }
 
 // Match appends to dst the profiles that get the event, each once, and to undecided those whose
-// conditions hang on a value that the stream did not carry. The row is the changed row, nil when there
-// is none; it is asked only by profiles that have conditions.
+// conditions hang on a value that the stream did not carry. The row is the changed row, nil when
+// there is none; it is asked only by profiles that have conditions.
 //
 // The first subscription that matches settles a profile. A later one that matches outright wins
 // over an earlier one that cannot be decided.

@@ -7,8 +7,9 @@ import (
 	"hash"
 )
 
-// Members says which events a [Delivery] carries when it is a group: those of its profile from Delivery.Seq to Last,
-// all of them or those of one type of one mapping entry. It is written once and never changed.
+// Members says which events a [Delivery] carries when it is a group: those of its profile from
+// Delivery.Seq to Last, all of them or those of one type of one mapping entry. It is written once
+// and never changed.
 type Members struct {
 	ID          string // the group's, see [GroupID]
 	Unit        string // type, transaction or batch
@@ -20,8 +21,8 @@ type Members struct {
 	Entry, Type string
 	// Lanes are the hashes of all ordering keys, ascending.
 	Lanes []uint64
-	// Alone is set when there are more than MaxGroupLanes of them, and no Lanes: the group waits for all before it and holds
-	// all behind it.
+	// Alone is set when there are more than MaxGroupLanes of them, and no Lanes: the group waits
+	// for all before it and holds all behind it.
 	Alone bool
 }
 
@@ -29,7 +30,8 @@ type Members struct {
 const (
 	// MaxGroupEvents is how many events a request carries at most.
 	MaxGroupEvents = 1000
-	// MaxGroupLanes is how many ordering keys a group may have before it waits for all and holds all.
+	// MaxGroupLanes is how many ordering keys a group may have before it waits for all and holds
+	// all.
 	MaxGroupLanes = 1000
 )
 
@@ -54,8 +56,8 @@ func (d *Delivery) Last() Seq {
 	return d.Members.Last
 }
 
-// Lanes returns the hashes of the lanes that the delivery stands in. few is room for those of a single event, so that nothing
-// need be allocated.
+// Lanes returns the hashes of the lanes that the delivery stands in. few is room for those of a
+// single event, so that nothing need be allocated.
 func (d *Delivery) Lanes(few *[2]uint64) []uint64 {
 	if d.Members != nil {
 		return d.Members.Lanes
@@ -105,7 +107,8 @@ func (g *GroupID) Sum() string {
 	return string(id)
 }
 
-// NewGroup returns the whole group that requests of that unit make of events, of which there is at least one.
+// NewGroup returns the whole group that requests of that unit make of events, of which there is at
+// least one.
 func NewGroup(unit string, events []*Event) *Group {
 	var id GroupID
 	for _, ev := range events {

@@ -13,8 +13,8 @@ type ProfileStatus struct {
 	// Problem says why the endpoint of a pending profile has not agreed.
 	Problem string    `json:"problem,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
-	// Breaker is closed, open while the endpoint is left alone, or half_open while one request finds out whether it answers
-	// again; NextProbe is when that one may go.
+	// Breaker is closed, open while the endpoint is left alone, or half_open while one request
+	// finds out whether it answers again; NextProbe is when that one may go.
 	Breaker   string    `json:"breaker"`
 	NextProbe time.Time `json:"next_probe,omitzero"`
 	// Attention is set when it waits for a person.

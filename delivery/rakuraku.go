@@ -14,8 +14,9 @@ type RakurakuConfig struct {
 	Entries map[string]RakurakuEntry `yaml:"-"`
 }
 
-// RakurakuEntry is a mapping entry's part in the format rakuraku: the ids and types of its items. What is not
-// given follows from the profile's app_id, the place in the payload's shape and the values' kind.
+// RakurakuEntry is a mapping entry's part in the format rakuraku: the ids and types of its items.
+// What is not given follows from the profile's app_id, the place in the payload's shape and the
+// values' kind.
 type RakurakuEntry struct {
 	AppID string         `yaml:"app_id" doc:"begins the items' ids; default: the profile's rakuraku.app_id"`
 	Items []RakurakuItem `yaml:"items" doc:"member of the payload to its item id and type"`
@@ -38,8 +39,8 @@ func (w RakurakuWorkflow) Names(member string) bool {
 	return member != "" && (member == w.Step || member == w.Status || member == w.Comment)
 }
 
-// RakurakuItem is a payload member's id and type. The primary key's item is not among them: it is derived
-// from the app_id.
+// RakurakuItem is a payload member's id and type. The primary key's item is not among them: it is
+// derived from the app_id.
 type RakurakuItem struct {
 	Member string `yaml:",key"`
 	ID     string `yaml:"id" doc:"default: <app_id>_main_<n>, counted from 0 in the payload's order"`

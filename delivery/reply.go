@@ -26,7 +26,8 @@ const (
 	ClassStopped         // we stopped it: interrupted, spends nothing
 )
 
-// Reasons of the delivery log's closed set: why an attempt failed, or a delivery ended otherwise than delivered.
+// Reasons of the delivery log's closed set: why an attempt failed, or a delivery ended otherwise
+// than delivered.
 const (
 	// The endpoint replied, with a status that does not mean delivered.
 	ReasonStatus1xx   = "status_1xx"
@@ -76,8 +77,8 @@ type Request struct {
 	Gap    string // value of the rowhook-gap header; empty for none
 }
 
-// Stream is a body that is written anew each time it is wanted, always the same. It takes two passes to send it: the
-// first tells its size, and what a signature needs.
+// Stream is a body that is written anew each time it is wanted, always the same. It takes two
+// passes to send it: the first tells its size, and what a signature needs.
 type Stream struct {
 	Size  int64
 	Write func(w io.Writer) error
@@ -98,26 +99,29 @@ type Reply struct {
 	Allowed    Rate      // of a consent: how many requests the endpoint agrees to; zero for any number
 }
 
-// Sender makes one attempt. It never retries, and returns within the profile's timeout. When it has returned it does not use the
-// request's body any more.
+// Sender makes one attempt. It never retries, and returns within the profile's timeout. When it has
+// returned it does not use the request's body any more.
 type Sender interface {
 	Send(ctx context.Context, req *Request) Reply
 	// Describe returns method and URL for the delivery log, credentials masked.
 	Describe() (method, url string)
 }
 
-// Challenger is a [Sender] whose endpoint may have to agree before it gets deliveries, and which may have no endpoint at all. A
-// Sender that is none is active from the start.
+// Challenger is a [Sender] whose endpoint may have to agree before it gets deliveries, and which
+// may have no endpoint at all. A Sender that is none is active from the start.
 type Challenger interface {
-	// Endpoint is where requests go. It costs little and may change between calls, see [engine.Engine.Reconsider].
+	// Endpoint is where requests go. It costs little and may change between calls, see
+	// [engine.Engine.Reconsider].
 	Endpoint() Endpoint
-	// Challenge asks the endpoint for its consent. ClassOK is consent; otherwise Error says why there is none.
+	// Challenge asks the endpoint for its consent. ClassOK is consent; otherwise Error says why
+	// there is none.
 	Challenge(ctx context.Context) Reply
 }
 
 // Endpoint says where a profile's requests go, without saying it.
 type Endpoint struct {
-	// Name is another one for another URL, and the same with another secret. It is empty while there is nowhere to send to.
+	// Name is another one for another URL, and the same with another secret. It is empty while
+	// there is nowhere to send to.
 	Name string
 	// Sandbox is set in a sandbox, where nothing of what production uses is used.
 	Sandbox bool
@@ -126,45 +130,49 @@ type Endpoint struct {
 // Head is what a body's format wants in the request's header.
 type Head struct {
 	ContentType string
-	// Header are further headers, such as the attributes of a CloudEvent in binary mode. They are kept with the body for later attempts.
+	// Header are further headers, such as the attributes of a CloudEvent in binary mode. They are
+	// kept with the body for later attempts.
 	Header []HeaderConfig
 }
 
-// Formatter renders events for a profile's receiver. It keeps no state between calls and is safe for concurrent use; the same
-// event and configuration give the same bytes.
+// Formatter renders events for a profile's receiver. It keeps no state between calls and is safe
+// for concurrent use; the same event and configuration give the same bytes.
 type Formatter interface {
 	// AppendBody appends the whole body of a request with one event (unit record) to dst.
 	AppendBody(dst []byte, ev *Event) ([]byte, error)
-	// Head returns what goes with that body. It allocates nothing where it is the same for all events.
+	// Head returns what goes with that body. It allocates nothing where it is the same for all
+	// events.
 	Head(ev *Event) Head
 }
 
-// Copier is a [Formatter] whose bodies hold an event's data and previous as they stand, so that a large body can be sent without
-// being held.
+// Copier is a [Formatter] whose bodies hold an event's data and previous as they stand, so that a
+// large body can be sent without being held.
 type Copier interface {
 	// Copies reports whether the event's body is of that kind.
 	Copies(ev *Event) bool
 }
 
-// GroupFormatter is a [Formatter] that can also render several events into one request. The configuration is refused where a
-// profile's unit asks for groups and its format has none.
+// GroupFormatter is a [Formatter] that can also render several events into one request. The
+// configuration is refused where a profile's unit asks for groups and its format has none.
 type GroupFormatter interface {
 	Formatter
-	// WriteGroup writes the whole body of a request with the group's events to w, in pieces, so that a large group need not be held
-	// in memory. It ranges over the events once.
+	// WriteGroup writes the whole body of a request with the group's events to w, in pieces, so
+	// that a large group need not be held in memory. It ranges over the events once.
 	WriteGroup(w io.Writer, g *Group) error
 	// GroupHead returns what goes with that body.
 	GroupHead(g *Group) Head
 }
 
-// Flagger is a [Formatter] whose form does not have all characters. Flags names the columns in which some give way to others, which the
-// delivery log flags as it does with columns whose value does not fit its type. It is nil for most events.
+// Flagger is a [Formatter] whose form does not have all characters. Flags names the columns in
+// which some give way to others, which the delivery log flags as it does with columns whose value
+// does not fit its type. It is nil for most events.
 type Flagger interface {
 	Formatter
 	Flags(ev *Event) []string
 }
 
-// Group is what a request with several events says about all of them. Its events are of one profile, in commit order.
+// Group is what a request with several events says about all of them. Its events are of one
+// profile, in commit order.
 type Group struct {
 	ID          string // a hash of its events' ids
 	Unit        string // type, transaction or batch

@@ -11,8 +11,8 @@ type StatusSet struct {
 	bits [10]uint64
 }
 
-// ParseStatuses reads codes ("204"), classes ("5xx") and ranges ("200-299"). Each item may hold several,
-// separated by commas. The error names the item at fault.
+// ParseStatuses reads codes ("204"), classes ("5xx") and ranges ("200-299"). Each item may hold
+// several, separated by commas. The error names the item at fault.
 func ParseStatuses(items ...string) (StatusSet, error) {
 	var set StatusSet
 	for _, item := range items {

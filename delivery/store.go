@@ -23,7 +23,8 @@ const (
 	Retrying State = iota + 1
 	// Blocked waits behind an earlier delivery of its ordering key.
 	Blocked
-	// Nothing ever stored the third number. It stays free, since Dead has the fourth in every spool.
+	// Nothing ever stored the third number. It stays free, since Dead has the fourth in every
+	// spool.
 	_
 	// Dead has been given up; it stays until retried or discarded.
 	Dead
@@ -39,8 +40,8 @@ func (s State) String() string {
 	return ""
 }
 
-// Delivery is the spool's record of one request's worth for one profile, an event or a group of them, that is below the
-// profile's cursor and not over: the sparse part of its progress.
+// Delivery is the spool's record of one request's worth for one profile, an event or a group of
+// them, that is below the profile's cursor and not over: the sparse part of its progress.
 type Delivery struct {
 	Seq     Seq      // of the event, or of a group's first
 	Members *Members // nil for one event
@@ -110,27 +111,27 @@ type Store interface {
 	// Register returns the number of the profile with that code. A profile that the store
 	// does not know starts at the end of the log, so that it gets what comes later.
 	Register(code string) (ProfileID, error)
-	// Retire forgets the profile with that code, which no engine works on any more: its deliveries, dead letters
-	// and progress. Its number is not used again. An unknown code is no error.
+	// Retire forgets the profile with that code, which no engine works on any more: its deliveries,
+	// dead letters and progress. Its number is not used again. An unknown code is no error.
 	Retire(code string) error
 	// End returns the place of the last event; 0 when there never was one.
 	End() Seq
 	// Progress returns the profile's stored progress.
 	Progress(ProfileID) (Progress, error)
-	// Read appends to dst entries addressed to the profile, from seq on, up to max
-	// entries or maxBytes (at least one). next is where to read on; end reports that the log had no more.
-	// It may return none before the end, after passing over very many events of others.
+	// Read appends to dst entries addressed to the profile, from seq on, up to max entries or
+	// maxBytes (at least one). next is where to read on; end reports that the log had no more. It
+	// may return none before the end, after passing over very many events of others.
 	Read(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// History is Read for all events that the log has, whoever they are addressed to.
 	History(id ProfileID, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Event returns the event of one entry, or the first of a delivery.
 	Event(ProfileID, Seq) (*Event, error)
-	// Payload calls yield for the bytes of one part of an event that is away, piece by piece. A piece is valid until yield returns,
-	// which may use the store.
+	// Payload calls yield for the bytes of one part of an event that is away, piece by piece. A
+	// piece is valid until yield returns, which may use the store.
 	Payload(id ProfileID, seq Seq, part Part, yield func(piece []byte) error) error
-	// Events appends to dst the events that a delivery carries, from seq on, up to max entries or maxBytes (at least
-	// one). next is where to read on; end reports that there are no more. It may return none before the end. Of the
-	// delivery it needs Seq and Members.
+	// Events appends to dst the events that a delivery carries, from seq on, up to max entries or
+	// maxBytes (at least one). next is where to read on; end reports that there are no more. It may
+	// return none before the end. Of the delivery it needs Seq and Members.
 	Events(id ProfileID, d *Delivery, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Delivery returns one delivery's record.
 	Delivery(ProfileID, Seq) (d Delivery, ok bool, err error)
@@ -146,7 +147,8 @@ type Store interface {
 	Update(ProfileID, Update) error
 	// Backlog returns what the profile has not finished. It costs nothing.
 	Backlog(ProfileID) (Backlog, error)
-	// LoadState and SaveState keep the engine's own few bytes per profile: inactive since when, and the like.
+	// LoadState and SaveState keep the engine's own few bytes per profile: inactive since when, and
+	// the like.
 	LoadState(ProfileID) ([]byte, error)
 	SaveState(ProfileID, []byte) error
 	// Appended returns a channel that is closed when there are entries at or beyond seq.
@@ -174,12 +176,13 @@ type Parked struct {
 	Assumed     bool
 	Relation    []byte
 	Change      []byte
-	// Made are the types of the events that the entry's other rules made of the change all the same.
+	// Made are the types of the events that the entry's other rules made of the change all the
+	// same.
 	Made []string
 	// Second is the insert of a row's move between partitions, whose delete is Change.
 	Second []byte
-	// Size is how many bytes a change had that was read past, so that Change does not have it; 0 for others. Key is the row's then,
-	// where it is known, as events have it.
+	// Size is how many bytes a change had that was read past, so that Change does not have it; 0
+	// for others. Key is the row's then, where it is known, as events have it.
 	Size int64
 	Key  []byte
 }

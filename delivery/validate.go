@@ -135,7 +135,8 @@ func (v validation) unit(c *ProfileConfig) {
 	}
 }
 
-// CheckUnit refuses a profile's unit where its format has no such requests. The error has a ConfigPath and a Hint.
+// CheckUnit refuses a profile's unit where its format has no such requests. The error has a
+// ConfigPath and a Hint.
 func (c *ProfileConfig) CheckUnit(f Formatter) error {
 	_, groups := f.(GroupFormatter)
 	if c.Unit == UnitRecord || groups {

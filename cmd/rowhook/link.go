@@ -189,8 +189,8 @@ func (h *holds) apply() {
 	}
 	h.told = first
 	if first == "" {
-		h.engine.Release()
+		h.engine.Continue()
 		return
 	}
-	h.engine.Hold(first)
+	h.engine.Suspend(first)
 }

@@ -27,7 +27,8 @@ func (e *fileError) Hint() string { return e.remedy }
 
 // openLogFile opens the file of a delivery log and locks it for this process.
 func openLogFile(path string) (logFile, error) {
-	// Lines are appended, taken back and renamed: that goes with a file of our own alone. A pipe would block, a device be renamed.
+	// Lines are appended, taken back and renamed: that goes with a file of our own alone. A pipe
+	// would block, a device be renamed.
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		what := "not a file"
 		if info.Mode()&fs.ModeSymlink != 0 {
@@ -130,7 +131,8 @@ func (l *Log) maintain() error {
 	}
 	if !now.Before(l.nextPrune) {
 		l.nextPrune = now.Add(expiryCheck)
-		// A file is closed after a thirtieth of its time, so that little stays longer than it should.
+		// A file is closed after a thirtieth of its time, so that little stays longer than it
+		// should.
 		if l.size > 0 && !l.begun.IsZero() && now.Sub(l.begun) > l.keep/30 && l.mend() == nil {
 			if err := l.rotate(); err != nil {
 				l.logger.Warn("the delivery log could not be rotated", "path", l.path, "err", err)
@@ -188,7 +190,8 @@ func (l *Log) rotate() error {
 	return err
 }
 
-// rotatedName returns a name that is not in use, as far as that can be seen: where it cannot, the rename tells why.
+// rotatedName returns a name that is not in use, as far as that can be seen: where it cannot, the
+// rename tells why.
 func (l *Log) rotatedName() string {
 	prefix, ext := splitLogPath(l.path)
 	for at := l.now().UTC(); ; at = at.Add(time.Microsecond) {
@@ -228,7 +231,8 @@ type rotatedLog struct {
 	size   int64
 }
 
-// rotatedLogs lists the closed files of the log at path, oldest first: none where there is no directory yet.
+// rotatedLogs lists the closed files of the log at path, oldest first: none where there is no
+// directory yet.
 func rotatedLogs(path string) ([]rotatedLog, error) {
 	prefix, ext := splitLogPath(path)
 	entries, err := os.ReadDir(filepath.Dir(path))

@@ -16,8 +16,8 @@ type Last struct{ Success, Failure time.Time }
 // lastWithin is how much of the log's end is looked at: a status must not take long.
 const lastWithin = 32 << 20
 
-// LastResults reads from the end of the delivery log, as far as lastWithin, when each profile last delivered and failed. What is
-// further back, or in files that were closed, is not known.
+// LastResults reads from the end of the delivery log, as far as lastWithin, when each profile last
+// delivered and failed. What is further back, or in files that were closed, is not known.
 func LastResults(path string) map[string]Last {
 	last := map[string]Last{}
 	file, err := os.Open(path)
@@ -43,7 +43,8 @@ func LastResults(path string) map[string]Last {
 	return last
 }
 
-// noteLast takes one line. Bodies are what makes lines long: members are read up to the outcome only.
+// noteLast takes one line. Bodies are what makes lines long: members are read up to the outcome
+// only.
 func noteLast(last map[string]Last, line []byte) {
 	var at time.Time
 	var profile, outcome string

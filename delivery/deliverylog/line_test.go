@@ -151,7 +151,8 @@ func TestLogBodyIsCutAtCharacters(t *testing.T) {
 	}
 }
 
-// Where no body is kept, no row data is: neither in the key nor in what the receiver wrote, who may repeat it.
+// Where no body is kept, no row data is: neither in the key nor in what the receiver wrote, who may
+// repeat it.
 func TestBodylessLogLineHasNoRowData(t *testing.T) {
 	t.Parallel()
 	const row = "078-05-1120"

@@ -83,8 +83,8 @@ type logFile interface {
 	Close() error
 }
 
-// Open opens the delivery log for appending, creating its directory (0700) and file (0600) as needed.
-// A torn last line, left by a kill or a power loss, is taken away.
+// Open opens the delivery log for appending, creating its directory (0700) and file (0600) as
+// needed. A torn last line, left by a kill or a power loss, is taken away.
 func Open(o Options) (*Log, error) {
 	return openLog(o, openLogFile)
 }
@@ -136,8 +136,8 @@ func (l *Log) Err() error {
 	return l.err
 }
 
-// Flush writes everything appended before the call to the file. After an error, which names the file, nothing is
-// lost: the next Flush goes on from there.
+// Flush writes everything appended before the call to the file. After an error, which names the
+// file, nothing is lost: the next Flush goes on from there.
 func (l *Log) Flush() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -157,8 +157,8 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// Close flushes, makes the lines durable and releases the file. Lines that could not be written are lost,
-// and the error says so.
+// Close flushes, makes the lines durable and releases the file. Lines that could not be written are
+// lost, and the error says so.
 func (l *Log) Close() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -247,8 +247,8 @@ func (l *Log) fitting() int {
 	return bytes.IndexByte(l.rest, '\n') + 1
 }
 
-// writeWhole writes whole lines. When only a part of them came to the file, the lines that did are counted
-// and the rest of the last one is taken back, now or before the next write.
+// writeWhole writes whole lines. When only a part of them came to the file, the lines that did are
+// counted and the rest of the last one is taken back, now or before the next write.
 func (l *Log) writeWhole(lines []byte) error {
 	if l.size == 0 {
 		l.begun = l.now()

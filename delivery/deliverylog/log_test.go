@@ -140,7 +140,8 @@ func TestLogFileIsTheOwnersAlone(t *testing.T) {
 	}
 }
 
-// The log is a file of its own: through a link or a device, lines and rotations would touch what is somebody else's.
+// The log is a file of its own: through a link or a device, lines and rotations would touch what is
+// somebody else's.
 func TestLogRefusesWhatIsNoFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -398,7 +399,8 @@ func TestLogConcurrently(t *testing.T) {
 	}
 }
 
-// BenchmarkLog appends from one goroutine and flushes each hundred lines, as the engine does under load.
+// BenchmarkLog appends from one goroutine and flushes each hundred lines, as the engine does under
+// load.
 func BenchmarkLog(b *testing.B) {
 	l := setupLog(b, Options{Body: 4000, MaxTotal: 200 << 20, MaxSize: 100 << 20}, nil)
 	rec := logRecord()

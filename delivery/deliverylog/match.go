@@ -26,8 +26,8 @@ type logMatcher struct {
 type payloadCondition struct {
 	path  []string
 	value string
-	// needle is what every body that fulfils the condition contains, unless it writes characters as \\u; nil when
-	// nothing can be said.
+	// needle is what every body that fulfils the condition contains, unless it writes characters as
+	// \\u; nil when nothing can be said.
 	needle []byte
 }
 
@@ -46,7 +46,8 @@ func newPayloadCondition(path, value string) payloadCondition {
 	return c
 }
 
-// spellsItself reports whether a text stands in JSON as it is, whoever writes it: in ASCII, and without what must or may be escaped.
+// spellsItself reports whether a text stands in JSON as it is, whoever writes it: in ASCII, and
+// without what must or may be escaped.
 func spellsItself(text string) bool {
 	beyond := strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf || r == '/' }) >= 0
 	return !beyond && len(delivery.AppendJSONString(nil, text)) == len(`""`)+len(text)
@@ -223,8 +224,8 @@ func (c *payloadCondition) in(body []byte, whole bool) delivery.Truth {
 	return delivery.False
 }
 
-// find reads one value and reports whether the condition holds in it. rest is what is left of the path;
-// nil passes the value over.
+// find reads one value and reports whether the condition holds in it. rest is what is left of the
+// path; nil passes the value over.
 func (c *payloadCondition) find(dec *json.Decoder, rest []string) (bool, error) {
 	token, err := dec.Token()
 	if err != nil {

@@ -37,10 +37,10 @@ type Query struct {
 	InGroup func(rec *ParsedRecord, event string) delivery.Truth
 }
 
-// Search calls emit for each line that the query selects, oldest file first; line and rec are only valid
-// during the call. It returns how many lines could not be decided, since they keep only a part
-// of the body, and the first error of emit, of reading, or of the query itself. The end of a followed
-// search by its context is no error.
+// Search calls emit for each line that the query selects, oldest file first; line and rec are only
+// valid during the call. It returns how many lines could not be decided, since they keep only a
+// part of the body, and the first error of emit, of reading, or of the query itself. The end of a
+// followed search by its context is no error.
 func Search(ctx context.Context, q Query, emit func(line []byte, rec ParsedRecord) error) (undecided int, err error) {
 	match, err := newLogMatcher(&q)
 	if err != nil {
@@ -108,7 +108,8 @@ func (s *logSearch) files(ctx context.Context) error {
 	return s.read(ctx)
 }
 
-// closedFiles reads the closed files that can hold lines of the wanted time, other than the open one.
+// closedFiles reads the closed files that can hold lines of the wanted time, other than the open
+// one.
 func (s *logSearch) closedFiles(ctx context.Context, rotated []rotatedLog, current *os.File) error {
 	var open fs.FileInfo
 	if current != nil {
@@ -162,7 +163,8 @@ func resetReader(r *bufio.Reader, file io.Reader) *bufio.Reader {
 	return r
 }
 
-// read takes all whole lines there are. The start of a line at the end is kept until more of it comes.
+// read takes all whole lines there are. The start of a line at the end is kept until more of it
+// comes.
 func (s *logSearch) read(ctx context.Context) error {
 	for {
 		part, err := s.reader.ReadSlice('\n')
@@ -192,7 +194,8 @@ func (s *logSearch) read(ctx context.Context) error {
 	}
 }
 
-// take decides about one line. What is not a line of the log, left by a damaged disk, is passed over.
+// take decides about one line. What is not a line of the log, left by a damaged disk, is passed
+// over.
 func (s *logSearch) take(line []byte) error {
 	if !s.match.may(line) {
 		return nil

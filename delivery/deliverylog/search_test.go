@@ -194,7 +194,8 @@ func TestSearchLogTellsErrors(t *testing.T) {
 	}
 }
 
-// TestSearchLogFollows appends while a search follows, across rotation, moves and a log that is not there yet.
+// TestSearchLogFollows appends while a search follows, across rotation, moves and a log that is not
+// there yet.
 func TestSearchLogFollows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -270,8 +271,8 @@ func appendTo(t *testing.T, path string, data []byte) {
 	}
 }
 
-// FuzzPayloadCondition proves that a cut body is never decided wrongly: the answer about its start is the whole's, or
-// undecided. And a line that fulfils the condition is never passed over.
+// FuzzPayloadCondition proves that a cut body is never decided wrongly: the answer about its start
+// is the whole's, or undecided. And a line that fulfils the condition is never passed over.
 func FuzzPayloadCondition(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":[1,"x",{"c":null}]},"d":true}`), "a.b.c", "null", 20)
 	f.Add([]byte(`{"a":12,"a":123}`), "a", "12", 7)

@@ -28,7 +28,7 @@ func (d *dispatcher) ask(now time.Time, ctx context.Context) {
 	if challenge := a.challenge(now, ctx); challenge != nil {
 		d.helpers.Go(func() {
 			challenge()
-			d.poke()
+			d.notify()
 		})
 	}
 }
@@ -88,8 +88,9 @@ func (e *Engine) stateChanged(profile string, before, after standing, reason str
 // Reconsider has every profile look again at where its requests go.
 func (e *Engine) Reconsider() { e.wakeAll() }
 
-// Activate asks a profile's endpoint for its consent at once and makes the profile active when it agrees; one
-// that was paused gets what was held. Without a challenge, it is active at once. The reply tells what the endpoint said.
+// Activate asks a profile's endpoint for its consent at once and makes the profile active when it
+// agrees; one that was paused gets what was held. Without a challenge, it is active at once. The
+// reply tells what the endpoint said.
 func (e *Engine) Activate(ctx context.Context, profile string) (delivery.Reply, error) {
 	d, err := e.one(profile)
 	if err != nil {
@@ -109,7 +110,7 @@ func (e *Engine) Activate(ctx context.Context, profile string) (delivery.Reply, 
 			return reply, nil
 		}
 	}
-	err = d.with(func(now time.Time) error {
+	err = d.update(func(now time.Time) error {
 		if d.profile.endpoint() != at {
 			return &operatorError{"the profile's URL changed while its endpoint was asked", "activate it again"}
 		}
@@ -143,7 +144,7 @@ func (d *dispatcher) profileNow() *Profile {
 // sendable returns why no request may be made for a profile by hand either; nil when one may.
 func (e *Engine) sendable(p *Profile) error {
 	e.mu.Lock()
-	hold := e.hold
+	hold := e.suspended
 	e.mu.Unlock()
 	switch {
 	case hold != "":

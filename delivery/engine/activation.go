@@ -33,9 +33,9 @@ type consent struct {
 	Allowed delivery.Rate `json:"allowed,omitzero"`
 }
 
-// activation is whether a profile gets its events: whether the config and the operators want it, and
-// whether its endpoint has agreed. It decides when the endpoint is asked; it makes no request and
-// stores nothing.
+// activation is whether a profile gets its events: whether the config and the operators want it,
+// and whether its endpoint has agreed. It decides when the endpoint is asked; it makes no request
+// and stores nothing.
 type activation struct {
 	profile *Profile // in force
 	consent
@@ -122,8 +122,8 @@ func (a *activation) challenge(now time.Time, ctx context.Context) func() {
 	return func() { result <- challenger.Challenge(ctx) }
 }
 
-// replied takes the reply to a challenge, if it is there: agreed says that the endpoint is to be made
-// active, refused that it does not agree, for the first time.
+// replied takes the reply to a challenge, if it is there: agreed says that the endpoint is to be
+// made active, refused that it does not agree, for the first time.
 func (a *activation) replied(now time.Time) (agreed, refused bool) {
 	if !a.running {
 		return false, false

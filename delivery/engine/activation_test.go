@@ -87,14 +87,14 @@ func TestActivatesByItselfAndDeliversWhatCameMeanwhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, a := setupAsked(t, nil)
-		b.engine.Hold("the source has not been identified yet")
+		b.engine.Suspend("the source has not been identified yet")
 		b.start()
 		b.append(event("a", "1"))
 		time.Sleep(time.Minute)
 		if n := len(a.challenges()); n != 0 {
 			t.Fatalf("%d challenges while nothing may be sent", n)
 		}
-		b.engine.Release()
+		b.engine.Continue()
 		time.Sleep(time.Second)
 		wantOutcomes(t, b, "a", "delivered")
 		if s := b.status(); s.State != "active" || len(a.challenges()) != 1 {
@@ -281,11 +281,11 @@ func TestActivateEndsAPauseAndSaysWhatStandsInTheWay(t *testing.T) {
 		if s := b.status(); s.State != "inactive" {
 			t.Fatalf("status %+v", s)
 		}
-		b.engine.Hold("a person's word")
+		b.engine.Suspend("a person's word")
 		if _, err := b.engine.Activate(t.Context(), "desk"); err == nil || !strings.Contains(err.Error(), "a person's word") {
 			t.Errorf("activated while nothing may be sent: %v", err)
 		}
-		b.engine.Release()
+		b.engine.Continue()
 		if reply, err := b.engine.Activate(t.Context(), "desk"); err != nil || reply.Class != delivery.ClassOK {
 			t.Errorf("activate: %+v, %v", reply, err)
 		}

@@ -8,8 +8,9 @@ import (
 	"rowhook/delivery"
 )
 
-// A group with very many ordering keys stands in no lane: it goes alone. It waits until nothing before it is left, and while
-// there is one the log is not read on and records behind it are not loaded.
+// A group with very many ordering keys stands in no lane: it goes alone. It waits until nothing
+// before it is left, and while there is one the log is not read on and records behind it are not
+// loaded.
 type alones struct {
 	seqs []delivery.Seq // of those that are not over, or hold everything back as dead letters; ascending
 	job  *job           // the one in memory; nil when all are on disk

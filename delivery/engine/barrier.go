@@ -8,10 +8,11 @@ import (
 	"rowhook/delivery"
 )
 
-// When the config changes what is in order with what (order, unit, or the mapping's ordering keys), events from
-// before and after cannot be told to belong together. So there is a barrier in the log: what lies above it
-// begins when everything below is over, and until then the former order and unit are in force. Barriers are
-// stored with the profile's state before anything is appended above them.
+// When the config changes what is in order with what (order, unit, or the mapping's ordering keys),
+// events from before and after cannot be told to belong together. So there is a barrier in the log:
+// what lies above it begins when everything below is over, and until then the former order and unit
+// are in force. Barriers are stored with the profile's state before anything is appended above
+// them.
 
 // ordering is the part of a profile's state that tells what its events are ordered by.
 type ordering struct {
@@ -24,15 +25,16 @@ type ordering struct {
 	Barriers []barrier `json:"barriers,omitempty"`
 }
 
-// barrier is a place in the log: events up to At are over before others begin. Order and Unit hold below it.
+// barrier is a place in the log: events up to At are over before others begin. Order and Unit hold
+// below it.
 type barrier struct {
 	At    delivery.Seq `json:"at"`
 	Order string       `json:"order"`
 	Unit  string       `json:"unit"`
 }
 
-// follow takes over the order that a profile asks for, behind a barrier at end when it is another than
-// before. It reports whether anything differs.
+// follow takes over the order that a profile asks for, behind a barrier at end when it is another
+// than before. It reports whether anything differs.
 func (o *ordering) follow(p *Profile, end delivery.Seq) bool {
 	c := &p.config
 	keys, clash := mergeKeys(o.Keys, c.Ordering)
@@ -49,8 +51,9 @@ func (o *ordering) follow(p *Profile, end delivery.Seq) bool {
 	return true
 }
 
-// mergeKeys adds to what the ordering keys of tables were made of what they are made of now, and reports whether
-// any of them is another. Tables that are no longer mapped stay known: their events may still wait.
+// mergeKeys adds to what the ordering keys of tables were made of what they are made of now, and
+// reports whether any of them is another. Tables that are no longer mapped stay known: their events
+// may still wait.
 func mergeKeys(before, now map[string]string) (merged map[string]string, clash bool) {
 	merged = make(map[string]string, len(now))
 	maps.Copy(merged, before)
@@ -73,7 +76,8 @@ func ofTable(keys map[string]string, table string) (string, bool) {
 	return text, known
 }
 
-// inForce returns the profile that a config gives, with order and unit as they hold below the first barrier.
+// inForce returns the profile that a config gives, with order and unit as they hold below the first
+// barrier.
 func (o *ordering) inForce(configured *Profile) *Profile {
 	if len(o.Barriers) == 0 {
 		return configured
@@ -87,7 +91,8 @@ func (o *ordering) inForce(configured *Profile) *Profile {
 	return &p
 }
 
-// barred reports whether a log that is to be read on at a place has been read up to a barrier that stands.
+// barred reports whether a log that is to be read on at a place has been read up to a barrier that
+// stands.
 func (o *ordering) barred(next delivery.Seq) bool {
 	return len(o.Barriers) > 0 && next > o.Barriers[0].At
 }

@@ -11,16 +11,16 @@ import (
 // holdsKeys reports whether a dead letter keeps the later events of its key back.
 func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "hold_key" }
 
-// holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The bound is met only by
-// those of a time when they held nothing back.
+// holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The
+// bound is met only by those of a time when they held nothing back.
 func (d *dispatcher) holdAgain(r *delivery.Delivery) {
 	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.lanes.byKey) < 2*maxLanes {
 		d.spill(d.lanes.hold(r)...)
 	}
 }
 
-// reviewHolds does what a change of on_dead asks for: the dead letters that there are hold their keys, or let them go. Nothing
-// is in flight.
+// reviewHolds does what a change of on_dead asks for: the dead letters that there are hold their
+// keys, or let them go. Nothing is in flight.
 func (d *dispatcher) reviewHolds() error {
 	d.rehold = false
 	if d.profile.holdsKeys() {
@@ -33,24 +33,25 @@ func (d *dispatcher) reviewHolds() error {
 	return nil
 }
 
-// Expired takes note that a dead letter has been kept for long enough and is being removed from the store. Its key
-// goes on, if it was held back.
+// Expired takes note that a dead letter has been kept for long enough and is being removed from the
+// store. Its key goes on, if it was held back.
 func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	d := e.find(profile)
 	if d == nil {
 		return nil
 	}
-	return d.locked(func(time.Time) error {
+	return d.withLock(func(time.Time) error {
 		d.expiring = r.Seq
 		d.ledger.expire(&r)
 		d.lanes.unhold(&r)
-		d.poke()
+		d.notify()
 		return nil
 	})
 }
 
-// patience bounds the next wait of a delivery that has failed so that its key does not wait for it longer than max_block of
-// its clock, and reports when that time is over. A list of waits is not cut short.
+// patience bounds the next wait of a delivery that has failed so that its key does not wait for it
+// longer than max_block of its clock, and reports when that time is over. A list of waits is not
+// cut short.
 func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
 	limit := d.profile.config.MaxBlock
 	if limit <= 0 || !d.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
@@ -61,11 +62,12 @@ func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next t
 	return min(wait, left), left <= 0, err
 }
 
-// keptWaiting returns for how long the first event behind a job has been there; zero when there is none.
+// keptWaiting returns for how long the first event behind a job has been there; zero when there is
+// none.
 func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 	var longest time.Duration
-	for i := range j.links {
-		at := &j.links[i]
+	for i := range j.nodes {
+		at := &j.nodes[i]
 		var behind *delivery.Event
 		if at.behind != nil {
 			behind = at.behind.event
@@ -82,8 +84,8 @@ func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 	return longest, nil
 }
 
-// firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is none, or the
-// store cannot be asked while the delivery log fails.
+// firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is
+// none, or the store cannot be asked while the delivery log fails.
 func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, error) {
 	if committed, err := d.commitRecords(); err != nil || !committed {
 		return nil, err

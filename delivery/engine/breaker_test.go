@@ -28,8 +28,9 @@ func (b *bench) appendMany(first, n, keys int) {
 	b.append(events...)
 }
 
-// TestOutageOfADay holds what a dead endpoint costs: thousands of events wait, and it sees no more than a probe now
-// and then, which neither restarts nor waiting events change. When it is back everything comes, in order.
+// TestOutageOfADay holds what a dead endpoint costs: thousands of events wait, and it sees no more
+// than a probe now and then, which neither restarts nor waiting events change. When it is back
+// everything comes, in order.
 func TestOutageOfADay(t *testing.T) {
 	t.Parallel()
 	for name, reply := range map[string]delivery.Reply{"unreachable": unreachable, "failing": broken} {
@@ -54,7 +55,8 @@ func TestOutageOfADay(t *testing.T) {
 						b.start()
 					}
 				}
-				// Twelve an hour are left alone for up to five minutes, less a fifth; before that the waits grow.
+				// Twelve an hour are left alone for up to five minutes, less a fifth; before that
+				// the waits grow.
 				requests := b.receiver.count()
 				t.Logf("%d events waited for 24 hours, the endpoint saw %d requests", n, requests)
 				if requests > 24*15+60 {
@@ -316,7 +318,8 @@ func TestLateRepliesAreNoProbes(t *testing.T) {
 	})
 }
 
-// TestNoNextAttemptOfNothing: where all that failed is dead, nothing waits for a next try, and status shows none.
+// TestNoNextAttemptOfNothing: where all that failed is dead, nothing waits for a next try, and
+// status shows none.
 func TestNoNextAttemptOfNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

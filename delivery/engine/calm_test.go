@@ -8,8 +8,9 @@ import (
 	"rowhook/delivery"
 )
 
-// TestCalmProfileLosesNoTime has workers leave their results without a word while nothing waits for them: an event that
-// comes meanwhile and waits for one still goes at once, a free worker takes one at once, and progress is no later.
+// TestCalmProfileLosesNoTime has workers leave their results without a word while nothing waits for
+// them: an event that comes meanwhile and waits for one still goes at once, a free worker takes one
+// at once, and progress is no later.
 func TestCalmProfileLosesNoTime(t *testing.T) {
 	t.Parallel()
 	const took, between = 7 * time.Millisecond, 2 * time.Millisecond

@@ -20,7 +20,8 @@ type commit struct {
 	retryAt  time.Time
 }
 
-// stuck reports whether the commit waits for the delivery log. While it runs, its errors are the committer's.
+// stuck reports whether the commit waits for the delivery log. While it runs, its errors are the
+// committer's.
 func (c *commit) stuck() bool { return !c.running && c.logError != nil }
 
 // write makes the store agree with what was decided, after the delivery log's lines that this rests
@@ -46,7 +47,7 @@ func (d *dispatcher) commitLoop(commits <-chan *commit) {
 	for c := range commits {
 		d.write(c)
 		c.done <- struct{}{}
-		d.poke()
+		d.notify()
 	}
 }
 
@@ -96,8 +97,8 @@ func (d *dispatcher) commitSoon(now time.Time) error {
 	return nil
 }
 
-// commit writes everything that is pending and returns when the store has it. It reports false when the delivery log
-// cannot be written; then it is tried again later, and nothing is sent meanwhile.
+// commit writes everything that is pending and returns when the store has it. It reports false when
+// the delivery log cannot be written; then it is tried again later, and nothing is sent meanwhile.
 func (d *dispatcher) commit() (bool, error) {
 	c := &d.current
 	if c.running {
@@ -135,7 +136,8 @@ type profileState struct {
 	Outage  *outage      `json:"outage,omitempty"`
 	Replay  *replay      `json:"replay,omitempty"`
 	Replays int          `json:"replays,omitempty"` // ever
-	// Recording is where a large transaction begins whose records are being written; 0 when none is.
+	// Recording is where a large transaction begins whose records are being written; 0 when none
+	// is.
 	Recording delivery.Seq `json:"recording,omitempty"`
 	ordering
 }
@@ -160,7 +162,7 @@ func (d *dispatcher) loadState() error {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
 	d.activation.consent, d.gaps.untold = d.state.consent, d.state.untold
-	d.resting.told = d.state.Told
+	d.inactive.told = d.state.Told
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
 	progress, err := d.store.Progress(d.id)
@@ -203,8 +205,8 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 	return nil
 }
 
-// recallMembers takes note of which events at or above the cursor a record carries. Those of a transaction's group are known by
-// the first of them, as they are for progress.
+// recallMembers takes note of which events at or above the cursor a record carries. Those of a
+// transaction's group are known by the first of them, as they are for progress.
 func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
 	switch m := r.Members; {
 	case r.Last() < cursor:
@@ -240,7 +242,7 @@ func (d *dispatcher) reset() {
 	d.ledger.nextDue = time.Time{}
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.state, d.dirty = profileState{}, false
-	d.resting = resting{}
+	d.inactive = inactive{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
 	d.ledger.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}

@@ -136,7 +136,8 @@ func TestActivationByHand(t *testing.T) {
 	}
 }
 
-// TestActivationUnasked: a profile that needs no consent is active, and its endpoint counts as activated.
+// TestActivationUnasked: a profile that needs no consent is active, and its endpoint counts as
+// activated.
 func TestActivationUnasked(t *testing.T) {
 	t.Parallel()
 	a, c := newActivation("one", delivery.ClassOK)

@@ -15,24 +15,29 @@ import (
 const (
 	// maxWindowJobs is how many deliveries it keeps in memory.
 	maxWindowJobs = 1024
-	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, for batches four times that; then that
-	// entry, a request that hangs, gets a record of its own and progress goes on without it.
+	// maxWindowSpan is how far it reads beyond the lowest entry that is not settled, for batches
+	// four times that; then that entry, a request that hangs, gets a record of its own and progress
+	// goes on without it.
 	maxWindowSpan = 4096
-	// maxLanes is how many ordering keys, or retrying deliveries, may wait on disk; then nothing is read before there are fewer.
+	// maxLanes is how many ordering keys, or retrying deliveries, may wait on disk; then nothing is
+	// read before there are fewer.
 	maxLanes = 16384
 	// readChunk is how many entries are read at a time.
 	readChunk = 256
-	// readChunks is how many of these before it looks at results again: what waits on disk passes through without staying in memory.
+	// readChunks is how many of these before it looks at results again: what waits on disk passes
+	// through without staying in memory.
 	readChunks = 4
 	// minWindowBytes is the least memory of a dispatcher, however many there are.
 	minWindowBytes = 64 << 10
 )
 
-// How results become durable: at the latest after commitDelay, at once when there are commitResults.
+// How results become durable: at the latest after commitDelay, at once when there are
+// commitResults.
 const (
 	commitDelay   = 50 * time.Millisecond
 	commitResults = 256
-	// tickDelay is how often a dispatcher with a backlog looks at its share, and retries a delivery log that failed.
+	// tickDelay is how often a dispatcher with a backlog looks at its share, and retries a delivery
+	// log that failed.
 	tickDelay = time.Second
 )
 
@@ -89,7 +94,7 @@ type dispatcher struct {
 	flood      flood      // which lines are collapsed
 	tally      tally      // what status shows
 
-	resting  resting
+	inactive inactive
 	state    profileState
 	dirty    bool         // state is to be stored with the next commit
 	expiring delivery.Seq // a dead letter that is being removed from the store
@@ -137,7 +142,8 @@ func (d *dispatcher) use(p *Profile) {
 
 func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }
 
-// run delivers until stop ends. Requests in flight then go on until they end or the context sends does.
+// run delivers until stop ends. Requests in flight then go on until they end or the context sends
+// does.
 func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -210,7 +216,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		return nil
 	}
 	if d.coming != nil {
-		if err := d.leaveRest(now); err != nil {
+		if err := d.leaveInactive(now); err != nil {
 			return err
 		}
 	}
@@ -229,7 +235,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		return err
 	}
 	if !d.active() {
-		return d.rest(now, asks)
+		return d.stepInactive(now, asks)
 	}
 	d.noteActive(now)
 	if err := d.read(now); err != nil {
@@ -271,7 +277,7 @@ func (d *dispatcher) finish() error {
 
 // drain waits for the workers without looking at what they bring.
 func (d *dispatcher) drain() {
-	d.halted.Store(true) // so that workers poke
+	d.halted.Store(true) // so that workers notify
 	for d.handed -= len(d.takeResults()); d.handed > 0; d.handed -= len(d.takeResults()) {
 		d.mu.Unlock()
 		<-d.wake
@@ -279,8 +285,9 @@ func (d *dispatcher) drain() {
 	}
 }
 
-// calmDown tells the workers whether anything waits for what they bring: a profile that keeps up has nothing in memory but
-// what is being sent. A wake-up for each result would cost it as much as the rest of the dispatcher's work.
+// calmDown tells the workers whether anything waits for what they bring: a profile that keeps up
+// has nothing in memory but what is being sent. A wake-up for each result would cost it as much as
+// the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
 	calm := !stopping && d.reader.end && d.memory.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
 		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
@@ -294,7 +301,7 @@ func (d *dispatcher) calmDown(stopping bool) {
 	waits := len(d.results) > 0
 	d.resultsMu.Unlock()
 	if waits {
-		d.poke()
+		d.notify()
 	}
 }
 
@@ -307,7 +314,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		}
 	}
 	switch {
-	case d.current.running: // pokes
+	case d.current.running: // notifies
 	case d.current.logError != nil:
 		sooner(d.current.retryAt)
 	default:
@@ -324,7 +331,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		return now
 	}
 	if !d.active() {
-		sooner(d.restWakeAt())
+		sooner(d.inactiveWakeAt())
 	} else {
 		sooner(d.reader.forming.until)
 		if d.mayLoad() && len(d.lanes.waking) > 0 || d.replayWanted() {

@@ -7,9 +7,10 @@ import (
 	"rowhook/delivery"
 )
 
-// divides returns where a delivery that failed is to be divided into several: how many of its events come before each
-// place. A batch that its receiver refuses is halved, so that in the end the event that it refuses stands
-// alone, and so is one that is too large. Other groups that are too large are sent in numbered parts.
+// divides returns where a delivery that failed is to be divided into several: how many of its
+// events come before each place. A batch that its receiver refuses is halved, so that in the end
+// the event that it refuses stands alone, and so is one that is too large. Other groups that are
+// too large are sent in numbered parts.
 func (d *dispatcher) divides(j *job) []int {
 	m, oversize := j.record.Members, j.reply.Class == delivery.ClassOurs && j.reply.Reason == delivery.ReasonOversize
 	switch {
@@ -44,8 +45,8 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 		from = to
 	}
 	d.lanes.leave(j)
-	d.spill(d.lanes.divide(j.links, j.seq)...)
-	d.released(j)
+	d.spill(d.lanes.divide(j.nodes, j.seq)...)
+	d.forgetJob(j)
 	return nil
 }
 
@@ -62,8 +63,8 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 	return r
 }
 
-// released lets go of a job that went alone or in lanes, whatever became of its delivery.
-func (d *dispatcher) released(j *job) {
+// forgetJob lets go of a job that went alone or in lanes, whatever became of its delivery.
+func (d *dispatcher) forgetJob(j *job) {
 	if d.lanes.alones.job == j {
 		d.lanes.alones.job = nil
 	}

@@ -133,8 +133,8 @@ var earlierStands = map[string]delivery.ProfileStatus{
 	"holding": {State: "active", Breaker: "closed", BacklogEvents: 2, Blocked: 2, BlockedKeys: 1, HeldKeys: 1, Dead: 1},
 }
 
-// TestEarlierState opens what the agent of commit 428a154 left: it stands as it stood, and all of it is
-// delivered, in order, told of as it was promised.
+// TestEarlierState opens what the agent of commit 428a154 left: it stands as it stood, and all of
+// it is delivered, in order, told of as it was promised.
 func TestEarlierState(t *testing.T) {
 	t.Parallel()
 	e := openEarlier(t)

@@ -12,7 +12,8 @@ const (
 	tripAfter = 5
 	// maxProbeWait is the longest time that a failing endpoint is not tried at all.
 	maxProbeWait = 5 * time.Minute
-	// throttleFloor is the least wait after a 429 that names none: a rate's window is seldom shorter.
+	// throttleFloor is the least wait after a 429 that names none: a rate's window is seldom
+	// shorter.
 	throttleFloor = 10 * time.Second
 	// profileRecheck is the longest wait before a setting of ours that stood in the way is tried
 	// again: it costs the receiver nothing.
@@ -32,15 +33,15 @@ type outage struct {
 	Reason    string        `json:"reason,omitempty"`
 	Status    int           `json:"status,omitempty"`
 	Attention bool          `json:"attention,omitempty"` // a person must fix something
-	// Whole says that the endpoint asked for it, or that a setting of ours stands in the way: then a
-	// schedule that is a list waits as well.
+	// Whole says that the endpoint asked for it, or that a setting of ours stands in the way: then
+	// a schedule that is a list waits as well.
 	Whole bool `json:"whole,omitempty"`
 	Waits int  `json:"waits,omitempty"` // in a row
 }
 
-// endpoint is what a profile knows of its receiver: whether it answers, how many requests it bears at
-// once, and how fast they may come. It is told of replies and asked what may be sent. It decides and
-// remembers; it sends nothing, stores nothing and knows no delivery but by its place.
+// endpoint is what a profile knows of its receiver: whether it answers, how many requests it bears
+// at once, and how fast they may come. It is told of replies and asked what may be sent. It decides
+// and remembers; it sends nothing, stores nothing and knows no delivery but by its place.
 //
 // It is the clock of the endpoint; each event has a clock of its own, see [schedule]. While the
 // breaker is open (there is an outage) the events' clocks stand still.
@@ -81,7 +82,8 @@ func (e *endpoint) failing(seq delivery.Seq, r *delivery.Reply, now time.Time) b
 		e.first, e.seq, e.several = now, seq, false
 	}
 	e.streak++
-	// One event that its receiver cannot digest does not make an endpoint fail: its own schedule deals with it.
+	// One event that its receiver cannot digest does not make an endpoint fail: its own schedule
+	// deals with it.
 	e.several = e.several || seq != e.seq || r.Class == delivery.ClassNetwork
 	if e.streak < tripAfter || !e.several {
 		return false
@@ -101,7 +103,8 @@ func (e *endpoint) throttled(r *delivery.Reply, now time.Time) bool {
 	return e.leaveAlone(r, now, wait, true, false)
 }
 
-// needsHand has the endpoint wait for what a person must fix, and looks now and then whether that was done.
+// needsHand has the endpoint wait for what a person must fix, and looks now and then whether that
+// was done.
 func (e *endpoint) needsHand(r *delivery.Reply, now time.Time) bool {
 	wait := e.schedule.max
 	if r.Class == delivery.ClassProfile {
@@ -118,8 +121,8 @@ func (e *endpoint) waits() int {
 	return e.outage.Waits
 }
 
-// leaveAlone opens the breaker, or keeps it open after a probe that failed. A reply to a request from
-// before the last wait decides nothing anew, but may ask for a longer wait.
+// leaveAlone opens the breaker, or keeps it open after a probe that failed. A reply to a request
+// from before the last wait decides nothing anew, but may ask for a longer wait.
 func (e *endpoint) leaveAlone(r *delivery.Reply, now time.Time, wait time.Duration, whole, attention bool) bool {
 	o, until := e.outage, now.Add(wait)
 	if o != nil && e.stale(r) {
@@ -145,7 +148,8 @@ func (e *endpoint) leaveAlone(r *delivery.Reply, now time.Time, wait time.Durati
 // stale reports whether a request had been begun before the last wait was.
 func (e *endpoint) stale(r *delivery.Reply) bool { return !r.Started.After(e.asked) }
 
-// restart closes the breaker, as for an endpoint of which nothing is known. What waits starts slowly.
+// restart closes the breaker, as for an endpoint of which nothing is known. What waits starts
+// slowly.
 func (e *endpoint) restart() { e.outage, e.breaker = nil, breaker{window: 1} }
 
 // answered takes note that the endpoint does its work: what waited for it may go, one request at
@@ -180,15 +184,15 @@ func (e *endpoint) shrink() {
 	e.window, e.grown = max(1, e.window/2), 0
 }
 
-// probeWait is how long an endpoint that has been failing for so long is left alone: at most a quarter
-// of that time, so that it is found again soon after it has come back, at the cost of some dozens of
-// requests a day. It varies, so that profiles of one receiver do not come all at once.
+// probeWait is how long an endpoint that has been failing for so long is left alone: at most a
+// quarter of that time, so that it is found again soon after it has come back, at the cost of some
+// dozens of requests a day. It varies, so that profiles of one receiver do not come all at once.
 func (e *endpoint) probeWait(failing time.Duration) time.Duration {
 	return e.schedule.probe(failing, vary())
 }
 
-// listed reports whether the profile's retries follow a list, which is followed exactly as long as the
-// endpoint does not ask for more: the receiver was promised those times.
+// listed reports whether the profile's retries follow a list, which is followed exactly as long as
+// the endpoint does not ask for more: the receiver was promised those times.
 func (e *endpoint) listed() bool { return len(e.schedule.fixed) > 0 }
 
 // down reports whether the breaker is open.
@@ -216,12 +220,13 @@ func (e *endpoint) gate(now time.Time, underWay int) (limit int, fresh bool) {
 	return 0, false
 }
 
-// retriesFirst reports whether the next request is a retry's turn where first tries wait too: probes
-// begin with one, which is older, and then take turns, since it may be the event that fails. ok is
-// false while the breaker is closed.
+// retriesFirst reports whether the next request is a retry's turn where first tries wait too:
+// probes begin with one, which is older, and then take turns, since it may be the event that fails.
+// ok is false while the breaker is closed.
 func (e *endpoint) retriesFirst() (retries, ok bool) { return e.probes%2 == 0, e.outage != nil }
 
-// spend takes note that a request goes. It reports whether that is a probe, beside which no first try goes.
+// spend takes note that a request goes. It reports whether that is a probe, beside which no first
+// try goes.
 func (e *endpoint) spend() (probe bool) {
 	e.pace.spend()
 	if e.outage == nil {
@@ -231,7 +236,8 @@ func (e *endpoint) spend() (probe bool) {
 	return true
 }
 
-// notBefore returns when a retry that is due then may go: later, where the endpoint is to be left alone.
+// notBefore returns when a retry that is due then may go: later, where the endpoint is to be left
+// alone.
 func (e *endpoint) notBefore(due time.Time) time.Time {
 	if o := e.outage; o != nil && o.Until.After(due) && (o.Whole || !e.listed()) {
 		return o.Until
@@ -260,8 +266,8 @@ func (e *endpoint) tryNow(now time.Time) bool {
 func (e *endpoint) unbounded() bool { return e.outage == nil && e.window == 0 && !e.pace.limits() }
 
 // wake takes up what was stored before a start; retries says that some wait. The start may be the
-// remedy: the endpoint is tried soon, unless it had asked for more. What is left of that is measured
-// once, since a time from the disk is the wall clock's alone and would move with it.
+// remedy: the endpoint is tried soon, unless it had asked for more. What is left of that is
+// measured once, since a time from the disk is the wall clock's alone and would move with it.
 func (e *endpoint) wake(stored *outage, retries bool, now time.Time) {
 	e.outage = stored
 	if stored == nil {

@@ -59,7 +59,8 @@ func TestEndpointWindow(t *testing.T) {
 	}
 }
 
-// TestEndpointOpens: the breaker opens after five failures in a row that are not one event's alone, or that are failures to connect.
+// TestEndpointOpens: the breaker opens after five failures in a row that are not one event's alone,
+// or that are failures to connect.
 func TestEndpointOpens(t *testing.T) {
 	t.Parallel()
 	type failure struct {
@@ -99,8 +100,8 @@ func TestEndpointOpens(t *testing.T) {
 	}
 }
 
-// TestEndpointWaits holds for how long an endpoint is left alone, and what follows for retries whose
-// times are a list.
+// TestEndpointWaits holds for how long an endpoint is left alone, and what follows for retries
+// whose times are a list.
 func TestEndpointWaits(t *testing.T) {
 	t.Parallel()
 	list := func(c *delivery.ProfileConfig) { c.Retry.Schedule = []time.Duration{time.Hour, 2 * time.Hour} }
@@ -202,7 +203,8 @@ func TestEndpointProbes(t *testing.T) {
 	}
 }
 
-// TestEndpointList: a schedule that is a list goes on while the breaker is open, unless the endpoint asked for more.
+// TestEndpointList: a schedule that is a list goes on while the breaker is open, unless the
+// endpoint asked for more.
 func TestEndpointList(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(func(c *delivery.ProfileConfig) { c.Retry.Schedule = []time.Duration{time.Hour} })

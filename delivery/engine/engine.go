@@ -18,24 +18,28 @@ import (
 type Recorder interface {
 	// Append takes a line; it copies what it needs. It is safe for concurrent use.
 	Append(rec *delivery.LogRecord)
-	// Flush writes out what was appended. After an error the lines are kept and the next Flush tries them again.
+	// Flush writes out what was appended. After an error the lines are kept and the next Flush
+	// tries them again.
 	Flush() error
 }
 
 // Options tune an [Engine]. The zero value is useful.
 type Options struct {
-	// Logger takes the engine's own messages: changes of a profile's state, not attempts. Default: none.
+	// Logger takes the engine's own messages: changes of a profile's state, not attempts. Default:
+	// none.
 	Logger *slog.Logger
 	// Grace is how long requests in flight may go on after Run's context has ended. Default 20 s.
 	Grace time.Duration
-	// Memory is how many bytes of events all profiles together may keep in memory; each has an equal
-	// part of it, and at least one event. Default 4 MiB.
+	// Memory is how many bytes of events all profiles together may keep in memory; each has an
+	// equal part of it, and at least one event. Default 4 MiB.
 	Memory int64
 	// Rate bounds the requests of all profiles together. Default: none.
 	Rate delivery.Rate
-	// OnState hears of changes of a profile's state that no operator's command made. It must not call the engine. May be nil.
+	// OnState hears of changes of a profile's state that no operator's command made. It must not
+	// call the engine. May be nil.
 	OnState func(StateChange)
-	// OnFailure hears of attempts that did not deliver, for profiles with contacts. It must return at once. May be nil.
+	// OnFailure hears of attempts that did not deliver, for profiles with contacts. It must return
+	// at once. May be nil.
 	OnFailure func(delivery.Failure)
 }
 
@@ -50,7 +54,8 @@ const (
 //
 // Its operator methods work while Run is running and as well on an engine that never ran.
 type Engine struct {
-	// whole is held by the worker that has a large event in memory: one at a time, whatever their number.
+	// whole is held by the worker that has a large event in memory: one at a time, whatever their
+	// number.
 	whole   chan struct{}
 	store   delivery.Store
 	log     Recorder
@@ -60,18 +65,19 @@ type Engine struct {
 	limiter *rate.Limiter // of all requests; nil for none
 	fleet   atomic.Pointer[fleet]
 
-	// life guards who runs: running, leaving and what fleet points to. It is taken before a dispatcher's mu, never after.
+	// life guards who runs: running, leaving and what fleet points to. It is taken before a
+	// dispatcher's mu, never after.
 	life    sync.Mutex
 	running *engineRun                 // nil unless Run runs
 	leaving map[string]<-chan struct{} // by code: removed and not at their end yet; closed there
 
-	mu        sync.Mutex
-	hold      string // why all deliveries wait; empty when they do not
-	holdSince time.Time
-	holdTold  bool // the engine's own messages spoke of it
-	holdTimer *time.Timer
-	logError  error // why the delivery log cannot be written
-	logSince  time.Time
+	mu             sync.Mutex
+	suspended      string // why all deliveries wait; empty when they do not
+	suspendedSince time.Time
+	suspendedTold  bool // the engine's own messages spoke of it
+	suspendedTimer *time.Timer
+	logError       error // why the delivery log cannot be written
+	logSince       time.Time
 }
 
 // fleet is the dispatchers at work. It is immutable: a reload puts another in its place.
@@ -94,7 +100,8 @@ func (e *Engine) all() []*dispatcher { return e.fleet.Load().dispatchers }
 // find returns the dispatcher of the profile with that code; nil when there is none.
 func (e *Engine) find(code string) *dispatcher { return e.fleet.Load().byCode[code] }
 
-// New makes an engine for the profiles and registers them with the store. Profiles have distinct codes.
+// New makes an engine for the profiles and registers them with the store. Profiles have distinct
+// codes.
 func New(store delivery.Store, log Recorder, profiles []*Profile, options Options) (*Engine, error) {
 	if options.Grace <= 0 {
 		options.Grace = defaultGrace
@@ -116,13 +123,16 @@ func New(store delivery.Store, log Recorder, profiles []*Profile, options Option
 	return e, reload.Apply()
 }
 
-// Router returns the router over the profiles that the engine was made with. A reload brings another.
+// Router returns the router over the profiles that the engine was made with. A reload brings
+// another.
 func (e *Engine) Router() *delivery.Router { return e.router }
 
 // Run delivers until ctx ends, then lets requests in flight finish within [Options.Grace], cancels
-// what is left, and leaves progress and delivery log complete: a later Run repeats only what was cancelled.
+// what is left, and leaves progress and delivery log complete: a later Run repeats only what was
+// cancelled.
 //
-// It returns nil after ctx has ended, or the error that made it stop: the store or, at the end, the delivery log failed.
+// It returns nil after ctx has ended, or the error that made it stop: the store or, at the end, the
+// delivery log failed.
 func (e *Engine) Run(ctx context.Context) error {
 	stop, cancelAll := context.WithCancel(ctx)
 	defer cancelAll()
@@ -185,25 +195,26 @@ func (r *engineRun) failed(err error) {
 	r.failures = append(r.failures, err)
 }
 
-// Hold makes all deliveries wait until [Engine.Release]: requests in flight finish, no new ones start.
-// The reason is shown by Status.
-func (e *Engine) Hold(reason string) {
+// Suspend makes all deliveries wait until [Engine.Continue]: requests in flight finish, no new ones
+// start. The reason is shown by Status.
+func (e *Engine) Suspend(reason string) {
 	e.mu.Lock()
-	e.hold, e.holdSince = reason, time.Now()
+	e.suspended, e.suspendedSince = reason, time.Now()
 	e.hush()
-	e.holdTimer = time.AfterFunc(holdQuiet, e.tellHold)
+	e.suspendedTimer = time.AfterFunc(holdQuiet, e.tellSuspended)
 	e.mu.Unlock()
 	e.wakeAll()
 }
 
-// holdQuiet is how long deliveries wait before the engine's own messages speak of it: at every start they do for a moment.
+// holdQuiet is how long deliveries wait before the engine's own messages speak of it: at every
+// start they do for a moment.
 const holdQuiet = 3 * time.Second
 
-// tellHold speaks of a wait that has lasted.
-func (e *Engine) tellHold() {
+// tellSuspended speaks of a wait that has lasted.
+func (e *Engine) tellSuspended() {
 	e.mu.Lock()
-	reason := e.hold
-	e.holdTold = e.holdTold || reason != ""
+	reason := e.suspended
+	e.suspendedTold = e.suspendedTold || reason != ""
 	e.mu.Unlock()
 	if reason != "" {
 		e.logger.Warn("deliveries wait", "reason", reason)
@@ -212,16 +223,16 @@ func (e *Engine) tellHold() {
 
 // hush keeps a wait from being spoken of; mu is held.
 func (e *Engine) hush() {
-	if e.holdTimer != nil {
-		e.holdTimer.Stop()
+	if e.suspendedTimer != nil {
+		e.suspendedTimer.Stop()
 	}
 }
 
-// Release ends what [Engine.Hold] began.
-func (e *Engine) Release() {
+// Continue ends what [Engine.Suspend] began.
+func (e *Engine) Continue() {
 	e.mu.Lock()
-	was, told := e.hold, e.holdTold
-	e.hold, e.holdTold = "", false
+	was, told := e.suspended, e.suspendedTold
+	e.suspended, e.suspendedTold = "", false
 	e.hush()
 	e.mu.Unlock()
 	if told {
@@ -239,10 +250,11 @@ func (e *Engine) waiting() (reason string, since time.Time) {
 	if e.logError != nil {
 		return reasonLog, e.logSince
 	}
-	return e.hold, e.holdSince
+	return e.suspended, e.suspendedSince
 }
 
-// LogError returns why the delivery log cannot be written, nil when it can. Nothing is sent meanwhile.
+// LogError returns why the delivery log cannot be written, nil when it can. Nothing is sent
+// meanwhile.
 func (e *Engine) LogError() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -275,7 +287,7 @@ func (e *Engine) logFlushed(err error) {
 
 func (e *Engine) wakeAll() {
 	for _, d := range e.all() {
-		d.poke()
+		d.notify()
 	}
 }
 

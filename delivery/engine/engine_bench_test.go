@@ -45,8 +45,9 @@ func eventsIn(body []byte) int64 {
 
 func (s *instant) Describe() (method, url string) { return "POST", "https://example.org/hook" }
 
-// BenchmarkEngine brings events from the spool's tail, or from its disk, through lane, format, delivery log and
-// acknowledgement to a receiver that costs nothing: what is left is the engine's own cost of an event.
+// BenchmarkEngine brings events from the spool's tail, or from its disk, through lane, format,
+// delivery log and acknowledgement to a receiver that costs nothing: what is left is the engine's
+// own cost of an event.
 func BenchmarkEngine(b *testing.B) {
 	for _, c := range []struct {
 		name  string

@@ -19,7 +19,8 @@ func (lossy) Flags(ev *delivery.Event) []string {
 	return []string{"note", "price"}
 }
 
-// TestFlagsOfTheFormat holds that the log flags what the database's types and what the format had to change, of a group's events too.
+// TestFlagsOfTheFormat holds that the log flags what the database's types and what the format had
+// to change, of a group's events too.
 func TestFlagsOfTheFormat(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -8,8 +8,8 @@ import (
 	"rowhook/delivery"
 )
 
-// How many lines about attempts that were not the last a profile may write: floodBurst at once, then floodRate a second. The
-// others are collapsed to one line for each reason every floodSummary.
+// How many lines about attempts that were not the last a profile may write: floodBurst at once,
+// then floodRate a second. The others are collapsed to one line for each reason every floodSummary.
 const (
 	floodBurst   = 1000
 	floodRate    = 5
@@ -23,7 +23,8 @@ type flood struct {
 	due     time.Time            // when it is to be written
 }
 
-// collapses reports whether a line is to be collapsed: it repeats what many before it said, and another one follows.
+// collapses reports whether a line is to be collapsed: it repeats what many before it said, and
+// another one follows.
 func (f *flood) collapses(rec *delivery.LogRecord) bool {
 	if rec.Outcome != delivery.OutcomeRetrying && rec.Outcome != delivery.OutcomeInterrupted {
 		return false

@@ -9,8 +9,8 @@ import (
 	"rowhook/delivery"
 )
 
-// An endpoint that fails four requests of five is not to fill the disk with lines that say the same, and yet no
-// attempt goes uncounted and no end unsaid.
+// An endpoint that fails four requests of five is not to fill the disk with lines that say the
+// same, and yet no attempt goes uncounted and no end unsaid.
 func TestFloodIsCollapsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,8 @@ type gap struct {
 	Last  string `json:"last"`
 }
 
-// header is the gap's part of the rowhook-gap header: an event's delivery may tell of several, separated by commas.
+// header is the gap's part of the rowhook-gap header: an event's delivery may tell of several,
+// separated by commas.
 func (g *gap) header() string {
 	return fmt.Sprintf("count=%d; first=%s; last=%s", g.Count, g.First, g.Last)
 }
@@ -38,14 +39,16 @@ type untold struct {
 	Gaps map[uint64]*gap `json:"gaps,omitempty"`
 }
 
-// gaps is what a profile's receiver has not been told that it will not get: of its keys, and of all.
+// gaps is what a profile's receiver has not been told that it will not get: of its keys, and of
+// all.
 type gaps struct {
 	untold
 	ordered bool
 	carrier *job // carries the profile's own; nil when none does, or when the gap has grown since
 }
 
-// grow takes note of an event, or the group that begins with it, that was dropped: the profile's next delivery tells of it.
+// grow takes note of an event, or the group that begins with it, that was dropped: the profile's
+// next delivery tells of it.
 func (g *gaps) grow(id string, m *delivery.Members) {
 	if g.Gap == nil {
 		g.Gap = new(gap)
@@ -58,8 +61,8 @@ func (g *gaps) grow(id string, m *delivery.Members) {
 	g.carrier = nil // what is under way tells of less
 }
 
-// growKey takes note of an event that was given up while later ones of its key go on: the next of them
-// tells of it. It reports whether anything did change.
+// growKey takes note of an event that was given up while later ones of its key go on: the next of
+// them tells of it. It reports whether anything did change.
 func (g *gaps) growKey(r *delivery.Delivery, id string) bool {
 	if !g.ordered {
 		return false
@@ -105,7 +108,8 @@ func (g *gaps) fill(r *delivery.Delivery, id string) (filled bool) {
 	return filled
 }
 
-// mark has a job carry the gap marker: the profile's, one at a time until it was delivered, and its key's.
+// mark has a job carry the gap marker: the profile's, one at a time until it was delivered, and its
+// key's.
 func (g *gaps) mark(j *job) {
 	j.gap = ""
 	if g.Gap == nil && len(g.Gaps) == 0 {
@@ -125,7 +129,8 @@ func (g *gaps) mark(j *job) {
 	j.gap = strings.Join(parts, ", ")
 }
 
-// back takes note that a job is back. It reports whether it carried the profile's gap, as that still is.
+// back takes note that a job is back. It reports whether it carried the profile's gap, as that
+// still is.
 func (g *gaps) back(j *job) (carried bool) {
 	if carried = g.carrier == j; carried {
 		g.carrier = nil

@@ -68,7 +68,8 @@ func TestGapsOfAll(t *testing.T) {
 	}
 }
 
-// TestGapsBound: keys beyond the bound share the profile's gap; without order there are none of keys.
+// TestGapsBound: keys beyond the bound share the profile's gap; without order there are none of
+// keys.
 func TestGapsBound(t *testing.T) {
 	t.Parallel()
 	g := gaps{ordered: true}

@@ -13,8 +13,9 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// TestGroupsOnTheSpool brings small transactions and one that is too large for memory through the real spool, with failures and
-// a stop halfway: the groups are the same again, and each event has one terminal line.
+// TestGroupsOnTheSpool brings small transactions and one that is too large for memory through the
+// real spool, with failures and a stop halfway: the groups are the same again, and each event has
+// one terminal line.
 func TestGroupsOnTheSpool(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"batch", "transaction", "type"} {
@@ -67,7 +68,8 @@ func transactions(n, few, large int) (events []*delivery.Event) {
 	return events
 }
 
-// runOnSpool runs the engine on a spool in a directory, to which events are appended first, until a function returns.
+// runOnSpool runs the engine on a spool in a directory, to which events are appended first, until a
+// function returns.
 func (b *bench) runOnSpool(dir string, events []*delivery.Event, until func()) {
 	b.t.Helper()
 	store, err := spool.Open(dir, spool.Options{})

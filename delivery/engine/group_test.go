@@ -69,7 +69,8 @@ func some(from, to, keys int) (events []*delivery.Event) {
 	return events
 }
 
-// TestBatchGoesWhenFullOrInTime holds when a batch goes, what it is known by, and what the log says of it.
+// TestBatchGoesWhenFullOrInTime holds when a batch goes, what it is known by, and what the log says
+// of it.
 func TestBatchGoesWhenFullOrInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +111,8 @@ func TestBatchGoesWhenFullOrInTime(t *testing.T) {
 	})
 }
 
-// TestBatchIsRetriedAsItWas has a batch fail: the same bytes come again, nothing of its keys before.
+// TestBatchIsRetriedAsItWas has a batch fail: the same bytes come again, nothing of its keys
+// before.
 func TestBatchIsRetriedAsItWas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -201,8 +203,8 @@ func TestPoisonStandsAloneInTheEnd(t *testing.T) {
 	}
 }
 
-// TestLargeBatchIsSplit has batches whose bodies exceed max_body: nothing is refused but an event that
-// is too large on its own.
+// TestLargeBatchIsSplit has batches whose bodies exceed max_body: nothing is refused but an event
+// that is too large on its own.
 func TestLargeBatchIsSplit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -231,7 +233,8 @@ func TestLargeBatchIsSplit(t *testing.T) {
 	})
 }
 
-// TestManyKeysGoAlone has a batch of more keys than lanes are kept for: it waits for all before it and holds all behind it.
+// TestManyKeysGoAlone has a batch of more keys than lanes are kept for: it waits for all before it
+// and holds all behind it.
 func TestManyKeysGoAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -268,8 +271,8 @@ func TestManyKeysGoAlone(t *testing.T) {
 	})
 }
 
-// TestGroupsHold is TestOrderHolds for groups: for each key the first arrivals are in commit order, nothing is lost, and each
-// event has one terminal line through its group, or more after a crash.
+// TestGroupsHold is TestOrderHolds for groups: for each key the first arrivals are in commit order,
+// nothing is lost, and each event has one terminal line through its group, or more after a crash.
 func TestGroupsHold(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -383,7 +386,8 @@ func wrongPart(s *sent, whole []string) []string {
 	return nil
 }
 
-// reference sorts events into the groups that they belong to: by their places, in order. For a batch each is its own.
+// reference sorts events into the groups that they belong to: by their places, in order. For a
+// batch each is its own.
 func (p *groupPlan) reference(events []*delivery.Event) (groups map[int][]string, of []int) {
 	groups = make(map[int][]string)
 	heads := make(map[string]int)
@@ -504,7 +508,8 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
-// TestTransactionInParts has transactions whose bodies are too large: by their events' number, and by their size.
+// TestTransactionInParts has transactions whose bodies are too large: by their events' number, and
+// by their size.
 func TestTransactionInParts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

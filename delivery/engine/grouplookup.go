@@ -7,8 +7,8 @@ import (
 	"rowhook/delivery"
 )
 
-// GroupOf returns the group that a line of the delivery log is about, as long as the store has all of its events; else nil. The line
-// has no part numbers, so that the group has none.
+// GroupOf returns the group that a line of the delivery log is about, as long as the store has all
+// of its events; else nil. The line has no part numbers, so that the group has none.
 func (e *Engine) GroupOf(rec *delivery.LogRecord) (*delivery.Group, error) {
 	d := e.find(rec.Profile)
 	if d == nil || rec.Count <= 1 {

@@ -10,7 +10,8 @@ import (
 	"rowhook/delivery"
 )
 
-// The lines of the delivery log name a group's first and last event; the store still knows all of them.
+// The lines of the delivery log name a group's first and last event; the store still knows all of
+// them.
 func TestGroupOfALine(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"batch", "transaction", "type"} {

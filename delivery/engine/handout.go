@@ -28,8 +28,8 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	}
 }
 
-// gate returns how many requests may be under way now, and whether first tries may be among them. It tells the workers
-// when there may be no more.
+// gate returns how many requests may be under way now, and whether first tries may be among them.
+// It tells the workers when there may be no more.
 func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 	if reason, _ := d.engine.waiting(); reason == "" && d.active() {
 		limit, fresh = d.endpoint.gate(now, d.handed)
@@ -46,7 +46,8 @@ func (d *dispatcher) ready(fresh bool) bool {
 	return d.lanes.retries.n > 0 || fresh && d.lanes.fresh.n > 0
 }
 
-// pick takes the next job to send, of which there is one, see ready. Probes have turns of their own.
+// pick takes the next job to send, of which there is one, see ready. Probes have turns of their
+// own.
 func (d *dispatcher) pick(fresh bool) *job {
 	turn := d.lanes.turnOfRetries()
 	if retries, ok := d.endpoint.retriesFirst(); ok {

@@ -22,11 +22,12 @@ func (d *dispatcher) readable() bool {
 		len(d.lanes.alones.seqs) == 0 && d.memory.half(d.reader.forming.bytes)
 }
 
-// readableSoon returns a channel that is closed when there is more to read; nil when it is of no interest.
+// readableSoon returns a channel that is closed when there is more to read; nil when it is of no
+// interest.
 func (d *dispatcher) readableSoon() <-chan struct{} {
 	if !d.active() {
-		if d.resting.end {
-			return d.resting.appended
+		if d.inactive.end {
+			return d.inactive.appended
 		}
 		return nil
 	}
@@ -40,7 +41,8 @@ func (d *dispatcher) readableSoon() <-chan struct{} {
 func (d *dispatcher) read(now time.Time) error {
 	for range readChunks {
 		if l := d.reader.forming.large; l != nil && l.again && d.ledger.window.n > 0 {
-			// What is before it must be over or have a record, so that progress need not tell its records apart.
+			// What is before it must be over or have a record, so that progress need not tell its
+			// records apart.
 			if err := d.unloadAll(); err != nil {
 				return err
 			}
@@ -144,7 +146,8 @@ func (d *dispatcher) place(j *job) {
 	d.spill(j)
 }
 
-// heldBack reports whether a delivery waits for one that goes alone, or for a transaction to be recorded whole.
+// heldBack reports whether a delivery waits for one that goes alone, or for a transaction to be
+// recorded whole.
 func (d *dispatcher) heldBack(seq delivery.Seq) bool {
 	return d.lanes.alones.holdsBack(seq) || d.state.Recording != 0 && seq >= d.state.Recording
 }

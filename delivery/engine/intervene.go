@@ -34,13 +34,14 @@ func (e *Engine) locate(profile, id string) (*dispatcher, delivery.Seq, error) {
 	return nil, 0, &operatorError{fmt.Sprintf("event %s waits for several profiles", id), "name one with --profile"}
 }
 
-// RetryNow makes a retry due at once, also while its endpoint is left alone. An empty profile means the only one that has it.
+// RetryNow makes a retry due at once, also while its endpoint is left alone. An empty profile means
+// the only one that has it.
 func (e *Engine) RetryNow(profile, id string) error {
 	d, seq, err := e.locate(profile, id)
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error {
+	return d.update(func(now time.Time) error {
 		if err := d.hasten(seq, now); err != nil {
 			return err
 		}
@@ -66,7 +67,7 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 		due = r.Since // before what has become due meanwhile
 	}
 	d.ledger.hasten(r, due)
-	d.lanes.arouse(r)
+	d.lanes.recheck(r)
 	return nil
 }
 
@@ -86,8 +87,9 @@ type Hastened struct {
 	Endpoint bool   `json:"endpoint,omitempty"` // it was left alone, and is tried now
 }
 
-// RetryAllNow makes every retry of a profile due at once, and has its endpoint be tried where it is left alone. An empty
-// profile means all that are active. Profiles for which nothing waits for another try are left out.
+// RetryAllNow makes every retry of a profile due at once, and has its endpoint be tried where it is
+// left alone. An empty profile means all that are active. Profiles for which nothing waits for
+// another try are left out.
 func (e *Engine) RetryAllNow(profile string) ([]Hastened, error) {
 	chosen, err := e.choose(profile)
 	if err != nil {
@@ -109,7 +111,7 @@ func (e *Engine) RetryAllNow(profile string) ([]Hastened, error) {
 func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 	done.Profile = d.code
 	active := true
-	err = d.with(func(now time.Time) error {
+	err = d.update(func(now time.Time) error {
 		switch standing := d.standing(); {
 		case standing == standsActive:
 			done.Endpoint = d.tryEndpoint(now)
@@ -126,7 +128,7 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 		return done, err
 	}
 	err = d.eachRecord([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
-		return true, d.with(func(now time.Time) error {
+		return true, d.update(func(now time.Time) error {
 			var gone *operatorError
 			if err := d.hasten(r.Seq, now); errors.As(err, &gone) {
 				return nil // it is being sent, or was, in the meantime
@@ -140,14 +142,14 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 	return done, err
 }
 
-// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is given up as a whole,
-// by its own id.
+// Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is
+// given up as a whole, by its own id.
 func (e *Engine) Skip(profile, id string) error {
 	d, seq, err := e.locate(profile, id)
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error {
+	return d.update(func(now time.Time) error {
 		r, err := d.takeRecord(seq, now)
 		if err != nil {
 			return err
@@ -176,13 +178,13 @@ func (e *Engine) Skip(profile, id string) error {
 		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
 		d.giveUp(r, ev.ID, now)
 		d.lanes.aloneOver(r)
-		d.lanes.arouse(r)
+		d.lanes.recheck(r)
 		return nil
 	})
 }
 
-// takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in memory.
-// It returns nil for one that was not read from the log yet.
+// takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in
+// memory. It returns nil for one that was not read from the log yet.
 func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Delivery, error) {
 	j := d.ledger.stored[seq]
 	if j == nil {
@@ -257,8 +259,8 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 	return letters, nil
 }
 
-// renderDead renders the body of a large event again, which is not kept with its delivery. One that was
-// never sent stays without: its receiver takes less, and the agent may not have the memory.
+// renderDead renders the body of a large event again, which is not kept with its delivery. One that
+// was never sent stays without: its receiver takes less, and the agent may not have the memory.
 func (d *dispatcher) renderDead(r *delivery.Delivery) error {
 	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == delivery.ReasonOversize {
 		return nil
@@ -284,7 +286,8 @@ type Changed struct {
 	More  bool `json:"more,omitempty"`
 }
 
-// FailedRetry starts another round of dead letters. Each goes in commit order before the newer events of its key.
+// FailedRetry starts another round of dead letters. Each goes in commit order before the newer
+// events of its key.
 func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
 		if len(d.lanes.byKey) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
@@ -334,7 +337,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 				return err == nil, err
 			}
 			more := true
-			err = d.locked(func(now time.Time) error {
+			err = d.withLock(func(now time.Time) error {
 				whole, ok, err := d.store.Delivery(d.id, r.Seq)
 				if err != nil {
 					return fmt.Errorf("read delivery: %w", err)
@@ -354,7 +357,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 			return more, err
 		})
 		// What is left of the last batch.
-		if err = firstError(err, d.with(func(time.Time) error { return nil })); err != nil {
+		if err = firstError(err, d.update(func(time.Time) error { return nil })); err != nil {
 			return changed, err
 		}
 	}
@@ -368,8 +371,8 @@ func noDeadLetter(id string) error {
 	return &operatorError{fmt.Sprintf("there is no dead letter of event %s", id), "`rowhook failed list` shows ids"}
 }
 
-// locked is with, without making durable at once what was decided.
-func (d *dispatcher) locked(fn func(now time.Time) error) error {
+// withLock is update, without making durable at once what was decided.
+func (d *dispatcher) withLock(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.attend(); err != nil {
@@ -390,7 +393,8 @@ func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 	d.queueUp(r, now)
 }
 
-// queueUp has a delivery wait that was over: in its place in the order, before newer ones of its key that have not gone.
+// queueUp has a delivery wait that was over: in its place in the order, before newer ones of its
+// key that have not gone.
 func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
 	d.ledger.pending.result(now)
 	if !d.profile.ordered() {
@@ -409,7 +413,7 @@ func (e *Engine) Pause(profile string) error {
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error {
+	return d.update(func(now time.Time) error {
 		d.deactivate(now, delivery.ReasonOperator)
 		return nil
 	})
@@ -430,7 +434,7 @@ func (e *Engine) Resume(profile, from string) error {
 	if from != ResumeHeld && from != ResumeNow {
 		return &operatorError{fmt.Sprintf("resume from %q?", from), "write held or now"}
 	}
-	return d.with(func(now time.Time) error {
+	return d.update(func(now time.Time) error {
 		if !d.activation.Inactive {
 			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), fmt.Sprintf("`rowhook status` shows what it waits for, `rowhook queue retry-now --profile %s` tries at once what waits, `rowhook profile activate %s` asks the endpoint of one that is pending", profile, profile)}
 		}
@@ -438,7 +442,7 @@ func (e *Engine) Resume(profile, from string) error {
 			if _, err := d.clear(now, delivery.OutcomeSkipped, delivery.ReasonOperator, math.MaxInt64); err != nil {
 				return err
 			}
-		} else if err := d.leaveRest(now); err != nil {
+		} else if err := d.leaveInactive(now); err != nil {
 			return err
 		}
 		d.activation.resume()

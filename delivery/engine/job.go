@@ -13,20 +13,21 @@ type job struct {
 	seq   delivery.Seq
 	event *delivery.Event // the first one of a group
 	bytes int             // of its events in the spool
-	// members are a group's events, when they are in memory; otherwise they are read when they are wanted.
+	// members are a group's events, when they are in memory; otherwise they are read when they are
+	// wanted.
 	members []delivery.Entry
 	// record is what the spool keeps or would keep of it. It is stored already when stored is set.
 	record delivery.Delivery
 	stored bool
 	slot   uint64 // place in the window; only when not stored
 	slots  int    // how many places from there on
-	held   int    // bytes of memory it accounts for
+	memory int    // bytes of memory it accounts for
 	state  jobState
 
-	// links are its places in its lanes: one, two for an event that moved between ordering keys, any number for a group, by
-	// the lanes' hashes. few is room for those of a single event.
-	links  []link
-	few    [2]link
+	// links are its places in its lanes: one, two for an event that moved between ordering keys,
+	// any number for a group, by the lanes' hashes. few is room for those of a single event.
+	nodes  []laneNode
+	few    [2]laneNode
 	queued *job // the next job in the ready queue
 
 	// What goes to the worker and comes back.
@@ -61,22 +62,22 @@ func (j *job) id() string {
 	return j.event.ID
 }
 
-// link is a job's place in a lane.
-type link struct {
+// laneNode is a job's place in a lane.
+type laneNode struct {
 	lane   *lane
 	behind *job // the next one in that lane
 }
 
 // in returns the job's place in a lane that it stands in.
-func (j *job) in(l *lane) *link {
-	if len(j.links) <= len(j.few) {
-		if j.links[0].lane == l {
-			return &j.links[0]
+func (j *job) in(l *lane) *laneNode {
+	if len(j.nodes) <= len(j.few) {
+		if j.nodes[0].lane == l {
+			return &j.nodes[0]
 		}
-		return &j.links[1]
+		return &j.nodes[1]
 	}
-	i, _ := slices.BinarySearchFunc(j.links, l.hash, func(at link, hash uint64) int { return cmp.Compare(at.lane.hash, hash) })
-	return &j.links[i]
+	i, _ := slices.BinarySearchFunc(j.nodes, l.hash, func(at laneNode, hash uint64) int { return cmp.Compare(at.lane.hash, hash) })
+	return &j.nodes[i]
 }
 
 // jobQueue is a queue of ready jobs, linked through the jobs themselves.
@@ -119,8 +120,8 @@ func (q *jobQueue) pop() *job {
 	return j
 }
 
-// window is the part of the log between the lowest entry that is not settled and the read
-// position: what progress is made of. An entry is settled when it is over or has a record of its own.
+// window is the part of the log between the lowest entry that is not settled and the read position:
+// what progress is made of. An entry is settled when it is over or has a record of its own.
 type window struct {
 	slots []slot
 	front uint64 // place of slots[head]

@@ -2,14 +2,14 @@ package engine
 
 import "rowhook/delivery"
 
-// A lane is the queue of one ordering key. It has two parts: jobs in memory, and behind
-// them records on disk. What is read from the log while there are records on disk joins
-// them, so that the two parts stay in commit order; when the memory part has drained, a few
-// records are loaded. A lane that is empty is forgotten.
+// A lane is the queue of one ordering key. It has two parts: jobs in memory, and behind them
+// records on disk. What is read from the log while there are records on disk joins them, so that
+// the two parts stay in commit order; when the memory part has drained, a few records are loaded. A
+// lane that is empty is forgotten.
 //
-// An event that moved from one ordering key to another stands in both lanes, a group in those of all its
-// events, and goes when it is first in all of them. The lowest delivery of all is first in its lanes, so that lanes
-// cannot wait for each other in a circle.
+// An event that moved from one ordering key to another stands in both lanes, a group in those of
+// all its events, and goes when it is first in all of them. The lowest delivery of all is first in
+// its lanes, so that lanes cannot wait for each other in a circle.
 type lane struct {
 	hash       uint64
 	head, tail *job
@@ -20,7 +20,7 @@ type lane struct {
 	// to pass over all that was removed lately.
 	lowest delivery.Seq
 	// holds are the dead letters that keep later events of the lane back, ascending.
-	holds []delivery.Seq
+	blockedBy []delivery.Seq
 }
 
 // laneHash is 64-bit FNV-1a. It is stored in records: it must stay as it is.
@@ -44,7 +44,7 @@ func lanesOf(ev *delivery.Event) (own, wait uint64) {
 }
 
 // holdsBack reports whether a dead letter is in the way of an event of the lane.
-func (l *lane) holdsBack(seq delivery.Seq) bool { return len(l.holds) > 0 && seq > l.holds[0] }
+func (l *lane) holdsBack(seq delivery.Seq) bool { return len(l.blockedBy) > 0 && seq > l.blockedBy[0] }
 
 // toDisk takes note that the lane has a record on disk.
 func (l *lane) toDisk(seq delivery.Seq) {

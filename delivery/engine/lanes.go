@@ -6,9 +6,9 @@ import (
 	"rowhook/delivery"
 )
 
-// lanes keeps the order of a profile's deliveries, and queues those in memory that may go: each that
-// nothing stands before. Which lanes have records on disk to be looked at is listed; lanes reads none
-// of them. What has to leave memory is handed back, for the books to be kept.
+// lanes keeps the order of a profile's deliveries, and queues those in memory that may go: each
+// that nothing stands before. Which lanes have records on disk to be looked at is listed; lanes
+// reads none of them. What has to leave memory is handed back, for the books to be kept.
 //
 // Without order every job may go at once, and there are no lanes.
 type lanes struct {
@@ -47,7 +47,7 @@ func (s *lanes) of(hash uint64) *lane {
 
 // forget drops a lane that is empty.
 func (s *lanes) forget(l *lane) {
-	if l.head != nil || l.disk || l.waking || len(l.holds) > 0 {
+	if l.head != nil || l.disk || l.waking || len(l.blockedBy) > 0 {
 		return
 	}
 	delete(s.byKey, l.hash)
@@ -75,16 +75,17 @@ func (s *lanes) woken() *lane {
 	return l
 }
 
-// enter puts a job at the end of its lanes' memory parts, and into the ready queue when it is first in them.
+// enter puts a job at the end of its lanes' memory parts, and into the ready queue when it is first
+// in them.
 func (s *lanes) enter(j *job, hashes []uint64) {
-	j.links = j.few[:0]
+	j.nodes = j.few[:0]
 	if len(hashes) > len(j.few) {
-		j.links = make([]link, 0, len(hashes))
+		j.nodes = make([]laneNode, 0, len(hashes))
 	}
 	j.state = jobWaiting
 	for _, hash := range hashes {
 		l := s.of(hash)
-		j.links = append(j.links, link{lane: l})
+		j.nodes = append(j.nodes, laneNode{lane: l})
 		if l.tail == nil {
 			l.head = j
 		} else {
@@ -101,13 +102,14 @@ func (s *lanes) goAlone(j *job) {
 	s.alones.job = j
 }
 
-// readyIfFirst queues a job that nothing in its lanes stands before. It may have been queued already, by its other lane.
+// readyIfFirst queues a job that nothing in its lanes stands before. It may have been queued
+// already, by its other lane.
 func (s *lanes) readyIfFirst(j *job) {
 	if j.state != jobWaiting {
 		return
 	}
-	for i := range j.links {
-		if j.links[i].lane.head != j {
+	for i := range j.nodes {
+		if j.nodes[i].lane.head != j {
 			return
 		}
 	}
@@ -137,7 +139,8 @@ func (s *lanes) requeue(j *job) {
 // queued is how many jobs may go.
 func (s *lanes) queued() int { return s.fresh.n + s.retries.n }
 
-// gone takes a job out of the queues' fronts that was evicted while it stood there; nil when none is.
+// gone takes a job out of the queues' fronts that was evicted while it stood there; nil when none
+// is.
 func (s *lanes) gone() *job {
 	for _, q := range [2]*jobQueue{&s.fresh, &s.retries} {
 		if q.head != nil && q.head.state == jobGone {
@@ -156,7 +159,8 @@ func (s *lanes) turnOfRetries() bool {
 	return s.turn%retryTurn == 0
 }
 
-// pick takes the next job to send, of which there is one: first tries before retries, unless it is their turn.
+// pick takes the next job to send, of which there is one: first tries before retries, unless it is
+// their turn.
 func (s *lanes) pick(mayFresh, retries bool) *job {
 	if s.retries.n > 0 && (retries || !mayFresh || s.fresh.n == 0) {
 		return s.retries.pop()
@@ -164,10 +168,11 @@ func (s *lanes) pick(mayFresh, retries bool) *job {
 	return s.fresh.pop()
 }
 
-// leave takes a job that is first in its lanes out of them. The lanes' next jobs do not become ready here.
+// leave takes a job that is first in its lanes out of them. The lanes' next jobs do not become
+// ready here.
 func (s *lanes) leave(j *job) {
-	for i := range j.links {
-		at := &j.links[i]
+	for i := range j.nodes {
+		at := &j.nodes[i]
 		at.lane.head = at.behind
 		if at.behind == nil {
 			at.lane.tail = nil
@@ -177,7 +182,7 @@ func (s *lanes) leave(j *job) {
 }
 
 // advance lets the lanes go on that a finished job has left.
-func (s *lanes) advance(links []link) {
+func (s *lanes) advance(links []laneNode) {
 	for i := range links {
 		l := links[i].lane
 		switch {
@@ -193,7 +198,7 @@ func (s *lanes) advance(links []link) {
 
 // block turns lanes to disk after the job that was first in them failed: what stands behind it in
 // memory follows it there, and nothing is looked at until its retry is due.
-func (s *lanes) block(links []link, failed delivery.Seq) (evicted []*job) {
+func (s *lanes) block(links []laneNode, failed delivery.Seq) (evicted []*job) {
 	for i := range links {
 		l := links[i].lane
 		l.toDisk(failed)
@@ -206,7 +211,7 @@ func (s *lanes) block(links []link, failed delivery.Seq) (evicted []*job) {
 }
 
 // divide turns lanes to disk in which the parts of a job wait that was first in them.
-func (s *lanes) divide(links []link, seq delivery.Seq) (evicted []*job) {
+func (s *lanes) divide(links []laneNode, seq delivery.Seq) (evicted []*job) {
 	for i := range links {
 		l := links[i].lane
 		l.toDisk(seq)
@@ -219,14 +224,14 @@ func (s *lanes) divide(links []link, seq delivery.Seq) (evicted []*job) {
 	return evicted
 }
 
-// evict takes a job that no worker has, and all jobs behind it in its lanes, out of them, and appends
-// them to evicted. The lanes go on on disk.
+// evict takes a job that no worker has, and all jobs behind it in its lanes, out of them, and
+// appends them to evicted. The lanes go on on disk.
 func (s *lanes) evict(evicted []*job, first *job) []*job {
 	moved := []*job{first}
 	for len(moved) > 0 {
 		j := moved[len(moved)-1]
 		moved = moved[:len(moved)-1]
-		links := j.links
+		links := j.nodes
 		if links == nil {
 			continue // reached a second time, by another lane
 		}
@@ -240,7 +245,7 @@ func (s *lanes) evict(evicted []*job, first *job) []*job {
 				s.wake(l)
 			}
 		}
-		j.links = nil
+		j.nodes = nil
 		evicted = append(evicted, j)
 	}
 	return evicted
@@ -249,7 +254,7 @@ func (s *lanes) evict(evicted []*job, first *job) []*job {
 // onDisk reports whether what comes for the lanes joins records on disk.
 func (s *lanes) onDisk(hashes []uint64) bool {
 	for _, hash := range hashes {
-		if l := s.byKey[hash]; l != nil && (l.disk || len(l.holds) > 0) {
+		if l := s.byKey[hash]; l != nil && (l.disk || len(l.blockedBy) > 0) {
 			return true
 		}
 	}
@@ -282,8 +287,8 @@ func (s *lanes) put(r *delivery.Delivery) {
 	}
 }
 
-// arouse has the lanes of a record looked at again.
-func (s *lanes) arouse(r *delivery.Delivery) {
+// recheck has the lanes of a record looked at again.
+func (s *lanes) recheck(r *delivery.Delivery) {
 	if !s.ordered {
 		return
 	}
@@ -297,8 +302,8 @@ func (s *lanes) arouse(r *delivery.Delivery) {
 	}
 }
 
-// insert takes note of a record on disk that is older than what waits in memory, which makes way for
-// it, but for what a worker has: that cannot be called back.
+// insert takes note of a record on disk that is older than what waits in memory, which makes way
+// for it, but for what a worker has: that cannot be called back.
 func (s *lanes) insert(r *delivery.Delivery) (evicted []*job) {
 	if r.Alone() {
 		s.alones.add(r.Seq)
@@ -331,8 +336,8 @@ func (s *lanes) hold(r *delivery.Delivery) (evicted []*job) {
 	var few [2]uint64
 	for _, hash := range r.Lanes(&few) {
 		l := s.of(hash)
-		if at, found := slices.BinarySearch(l.holds, r.Seq); !found {
-			l.holds = slices.Insert(l.holds, at, r.Seq)
+		if at, found := slices.BinarySearch(l.blockedBy, r.Seq); !found {
+			l.blockedBy = slices.Insert(l.blockedBy, at, r.Seq)
 		}
 		if l.head != nil {
 			l.disk = true
@@ -351,8 +356,8 @@ func (s *lanes) unhold(r *delivery.Delivery) {
 		if l == nil {
 			continue
 		}
-		if at, found := slices.BinarySearch(l.holds, r.Seq); found {
-			l.holds = slices.Delete(l.holds, at, at+1)
+		if at, found := slices.BinarySearch(l.blockedBy, r.Seq); found {
+			l.blockedBy = slices.Delete(l.blockedBy, at, at+1)
 		}
 		if l.head == nil {
 			s.wake(l)
@@ -364,8 +369,8 @@ func (s *lanes) unhold(r *delivery.Delivery) {
 // unholdAll lets all lanes go on.
 func (s *lanes) unholdAll() {
 	for _, l := range s.byKey {
-		if len(l.holds) > 0 {
-			l.holds = nil
+		if len(l.blockedBy) > 0 {
+			l.blockedBy = nil
 			if l.head == nil {
 				s.wake(l)
 			}

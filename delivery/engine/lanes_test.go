@@ -57,7 +57,7 @@ func (o *order) send() string {
 func (o *order) over(seq delivery.Seq) {
 	j := o.jobs[seq]
 	o.leave(j)
-	o.advance(j.links)
+	o.advance(j.nodes)
 }
 
 // evicted lists jobs by place, and takes them out of memory as their dispatcher does.
@@ -88,7 +88,8 @@ func (o *order) want(what, got, want string) {
 	}
 }
 
-// TestLanesOrder: within a key one at a time and in order, over keys at once; what stands in several lanes is first in all.
+// TestLanesOrder: within a key one at a time and in order, over keys at once; what stands in
+// several lanes is first in all.
 func TestLanesOrder(t *testing.T) {
 	t.Parallel()
 	o := newOrder(t)
@@ -114,7 +115,8 @@ func TestLanesOrder(t *testing.T) {
 	}
 }
 
-// TestLanesBlock: what stands behind a failure follows it to disk, through all lanes that it stands in.
+// TestLanesBlock: what stands behind a failure follows it to disk, through all lanes that it stands
+// in.
 func TestLanesBlock(t *testing.T) {
 	t.Parallel()
 	o := newOrder(t)
@@ -125,14 +127,14 @@ func TestLanesBlock(t *testing.T) {
 	o.come(5, "d")
 	o.want("at first", o.send(), "1 5")
 	o.leave(o.jobs[1])
-	o.want("1 fails", o.evicted(o.block(o.jobs[1].links, 1)), "2 3 4")
+	o.want("1 fails", o.evicted(o.block(o.jobs[1].nodes, 1)), "2 3 4")
 	if !o.onDisk([]uint64{laneHash("c")}) || o.onDisk([]uint64{laneHash("d")}) {
 		t.Error("c is not on disk, or d is")
 	}
 	if n := o.wokenLanes(); n != 2 { // b and c; a sleeps until the retry is due
 		t.Errorf("%d lanes are to be looked at", n)
 	}
-	o.arouse(o.delivery(1, "a"))
+	o.recheck(o.delivery(1, "a"))
 	if n := o.wokenLanes(); n != 1 {
 		t.Errorf("%d lanes are to be looked at when the retry is due", n)
 	}
@@ -148,7 +150,8 @@ func TestLanesEvictQueued(t *testing.T) {
 	o.want("what goes", o.send(), "2")
 }
 
-// TestLanesInsert: a delivery of old goes before what waits in memory, but not before what a worker has.
+// TestLanesInsert: a delivery of old goes before what waits in memory, but not before what a worker
+// has.
 func TestLanesInsert(t *testing.T) {
 	t.Parallel()
 	o := newOrder(t)

@@ -8,9 +8,10 @@ import (
 	"rowhook/delivery"
 )
 
-// A transaction that is too large to be held in memory is read twice: first to know how many parts its groups have,
-// then to write a record of each part. The events are read again when the parts are sent. Until all records are there
-// none is loaded, and the profile's state says that they are being written: after a crash they are written anew.
+// A transaction that is too large to be held in memory is read twice: first to know how many parts
+// its groups have, then to write a record of each part. The events are read again when the parts
+// are sent. Until all records are there none is loaded, and the profile's state says that they are
+// being written: after a crash they are written anew.
 
 // large is a transaction that is being recorded.
 type large struct {
@@ -141,7 +142,8 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	return nil
 }
 
-// recordMember adds an event to the record of the part at hand. It returns that when it is complete, unless the part is over.
+// recordMember adds an event to the record of the part at hand. It returns that when it is
+// complete, unless the part is over.
 func (r *reader) recordMember(l *large, g *largeGroup, entry *delivery.Entry) *delivery.Delivery {
 	if g.n == 0 {
 		m := &delivery.Members{Unit: r.profile.config.Unit, Count: g.parts[g.part]}

@@ -8,9 +8,9 @@ import (
 )
 
 // ledger keeps the books of a profile's deliveries: which have a record in the store and in what
-// state, which entries of the log are settled, what leaves the backlog, and what of it all is not on
-// its way into the store yet. Each way for a delivery to leave its place is one method, which does
-// all that belongs together; docs/delivery-states.md draws them.
+// state, which entries of the log are settled, what leaves the backlog, and what of it all is not
+// on its way into the store yet. Each way for a delivery to leave its place is one method, which
+// does all that belongs together; docs/delivery-states.md draws them.
 //
 // It knows no lanes, writes no lines and asks no store.
 type ledger struct {
@@ -49,8 +49,8 @@ func (l *ledger) put(j *job, state delivery.State, due time.Time) {
 	l.pending.by(time.Now().Add(commitDelay))
 }
 
-// leave takes a job out of the books of memory: its place in the window is settled, or its record is
-// on its own.
+// leave takes a job out of the books of memory: its place in the window is settled, or its record
+// is on its own.
 func (l *ledger) leave(j *job) {
 	if j.stored {
 		delete(l.stored, j.seq)
@@ -90,8 +90,8 @@ func (l *ledger) bury(j *job) {
 	l.leave(j)
 }
 
-// spill brings a delivery in memory that was not sent to disk. One with a record keeps its state. One
-// without waits behind its lane, or is due at once where there is no order.
+// spill brings a delivery in memory that was not sent to disk. One with a record keeps its state.
+// One without waits behind its lane, or is due at once where there is no order.
 func (l *ledger) spill(j *job, ordered bool) {
 	switch {
 	case j.stored:
@@ -162,7 +162,8 @@ func (l *ledger) pass(r *delivery.Delivery, now time.Time) {
 	l.pending.result(now)
 }
 
-// giveUp makes a dead letter of a record that waits on disk, or with fresh of a delivery that has none.
+// giveUp makes a dead letter of a record that waits on disk, or with fresh of a delivery that has
+// none.
 func (l *ledger) giveUp(r *delivery.Delivery, fresh bool) {
 	if !fresh {
 		l.count(r, -1)

@@ -110,7 +110,8 @@ func (b *books) state() string {
 	return found[0]
 }
 
-// TestDeliveryStates makes each step of docs/delivery-states.md, and looks that each step is on that page.
+// TestDeliveryStates makes each step of docs/delivery-states.md, and looks that each step is on
+// that page.
 func TestDeliveryStates(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "delivery-states.md"))
@@ -153,7 +154,8 @@ func TestDeliveryStates(t *testing.T) {
 	}
 }
 
-// backlog is how often a delivery leaves the backlog with a step: it is in it unless it is dead or over.
+// backlog is how often a delivery leaves the backlog with a step: it is in it unless it is dead or
+// over.
 func backlog(from, to, step string) int64 {
 	inside := func(state string) bool { return state != "dead" && state != "over" }
 	switch {
@@ -165,7 +167,8 @@ func backlog(from, to, step string) int64 {
 	return -1
 }
 
-// writes reports whether a step writes a record: where the delivery comes to be on disk otherwise than before.
+// writes reports whether a step writes a record: where the delivery comes to be on disk otherwise
+// than before.
 func writes(from, to, step string) bool {
 	switch {
 	case step == "load", from == "loaded" && step == "spill":

@@ -7,13 +7,14 @@ import (
 	"rowhook/delivery"
 )
 
-// mayLoad reports whether records may be brought from disk into memory. A record must not be loaded while
-// older events of its lane may be unread in the log, as is the case after a start.
+// mayLoad reports whether records may be brought from disk into memory. A record must not be loaded
+// while older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
 	return d.active() && d.reader.caughtUp() && !d.current.stuck() && d.memory.room()
 }
 
-// dueWanted reports whether retries are to be loaded when they are due. While the breaker is open one is enough.
+// dueWanted reports whether retries are to be loaded when they are due. While the breaker is open
+// one is enough.
 func (d *dispatcher) dueWanted(now time.Time) bool {
 	if d.endpoint.down() && !d.endpoint.listed() {
 		return d.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.handed)
@@ -38,7 +39,8 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 	return d.loadLanes(now)
 }
 
-// loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no order.
+// loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no
+// order.
 func (d *dispatcher) loadDue(now time.Time) error {
 	limit := len(d.ledger.stored) + dueChunk
 	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit)
@@ -85,8 +87,9 @@ func (d *dispatcher) loadDue(now time.Time) error {
 	return nil
 }
 
-// waits returns how long a retry is still to wait, 0 or less when it is due. A due time on disk is the wall clock's, which may have been
-// set back since: what lies further ahead than any wait after so many attempts has waited for long enough.
+// waits returns how long a retry is still to wait, 0 or less when it is due. A due time on disk is
+// the wall clock's, which may have been set back since: what lies further ahead than any wait after
+// so many attempts has waited for long enough.
 func (d *dispatcher) waits(r *delivery.Delivery, now time.Time) time.Duration {
 	wait, most := r.Due.Sub(now), d.profile.schedule.wait(r.Attempts+1, 1)
 	if wait > max(most, d.endpoint.left(now)) {
@@ -190,8 +193,8 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	return nil
 }
 
-// firstInOthers reports whether a record that stands in several lanes is first in those that are not l.
-// When it is not in one, that lane will come upon it.
+// firstInOthers reports whether a record that stands in several lanes is first in those that are
+// not l. When it is not in one, that lane will come upon it.
 func (d *dispatcher) firstInOthers(l *lane, r *delivery.Delivery) (bool, error) {
 	var few [2]uint64
 	lanes := r.Lanes(&few)

@@ -26,16 +26,16 @@ func (m *memory) newJob() *job {
 
 // take accounts for a job that came into memory.
 func (m *memory) take(j *job) {
-	j.held = heldInMemory(j.event, j.bytes) + len(j.record.Body)
+	j.memory = heldInMemory(j.event, j.bytes) + len(j.record.Body)
 	m.jobs++
-	m.bytes += j.held
+	m.bytes += j.memory
 }
 
-// release accounts for a job that leaves memory. One that stands in a ready queue is used again when
-// it has come out of it, see [memory.reuse].
+// release accounts for a job that leaves memory. One that stands in a ready queue is used again
+// when it has come out of it, see [memory.reuse].
 func (m *memory) release(j *job) {
 	m.jobs--
-	m.bytes -= j.held
+	m.bytes -= j.memory
 	if j.state == jobReady {
 		*j = job{state: jobGone, queued: j.queued}
 		return

@@ -26,10 +26,12 @@ type Filter struct {
 
 const defaultLimit = 1000
 
-// stateHeld is how a list calls what waits for its profile to become active, whatever is stored of it.
+// stateHeld is how a list calls what waits for its profile to become active, whatever is stored of
+// it.
 const stateHeld = "held"
 
-// Item is a delivery that waits, or a dead letter. What waits in the log is shown event by event, whatever the profile's unit.
+// Item is a delivery that waits, or a dead letter. What waits in the log is shown event by event,
+// whatever the profile's unit.
 type Item struct {
 	Profile  string          `json:"profile"`
 	State    string          `json:"state"` // pending, in_flight, retrying, blocked, held, dead
@@ -79,8 +81,9 @@ func (e *operatorError) Error() string { return e.text }
 // Hint says what could be done instead.
 func (e *operatorError) Hint() string { return e.hint }
 
-// with calls fn with the dispatcher's state at hand, whether it runs or not, and makes durable what it decided.
-func (d *dispatcher) with(fn func(now time.Time) error) error {
+// update calls fn with the dispatcher's state at hand, whether it runs or not, and makes durable
+// what it decided.
+func (d *dispatcher) update(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.attend(); err != nil {
@@ -94,14 +97,14 @@ func (d *dispatcher) with(fn func(now time.Time) error) error {
 	if err == nil && !committed {
 		err = fmt.Errorf("write delivery log: %w", d.engine.LogError())
 	}
-	d.poke()
+	d.notify()
 	return err
 }
 
-// look calls fn with the dispatcher's state at hand for what only reads, after what was decided
+// view calls fn with the dispatcher's state at hand for what only reads, after what was decided
 // has been made durable if it can be. A delivery log that cannot be written does not stand in
 // its way: that is when people look.
-func (d *dispatcher) look(fn func(now time.Time) error) error {
+func (d *dispatcher) view(fn func(now time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.attend(); err != nil {
@@ -198,7 +201,7 @@ type listing struct {
 func (l *listing) observe() error {
 	d := l.d
 	l.handed = make(map[delivery.Seq]bool)
-	return d.look(func(time.Time) error {
+	return d.view(func(time.Time) error {
 		l.held = !d.active()
 		for i := range d.ledger.window.n {
 			if s := &d.ledger.window.slots[(d.ledger.window.head+i)&(len(d.ledger.window.slots)-1)]; s.job != nil && s.job.state == jobHanded {
@@ -299,7 +302,8 @@ func (l *listing) log() error {
 	return nil
 }
 
-// add completes an item and keeps it if the filter lets it pass. It reports whether there is room for more.
+// add completes an item and keeps it if the filter lets it pass. It reports whether there is room
+// for more.
 func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (more bool, err error) {
 	if fits, err := l.d.fits(&l.filter, r, ev); err != nil || !fits {
 		return err == nil, err
@@ -320,7 +324,8 @@ func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (mor
 	return len(l.items) < l.limit, nil
 }
 
-// fits reports whether the filter selects a delivery, whose first event is ev. One event of a group is enough.
+// fits reports whether the filter selects a delivery, whose first event is ev. One event of a group
+// is enough.
 func (d *dispatcher) fits(f *Filter, r *delivery.Delivery, ev *delivery.Event) (bool, error) {
 	at := ev.Time
 	if r.State == delivery.Dead {

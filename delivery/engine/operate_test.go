@@ -23,8 +23,8 @@ func both(t *testing.T, test func(t *testing.T, running bool)) {
 	}
 }
 
-// troubled makes a bench where of key 1 event a is retrying with b and c behind it, d of key 2 is dead with
-// e of its key delivered after it.
+// troubled makes a bench where of key 1 event a is retrying with b and c behind it, d of key 2 is
+// dead with e of its key delivered after it.
 func troubled(t *testing.T, running bool) *bench {
 	b := setup(t, nil)
 	b.receiver.script(func(_ int, req *delivery.Request) delivery.Reply {
@@ -128,7 +128,8 @@ func TestRetryNow(t *testing.T) {
 	})
 }
 
-// TestRetryAllNow: all that waits for a profile is tried at once, in order, also where its endpoint is left alone.
+// TestRetryAllNow: all that waits for a profile is tried at once, in order, also where its endpoint
+// is left alone.
 func TestRetryAllNow(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, running bool) {

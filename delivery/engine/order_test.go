@@ -13,8 +13,8 @@ import (
 	"rowhook/delivery/engine"
 )
 
-// crash ends the engine as kill -9 does: what was not in the store by now never comes there, and lines
-// that were not flushed are gone.
+// crash ends the engine as kill -9 does: what was not in the store by now never comes there, and
+// lines that were not flushed are gone.
 func (b *bench) crash() {
 	b.store.mu.Lock()
 	b.store.frozen = true
@@ -60,9 +60,9 @@ func drawPlan(rt *rapid.T) plan {
 	}
 }
 
-// TestOrderHolds sends events of few keys through an endpoint that fails at random, with stops and crashes in
-// between. For each key the first arrivals must be in commit order, nothing may be lost, and
-// without a crash each event has one terminal line.
+// TestOrderHolds sends events of few keys through an endpoint that fails at random, with stops and
+// crashes in between. For each key the first arrivals must be in commit order, nothing may be lost,
+// and without a crash each event has one terminal line.
 func TestOrderHolds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

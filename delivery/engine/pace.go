@@ -9,8 +9,9 @@ import (
 	"rowhook/delivery"
 )
 
-// burstTime is for how long requests may come closer together than their rate says, so that a high rate is reached
-// although timers are late. At 50 requests a second and below they are evenly spaced.
+// burstTime is for how long requests may come closer together than their rate says, so that a high
+// rate is reached although timers are late. At 50 requests a second and below they are evenly
+// spaced.
 const burstTime = 20 * time.Millisecond
 
 // newLimiter returns what holds requests to a rate; nil when it does not limit.
@@ -22,8 +23,9 @@ func newLimiter(r delivery.Rate) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(perSecond*burstTime.Seconds()))))
 }
 
-// pace holds a dispatcher to its profile's rate and to that of all profiles together. Each profile asks for one request at a
-// time and keeps its place, so that those who share a rate take turns at it.
+// pace holds a dispatcher to its profile's rate and to that of all profiles together. Each profile
+// asks for one request at a time and keeps its place, so that those who share a rate take turns at
+// it.
 type pace struct {
 	limiters []*rate.Limiter
 	passed   int       // so many of them let the next request pass
@@ -40,7 +42,8 @@ func newPace(limiters ...*rate.Limiter) pace {
 	return p
 }
 
-// setPace holds the profile to its own rate, to what its endpoint allowed, and to that of all profiles.
+// setPace holds the profile to its own rate, to what its endpoint allowed, and to that of all
+// profiles.
 func (d *dispatcher) setPace() {
 	d.endpoint.pace = newPace(newLimiter(d.configured.rate), newLimiter(d.activation.Allowed), d.engine.limiter)
 }

@@ -69,7 +69,8 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// TestAllowedRate: what an endpoint allowed when it agreed holds besides the profile's rate, also after a restart, until it agrees anew.
+// TestAllowedRate: what an endpoint allowed when it agreed holds besides the profile's rate, also
+// after a restart, until it agrees anew.
 func TestAllowedRate(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -9,7 +9,8 @@ import (
 // pullForward is how many retries are brought forward when an endpoint answers again.
 const pullForward = 256
 
-// leftAlone takes note of the endpoint's decision that it waits: workers give back what they have not begun.
+// leftAlone takes note of the endpoint's decision that it waits: workers give back what they have
+// not begun.
 func (d *dispatcher) leftAlone(waits bool, now time.Time) {
 	if waits {
 		d.halted.Store(true)
@@ -33,7 +34,8 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 	}
 }
 
-// seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there to be sent.
+// seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there
+// to be sent.
 func (d *dispatcher) seekProbe(now time.Time) error {
 	e := &d.endpoint
 	due := !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)

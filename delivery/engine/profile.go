@@ -53,14 +53,14 @@ func NewProfile(config delivery.ProfileConfig, product delivery.Product, sender 
 // Code returns the profile's code: its name in the config.
 func (p *Profile) Code() string { return p.code }
 
-// Subscribes reports whether the profile has a subscription for events of that type and mapping entry,
-// its conditions on rows and operations aside.
+// Subscribes reports whether the profile has a subscription for events of that type and mapping
+// entry, its conditions on rows and operations aside.
 func (p *Profile) Subscribes(eventType, entry string) bool {
 	return p.subscriptions.Names(eventType, entry)
 }
 
-// RouterOf makes a router that numbers the profiles by their places in the list, from 0, for telling who
-// would get an event where nothing is delivered.
+// RouterOf makes a router that numbers the profiles by their places in the list, from 0, for
+// telling who would get an event where nothing is delivered.
 func RouterOf(profiles []*Profile) *delivery.Router {
 	ids := make([]delivery.ProfileID, len(profiles))
 	for i := range ids {

@@ -6,7 +6,8 @@ import (
 	"rowhook/delivery"
 )
 
-// tally is what came of a profile's deliveries, as status and metrics show it. A restart begins it anew.
+// tally is what came of a profile's deliveries, as status and metrics show it. A restart begins it
+// anew.
 type tally struct {
 	rate      throughput
 	last      lastResults
@@ -40,7 +41,8 @@ func (r *tally) failed(reply *delivery.Reply, now time.Time) {
 	r.last.failure, r.last.reason, r.last.status = now, reply.Reason, reply.Status
 }
 
-// dateResolution is what a Date header cannot tell: it has whole seconds, and the reply was under way.
+// dateResolution is what a Date header cannot tell: it has whole seconds, and the reply was under
+// way.
 const dateResolution = 2 * time.Second
 
 // clock takes note of how far our clock is ahead of the endpoint's. Receivers of signed requests
@@ -59,7 +61,7 @@ func (l *lastResults) clock(r *delivery.Reply) {
 func (e *Engine) Status() ([]delivery.ProfileStatus, error) {
 	all := make([]delivery.ProfileStatus, 0, len(e.all()))
 	for _, d := range e.all() {
-		err := d.look(func(now time.Time) error {
+		err := d.view(func(now time.Time) error {
 			s, err := d.status(now)
 			all = append(all, s)
 			return err
@@ -92,7 +94,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 		if l.disk {
 			s.BlockedKeys++
 		}
-		if len(l.holds) > 0 {
+		if len(l.blockedBy) > 0 {
 			s.HeldKeys++
 		}
 	}

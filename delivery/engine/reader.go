@@ -8,9 +8,9 @@ import (
 	"rowhook/delivery"
 )
 
-// reader is where a profile reads the log, what it knows of entries ahead, and what it has read of a
-// group that is not complete. It forms deliveries of entries: which events go together, under which id
-// and in which lanes. It keeps no books, stands in no order and sends nothing.
+// reader is where a profile reads the log, what it knows of entries ahead, and what it has read of
+// a group that is not complete. It forms deliveries of entries: which events go together, under
+// which id and in which lanes. It keeps no books, stands in no order and sends nothing.
 type reader struct {
 	profile  *Profile     // in force
 	next     delivery.Seq // the first entry that was not read
@@ -72,8 +72,8 @@ func (r *reader) known(seq delivery.Seq) bool {
 	return known
 }
 
-// wanting leaves out the events of a transaction's group that have a record of their own, and reports
-// whether the group as such is over or has a record.
+// wanting leaves out the events of a transaction's group that have a record of their own, and
+// reports whether the group as such is over or has a record.
 func (r *reader) wanting(group []delivery.Entry) (members []delivery.Entry, over bool) {
 	if len(r.settled)+len(r.heads) == 0 {
 		return group, false
@@ -135,7 +135,8 @@ func (r *reader) more() bool {
 	return !r.end
 }
 
-// read reads the next entries into the chunk, none beyond the first barrier. It reports whether it moved.
+// read reads the next entries into the chunk, none beyond the first barrier. It reports whether it
+// moved.
 func (r *reader) read(store delivery.Store, id delivery.ProfileID, o *ordering, limit, bytes int) (moved bool, err error) {
 	entries, next, end, err := store.Read(id, r.next, r.chunk[:0], limit, bytes)
 	if err != nil {
@@ -150,8 +151,8 @@ func (r *reader) read(store delivery.Store, id delivery.ProfileID, o *ordering, 
 	return moved, nil
 }
 
-// collect adds an entry to the batch that is being formed. It reports whether that is complete. Where
-// memory is short batches are smaller, so that there are several to be sent at once.
+// collect adds an entry to the batch that is being formed. It reports whether that is complete.
+// Where memory is short batches are smaller, so that there are several to be sent at once.
 func (r *reader) collect(entry *delivery.Entry, now time.Time, bytes int) (full bool) {
 	f, batch := &r.forming, &r.profile.config.Batch
 	if len(f.entries) == 0 {
@@ -179,14 +180,15 @@ func (r *reader) takeBatch() []delivery.Entry {
 	return taken
 }
 
-// begins reports whether an entry is the first of another transaction than the one that is being read.
+// begins reports whether an entry is the first of another transaction than the one that is being
+// read.
 func (r *reader) begins(entry *delivery.Entry) bool {
 	f := &r.forming
 	return len(f.entries) > 0 && !sameTransaction(f.entries[0].Event, entry.Event)
 }
 
-// collectTransaction adds an entry to the transaction that is being read. It reports whether that has
-// turned out to be too large to be held in so many bytes.
+// collectTransaction adds an entry to the transaction that is being read. It reports whether that
+// has turned out to be too large to be held in so many bytes.
 func (r *reader) collectTransaction(entry *delivery.Entry, bytes int) (large bool) {
 	f := &r.forming
 	f.entries = append(f.entries, *entry)
@@ -194,7 +196,8 @@ func (r *reader) collectTransaction(entry *delivery.Entry, bytes int) (large boo
 	return len(f.entries) > delivery.MaxGroupEvents || f.bytes > bytes
 }
 
-// takeTransaction takes the transaction that was read, as groups in the order of their first events.
+// takeTransaction takes the transaction that was read, as groups in the order of their first
+// events.
 func (r *reader) takeTransaction() (groups [][]delivery.Entry, last delivery.Seq) {
 	f := &r.forming
 	if len(f.entries) == 0 {
@@ -225,7 +228,8 @@ func (r *reader) partition(entries []delivery.Entry) [][]delivery.Entry {
 	return groups
 }
 
-// newRecord returns the record of a single event, which is a group of one where the profile's requests carry groups.
+// newRecord returns the record of a single event, which is a group of one where the profile's
+// requests carry groups.
 func (r *reader) newRecord(entry *delivery.Entry) delivery.Delivery {
 	rec := delivery.Delivery{Seq: entry.Seq, Round: 1, Bytes: entry.Bytes}
 	if r.profile.config.Unit == delivery.UnitRecord {

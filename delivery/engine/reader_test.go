@@ -63,7 +63,8 @@ func places(entries []delivery.Entry) []delivery.Seq {
 	return at
 }
 
-// TestReaderReads: it reads on where it was, waits at the end, and stops at a barrier until that is gone.
+// TestReaderReads: it reads on where it was, waits at the end, and stops at a barrier until that is
+// gone.
 func TestReaderReads(t *testing.T) {
 	t.Parallel()
 	r, s := newReader("record", "1/a/x", "1/a/x", "2/a/x", "3/a/x", "4/a/x")
@@ -82,7 +83,8 @@ func TestReaderReads(t *testing.T) {
 	}
 }
 
-// TestReaderStart: what is over at and above the cursor is known, and records tell how far the log was read.
+// TestReaderStart: what is over at and above the cursor is known, and records tell how far the log
+// was read.
 func TestReaderStart(t *testing.T) {
 	t.Parallel()
 	r, _ := newReader("record", "1/a/x")
@@ -134,7 +136,8 @@ func TestReaderBatch(t *testing.T) {
 	}
 }
 
-// TestReaderTransaction: a transaction is divided by type where the unit says so, without what has a record already.
+// TestReaderTransaction: a transaction is divided by type where the unit says so, without what has
+// a record already.
 func TestReaderTransaction(t *testing.T) {
 	t.Parallel()
 	for unit, want := range map[string]string{
@@ -176,7 +179,8 @@ func TestReaderTransaction(t *testing.T) {
 	}
 }
 
-// TestReaderDescribes: a group has the lanes of all its events, or goes alone when they are very many; its id hangs on its events.
+// TestReaderDescribes: a group has the lanes of all its events, or goes alone when they are very
+// many; its id hangs on its events.
 func TestReaderDescribes(t *testing.T) {
 	t.Parallel()
 	r, s := newReader("batch", "1/a/x", "2/b/y", "3/a/x")

@@ -27,9 +27,10 @@ const (
 // Reload is another set of profiles for a running engine, checked and ready. Until Apply, the
 // engine works as before.
 //
-// A profile whose config did not change keeps its dispatcher, and with it its lanes, its connections and what is known of its
-// endpoint: it notices nothing. A changed one goes on with the new config as soon as its requests in flight have ended:
-// what is retried goes to the present URL under the present secret, with the bytes of its first attempt.
+// A profile whose config did not change keeps its dispatcher, and with it its lanes, its
+// connections and what is known of its endpoint: it notices nothing. A changed one goes on with the
+// new config as soon as its requests in flight have ended: what is retried goes to the present URL
+// under the present secret, with the bytes of its first attempt.
 type Reload struct {
 	// Added, Changed and Removed are the codes of those profiles.
 	Added, Changed, Removed []string
@@ -52,9 +53,9 @@ type removal struct {
 	how        Removal
 }
 
-// Prepare checks a set of profiles to take the place of the present ones. Codes are distinct. Removals say what
-// becomes of profiles that are no longer among them; one for which something waits needs its word. A
-// word may also be about a profile that was parked before.
+// Prepare checks a set of profiles to take the place of the present ones. Codes are distinct.
+// Removals say what becomes of profiles that are no longer among them; one for which something
+// waits needs its word. A word may also be about a profile that was parked before.
 //
 // Calls of Prepare and Apply do not overlap.
 func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Reload, error) {
@@ -121,7 +122,8 @@ func (r *Reload) removeOthers(kept map[string]bool, words map[string]Removal) er
 	return nil
 }
 
-// removeMissing decides about the profiles at work that are not kept, and returns those that need a word and have none.
+// removeMissing decides about the profiles at work that are not kept, and returns those that need a
+// word and have none.
 func (r *Reload) removeMissing(kept map[string]bool, words map[string]Removal) (unsaid []string, err error) {
 	r.engine.life.Lock() // nobody is forgotten meanwhile
 	defer r.engine.life.Unlock()
@@ -172,7 +174,8 @@ func (r *Reload) removeParked(code string, how Removal, kept bool) error {
 	return nil
 }
 
-// waitsFor reports whether the store has anything for a profile that is not over, dead letters included.
+// waitsFor reports whether the store has anything for a profile that is not over, dead letters
+// included.
 func (e *Engine) waitsFor(id delivery.ProfileID) (bool, error) {
 	backlog, err := e.store.Backlog(id)
 	if err != nil {
@@ -189,8 +192,9 @@ func (e *Engine) waitsFor(id delivery.ProfileID) (bool, error) {
 // Router returns the router over the new profiles.
 func (r *Reload) Router() *delivery.Router { return r.router }
 
-// Apply puts the new profiles to work. It is called once, when everything that the former router was asked about is
-// in the store and nothing that the new one is asked about, and does not wait for requests in flight.
+// Apply puts the new profiles to work. It is called once, when everything that the former router
+// was asked about is in the store and nothing that the new one is asked about, and does not wait
+// for requests in flight.
 func (r *Reload) Apply() error {
 	e := r.engine
 	end := e.store.End()
@@ -300,14 +304,14 @@ func (d *dispatcher) forgetProfile() error {
 
 // dropAll ends everything that waits, and every dead letter, each with a line.
 func (d *dispatcher) dropAll() error {
-	err := d.with(func(now time.Time) error {
+	err := d.update(func(now time.Time) error {
 		_, err := d.clear(now, delivery.OutcomeDropped, delivery.ReasonOperator, math.MaxInt64)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return d.with(func(now time.Time) error {
+	return d.update(func(now time.Time) error {
 		return d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
 			ev, err := d.store.Event(d.id, r.Seq)
 			if err != nil {
@@ -319,9 +323,9 @@ func (d *dispatcher) dropAll() error {
 	})
 }
 
-// keep returns the dispatcher at work for a profile's code, nil when there is none, and whether the profile is
-// another than the dispatcher's. One that was being drained stays. One that is being removed is waited for: it ends with
-// its requests in flight.
+// keep returns the dispatcher at work for a profile's code, nil when there is none, and whether the
+// profile is another than the dispatcher's. One that was being drained stays. One that is being
+// removed is waited for: it ends with its requests in flight.
 func (e *Engine) keep(p *Profile) (d *dispatcher, differs bool) {
 	if d = e.find(p.code); d == nil {
 		e.awaitLeaving(p.code)
@@ -371,7 +375,7 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	if d.handout == nil {
 		d.adopt(time.Now())
 	}
-	d.poke()
+	d.notify()
 	return nil
 }
 
@@ -405,7 +409,7 @@ func (d *dispatcher) drainUpTo(end delivery.Seq) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.draining, d.drainTo = true, end
-	d.poke()
+	d.notify()
 }
 
 // hasDrained reports whether nothing is left to be drained.
@@ -421,8 +425,8 @@ func (d *dispatcher) attend() error {
 	return d.loadState()
 }
 
-// adopt lets the config that is coming take over once no worker uses the one in force, and reports whether
-// things may go on.
+// adopt lets the config that is coming take over once no worker uses the one in force, and reports
+// whether things may go on.
 func (d *dispatcher) adopt(now time.Time) bool {
 	if d.coming == nil {
 		return true
@@ -450,8 +454,8 @@ func (d *dispatcher) adopt(now time.Time) bool {
 	return true
 }
 
-// reachesSame reports whether both profiles send in the same way to the same place, so that what is known of the
-// endpoint stays true.
+// reachesSame reports whether both profiles send in the same way to the same place, so that what is
+// known of the endpoint stays true.
 func (p *Profile) reachesSame(other *Profile) bool {
 	what := func(c delivery.ProfileConfig) delivery.ProfileConfig {
 		return delivery.ProfileConfig{

@@ -13,7 +13,8 @@ import (
 	"rowhook/delivery/engine"
 )
 
-// crew is an engine over several profiles, each with a receiver of its own, and a config that can be reloaded.
+// crew is an engine over several profiles, each with a receiver of its own, and a config that can
+// be reloaded.
 type crew struct {
 	*bench
 	receivers map[string]*receiver
@@ -136,8 +137,8 @@ func (c *crew) expect(code string, want ...string) {
 	}
 }
 
-// TestReloadLeavesOthersAlone holds a profile that did not change to the state it was in: a lane blocked
-// behind a retry, an endpoint that asked for a pause, and its counters.
+// TestReloadLeavesOthersAlone holds a profile that did not change to the state it was in: a lane
+// blocked behind a retry, an endpoint that asked for a pause, and its counters.
 func TestReloadLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -178,8 +179,8 @@ func TestReloadLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-// TestReloadChangesProfiles has a retry go through the new sender with the body of the first attempt, and
-// has what waited for the former endpoint tried at once.
+// TestReloadChangesProfiles has a retry go through the new sender with the body of the first
+// attempt, and has what waited for the former endpoint tried at once.
 func TestReloadChangesProfiles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -207,8 +208,8 @@ func TestReloadChangesProfiles(t *testing.T) {
 	})
 }
 
-// TestReloadActivates has a profile that skips what comes while it is off sent nothing of that, not even what came just before it
-// was switched on.
+// TestReloadActivates has a profile that skips what comes while it is off sent nothing of that, not
+// even what came just before it was switched on.
 func TestReloadActivates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -321,8 +322,8 @@ func TestReloadRemovesProfiles(t *testing.T) {
 	}
 }
 
-// TestReloadDropsParked drops dead letters and what was parked at a former reload, and takes a profile back
-// while it is being drained.
+// TestReloadDropsParked drops dead letters and what was parked at a former reload, and takes a
+// profile back while it is being drained.
 func TestReloadDropsParked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -471,8 +472,8 @@ func TestReloadBarrierIsSkipped(t *testing.T) {
 	})
 }
 
-// TestReloadUnderLoad changes, adds and removes profiles while events come, and counts that each profile
-// gets what is its own once.
+// TestReloadUnderLoad changes, adds and removes profiles while events come, and counts that each
+// profile gets what is its own once.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

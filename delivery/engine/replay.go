@@ -9,7 +9,8 @@ import (
 	"rowhook/delivery"
 )
 
-// ReplayFilter selects what of the spool's history a profile gets again. What is empty does not select.
+// ReplayFilter selects what of the spool's history a profile gets again. What is empty does not
+// select.
 type ReplayFilter struct {
 	Profile string    `json:"profile"` // code
 	Type    string    `json:"type,omitempty"`
@@ -21,17 +22,18 @@ type ReplayFilter struct {
 type Replayed struct {
 	Events int64            `json:"events"`
 	Types  map[string]int64 `json:"types"`
-	// Waiting are events that the filter selects and that wait or are dead letters: they are left to `queue` and `failed`.
+	// Waiting are events that the filter selects and that wait or are dead letters: they are left
+	// to `queue` and `failed`.
 	Waiting int64 `json:"waiting,omitempty"`
-	// Undecided are events from before the profile or its subscription. Whether it gets them hangs on columns that history does not
-	// have: they are left out.
+	// Undecided are events from before the profile or its subscription. Whether it gets them hangs
+	// on columns that history does not have: they are left out.
 	Undecided int64     `json:"undecided,omitempty"`
 	First     time.Time `json:"first,omitzero"` // commit time of the first event
 	Last      time.Time `json:"last,omitzero"`
 }
 
-// replay is a replay under way: history is gone through at the pace of deliveries, so that neither memory nor the
-// profile's backlog grows with it. It outlives a restart.
+// replay is a replay under way: history is gone through at the pace of deliveries, so that neither
+// memory nor the profile's backlog grows with it. It outlives a restart.
 type replay struct {
 	Next  delivery.Seq `json:"next"`
 	End   delivery.Seq `json:"end"`
@@ -41,7 +43,8 @@ type replay struct {
 	Round int          `json:"round"`
 	Left  int64        `json:"left"`
 
-	// groups are the records of groups that may reach beyond what was gone through. Those that began before it are looked for once.
+	// groups are the records of groups that may reach beyond what was gone through. Those that
+	// began before it are looked for once.
 	groups []delivery.Delivery
 	looked bool
 }
@@ -54,17 +57,17 @@ func (r *replay) selects(ev *delivery.Event) bool {
 // replayWindow is how many deliveries may wait on disk before more of history is sent again.
 const replayWindow = 1024
 
-// Replay has a profile get history again: what it got or missed, and what it would have got with its present
-// subscriptions. Events keep their ids and go in commit order within their keys, before newer ones that have not gone;
-// their log lines have a round of their own. Where requests carry groups, each goes in a request of its own.
-// A dry run only counts.
+// Replay has a profile get history again: what it got or missed, and what it would have got with
+// its present subscriptions. Events keep their ids and go in commit order within their keys, before
+// newer ones that have not gone; their log lines have a round of their own. Where requests carry
+// groups, each goes in a request of its own. A dry run only counts.
 func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	d, err := e.one(f.Profile)
 	if err != nil {
 		return Replayed{}, err
 	}
 	r := replay{Type: f.Type, Since: f.Since, Until: f.Until}
-	err = d.look(func(time.Time) error {
+	err = d.view(func(time.Time) error {
 		r.End = max(d.reader.next, d.reader.resume+1)
 		return nil
 	})
@@ -75,7 +78,7 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	if err != nil || dry || counted.Events == 0 {
 		return counted, err
 	}
-	return counted, d.with(func(now time.Time) error {
+	return counted, d.update(func(now time.Time) error {
 		if under := d.state.Replay; under != nil {
 			return &operatorError{fmt.Sprintf("a replay to %s is under way, with %d events to go", d.code, under.Left),
 				"wait for its end, or `rowhook replay --profile " + d.code + " --stop`"}
@@ -88,14 +91,15 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	})
 }
 
-// StopReplay ends a profile's replay and returns how many events are not sent again therefore. What is in hand goes on.
+// StopReplay ends a profile's replay and returns how many events are not sent again therefore. What
+// is in hand goes on.
 func (e *Engine) StopReplay(profile string) (int64, error) {
 	d, err := e.one(profile)
 	if err != nil {
 		return 0, err
 	}
 	var left int64
-	err = d.with(func(now time.Time) error {
+	err = d.update(func(now time.Time) error {
 		if d.state.Replay == nil {
 			return &operatorError{"no replay to " + d.code + " is under way", "`rowhook queue list` shows what waits"}
 		}
@@ -148,7 +152,8 @@ func (c *Replayed) count(ev *delivery.Event) {
 	c.Last = ev.Time
 }
 
-// wouldGet reports whether a replay brings the profile an entry of history. One that was addressed to it it gets in any case.
+// wouldGet reports whether a replay brings the profile an entry of history. One that was addressed
+// to it it gets in any case.
 func (p *Profile) wouldGet(entry *delivery.Entry) delivery.Truth {
 	if !entry.Others {
 		return delivery.True
@@ -156,8 +161,8 @@ func (p *Profile) wouldGet(entry *delivery.Entry) delivery.Truth {
 	return p.subscriptions.MatchHistory(entry.Event)
 }
 
-// passHistory calls fn for the next entries of history that a replay selects, below limit, and moves on behind them. waits says
-// that the entry has a record: it waits, or is a dead letter.
+// passHistory calls fn for the next entries of history that a replay selects, below limit, and
+// moves on behind them. waits says that the entry has a record: it waits, or is a dead letter.
 func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *delivery.Entry, waits bool) error) error {
 	entries, next, end, err := d.store.History(d.id, r.Next, nil, readChunk, 1<<20)
 	if err != nil {
@@ -186,8 +191,8 @@ func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *d
 	return nil
 }
 
-// recordsOf returns the places of those entries that have a record, of their own or as members of a group, which may have begun
-// before them.
+// recordsOf returns the places of those entries that have a record, of their own or as members of a
+// group, which may have begun before them.
 func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[delivery.Seq]bool, error) {
 	if len(entries) == 0 {
 		return nil, nil
@@ -247,7 +252,8 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	return nil
 }
 
-// sendAgain has an event of history wait in its place in the order: in a request of its own, also where requests carry groups.
+// sendAgain has an event of history wait in its place in the order: in a request of its own, also
+// where requests carry groups.
 func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
 	r := d.reader.newRecord(entry)
 	r.Round = round

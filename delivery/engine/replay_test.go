@@ -12,8 +12,8 @@ import (
 	"rowhook/delivery/engine"
 )
 
-// history makes a bench where of ten events, a minute apart, of two types and two keys, all were delivered but 8, which is
-// dead, and 9, which waits behind nothing and is retrying.
+// history makes a bench where of ten events, a minute apart, of two types and two keys, all were
+// delivered but 8, which is dead, and 9, which waits behind nothing and is retrying.
 func history(t *testing.T, running bool) *bench {
 	b := setup(t, nil)
 	b.receiver.script(func(_ int, req *delivery.Request) delivery.Reply {
@@ -127,7 +127,8 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// A replay of much history grows neither memory nor backlog, survives stops, crashes and an outage, and can be stopped.
+// A replay of much history grows neither memory nor backlog, survives stops, crashes and an outage,
+// and can be stopped.
 func TestReplayOfMuch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -290,7 +291,8 @@ func TestReplayOfGroups(t *testing.T) {
 	})
 }
 
-// A group that waits is left to wait, also those members that lie beyond what is read of history at a time.
+// A group that waits is left to wait, also those members that lie beyond what is read of history at
+// a time.
 func TestReplayLeavesLargeGroups(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -373,7 +373,7 @@ func TestHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, nil)
-		b.engine.Hold("identity")
+		b.engine.Suspend("identity")
 		b.start()
 		defer b.stopped()
 		b.append(event("a", "1"))
@@ -381,13 +381,14 @@ func TestHold(t *testing.T) {
 		if s := b.status(); s.State != "waiting" || s.Reason != "identity" || b.receiver.count() != 0 {
 			t.Errorf("status %+v", s)
 		}
-		b.engine.Release()
+		b.engine.Continue()
 		time.Sleep(10 * time.Millisecond)
 		wantOutcomes(t, b, "a", "delivered")
 	})
 }
 
-// Credentials are mended in the config, and take effect at a restart: nothing waits out the old refusal.
+// Credentials are mended in the config, and take effect at a restart: nothing waits out the old
+// refusal.
 func TestCredentialsMendedByARestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -422,9 +423,9 @@ func TestAShortHoldIsNotWorthALine(t *testing.T) {
 		b.start()
 		defer b.stopped()
 		hold := func(d time.Duration) {
-			b.engine.Hold("identity")
+			b.engine.Suspend("identity")
 			time.Sleep(d)
-			b.engine.Release()
+			b.engine.Continue()
 			time.Sleep(time.Minute)
 		}
 		hold(time.Second)
@@ -438,7 +439,8 @@ func TestAShortHoldIsNotWorthALine(t *testing.T) {
 	})
 }
 
-// TestLargeBodiesAreToldOnce: of a body that Alma's listeners may refuse there is one warning, however many follow, and it goes out.
+// TestLargeBodiesAreToldOnce: of a body that Alma's listeners may refuse there is one warning,
+// however many follow, and it goes out.
 func TestLargeBodiesAreToldOnce(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]int{"alma": 1, "native": 0} {

@@ -58,8 +58,9 @@ func (s *schedule) next(failed int, spent time.Duration, vary float64) (wait tim
 	return wait, false
 }
 
-// longest bounds the next wait by the event clock: an event that served an open breaker as a probe, at no cost to its clock, does
-// not wait as long as one that has aged. Without a breaker the waits so far sum up to more.
+// longest bounds the next wait by the event clock: an event that served an open breaker as a probe,
+// at no cost to its clock, does not wait as long as one that has aged. Without a breaker the waits
+// so far sum up to more.
 func (s *schedule) longest(spent time.Duration) time.Duration {
 	bound := (float64(s.initial) + float64(spent)*(s.multiplier-1)) / (1 - s.jitter)
 	if len(s.fixed) > 0 || !(bound < float64(math.MaxInt64)) {
@@ -68,8 +69,8 @@ func (s *schedule) longest(spent time.Duration) time.Duration {
 	return time.Duration(bound)
 }
 
-// probe returns how long an endpoint that has been failing for so long is left alone: a quarter of that time, within
-// bounds, and less by up to the jitter.
+// probe returns how long an endpoint that has been failing for so long is left alone: a quarter of
+// that time, within bounds, and less by up to the jitter.
 func (s *schedule) probe(failing time.Duration, vary float64) time.Duration {
 	wait := max(s.initial, min(failing/4, s.max, maxProbeWait))
 	return time.Duration(float64(wait) * (1 - s.jitter*vary))

@@ -100,8 +100,8 @@ func (d *dispatcher) over(j *job) {
 // depart lets go of a job that its lanes need not wait for any longer.
 func (d *dispatcher) depart(j *job) {
 	d.lanes.leave(j)
-	d.lanes.advance(j.links)
-	d.released(j)
+	d.lanes.advance(j.nodes)
+	d.forgetJob(j)
 }
 
 // die gives a delivery up after an attempt.
@@ -127,8 +127,8 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	r.Body = nil
 	d.lanes.leave(j)
 	d.spill(d.lanes.hold(&r)...)
-	d.lanes.advance(j.links)
-	d.released(j)
+	d.lanes.advance(j.nodes)
+	d.forgetJob(j)
 }
 
 // giveUp takes note that the receiver will not get a delivery that was given up.
@@ -138,7 +138,8 @@ func (d *dispatcher) giveUp(r *delivery.Delivery, id string, now time.Time) {
 	}
 }
 
-// buriedInterval is the least time between two messages about dead letters: the delivery log has each of them.
+// buriedInterval is the least time between two messages about dead letters: the delivery log has
+// each of them.
 const buriedInterval = time.Minute
 
 func (d *dispatcher) tellBuried(now time.Time) {
@@ -150,8 +151,8 @@ func (d *dispatcher) tellBuried(now time.Time) {
 	d.tally.buried, d.tally.buriedAt = 0, now
 }
 
-// retry spends an attempt and has the next one wait for the schedule, or gives up. The event's clock stands still
-// while the breaker is open.
+// retry spends an attempt and has the next one wait for the schedule, or gives up. The event's
+// clock stands still while the breaker is open.
 func (d *dispatcher) retry(j *job, now time.Time) error {
 	r, down := &j.record, d.endpoint.down()
 	if !down {
@@ -190,12 +191,13 @@ func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
 	d.waitOnDisk(j, due)
 }
 
-// waitOnDisk has a job wait on disk until it is due, and lets what stands behind it in its lanes follow it there.
+// waitOnDisk has a job wait on disk until it is due, and lets what stands behind it in its lanes
+// follow it there.
 func (d *dispatcher) waitOnDisk(j *job, due time.Time) {
 	d.ledger.retry(j, due)
 	d.lanes.leave(j)
-	d.spill(d.lanes.block(j.links, j.seq)...)
-	d.released(j)
+	d.spill(d.lanes.block(j.nodes, j.seq)...)
+	d.forgetJob(j)
 }
 
 // writeAttempt writes the line of an attempt that did not succeed, before the record counts it.
@@ -212,7 +214,8 @@ func (d *dispatcher) writeAttempt(j *job, outcome delivery.Outcome, next time.Ti
 	d.tellFailure(rec, j.event)
 }
 
-// writeEvent writes a line about an event, or with members about the group that begins with it, that no attempt was made of.
+// writeEvent writes a line about an event, or with members about the group that begins with it,
+// that no attempt was made of.
 func (d *dispatcher) writeEvent(ev *delivery.Event, m *delivery.Members, outcome delivery.Outcome, reason string, now time.Time) {
 	rec := &d.lineBuf
 	d.profile.lineAbout(rec, ev, m, outcome)

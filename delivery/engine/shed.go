@@ -99,8 +99,8 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 	return true
 }
 
-// clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until that many bytes are
-// gone. It returns how many there were.
+// clear ends waiting deliveries with an outcome, the oldest first and never one in flight, until
+// that many bytes are gone. It returns how many there were.
 func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason string, bytes int64) (int, error) {
 	// Which groups of a transaction are over is known when it has been read whole.
 	for before := delivery.Seq(0); d.profile.grouped() && !d.reader.caughtUp() && d.reader.unread()+d.reader.next != before; {
@@ -144,7 +144,7 @@ func (d *dispatcher) unloadAll() error {
 	}
 	for _, j := range loose {
 		// One that went to disk behind another is reused already.
-		if j.seq != 0 && (j.links != nil || j.record.Alone() || !d.profile.ordered()) {
+		if j.seq != 0 && (j.nodes != nil || j.record.Alone() || !d.profile.ordered()) {
 			d.unload(j)
 		}
 	}
@@ -190,7 +190,7 @@ func (c *clearing) records() error {
 		c.end(ev, r)
 		d.ledger.drop(r, c.now)
 		d.lanes.aloneOver(r)
-		d.lanes.arouse(r)
+		d.lanes.recheck(r)
 		return true, d.commitIfDue(c.now)
 	})
 }

@@ -7,8 +7,8 @@ import (
 	"rowhook/delivery"
 )
 
-// sizer measures what events take in the body of a group, by rendering groups of one and of two of them: their
-// difference is what one more costs.
+// sizer measures what events take in the body of a group, by rendering groups of one and of two of
+// them: their difference is what one more costs.
 type sizer struct {
 	formatter delivery.GroupFormatter
 	group     delivery.Group
@@ -25,7 +25,8 @@ func newSizer(p *Profile) sizer {
 	}}
 }
 
-// of returns what an event takes; 0 when it cannot be rendered, which is told when it is to be sent.
+// of returns what an event takes; 0 when it cannot be rendered, which is told when it is to be
+// sent.
 func (s *sizer) of(ev *delivery.Event) int64 {
 	if s.formatter == nil {
 		return 0

@@ -59,8 +59,8 @@ func TestWaitsByAnotherClock(t *testing.T) {
 	}
 }
 
-// TestOutageByAnotherClock: how long an endpoint is left alone after a start is measured once, by a clock that may have been set
-// back since the endpoint asked for it, and may be again.
+// TestOutageByAnotherClock: how long an endpoint is left alone after a start is measured once, by a
+// clock that may have been set back since the endpoint asked for it, and may be again.
 func TestOutageByAnotherClock(t *testing.T) {
 	t.Parallel()
 	e := endpoint{schedule: newSchedule(delivery.RetryConfig{Initial: time.Second, Max: time.Minute, Multiplier: 2})}

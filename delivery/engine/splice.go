@@ -32,7 +32,8 @@ type splice struct {
 // Stand-ins for the parts while the rest of a body is rendered. JSON has no such byte.
 var standIns = [...]string{delivery.PartData: "\x00dd", delivery.PartPrevious: "\x00pp"}
 
-// splices renders an event's body but for its large parts; ok is false where the format does not copy them.
+// splices renders an event's body but for its large parts; ok is false where the format does not
+// copy them.
 func (p *Profile) splices(ev *delivery.Event) (list []splice, size int64, ok bool, err error) {
 	copier, is := p.formatter.(delivery.Copier)
 	if !is || !copier.Copies(ev) {
@@ -69,7 +70,8 @@ func (p *Profile) splices(ev *delivery.Event) (list []splice, size int64, ok boo
 	return list, size, true, err
 }
 
-// writeSplices writes a body whose parts lie in the store. It tells errors of the writer and of the store apart.
+// writeSplices writes a body whose parts lie in the store. It tells errors of the writer and of the
+// store apart.
 func (d *dispatcher) writeSplices(list []splice, seq delivery.Seq, w io.Writer) (written, read error) {
 	for _, s := range list {
 		if _, written = w.Write(s.text); written != nil {

@@ -100,8 +100,9 @@ func TestOnTheSpool(t *testing.T) {
 	checkOrder(t, b, n-1, func(i int) int { return i % 20 })
 }
 
-// TestBlockedBacklogStaysOnDisk has one failing event hold up 100,000 of its key (10,000 but in the soak): they must not
-// be in memory nor in the way of other keys, and come in order when it is through.
+// TestBlockedBacklogStaysOnDisk has one failing event hold up 100,000 of its key (10,000 but in the
+// soak): they must not be in memory nor in the way of other keys, and come in order when it is
+// through.
 func TestBlockedBacklogStaysOnDisk(t *testing.T) {
 	t.Parallel()
 	const others = 1000

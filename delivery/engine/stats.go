@@ -6,7 +6,8 @@ import (
 	"rowhook/delivery"
 )
 
-// Ending is what became of an event or an attempt: the delivery log's outcome and reason, both from closed sets.
+// Ending is what became of an event or an attempt: the delivery log's outcome and reason, both from
+// closed sets.
 type Ending struct {
 	Outcome delivery.Outcome
 	Reason  string // empty where there is none
@@ -21,7 +22,8 @@ type ProfileStats struct {
 	Latency, Duration Histogram
 }
 
-// Stats returns the figures of all profiles. It looks without touching, and costs the deliveries next to nothing.
+// Stats returns the figures of all profiles. It looks without touching, and costs the deliveries
+// next to nothing.
 func (e *Engine) Stats() ([]ProfileStats, error) {
 	var all []ProfileStats
 	for _, d := range e.all() {
@@ -49,8 +51,8 @@ func (d *dispatcher) stats(now time.Time) (ProfileStats, error) {
 	return s, err
 }
 
-// histogramBounds are the upper bounds of a [Histogram]'s buckets: from a request in the same machine to an outage
-// of some days.
+// histogramBounds are the upper bounds of a [Histogram]'s buckets: from a request in the same
+// machine to an outage of some days.
 var histogramBounds = [...]time.Duration{
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second,

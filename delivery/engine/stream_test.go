@@ -75,8 +75,9 @@ type writeFunc func([]byte) (int, error)
 
 func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestHundredThousandRowsInOneRequest has a format that sends once, whatever the size: a group of 100,000 events (30,000 but in the
-// soak), with others in between, is streamed from the spool, the same again after a failure, and memory does not notice.
+// TestHundredThousandRowsInOneRequest has a format that sends once, whatever the size: a group of
+// 100,000 events (30,000 but in the soak), with others in between, is streamed from the spool, the
+// same again after a failure, and memory does not notice.
 func TestHundredThousandRowsInOneRequest(t *testing.T) {
 	n := count(30_000, 100_000)
 	store, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})

@@ -12,8 +12,8 @@ func (p *Profile) grouped() bool {
 }
 
 // collectTransaction adds an entry of the log to the transaction that is being read. Its groups are
-// formed when it has been read whole, so that they are the same again after a kill. What is too large to be
-// held in memory until then is recorded, see large.go.
+// formed when it has been read whole, so that they are the same again after a kill. What is too
+// large to be held in memory until then is recorded, see large.go.
 func (d *dispatcher) collectTransaction(entry *delivery.Entry, now time.Time) error {
 	if d.reader.forming.large != nil {
 		return d.readLarge(entry, now)
@@ -71,7 +71,8 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 	return d.boundSpan(now)
 }
 
-// headsOf tells the first event of the group that an entry of the log belongs to, as it comes upon them in order.
+// headsOf tells the first event of the group that an entry of the log belongs to, as it comes upon
+// them in order.
 type headsOf struct {
 	unit   string
 	last   *delivery.Event

@@ -8,8 +8,9 @@ import (
 	"rowhook/delivery"
 )
 
-// Test sends an event to one profile at once, past its queue and whatever its state, so that a person sees what
-// the endpoint makes of it. Nothing is kept of it but a line in the delivery log, without which nothing is sent.
+// Test sends an event to one profile at once, past its queue and whatever its state, so that a
+// person sees what the endpoint makes of it. Nothing is kept of it but a line in the delivery log,
+// without which nothing is sent.
 func (e *Engine) Test(ctx context.Context, profile string, ev *delivery.Event) (delivery.Reply, error) {
 	d, err := e.one(profile)
 	if err != nil {

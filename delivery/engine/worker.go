@@ -30,9 +30,10 @@ func (d *dispatcher) work(ctx context.Context, handout <-chan *job) {
 		select {
 		case j, ok = <-handout:
 		default:
-			// Nothing to do: now the dispatcher must look at the results, if anything waits for them.
+			// Nothing to do: now the dispatcher must look at the results, if anything waits for
+			// them.
 			if !d.calm.Load() || d.halted.Load() {
-				d.poke()
+				d.notify()
 			}
 			j, ok = <-handout
 		}
@@ -41,22 +42,22 @@ func (d *dispatcher) work(ctx context.Context, handout <-chan *job) {
 		}
 		if j.sent = !d.halted.Load(); j.sent {
 			w.attempt(ctx, j)
-			d.notice(j.reply.Class)
+			d.slowDown(j.reply.Class)
 		}
 		d.giveBack(j)
 	}
 }
 
-// notice keeps the other workers from going on at an endpoint that wants to be left alone, and has the dispatcher look
-// at a failure at once.
-func (d *dispatcher) notice(class delivery.Class) {
+// slowDown keeps the other workers from going on at an endpoint that wants to be left alone, and
+// has the dispatcher look at a failure at once.
+func (d *dispatcher) slowDown(class delivery.Class) {
 	switch class {
 	case delivery.ClassOK:
 		return
 	case delivery.ClassThrottle, delivery.ClassAuth, delivery.ClassProfile, delivery.ClassGone:
 		d.halted.Store(true)
 	}
-	d.poke()
+	d.notify()
 }
 
 // attempt renders and sends one delivery. A success is logged here; what else may come of it
@@ -114,7 +115,8 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 }
 
-// noteSize warns once of a body that is larger than receivers of the format usually take. Each line of the delivery log has its size.
+// noteSize warns once of a body that is larger than receivers of the format usually take. Each line
+// of the delivery log has its size.
 func (d *dispatcher) noteSize(j *job) {
 	if usual := d.profile.product.UsualBody; usual.Size > 0 && j.size > usual.Size && !d.warnedOfSize.Swap(true) {
 		d.logger().Warn("a body is larger than listeners of this format usually take: they may refuse it with status 413", "event", j.id(),
@@ -122,7 +124,8 @@ func (d *dispatcher) noteSize(j *job) {
 	}
 }
 
-// rehearse ends a delivery of a profile that sends nothing, with a line of what would have been sent.
+// rehearse ends a delivery of a profile that sends nothing, with a line of what would have been
+// sent.
 func (w *worker) rehearse(j *job, body []byte) {
 	j.reply = delivery.Reply{Class: delivery.ClassOK}
 	w.d.profile.line(&w.line, j, delivery.OutcomeDryRun, body)
@@ -184,8 +187,9 @@ func (p *Profile) lineAbout(rec *delivery.LogRecord, ev *delivery.Event, m *deli
 	}
 }
 
-// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry and something waits for
-// them, and in any case soon (see dispatcher.wakeAt): there is no wake-up for each of them.
+// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry and
+// something waits for them, and in any case soon (see dispatcher.wakeAt): there is no wake-up for
+// each of them.
 func (d *dispatcher) giveBack(j *job) {
 	d.resultsMu.Lock()
 	d.results = append(d.results, j)
@@ -200,8 +204,8 @@ func (d *dispatcher) takeResults() []*job {
 	return d.taken
 }
 
-// poke wakes the dispatcher.
-func (d *dispatcher) poke() {
+// notify wakes the dispatcher.
+func (d *dispatcher) notify() {
 	select {
 	case d.wake <- struct{}{}:
 	default:

@@ -43,7 +43,8 @@ func (d *dispatcher) groupOf(j *job) delivery.Group {
 	}
 }
 
-// flagged ranges over a group's events and notes in the job which of their columns are to be flagged.
+// flagged ranges over a group's events and notes in the job which of their columns are to be
+// flagged.
 func (d *dispatcher) flagged(j *job) iter.Seq2[*delivery.Event, error] {
 	return func(yield func(*delivery.Event, error) bool) {
 		for ev, err := range d.eventsOf(j) {
@@ -57,12 +58,12 @@ func (d *dispatcher) flagged(j *job) iter.Seq2[*delivery.Event, error] {
 	}
 }
 
-// streams reports whether a group is sent whatever its size. The receiver was promised one request, so that max_body does
-// not hold for it: its body is not held in memory.
+// streams reports whether a group is sent whatever its size. The receiver was promised one request,
+// so that max_body does not hold for it: its body is not held in memory.
 func (p *Profile) streams(m *delivery.Members) bool { return m != nil && m.Parts == 0 && !p.splits() }
 
-// stream renders a group straight to its receiver, after a first pass that tells its size. A later attempt
-// renders it again.
+// stream renders a group straight to its receiver, after a first pass that tells its size. A later
+// attempt renders it again.
 func (w *worker) stream(ctx context.Context, j *job) {
 	formatter := w.d.profile.formatter.(delivery.GroupFormatter)
 	write := func(out io.Writer) error {
@@ -105,7 +106,8 @@ func (b *bodyStart) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cut finds out where a group whose body is too large is to be divided. A part is not divided again.
+// cut finds out where a group whose body is too large is to be divided. A part is not divided
+// again.
 func (w *worker) cut(j *job) {
 	m, p := j.record.Members, w.d.profile
 	if m == nil || m.Unit == delivery.UnitBatch || m.Parts > 0 || m.Count == 1 {
@@ -115,8 +117,8 @@ func (w *worker) cut(j *job) {
 	j.cuts, _ = s.cuts(w.d.eventsOf(j), p.config.MaxBody) // an error is in the job
 }
 
-// eventsOf ranges over the events of a group, which are in memory or in the store. An error of the store, which is not the
-// delivery's fault, is left in the job as well.
+// eventsOf ranges over the events of a group, which are in memory or in the store. An error of the
+// store, which is not the delivery's fault, is left in the job as well.
 func (d *dispatcher) eventsOf(j *job) iter.Seq2[*delivery.Event, error] {
 	// One that is away is read for as long as it takes to render it.
 	give := func(ev *delivery.Event, seq delivery.Seq, yield func(*delivery.Event, error) bool) bool {

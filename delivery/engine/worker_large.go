@@ -10,9 +10,9 @@ import (
 	"rowhook/delivery"
 )
 
-// attemptLarge makes an attempt with an event that is away. Where the format copies its objects the body goes from the store to the
-// receiver without being held; otherwise the event is read and rendered, one at a time. The body is not kept for later attempts:
-// each renders it again.
+// attemptLarge makes an attempt with an event that is away. Where the format copies its objects the
+// body goes from the store to the receiver without being held; otherwise the event is read and
+// rendered, one at a time. The body is not kept for later attempts: each renders it again.
 func (w *worker) attemptLarge(ctx context.Context, j *job) {
 	list, size, ok, err := w.d.profile.splices(j.event)
 	if err != nil {

@@ -31,7 +31,8 @@ func (d *dispatcher) tellFailure(rec *delivery.LogRecord, ev *delivery.Event) {
 // shortestTelltale is the length from which on a value of the data is looked for in a reply.
 const shortestTelltale = 3
 
-// repeatsData reports whether a reply holds a text or number of the event's data, as receivers that quote what they refuse do; of a large event it is assumed.
+// repeatsData reports whether a reply holds a text or number of the event's data, as receivers that
+// quote what they refuse do; of a large event it is assumed.
 func repeatsData(reply []byte, ev *delivery.Event) bool {
 	if len(reply) == 0 {
 		return false

@@ -9,18 +9,18 @@ import (
 	"rowhook/delivery"
 )
 
-// resting is how far a profile that is not active has looked at what came for it meanwhile.
-type resting struct {
+// inactive is how far a profile that is not active has looked at what came for it meanwhile.
+type inactive struct {
 	told     delivery.Seq // below it, what waits has its line; ahead of profileState.Told until that is stored
 	next     time.Time
 	end      bool            // nothing new at appended
 	appended <-chan struct{} // closed when there is
 }
 
-// rest is step for a profile that is not active: what comes is held or skipped, each with its
-// line, and an endpoint that has not agreed is asked. While all deliveries wait nothing of this is done, for the wait
-// may be for knowing where we are.
-func (d *dispatcher) rest(now time.Time, ctx context.Context) error {
+// stepInactive is step for a profile that is not active: what comes is held or skipped, each with
+// its line, and an endpoint that has not agreed is asked. While all deliveries wait nothing of this
+// is done, for the wait may be for knowing where we are.
+func (d *dispatcher) stepInactive(now time.Time, ctx context.Context) error {
 	d.halted.Store(true)
 	d.unform()
 	if hold, _ := d.engine.waiting(); hold != "" {
@@ -35,7 +35,7 @@ func (d *dispatcher) rest(now time.Time, ctx context.Context) error {
 
 // lookAtNew holds or skips what came, at most every commitDelay.
 func (d *dispatcher) lookAtNew(now time.Time) error {
-	r := &d.resting
+	r := &d.inactive
 	if r.end {
 		select {
 		case <-r.appended:
@@ -54,29 +54,31 @@ func (d *dispatcher) lookAtNew(now time.Time) error {
 	return d.skipNew(now)
 }
 
-// skipNew skips what came, unless the endpoint of a new profile is being asked for the first time: nothing is to be lost if it agrees.
+// skipNew skips what came, unless the endpoint of a new profile is being asked for the first time:
+// nothing is to be lost if it agrees.
 func (d *dispatcher) skipNew(now time.Time) error {
 	if d.activation.mayAgree() {
 		return nil
 	}
 	_, err := d.clear(now, delivery.OutcomeSkipped, d.activation.idleReason(), math.MaxInt64)
-	r := &d.resting
+	r := &d.inactive
 	r.end, r.appended, r.told = d.reader.end, d.reader.appended, d.reader.next
 	return err
 }
 
-// leaveRest is called before a profile that is not active may become so: what came until now is skipped even where its turn
-// has not come yet, so that nothing of it is sent.
-func (d *dispatcher) leaveRest(now time.Time) error {
+// leaveInactive is called before a profile that is not active may become so: what came until now is
+// skipped even where its turn has not come yet, so that nothing of it is sent.
+func (d *dispatcher) leaveInactive(now time.Time) error {
 	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.activation.skips() {
 		return nil
 	}
 	return d.skipNew(now)
 }
 
-// tellHeld writes the line of each delivery that was not begun and now waits for its profile. The events stay where they are.
+// tellHeld writes the line of each delivery that was not begun and now waits for its profile. The
+// events stay where they are.
 func (d *dispatcher) tellHeld(now time.Time) error {
-	r := &d.resting
+	r := &d.inactive
 	if lowest, _ := d.ledger.window.progress(d.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
@@ -108,7 +110,8 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	return nil
 }
 
-// untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a record nor a worker.
+// untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a
+// record nor a worker.
 func (d *dispatcher) untouched(seq delivery.Seq) bool {
 	if seq >= d.reader.next {
 		return !d.reader.known(seq)
@@ -117,14 +120,15 @@ func (d *dispatcher) untouched(seq delivery.Seq) bool {
 	return j != nil && j.state != jobHanded
 }
 
-// restWakeAt is when a profile that is not active has something to do; zero when only news can change that.
-func (d *dispatcher) restWakeAt() time.Time {
+// inactiveWakeAt is when a profile that is not active has something to do; zero when only news can
+// change that.
+func (d *dispatcher) inactiveWakeAt() time.Time {
 	if hold, _ := d.engine.waiting(); hold != "" {
 		return time.Time{}
 	}
 	at := time.Time{}
-	if !d.resting.end {
-		at = d.resting.next
+	if !d.inactive.end {
+		at = d.inactive.next
 	}
 	if next := d.activation.challengeAt(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
 		at = next
