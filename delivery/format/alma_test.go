@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -414,4 +415,28 @@ func TestAlmaProperty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCheckAlma: a payload's name that canonical JSON cannot have is refused where it is given.
+func TestCheckAlma(t *testing.T) {
+	t.Parallel()
+	c := almaConfig(func(c *delivery.ProfileConfig) { c.Alma.Names = []delivery.NameConfig{{Name: "loan", To: "__proto__"}} })
+	var got []string
+	for _, wrong := range checkAlma(&c, []delivery.EventType{
+		{Type: "loan.returned", Entry: "loans"},
+		{Type: "item.created", Entry: "items", Object: "item", ObjectAt: []string{"items"}},
+		{Type: "bib.created", Entry: "bibs", Object: "time", ObjectAt: []string{"bibs"}},
+		{Type: "user.created", Entry: "users", Object: "7", ObjectAt: []string{"users"}},
+		{Type: "loan.lost", Entry: "lost", Object: "loan", ObjectAt: []string{"lost"}},
+	}) {
+		got = append(got, wrong.Error())
+	}
+	want := []string{
+		`bibs: "time" is a member of every message already`,
+		`users: "7" looks like an array index, which JavaScript puts before all other members`,
+		`lost: "loan" is "__proto__" by the profile's alma.names, which is no member in JavaScript, but what an object is made of`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("refused %q", got)
+	}
 }

@@ -323,3 +323,68 @@ func TestRakurakuWorkflow(t *testing.T) {
 		t.Errorf("a member that is not there: %s, %v", body, err)
 	}
 }
+
+// TestCheckRakuraku: what one request cannot say of the events that a profile gets is refused at its
+// place.
+func TestCheckRakuraku(t *testing.T) {
+	t.Parallel()
+	returned := delivery.EventType{Type: "loan.returned", Entry: "loans", Ops: []string{"update"}, Unnamed: []string{"update"}}
+	mixed := delivery.EventType{Type: "loan.changed", Entry: "loans", Unnamed: []string{"insert", "update"}}
+	step := map[string]delivery.RakurakuEntry{"loans": {Workflow: delivery.RakurakuWorkflow{Step: "step"}}}
+	index := map[string]delivery.RakurakuEntry{"loans": {Items: []delivery.RakurakuItem{{Member: "id", ID: "7"}}}}
+	for _, tt := range []struct {
+		name    string
+		unit    string
+		entries map[string]delivery.RakurakuEntry
+		events  []delivery.EventType
+		want    string // paths
+	}{
+		{"nothing", "type", nil, []delivery.EventType{returned}, ""},
+		{"two kinds of change", "type", nil, []delivery.EventType{returned, mixed}, "profiles.desk.unit"},
+		{"one request each", "record", nil, []delivery.EventType{mixed}, ""},
+		{"steps of a workflow", "type", step, []delivery.EventType{mixed, returned}, "profiles.desk.unit"},
+		{"one step", "record", step, []delivery.EventType{returned}, ""},
+		{"an item like an index", "record", index, []delivery.EventType{returned}, "mapping.loans.rakuraku.items.id.id"},
+	} {
+		c := rakurakuConfig(nil)
+		c.Code, c.Unit, c.Rakuraku.Entries = "desk", tt.unit, tt.entries
+		var got []string
+		for _, wrong := range checkRakuraku(&c, tt.events) {
+			got = append(got, strings.Join(wrong.Path, "."))
+			if wrong.Text == "" || wrong.Remedy == "" {
+				t.Errorf("%s: %+v", tt.name, wrong)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: %s", tt.name, got)
+		}
+	}
+}
+
+// TestFindInRakuraku: an entry without a code, and one without a link, are named once each.
+func TestFindInRakuraku(t *testing.T) {
+	t.Parallel()
+	insert := []string{"insert"}
+	events := []delivery.EventType{
+		{Type: "job.finished", Ops: []string{"signal"}},
+		{Type: "user.login", Entry: "logins", Ops: insert},
+		{Type: "loan.created", Entry: "loans", Ops: insert, Unnamed: insert},
+		{Type: "loan.renewed", Entry: "loans", Ops: insert, Unnamed: insert},
+		{Type: "item.created", Entry: "items", Ops: insert, Unnamed: insert, Code: "ITEMS"},
+		{Type: "item.linked", Entry: "linked", Ops: insert, Unnamed: insert, Code: "LINKED", Link: "https://db.example.jp/{id}"},
+		{Type: "bib.deleted", Entry: "bibs", Ops: []string{"delete"}, Unnamed: []string{"delete"}, Code: "BIBS"},
+	}
+	c := rakurakuConfig(nil)
+	c.Code, c.Unit, c.Rakuraku.URLBase = "desk", "record", ""
+	var got []string
+	for _, f := range findInRakuraku(&c, events) {
+		got = append(got, f.Code+" "+strings.Join(f.Path, "."))
+	}
+	if want := "rakuraku_code mapping.loans, rakuraku_url profiles.desk"; strings.Join(got, ", ") != want {
+		t.Errorf("found %s", got)
+	}
+	c.Rakuraku.URLBase = "https://db.example.jp"
+	if found := findInRakuraku(&c, events); len(found) != 1 {
+		t.Errorf("with url_base: %+v", found)
+	}
+}
