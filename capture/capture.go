@@ -85,7 +85,8 @@ type Change struct {
 	// Ordinal is the change's place in its transaction, from 0, counted over all
 	// changes and messages before any mapping.
 	Ordinal int
-	// Statement numbers the statement that made the change in its transaction, from 1; 0 where the stream does not tell.
+	// Statement numbers the statement that made the change in its transaction, from 1; 0 where the
+	// stream does not tell.
 	Statement int
 	// Raw is the change as the stream carried it, so that a change that cannot be
 	// mapped can be parked and decoded again later (invariant I10).
@@ -99,14 +100,15 @@ type Raw struct {
 }
 
 // CommentPrefix is the prefix of a [Message] that is the comment of the statement which made the
-// changes that follow, in the form of sqlcommenter. An empty one says that the last no longer holds.
+// changes that follow, in the form of sqlcommenter. An empty one says that the last no longer
+// holds.
 const CommentPrefix = "sqlcommenter"
 
 // TriggerSource is what the column source of the context table holds in rows that a trigger wrote.
 const TriggerSource = "trigger"
 
-// Message is something that a transaction says about itself: a logical message
-// (PostgreSQL) or a statement's comment (MySQL, [CommentPrefix]). It is valid until the sink's call returns.
+// Message is something that a transaction says about itself: a logical message (PostgreSQL) or a
+// statement's comment (MySQL, [CommentPrefix]). It is valid until the sink's call returns.
 type Message struct {
 	Prefix  string
 	Content []byte
@@ -119,8 +121,9 @@ type Undecoded struct {
 	Ordinal int
 	Raw     Raw
 	Err     error // what did not fit; never holds row data
-	// Size is how many bytes a change had that was read past; 0 where Raw has it whole. Kept is then what was seen of it: its
-	// small values, all others being Unknown. It is nil where nothing can be told, and valid until the call returns.
+	// Size is how many bytes a change had that was read past; 0 where Raw has it whole. Kept is
+	// then what was seen of it: its small values, all others being Unknown. It is nil where nothing
+	// can be told, and valid until the call returns.
 	Size int64
 	Kept *Change
 }
@@ -147,14 +150,15 @@ type Sink interface {
 	Durable() Position
 }
 
-// Ignorer is a [Sink] that wants to know of messages which the source leaves out, since they were told
-// outside a transaction: a rollback would not undo them. It may be called at any time, as [Sink]'s methods are.
+// Ignorer is a [Sink] that wants to know of messages which the source leaves out, since they were
+// told outside a transaction: a rollback would not undo them. It may be called at any time, as
+// [Sink]'s methods are.
 type Ignorer interface {
 	Ignored(prefix string)
 }
 
-// LargeChange is how many bytes a change has that is read by itself, into memory that is given back at once. Of
-// one that has VeryLarge the sink is asked beforehand.
+// LargeChange is how many bytes a change has that is read by itself, into memory that is given back
+// at once. Of one that has VeryLarge the sink is asked beforehand.
 const (
 	LargeChange = 1 << 20
 	VeryLarge   = 16 << 20
@@ -162,8 +166,9 @@ const (
 
 // Weigher is a [Sink] that has a say before a very large change is held in memory.
 type Weigher interface {
-	// Weigh is asked inside a transaction before a change of more than [VeryLarge] bytes, or of more than source.max_change, is read. It is asked again when the
-	// connection broke and the change comes again.
+	// Weigh is asked inside a transaction before a change of more than [VeryLarge] bytes, or of
+	// more than source.max_change, is read. It is asked again when the connection broke and the
+	// change comes again.
 	Weigh(*Weighed) (Verdict, error)
 }
 
@@ -173,7 +178,8 @@ type Weighed struct {
 	Op      Op
 	Ordinal int
 	Size    int64 // in bytes; where the stream does not tell a single change's, of those that come together
-	// TooLarge says that the change is over source.max_change: it will not be taken, whatever the verdict.
+	// TooLarge says that the change is over source.max_change: it will not be taken, whatever the
+	// verdict.
 	TooLarge bool
 }
 
@@ -197,7 +203,8 @@ func (e *TooLargeError) Hint() string {
 	return "look the row up by its key; raise source.max_change, and the agent's memory to three times that, for rows of this size to come"
 }
 
-// WeighIn asks a sink about a very large change, and holds the change to the limit. A sink that has no say takes it.
+// WeighIn asks a sink about a very large change, and holds the change to the limit. A sink that has
+// no say takes it.
 func WeighIn(sink Sink, w *Weighed, limit int64) (v Verdict, err error) {
 	w.TooLarge = w.Size > limit
 	if weigher, ok := sink.(Weigher); ok && (w.Size > VeryLarge || w.TooLarge) {
@@ -209,8 +216,8 @@ func WeighIn(sink Sink, w *Weighed, limit int64) (v Verdict, err error) {
 	return v, err
 }
 
-// Reclaimer gives memory back to the system as soon as enough of it has come together that large changes no longer need: the
-// garbage collector by itself would let them take twice as much.
+// Reclaimer gives memory back to the system as soon as enough of it has come together that large
+// changes no longer need: the garbage collector by itself would let them take twice as much.
 type Reclaimer struct{ bytes int64 }
 
 // Add says that so many bytes are not needed any more.
@@ -221,7 +228,8 @@ func (r *Reclaimer) Add(n int64) {
 	}
 }
 
-// Listener is a [Sink] that knows which messages it wants, so that a large one of somebody else is read past.
+// Listener is a [Sink] that knows which messages it wants, so that a large one of somebody else is
+// read past.
 type Listener interface {
 	Listens(prefix string) bool
 }
@@ -240,17 +248,19 @@ type Table struct {
 	Schema  string
 	Name    string
 	Columns []Column
-	// Key lists the primary key's columns, in key order, as indexes into Columns.
-	// Empty when the table has none; then it holds the replica identity's columns, if they are fewer than all.
+	// Key lists the primary key's columns, in key order, as indexes into Columns. Empty when the
+	// table has none; then it holds the replica identity's columns, if they are fewer than all.
 	Key []int
 	// Identity is how the table's replica identity is declared now. It is a hint for
 	// checks only: what is known of an old row is told by the row itself.
 	Identity Identity
-	// WholeRows is set where rows may lack columns outside the identity, the new one of an update those that did not
-	// change: it is the statement that makes the server log whole ones (MySQL's row images).
+	// WholeRows is set where rows may lack columns outside the identity, the new one of an update
+	// those that did not change: it is the statement that makes the server log whole ones (MySQL's
+	// row images).
 	WholeRows string
-	// FullSQL is the SQL after which old rows are whole (PostgreSQL's REPLICA IDENTITY FULL, of all partitions), or the
-	// command that makes it, where that is known. NoFull says why there is none: the server would refuse the application's UPDATE and DELETE.
+	// FullSQL is the SQL after which old rows are whole (PostgreSQL's REPLICA IDENTITY FULL, of all
+	// partitions), or the command that makes it, where that is known. NoFull says why there is
+	// none: the server would refuse the application's UPDATE and DELETE.
 	FullSQL, NoFull string
 	// Partitioned says that the changes come from partitions and are shown as the root's.
 	Partitioned bool
@@ -284,10 +294,11 @@ func ParseTable(s string) (schema, name string, ok bool) {
 type Column struct {
 	Name string
 	Type *Type
-	// Identity says that the column belongs to the replica identity, so that its old value is known.
+	// Identity says that the column belongs to the replica identity, so that its old value is
+	// known.
 	Identity bool
-	// Omitted is set where updates and deletes come without the column, whatever the identity is: it is what to do instead
-	// of reading it.
+	// Omitted is set where updates and deletes come without the column, whatever the identity is:
+	// it is what to do instead of reading it.
 	Omitted string
 }
 
@@ -342,8 +353,9 @@ const (
 	List  // arrays, vectors, sets
 	Bytes // base64 in payloads
 	Time  // a time of day, or MySQL's span of hours
-	// Untyped values may be of another type than it seems, and nothing tells any more. They are sent as they
-	// lie in the stream, always flagged, and never compared with anything but one another.
+	// Untyped values may be of another type than it seems, and nothing tells any more. They are
+	// sent as they lie in the stream, always flagged, and never compared with anything but one
+	// another.
 	Untyped
 )
 
@@ -355,12 +367,13 @@ type Type struct {
 	// value without line breaks. ok is false when the text did not fit the type's policy and
 	// was written as a JSON string instead; the delivery log then flags the column.
 	AppendJSON func(dst, text []byte) (out []byte, ok bool)
-	// Labels are all the values that an enum has, or a set's members; nil for other types and where they are not known.
+	// Labels are all the values that an enum has, or a set's members; nil for other types and where
+	// they are not known.
 	Labels []string
 }
 
-// Unlabelled returns what of a value is none of the type's labels, with those that there are. It is empty where
-// the type has none, and where the value is one of them, or a list of them for a set.
+// Unlabelled returns what of a value is none of the type's labels, with those that there are. It is
+// empty where the type has none, and where the value is one of them, or a list of them for a set.
 func (t *Type) Unlabelled(value string) (part, labels string) {
 	if len(t.Labels) == 0 || value == "" { // MySQL's value for an error, and a set of nothing
 		return "", ""

@@ -31,13 +31,15 @@ type Finding struct {
 	Text    string `json:"text"`
 	// Remedy is what cures it: SQL, a setting or a command.
 	Remedy string `json:"remedy,omitempty"`
-	// At is the place in the config that it is about: file:line:column. Whoever knows the config fills it in.
+	// At is the place in the config that it is about: file:line:column. Whoever knows the config
+	// fills it in.
 	At string `json:"at,omitempty"`
 	// Table is set when the finding concerns that table only.
 	Table string `json:"table,omitempty"`
 }
 
-// MissingTable is the finding about a pattern of the mapping that no table matches. Example is a table's name as the database has them.
+// MissingTable is the finding about a pattern of the mapping that no table matches. Example is a
+// table's name as the database has them.
 func MissingTable(pattern, example string) Finding {
 	f := Finding{Severity: Error, Code: "table", Subject: pattern, Table: pattern,
 		Text: fmt.Sprintf("table %s does not exist", pattern), Remedy: "correct the name in mapping"}
@@ -87,7 +89,8 @@ func (e *OperatorError) Unwrap() error { return e.Err }
 // Hint returns the remedy for the operator.
 func (e *OperatorError) Hint() string { return e.Remedy }
 
-// RefusedError is what a setup leaves out, since a person has to look at it first. The rest has been done, or printed.
+// RefusedError is what a setup leaves out, since a person has to look at it first. The rest has
+// been done, or printed.
 type RefusedError struct{ Operator *OperatorError }
 
 func (e *RefusedError) Error() string { return e.Operator.Error() }

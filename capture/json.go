@@ -4,8 +4,9 @@ import "unicode/utf8"
 
 const lowerHex = "0123456789abcdef"
 
-// AppendJSONString appends text as a JSON string with only the escapes that JSON asks for. Bytes that
-// are not UTF-8 (possible in databases with encoding SQL_ASCII) become U+FFFD, and ok is false.
+// AppendJSONString appends text as a JSON string with only the escapes that JSON asks for. Bytes
+// that are not UTF-8 (possible in databases with encoding SQL_ASCII) become U+FFFD, and ok is
+// false.
 func AppendJSONString(dst, text []byte) (out []byte, ok bool) {
 	dst = append(dst, '"')
 	from, ok := 0, true

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ErrPaused ends a connection from which nothing has been read for a while, since the sink has no room. The stream resumes
-// once it has.
+// ErrPaused ends a connection from which nothing has been read for a while, since the sink has no
+// room. The stream resumes once it has.
 var ErrPaused = errors.New("the source is paused, since nothing more can be stored")
 
 // repeatLog is how often a failure that does not change is logged.

@@ -6,9 +6,9 @@ import "time"
 
 // Server is who answers at the configured address.
 type Server struct {
-	// Lineage tells the stream from all others. PostgreSQL: the system identifier, equal in a primary,
-	// its standbys and its copies. MySQL: the server's UUID. MariaDB, which has none: host, port and
-	// server id as it reports them.
+	// Lineage tells the stream from all others. PostgreSQL: the system identifier, equal in a
+	// primary, its standbys and its copies. MySQL: the server's UUID. MariaDB, which has none:
+	// host, port and server id as it reports them.
 	Lineage  string
 	Timeline int32 // PostgreSQL's; 0 elsewhere
 	Version  int   // as the server counts: 150014, 80403, 101114
@@ -52,8 +52,8 @@ type StartOptions struct {
 	OnStarted func(Started)
 	// OnLost, if set, hears why a stream ended or could not begin, before the next attempt.
 	OnLost func(error)
-	// Final, if set, is called once when reading has stopped because the context ended. It
-	// flushes the sink and returns what is durable then, which is the last thing the server is told.
+	// Final, if set, is called once when reading has stopped because the context ended. It flushes
+	// the sink and returns what is durable then, which is the last thing the server is told.
 	Final func() Position
 }
 
@@ -95,7 +95,8 @@ type Status struct {
 
 // SenderStatus is what the server's side of the stream does.
 type SenderStatus struct {
-	// Works says that it reads its log or decodes a transaction, which may take long without anything to send.
+	// Works says that it reads its log or decodes a transaction, which may take long without
+	// anything to send.
 	Works bool `json:"works"`
 	// Wait is what it waits for, as the server calls it; empty when it works.
 	Wait string `json:"wait,omitempty"`
@@ -146,7 +147,8 @@ type SetupOptions struct {
 type TriggerOptions struct {
 	// Tables are the mapped tables: "schema.table", with * in either part.
 	Tables []string
-	// Message is the prefix of the context message (PostgreSQL), Table the context table (MySQL, MariaDB).
+	// Message is the prefix of the context message (PostgreSQL), Table the context table (MySQL,
+	// MariaDB).
 	Message string
 	Table   string
 	// Owner is the URL of a login that owns the tables; empty is our own role.
@@ -170,11 +172,12 @@ type BinlogStatus struct {
 	RetainedBytes int64 `json:"retained_bytes"`
 	// KeepSeconds is how long the server keeps its files; 0 is for ever.
 	KeepSeconds int64 `json:"keep_seconds"`
-	// LagSeconds is how long ago the first transaction was committed that is not durable here; 0 when there is none,
-	// -1 when it is not known.
+	// LagSeconds is how long ago the first transaction was committed that is not durable here; 0
+	// when there is none, -1 when it is not known.
 	LagSeconds int64 `json:"lag_seconds"`
-	// LostInSeconds is after how long the server may remove the file that holds the durable position; -1 when
-	// nothing says so: it is the file that is being written, or files are kept for ever.
+	// LostInSeconds is after how long the server may remove the file that holds the durable
+	// position; -1 when nothing says so: it is the file that is being written, or files are kept
+	// for ever.
 	LostInSeconds int64 `json:"lost_in_seconds"`
 	// Lost says that the server no longer has what follows the durable position.
 	Lost bool `json:"lost,omitempty"`

@@ -15,27 +15,31 @@ const (
 	retryMost  = 30 * time.Second
 )
 
-// What a source decides with the help of its own stream, though all sources decide it by the same measure.
+// What a source decides with the help of its own stream, though all sources decide it by the same
+// measure.
 const (
-	// FailedTries is how often a stream is read again at one position when it cannot be framed, or when the server refuses to
-	// send what stands there.
+	// FailedTries is how often a stream is read again at one position when it cannot be framed, or
+	// when the server refuses to send what stands there.
 	FailedTries = 3
-	// AcceptMost is how long after a start what is missing still counts as the gap that was accepted.
+	// AcceptMost is how long after a start what is missing still counts as the gap that was
+	// accepted.
 	AcceptMost = time.Minute
 )
 
 // Streamer is what [Supervise] keeps going: the connections of a source, one after the other.
 type Streamer interface {
-	// Session connects and streams until something ends it. Settled says that it came far enough for the next attempt to
-	// follow soon. No error says that the next is to begin at once.
+	// Session connects and streams until something ends it. Settled says that it came far enough
+	// for the next attempt to follow soon. No error says that the next is to begin at once.
 	Session(ctx context.Context) (settled bool, err error)
-	// Rest waits after a session that ended with [ErrPaused], until there is room and it is time to go on, or ctx ends.
+	// Rest waits after a session that ended with [ErrPaused], until there is room and it is time to
+	// go on, or ctx ends.
 	Rest(ctx context.Context)
 }
 
-// Supervise keeps a source streaming until ctx ends, and then returns nil. Between sessions that fail it waits longer each time.
-// It returns an error only for what a new session cannot mend: one that was marked as [Permanent], as it was before that, a
-// [*GapError], or an [*OperatorError]. Lost, if set, hears why a session ended before it is followed by another.
+// Supervise keeps a source streaming until ctx ends, and then returns nil. Between sessions that
+// fail it waits longer each time. It returns an error only for what a new session cannot mend: one
+// that was marked as [Permanent], as it was before that, a [*GapError], or an [*OperatorError].
+// Lost, if set, hears why a session ended before it is followed by another.
 func Supervise(ctx context.Context, s Streamer, lost func(error), log *slog.Logger) error {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst),
 		backoff.WithMaxInterval(retryMost), backoff.WithMaxElapsedTime(0))
@@ -86,8 +90,8 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
-// Permanent marks an error that ends a run as it is, since no new session can mend it: one of the sink, or of those who run the
-// source.
+// Permanent marks an error that ends a run as it is, since no new session can mend it: one of the
+// sink, or of those who run the source.
 func Permanent(err error) error { return &permanentError{err} }
 
 // IsPermanent reports whether no new session can mend the error.

@@ -19,7 +19,8 @@ type outcome struct {
 	err     error
 }
 
-// script is a source whose sessions end one after the other as it says; the last one streams until it is told to end.
+// script is a source whose sessions end one after the other as it says; the last one streams until
+// it is told to end.
 type script struct {
 	sessions []outcome
 	rest     time.Duration
@@ -52,7 +53,8 @@ type hintedError struct{ error }
 
 func (hintedError) Hint() string { return "start the server" }
 
-// supervised runs a script for so long, and returns what it ended with, what was lost and what was logged.
+// supervised runs a script for so long, and returns what it ended with, what was lost and what was
+// logged.
 func supervised(t *testing.T, s *script, most time.Duration) (lost []string, log string, end error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), most)
@@ -81,8 +83,8 @@ func (s *script) waits() []time.Duration {
 // within reports whether a wait is one that is drawn around some length.
 func within(wait, around time.Duration) bool { return wait >= around/2 && wait <= around*3/2 }
 
-// TestSuperviseWaitsLonger holds that sessions that fail follow each other more and more slowly, up to a bound, and soon again after
-// one that settled.
+// TestSuperviseWaitsLonger holds that sessions that fail follow each other more and more slowly, up
+// to a bound, and soon again after one that settled.
 func TestSuperviseWaitsLonger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -149,7 +151,8 @@ func TestSuperviseEnds(t *testing.T) {
 	})
 }
 
-// TestSuperviseRests holds that a pause is no failure: it has no line, no wait but its own, and lets no later wait grow.
+// TestSuperviseRests holds that a pause is no failure: it has no line, no wait but its own, and
+// lets no later wait grow.
 func TestSuperviseRests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -181,7 +184,8 @@ func TestSuperviseBeginsAnew(t *testing.T) {
 	})
 }
 
-// TestSuperviseStops ends without an error when its context does: in a session, in a rest and in a wait.
+// TestSuperviseStops ends without an error when its context does: in a session, in a rest and in a
+// wait.
 func TestSuperviseStops(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]*script{

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// CheckURL refuses a database's URL whose user or password holds a character that ends it there: what
-// follows would be taken for the host or the database, shown in errors and asked of DNS. The
+// CheckURL refuses a database's URL whose user or password holds a character that ends it there:
+// what follows would be taken for the host or the database, shown in errors and asked of DNS. The
 // error quotes nothing of it.
 func CheckURL(raw string) error {
 	_, rest, ok := strings.Cut(raw, "://")

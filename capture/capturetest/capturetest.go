@@ -46,9 +46,9 @@ type TB interface {
 type Options struct {
 	// Major is the PostgreSQL major version; 0 takes the newest of the system's packages.
 	Major int
-	// Settings are configuration parameters that override ours. Ours are
-	// wal_level=logical, 20 slots and WAL senders, small buffers, time zone UTC. An empty one is left to the
-	// server's own configuration, which ALTER SYSTEM changes.
+	// Settings are configuration parameters that override ours. Ours are wal_level=logical, 20
+	// slots and WAL senders, small buffers, time zone UTC. An empty one is left to the server's own
+	// configuration, which ALTER SYSTEM changes.
 	Settings map[string]string
 	// Durable puts the cluster on disk and keeps fsync and full_page_writes on, as
 	// measurements want it. Killing a server loses nothing either way, only power loss would.

@@ -11,8 +11,8 @@ import (
 )
 
 // Copy copies the files of a server that is stopped and starts the copy, at another port or, where
-// one is given, at that. The copy keeps every identifier that the server has. signal, such as standby.signal, is put
-// beside the files where it is not empty.
+// one is given, at that. The copy keeps every identifier that the server has. signal, such as
+// standby.signal, is put beside the files where it is not empty.
 func (c *Cluster) Copy(port int, signal string) (*Cluster, error) {
 	if c.process() != nil {
 		return nil, errors.New("copy PostgreSQL: it is running")
@@ -71,8 +71,9 @@ func (p *Postgres) Copy(tb TB, port int, signal string) *Postgres {
 	return &Postgres{Cluster: c, DSN: c.URL("postgres")}
 }
 
-// Copy copies the files of a server that is stopped and starts the copy, at another port or, where one is given, at that.
-// The copy keeps every identifier that the server has: its server_id, and MySQL's UUID.
+// Copy copies the files of a server that is stopped and starts the copy, at another port or, where
+// one is given, at that. The copy keeps every identifier that the server has: its server_id, and
+// MySQL's UUID.
 func (s *MySQLServer) Copy(port int) (*MySQLServer, error) {
 	if s.process() != nil {
 		return nil, fmt.Errorf("copy %s: it is running", s)

@@ -27,8 +27,8 @@ func (s *MySQLServer) TCP(database, user, password string) string {
 	return u.String()
 }
 
-// Open returns a handle on a database as root, over the Unix socket. It does no I/O. A
-// connection that is closed ends its session: the handle keeps none. A query may hold several statements.
+// Open returns a handle on a database as root, over the Unix socket. It does no I/O. A connection
+// that is closed ends its session: the handle keeps none. A query may hold several statements.
 func (s *MySQLServer) Open(database string) (*sql.DB, error) {
 	config := mysql.NewConfig()
 	config.User, config.Net, config.Addr, config.DBName = MySQLRoot, "unix", s.Socket, database

@@ -155,7 +155,8 @@ func (s *MySQLServer) Start() error {
 func (s *MySQLServer) arguments() []string {
 	settings := map[string]string{
 		"datadir": s.DataDir,
-		// Not the one that all have: MariaDB clears it of temporary tables when it starts, other servers' too.
+		// Not the one that all have: MariaDB clears it of temporary tables when it starts, other
+		// servers' too.
 		"tmpdir":       s.dir,
 		"socket":       s.Socket,
 		"pid_file":     filepath.Join(s.dir, "pid"),
@@ -194,7 +195,8 @@ func (s *MySQLServer) flavourSettings() map[string]string {
 			// As in the template, since the server would make a log of another size anew.
 			"innodb_log_file_size": mariadbLogSize,
 		}
-		// From 11.4 on it makes itself a key at each start, which takes a second or several. A test that wants that sets ssl to ON.
+		// From 11.4 on it makes itself a key at each start, which takes a second or several. A test
+		// that wants that sets ssl to ON.
 		if s.opts.Settings["ssl_cert"] == "" {
 			settings["ssl"] = "OFF"
 		}
@@ -243,7 +245,8 @@ func (s *MySQLServer) Set(settings map[string]string) {
 	s.opts.Settings = merged
 }
 
-// Unset takes settings back that [MySQLServer.Set] or the options made, for the next [MySQLServer.Start].
+// Unset takes settings back that [MySQLServer.Set] or the options made, for the next
+// [MySQLServer.Start].
 func (s *MySQLServer) Unset(names ...string) {
 	s.opts.Settings = maps.Clone(s.opts.Settings)
 	for _, name := range names {

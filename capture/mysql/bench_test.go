@@ -14,8 +14,9 @@ import (
 	"rowhook/capture"
 )
 
-// BenchmarkDecode takes inserts and full updates through the source's decoder, and through the library's
-// own parser as the floor. Both take the same events from memory; the floor leaves the values as they are.
+// BenchmarkDecode takes inserts and full updates through the source's decoder, and through the
+// library's own parser as the floor. Both take the same events from memory; the floor leaves the
+// values as they are.
 func BenchmarkDecode(b *testing.B) {
 	inserts, updates := recordEvents(b)
 	for _, kind := range []struct {

@@ -88,8 +88,8 @@ func addCollations(ctx context.Context, db *sql.DB, query string, names map[uint
 // moment is when a table map's rows were written.
 type moment struct {
 	at uint32 // in seconds since 1970
-	// unchanged looks whether a table's definition has changed since; nil cannot tell. until is when it was changed last,
-	// zero where that is not known.
+	// unchanged looks whether a table's definition has changed since; nil cannot tell. until is
+	// when it was changed last, zero where that is not known.
 	unchanged func(ctx context.Context, table *rawTableMap, until time.Time) (bool, error)
 }
 
@@ -97,12 +97,13 @@ type moment struct {
 type question struct {
 	wanted bool   // its changes are asked for
 	at     uint32 // when its rows were written, in seconds since 1970
-	// partial says that rows after updates lack columns: the catalog is to tell which of them are computed, and so may have changed.
+	// partial says that rows after updates lack columns: the catalog is to tell which of them are
+	// computed, and so may have changed.
 	partial bool
 }
 
-// describe makes a table of a table map's body. A table that nobody asked for is described only as far
-// as it takes to count its rows. Facts are those that a parked table map came with.
+// describe makes a table of a table map's body. A table that nobody asked for is described only as
+// far as it takes to count its rows. Facts are those that a parked table map came with.
 func (s *Source) describe(ctx context.Context, h host, flavour byte, f *facts, body []byte, when moment, q question) (*tableMap, error) {
 	if !q.wanted {
 		return newTableMap(flavour, body, &charsets{}, nil)
@@ -165,11 +166,13 @@ func (m *rawTableMap) collations() []uint64 {
 	return list
 }
 
-// mariaTableSQL tells when a table's definition was changed last. Only InnoDB stamps every change of it, renaming included.
+// mariaTableSQL tells when a table's definition was changed last. Only InnoDB stamps every change
+// of it, renaming included.
 const mariaTableSQL = `SET STATEMENT time_zone = '+00:00' FOR SELECT table_type, COALESCE(IF(engine = 'InnoDB', UNIX_TIMESTAMP(create_time), 0), 0)
 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?`
 
-// readCatalogTable asks MariaDB for a table. It is empty for one that is not there, or not ours to see.
+// readCatalogTable asks MariaDB for a table. It is empty for one that is not there, or not ours to
+// see.
 func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*catalogTable, error) {
 	c := &catalogTable{}
 	var changed int64
@@ -211,8 +214,9 @@ func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*c
 	return c, nil
 }
 
-// readDefinition returns a table's definition as the server writes it, which shows to those who may read the table
-// what MariaDB's information_schema hides from them. It is empty where there is none to see.
+// readDefinition returns a table's definition as the server writes it, which shows to those who may
+// read the table what MariaDB's information_schema hides from them. It is empty where there is none
+// to see.
 func readDefinition(ctx context.Context, db *sql.DB, schema, table string) (string, error) {
 	rows, err := db.QueryContext(ctx, "SHOW CREATE TABLE "+quoteIdent(schema)+"."+quoteIdent(table))
 	var refused *driver.MySQLError
@@ -234,7 +238,8 @@ func readDefinition(ctx context.Context, db *sql.DB, schema, table string) (stri
 	return definition, rows.Err()
 }
 
-// cascadesOf finds the foreign keys in a table's definition by which another table's changes change this one. Each has a line of its own.
+// cascadesOf finds the foreign keys in a table's definition by which another table's changes change
+// this one. Each has a line of its own.
 func cascadesOf(definition string) []string {
 	var names []string
 	for line := range strings.SplitSeq(definition, "\n") {

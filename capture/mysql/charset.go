@@ -13,9 +13,10 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 )
 
-// Texts lie in the binlog in their column's charset. What a charset's characters are is asked of the server,
-// once a charset: other tables of it differ in hundreds of characters (a wave dash in Japanese, box drawing in Ukrainian),
-// and a text must read as the database's own clients read it. Unicode's own charsets need no table.
+// Texts lie in the binlog in their column's charset. What a charset's characters are is asked of
+// the server, once a charset: other tables of it differ in hundreds of characters (a wave dash in
+// Japanese, box drawing in Ukrainian), and a text must read as the database's own clients read it.
+// Unicode's own charsets need no table.
 
 // decodeText appends src in UTF-8 to dst; ok is false when it is not in the charset.
 type decodeText func(dst, src []byte) ([]byte, bool)
@@ -101,7 +102,8 @@ func decodeUTF32(dst, src []byte) ([]byte, bool) {
 	return dst, len(src) == 0
 }
 
-// charTable is a charset as the server knows it. A character is its bytes as a big-endian number; 0 is none, but for NUL.
+// charTable is a charset as the server knows it. A character is its bytes as a big-endian number; 0
+// is none, but for NUL.
 type charTable struct {
 	one   [1 << 8]rune
 	two   []rune          // nil where no character has two bytes
@@ -152,8 +154,9 @@ func (t *charTable) next(src []byte) (rune, int) {
 	return 0, 0
 }
 
-// swapped2005 is the one character of four bytes that MySQL reads as the standard's edition of 2005 does, and the decoder as that of
-// 2000: the edition swapped its place in Unicode with that of 0xa8bc.
+// swapped2005 is the one character of four bytes that MySQL reads as the standard's edition of 2005
+// does, and the decoder as that of 2000: the edition swapped its place in Unicode with that of
+// 0xa8bc.
 const swapped2005 = 0x8135f437
 
 // add takes what the server said of one character.
@@ -174,8 +177,8 @@ func (t *charTable) add(n uint32, r rune) {
 	}
 }
 
-// charactersSQL makes all numbers of 16 bits, behind a first byte, and asks for those that are one character.
-// What has no counterpart in Unicode becomes a question mark.
+// charactersSQL makes all numbers of 16 bits, behind a first byte, and asks for those that are one
+// character. What has no counterpart in Unicode becomes a question mark.
 const charactersSQL = `WITH d AS (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7
 UNION ALL SELECT 8 UNION ALL SELECT 9 UNION ALL SELECT 10 UNION ALL SELECT 11 UNION ALL SELECT 12 UNION ALL SELECT 13 UNION ALL SELECT 14 UNION ALL SELECT 15)
 SELECT n, u FROM (SELECT n, c, HEX(CONVERT(c USING utf8mb4)) AS u FROM (SELECT n, CHAR(n USING %[1]s) AS c FROM (

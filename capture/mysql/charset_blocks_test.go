@@ -16,9 +16,10 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestCharsetsInBlocks sends all characters of a charset in blocks, as texts, labels and MariaDB's JSON: each is what the server
-// makes of it in UTF-8, or the base64 of its bytes, flagged, where the server has none. A run takes a third of the charsets on
-// each server and gb18030, which only MySQL has; ROWHOOK_SOAK takes all.
+// TestCharsetsInBlocks sends all characters of a charset in blocks, as texts, labels and MariaDB's
+// JSON: each is what the server makes of it in UTF-8, or the base64 of its bytes, flagged, where
+// the server has none. A run takes a third of the charsets on each server and gb18030, which only
+// MySQL has; ROWHOOK_SOAK takes all.
 func TestCharsetsInBlocks(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
@@ -50,7 +51,8 @@ func TestCharsetsInBlocks(t *testing.T) {
 	})
 }
 
-// blockTables make the tables that others are filled from: Unicode in blocks of 64 characters, and numbers of 16 bits.
+// blockTables make the tables that others are filled from: Unicode in blocks of 64 characters, and
+// numbers of 16 bits.
 func blockTables() []string {
 	var blocks []string
 	for first := rune(0); first < 0x30000; first += 64 {
@@ -144,7 +146,8 @@ func (b *blockSink) Change(c *capture.Change) error {
 	return nil
 }
 
-// compare holds a table's values against what the server makes of them, and returns how many there were and how many were flagged.
+// compare holds a table's values against what the server makes of them, and returns how many there
+// were and how many were flagged.
 func (b *blockSink) compare(t *testing.T, s *testServer, database, table string) (values, flagged int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,8 +11,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestCharsets compares what becomes of every seventh pair of bytes with what the server makes of it, in every charset that it
-// has; and of three of which the first is 8f, where that begins a character.
+// TestCharsets compares what becomes of every seventh pair of bytes with what the server makes of
+// it, in every charset that it has; and of three of which the first is 8f, where that begins a
+// character.
 func TestCharsets(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
@@ -67,8 +68,9 @@ func compareCharset(t *testing.T, s *testServer, database, charset, prefix strin
 	}
 }
 
-// serverGuesses reports whether the server makes something of what is no text: half of a surrogate pair, bytes that ascii
-// does not have, the beginning of a character at the end, what it has no character for either, or a question mark that src has as a byte.
+// serverGuesses reports whether the server makes something of what is no text: half of a surrogate
+// pair, bytes that ascii does not have, the beginning of a character at the end, what it has no
+// character for either, or a question mark that src has as a byte.
 func serverGuesses(src, want []byte, charset string, decode decodeText) bool {
 	cut, whole := decode(nil, src[:len(src)-1])
 	return strings.ContainsAny(string(want), "?\ufffd") || charset == "ucs2" && src[0]&0xf8 == 0xd8 || charset == "ascii" && src[0] >= 0x80 ||
@@ -95,7 +97,8 @@ func FuzzCharTable(f *testing.F) {
 	})
 }
 
-// TestCharsetBodies sends texts, labels and MariaDB's JSON of every charset as the server converts them to UTF-8.
+// TestCharsetBodies sends texts, labels and MariaDB's JSON of every charset as the server converts
+// them to UTF-8.
 func TestCharsetBodies(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

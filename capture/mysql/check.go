@@ -13,12 +13,13 @@ import (
 	"rowhook/capture"
 )
 
-// retentionLeast is how long a server should keep its binlog, so that an outage over a night does no harm.
+// retentionLeast is how long a server should keep its binlog, so that an outage over a night does
+// no harm.
 const retentionLeast = 24 * time.Hour
 
-// Check looks at everything that capture needs of the server and of the tables that
-// the patterns name, and returns what it found, most general first. An error means that it could not look;
-// what a person has to mend is a finding.
+// Check looks at everything that capture needs of the server and of the tables that the patterns
+// name, and returns what it found, most general first. An error means that it could not look; what
+// a person has to mend is a finding.
 func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
 	out := s.tlsFindings()
 	h, db, err := s.reach(ctx)
@@ -265,7 +266,8 @@ func (in *inspection) hidesCascades() bool {
 	return in.mariaDB || in.version < 90600 || in.variables["innodb_native_foreign_keys"] == "ON"
 }
 
-// missingFinding adds to the finding about a table that MySQL does not tell one that is not ours to see from one that is not there.
+// missingFinding adds to the finding about a table that MySQL does not tell one that is not ours to
+// see from one that is not there.
 func missingFinding(pattern, who string) capture.Finding {
 	f := capture.MissingTable(pattern, "library.loans")
 	f.Remedy += ", or GRANT SELECT on it"

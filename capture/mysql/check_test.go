@@ -10,7 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestSetupAndCheck takes a server with useless settings and a user without rights to where it can be captured.
+// TestSetupAndCheck takes a server with useless settings and a user without rights to where it can
+// be captured.
 func TestSetupAndCheck(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {
@@ -128,7 +129,8 @@ func TestParkedRows(t *testing.T) {
 	})
 }
 
-// TestGeneratedKeyShown finds the primary key that MySQL generates, though the server hides it from those who look.
+// TestGeneratedKeyShown finds the primary key that MySQL generates, though the server hides it from
+// those who look.
 func TestGeneratedKeyShown(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "mysql", settings{"show_gipk_in_create_table_and_information_schema": "OFF", "sql_generate_invisible_primary_key": "ON"})

@@ -22,7 +22,8 @@ const (
 	collationBinary = 63
 )
 
-// column describes a column by its entries in the table map's lists and by what the catalog told of it.
+// column describes a column by its entries in the table map's lists and by what the catalog told of
+// it.
 func (d *describer) column(i int, name string, e entry) (column, *capture.Type, error) {
 	t, length := realType(d.types[i], d.metas[i])
 	meta := d.metas[i]
@@ -42,7 +43,8 @@ func (d *describer) column(i int, name string, e entry) (column, *capture.Type, 
 	return d.plainColumn(t, length, meta, e, real)
 }
 
-// plainColumn describes a column that is of the type real, where that is not empty, and else of what the table map says.
+// plainColumn describes a column that is of the type real, where that is not empty, and else of
+// what the table map says.
 func (d *describer) plainColumn(t byte, length int, meta uint16, e entry, real string) (column, *capture.Type, error) {
 	switch t {
 	case gomysql.MYSQL_TYPE_TINY, gomysql.MYSQL_TYPE_SHORT, gomysql.MYSQL_TYPE_INT24, gomysql.MYSQL_TYPE_LONG, gomysql.MYSQL_TYPE_LONGLONG:
@@ -108,7 +110,8 @@ func prefixOf(length int) int {
 	return 1
 }
 
-// text describes a string or binary column, or one that lies like it. width is that of a padded one.
+// text describes a string or binary column, or one that lies like it. width is that of a padded
+// one.
 func (d *describer) text(real string, e entry, textName, binaryName string, prefix, width int) (column, *capture.Type, error) {
 	c := column{prefix: prefix, plain: true, append: appendBytes}
 	switch real {
@@ -176,7 +179,8 @@ func (d *describer) labelled(t byte, e entry, width int) (column, *capture.Type,
 	return column{width: width, labels: labels, append: f}, typ, nil
 }
 
-// labelText is a label in UTF-8. One that is none is the base64 of its bytes, marked: a set's labels have commas between.
+// labelText is a label in UTF-8. One that is none is the base64 of its bytes, marked: a set's
+// labels have commas between.
 func labelText(label []byte, decode decodeText, known bool) []byte {
 	text, ok := label, known && utf8.Valid(label)
 	if decode != nil {

@@ -16,8 +16,9 @@ type comment struct {
 	over    bool // its statement has no further rows
 }
 
-// statement takes the text of the statement that made the rows that follow. Its comments, if they are
-// in the form of sqlcommenter, are said to the sink; an empty one says that the last no longer holds.
+// statement takes the text of the statement that made the rows that follow. Its comments, if they
+// are in the form of sqlcommenter, are said to the sink; an empty one says that the last no longer
+// holds.
 func (d *decoder) statement(text []byte) error {
 	if d.tx.skip || d.tx.xa || !d.tx.open {
 		return nil
@@ -43,9 +44,9 @@ func (d *decoder) sayComment() error {
 	return sinkResult(d.sink.Message(&capture.Message{Prefix: capture.CommentPrefix, Content: c.text, Ordinal: c.ordinal}))
 }
 
-// appendComments appends what stands in the comments before and behind a statement, in order and with
-// commas between, as far as it has the form of sqlcommenter: key='value' with commas between. Other
-// tools may have put theirs around the application's.
+// appendComments appends what stands in the comments before and behind a statement, in order and
+// with commas between, as far as it has the form of sqlcommenter: key='value' with commas between.
+// Other tools may have put theirs around the application's.
 func appendComments(dst, text []byte) []byte {
 	text = bytes.Trim(text, " \t\r\n;\x00")
 	for bytes.HasPrefix(text, []byte("/*")) {

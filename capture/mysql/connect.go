@@ -43,8 +43,8 @@ func (s *Source) pool(h host) (*sql.DB, error) {
 	return db, nil
 }
 
-// dropIdle closes the connections to a host that nobody uses. A MySQL that shuts down waits for them as long as a
-// replica is there, up to eight seconds.
+// dropIdle closes the connections to a host that nobody uses. A MySQL that shuts down waits for
+// them as long as a replica is there, up to eight seconds.
 func (s *Source) dropIdle(h host) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,8 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = dialTimeout, queryTimeout, queryTimeout
 	c.Collation = "utf8mb4_general_ci"
 	c.InterpolateParams = true
-	// The catalog is to tell of primary keys that MySQL generates, as the binlog does. Other servers take it for a comment.
+	// The catalog is to tell of primary keys that MySQL generates, as the binlog does. Other
+	// servers take it for a comment.
 	c.Params = map[string]string{"autocommit": "1 /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
 	c.Logger = &driver.NopLogger{} // what matters comes as an error
 	connector, err := driver.NewConnector(c)
@@ -125,7 +126,8 @@ const unblockRemedy = "as an administrator, FLUSH HOSTS; on MariaDB, or TRUNCATE
 	"Then see which client on this host breaks its logins off"
 
 // deniedRemedy is what helps against a refused login, of which the server does not tell the reason.
-// An account for all hosts is of no use where a nameless one is for this host: the server takes the more exact host first.
+// An account for all hosts is of no use where a nameless one is for this host: the server takes the
+// more exact host first.
 func (s *Source) deniedRemedy(message string) string {
 	remedy := fmt.Sprintf("source.password; or CREATE USER %s IDENTIFIED BY 'PASSWORD';", account(s.address.user))
 	if from := deniedFrom.FindStringSubmatch(message); from != nil && from[1] != "%" {
@@ -166,8 +168,8 @@ func tlsRemedy(err error) string {
 	return ""
 }
 
-// selfMadeError says that a server's certificate is of its own making. From 11.4 on MariaDB makes itself one at each start
-// when it is given none: it encrypts, but nobody vouches for it.
+// selfMadeError says that a server's certificate is of its own making. From 11.4 on MariaDB makes
+// itself one at each start when it is given none: it encrypts, but nobody vouches for it.
 type selfMadeError struct{ err error }
 
 func (e *selfMadeError) Error() string { return e.err.Error() + " (MariaDB made it for itself)" }

@@ -48,7 +48,8 @@ func (c *cutter) serve() {
 	}
 }
 
-// carry forwards both ways. From the command that asks for the binlog on, what the server may send is counted.
+// carry forwards both ways. From the command that asks for the binlog on, what the server may send
+// is counted.
 func (c *cutter) carry(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", c.server)
@@ -98,8 +99,8 @@ func (n *interrupted) Abort() {
 	n.notes.Abort()
 }
 
-// TestCuts breaks the connection at many places of a transaction, between table map and rows too: what comes in the
-// end is whole and comes once.
+// TestCuts breaks the connection at many places of a transaction, between table map and rows too:
+// what comes in the end is whole and comes once.
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

@@ -136,7 +136,8 @@ func TestServerRestart(t *testing.T) {
 	})
 }
 
-// TestPause gives the connection up when nothing is read for long, and repeats the open transaction whole.
+// TestPause gives the connection up when nothing is read for long, and repeats the open transaction
+// whole.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

@@ -118,8 +118,9 @@ func (d *decoder) event(h header, body []byte) error {
 	return nil
 }
 
-// changesNoRows knows the types of events that have nothing to tell besides those that [decoder.event] takes. The row events of
-// MySQL before 5.1 are not among them, nor is what a newer server may have.
+// changesNoRows knows the types of events that have nothing to tell besides those that
+// [decoder.event] takes. The row events of MySQL before 5.1 are not among them, nor is what a newer
+// server may have.
 func changesNoRows(kind replication.EventType) bool {
 	return kind <= replication.TABLE_MAP_EVENT ||
 		kind > replication.DELETE_ROWS_EVENTv1 && kind <= replication.GTID_TAGGED_LOG_EVENT ||

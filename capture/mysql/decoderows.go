@@ -61,7 +61,8 @@ func (d *decoder) passed(statement *mariaGTID) bool {
 // mapsMost bounds the table maps that are kept.
 const mapsMost = 4096
 
-// mapped reports whether a table's changes are asked for. Servers write into their own schemas all the time.
+// mapped reports whether a table's changes are asked for. Servers write into their own schemas all
+// the time.
 func (d *decoder) mapped(schema, name string) bool {
 	switch schema {
 	case "mysql", "sys", "performance_schema", "information_schema":
@@ -106,7 +107,8 @@ func (d *decoder) beginRows(e *rowsEvent) (*tableMap, error) {
 	return t, nil
 }
 
-// askComputed asks the catalog about a table of which rows come without columns that may have changed nevertheless.
+// askComputed asks the catalog about a table of which rows come without columns that may have
+// changed nevertheless.
 func (d *decoder) askComputed(t *tableMap, id uint64, at uint32) (*tableMap, error) {
 	_, _, body, err := parseRelation(t.raw)
 	if err != nil || t.ignored || t.undecodable != nil {
@@ -136,8 +138,9 @@ func (d *decoder) inStatement(last bool) error {
 	return nil
 }
 
-// rowsOf takes an event's rows. Those that do not lie as the table map says are parked together: they may be anything. Ordinals
-// hang on the event's bytes alone, so that they are the same when the transaction is read again and the catalog tells other things.
+// rowsOf takes an event's rows. Those that do not lie as the table map says are parked together:
+// they may be anything. Ordinals hang on the event's bytes alone, so that they are the same when
+// the transaction is read again and the catalog tells other things.
 func (d *decoder) rowsOf(t *tableMap, kind replication.EventType, e *rowsEvent, body []byte) error {
 	first, rows, why, packed := d.tx.ordinal, 0, t.undecodable, e.body
 	switch err := e.unpack(kind); {

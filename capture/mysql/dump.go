@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// heartbeat is how often an idle server shows that it lives; silenceMost is how long none may come.
+	// heartbeat is how often an idle server shows that it lives; silenceMost is how long none may
+	// come.
 	heartbeat   = 20 * time.Second
 	silenceMost = 70 * time.Second
 	// receiveBuffer is how much is read at once.
@@ -100,13 +101,15 @@ func (d *dump) ask(ctx context.Context, s *Source, q request) error {
 	}
 	statements := []string{
 		fmt.Sprintf("SET SESSION net_write_timeout = %d", int(patience/time.Second)),
-		// Which says that we know checksums. Events come as the file has them; only the first, which names it, has none.
+		// Which says that we know checksums. Events come as the file has them; only the first,
+		// which names it, has none.
 		"SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'",
 		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", heartbeat.Nanoseconds(), heartbeat.Nanoseconds()),
 		fmt.Sprintf("SET @slave_uuid = '%s', @replica_uuid = '%s'", id, id),
 	}
 	if q.mariaDB {
-		// It knows GTIDs from capability 4 on. In strict mode it refuses a set that it has left by another way.
+		// It knows GTIDs from capability 4 on. In strict mode it refuses a set that it has left by
+		// another way.
 		statements = append(statements, "SET @mariadb_slave_capability = 4")
 	}
 	if q.from.maria != nil {
@@ -184,7 +187,8 @@ func (q *request) command() ([]byte, error) {
 // errEnded says that the server has no more to send, though it was to wait for more unless once.
 var errEnded = errors.New("the server ended the stream")
 
-// next begins the next packet that holds an event, and returns the event's head. What follows in the packet is its body.
+// next begins the next packet that holds an event, and returns the event's head. What follows in
+// the packet is its body.
 func (d *dump) next() (header, error) {
 	if err := d.in.begin(); err != nil {
 		return header{}, err
@@ -230,7 +234,8 @@ func (d *dump) body(h header) ([]byte, error) {
 		return nil, tooEarly(err)
 	}
 	if h.kind == byte(replication.FORMAT_DESCRIPTION_EVENT) {
-		// Its last byte before the checksum, which it has in any case, says whether the events have one.
+		// Its last byte before the checksum, which it has in any case, says whether the events have
+		// one.
 		d.checksums = size > checksumSize && b[size-checksumSize-1] == byte(replication.BINLOG_CHECKSUM_ALG_CRC32)
 	}
 	if !d.checksums {
@@ -264,6 +269,6 @@ func (d *dump) refusal() error {
 	return refused
 }
 
-// close ends the connection, from any goroutine: the client's own Close is for one. The server notices
-// when it next has something to send.
+// close ends the connection, from any goroutine: the client's own Close is for one. The server
+// notices when it next has something to send.
 func (d *dump) close() { d.conn.Conn.Conn.Close() }

@@ -77,7 +77,8 @@ func (d *dump) readAll() (sizes []int, err error) {
 	}
 }
 
-// TestDump reads events of every size, with and without checksums, and tells a broken stream from a broken connection.
+// TestDump reads events of every size, with and without checksums, and tells a broken stream from a
+// broken connection.
 func TestDump(t *testing.T) {
 	t.Parallel()
 	query := func(size int, checksum bool) []byte {
@@ -155,7 +156,8 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// TestPayloadCut keeps a connection that breaks inside a compressed transaction apart from a malformed one.
+// TestPayloadCut keeps a connection that breaks inside a compressed transaction apart from a
+// malformed one.
 func TestPayloadCut(t *testing.T) {
 	t.Parallel()
 	event := asEvent(replication.QUERY_EVENT, make([]byte, 2*keepMost), false)[1:]
@@ -171,8 +173,8 @@ func TestPayloadCut(t *testing.T) {
 	}
 }
 
-// TestDamagedBinlog stops with the position at an event that is not what the server wrote, and at one that the server cannot read,
-// after three tries each, and goes on behind it when told so.
+// TestDamagedBinlog stops with the position at an event that is not what the server wrote, and at
+// one that the server cannot read, after three tries each, and goes on behind it when told so.
 func TestDamagedBinlog(t *testing.T) {
 	t.Parallel()
 	onOwn(t, nil, func(t *testing.T, s *testServer) {
@@ -221,7 +223,8 @@ func TestDamagedBinlog(t *testing.T) {
 	})
 }
 
-// damageBinlog changes the last binlog file while its server is stopped; at is where a text lies last.
+// damageBinlog changes the last binlog file while its server is stopped; at is where a text lies
+// last.
 func damageBinlog(t *testing.T, s *testServer, text []byte, damage func(log []byte, at int)) {
 	t.Helper()
 	capturetest.Must(t, s.Stop())

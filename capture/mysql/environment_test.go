@@ -8,7 +8,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// A row of table rowhook.environment says what the server is; one without the table, or without a right on it, says nothing.
+// A row of table rowhook.environment says what the server is; one without the table, or without a
+// right on it, says nothing.
 func TestEnvironmentRow(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {

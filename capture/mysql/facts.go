@@ -12,12 +12,14 @@ import (
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// MariaDB's table maps leave some things open that only its catalog tells: which of several types that lie alike a column has,
-// how many bytes a time of the older storage takes, which columns and rows are the server's own. The catalog tells of
-// the table as it is when it is asked, which may be long after the rows were written. Facts are what it told, if that
-// certainly held for the rows too; otherwise nothing is made of what it tells.
+// MariaDB's table maps leave some things open that only its catalog tells: which of several types
+// that lie alike a column has, how many bytes a time of the older storage takes, which columns and
+// rows are the server's own. The catalog tells of the table as it is when it is asked, which may be
+// long after the rows were written. Facts are what it told, if that certainly held for the rows
+// too; otherwise nothing is made of what it tells.
 
-// clockMargin is by how much the clocks may differ that stamped a row and the last change of its table's definition.
+// clockMargin is by how much the clocks may differ that stamped a row and the last change of its
+// table's definition.
 const clockMargin = 10 * time.Minute
 
 // flavourFacts begins a parked table map of MariaDB that comes with its facts.
@@ -25,12 +27,13 @@ const flavourFacts = 'F'
 
 // facts are what the catalog tells of a table besides its table map.
 type facts struct {
-	// Told says that the catalog's word holds for when the rows were written; otherwise the rest is empty.
+	// Told says that the catalog's word holds for when the rows were written; otherwise the rest is
+	// empty.
 	Told bool `json:"told,omitempty"`
 	// At is when that was, in seconds since 1970, as long as it matters; 0 is unknown.
 	At uint32 `json:"at,omitempty"`
-	// Types are those of the columns that the table map leaves open: json is a LONGTEXT with a check that it is valid, and a
-	// time comes with its digits.
+	// Types are those of the columns that the table map leaves open: json is a LONGTEXT with a
+	// check that it is valid, and a time comes with its digits.
 	Types map[string]string `json:"types,omitempty"`
 	// Hidden are the columns, the server's own, which nobody sees who does not ask for them.
 	Hidden []string `json:"hidden,omitempty"`
@@ -44,8 +47,8 @@ type facts struct {
 // errUntold is why what a table map leaves open stays so.
 var errUntold = errors.New("the catalog does not tell any more: the table was changed, renamed or dropped since, or our user may not read it")
 
-// alike lists the types that a column's values may be of; nil when its table map leaves nothing open, as MySQL's never
-// does. A time of the older storage is of one type, but its digits are open.
+// alike lists the types that a column's values may be of; nil when its table map leaves nothing
+// open, as MySQL's never does. A time of the older storage is of one type, but its digits are open.
 func (m *rawTableMap) alike(i int, e entry, flavour byte) []string {
 	if flavour != flavourMariaDB {
 		return nil
@@ -81,8 +84,8 @@ func (m *rawTableMap) alike(i int, e entry, flavour byte) []string {
 // hasVectors reports whether a version of MariaDB has the type VECTOR.
 func hasVectors(version int) bool { return version >= 110700 }
 
-// unsized reports whether a column is of MariaDB's older storage of times, whose width depends on digits that the table map
-// does not tell.
+// unsized reports whether a column is of MariaDB's older storage of times, whose width depends on
+// digits that the table map does not tell.
 func (m *rawTableMap) unsized(i int, flavour byte) bool {
 	switch m.types[i] {
 	case gomysql.MYSQL_TYPE_TIME, gomysql.MYSQL_TYPE_DATETIME, gomysql.MYSQL_TYPE_TIMESTAMP:
@@ -117,7 +120,8 @@ func (m *rawTableMap) open(flavour byte, entries []entry) bool {
 	return mayBeSequence(m.names) || m.mayBeVersioned()
 }
 
-// factsOf is what the catalog's word c means for the table map; ok is false when it is of another table than the map.
+// factsOf is what the catalog's word c means for the table map; ok is false when it is of another
+// table than the map.
 func (m *rawTableMap) factsOf(c *catalogTable, entries []entry) (f facts, ok bool) {
 	f = facts{Told: true, Types: map[string]string{}, Sequence: c.kind == "SEQUENCE"}
 	nth := 0
@@ -207,7 +211,8 @@ func digitsOf(typ string) int {
 	return digits
 }
 
-// appendRelation writes a table map with its facts, which may be nil, as it goes with parked changes.
+// appendRelation writes a table map with its facts, which may be nil, as it goes with parked
+// changes.
 func appendRelation(dst []byte, flavour byte, f *facts, body []byte) []byte {
 	if f == nil {
 		return append(append(dst, flavour), body...)

@@ -10,8 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// told has a source read what statements do to a database, one by one or, if behind, when they all have run, and returns what it
-// hands over.
+// told has a source read what statements do to a database, one by one or, if behind, when they all
+// have run, and returns what it hands over.
 func told(t *testing.T, s *testServer, behind bool, create, statements []string) []string {
 	t.Helper()
 	database := s.database(t)
@@ -49,7 +49,8 @@ func same(t *testing.T, got, want []string) {
 	}
 }
 
-// TestAlike has the values of types that lie alike in the binlog be of the type that their column had when they were written.
+// TestAlike has the values of types that lie alike in the binlog be of the type that their column
+// had when they were written.
 func TestAlike(t *testing.T) {
 	t.Parallel()
 	const (
@@ -120,8 +121,8 @@ func TestAlike(t *testing.T) {
 	}
 }
 
-// TestDoubtEnds flags the values of a table whose name may be in a statement ahead only until that has passed: it may have been
-// about another.
+// TestDoubtEnds flags the values of a table whose name may be in a statement ahead only until that
+// has passed: it may have been about another.
 func TestDoubtEnds(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {
@@ -134,7 +135,8 @@ func TestDoubtEnds(t *testing.T) {
 	})
 }
 
-// TestMariaVector has a VECTOR of MariaDB be a list, though it lies in the binlog as a VARBINARY does.
+// TestMariaVector has a VECTOR of MariaDB be a list, though it lies in the binlog as a VARBINARY
+// does.
 func TestMariaVector(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t, "mariadb118")
@@ -154,7 +156,8 @@ func TestMariaVector(t *testing.T) {
 	})
 }
 
-// TestHiddenColumns leaves the columns out that MariaDB adds to a table, wherever the binlog has them.
+// TestHiddenColumns leaves the columns out that MariaDB adds to a table, wherever the binlog has
+// them.
 func TestHiddenColumns(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {
@@ -178,7 +181,8 @@ func TestHiddenColumns(t *testing.T) {
 	})
 }
 
-// TestSequences leaves sequences out, whose values are in the binlog as inserted rows, but not tables that look like one.
+// TestSequences leaves sequences out, whose values are in the binlog as inserted rows, but not
+// tables that look like one.
 func TestSequences(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {
@@ -193,8 +197,9 @@ func TestSequences(t *testing.T) {
 	})
 }
 
-// TestOldTemporals decodes MariaDB's older storage of times, whose width only the catalog tells, as the server does; where it
-// does not tell, the rows are parked, and those of other tables come right.
+// TestOldTemporals decodes MariaDB's older storage of times, whose width only the catalog tells, as
+// the server does; where it does not tell, the rows are parked, and those of other tables come
+// right.
 func TestOldTemporals(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours[1:] {
@@ -281,8 +286,8 @@ func oldTemporalsUntold(t *testing.T, s *testServer) {
 	}
 }
 
-// TestGeneratedColumns has generated columns be what the binlog has of them, and never be taken for unchanged where it leaves them
-// out; the catalog's tables say where that is.
+// TestGeneratedColumns has generated columns be what the binlog has of them, and never be taken for
+// unchanged where it leaves them out; the catalog's tables say where that is.
 func TestGeneratedColumns(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
@@ -314,8 +319,8 @@ func TestGeneratedColumns(t *testing.T) {
 	})
 }
 
-// TestParkedFacts decodes a parked change by what its table was when the change was made, whatever it is since; what was not known
-// then stays so.
+// TestParkedFacts decodes a parked change by what its table was when the change was made, whatever
+// it is since; what was not known then stays so.
 func TestParkedFacts(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {

@@ -10,7 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// replicated starts a server with a table lib.loans, a replica of it, and a source that may read from either.
+// replicated starts a server with a table lib.loans, a replica of it, and a source that may read
+// from either.
 func replicated(t *testing.T, flavour string) (primary, replica *testServer, source *Source) {
 	primary, replica = ownServer(t, flavour, nil), ownServer(t, flavour, nil)
 	capturetest.Must(t, replica.Follow(t.Context(), primary.MySQLServer))

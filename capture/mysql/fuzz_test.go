@@ -60,7 +60,8 @@ type toldFacts struct {
 	facts   *facts
 }
 
-// possibleFacts are those that a catalog may tell of a table map: nothing, or one of the types that each column may have.
+// possibleFacts are those that a catalog may tell of a table map: nothing, or one of the types that
+// each column may have.
 func possibleFacts(body []byte) []toldFacts {
 	list := []toldFacts{{flavourMySQL, nil}, {flavourMariaDB, nil}, {flavourMariaDB, &facts{At: 1}}}
 	m, err := parseTableMap(body)

@@ -37,8 +37,8 @@ var errNoGreeting = fmt.Errorf("no greeting within %s: the server is overloaded,
 
 const portRemedy = "put the host and port of MySQL or MariaDB into source.url (3306 by default)"
 
-// greeted reads the server's greeting. A server that does not greet is looked at: a PostgreSQL waits for its client to speak
-// first, and would do so until the time is over.
+// greeted reads the server's greeting. A server that does not greet is looked at: a PostgreSQL
+// waits for its client to speak first, and would do so until the time is over.
 func greeted(ctx context.Context, h host, raw net.Conn, w *loginPackets) (*greeting, error) {
 	if err := raw.SetReadDeadline(time.Now().Add(greetingMost)); err != nil {
 		return nil, err
@@ -92,8 +92,9 @@ func (c *pushedBack) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// isPostgres asks a server that does not greet, on a connection of its own, whether it takes TLS as PostgreSQL's clients
-// ask it: PostgreSQL answers with one letter, and another server takes it for noise.
+// isPostgres asks a server that does not greet, on a connection of its own, whether it takes TLS as
+// PostgreSQL's clients ask it: PostgreSQL answers with one letter, and another server takes it for
+// noise.
 func isPostgres(ctx context.Context, h host) bool {
 	ctx, cancel := context.WithTimeout(ctx, greetingMost)
 	defer cancel()

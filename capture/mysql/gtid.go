@@ -17,8 +17,8 @@ type sid struct {
 	tag    string
 }
 
-// appendUUID appends the server's UUID. A busy server's positions are written once a transaction, so
-// this and what follows writes into the caller's bytes.
+// appendUUID appends the server's UUID. A busy server's positions are written once a transaction,
+// so this and what follows writes into the caller's bytes.
 func (s sid) appendUUID(b []byte) []byte {
 	b = append(hex.AppendEncode(b, s.server[:4]), '-')
 	b = append(hex.AppendEncode(b, s.server[4:6]), '-')

@@ -78,8 +78,8 @@ func followDomains(t *testing.T, flavour string) {
 	}
 }
 
-// TestDiverged refuses a promoted replica that lacks a transaction which has been captured, though it has
-// written as many of its own.
+// TestDiverged refuses a promoted replica that lacks a transaction which has been captured, though
+// it has written as many of its own.
 func TestDiverged(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {

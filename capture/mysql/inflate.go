@@ -54,8 +54,8 @@ func (t *tableMap) bound(most int64) {
 	}
 }
 
-// appendUnpacked undoes MariaDB's compression of a column's value: a byte 0 before what was left as it is, or one that
-// says how many bytes hold the length and whether the stream has zlib's frame.
+// appendUnpacked undoes MariaDB's compression of a column's value: a byte 0 before what was left as
+// it is, or one that says how many bytes hold the length and whether the stream has zlib's frame.
 func appendUnpacked(c *column, dst, v []byte) ([]byte, error) {
 	if len(v) == 0 {
 		return c.unpacked(c, dst, v)
@@ -102,11 +102,12 @@ const (
 	payloadNone = 255
 )
 
-// payloadWindow is what a decompression may hold: what the server's highest level needs, 22. With level 19
-// it is 8 MiB, with the default 2.
+// payloadWindow is what a decompression may hold: what the server's highest level needs, 22. With
+// level 19 it is 8 MiB, with the default 2.
 const payloadWindow = 128 << 20
 
-// inflater takes compressed transactions apart. It keeps its decompressor, which costs more than a small transaction.
+// inflater takes compressed transactions apart. It keeps its decompressor, which costs more than a
+// small transaction.
 type inflater struct {
 	zstd *zstd.Decoder
 	in   *bufio.Reader
@@ -226,7 +227,8 @@ func (r payloadReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// payloadError says that a compressed transaction is malformed, unless it was the connection that broke inside it.
+// payloadError says that a compressed transaction is malformed, unless it was the connection that
+// broke inside it.
 func payloadError(err error) error {
 	var network net.Error
 	if errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, errCut) {

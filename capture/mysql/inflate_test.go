@@ -7,7 +7,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestCompressedValueIsBounded: a value that would become larger than a change may be is refused before it is inflated.
+// TestCompressedValueIsBounded: a value that would become larger than a change may be is refused
+// before it is inflated.
 func TestCompressedValueIsBounded(t *testing.T) {
 	t.Parallel()
 	value := []byte("\x89\x03\x4b\x4c\x4a\x06\x00") // abc

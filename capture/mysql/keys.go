@@ -6,15 +6,16 @@ import (
 	"slices"
 )
 
-// Who has only SELECT on a table sees its indexes, but on MariaDB none of its constraints. An index over expressions has no
-// columns there.
+// Who has only SELECT on a table sees its indexes, but on MariaDB none of its constraints. An index
+// over expressions has no columns there.
 const keysSQL = `SELECT index_name, column_name FROM information_schema.statistics
 WHERE table_schema = ? AND table_name = ? AND non_unique = 0 AND column_name IS NOT NULL
 ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index`
 
-// readKey returns the key's columns in their order. Primary are those that the catalog calls PRI: where no primary key is
-// declared, the servers take the first unique one whose columns are whole and never NULL for it. The stream then has it as the
-// table's key as well, and a minimal row image tells rows by it.
+// readKey returns the key's columns in their order. Primary are those that the catalog calls PRI:
+// where no primary key is declared, the servers take the first unique one whose columns are whole
+// and never NULL for it. The stream then has it as the table's key as well, and a minimal row image
+// tells rows by it.
 func readKey(ctx context.Context, db *sql.DB, schema, table string, primary []string) ([]string, error) {
 	if len(primary) == 0 {
 		return nil, nil

@@ -9,8 +9,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestKeys has the catalog and the stream tell the same key of a table. Where none is declared, the servers take the first unique
-// one for it whose columns are whole and never NULL.
+// TestKeys has the catalog and the stream tell the same key of a table. Where none is declared, the
+// servers take the first unique one for it whose columns are whole and never NULL.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	shapes := []struct {
@@ -74,8 +74,8 @@ func keyNames(t *capture.Table) (names []string) {
 	return names
 }
 
-// TestMinimalImageTellsTheUniqueKey says which old values a minimal row image has where a unique key stands for the primary one: the
-// catalog those that the stream brings.
+// TestMinimalImageTellsTheUniqueKey says which old values a minimal row image has where a unique
+// key stands for the primary one: the catalog those that the stream brings.
 func TestMinimalImageTellsTheUniqueKey(t *testing.T) {
 	t.Parallel()
 	onOwn(t, settings{"binlog_row_image": "MINIMAL"}, func(t *testing.T, s *testServer) {

@@ -22,7 +22,8 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// A raw @ or / in the password is refused before a piece of it is taken for a host, and nothing of it is quoted.
+// A raw @ or / in the password is refused before a piece of it is taken for a host, and nothing of
+// it is quoted.
 func TestRawPasswordsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{"mysql://rowhook:s3cr@t3@db/shop", "mysql://rowhook:s3cr/t3@db:3306/shop", "mysql://rowhook:s3cr?t3@db/shop"} {

@@ -15,14 +15,16 @@ import (
 	"rowhook/capture"
 )
 
-// An event of more than keepMost is not held: its rows are taken one by one as they come, so that memory is that of the largest
-// row, and a row that is not to be taken is read past. What else may be as large are statements, of which only both ends matter.
+// An event of more than keepMost is not held: its rows are taken one by one as they come, so that
+// memory is that of the largest row, and a row that is not to be taken is read past. What else may
+// be as large are statements, of which only both ends matter.
 
 const (
 	// windowHead and windowTail are what is kept of a statement that is not held.
 	windowHead = 128 << 10
 	windowTail = 64 << 10
-	// keepValue is how large a value may be that is kept of a row that is read past, and keepAll how much is kept in all.
+	// keepValue is how large a value may be that is kept of a row that is read past, and keepAll
+	// how much is kept in all.
 	keepValue = 4 << 10
 	keepAll   = 256 << 10
 )
@@ -39,8 +41,8 @@ func (d *decoder) take(h header, in io.Reader, size int) error {
 	return d.event(h, body)
 }
 
-// receiveLarge takes a large event off the connection. Its checksum is known when its rows have been handed over, which is soon
-// enough: the transaction has not ended.
+// receiveLarge takes a large event off the connection. Its checksum is known when its rows have
+// been handed over, which is soon enough: the transaction has not ended.
 func (st *stream) receiveLarge(d *dump, h header, size int) error {
 	if !d.checksums {
 		if err := st.large(h, &d.in, size); err != nil {
@@ -225,7 +227,8 @@ func inflating(in io.Reader) (io.Reader, int64, error) {
 	return io.LimitReader(z, size), size, nil
 }
 
-// compressedError says that an event cannot be inflated, unless it was the connection that broke inside it.
+// compressedError says that an event cannot be inflated, unless it was the connection that broke
+// inside it.
 func compressedError(err error) error {
 	if errors.Is(err, zlib.ErrHeader) || errors.Is(err, zlib.ErrChecksum) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &streamError{what: "malformed: compressed event: " + err.Error()}
@@ -250,8 +253,8 @@ func (d *decoder) largeRows(kind replication.EventType, in io.Reader, size int64
 	return d.largeRowsOf(t, kind, &e, w)
 }
 
-// largeRowsOf takes an event's rows behind its head. Those that do not lie as the table map says are parked together, as
-// [decoder.rowsOf] does it, with all behind them.
+// largeRowsOf takes an event's rows behind its head. Those that do not lie as the table map says
+// are parked together, as [decoder.rowsOf] does it, with all behind them.
 func (d *decoder) largeRowsOf(t *tableMap, kind replication.EventType, e *rowsEvent, w *rowReader) error {
 	first, why := d.tx.ordinal, t.undecodable
 	if why == nil && e.count != len(t.columns) {

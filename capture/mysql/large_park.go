@@ -80,8 +80,8 @@ func (w *rowReader) pass(ordinal int) error {
 	return sinkResult(d.sink.Park(&u))
 }
 
-// reduced makes images of the small values, with the event that they are rows of. out are the columns that are missing from the
-// last image.
+// reduced makes images of the small values, with the event that they are rows of. out are the
+// columns that are missing from the last image.
 func (w *rowReader) reduced() (kept rowsEvent, before, after []byte, out map[int]bool) {
 	kept = *w.e
 	images := [2][]byte{}

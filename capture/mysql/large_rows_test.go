@@ -45,7 +45,8 @@ func (n *largeNotes) lengths(t *capture.Table, row capture.Row) string {
 	return n.row(t, short)
 }
 
-// TestLargeRows reads rows that are taken by themselves, and rows that are read past, as they are and compressed.
+// TestLargeRows reads rows that are taken by themselves, and rows that are read past, as they are
+// and compressed.
 func TestLargeRows(t *testing.T) {
 	onEach(t, func(t *testing.T, s *testServer) {
 		compress := []string{"SET SESSION binlog_transaction_compression = ON", "DO 1"}

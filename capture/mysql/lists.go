@@ -9,19 +9,22 @@ import (
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// A table map tells signs, collations and labels in lists, each with an entry for every column of certain types, and without
-// the columns' numbers. A type that is counted wrongly gives all columns behind it their neighbours' signs or collations.
+// A table map tells signs, collations and labels in lists, each with an entry for every column of
+// certain types, and without the columns' numbers. A type that is counted wrongly gives all columns
+// behind it their neighbours' signs or collations.
 
 // membership says in which lists a column of some type has an entry.
 type membership struct {
 	signs      bool
 	collations bool
-	// enums and sets are the lists of labels; either means an entry in the collations of labels too.
+	// enums and sets are the lists of labels; either means an entry in the collations of labels
+	// too.
 	enums, sets bool
 }
 
-// membershipOf returns what servers do, type by type, after [realType]. TestTypes holds each against them. known is false for a
-// type that is not in the table: then nothing behind it can be told.
+// membershipOf returns what servers do, type by type, after [realType]. TestTypes holds each
+// against them. known is false for a type that is not in the table: then nothing behind it can be
+// told.
 func membershipOf(flavour, t byte) (_ membership, known bool) {
 	switch t {
 	case gomysql.MYSQL_TYPE_TINY, gomysql.MYSQL_TYPE_SHORT, gomysql.MYSQL_TYPE_INT24, gomysql.MYSQL_TYPE_LONG, gomysql.MYSQL_TYPE_LONGLONG,
@@ -107,7 +110,8 @@ func (l *lists) next(t byte) (entry, error) {
 	return e, nil
 }
 
-// errCount says that the columns were counted otherwise than the server does: the entries that came are then not to be trusted.
+// errCount says that the columns were counted otherwise than the server does: the entries that came
+// are then not to be trusted.
 var errCount = errors.New("the table map's lists of signs, collations or labels do not fit its columns")
 
 // done checks that the columns have used up the lists.
@@ -119,7 +123,8 @@ func (l *lists) done() error {
 	return nil
 }
 
-// charsetList tells the collations of columns of one kind: one for each, or a default with exceptions.
+// charsetList tells the collations of columns of one kind: one for each, or a default with
+// exceptions.
 type charsetList struct {
 	each       []uint64
 	standard   uint64

@@ -57,7 +57,8 @@ func (s *Source) take(ctx context.Context, l *lock) error {
 	}
 	deadline := time.Now().Add(lockIdle + lockBeat)
 	for {
-		// A second or two is what a server takes to notice that a killed agent's connection is closed.
+		// A second or two is what a server takes to notice that a killed agent's connection is
+		// closed.
 		var got sql.NullInt64
 		if err := l.conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 2)", s.lockName()).Scan(&got); err != nil {
 			return fmt.Errorf("take the lock %s: %w", s.lockName(), err)
@@ -129,9 +130,9 @@ func (l *lock) release() {
 	_ = l.conn.Close()
 }
 
-// keep shows the server that the holder lives, until ctx ends. lost is called when the lock is gone. While nothing is read it
-// looks often: a server that shuts down ends this connection, but waits for the other one as long as it is in the middle of
-// a write to us. stuck reports that.
+// keep shows the server that the holder lives, until ctx ends. lost is called when the lock is
+// gone. While nothing is read it looks often: a server that shuts down ends this connection, but
+// waits for the other one as long as it is in the middle of a write to us. stuck reports that.
 func (l *lock) keep(ctx context.Context, name string, stuck func() bool, lost func()) {
 	beat := time.NewTicker(stuckBeat)
 	defer beat.Stop()

@@ -17,10 +17,10 @@ import (
 	"rowhook/capture"
 )
 
-// The login is done here, once for the connections of queries and for the one of the binlog. Each of the two client
-// libraries has a login of its own, which knows other plugins than the other's, and neither knows MariaDB's parsec nor
-// takes one that it is given. A library gets a connection that is logged in; what it says and hears
-// of a login is a play with it, see loggedIn.
+// The login is done here, once for the connections of queries and for the one of the binlog. Each
+// of the two client libraries has a login of its own, which knows other plugins than the other's,
+// and neither knows MariaDB's parsec nor takes one that it is given. A library gets a connection
+// that is logged in; what it says and hears of a login is a play with it, see loggedIn.
 
 const (
 	// switchMost is how many plugins a server may try with one account: MariaDB's may have several.
@@ -104,8 +104,8 @@ func (c credentials) on(ctx context.Context, h host, raw net.Conn) (net.Conn, er
 		w.conn, secure = encrypted, true
 	}
 	a := authentication{credentials: c, secure: secure, version: hello.version}
-	// What the server proposes is good for a first answer where that is one of the two usual plugins. To any other answer
-	// it replies with the plugin of the account.
+	// What the server proposes is good for a first answer where that is one of the two usual
+	// plugins. To any other answer it replies with the plugin of the account.
 	plugin, answer := gomysql.AUTH_NATIVE_PASSWORD, []byte(nil)
 	if hello.plugin == gomysql.AUTH_CACHING_SHA2_PASSWORD || hello.plugin == gomysql.AUTH_NATIVE_PASSWORD {
 		plugin = hello.plugin
@@ -122,7 +122,8 @@ func (c credentials) on(ctx context.Context, h host, raw net.Conn) (net.Conn, er
 	return &loggedIn{Conn: w.conn, raw: raw, say: packet(0, hello.play(agreed))}, nil
 }
 
-// responseHead is the beginning of our answer to a greeting, which is all of it where TLS is to begin.
+// responseHead is the beginning of our answer to a greeting, which is all of it where TLS is to
+// begin.
 func responseHead(agreed uint32) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, agreed)
 	b = append(b, 0, 0, 0, 0) // packets of any size
@@ -162,7 +163,8 @@ func (a *authentication) finish(w *loginPackets) error {
 			}
 			answer, err = a.begin(string(plugin), data)
 		default:
-			// Servers put a 1 before what a plugin says; MariaDB's only where the first byte would mean something else.
+			// Servers put a 1 before what a plugin says; MariaDB's only where the first byte would
+			// mean something else.
 			if p[0] == gomysql.MORE_DATE_HEADER {
 				p = p[1:]
 			}
@@ -204,9 +206,9 @@ func packet(number byte, payload []byte) []byte {
 	return append([]byte{byte(n), byte(n >> 8), byte(n >> 16), number}, payload...)
 }
 
-// loggedIn is a connection that is logged in, for a client that wants to log in by itself. The client hears a greeting
-// and an OK, and what it says in between goes nowhere. It is used by one goroutine until it has
-// said that.
+// loggedIn is a connection that is logged in, for a client that wants to log in by itself. The
+// client hears a greeting and an OK, and what it says in between goes nowhere. It is used by one
+// goroutine until it has said that.
 type loggedIn struct {
 	net.Conn
 	raw  net.Conn
@@ -303,5 +305,6 @@ func (w *loginPackets) write(payload []byte) error {
 	return nil
 }
 
-// greetingMost is how long a server may take to greet before we look whether it is one of another kind.
+// greetingMost is how long a server may take to greet before we look whether it is one of another
+// kind.
 const greetingMost = 1500 * time.Millisecond

@@ -40,8 +40,8 @@ var loginCases = []loginCase{
 	{"os", "VIA unix_socket", flavours[1:], "socket", ""},
 }
 
-// TestLogins logs in for queries and for the binlog, by each plugin and over each way that a server takes. The first login of
-// caching_sha2_password with a password is another than the next ones.
+// TestLogins logs in for queries and for the binlog, by each plugin and over each way that a server
+// takes. The first login of caching_sha2_password with a password is another than the next ones.
 func TestLogins(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
@@ -118,7 +118,8 @@ func logIn(t *testing.T, s *testServer, account, password, way string) {
 	}
 }
 
-// TestUnknownPlugin ends with the plugin's name and a remedy that works, for queries and for the stream.
+// TestUnknownPlugin ends with the plugin's name and a remedy that works, for queries and for the
+// stream.
 func TestUnknownPlugin(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {

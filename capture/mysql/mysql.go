@@ -47,7 +47,8 @@ type Options struct {
 	// Wanted says whether a table's changes are asked for; nil wants all. Rows of other tables are
 	// counted, but not decoded.
 	Wanted func(schema, table string) bool
-	// Comments says that statements' comments are to tell who did what, so that the server has to log them.
+	// Comments says that statements' comments are to tell who did what, so that the server has to
+	// log them.
 	Comments bool
 }
 
@@ -73,8 +74,8 @@ type Source struct {
 // Received counts the stream's events, heartbeats left out: while it grows, something comes.
 func (s *Source) Received() uint64 { return s.received.Load() }
 
-// New checks the configuration. It does not connect. What is wrong with a setting is an error with a
-// ConfigPath.
+// New checks the configuration. It does not connect. What is wrong with a setting is an error with
+// a ConfigPath.
 func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	a, err := parseAddress(cfg.URL)
 	if err != nil {

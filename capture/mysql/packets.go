@@ -20,7 +20,8 @@ type packets struct {
 	more   bool // the piece is continued
 }
 
-// begin goes to the next packet. What is left of the last one would be misread, so it must have been read whole.
+// begin goes to the next packet. What is left of the last one would be misread, so it must have
+// been read whole.
 func (p *packets) begin() error {
 	if p.left == 0 && p.more { // what is a multiple of whole pieces ends with an empty one
 		if err := p.piece(); err != nil {
@@ -79,11 +80,12 @@ func tooEarly(err error) error {
 	return err
 }
 
-// claimMost is how large an event may say it is to be given the memory at once; a larger one gets it as it comes.
+// claimMost is how large an event may say it is to be given the memory at once; a larger one gets
+// it as it comes.
 const claimMost = 16 << 20
 
-// readBody reads size bytes into buf, or into a larger one. A buffer of up to keepMost is returned to
-// be used again.
+// readBody reads size bytes into buf, or into a larger one. A buffer of up to keepMost is returned
+// to be used again.
 func readBody(in io.Reader, buf []byte, size int) (body, kept []byte, err error) {
 	if size <= cap(buf) {
 		_, err = io.ReadFull(in, buf[:size])

@@ -8,12 +8,13 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// stopMost is how long a server may take to end while an agent of ours does not read what it sends, on a busy machine. While a replica
-// is there MySQL waits eight seconds for idle connections, and then two more.
+// stopMost is how long a server may take to end while an agent of ours does not read what it sends,
+// on a busy machine. While a replica is there MySQL waits eight seconds for idle connections, and
+// then two more.
 const stopMost = 8 * time.Second
 
-// TestPausedServerStops: a server ends on SIGTERM while the agent is paused and the server is in the middle of a write to
-// it, and the agent does so too.
+// TestPausedServerStops: a server ends on SIGTERM while the agent is paused and the server is in
+// the middle of a write to it, and the agent does so too.
 func TestPausedServerStops(t *testing.T) {
 	t.Parallel()
 	onOwn(t, nil, func(t *testing.T, s *testServer) {

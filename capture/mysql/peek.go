@@ -9,11 +9,12 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 )
 
-// peekID is how our connections that only look differ from the one that streams, which a server would end
-// for another with its id.
+// peekID is how our connections that only look differ from the one that streams, which a server
+// would end for another with its id.
 const peekID = 0x10000000
 
-// nextCommit tells when the first transaction behind a place was committed; zero when there is none.
+// nextCommit tells when the first transaction behind a place was committed; zero when there is
+// none.
 func (s *Source) nextCommit(ctx context.Context, h host, mariaDB bool, from *place) (time.Time, error) {
 	return s.peek(ctx, h, request{mariaDB: mariaDB, from: from}, func(kind replication.EventType) bool {
 		switch kind {

@@ -131,12 +131,14 @@ func (a *authentication) encrypted(key []byte) ([]byte, error) {
 const (
 	parsecPBKDF2     = 'P'
 	parsecIterations = 1024
-	// parsecMost bounds the power, as MariaDB's own client does: the server's word decides how long we compute.
+	// parsecMost bounds the power, as MariaDB's own client does: the server's word decides how long
+	// we compute.
 	parsecMost = 3
 	nonceSize  = 32
 )
 
-// signed is parsec's answer to a salt: a scramble of ours, and both scrambles signed with the key that the password makes.
+// signed is parsec's answer to a salt: a scramble of ours, and both scrambles signed with the key
+// that the password makes.
 func (a *authentication) signed(salt []byte) ([]byte, error) {
 	if len(salt) < 3 || salt[0] != parsecPBKDF2 || salt[1] > parsecMost {
 		return nil, errMalformed

@@ -33,7 +33,8 @@ type filePlace struct {
 	created uint32 // seconds since 1970
 }
 
-// reach moves the place to an event's end, as the event says it: in 32 bits, though files grow beyond 4 GiB. 0 says nothing.
+// reach moves the place to an event's end, as the event says it: in 32 bits, though files grow
+// beyond 4 GiB. 0 says nothing.
 func (f *filePlace) reach(end uint32) {
 	if end == 0 {
 		return

@@ -11,8 +11,9 @@ import (
 	"rowhook/capture/capturetest/oracle"
 )
 
-// TestRandomTables compares the rows of random tables, column by column, with what the server answers to
-// SELECT. ROWHOOK_RANDOM_SEED begins with a round that failed, ROWHOOK_RANDOM_TIME goes on for a while.
+// TestRandomTables compares the rows of random tables, column by column, with what the server
+// answers to SELECT. ROWHOOK_RANDOM_SEED begins with a round that failed, ROWHOOK_RANDOM_TIME goes
+// on for a while.
 func TestRandomTables(t *testing.T) {
 	t.Parallel()
 	onEach(t, compareRandomTables)

@@ -42,7 +42,8 @@ func (d *doctor) check(t *testing.T, patterns ...string) map[string]capture.Find
 	return byCode
 }
 
-// cures expects the findings of some codes, does what each remedy says, and expects that they are gone.
+// cures expects the findings of some codes, does what each remedy says, and expects that they are
+// gone.
 func (d *doctor) cures(t *testing.T, codes, patterns []string) {
 	t.Helper()
 	before := d.check(t, patterns...)
@@ -79,7 +80,8 @@ func (d *doctor) cures(t *testing.T, codes, patterns []string) {
 	}
 }
 
-// TestRemedies: the server accepts what each finding of check says is to be done, and the finding is gone.
+// TestRemedies: the server accepts what each finding of check says is to be done, and the finding
+// is gone.
 func TestRemedies(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {
@@ -121,7 +123,8 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// restarts takes what needs another start of the server: a binlog at all, and one of what a replica replicates.
+// restarts takes what needs another start of the server: a binlog at all, and one of what a replica
+// replicates.
 func (d *doctor) restarts(t *testing.T) {
 	t.Helper()
 	name := map[bool]string{true: "log_slave_updates", false: "log_replica_updates"}[d.s.MariaDB]
@@ -182,7 +185,8 @@ func TestSetupGrants(t *testing.T) {
 	})
 }
 
-// TestTriggersDoNotWait gives up a trigger whose table is in use, before the application's statements have waited long behind it.
+// TestTriggersDoNotWait gives up a trigger whose table is in use, before the application's
+// statements have waited long behind it.
 func TestTriggersDoNotWait(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

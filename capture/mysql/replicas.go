@@ -8,8 +8,8 @@ import (
 
 const serverIDRemedy = "give source.server_id a number that no other replica of this server has"
 
-// takenServerID looks for another replica with our server id: MariaDB ends the one's stream when the other's begins.
-// It returns what it found; empty is nothing, or that our user may not ask.
+// takenServerID looks for another replica with our server id: MariaDB ends the one's stream when
+// the other's begins. It returns what it found; empty is nothing, or that our user may not ask.
 func (s *Source) takenServerID(ctx context.Context, db *sql.DB, v map[string]string, mariaDB bool, version int) string {
 	id := fmt.Sprint(s.serverID)
 	if v["server_id"] == id {

@@ -10,8 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestRights: REPLICATION SLAVE, REPLICATION CLIENT and SELECT on the mapped tables are all that the agent's user needs, to
-// stream, to tell types and keys, to check and for status.
+// TestRights: REPLICATION SLAVE, REPLICATION CLIENT and SELECT on the mapped tables are all that
+// the agent's user needs, to stream, to tell types and keys, to check and for status.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	onOwn(t, settings{"binlog_expire_logs_seconds": "864000", "sync_binlog": "1"}, func(t *testing.T, s *testServer) {

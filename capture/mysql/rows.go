@@ -13,7 +13,8 @@ import (
 type rowsEvent struct {
 	op    capture.Op
 	table uint64 // the table map's id
-	// The columns that the images hold, as bitmaps: of the only one, or the one before; and the one after.
+	// The columns that the images hold, as bitmaps: of the only one, or the one before; and the one
+	// after.
 	first, second []byte
 	count         int // of columns
 	body          []byte
@@ -186,8 +187,9 @@ func countBits(bitmap []byte, n int) int {
 // aliasFrom is how large a value is that is not copied where it need not be decoded.
 const aliasFrom = 16 << 10
 
-// readImage decodes the row image at the start of b, whose size has been checked, into as many columns
-// as the row has, which lacks the hidden ones. Those that the image does not hold get the absent state.
+// readImage decodes the row image at the start of b, whose size has been checked, into as many
+// columns as the row has, which lacks the hidden ones. Those that the image does not hold get the
+// absent state.
 func (t *tableMap) readImage(b, present []byte, row capture.Row, buf *rowBuffer, absent capture.State) error {
 	at, nth, visible := (countBits(present, len(t.columns))+7)/8, 0, 0
 	for i := range t.columns {

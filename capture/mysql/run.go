@@ -32,7 +32,8 @@ type run struct {
 	reading atomic.Bool   // from the server, or waiting for it
 }
 
-// stuckness returns what reports whether nothing has been read since it was last asked, though the server may have more.
+// stuckness returns what reports whether nothing has been read since it was last asked, though the
+// server may have more.
 func (r *run) stuckness() func() bool {
 	var last uint64
 	return func() bool {
@@ -76,15 +77,16 @@ func (t trouble) remedy(file string) string {
 	return what + ". What was taken before the position is stored; `rowhook run --accept-gap` goes on where the server's binlog ends, without what lies between"
 }
 
-// errSkipped ends a connection that was to read a prepared transaction again, which is to be given up.
+// errSkipped ends a connection that was to read a prepared transaction again, which is to be given
+// up.
 var errSkipped = errors.New("a prepared transaction is no longer in the binlog")
 
 // errLockLost ends a connection whose agent may no longer be the only one.
 var errLockLost = errors.New("the lock that keeps other agents away was lost")
 
-// Run streams into the sink until ctx ends, and then returns nil. It reconnects by
-// itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
-// OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
+// Run streams into the sink until ctx ends, and then returns nil. It reconnects by itself. It
+// returns an error only for what a new attempt cannot mend: an error of the sink or of OnConnect as
+// it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
 func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error {
 	stored, err := parsePlace(start.Stored)
 	if err != nil {
@@ -275,8 +277,9 @@ func (r *run) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// isGap reports whether the server's refusal to stream means that binlog is missing. A place in a file may
-// be one that a crash cut off; where the server finds the place itself, bogus data are damaged.
+// isGap reports whether the server's refusal to stream means that binlog is missing. A place in a
+// file may be one that a crash cut off; where the server finds the place itself, bogus data are
+// damaged.
 func isGap(message string, byFile bool) bool {
 	if strings.Contains(message, "bogus data") {
 		return byFile
@@ -290,7 +293,8 @@ func isGap(message string, byFile bool) bool {
 	return false
 }
 
-// unreadable counts how often the stream could not be read at one position, and returns what ends the run once that is enough.
+// unreadable counts how often the stream could not be read at one position, and returns what ends
+// the run once that is enough.
 func (r *run) unreadable(err error) error {
 	var malformed *streamError
 	if !errors.As(err, &malformed) {

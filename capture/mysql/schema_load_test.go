@@ -13,8 +13,8 @@ import (
 
 var loadRow = regexp.MustCompile(`insert loans .* new=\{.*\bid:(\d+) .*\bv:row (\d+)\b`)
 
-// TestSchemaChangesUnderLoad adds, renames and drops columns and swaps tables as gh-ost does, while others write: each
-// row arrives once, whole, under its columns' names.
+// TestSchemaChangesUnderLoad adds, renames and drops columns and swaps tables as gh-ost does, while
+// others write: each row arrives once, whole, under its columns' names.
 func TestSchemaChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

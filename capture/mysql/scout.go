@@ -15,21 +15,24 @@ import (
 const (
 	// scoutID is how our connections that look ahead differ from the others.
 	scoutID = 0x08000000
-	// scoutMost is for how long a look ahead may keep the stream waiting, whose server bears it for longer.
+	// scoutMost is for how long a look ahead may keep the stream waiting, whose server bears it for
+	// longer.
 	scoutMost = 10 * time.Second
 	// scoutKeep is how much of statements is kept.
 	scoutKeep = 4 << 20
 )
 
-// scout reads MariaDB's binlog ahead of the stream for statements that may change tables. The catalog is of the time when
-// it was asked: what it tells of a table holds for a row that is being read if no statement has named the table in between.
+// scout reads MariaDB's binlog ahead of the stream for statements that may change tables. The
+// catalog is of the time when it was asked: what it tells of a table holds for a row that is being
+// read if no statement has named the table in between.
 type scout struct {
 	source     *Source
 	statements []aheadStatement
 	size       int      // of the statements
 	reached    mariaSet // to where the binlog has been read; nil for nowhere
 	full       bool     // there were too many statements to keep
-	// doubt is the last statement for which a table may not be what the catalog told, since it was asked; nil for none.
+	// doubt is the last statement for which a table may not be what the catalog told, since it was
+	// asked; nil for none.
 	doubt *mariaGTID
 }
 
@@ -39,9 +42,9 @@ type aheadStatement struct {
 	database, text string // in which it was run
 }
 
-// unchanged reports whether no statement behind a place of the stream has named the table, whose definition was changed last
-// at a time; zero is not known. The transaction at the place, in which a table may have been made, does not count. It is false when
-// that takes too long to find out.
+// unchanged reports whether no statement behind a place of the stream has named the table, whose
+// definition was changed last at a time; zero is not known. The transaction at the place, in which
+// a table may have been made, does not count. It is false when that takes too long to find out.
 func (s *scout) unchanged(ctx context.Context, h host, at mariaSet, transaction string, m *rawTableMap, last time.Time) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, scoutMost)
 	defer cancel()
@@ -73,7 +76,8 @@ func (s *scout) unchanged(ctx context.Context, h host, at mariaSet, transaction 
 	return s.doubt == nil, nil
 }
 
-// read reads on from a place up to the binlog's end, or to what was written after until; whole is false when neither was reached.
+// read reads on from a place up to the binlog's end, or to what was written after until; whole is
+// false when neither was reached.
 func (s *scout) read(ctx context.Context, h host, from place, until time.Time) (whole bool, err error) {
 	d, err := s.source.openDump(ctx, h, request{mariaDB: true, serverID: s.source.serverID ^ scoutID, from: &from, once: true})
 	if err != nil {
@@ -147,13 +151,14 @@ func (s *scout) keep(id mariaGTID, q *queryEvent) {
 // quietWords begin statements that leave the definitions of tables alone.
 var quietWords = []string{"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "XA", "TRUNCATE", "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD"}
 
-// mayChange reports whether a statement may change a table: whether it names the table, and its database or was run in it.
+// mayChange reports whether a statement may change a table: whether it names the table, and its
+// database or was run in it.
 func (a *aheadStatement) mayChange(schema, table string) bool {
 	return hasWord(a.text, table) && (strings.EqualFold(a.database, schema) || hasWord(a.text, schema))
 }
 
-// hasWord reports whether a statement may have a name as a word. What a name of other characters looks like there hangs on
-// quotes and on the client's charset.
+// hasWord reports whether a statement may have a name as a word. What a name of other characters
+// looks like there hangs on quotes and on the client's charset.
 func hasWord(text, name string) bool {
 	if strings.ContainsFunc(name, func(c rune) bool { return c >= 0x80 || !isNameByte(byte(c)) }) {
 		return true

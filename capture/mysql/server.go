@@ -168,11 +168,12 @@ func binlogEnd(ctx context.Context, db *sql.DB, mariaDB bool, version int) (file
 	return filePlace{name: values[0].String, offset: offset}, executed, err
 }
 
-// unmarked are the errors of a server that has no table rowhook.environment: no such table or database, which
-// to a login without any right there reads as access denied.
+// unmarked are the errors of a server that has no table rowhook.environment: no such table or
+// database, which to a login without any right there reads as access denied.
 var unmarked = []uint16{1044, 1049, 1142, 1146}
 
-// readEnvironment reads the mark that tells a sandbox, the first column of table rowhook.environment. Most servers have none.
+// readEnvironment reads the mark that tells a sandbox, the first column of table
+// rowhook.environment. Most servers have none.
 func readEnvironment(ctx context.Context, db *sql.DB) (string, error) {
 	rows, err := db.QueryContext(ctx, "SELECT * FROM rowhook.environment LIMIT 1")
 	var refused *driver.MySQLError

@@ -40,8 +40,8 @@ func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]captur
 	return plan, nil
 }
 
-// Remove returns no statements: the server keeps nothing for us but its settings and our user, which
-// others may need.
+// Remove returns no statements: the server keeps nothing for us but its settings and our user,
+// which others may need.
 func (s *Source) Remove(context.Context, string) ([]capture.Statement, error) { return nil, nil }
 
 // owner connects with the owner's login, or else our own.

@@ -26,8 +26,8 @@ type startPlan struct {
 const gapRemedy = "`rowhook run --accept-gap` goes on without what is missing; read the tables again where the receivers need it whole"
 
 // decideStart holds the rules of where a stream may begin. A stored position is never given up
-// unless the operator said so, and must fit the server: not beyond what it has, and not before what it
-// has removed; a place in a file only on the server it was read from.
+// unless the operator said so, and must fit the server: not beyond what it has, and not before what
+// it has removed; a place in a file only on the server it was read from.
 func decideStart(f startFacts) (startPlan, error) {
 	if err := f.server.unfit(); err != nil {
 		return startPlan{}, err

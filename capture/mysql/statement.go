@@ -115,8 +115,8 @@ func (d *decoder) apply(j judged, body []byte) error {
 	return d.statementChange(j.schema, j.name, body)
 }
 
-// rollback ends a transaction that came to nothing. Going back to a savepoint is
-// in the binlog only when tables without transactions were changed too; what it undoes cannot be told.
+// rollback ends a transaction that came to nothing. Going back to a savepoint is in the binlog only
+// when tables without transactions were changed too; what it undoes cannot be told.
 func (d *decoder) rollback(text []byte) error {
 	if words := bytes.Fields(text); len(words) > 1 {
 		return &capture.OperatorError{

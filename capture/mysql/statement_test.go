@@ -9,7 +9,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestJudge tells statements that may change rows from those that do not, and finds the table of a plain one.
+// TestJudge tells statements that may change rows from those that do not, and finds the table of a
+// plain one.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ text, want string }{
@@ -90,7 +91,8 @@ func TestDialects(t *testing.T) {
 	}
 }
 
-// TestHiddenStatements parks what statements change that do not say so: functions, several tables at once, a new table's content.
+// TestHiddenStatements parks what statements change that do not say so: functions, several tables
+// at once, a new table's content.
 func TestHiddenStatements(t *testing.T) {
 	t.Parallel()
 	onOwn(t, settings{"log_bin_trust_function_creators": "ON"}, func(t *testing.T, s *testServer) {
@@ -120,7 +122,8 @@ func TestHiddenStatements(t *testing.T) {
 	})
 }
 
-// statementForms are statements of a session whose binlog_format is STATEMENT. kind is the server's that knows them; empty is both.
+// statementForms are statements of a session whose binlog_format is STATEMENT. kind is the server's
+// that knows them; empty is both.
 var statementForms = []struct {
 	kind, statement string
 	changes         bool
@@ -154,7 +157,8 @@ var statementForms = []struct {
 	{"mariadb", "CREATE SEQUENCE sq", false},
 }
 
-// TestStatementForms: each form of a statement that changes rows without telling them is parked, and no other.
+// TestStatementForms: each form of a statement that changes rows without telling them is parked,
+// and no other.
 func TestStatementForms(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Which statements in the binlog may change rows is decided by what is known not to: a server has more ways
-// to say INSERT than anybody remembers, and a statement that is not known is taken for one that changes any table.
+// Which statements in the binlog may change rows is decided by what is known not to: a server has
+// more ways to say INSERT than anybody remembers, and a statement that is not known is taken for
+// one that changes any table.
 
 // effect is what a statement does to rows.
 type effect byte
@@ -20,12 +21,13 @@ const (
 	unknown                 // nobody here knows
 )
 
-// harmlessWords begin statements that change no rows. Of CREATE, SET and ANALYZE some do, see [parser.effect].
+// harmlessWords begin statements that change no rows. Of CREATE, SET and ANALYZE some do, see
+// [parser.effect].
 var harmlessWords = []string{"ALTER", "BACKUP", "CACHE", "CHANGE", "CHECK", "CHECKSUM", "DROP", "FLUSH", "GRANT", "IMPORT", "INSTALL", "KILL", "LOCK", "OPTIMIZE", "PURGE",
 	"RELEASE", "RENAME", "REPAIR", "RESET", "REVOKE", "SHOW", "SHUTDOWN", "START", "STOP", "UNINSTALL", "UNLOCK", "USE"}
 
-// changingWords begin statements that change rows, as far as they are known. SELECT is in the binlog where it calls
-// a function that does.
+// changingWords begin statements that change rows, as far as they are known. SELECT is in the
+// binlog where it calls a function that does.
 var changingWords = []string{"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "DO", "VALUES", "TABLE", "CALL", "EXECUTE"}
 
 // judged is what is known of a statement. table is the one that it changes; an empty name is any.
@@ -34,8 +36,9 @@ type judged struct {
 	schema, name string
 }
 
-// judge tells what a statement does. Comments that a server may carry out are carried out, unless what is left
-// without them is a statement too: then both must come to the same, or it may change anything.
+// judge tells what a statement does. Comments that a server may carry out are carried out, unless
+// what is left without them is a statement too: then both must come to the same, or it may change
+// anything.
 func judge(database string, text []byte, how dialect) judged {
 	with := newParser(text, how, true).judge(database)
 	if !bytes.Contains(text, []byte("/*!")) && !bytes.Contains(text, []byte("/*M!")) {
@@ -212,7 +215,8 @@ func (p *parser) name() string {
 	return name
 }
 
-// isName reports whether a word may be a name. Texts in quotes are no words of the lexer's, unless the quotes are of names.
+// isName reports whether a word may be a name. Texts in quotes are no words of the lexer's, unless
+// the quotes are of names.
 func isName(word string) bool {
 	return word[0] == '`' || word[0] == '"' || isNameByte(word[0])
 }
@@ -224,8 +228,8 @@ type dialect struct {
 	wide       bool // a backslash may be the second half of a character
 }
 
-// lexer splits a statement into words, names in their quotes, and single characters. Comments and texts are passed over; a text
-// leaves a ' behind.
+// lexer splits a statement into words, names in their quotes, and single characters. Comments and
+// texts are passed over; a text leaves a ' behind.
 type lexer struct {
 	dialect
 	text     []byte
@@ -325,7 +329,8 @@ func isNameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '$' || c >= 0x80
 }
 
-// Of a query event: the codes of what it tells of its session, in their order, and bits of sql_mode.
+// Of a query event: the codes of what it tells of its session, in their order, and bits of
+// sql_mode.
 const (
 	queryFlags     = 0
 	querySQLMode   = 1
@@ -337,7 +342,8 @@ const (
 	modeNoEscapes  = 1 << 20
 )
 
-// wideCollations are those of charsets in which a backslash may be the second half of a character: big5, sjis, cp932, gbk, gb18030.
+// wideCollations are those of charsets in which a backslash may be the second half of a character:
+// big5, sjis, cp932, gbk, gb18030.
 var wideCollations = []uint64{1, 84, 13, 88, 95, 96, 28, 87, 248, 249, 250}
 
 // dialectOf reads how a query event's text is to be read, as far as it tells.

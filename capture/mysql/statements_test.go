@@ -15,8 +15,8 @@ func (s statements) Change(c *capture.Change) error {
 	return s.add("%d %s", c.Statement, c.Table.Name)
 }
 
-// TestStatementsAreNumbered: what one statement changes has one number, whatever tables its triggers write into
-// and whether or not anybody wants them.
+// TestStatementsAreNumbered: what one statement changes has one number, whatever tables its
+// triggers write into and whether or not anybody wants them.
 func TestStatementsAreNumbered(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

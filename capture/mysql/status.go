@@ -56,14 +56,16 @@ func (s *Source) Status(ctx context.Context, durable capture.Position) (capture.
 	return st, nil
 }
 
-// addTimes tells how old what is missing here is, and how long it is kept. What the server does not tell stays unknown.
+// addTimes tells how old what is missing here is, and how long it is kept. What the server does not
+// tell stays unknown.
 func (s *Source) addTimes(ctx context.Context, h host, facts *serverFacts, at *place, files []binlogFile, st *capture.BinlogStatus) {
 	if oldest, err := s.nextCommit(ctx, h, facts.MariaDB, at); err == nil && oldest.IsZero() {
 		st.LagSeconds = 0
 	} else if err == nil {
 		st.LagSeconds = max(0, int64(time.Since(oldest).Seconds()))
 	}
-	// A file is removed when it was last written long enough ago, which was when the next one was begun.
+	// A file is removed when it was last written long enough ago, which was when the next one was
+	// begun.
 	i := slices.IndexFunc(files, func(f binlogFile) bool { return f.name == at.file.name })
 	if facts.KeepFor == 0 || i < 0 || i == len(files)-1 {
 		return

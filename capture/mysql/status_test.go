@@ -9,8 +9,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestStatus tells the lag in bytes and in time, and how long what is missing is kept; beside a running stream, which
-// it leaves alone.
+// TestStatus tells the lag in bytes and in time, and how long what is missing is kept; beside a
+// running stream, which it leaves alone.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

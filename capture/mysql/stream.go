@@ -13,12 +13,13 @@ import (
 )
 
 const (
-	// writeTimeout is how long the server is told to wait while nothing is read; pauseMost is how long
-	// nothing is read before the connection is given up.
+	// writeTimeout is how long the server is told to wait while nothing is read; pauseMost is how
+	// long nothing is read before the connection is given up.
 	writeTimeout = 10 * time.Minute
 	pauseMost    = writeTimeout / 2
-	// mariaWriteTimeout is the same for MariaDB. It begins no stream before our former one has ended, which the network may have
-	// left in the middle of a write: the new one waits as long as that is borne.
+	// mariaWriteTimeout is the same for MariaDB. It begins no stream before our former one has
+	// ended, which the network may have left in the middle of a write: the new one waits as long as
+	// that is borne.
 	mariaWriteTimeout = 30 * time.Second
 	// keepMost is how large a buffer for events is kept for the next ones.
 	keepMost = 1 << 20
@@ -171,8 +172,9 @@ func (st *stream) awaitRoom() error {
 	return nil
 }
 
-// kill ends a connection of ours on the server's side, which otherwise would notice only when it next
-// has something to send, and keep binlog files until then. What does not succeed is left to that.
+// kill ends a connection of ours on the server's side, which otherwise would notice only when it
+// next has something to send, and keep binlog files until then. What does not succeed is left to
+// that.
 func (s *Source) kill(ctx context.Context, h host, id uint32) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()

@@ -24,14 +24,15 @@ type tableMap struct {
 	id      uint64   // the server's number of the table, which changes with its definition
 	// asked says that the catalog told more of the table, which holds for this number only.
 	asked bool
-	// doubt is a statement ahead for which the catalog's word was not taken. Once it is passed, the catalog is asked again: the
-	// statement may have been about another table.
+	// doubt is a statement ahead for which the catalog's word was not taken. Once it is passed, the
+	// catalog is asked again: the statement may have been about another table.
 	doubt *mariaGTID
-	// undecodable says why none of the table's rows can be told apart; nil when they can. Unsized says that only the catalog
-	// tells how they lie.
+	// undecodable says why none of the table's rows can be told apart; nil when they can. Unsized
+	// says that only the catalog tells how they lie.
 	undecodable error
 	unsized     bool
-	// doubtful says why none of the table's rows can be told from what is no change of it; nil when they can.
+	// doubtful says why none of the table's rows can be told from what is no change of it; nil when
+	// they can.
 	doubtful error
 	// ignored says that nobody asked for the table, or that it is none.
 	ignored bool
@@ -167,7 +168,8 @@ type describer struct {
 	facts    *facts // nil for what the table map tells alone
 }
 
-// newTableMap makes a table of a table map's body. Facts are what the catalog tells of it; nil is nothing.
+// newTableMap makes a table of a table map's body. Facts are what the catalog tells of it; nil is
+// nothing.
 func newTableMap(flavour byte, body []byte, charsets *charsets, f *facts) (*tableMap, error) {
 	m, err := parseTableMap(body)
 	if err != nil {
@@ -216,7 +218,8 @@ func newTableMap(flavour byte, body []byte, charsets *charsets, f *facts) (*tabl
 	return t, nil
 }
 
-// told returns what the catalog told of the table for when its rows were written; nil when it told nothing.
+// told returns what the catalog told of the table for when its rows were written; nil when it told
+// nothing.
 func (d *describer) told() *facts {
 	if d.facts != nil && d.facts.Told {
 		return d.facts
@@ -224,8 +227,8 @@ func (d *describer) told() *facts {
 	return nil
 }
 
-// hidden reports whether a column is hidden from those who read the table. Names that the server makes are taken for its
-// own where the catalog does not tell.
+// hidden reports whether a column is hidden from those who read the table. Names that the server
+// makes are taken for its own where the catalog does not tell.
 func (d *describer) hidden(i int, name string) bool {
 	if f := d.told(); f != nil {
 		return slices.Contains(f.Hidden, name)
@@ -233,8 +236,8 @@ func (d *describer) hidden(i int, name string) bool {
 	return d.flavour == flavourMariaDB && d.mayBeHash(i, name)
 }
 
-// computed reports whether a row after an update may lack the column though its value has changed. MySQL logs what it
-// computes; MariaDB need not, and what is computed only its catalog tells.
+// computed reports whether a row after an update may lack the column though its value has changed.
+// MySQL logs what it computes; MariaDB need not, and what is computed only its catalog tells.
 func (d *describer) computed(name string) bool {
 	f := d.told()
 	return d.flavour == flavourMariaDB && (f == nil || slices.Contains(f.Generated, name))

@@ -143,13 +143,14 @@ func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*
 const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
 
-// generated tells by the catalog's column extra whether a column is computed. MySQL's DEFAULT_GENERATED is not one.
+// generated tells by the catalog's column extra whether a column is computed. MySQL's
+// DEFAULT_GENERATED is not one.
 func generated(extra string) bool {
 	return strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED")
 }
 
-// omitsGenerated reports whether a version of MariaDB logs generated columns for inserts only, whatever the row image. Those before
-// log them with each image that has them.
+// omitsGenerated reports whether a version of MariaDB logs generated columns for inserts only,
+// whatever the row image. Those before log them with each image that has them.
 func omitsGenerated(version int) bool { return version >= 110800 }
 
 // omittedRemedy is what helps where a generated column is needed that the server does not log.
@@ -209,7 +210,8 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	return nil
 }
 
-// define reads a table's definition, and which of its columns are JSON though the catalog calls them something else.
+// define reads a table's definition, and which of its columns are JSON though the catalog calls
+// them something else.
 func (in *inspection) define(ctx context.Context, db *sql.DB, f *tableFacts) (definition string, json map[string]bool, err error) {
 	if !in.mariaDB {
 		definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name)

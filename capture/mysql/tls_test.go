@@ -30,8 +30,8 @@ func tlsSource(t *testing.T, s *testServer, user, host, parameters string) *Sour
 	return source
 }
 
-// TestTLS streams over verified connections, with a client's certificate where the server wants one, and
-// says what is wrong with those that cannot be trusted.
+// TestTLS streams over verified connections, with a client's certificate where the server wants
+// one, and says what is wrong with those that cannot be trusted.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {
@@ -76,7 +76,8 @@ func TestTLSRefused(t *testing.T) {
 	refusedWith(t, tlsSource(t, off, "root", "127.0.0.1", "tls=verify"), "does not support tls", "ssl_cert")
 }
 
-// refusedWith expects that check finds a fault with its remedy, and that a run ends with it at once.
+// refusedWith expects that check finds a fault with its remedy, and that a run ends with it at
+// once.
 func refusedWith(t *testing.T, source *Source, text, remedy string) {
 	t.Helper()
 	found, err := source.Check(t.Context(), nil)

@@ -17,9 +17,9 @@ import (
 // triggerPrefix begins the names of our triggers.
 const triggerPrefix = "rowhook_context_"
 
-// contextTriggerSQL makes a trigger for one table and one operation. MySQL's triggers are for each row, so each row
-// that changes costs one more in the binlog. The handler lets the application's statement go on whatever happens
-// to the context table.
+// contextTriggerSQL makes a trigger for one table and one operation. MySQL's triggers are for each
+// row, so each row that changes costs one more in the binlog. The handler lets the application's
+// statement go on whatever happens to the context table.
 const contextTriggerSQL = `CREATE TRIGGER %s BEFORE %s ON %s FOR EACH ROW
 BEGIN
   DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
@@ -35,8 +35,9 @@ With the binlog on, creating triggers takes SUPER or log_bin_trust_function_crea
 
 const contextTableSQL = `CREATE TABLE %s (actor_id VARCHAR(255), actor_name VARCHAR(255), operation VARCHAR(255), source VARCHAR(16)) ENGINE = BLACKHOLE`
 
-// ContextTriggers returns the statements that make the triggers which are still missing, with the table that they
-// write into, or that take the triggers away. With Apply, and for Remove, it runs them.
+// ContextTriggers returns the statements that make the triggers which are still missing, with the
+// table that they write into, or that take the triggers away. With Apply, and for Remove, it runs
+// them.
 func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOptions) ([]capture.Statement, error) {
 	schema, name, ok := capture.ParseTable(opts.Table)
 	if !ok && !opts.Remove {
@@ -60,8 +61,8 @@ func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOption
 	return applyTriggers(ctx, db, plan)
 }
 
-// triggerLockWait is how many seconds a trigger waits for its table. While it waits, the application's statements on the
-// table wait behind it.
+// triggerLockWait is how many seconds a trigger waits for its table. While it waits, the
+// application's statements on the table wait behind it.
 const triggerLockWait = 3
 
 func applyTriggers(ctx context.Context, db *sql.DB, plan []capture.Statement) ([]capture.Statement, error) {
@@ -158,7 +159,8 @@ func triggerName(table, op string) string {
 	return name + "_" + strings.ToLower(op)
 }
 
-// planTriggerRemoval drops the triggers of all tables, mapped or no longer. The context table stays: the application may use it.
+// planTriggerRemoval drops the triggers of all tables, mapped or no longer. The context table
+// stays: the application may use it.
 func planTriggerRemoval(ctx context.Context, db *sql.DB) ([]capture.Statement, error) {
 	names, err := texts(ctx, db, `SELECT CONCAT('`+"`', REPLACE(trigger_schema, '`', '``'), '`.`', REPLACE(trigger_name, '`', '``'), '`"+`')
 FROM information_schema.triggers WHERE trigger_name LIKE 'rowhook\_context\_%' ORDER BY 1`)

@@ -15,8 +15,8 @@ var typeNames = []string{
 	"char", "varchar", "text", "tinytext", "mediumtext", "longtext",
 }
 
-// TypeNamed returns the type that has a name in SQL, such as int or int unsigned; boolean is the number that it
-// is. It returns nil where there is none; modifiers such as (8,2) are not taken.
+// TypeNamed returns the type that has a name in SQL, such as int or int unsigned; boolean is the
+// number that it is. It returns nil where there is none; modifiers such as (8,2) are not taken.
 func TypeNamed(name string) *capture.Type {
 	name = strings.ToLower(strings.TrimSpace(name))
 	base, unsigned := strings.CutSuffix(name, " unsigned")

@@ -80,8 +80,8 @@ func manyLabels(kind string, n int) string {
 	return kind + "(" + strings.Join(labels, ",") + ")"
 }
 
-// neighbours are columns behind the one that is tried, with an entry in each of a table map's lists: a type that is
-// counted wrongly there gives them each other's signs, collations and labels.
+// neighbours are columns behind the one that is tried, with an entry in each of a table map's
+// lists: a type that is counted wrongly there gives them each other's signs, collations and labels.
 const neighbours = "n INT, u INT UNSIGNED, l VARCHAR(9) CHARACTER SET latin1, b VARBINARY(9), g TEXT, " +
 	"e ENUM('é', 'x') CHARACTER SET latin1, s SET('ü', 'y'), PRIMARY KEY (n, l)"
 
@@ -91,7 +91,8 @@ func neighbourValues(number int) (sql, sent string) {
 		fmt.Sprintf(` n:%d u:4000000000 l:"clé" b:"AP8=" g:"Bödy" e:"é" s:["ü"]}`, -number)
 }
 
-// TestTypes holds the payload form of every type against golden files, and sees to it that no type harms those behind it.
+// TestTypes holds the payload form of every type against golden files, and sees to it that no type
+// harms those behind it.
 func TestTypes(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {

@@ -10,7 +10,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestPartialJSON parks an update that tells of JSON only what differs, with its table's name, and none of a table that nobody asked for.
+// TestPartialJSON parks an update that tells of JSON only what differs, with its table's name, and
+// none of a table that nobody asked for.
 func TestPartialJSON(t *testing.T) {
 	t.Parallel()
 	s := sharedServer(t, "mysql")
@@ -31,7 +32,8 @@ func TestPartialJSON(t *testing.T) {
 	}
 }
 
-// TestRowOfDefaults has a row be an insert of which the binlog holds no column at all, as MySQL logs it.
+// TestRowOfDefaults has a row be an insert of which the binlog holds no column at all, as MySQL
+// logs it.
 func TestRowOfDefaults(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *testServer) {
@@ -50,7 +52,8 @@ func TestRowOfDefaults(t *testing.T) {
 	})
 }
 
-// TestUnreadableRows parks the rows of a table that cannot be read and goes on; of one that nobody asked for it takes no notice.
+// TestUnreadableRows parks the rows of a table that cannot be read and goes on; of one that nobody
+// asked for it takes no notice.
 func TestUnreadableRows(t *testing.T) {
 	t.Parallel()
 	const (

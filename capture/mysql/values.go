@@ -195,8 +195,8 @@ func appendUUID(_ *column, dst, v []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// appendInet6 writes an address as MariaDB does: the first of the longest gaps is left out, though it be of one
-// group, and an address whose first 96 bits are those of IPv4 ends as one.
+// appendInet6 writes an address as MariaDB does: the first of the longest gaps is left out, though
+// it be of one group, and an address whose first 96 bits are those of IPv4 ends as one.
 func appendInet6(_ *column, dst, v []byte) ([]byte, error) {
 	if len(v) > 16 {
 		return dst, errors.New("inet6 of more than 16 bytes")
@@ -254,7 +254,8 @@ func appendInet4(_ *column, dst, v []byte) ([]byte, error) {
 	return netip.AddrFrom4(b).AppendTo(dst), nil
 }
 
-// appendVector writes a list of floats. MySQL's ALTER makes vectors of any bytes, also of those that are none.
+// appendVector writes a list of floats. MySQL's ALTER makes vectors of any bytes, also of those
+// that are none.
 func appendVector(_ *column, dst, v []byte) ([]byte, error) {
 	if len(v)%4 != 0 {
 		return append(append(dst, misencoded), v...), nil
@@ -269,8 +270,8 @@ func appendVector(_ *column, dst, v []byte) ([]byte, error) {
 	return append(dst, ']'), nil
 }
 
-// appendGeometry writes the SRID and the WKB, as which a geometry is stored. MariaDB has a value of no bytes
-// too, where a column that may not be NULL was given nothing: it is no geometry.
+// appendGeometry writes the SRID and the WKB, as which a geometry is stored. MariaDB has a value of
+// no bytes too, where a column that may not be NULL was given nothing: it is no geometry.
 func appendGeometry(dst, text []byte) ([]byte, bool) {
 	if len(text) < 4 {
 		dst, _ = appendBase64(dst, text)
@@ -283,7 +284,8 @@ func appendGeometry(dst, text []byte) ([]byte, bool) {
 	return append(dst, '"', '}'), true
 }
 
-// appendJSONText copies JSON as it is, digits included, but for line breaks. What is valid elsewhere need not be UTF-8.
+// appendJSONText copies JSON as it is, digits included, but for line breaks. What is valid
+// elsewhere need not be UTF-8.
 func appendJSONText(dst, text []byte) ([]byte, bool) {
 	if !json.Valid(text) || !utf8.Valid(text) {
 		dst, _ = appendTextJSON(dst, text)

@@ -52,7 +52,8 @@ func payloadsOf(t *testing.T, flavour string) (s *testServer, database string, n
 	return s, database, n
 }
 
-// TestEmptyGeometry flags what MariaDB stores in a column that may not be NULL where nothing is given.
+// TestEmptyGeometry flags what MariaDB stores in a column that may not be NULL where nothing is
+// given.
 func TestEmptyGeometry(t *testing.T) {
 	t.Parallel()
 	s, database, n := payloadsOf(t, "mariadb")
@@ -60,7 +61,8 @@ func TestEmptyGeometry(t *testing.T) {
 	n.await(t, `{g:"" (flagged) id:1}`)
 }
 
-// TestLabelsThatAreNoText flags labels which MySQL's CONVERT TO leaves as the bytes of the charset before.
+// TestLabelsThatAreNoText flags labels which MySQL's CONVERT TO leaves as the bytes of the charset
+// before.
 func TestLabelsThatAreNoText(t *testing.T) {
 	t.Parallel()
 	s, database, n := payloadsOf(t, "mysql")

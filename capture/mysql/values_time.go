@@ -104,7 +104,8 @@ func appendOldTime(_ *column, dst, v []byte) ([]byte, error) {
 	return appendHMS(dst, uint64(n)/10_000, uint64(n)/100%100, uint64(n)%100), nil
 }
 
-// A fraction in MariaDB's older storage makes the whole a big-endian number of its units, in as few bytes as it needs.
+// A fraction in MariaDB's older storage makes the whole a big-endian number of its units, in as few
+// bytes as it needs.
 
 // unitsOf is how many units of a fraction of so many digits make a second.
 func unitsOf(digits int) uint64 {

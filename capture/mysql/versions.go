@@ -11,11 +11,11 @@ import (
 	"rowhook/capture"
 )
 
-// A system-versioned table of MariaDB keeps old versions of its rows among the rows, each with the time of
-// its end; the end of a row that is valid is the greatest there is. The binlog has all of that as rows like
-// others: an update is an update and the insert of the old version, a delete is the update of the end, and
-// the removal of history deletes rows. Only what befalls valid rows is a change to the table's readers.
-// https://mariadb.com/kb/en/system-versioned-tables/
+// A system-versioned table of MariaDB keeps old versions of its rows among the rows, each with the
+// time of its end; the end of a row that is valid is the greatest there is. The binlog has all of
+// that as rows like others: an update is an update and the insert of the old version, a delete is
+// the update of the end, and the removal of history deletes rows. Only what befalls valid rows is a
+// change to the table's readers. https://mariadb.com/kb/en/system-versioned-tables/
 
 // The columns of a versioned table that names none.
 const (
@@ -23,15 +23,16 @@ const (
 	hiddenEnd   = "row_end"
 )
 
-// endless are the ends of valid rows, as a TIMESTAMP(6): the last of 2038 or, from MariaDB 11.5 on, of 2106. Where
-// versions are told by numbers of transactions the server logs statements, and so there is nothing to tell.
+// endless are the ends of valid rows, as a TIMESTAMP(6): the last of 2038 or, from MariaDB 11.5 on,
+// of 2106. Where versions are told by numbers of transactions the server logs statements, and so
+// there is nothing to tell.
 var endless = [][]byte{
 	{0x7f, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f},
 	{0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f},
 }
 
-// endOf finds the column in a table's definition that says when a row's versions end. It is empty where the definition
-// does not name one. Each part of a definition has a line of its own.
+// endOf finds the column in a table's definition that says when a row's versions end. It is empty
+// where the definition does not name one. Each part of a definition has a line of its own.
 func endOf(definition string) string {
 	for line := range strings.SplitSeq(definition, "\n") {
 		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "PERIOD FOR SYSTEM_TIME (`")
@@ -50,8 +51,9 @@ type versioning struct {
 	end       int // the column of the row images that says when a version ends
 }
 
-// mayBeVersioned reports whether a table has two columns that could be the times of a row's begin and end, the
-// second one in the primary key, if there is any: otherwise the catalog need not be asked.
+// mayBeVersioned reports whether a table has two columns that could be the times of a row's begin
+// and end, the second one in the primary key, if there is any: otherwise the catalog need not be
+// asked.
 func (m *rawTableMap) mayBeVersioned() bool {
 	key := primaryKey(m.meta, len(m.types))
 	count, end := 0, false
@@ -64,14 +66,14 @@ func (m *rawTableMap) mayBeVersioned() bool {
 	return count > 1 && end
 }
 
-// bounds reports whether a column may be of the type that a version's begin and end have, a TIMESTAMP(6), which lies the same in
-// either storage.
+// bounds reports whether a column may be of the type that a version's begin and end have, a
+// TIMESTAMP(6), which lies the same in either storage.
 func (m *rawTableMap) bounds(i int) bool {
 	return m.types[i] == gomysql.MYSQL_TYPE_TIMESTAMP2 && m.metas[i] == 6 || m.types[i] == gomysql.MYSQL_TYPE_TIMESTAMP
 }
 
-// valid reports whether the row image at the start of b, whose size has been checked, is of a row that is
-// valid. An image that leaves the end out says what was so before.
+// valid reports whether the row image at the start of b, whose size has been checked, is of a row
+// that is valid. An image that leaves the end out says what was so before.
 func (t *tableMap) valid(b, present []byte, before bool) bool {
 	if !bit(present, t.end) {
 		return before

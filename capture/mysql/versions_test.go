@@ -8,8 +8,9 @@ import (
 	"rowhook/capture"
 )
 
-// TestSystemVersioned has the changes of a system-versioned table be those that its readers see: no old
-// versions of rows, no removal of history, a delete for a delete, and the key without the time of the end.
+// TestSystemVersioned has the changes of a system-versioned table be those that its readers see: no
+// old versions of rows, no removal of history, a delete for a delete, and the key without the time
+// of the end.
 func TestSystemVersioned(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -92,7 +93,8 @@ func TestSystemVersionedPeriod(t *testing.T) {
 	})
 }
 
-// TestNumberedVersions has check say what the server does with a table whose versions are told by transactions.
+// TestNumberedVersions has check say what the server does with a table whose versions are told by
+// transactions.
 func TestNumberedVersions(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {
@@ -111,7 +113,8 @@ func TestNumberedVersions(t *testing.T) {
 	})
 }
 
-// TestPeriodLookalike leaves a table alone that is not versioned, though it has columns like one that is.
+// TestPeriodLookalike leaves a table alone that is not versioned, though it has columns like one
+// that is.
 func TestPeriodLookalike(t *testing.T) {
 	t.Parallel()
 	onMariaDBs(t, func(t *testing.T, s *testServer) {
@@ -124,8 +127,8 @@ func TestPeriodLookalike(t *testing.T) {
 	})
 }
 
-// versioned makes the table t, runs statements, and returns the changes of t and the names of its key, which the catalog must
-// tell as the stream does.
+// versioned makes the table t, runs statements, and returns the changes of t and the names of its
+// key, which the catalog must tell as the stream does.
 func versioned(t *testing.T, s *testServer, create string, statements []string) (lines []string, key string) {
 	t.Helper()
 	database := s.database(t)

@@ -95,8 +95,8 @@ type header struct {
 	flags  uint16
 }
 
-// restarted reports whether a format description begins what a server writes after its start: it then says when that was,
-// behind a version of the format and one of the server.
+// restarted reports whether a format description begins what a server writes after its start: it
+// then says when that was, behind a version of the format and one of the server.
 func restarted(body []byte) bool {
 	return len(body) >= 56 && littleEndian(body[52:56]) != 0
 }

@@ -11,7 +11,8 @@ const writersSQL = `SELECT grantee FROM information_schema.table_privileges WHER
 UNION SELECT grantee FROM information_schema.schema_privileges WHERE privilege_type = 'INSERT' AND ? LIKE table_schema
 UNION SELECT grantee FROM information_schema.user_privileges WHERE privilege_type = 'INSERT' ORDER BY 1`
 
-// Writers lists the accounts that may insert into a table. Only who may read the schema mysql sees those of others.
+// Writers lists the accounts that may insert into a table. Only who may read the schema mysql sees
+// those of others.
 func (s *Source) Writers(ctx context.Context, table string) (names []string, complete bool, err error) {
 	schema, name, _ := capture.ParseTable(table)
 	_, db, err := s.reach(ctx)

@@ -47,8 +47,8 @@ func (s *testServer) finish(t *testing.T, statement string) {
 	})
 }
 
-// TestXARestarts holds prepared work back while the agent and the server restart, and hands it over with its
-// comments when it is committed, in the commit's place.
+// TestXARestarts holds prepared work back while the agent and the server restart, and hands it over
+// with its comments when it is committed, in the commit's place.
 func TestXARestarts(t *testing.T) {
 	t.Parallel()
 	onXAServers(t, func(t *testing.T, s *testServer, source *Source, n *notes, stop func()) {
@@ -86,7 +86,8 @@ func TestXARestarts(t *testing.T) {
 	})
 }
 
-// TestXAPurged names the gap when prepared work is committed whose rows have been removed from the binlog.
+// TestXAPurged names the gap when prepared work is committed whose rows have been removed from the
+// binlog.
 func TestXAPurged(t *testing.T) {
 	t.Parallel()
 	onXAServers(t, func(t *testing.T, s *testServer, source *Source, n *notes, stop func()) {

@@ -17,9 +17,9 @@ import (
 const (
 	// lockPatience is for how long a setup tries to get its locks.
 	lockPatience = 5 * time.Second
-	// lockWait is for how long it waits for one that the application's statements queue behind, and lockPause for how long
-	// it lets them go on before it tries again. It is well below deadlock_timeout (1s), so that nobody is
-	// chosen as a deadlock's victim for our sake.
+	// lockWait is for how long it waits for one that the application's statements queue behind, and
+	// lockPause for how long it lets them go on before it tries again. It is well below
+	// deadlock_timeout (1s), so that nobody is chosen as a deadlock's victim for our sake.
 	lockWait  = 250 * time.Millisecond
 	lockPause = 250 * time.Millisecond
 )
@@ -33,9 +33,9 @@ const (
 	stateDeadlockLost = "40P01"
 )
 
-// apply runs a plan: all of it in one transaction, but for the slot. The transaction takes its locks first, gives
-// them up again when one is not to be had soon, and is rolled back when the server would refuse the
-// application's statements after it.
+// apply runs a plan: all of it in one transaction, but for the slot. The transaction takes its
+// locks first, gives them up again when one is not to be had soon, and is rolled back when the
+// server would refuse the application's statements after it.
 func apply(ctx context.Context, c *pgx.Conn, p *setupPlan) error {
 	rest := p.steps
 	var inside []step
@@ -97,8 +97,8 @@ func tryInside(ctx context.Context, c *pgx.Conn, p *setupPlan, steps []step) (*s
 	return nil, nil
 }
 
-// takeLocks takes the locks that the steps need. Those that only DDL and VACUUM wait for come first and may take their
-// time, which an autovacuum needs to notice that it is in the way.
+// takeLocks takes the locks that the steps need. Those that only DDL and VACUUM wait for come first
+// and may take their time, which an autovacuum needs to notice that it is in the way.
 func takeLocks(ctx context.Context, tx pgx.Tx, steps []step) error {
 	exclusive, writers, all := locksOf(steps)
 	for _, locks := range []struct {
@@ -118,7 +118,8 @@ func takeLocks(ctx context.Context, tx pgx.Tx, steps []step) error {
 			_, err = savepoint.Exec(ctx, "LOCK TABLE ONLY "+table+" IN "+locks.mode+" MODE")
 			var pgErr *pgconn.PgError
 			if errors.As(err, &pgErr) && pgErr.Code != stateLockTimeout && pgErr.Code != stateDeadlockLost {
-				// Who may not lock it may not alter it either, and that statement's error says more.
+				// Who may not lock it may not alter it either, and that statement's error says
+				// more.
 				err = savepoint.Rollback(ctx)
 			} else if err == nil {
 				err = savepoint.Commit(ctx)
@@ -131,7 +132,8 @@ func takeLocks(ctx context.Context, tx pgx.Tx, steps []step) error {
 	return nil
 }
 
-// locksOf are the tables that the steps lock: against everybody, against who writes, and all of them.
+// locksOf are the tables that the steps lock: against everybody, against who writes, and all of
+// them.
 func locksOf(steps []step) (exclusive, writers, all []string) {
 	for i := range steps {
 		s := &steps[i]
@@ -164,8 +166,9 @@ func runStep(ctx context.Context, on execer, s *step) error {
 	return nil
 }
 
-// stillWritable asks the server itself whether the application may still update and delete: planning a statement
-// judges its table as running it does. What else keeps such a plan from being made is none of our doing.
+// stillWritable asks the server itself whether the application may still update and delete:
+// planning a statement judges its table as running it does. What else keeps such a plan from being
+// made is none of our doing.
 func stillWritable(ctx context.Context, tx pgx.Tx, holders []*holder) error {
 	seen := map[uint32]bool{}
 	for _, h := range holders {

@@ -9,10 +9,11 @@ import (
 	"rowhook/capture"
 )
 
-// catalog is what is known of the server's catalog, for when the stream comes to something that is gone from there. A type's
-// nature never changes, nor does whether a table is partitioned, and an OID is not given to another within any
-// stream's life. So what is known stays true after the object is dropped, and over connections to the same
-// timeline: on another an OID may be something else. It is used by one goroutine.
+// catalog is what is known of the server's catalog, for when the stream comes to something that is
+// gone from there. A type's nature never changes, nor does whether a table is partitioned, and an
+// OID is not given to another within any stream's life. So what is known stays true after the
+// object is dropped, and over connections to the same timeline: on another an OID may be something
+// else. It is used by one goroutine.
 type catalog struct {
 	timeline int32
 	types    map[uint32]knownType  // those that are not built in
@@ -39,7 +40,8 @@ type typeFacts struct {
 	resolving             bool
 }
 
-// typesSQL reads types with those they are made of. The schema is as the stream writes it: empty for pg_catalog.
+// typesSQL reads types with those they are made of. The schema is as the stream writes it: empty
+// for pg_catalog.
 const typesSQL = `
 with recursive wanted(oid) as (
   select distinct w.oid from (%s) w(oid)
@@ -141,9 +143,10 @@ func (b *catalog) announcement(oid uint32, facts map[uint32]*typeFacts) [2]strin
 	return [2]string{f.schema, f.name}
 }
 
-// typeOf returns the type of an OID. Where the stream has announced it, it must be known by the same name: what is not, and what
-// is not known at all, is looked up in the catalog, which is right for as long as it has the OID. Of a type that is gone from there
-// the stream tells enough where a domain was over a built-in type. Any other stays unknown.
+// typeOf returns the type of an OID. Where the stream has announced it, it must be known by the
+// same name: what is not, and what is not known at all, is looked up in the catalog, which is right
+// for as long as it has the OID. Of a type that is gone from there the stream tells enough where a
+// domain was over a built-in type. Any other stays unknown.
 func (b *catalog) typeOf(ctx context.Context, c *pgx.Conn, oid uint32, told typeMessage) (*capture.Type, error) {
 	if t := builtinTypes[oid]; t != nil {
 		return t, nil

@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// cloud is who runs the server, as far as its roles tell: some of what any other server takes, these do not.
+// cloud is who runs the server, as far as its roles tell: some of what any other server takes,
+// these do not.
 type cloud string
 
 const (
@@ -30,7 +31,8 @@ const cloudSQL = `select case
   when exists (select from pg_catalog.pg_roles where rolname = 'azure_pg_admin') then 'azure'
   else '' end`
 
-// roleSQL takes membership in rds_replication for the right to replicate: Amazon's servers grant it so.
+// roleSQL takes membership in rds_replication for the right to replicate: Amazon's servers grant it
+// so.
 const roleSQL = `select r.rolsuper, r.rolreplication or coalesce((
     select pg_catalog.pg_has_role(r.oid, g.oid, 'member') from pg_catalog.pg_roles g where g.rolname = 'rds_replication'), false)
 from pg_catalog.pg_roles r where r.rolname = $1`

@@ -251,8 +251,8 @@ func (s *checkingSink) Change(c *capture.Change) error {
 	return nil
 }
 
-// FuzzStored reads what the state directory and the server hold as text or bytes: positions, timeline histories
-// and parked changes.
+// FuzzStored reads what the state directory and the server hold as text or bytes: positions,
+// timeline histories and parked changes.
 func FuzzStored(f *testing.F) {
 	f.Add("0/16B3748", "1\t0/16B3748\tno recovery target specified\n", loans('d'), insert("1", "a"))
 	f.Add("FFFFFFFF/FFFFFFFF", "# a comment\n2 0/0\n", loans('f'), message('D', uint32(7), 'O', uint16(2), text("1"), 'n'))

@@ -21,12 +21,12 @@ func newDescription(m relationMessage, announced map[uint32]typeMessage) *descri
 	return d
 }
 
-// msgEncoding begins the name of the encoding that a parked description, and the change it belongs to, are in. No message of
-// the stream begins so.
+// msgEncoding begins the name of the encoding that a parked description, and the change it belongs
+// to, are in. No message of the stream begins so.
 const msgEncoding = 'e'
 
-// raw is what a parked change keeps of the description: its encoding unless that is UTF-8, the types that are not
-// built in, and the relation message. [parseDescription] reads it.
+// raw is what a parked change keeps of the description: its encoding unless that is UTF-8, the
+// types that are not built in, and the relation message. [parseDescription] reads it.
 func (d *description) raw(texts *encoding, relation []byte) []byte {
 	var out []byte
 	if texts != nil {

@@ -12,13 +12,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A server that is asked for UTF-8 refuses to send a text with a character that has no counterpart there, and
-// with it the whole transaction and all that follow. So it is asked for the database's own encoding, in which it
-// converts nothing, and the text becomes UTF-8 here. What a character becomes is asked of the server once, when
-// it first comes: its maps differ from other libraries' in a few characters, and a text must read as the
-// database's own clients read it.
+// A server that is asked for UTF-8 refuses to send a text with a character that has no counterpart
+// there, and with it the whole transaction and all that follow. So it is asked for the database's
+// own encoding, in which it converts nothing, and the text becomes UTF-8 here. What a character
+// becomes is asked of the server once, when it first comes: its maps differ from other libraries'
+// in a few characters, and a text must read as the database's own clients read it.
 
-// encodingUTF8 is the encoding that needs no transcoding; encodingASCII is SQL_ASCII, whose texts may be anything and are taken for UTF-8.
+// encodingUTF8 is the encoding that needs no transcoding; encodingASCII is SQL_ASCII, whose texts
+// may be anything and are taken for UTF-8.
 const (
 	encodingUTF8  = "UTF8"
 	encodingASCII = "SQL_ASCII"
@@ -28,15 +29,16 @@ const (
 type encoding struct {
 	name   string
 	length func(lead byte) int // of the character that begins with a byte of 0x80 or more
-	// known are the characters that have come: what they are in UTF-8, empty for those that are nothing there.
+	// known are the characters that have come: what they are in UTF-8, empty for those that are
+	// nothing there.
 	known map[string]string
 	// convert asks the server for texts of this encoding in UTF-8.
 	convert func(text []byte) ([]byte, error)
 	missing []byte // characters to be asked for
 }
 
-// characterLength returns how long an encoding's characters are by their first byte; nil for an encoding that is not known
-// here. In all of them a byte below 0x80 is the ASCII character.
+// characterLength returns how long an encoding's characters are by their first byte; nil for an
+// encoding that is not known here. In all of them a byte below 0x80 is the ASCII character.
 func characterLength(name string) func(lead byte) int {
 	switch name {
 	case "EUC_JP", "EUC_JIS_2004", "EUC_KR":
@@ -67,8 +69,8 @@ func characterLength(name string) func(lead byte) int {
 	return nil
 }
 
-// unreadableEncoding is what to do about a database in MULE_INTERNAL, the one encoding for which the server
-// has no conversion to UTF-8.
+// unreadableEncoding is what to do about a database in MULE_INTERNAL, the one encoding for which
+// the server has no conversion to UTF-8.
 const unreadableEncoding = "the database's encoding, MULE_INTERNAL, has no conversion to UTF-8: move it to a database with ENCODING 'UTF8', " +
 	"by pg_dump --encoding=E with an encoding E that has both, such as LATIN1 or EUC_JP"
 
@@ -77,8 +79,8 @@ func encodingRefused(e *pgconn.PgError) bool {
 	return e.Code == "0A000" && strings.Contains(e.Message, `"client_encoding"`)
 }
 
-// newEncoding returns how a database's texts are transcoded; nil where they are not, because they are UTF-8, are taken for it, or
-// the server has to do it.
+// newEncoding returns how a database's texts are transcoded; nil where they are not, because they
+// are UTF-8, are taken for it, or the server has to do it.
 func newEncoding(name string, convert func(text []byte) ([]byte, error)) *encoding {
 	length := characterLength(name)
 	if length == nil {
@@ -95,14 +97,16 @@ func clientEncoding(database string) string {
 	return encodingUTF8
 }
 
-// lookupError says that the database could not be asked for what a change needs: the change is not at fault, and comes again.
+// lookupError says that the database could not be asked for what a change needs: the change is not
+// at fault, and comes again.
 type lookupError struct{ err error }
 
 func (e *lookupError) Error() string { return e.err.Error() }
 func (e *lookupError) Unwrap() error { return e.err }
 
-// append appends text in UTF-8 to dst. A character without a counterpart stays as bytes that are no UTF-8, so
-// that two of them differ, and whoever writes the text flags it. The error is a [lookupError].
+// append appends text in UTF-8 to dst. A character without a counterpart stays as bytes that are no
+// UTF-8, so that two of them differ, and whoever writes the text flags it. The error is a
+// [lookupError].
 func (e *encoding) append(dst, text []byte) ([]byte, error) {
 	from := len(dst)
 	e.missing = e.missing[:0]
@@ -149,7 +153,8 @@ func (e *encoding) next(text []byte) []byte {
 	return text[:n:n]
 }
 
-// appendBroken appends bytes to a text that begins at from: as they are, but such that they are no UTF-8 together.
+// appendBroken appends bytes to a text that begins at from: as they are, but such that they are no
+// UTF-8 together.
 func appendBroken(dst []byte, from int, c []byte) []byte {
 	const never = 0xff // in UTF-8
 	for _, b := range c {
@@ -161,8 +166,8 @@ func appendBroken(dst []byte, from int, c []byte) []byte {
 	return dst
 }
 
-// learn asks what characters are, each with a line break behind it. The server converts all or none, so a text with one that
-// has no counterpart is asked for in halves.
+// learn asks what characters are, each with a line break behind it. The server converts all or
+// none, so a text with one that has no counterpart is asked for in halves.
 func (e *encoding) learn(lines []byte) error {
 	converted, err := e.convert(lines)
 	var refused *pgconn.PgError
@@ -212,7 +217,8 @@ func (e *encoding) forget(lines []byte) {
 	}
 }
 
-// string is text in UTF-8, as far as it is known without asking; for names and messages of the server.
+// string is text in UTF-8, as far as it is known without asking; for names and messages of the
+// server.
 func (e *encoding) string(text string) string {
 	out, err := e.append(nil, []byte(text))
 	if err != nil {

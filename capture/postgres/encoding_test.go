@@ -34,8 +34,9 @@ func in(t testing.TB, pg *capturetest.Postgres, encoding string, sql ...string) 
 	return s
 }
 
-// TestEncodings holds that a database in another encoding than UTF-8 comes whole: texts read as the server itself converts them,
-// and one that has no counterpart in UTF-8 is flagged and stops nothing.
+// TestEncodings holds that a database in another encoding than UTF-8 comes whole: texts read as the
+// server itself converts them, and one that has no counterpart in UTF-8 is flagged and stops
+// nothing.
 func TestEncodings(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{})
@@ -99,8 +100,8 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestUnreadableEncoding holds that a database whose texts the server converts to UTF-8 by no means ends the run
-// with a remedy, which check has too.
+// TestUnreadableEncoding holds that a database whose texts the server converts to UTF-8 by no means
+// ends the run with a remedy, which check has too.
 func TestUnreadableEncoding(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{})
@@ -124,9 +125,10 @@ func pairs(digits string) string {
 	return fmt.Sprintf("% x", raw)
 }
 
-// TestEveryCharacter sends all characters of an encoding in blocks, as texts, lists and JSON: each is what
-// the server makes of it in UTF-8, which its client reads too, and flagged where the server makes nothing
-// of it. A run takes some encodings, and Unicode's first plane; ROWHOOK_SOAK takes all, on each version.
+// TestEveryCharacter sends all characters of an encoding in blocks, as texts, lists and JSON: each
+// is what the server makes of it in UTF-8, which its client reads too, and flagged where the server
+// makes nothing of it. A run takes some encodings, and Unicode's first plane; ROWHOOK_SOAK takes
+// all, on each version.
 func TestEveryCharacter(t *testing.T) {
 	t.Parallel()
 	whole := os.Getenv("ROWHOOK_SOAK") != ""
@@ -152,7 +154,8 @@ where name not in ('MULE_INTERNAL', '')`)
 	}
 }
 
-// blocksOf are an encoding's characters in blocks, and bytes that are none in SQL_ASCII, which is taken for UTF-8.
+// blocksOf are an encoding's characters in blocks, and bytes that are none in SQL_ASCII, which is
+// taken for UTF-8.
 func blocksOf(encoding string, whole bool) [][][]byte {
 	var blocks [][][]byte
 	span := func(prefix []byte, first, last int) {
@@ -214,7 +217,8 @@ func blocksOf(encoding string, whole bool) [][][]byte {
 const oracleSQL = `create function utf8(c bytea, encoding name) returns text language plpgsql as
 $$begin return encode(convert(c, encoding, 'UTF8'), 'hex'); exception when others then return ''; end$$`
 
-// everyCharacter makes two rows of each block: one with all its characters, and one with those that the server has in UTF-8.
+// everyCharacter makes two rows of each block: one with all its characters, and one with those that
+// the server has in UTF-8.
 func everyCharacter(t *testing.T, pg *capturetest.Postgres, encoding string, blocks [][][]byte) {
 	s := in(t, pg, encoding, "create table t (id int primary key, v text, l text[], j jsonb)", oracleSQL)
 	conn := pg.Connect(t, pg.URL(s.Database()))
@@ -271,7 +275,8 @@ func everyCharacter(t *testing.T, pg *capturetest.Postgres, encoding string, blo
 	}
 }
 
-// blockSink keeps the values of each column as JSON by id and column. An exclamation mark precedes one that is flagged.
+// blockSink keeps the values of each column as JSON by id and column. An exclamation mark precedes
+// one that is flagged.
 type blockSink struct {
 	*listSink
 	values map[string]string
@@ -292,7 +297,8 @@ func (s *blockSink) Change(c *capture.Change) error {
 	return err
 }
 
-// compare holds a row's values against its text, in which bytes that are no UTF-8 have no counterpart.
+// compare holds a row's values against its text, in which bytes that are no UTF-8 have no
+// counterpart.
 func (s *blockSink) compare(t *testing.T, id, text string) {
 	t.Helper()
 	shown := string([]rune(text)) // a broken byte is U+FFFD
@@ -324,7 +330,8 @@ func (s *blockSink) compare(t *testing.T, id, text string) {
 	}
 }
 
-// TestBrokenBytes holds that bytes without a counterpart are no UTF-8 wherever they stand, and differ where they do.
+// TestBrokenBytes holds that bytes without a counterpart are no UTF-8 wherever they stand, and
+// differ where they do.
 func TestBrokenBytes(t *testing.T) {
 	t.Parallel()
 	none := func(text []byte) ([]byte, error) { return nil, &pgconn.PgError{Code: "22P05"} }

@@ -8,9 +8,10 @@ import (
 	"rowhook/capture"
 )
 
-// frames stands between a connection and the library that reads the protocol's messages, which reads each whole into memory of
-// its own. It passes them on as they come, but for the large ones of a COPY: in the place of such a message the library gets a
-// small one of copyLarge, and [frames.Read] nothing more before the body has been taken with [frames.body].
+// frames stands between a connection and the library that reads the protocol's messages, which
+// reads each whole into memory of its own. It passes them on as they come, but for the large ones
+// of a COPY: in the place of such a message the library gets a small one of copyLarge, and
+// [frames.Read] nothing more before the body has been taken with [frames.body].
 type frames struct {
 	in    *bufio.Reader
 	left  int    // bytes of the message that is being passed on
@@ -29,7 +30,8 @@ const (
 
 func newFrames(in io.Reader) *frames { return &frames{in: bufio.NewReaderSize(in, coalesceBuffer)} }
 
-// Read passes messages on, as many as are at hand. After an error of the connection it may be called again.
+// Read passes messages on, as many as are at hand. After an error of the connection it may be
+// called again.
 func (f *frames) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch {

@@ -13,8 +13,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestSetupNeverMakesStatementsFail sets up tables whose publishing, or whose REPLICA IDENTITY FULL, makes the server refuse
-// the application's statements: they are refused, with the way out, and every statement of the application works after it.
+// TestSetupNeverMakesStatementsFail sets up tables whose publishing, or whose REPLICA IDENTITY
+// FULL, makes the server refuse the application's statements: they are refused, with the way out,
+// and every statement of the application works after it.
 func TestSetupNeverMakesStatementsFail(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{14, 17, 18, 19} {
@@ -85,8 +86,8 @@ func TestSetupNeverMakesStatementsFail(t *testing.T) {
 	}
 }
 
-// TestSetupAsksTheServerItself plans what makes a statement fail behind our judgement's back: the server is asked
-// before the commit, and nothing is changed.
+// TestSetupAsksTheServerItself plans what makes a statement fail behind our judgement's back: the
+// server is asked before the commit, and nothing is changed.
 func TestSetupAsksTheServerItself(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{Major: 18})
@@ -101,8 +102,8 @@ func TestSetupAsksTheServerItself(t *testing.T) {
 	pg.Run(t, "update t set a = 1")
 }
 
-// TestSetupGivesWay holds that a setup which waits for a lock neither keeps the application waiting for long nor makes
-// it the victim of a deadlock, and then says who holds the lock.
+// TestSetupGivesWay holds that a setup which waits for a lock neither keeps the application waiting
+// for long nor makes it the victim of a deadlock, and then says who holds the lock.
 func TestSetupGivesWay(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{Settings: map[string]string{"deadlock_timeout": "1s"}})

@@ -16,7 +16,8 @@ import (
 const (
 	// changeHead is a change's message up to its relation.
 	changeHead = 1 + 4
-	// keepValue is how large a value may be that is kept of a change that is read past, and keepAll how much is kept in all.
+	// keepValue is how large a value may be that is kept of a change that is read past, and keepAll
+	// how much is kept in all.
 	keepValue = 4 << 10
 	keepAll   = 256 << 10
 )
@@ -75,7 +76,8 @@ func (st *stream) large(ctx context.Context) error {
 	return err
 }
 
-// weigh asks what is to become of a large message. Only what an application writes can be as large as that.
+// weigh asks what is to become of a large message. Only what an application writes can be as large
+// as that.
 func (st *stream) weigh(head []byte, size int64) (capture.Verdict, error) {
 	limit := st.owner.config.ChangeLimit()
 	d := &st.decoder
@@ -113,7 +115,8 @@ func (d *decoder) letGo() {
 	d.change, d.rows.text = capture.Change{}, nil
 }
 
-// pass reads past a message that is not taken. Of a change that is refused the small values are kept.
+// pass reads past a message that is not taken. Of a change that is refused the small values are
+// kept.
 func (d *decoder) pass(head []byte, in io.Reader, left int64, verdict capture.Verdict) error {
 	size := int64(len(head)) + left
 	op := opOf(head[0])
@@ -179,8 +182,8 @@ func (d *decoder) passMessage(head []byte, in io.Reader, left int64, verdict cap
 		Size: int64(len(head)) + left}))
 }
 
-// skimmer reads a change without holding it. What it keeps is the same change with its large values left out, as unchanged
-// ones are; which they were, it notes.
+// skimmer reads a change without holding it. What it keeps is the same change with its large values
+// left out, as unchanged ones are; which they were, it notes.
 type skimmer struct {
 	in       *bufio.Reader
 	kept     []byte

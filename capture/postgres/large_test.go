@@ -16,7 +16,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// largeSink notes changes by the length of their values, and what was kept of those that were read past.
+// largeSink notes changes by the length of their values, and what was kept of those that were read
+// past.
 type largeSink struct {
 	*listSink
 	unwanted string // a table
@@ -107,7 +108,8 @@ func TestLargeChanges(t *testing.T) {
 	}
 }
 
-// FuzzFrames holds that small messages pass as they came and large ones are announced in their place, however the bytes arrive.
+// FuzzFrames holds that small messages pass as they came and large ones are announced in their
+// place, however the bytes arrive.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{3, 'w', 0, 'k', 255, 'd', 1}, uint8(0))
 	f.Add([]byte{'d', 200, 'd', 201, 'd', 2, 'E', 9}, uint8(1))

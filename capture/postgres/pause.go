@@ -13,16 +13,17 @@ import (
 	"rowhook/capture"
 )
 
-// A server that shuts down waits until its WAL senders have sent everything and the other side has confirmed it. One whose
-// agent does not read, or is far behind, would wait for ever, with new connections refused. So the agent lets go.
+// A server that shuts down waits until its WAL senders have sent everything and the other side has
+// confirmed it. One whose agent does not read, or is far behind, would wait for ever, with new
+// connections refused. So the agent lets go.
 
 const (
 	// pauseMost is how long nothing is read before the connection is given up.
 	pauseMost = time.Second
 	// restMost bounds the wait before a stream that had to pause soon is resumed.
 	restMost = 10 * time.Second
-	// watchEvery is how often it is looked whether the server has ended our other connection, as it does when it shuts down, and
-	// partWithin how long it then has for the rest of the stream.
+	// watchEvery is how often it is looked whether the server has ended our other connection, as it
+	// does when it shuts down, and partWithin how long it then has for the rest of the stream.
 	watchEvery = time.Second
 	partWithin = 2 * time.Second
 )
@@ -30,8 +31,9 @@ const (
 // errServerEnds ends a connection to a server that shuts down.
 var errServerEnds = errors.New("the server is shutting down")
 
-// rest waits until there is room, and says how long to wait beyond that: a stream that had to pause again
-// soon is resumed later each time, since each resumption has the server decode again what is not confirmed.
+// rest waits until there is room, and says how long to wait beyond that: a stream that had to pause
+// again soon is resumed later each time, since each resumption has the server decode again what is
+// not confirmed.
 func (r *run) rest(ctx context.Context) time.Duration {
 	if r.paused.IsZero() || time.Since(r.began) > settledAfter {
 		r.paused, r.resting = time.Now(), 0
@@ -43,7 +45,8 @@ func (r *run) rest(ctx context.Context) time.Duration {
 	return wait
 }
 
-// awaitRoom waits until the sink takes more, or until the slot has been idle for so long that the server might give it up.
+// awaitRoom waits until the sink takes more, or until the slot has been idle for so long that the
+// server might give it up.
 func (r *run) awaitRoom(ctx context.Context) {
 	var soon <-chan time.Time
 	if r.idleTimeout > 0 {
@@ -62,7 +65,8 @@ func (r *run) awaitRoom(ctx context.Context) {
 	}
 }
 
-// watchServer ends the stream of a server that shuts down and has not done with it in time. What it returns is closed when it has ended.
+// watchServer ends the stream of a server that shuts down and has not done with it in time. What it
+// returns is closed when it has ended.
 func (r *run) watchServer(ctx context.Context, query *querier, end context.CancelCauseFunc) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -84,13 +88,15 @@ func (r *run) watchServer(ctx context.Context, query *querier, end context.Cance
 	return done
 }
 
-// isShutdown reports whether a connection was refused as a server refuses it that shuts down, or has.
+// isShutdown reports whether a connection was refused as a server refuses it that shuts down, or
+// has.
 func isShutdown(err error) bool {
 	var answer *pgconn.PgError
 	return errors.As(err, &answer) && answer.Code == "57P03" || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// alive reports whether the server has not ended the connection. One that is in use, or was never made, tells nothing.
+// alive reports whether the server has not ended the connection. One that is in use, or was never
+// made, tells nothing.
 func (q *querier) alive() bool {
 	if !q.mu.TryLock() {
 		return true

@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestBusySinkLetsGo holds that a source whose sink has no room leaves the server alone, and resumes once there is room, losing and
-// repeating nothing.
+// TestBusySinkLetsGo holds that a source whose sink has no room leaves the server alone, and
+// resumes once there is room, losing and repeating nothing.
 func TestBusySinkLetsGo(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable)
@@ -70,8 +70,8 @@ func (s *slowSink) Busy() <-chan struct{} {
 	return room
 }
 
-// TestServerStopsWhatever holds that a fast shutdown ends soon also when the agent does not read, reads slowly, or does not come to
-// store what it has read; and that nothing is lost by it.
+// TestServerStopsWhatever holds that a fast shutdown ends soon also when the agent does not read,
+// reads slowly, or does not come to store what it has read; and that nothing is lost by it.
 func TestServerStopsWhatever(t *testing.T) {
 	t.Parallel()
 	for _, major := range capturetest.Majors() {

@@ -70,8 +70,8 @@ type Source struct {
 	received    atomic.Uint64
 }
 
-// New checks the configuration. It does not connect. What is wrong with a setting is an error with a
-// ConfigPath.
+// New checks the configuration. It does not connect. What is wrong with a setting is an error with
+// a ConfigPath.
 func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	s := &Source{config: cfg, log: opts.Logger, application: "rowhook:" + opts.AgentID}
 	if s.config.Slot == "" {

@@ -58,9 +58,9 @@ func readPublication(ctx context.Context, c *pgx.Conn, name string) (publication
 	return p, nil
 }
 
-// Drift compares the mapped tables with what is published: tables, partitions, row
-// filters, column lists and replica identities. Each finding carries the statement that
-// cures it; a publication is only ever altered. No findings means that the stream brings what is mapped.
+// Drift compares the mapped tables with what is published: tables, partitions, row filters, column
+// lists and replica identities. Each finding carries the statement that cures it; a publication is
+// only ever altered. No findings means that the stream brings what is mapped.
 func (s *Source) Drift(ctx context.Context, patterns []string) ([]capture.Finding, error) {
 	in, err := s.inspect(ctx, patterns)
 	if err != nil {
@@ -100,7 +100,8 @@ func ownPublication(name string) string {
 	return fmt.Sprintf("give rowhook a publication of its own: source.publication: %s_tables, then rowhook setup", name)
 }
 
-// strangerFindings are tables that nobody mapped, and whose UPDATE and DELETE our publication makes fail.
+// strangerFindings are tables that nobody mapped, and whose UPDATE and DELETE our publication makes
+// fail.
 func (in *inspection) strangerFindings(name string) []capture.Finding {
 	var list []*holder
 	pubs := []declared{in.ours}
@@ -127,8 +128,8 @@ func (in *inspection) strangerFindings(name string) []capture.Finding {
 	return []capture.Finding{f}
 }
 
-// release returns what takes a table that is not mapped out of harm's way: out of the publication, or else another
-// replica identity.
+// release returns what takes a table that is not mapped out of harm's way: out of the publication,
+// or else another replica identity.
 func (in *inspection) release(h *holder) string {
 	if p, ok := in.search(nil, []*holder{h}, []change{nothing}, withdraw); ok && !in.ours.all {
 		return p.sql()
@@ -211,7 +212,8 @@ func publishAllSQL(name string) string {
 	return fmt.Sprintf("ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate');", quoteIdent(name))
 }
 
-// harmedByMore are the tables that nobody mapped, and whose statements would fail if the publication published all operations.
+// harmedByMore are the tables that nobody mapped, and whose statements would fail if the
+// publication published all operations.
 func (in *inspection) harmedByMore() []*holder {
 	all := in.ours.clone()
 	all.update, all.delete = true, true
@@ -220,7 +222,8 @@ func (in *inspection) harmedByMore() []*holder {
 	})
 }
 
-// curesBefore are the statements that mapped tables need before the publication may publish all operations.
+// curesBefore are the statements that mapped tables need before the publication may publish all
+// operations.
 func (in *inspection) curesBefore() []string {
 	var out []string
 	for _, f := range in.tables {
@@ -266,8 +269,9 @@ func (in *inspection) tableDifferences(f *tableFacts, publication string) []capt
 	return out
 }
 
-// childFindings tells of tables that inherit from the mapped one. They are published, keyed and streamed as tables of
-// their own, with columns of their own and keys that may repeat the parent's: their rows are never the parent's events.
+// childFindings tells of tables that inherit from the mapped one. They are published, keyed and
+// streamed as tables of their own, with columns of their own and keys that may repeat the parent's:
+// their rows are never the parent's events.
 func (f *tableFacts) childFindings(add addFinding) {
 	for _, k := range f.children {
 		remedy := fmt.Sprintf("map %s with an entry of its own, or with `events: {}` to leave it out", k.name)
@@ -291,7 +295,8 @@ func (in *inspection) tableAdvice(f *tableFacts) []capture.Finding {
 	return out
 }
 
-// generatedFinding tells of generated columns that do not come, though nothing keeps them back but the publication.
+// generatedFinding tells of generated columns that do not come, though nothing keeps them back but
+// the publication.
 func (in *inspection) generatedFinding(f *tableFacts, add addFinding) {
 	if len(f.generated) == 0 {
 		return
@@ -353,8 +358,9 @@ func (in *inspection) publicationFindings(f *tableFacts, publication string, add
 	}
 }
 
-// identityFindings judges whether the replica identities, of the table and of each partition, suit the publications. Where
-// they do not, the server refuses the application's statements. The tables of one cause are one finding.
+// identityFindings judges whether the replica identities, of the table and of each partition, suit
+// the publications. Where they do not, the server refuses the application's statements. The tables
+// of one cause are one finding.
 func (in *inspection) identityFindings(f *tableFacts, add addFinding) {
 	now := slices.ContainsFunc(f.holders, func(h *holder) bool { _, ok := in.ours.publishes(h); return ok })
 	if now {

@@ -9,9 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// streamQueryTimeout bounds one use of the catalog while the stream waits for it, dial included.
-// It is well below any sensible wal_sender_timeout, since the replication connection is silent meanwhile.
-// queryTimeout bounds all others.
+// streamQueryTimeout bounds one use of the catalog while the stream waits for it, dial included. It
+// is well below any sensible wal_sender_timeout, since the replication connection is silent
+// meanwhile. queryTimeout bounds all others.
 const (
 	streamQueryTimeout = 5 * time.Second
 	queryTimeout       = 30 * time.Second

@@ -13,15 +13,16 @@ import (
 	"rowhook/capture/capturetest/oracle"
 )
 
-// TestRandomTables compares the rows of random tables, column by column, with what the server answers to
-// SELECT. ROWHOOK_RANDOM_SEED begins with a round that failed, ROWHOOK_RANDOM_TIME goes on for a while.
+// TestRandomTables compares the rows of random tables, column by column, with what the server
+// answers to SELECT. ROWHOOK_RANDOM_SEED begins with a round that failed, ROWHOOK_RANDOM_TIME goes
+// on for a while.
 func TestRandomTables(t *testing.T) {
 	t.Parallel()
 	for _, major := range capturetest.Majors() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
-			// Vacuum of the catalog makes the server decode wrongly what follows an ALTER that was rolled back
-			// to a savepoint, see findings/decoding-after-a-rolled-back-alter.sh.
+			// Vacuum of the catalog makes the server decode wrongly what follows an ALTER that was
+			// rolled back to a savepoint, see findings/decoding-after-a-rolled-back-alter.sh.
 			pg := startServer(t, capturetest.Options{Major: major, Settings: map[string]string{"autovacuum": "off"}})
 			pg.Run(t, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
 			sink := oracle.NewSink()

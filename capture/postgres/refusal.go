@@ -12,10 +12,11 @@ import (
 	"rowhook/capture"
 )
 
-// A server refuses the UPDATE and DELETE of a published table whose replica identity does not fit what is
-// published of it. That hits the application, not the publication's subscribers, so that nothing that
-// setup runs and no remedy that check prints may bring it about. This is the server's judgement (its
-// CheckCmdReplicaIdentity), for the state that the catalog has and for states that we plan.
+// A server refuses the UPDATE and DELETE of a published table whose replica identity does not fit
+// what is published of it. That hits the application, not the publication's subscribers, so that
+// nothing that setup runs and no remedy that check prints may bring it about. This is the server's
+// judgement (its CheckCmdReplicaIdentity), for the state that the catalog has and for states that
+// we plan.
 
 // holder is one table that holds rows: a plain table or a partition without partitions of its own.
 type holder struct {
@@ -150,8 +151,8 @@ func (h *holder) refusal(p *declared, as declaredTable, version int) string {
 	return ""
 }
 
-// generatedRule is the first version that refuses replica identities with generated columns that are not
-// published, and that can publish stored ones.
+// generatedRule is the first version that refuses replica identities with generated columns that
+// are not published, and that can publish stored ones.
 const generatedRule = 180000
 
 func without(list, others []string) []string {
@@ -167,7 +168,8 @@ select p.oid, p.pubname::text, p.puballtables, coalesce((pg_catalog.to_jsonb(p) 
   p.pubupdate, p.pubdelete, p.pubviaroot, coalesce(pg_catalog.to_jsonb(p) ->> 'pubgencols', 'n') = 's'
 from pg_catalog.pg_publication p order by p.pubname`
 
-// declaredTablesSQL reads row filters by the columns in their parsed form, which every version writes alike.
+// declaredTablesSQL reads row filters by the columns in their parsed form, which every version
+// writes alike.
 const declaredTablesSQL = `
 select r.prpubid, r.prrelid, r.prrelid::pg_catalog.regclass::text, coalesce((j.j ->> 'prexcept')::bool, false),
   (select pg_catalog.array_agg(a.attname::text order by a.attnum)
@@ -228,8 +230,9 @@ func readDeclared(ctx context.Context, c *pgx.Conn, version int) ([]declared, er
 	return pubs, nil
 }
 
-// identityColumnsOf are the columns of the index that the condition on i names. One that is deferrable or not
-// valid is no replica identity, and columns that an index only includes are not part of it.
+// identityColumnsOf are the columns of the index that the condition on i names. One that is
+// deferrable or not valid is no replica identity, and columns that an index only includes are not
+// part of it.
 const identityColumnsOf = `
   (select coalesce(pg_catalog.array_agg(a.attname::text order by k.n), '{}')
   from pg_catalog.pg_index i
@@ -237,8 +240,8 @@ const identityColumnsOf = `
   join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   where i.indrelid = c.oid and k.n <= i.indnkeyatts and i.indimmediate and i.indisvalid and `
 
-// holdersSQL finds the tables that hold rows: those of $1, and all that publication $2 has. The last two columns are
-// an index that could be the identity.
+// holdersSQL finds the tables that hold rows: those of $1, and all that publication $2 has. The
+// last two columns are an index that could be the identity.
 const holdersSQL = `
 with roots as (
   select pg_catalog.unnest($1::oid[]) as oid

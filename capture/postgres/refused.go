@@ -41,8 +41,8 @@ func explain(err error, config *pgconn.Config, asked bool) error {
 	return err
 }
 
-// connectRemedy says what to do about a connection that did not come about. asked says that the config asks for
-// its TLS mode itself.
+// connectRemedy says what to do about a connection that did not come about. asked says that the
+// config asks for its TLS mode itself.
 func connectRemedy(err error, config *pgconn.Config, asked bool) string {
 	at := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
 	var (
@@ -133,7 +133,8 @@ func hbaRemedy(message string, config *pgconn.Config) string {
 	return fmt.Sprintf("%s (SHOW hba_file;), and then SELECT pg_reload_conf();\n%s", where, hbaLine(kind, config, address))
 }
 
-// hbaLine is the line of pg_hba.conf that lets us in. Logical replication is admitted by the database's name.
+// hbaLine is the line of pg_hba.conf that lets us in. Logical replication is admitted by the
+// database's name.
 func hbaLine(kind string, config *pgconn.Config, address string) string {
 	if address != "" {
 		bits := 32
@@ -145,8 +146,9 @@ func hbaLine(kind string, config *pgconn.Config, address string) string {
 	return fmt.Sprintf("%s %s %s%s scram-sha-256", kind, quoteIdent(config.Database), quoteIdent(config.User), address)
 }
 
-// explainFurther asks around what a person needs to know about a connection that did not come about: the
-// databases that there are, or who else answers at the address. Only check has the time for it.
+// explainFurther asks around what a person needs to know about a connection that did not come
+// about: the databases that there are, or who else answers at the address. Only check has the time
+// for it.
 func (s *Source) explainFurther(ctx context.Context, err error) error {
 	var pgErr *pgconn.PgError
 	var network net.Error
@@ -189,8 +191,8 @@ func (s *Source) databases(ctx context.Context) []string {
 // greetingWait is for how long a server that speaks first is given.
 const greetingWait = 2 * time.Second
 
-// greeting connects and waits for the other side to speak, which a PostgreSQL server never does first. It says
-// what to do about who does; empty when nobody spoke.
+// greeting connects and waits for the other side to speak, which a PostgreSQL server never does
+// first. It says what to do about who does; empty when nobody spoke.
 func greeting(ctx context.Context, config *pgconn.Config) string {
 	ctx, cancel := context.WithTimeout(ctx, greetingWait)
 	defer cancel()

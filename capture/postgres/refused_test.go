@@ -96,8 +96,8 @@ func speaksFirst(t *testing.T, greeting string) string {
 	return l.Addr().String()
 }
 
-// TestPasswordsNeverGoInTheClearUnasked holds that a server elsewhere is verified unless the URL says otherwise, and that
-// the error says so.
+// TestPasswordsNeverGoInTheClearUnasked holds that a server elsewhere is verified unless the URL
+// says otherwise, and that the error says so.
 func TestPasswordsNeverGoInTheClearUnasked(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
@@ -139,7 +139,8 @@ func TestPasswordsNeverGoInTheClearUnasked(t *testing.T) {
 	}
 }
 
-// TestURLsAreNeverQuoted holds that an error in source.url has nothing of a password, whatever ends it early.
+// TestURLsAreNeverQuoted holds that an error in source.url has nothing of a password, whatever ends
+// it early.
 func TestURLsAreNeverQuoted(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"postgres://rowhook:s3cr@t3@db/shop", "postgres://rowhook:s3cr/t3@db/shop", "postgres://rowhook:s3cr%t3@db/shop",

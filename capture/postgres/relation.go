@@ -10,8 +10,9 @@ import (
 	"rowhook/capture"
 )
 
-// describer makes relations of what the stream tells of them. What it does not tell (primary key, partitions, types
-// that are not built in) is asked of the catalog, which may be newer than the stream: names that are gone are left out.
+// describer makes relations of what the stream tells of them. What it does not tell (primary key,
+// partitions, types that are not built in) is asked of the catalog, which may be newer than the
+// stream: names that are gone are left out.
 type describer struct {
 	query *querier
 	known *catalog
@@ -63,7 +64,8 @@ func (rel *relation) judge(shape tableShape) {
 		}
 	}
 	if shape.gone {
-		// It may have been partitioned. Then the identity that the stream tells of is not that of its tuples.
+		// It may have been partitioned. Then the identity that the stream tells of is not that of
+		// its tuples.
 		rel.keyed = make([]bool, len(t.Columns))
 		for i := range rel.keyed {
 			rel.keyed[i], t.Columns[i].Identity = true, false

@@ -14,7 +14,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// slotAilment is a state of the slot in which check finds something. Each has a slot of its own, $s.
+// slotAilment is a state of the slot in which check finds something. Each has a slot of its own,
+// $s.
 type slotAilment struct {
 	name       string
 	since      int
@@ -103,8 +104,8 @@ func finding(t *testing.T, s *Source, code string) *capture.Finding {
 	return nil
 }
 
-// TestSlotRemediesCureTheirFindings brings a slot into each state, runs check, does what the remedy says, and
-// expects the finding to be gone.
+// TestSlotRemediesCureTheirFindings brings a slot into each state, runs check, does what the remedy
+// says, and expects the finding to be gone.
 func TestSlotRemediesCureTheirFindings(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{14, 15, 16, 17, 18, 19} {
@@ -220,8 +221,9 @@ func TestStandbyRemediesCureTheirFindings(t *testing.T) {
 				running.stop(t)
 				return sink.Durable()
 			}
-			// Without feedback, what the primary vacuums away from its catalogs is not there for the slot any more.
-			// On 19 the primary's own slot keeps that, and the standby's ends with it.
+			// Without feedback, what the primary vacuums away from its catalogs is not there for
+			// the slot any more. On 19 the primary's own slot keeps that, and the standby's ends
+			// with it.
 			stored := streams(capture.StartOptions{}, 1)
 			vacuum := []string{"create table gone (id int)", "drop table gone", "vacuum pg_catalog.pg_class"}
 			ends, reason := vacuum, map[int]string{16: "conflicting", 18: "rows_removed", 19: "wal_level_insufficient"}[major]
@@ -251,7 +253,8 @@ func TestStandbyRemediesCureTheirFindings(t *testing.T) {
 	}
 }
 
-// snapshots has a primary tell its running transactions again and again, for which a slot on its standby waits.
+// snapshots has a primary tell its running transactions again and again, for which a slot on its
+// standby waits.
 func snapshots(t *testing.T, pg *capturetest.Postgres) (stop func()) {
 	conn := pg.Connect(t, pg.DSN)
 	done, ended := make(chan struct{}), make(chan struct{})

@@ -12,7 +12,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// ailment is a state of the database in which check finds something. $s is a schema and $p a publication of its own.
+// ailment is a state of the database in which check finds something. $s is a schema and $p a
+// publication of its own.
 type ailment struct {
 	name     string
 	since    int // the first version that can be in this state; 0 is every
@@ -23,7 +24,8 @@ type ailment struct {
 	severity capture.Severity
 	refuses  bool   // the application's UPDATE or DELETE fails in this state
 	remedy   string // a part of the remedy, where it tells alternatives apart
-	// mend does what the remedy says where it is no SQL. It returns the tables and the publication to check afterwards.
+	// mend does what the remedy says where it is no SQL. It returns the tables and the publication
+	// to check afterwards.
 	mend func(t *testing.T, at *ailing) (tables []string, publication string)
 	own  bool // in a database of its own
 }
@@ -303,9 +305,9 @@ func judged(t *testing.T, s *Source, tables []string) []string {
 	return slices.Compact(list)
 }
 
-// TestEachRemedyCuresItsFinding brings a database into each state, runs check, does what the remedy says, and expects
-// the finding to be gone. Our judgement about the application's statements is the server's, before and after, and no remedy makes
-// one fail.
+// TestEachRemedyCuresItsFinding brings a database into each state, runs check, does what the remedy
+// says, and expects the finding to be gone. Our judgement about the application's statements is the
+// server's, before and after, and no remedy makes one fail.
 func TestEachRemedyCuresItsFinding(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{14, 15, 16, 17, 18, 19} {

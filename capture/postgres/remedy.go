@@ -9,8 +9,8 @@ import (
 	"rowhook/capture"
 )
 
-// plan is a state of publications and tables that statements would bring about, so that they can be judged before
-// anybody runs them.
+// plan is a state of publications and tables that statements would bring about, so that they can be
+// judged before anybody runs them.
 type plan struct {
 	in      *inspection
 	table   *tableFacts // what the statements are about; nil for a table that is not mapped
@@ -25,8 +25,8 @@ func (p *plan) sql() string {
 	return strings.Join(slices.Concat(p.publication, p.identity, p.membership), " ")
 }
 
-// planFor begins a plan for the tables behind f with the state that the catalog has, and a publication that
-// publishes all operations.
+// planFor begins a plan for the tables behind f with the state that the catalog has, and a
+// publication that publishes all operations.
 func (in *inspection) planFor(f *tableFacts, holders []*holder) *plan {
 	p := &plan{in: in, table: f, ours: in.ours}
 	for _, h := range holders {
@@ -37,8 +37,8 @@ func (in *inspection) planFor(f *tableFacts, holders []*holder) *plan {
 	return p
 }
 
-// about returns what the publication says of some tables, and all that it leaves out: a plan must not cost what
-// the whole publication has.
+// about returns what the publication says of some tables, and all that it leaves out: a plan must
+// not cost what the whole publication has.
 func (p *declared) about(oids []uint32) map[uint32]declaredTable {
 	if p.all {
 		return maps.Clone(p.tables)
@@ -52,7 +52,8 @@ func (p *declared) about(oids []uint32) map[uint32]declaredTable {
 	return tables
 }
 
-// refusal is the first reason why a statement of the application would fail; nil when there is none.
+// refusal is the first reason why a statement of the application would fail; nil when there is
+// none.
 func (p *plan) refusal() *refusal {
 	for i := range p.holders {
 		if r := p.refusalOf(&p.holders[i]); r != nil {
@@ -70,8 +71,8 @@ func (p *plan) refusalOf(h *holder) *refusal {
 	return nil
 }
 
-// change is a step of a plan: it changes the state and notes its statement. It reports whether there was
-// anything to change.
+// change is a step of a plan: it changes the state and notes its statement. It reports whether
+// there was anything to change.
 type change func(*plan) bool
 
 // nothing is the change that leaves all as it is.
@@ -128,8 +129,8 @@ func both(a, b change) change {
 	return func(p *plan) bool { return a(p) && b(p) }
 }
 
-// fitIdentities gives each table that refuses statements the cheapest replica identity that mends it: its primary key,
-// another unique index, or all columns.
+// fitIdentities gives each table that refuses statements the cheapest replica identity that mends
+// it: its primary key, another unique index, or all columns.
 func fitIdentities(p *plan) bool {
 	done := false
 	for i := range p.holders {
@@ -176,7 +177,8 @@ func makeFull(p *plan) bool {
 	return true
 }
 
-// publishTable puts the table into our publication, as far as publications of its kind can be changed.
+// publishTable puts the table into our publication, as far as publications of its kind can be
+// changed.
 func publishTable(p *plan) bool {
 	f, ours := p.table, &p.ours
 	switch {
@@ -196,8 +198,8 @@ func publishTable(p *plan) bool {
 	return true
 }
 
-// member is how a publication names the table: without the children that inherit from it, which are tables
-// of their own and may have no replica identity.
+// member is how a publication names the table: without the children that inherit from it, which are
+// tables of their own and may have no replica identity.
 func (f *tableFacts) member() string {
 	if f.inherited {
 		return "ONLY " + f.sql
@@ -260,8 +262,8 @@ func (p *declared) allTablesSQL() string {
 	return sql + ";"
 }
 
-// search makes the first plan that ends in changes and after which no statement of the application fails. Milder
-// changes come first; a publication is changed before the tables.
+// search makes the first plan that ends in changes and after which no statement of the application
+// fails. Milder changes come first; a publication is changed before the tables.
 func (in *inspection) search(f *tableFacts, holders []*holder, identities []change, end change) (*plan, bool) {
 	return in.searchFrom(in.planFor(f, holders), identities, end)
 }
@@ -280,8 +282,8 @@ func (in *inspection) searchFrom(from *plan, identities []change, end change) (*
 	return nil, false
 }
 
-// cure returns statements after which the application's statements on the tables no longer fail. They work when they are
-// pasted. It is empty where only a new key or index would do.
+// cure returns statements after which the application's statements on the tables no longer fail.
+// They work when they are pasted. It is empty where only a new key or index would do.
 func (in *inspection) cure(f *tableFacts, holders []*holder) string {
 	p, ok := in.search(f, holders, []change{nothing, fitIdentities}, nothing)
 	if !ok {
@@ -293,7 +295,8 @@ func (in *inspection) cure(f *tableFacts, holders []*holder) string {
 	return p.sql()
 }
 
-// include returns the statements that publish the table, with an identity first where it has none that suffices.
+// include returns the statements that publish the table, with an identity first where it has none
+// that suffices.
 func (in *inspection) include(f *tableFacts) (*plan, bool) {
 	identities := []change{nothing, func(p *plan) bool {
 		// Judged as if the table were published already, since only then anything is refused.
@@ -306,8 +309,8 @@ func (in *inspection) include(f *tableFacts) (*plan, bool) {
 	return in.search(f, f.holders, identities, publishTable)
 }
 
-// widen makes the plan after which the stream carries whole old rows of the table. why says what the server would refuse
-// if only the identity were changed; where nothing helps, there is no plan.
+// widen makes the plan after which the stream carries whole old rows of the table. why says what
+// the server would refuse if only the identity were changed; where nothing helps, there is no plan.
 func (in *inspection) widen(f *tableFacts) (p *plan, why string) {
 	end := func(p *plan) bool {
 		if !in.publication.exists || !in.ours.all {

@@ -12,7 +12,8 @@ import (
 )
 
 // Remove drops the slot and the publication, as far as they exist: both, or neither. owner is as in
-// [capture.SetupOptions]; the slot is dropped by our own role. A slot that is in use stays, and is an error.
+// [capture.SetupOptions]; the slot is dropped by our own role. A slot that is in use stays, and is
+// an error.
 func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(ownerURL)
 	if err != nil {
@@ -43,7 +44,8 @@ func (s *Source) Remove(ctx context.Context, ownerURL string) ([]capture.Stateme
 	return removed, nil
 }
 
-// removeBoth drops the publication in a transaction that ends only when the slot is gone too. A slot cannot come back.
+// removeBoth drops the publication in a transaction that ends only when the slot is gone too. A
+// slot cannot come back.
 func (s *Source) removeBoth(ctx context.Context, c *pgx.Conn, slot, publication bool) ([]capture.Statement, error) {
 	tx, err := c.Begin(ctx)
 	if err != nil {
@@ -78,8 +80,8 @@ func (s *Source) removeBoth(ctx context.Context, c *pgx.Conn, slot, publication 
 	return removed, nil
 }
 
-// dropSlot runs the statement as our own role, which may replicate: who owns the tables seldom does.
-// The owner is asked where our role cannot.
+// dropSlot runs the statement as our own role, which may replicate: who owns the tables seldom
+// does. The owner is asked where our role cannot.
 func (s *Source) dropSlot(ctx context.Context, owner pgx.Tx, drop *step) error {
 	own := s.newQuerier(setupTimeout)
 	defer own.close()

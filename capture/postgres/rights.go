@@ -11,8 +11,8 @@ import (
 	"rowhook/capture"
 )
 
-// decodingRemedy is how logical decoding is switched on. From 19 on a server does so by itself while there is a logical slot, and
-// its standbys follow it.
+// decodingRemedy is how logical decoding is switched on. From 19 on a server does so by itself
+// while there is a logical slot, and its standbys follow it.
 func decodingRemedy(server capture.Server) string {
 	const restart = "wal_level = logical in postgresql.conf, then restart the server"
 	switch {
@@ -32,7 +32,8 @@ type pluginFacts struct {
 	entitled  bool    // our role may replicate
 }
 
-// The setting is not shown to roles without pg_read_all_settings; asking for it outright would be an error.
+// The setting is not shown to roles without pg_read_all_settings; asking for it outright would be
+// an error.
 const pluginSQL = `select (select setting from pg_catalog.pg_settings where name = 'output_plugin_libraries'),
   coalesce((select rolsuper or rolreplication from pg_catalog.pg_roles where rolname = current_user), false)`
 
@@ -61,7 +62,8 @@ func (f *pluginFacts) remedy() string {
 	return "ALTER SYSTEM SET output_plugin_libraries = " + strings.Join(append(listed, "'pgoutput'"), ", ") + "; SELECT pg_reload_conf();"
 }
 
-// rightsRemedy is what a server wants that refuses to let us stream: a right of the role, or from 19 on that pgoutput may be used.
+// rightsRemedy is what a server wants that refuses to let us stream: a right of the role, or from
+// 19 on that pgoutput may be used.
 func (s *Source) rightsRemedy(answer *pgconn.PgError) string {
 	query := s.newQuerier(streamQueryTimeout)
 	defer query.close()

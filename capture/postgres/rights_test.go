@@ -12,8 +12,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestPluginNotAllowed holds that a server which lets no slot use pgoutput is told from a role without rights, when the slot is made and
-// when it is streamed from, and that the remedy is taken and cures it.
+// TestPluginNotAllowed holds that a server which lets no slot use pgoutput is told from a role
+// without rights, when the slot is made and when it is streamed from, and that the remedy is taken
+// and cures it.
 func TestPluginNotAllowed(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{Major: 19}, oneTable, "create role agent login replication", "alter system set output_plugin_libraries = 'test_decoding', 'other'", "select pg_reload_conf()")
@@ -55,7 +56,8 @@ func TestPluginNotAllowed(t *testing.T) {
 	}
 }
 
-// TestSlotOnStandby holds that what a standby without logical decoding needs is said about its primary, and works.
+// TestSlotOnStandby holds that what a standby without logical decoding needs is said about its
+// primary, and works.
 func TestSlotOnStandby(t *testing.T) {
 	t.Parallel()
 	standby := capture.Server{Standby: true, Version: 180000}

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// retryFirst is the first wait for what the server does not tell of, such as that a slot is free.
+	// retryFirst is the first wait for what the server does not tell of, such as that a slot is
+	// free.
 	retryFirst = 250 * time.Millisecond
-	// settledAfter is how long a stream has to last for the next attempt to follow soon, if it did not move.
+	// settledAfter is how long a stream has to last for the next attempt to follow soon, if it did
+	// not move.
 	settledAfter = time.Minute
 )
 
@@ -42,9 +44,9 @@ type run struct {
 	idleTimeout time.Duration // idle_replication_slot_timeout; 0 for none
 }
 
-// Run streams into the sink until ctx ends, and then returns nil. It reconnects by
-// itself. It returns an error only for what a new attempt cannot mend: an error of the sink or of
-// OnConnect as it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
+// Run streams into the sink until ctx ends, and then returns nil. It reconnects by itself. It
+// returns an error only for what a new attempt cannot mend: an error of the sink or of OnConnect as
+// it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
 func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error {
 	stored, err := parsePosition(start.Stored)
 	if err != nil {

@@ -392,7 +392,8 @@ func (s *rawSink) Change(c *capture.Change) error {
 	return s.listSink.Change(c)
 }
 
-// A row of table rowhook.environment says what the database is. A table that the role may not read could say anything.
+// A row of table rowhook.environment says what the database is. A table that the role may not read
+// could say anything.
 func TestEnvironmentRow(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, oneTable, "create role agent login replication", "create schema rowhook",

@@ -93,8 +93,9 @@ func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (capture.Ser
 	return server, nil
 }
 
-// environmentRow reads the mark that tells a sandbox from table rowhook.environment, which most databases do not have. One that
-// cannot be read may say that this is a sandbox, so that nothing can go on without it.
+// environmentRow reads the mark that tells a sandbox from table rowhook.environment, which most
+// databases do not have. One that cannot be read may say that this is a sandbox, so that nothing
+// can go on without it.
 func environmentRow(ctx context.Context, conn *pgconn.PgConn, role string) (string, error) {
 	const known = `select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'rowhook' and c.relname = 'environment' and c.relkind in ('r', 'v', 'm', 'p', 'f')`
@@ -139,17 +140,19 @@ type slotState struct {
 	used      bool   // transactions have been read from it
 }
 
-// invalidSQL says why a slot cannot be used any more; empty when it can. The reason is told from 17 on. 16
-// calls all of them conflicting, and of those that lost their WAL it forgets where they were.
+// invalidSQL says why a slot cannot be used any more; empty when it can. The reason is told from 17
+// on. 16 calls all of them conflicting, and of those that lost their WAL it forgets where they
+// were.
 const invalidSQL = `coalesce(j.j ->> 'invalidation_reason',
     case when (j.j ->> 'conflicting')::boolean and s.restart_lsn is not null then 'conflicting' end,
     case when s.wal_status = 'lost' then 'wal_removed' end, '')`
 
 // slotSQL reads a slot. What not every version has is taken from the row as JSON.
 //
-// A slot counts as used once a transaction has been decoded for it, or when its statistics
-// were reset. A slot that setup or a person created, and one created by a run that was killed before it
-// stored anything, has none: nothing can have been read from it that is lost with the state directory.
+// A slot counts as used once a transaction has been decoded for it, or when its statistics were
+// reset. A slot that setup or a person created, and one created by a run that was killed before it
+// stored anything, has none: nothing can have been read from it that is lost with the state
+// directory.
 const slotSQL = `select coalesce(s.plugin, ''), coalesce(s.database, ''), s.active, coalesce(s.active_pid, 0),
   coalesce(s.restart_lsn, '0/0'), coalesce(s.confirmed_flush_lsn, '0/0'), coalesce(s.wal_status, ''),
   ` + invalidSQL + `,

@@ -115,7 +115,8 @@ func TestPoolersAreNamed(t *testing.T) {
 	}
 }
 
-// TestGarbageEndsTheRun holds that a stream that cannot be framed is tried three times at one position.
+// TestGarbageEndsTheRun holds that a stream that cannot be framed is tried three times at one
+// position.
 func TestGarbageEndsTheRun(t *testing.T) {
 	t.Parallel()
 	var streams atomic.Int64

@@ -10,14 +10,15 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestSettingsAreCuredByTheirRemedies starts servers whose settings and roles lack what capture needs, pastes each remedy, and
-// expects no finding but notes.
+// TestSettingsAreCuredByTheirRemedies starts servers whose settings and roles lack what capture
+// needs, pastes each remedy, and expects no finding but notes.
 func TestSettingsAreCuredByTheirRemedies(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{14, 15, 16, 17, 18, 19} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
-			// The test's server takes these from its command line otherwise, where no ALTER SYSTEM reaches.
+			// The test's server takes these from its command line otherwise, where no ALTER SYSTEM
+			// reaches.
 			pg := capturetest.StartPostgres(t, capturetest.Options{Major: major, Settings: map[string]string{
 				"wal_level": "", "max_replication_slots": "", "max_wal_senders": ""}})
 			conn := pg.Connect(t, pg.DSN)
@@ -81,8 +82,8 @@ func TestSettingsAreCuredByTheirRemedies(t *testing.T) {
 	}
 }
 
-// TestDecodingOnDemand holds that wal_level = replica will do where the server turns decoding on by itself, and that
-// REPACK's slots do not count.
+// TestDecodingOnDemand holds that wal_level = replica will do where the server turns decoding on by
+// itself, and that REPACK's slots do not count.
 func TestDecodingOnDemand(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{Major: 19, Settings: map[string]string{"wal_level": "replica", "max_replication_slots": "1"}})
@@ -128,8 +129,8 @@ func TestDecodingOnDemand(t *testing.T) {
 	running.stop(t)
 }
 
-// TestCloudsHaveTheirOwnWays holds that membership in rds_replication is the right to replicate, and that
-// what no statement of a cloud's database changes is not offered as one.
+// TestCloudsHaveTheirOwnWays holds that membership in rds_replication is the right to replicate,
+// and that what no statement of a cloud's database changes is not offered as one.
 func TestCloudsHaveTheirOwnWays(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -18,14 +18,15 @@ const slotStatement = "SELECT pg_create_logical_replication_slot("
 // dropSlotStatement takes a login that may replicate.
 const dropSlotStatement = "SELECT pg_drop_replication_slot("
 
-// lockTimeoutSQL begins what people paste: the application's statements queue behind one that waits for its lock.
+// lockTimeoutSQL begins what people paste: the application's statements queue behind one that waits
+// for its lock.
 const (
 	lockTimeoutSQL = "SET lock_timeout = '5s';"
 	whyLockTimeout = "a statement that waits for its lock keeps the application's waiting behind it: not for long"
 )
 
-// SetupSQL returns the statements that are still needed, in order. Tables that a person must
-// look at first (that are not there, or whose publishing would make the application's UPDATE and DELETE
+// SetupSQL returns the statements that are still needed, in order. Tables that a person must look
+// at first (that are not there, or whose publishing would make the application's UPDATE and DELETE
 // fail) are left out, and named by a [*capture.RefusedError] beside the statements for the others.
 func (s *Source) SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
@@ -48,8 +49,8 @@ func (s *Source) SetupSQL(ctx context.Context, opts capture.SetupOptions) ([]cap
 	return statements, plan.refused()
 }
 
-// Setup runs what SetupSQL returns, all of it or nothing but for the slot, and returns what it ran, with
-// the same error about what was left out.
+// Setup runs what SetupSQL returns, all of it or nothing but for the slot, and returns what it ran,
+// with the same error about what was left out.
 func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]capture.Statement, error) {
 	owner, err := s.ownerQuerier(opts.Owner)
 	if err != nil {
@@ -69,8 +70,9 @@ func (s *Source) Setup(ctx context.Context, opts capture.SetupOptions) ([]captur
 	return plan.list(), plan.refused()
 }
 
-// Survey describes the mapped tables and what is still amiss with them, asked with the owner's login if there
-// is one: it is what the minute's comparison says, and the privileges of our own role.
+// Survey describes the mapped tables and what is still amiss with them, asked with the owner's
+// login if there is one: it is what the minute's comparison says, and the privileges of our own
+// role.
 func (s *Source) Survey(ctx context.Context, ownerURL string, patterns []string) ([]*capture.Table, []capture.Finding, error) {
 	owner, err := s.ownerQuerier(ownerURL)
 	if err != nil {
@@ -147,11 +149,14 @@ func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupO
 // step is one statement of a setup.
 type step struct {
 	sql, why string
-	// takes is who may run it. owner asks the catalog for that role's name, with name as its argument.
+	// takes is who may run it. owner asks the catalog for that role's name, with name as its
+	// argument.
 	takes, owner, name string
-	// proof asks whether the statement did what it says: a GRANT of what one may not grant is only warned of.
+	// proof asks whether the statement did what it says: a GRANT of what one may not grant is only
+	// warned of.
 	proof string
-	// What it locks: exclusive tables against everybody, writers against those who write, shared against DDL.
+	// What it locks: exclusive tables against everybody, writers against those who write, shared
+	// against DDL.
 	exclusive, writers, shared []string
 }
 
@@ -215,7 +220,8 @@ func (p *setupPlan) refuseFull(in *inspection, f *tableFacts) bool {
 	case wide == nil:
 		p.problem(text+": "+why, withoutOldValues)
 	case len(wide.publication) > 0:
-		// What all tables of the publication send, or what somebody left out on purpose, is not ours to decide.
+		// What all tables of the publication send, or what somebody left out on purpose, is not
+		// ours to decide.
 		p.problem(text+": "+why, strings.Join(wide.publication, " "))
 	default:
 		return false
@@ -366,8 +372,8 @@ func (p *setupPlan) publish(in *inspection) {
 	}
 }
 
-// options are those of a new publication. It sends stored generated columns where a replica identity has them: the
-// server would refuse the application's statements otherwise.
+// options are those of a new publication. It sends stored generated columns where a replica
+// identity has them: the server would refuse the application's statements otherwise.
 func (p *setupPlan) options(in *inspection) string {
 	options := "publish_via_partition_root = true"
 	for _, f := range in.tables {
@@ -381,7 +387,8 @@ func (p *setupPlan) options(in *inspection) string {
 	return options
 }
 
-// setOptions changes what the publication publishes, unless that would make statements on any table fail.
+// setOptions changes what the publication publishes, unless that would make statements on any table
+// fail.
 func (p *setupPlan) setOptions(in *inspection, takes string) {
 	for _, f := range in.optionFindings(p.publication) {
 		sql := f.Remedy

@@ -310,7 +310,8 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// startServer starts a server with a database of the given statements and a publication for all its tables.
+// startServer starts a server with a database of the given statements and a publication for all its
+// tables.
 func startServer(t testing.TB, opts capturetest.Options, sql ...string) *capturetest.Postgres {
 	t.Helper()
 	pg := capturetest.StartPostgres(t, opts)

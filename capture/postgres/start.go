@@ -213,7 +213,8 @@ func (r *run) begin(ctx context.Context, conn *pgconn.PgConn, query *querier) (c
 	return started, confirmed, nil
 }
 
-// acquaint learns what the stream's texts and types are before it begins: a type may be gone when the stream comes to it.
+// acquaint learns what the stream's texts and types are before it begins: a type may be gone when
+// the stream comes to it.
 func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier, server capture.Server) error {
 	if r.known == nil || r.known.timeline != server.Timeline {
 		r.known, r.texts = newCatalog(server.Timeline), nil

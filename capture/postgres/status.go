@@ -49,8 +49,8 @@ func (s *Source) Status(ctx context.Context, _ capture.Position) (capture.Status
 	return st, nil
 }
 
-// senderStatus is what a WAL sender does by what it waits for. The types Client, Activity and Lock are waits for others; the rest
-// are short ones within its work.
+// senderStatus is what a WAL sender does by what it waits for. The types Client, Activity and Lock
+// are waits for others; the rest are short ones within its work.
 func senderStatus(slot, waitType, wait, standbys string) *capture.SenderStatus {
 	switch waitType {
 	case "Client", "Activity", "Lock":

@@ -29,7 +29,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStandbyConfirmation holds that status says why a server sends nothing that waits for a standby.
+// TestStandbyConfirmation holds that status says why a server sends nothing that waits for a
+// standby.
 func TestStandbyConfirmation(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{17, 19} {
@@ -68,7 +69,8 @@ func TestStandbyConfirmation(t *testing.T) {
 	}
 }
 
-// TestSenderAtWork holds that a server which decodes what is not published for us says that it works, however long that takes.
+// TestSenderAtWork holds that a server which decodes what is not published for us says that it
+// works, however long that takes.
 func TestSenderAtWork(t *testing.T) {
 	t.Parallel()
 	for wait, works := range map[[2]string]bool{

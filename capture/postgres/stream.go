@@ -132,7 +132,8 @@ func (st *stream) follow(ctx context.Context) error {
 	}
 }
 
-// isLost says that a read failed because the connection did, and not because what came is no message of the protocol.
+// isLost says that a read failed because the connection did, and not because what came is no
+// message of the protocol.
 func isLost(err error) bool {
 	return errors.As(err, new(*net.OpError)) || errors.As(err, new(*pgconn.PgError)) || errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError)) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
@@ -317,9 +318,10 @@ func (st *stream) send(now time.Time, confirm pglogrepl.LSN) error {
 	return nil
 }
 
-// wait stops reading until there is room, and keeps telling the server that we live. It does not wait for long, but within a
-// transaction: that would have to come again from its beginning, and the change that takes so long to store with it, for ever. There
-// a server that shuts down ends the wait, see watchServer.
+// wait stops reading until there is room, and keeps telling the server that we live. It does not
+// wait for long, but within a transaction: that would have to come again from its beginning, and
+// the change that takes so long to store with it, for ever. There a server that shuts down ends the
+// wait, see watchServer.
 func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 	timer := time.NewTicker(min(confirmEvery, st.statusEvery))
 	defer timer.Stop()

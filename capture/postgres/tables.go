@@ -157,8 +157,8 @@ func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, 
 	return in, nil
 }
 
-// readIdentities reads what decides about the application's statements: publications, and the replica
-// identities of the tables that hold rows.
+// readIdentities reads what decides about the application's statements: publications, and the
+// replica identities of the tables that hold rows.
 func (in *inspection) readIdentities(ctx context.Context, c *pgx.Conn, publication string) error {
 	pubs, err := readDeclared(ctx, c, in.version)
 	if err != nil {
@@ -228,8 +228,8 @@ select b.root, c.oid, n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', 
 from below b join pg_catalog.pg_class c on c.oid = b.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where not c.relispartition order by 3`
 
-// readChildren finds the tables that inherit from mapped ones. They are tables of their own to the stream, whose
-// rows a SELECT from the parent shows too.
+// readChildren finds the tables that inherit from mapped ones. They are tables of their own to the
+// stream, whose rows a SELECT from the parent shows too.
 func (in *inspection) readChildren(ctx context.Context, c *pgx.Conn, mapped map[uint32]*tableFacts, oids []uint32) error {
 	rows, err := c.Query(ctx, childrenSQL, oids)
 	if err != nil {

@@ -17,11 +17,12 @@ const (
 	contextFunction = "rowhook.context()"
 )
 
-// contextFunctionSQL makes the function. It emits the context message with what the session says of itself. It runs
-// as its owner, so that the application needs no rights. An error while the facts are gathered leaves the change
-// without a context, and the application's statement goes on; the message itself is written outside the
-// block that catches errors, since a subtransaction for each statement would harm the host more than it helps:
-// it can fail only where WAL cannot be written, and then the statement fails anyway.
+// contextFunctionSQL makes the function. It emits the context message with what the session says of
+// itself. It runs as its owner, so that the application needs no rights. An error while the facts
+// are gathered leaves the change without a context, and the application's statement goes on; the
+// message itself is written outside the block that catches errors, since a subtransaction for each
+// statement would harm the host more than it helps: it can fail only where WAL cannot be written,
+// and then the statement fails anyway.
 const contextFunctionSQL = `CREATE OR REPLACE FUNCTION rowhook.context() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $rowhook$
 DECLARE
@@ -56,8 +57,8 @@ const triggersSQL = `select c.oid::regclass::text from pg_catalog.pg_trigger g
 join pg_catalog.pg_class c on c.oid = g.tgrelid
 where g.tgname = $1 and not g.tgisinternal and g.tgparentid = 0 order by 1`
 
-// ContextTriggers returns the statements that make the triggers which are still missing, or that take all of them
-// away. With Apply, and for Remove, it runs them, all or nothing.
+// ContextTriggers returns the statements that make the triggers which are still missing, or that
+// take all of them away. With Apply, and for Remove, it runs them, all or nothing.
 func (s *Source) ContextTriggers(ctx context.Context, opts capture.TriggerOptions) ([]capture.Statement, error) {
 	if opts.Message == "" {
 		return nil, &capture.OperatorError{Err: errors.New("triggers tell the context by a message, and source.context.message is empty"),
@@ -121,7 +122,8 @@ func (s *Source) planTriggers(ctx context.Context, c *pgx.Conn, opts capture.Tri
 	return plan, nil
 }
 
-// planTriggerRemoval drops the triggers of all tables, mapped or no longer, and then their function.
+// planTriggerRemoval drops the triggers of all tables, mapped or no longer, and then their
+// function.
 func planTriggerRemoval(ctx context.Context, c *pgx.Conn) (*setupPlan, error) {
 	rows, err := c.Query(ctx, triggersSQL, contextTrigger)
 	if err != nil {

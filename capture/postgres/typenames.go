@@ -14,8 +14,9 @@ var longNames = map[string]string{
 	"time with time zone": "timetz", "time without time zone": "time", "bit varying": "varbit",
 }
 
-// TypeNamed returns the built-in type, or array of one, that has a name in SQL or in the catalog, such as
-// integer, int4 or int4[]. It returns nil where there is none; modifiers such as (8,2) are not taken.
+// TypeNamed returns the built-in type, or array of one, that has a name in SQL or in the catalog,
+// such as integer, int4 or int4[]. It returns nil where there is none; modifiers such as (8,2) are
+// not taken.
 func TypeNamed(name string) *capture.Type {
 	element, array := strings.CutSuffix(strings.ToLower(strings.TrimSpace(name)), "[]")
 	if short, ok := longNames[element]; ok {

@@ -10,7 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// The types of a table whose columns get others, and the migration that does so after it has changed a row.
+// The types of a table whose columns get others, and the migration that does so after it has
+// changed a row.
 var (
 	goneTypes = []string{
 		"create domain flag as bool", "create domain cents as int", "create domain money2 as cents", "create type mood as enum ('a', 'b')",
@@ -27,7 +28,8 @@ drop domain money2, flag, moods, stamps, cents; drop type mood, pair; commit`
 
 const (
 	goneKnown = `a:5 aa:6 b:true m:"a" ms:["a","b"] s:["2026-11-22T01:02:03.000000Z"] p:"(1,z)" dm:"b" fs:[true,false]`
-	// What the stream itself tells is what domains are over. The rest is the database's text, flagged (!), and compared with nothing (~).
+	// What the stream itself tells is what domains are over. The rest is the database's text,
+	// flagged (!), and compared with nothing (~).
 	goneTold = `a:5 aa:6 b:true m:~!"a" ms:~!"{a,b}" s:["2026-11-22T01:02:03.000000Z"] p:~!"(1,z)" dm:~!"b" fs:~!"{t,f}"`
 )
 
@@ -35,8 +37,8 @@ func goneUpdate(row string) string {
 	return "0 update public.gone (id:1 " + row + ") -> (id:1 " + strings.Replace(row, "a:5 ", "a:500 ", 1) + ")"
 }
 
-// TestTypesGone holds that a value whose type is gone when it is looked up is what the type made it, as far as that is known, and
-// never taken for a text.
+// TestTypesGone holds that a value whose type is gone when it is looked up is what the type made
+// it, as far as that is known, and never taken for a text.
 func TestTypesGone(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{14, 19} {
@@ -64,8 +66,8 @@ func TestTypesGone(t *testing.T) {
 	}
 }
 
-// TestTypesReplaced holds that a running agent knows types that go with the first change it sees of a table, also when its
-// connection is cut meanwhile.
+// TestTypesReplaced holds that a running agent knows types that go with the first change it sees of
+// a table, also when its connection is cut meanwhile.
 func TestTypesReplaced(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, goneTypes...)
@@ -89,8 +91,9 @@ func TestTypesReplaced(t *testing.T) {
 	}
 }
 
-// TestTableGone holds that of a table which the catalog does not have any more NULL in an old row is not taken for known: the
-// table may have been partitioned, where only the partition's key was logged.
+// TestTableGone holds that of a table which the catalog does not have any more NULL in an old row
+// is not taken for known: the table may have been partitioned, where only the partition's key was
+// logged.
 func TestTableGone(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, "create table p (id int primary key, note text, n int) partition by range (id)",
@@ -134,9 +137,9 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// TestRolledBackAlter holds that rows of which the server tells wrong columns, since the catalog was
-// vacuumed behind an ALTER that was rolled back to a savepoint, are parked where that can be seen, and
-// that a transaction which it cannot decode for that reason can be passed.
+// TestRolledBackAlter holds that rows of which the server tells wrong columns, since the catalog
+// was vacuumed behind an ALTER that was rolled back to a savepoint, are parked where that can be
+// seen, and that a transaction which it cannot decode for that reason can be passed.
 func TestRolledBackAlter(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{Settings: map[string]string{"autovacuum": "off"}}, "create table t (id int primary key, a int, b text)")

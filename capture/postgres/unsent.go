@@ -16,23 +16,25 @@ import (
 	"rowhook/capture"
 )
 
-// What the server refuses to send (a value too large to be written out, a row filter that fails, a character
-// without a counterpart) it refuses at every attempt, and everything behind it does not come. A lost connection is another
-// matter, and retried for ever. The two are told apart by what the error is: an answer of the server, and its class.
+// What the server refuses to send (a value too large to be written out, a row filter that fails, a
+// character without a counterpart) it refuses at every attempt, and everything behind it does not
+// come. A lost connection is another matter, and retried for ever. The two are told apart by what
+// the error is: an answer of the server, and its class.
 
 // refusedError is the server's answer instead of the stream.
 type refusedError struct {
 	err    error
 	answer *pgconn.PgError
-	// commit is where the commit record of the transaction begins that was not sent; 0 where the server did not say.
+	// commit is where the commit record of the transaction begins that was not sent; 0 where the
+	// server did not say.
 	commit pglogrepl.LSN
 }
 
 func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// passing reports whether what the server answers has to do with the moment and not with what it was to send: its connections,
-// conflicts with others, its resources, and what its operators do.
+// passing reports whether what the server answers has to do with the moment and not with what it
+// was to send: its connections, conflicts with others, its resources, and what its operators do.
 func passing(code string) bool {
 	switch code[:min(2, len(code))] {
 	case "08", "40", "53", "55", "57":
@@ -55,8 +57,8 @@ func (f *failing) add(at pglogrepl.LSN) int {
 	return f.count
 }
 
-// judge makes of an error that came back too often at one place what ends the run, or gives up the transaction
-// that cannot be sent where that was accepted.
+// judge makes of an error that came back too often at one place what ends the run, or gives up the
+// transaction that cannot be sent where that was accepted.
 func (r *run) judge(ctx context.Context, err error) error {
 	var malformed *streamError
 	if errors.As(err, &malformed) {
@@ -97,7 +99,8 @@ func (r *run) judge(ctx context.Context, err error) error {
 	}
 }
 
-// mendFirst is what is to be done before a transaction is given up, so that the next is not refused as well.
+// mendFirst is what is to be done before a transaction is given up, so that the next is not refused
+// as well.
 func mendFirst(answer *pgconn.PgError) string {
 	if strings.HasPrefix(answer.Code, "22") {
 		return "fix the publication's row filter, if that is what fails (changes made before are still filtered by the old one); "
@@ -153,8 +156,8 @@ func unquoted(text string) string {
 	return text[:first] + "…" + text[last+size:]
 }
 
-// serverWords are the server's own words about data that does not fit, with what they quote of it taken out. Other
-// errors quote nothing but names.
+// serverWords are the server's own words about data that does not fit, with what they quote of it
+// taken out. Other errors quote nothing but names.
 func serverWords(answer *pgconn.PgError) error {
 	text := answer.Message
 	switch {
@@ -169,21 +172,24 @@ func serverWords(answer *pgconn.PgError) error {
 	return &wordsError{fmt.Sprintf("%s: %s (SQLSTATE %s)", answer.Severity, text, answer.Code), answer}
 }
 
-// How long the server may take to decode up to some place, while a transaction is looked for, and how the steps begin.
+// How long the server may take to decode up to some place, while a transaction is looked for, and
+// how the steps begin.
 const (
 	locateTimeout = time.Minute
 	locateTries   = 40 // while the slot is in use
 	locateStep    = 64 << 10
 )
 
-// behind returns the first position behind the transaction that cannot be sent: a stream that starts there has all others.
+// behind returns the first position behind the transaction that cannot be sent: a stream that
+// starts there has all others.
 func (r *run) behind(ctx context.Context, refused *refusedError) (pglogrepl.LSN, error) {
 	if refused.commit != 0 {
-		// The server leaves out transactions whose commit record begins before the position that it starts at.
+		// The server leaves out transactions whose commit record begins before the position that it
+		// starts at.
 		return refused.commit + 1, nil
 	}
-	// It refused before it named the transaction. Decoding ends with the same error once it comes that far, if it begins behind
-	// what has been given up before.
+	// It refused before it named the transaction. Decoding ends with the same error once it comes
+	// that far, if it begins behind what has been given up before.
 	if err := r.awaitDurable(ctx, r.position, locateTimeout); err != nil {
 		return 0, err
 	}
@@ -233,7 +239,8 @@ func (r *run) locate(ctx context.Context, query *querier, code string) (pglogrep
 // flushedSQL is the end of the server's WAL.
 const flushedSQL = `(case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_flush_lsn() end)`
 
-// refuses decodes up to a position and reports whether that ends with the error. It changes nothing.
+// refuses decodes up to a position and reports whether that ends with the error. It changes
+// nothing.
 func (r *run) refuses(ctx context.Context, c *pgx.Conn, to pglogrepl.LSN, code string) (bool, error) {
 	_, err := c.Exec(ctx, `select count(*) from pg_catalog.pg_logical_slot_peek_binary_changes($1, $2::text::pg_lsn, null, 'proto_version', '1',
   'publication_names', $3, 'messages', 'true')`, r.config.Slot, to.String(), quoteIdent(r.config.Publication))
@@ -247,8 +254,8 @@ func (r *run) refuses(ctx context.Context, c *pgx.Conn, to pglogrepl.LSN, code s
 	return false, nil
 }
 
-// search finds where a stream has to start to leave out the first transaction that is refused. Decoding up to a
-// position takes each record that the one before ends before.
+// search finds where a stream has to start to leave out the first transaction that is refused.
+// Decoding up to a position takes each record that the one before ends before.
 func search(from, end pglogrepl.LSN, refuses func(to pglogrepl.LSN) (bool, error)) (pglogrepl.LSN, error) {
 	good, bad := from, pglogrepl.LSN(0)
 	for step := pglogrepl.LSN(locateStep); bad == 0; step *= 2 {
@@ -277,7 +284,8 @@ func search(from, end pglogrepl.LSN, refuses func(to pglogrepl.LSN) (bool, error
 			good = middle
 		}
 	}
-	// The record before ends at good, and the commit record begins there, or behind the header of a page.
+	// The record before ends at good, and the commit record begins there, or behind the header of a
+	// page.
 	const page, longestHeader = 8192, 40
 	if good%page == 0 {
 		return good + longestHeader + 1, nil

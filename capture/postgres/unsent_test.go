@@ -14,8 +14,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestRefusedTransaction holds that what the server cannot send is tried three times, then ends the run with the
-// server's own words and a remedy; and that the remedy gives up the transactions that cannot be sent, and nothing else.
+// TestRefusedTransaction holds that what the server cannot send is tried three times, then ends the
+// run with the server's own words and a remedy; and that the remedy gives up the transactions that
+// cannot be sent, and nothing else.
 func TestRefusedTransaction(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{15, 19} {
@@ -88,7 +89,8 @@ func testRefusedTransaction(t *testing.T, major int) {
 	}
 }
 
-// TestAcceptedOnce holds that consent to a gap does not outlive it: what is refused after the stream has moved ends the run again.
+// TestAcceptedOnce holds that consent to a gap does not outlive it: what is refused after the
+// stream has moved ends the run again.
 func TestAcceptedOnce(t *testing.T) {
 	t.Parallel()
 	pg := capturetest.StartPostgres(t, capturetest.Options{})
@@ -107,7 +109,8 @@ func TestAcceptedOnce(t *testing.T) {
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	for shift := pglogrepl.LSN(0); shift < 300; shift += 8 {
-		// Records of 40 bytes, each commit one; a page's header stands before the one that begins it.
+		// Records of 40 bytes, each commit one; a page's header stands before the one that begins
+		// it.
 		const page = 8192
 		var begins, ends []pglogrepl.LSN
 		for at := 3*page - 4096 + shift; at < 40*page; {

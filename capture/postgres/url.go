@@ -13,9 +13,10 @@ import (
 	"rowhook/capture"
 )
 
-// parseURL reads a connection URL (or a line of keywords and values). Where it does not say by which rules TLS
-// is spoken, addresses that are not this machine's are verified: a server that declines TLS would be
-// given the password in the clear otherwise. asked says that the URL, or PGSSLMODE, has a mode.
+// parseURL reads a connection URL (or a line of keywords and values). Where it does not say by
+// which rules TLS is spoken, addresses that are not this machine's are verified: a server that
+// declines TLS would be given the password in the clear otherwise. asked says that the URL, or
+// PGSSLMODE, has a mode.
 func parseURL(raw string) (config *pgx.ConnConfig, asked bool, err error) {
 	if err := capture.CheckURL(raw); err != nil {
 		return nil, false, err
@@ -75,7 +76,8 @@ func onThisMachine(config *pgx.ConnConfig) bool {
 	return true
 }
 
-// local reports whether a host is this machine: a socket's directory, localhost, or an address of its own.
+// local reports whether a host is this machine: a socket's directory, localhost, or an address of
+// its own.
 func local(host string) bool {
 	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" || host == "" {
 		return true

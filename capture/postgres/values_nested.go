@@ -37,7 +37,8 @@ func (a arrayWriter) append(dst, text []byte) ([]byte, bool) {
 // maxArrayDepth is the server's MAXDIM; more is not an array.
 const maxArrayDepth = 6
 
-// list writes one { } level. fits is false when an element did not fit its type; ok when the list can be read.
+// list writes one { } level. fits is false when an element did not fit its type; ok when the list
+// can be read.
 func (a arrayWriter) list(dst, text, scratch []byte, depth int) (out, rest []byte, fits, ok bool) {
 	if len(text) < 2 || text[0] != '{' || depth >= maxArrayDepth {
 		return dst, text, false, false

@@ -10,18 +10,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A transaction is in the stream as soon as its commit is written, which is before others see it: a moment, or as long as
-// a synchronous standby takes. A catalog asked in between is the one before the transaction, and what that told of a table would
-// hold until the stream describes it again.
+// A transaction is in the stream as soon as its commit is written, which is before others see it: a
+// moment, or as long as a synchronous standby takes. A catalog asked in between is the one before
+// the transaction, and what that told of a table would hold until the stream describes it again.
 
 const (
-	// visibleMost is for how long the stream waits for a transaction to be seen. The replication connection is silent meanwhile.
+	// visibleMost is for how long the stream waits for a transaction to be seen. The replication
+	// connection is silent meanwhile.
 	visibleMost = 2 * time.Second
 	// visibleEvery is how long it waits between two looks.
 	visibleEvery = 5 * time.Millisecond
 )
 
-// awaitVisible waits until the catalog is that after the transaction, whose id is as [transaction] names it.
+// awaitVisible waits until the catalog is that after the transaction, whose id is as [transaction]
+// names it.
 func (q *querier) awaitVisible(ctx context.Context, id string) error {
 	xid, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
@@ -51,8 +53,8 @@ func (q *querier) awaitVisible(ctx context.Context, id string) error {
 	}
 }
 
-// sees reports whether a snapshot, xmin:xmax:xip,..., sees a transaction that has been committed. Its numbers have 64 bits, of
-// which the transaction's are the lower ones.
+// sees reports whether a snapshot, xmin:xmax:xip,..., sees a transaction that has been committed.
+// Its numbers have 64 bits, of which the transaction's are the lower ones.
 func sees(snapshot string, xid uint32) (bool, error) {
 	parts := strings.Split(snapshot, ":")
 	if len(parts) != 3 {

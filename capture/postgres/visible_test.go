@@ -8,8 +8,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// TestCatalogOfTheTransaction holds that a table is described by the catalog after the transaction that changed it, though
-// the stream has its rows before others see it: until a synchronous standby answers.
+// TestCatalogOfTheTransaction holds that a table is described by the catalog after the transaction
+// that changed it, though the stream has its rows before others see it: until a synchronous standby
+// answers.
 func TestCatalogOfTheTransaction(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{Settings: map[string]string{"synchronous_commit": "local"}},

@@ -161,8 +161,9 @@ func parseRelation(b []byte) (relationMessage, error) {
 	return m, nil
 }
 
-// typeMessage is a type that is not built in, as the stream announces it before the table that has it. For a domain it names
-// the base type. The server takes it from the catalog of the moment when the change was made.
+// typeMessage is a type that is not built in, as the stream announces it before the table that has
+// it. For a domain it names the base type. The server takes it from the catalog of the moment when
+// the change was made.
 type typeMessage struct {
 	oid    uint32
 	schema string // empty for pg_catalog

@@ -55,8 +55,8 @@ func TestBeforeSync(t *testing.T) {
 	}
 }
 
-// Whenever the store's log is synced, be it at its turn or because the store begins another one, no acknowledgement in
-// it is ahead of the lines that are synced.
+// Whenever the store's log is synced, be it at its turn or because the store begins another one, no
+// acknowledgement in it is ahead of the lines that are synced.
 func TestNoAcknowledgementAheadOfItsLine(t *testing.T) {
 	t.Parallel()
 	var written, synced atomic.Int64 // lines

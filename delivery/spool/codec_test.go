@@ -86,7 +86,8 @@ func records() map[string][]byte {
 	}
 }
 
-// TestFormat holds the bytes on disk: a change here needs a new version byte and code that still reads the old one.
+// TestFormat holds the bytes on disk: a change here needs a new version byte and code that still
+// reads the old one.
 func TestFormat(t *testing.T) {
 	t.Parallel()
 	for name, record := range records() {
@@ -144,8 +145,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestReadsOlderVersions holds that a spool written before marks, kinds and shapes, headers, and groups were kept is read. What an event
-// does not have is not known: no marks are nil.
+// TestReadsOlderVersions holds that a spool written before marks, kinds and shapes, headers, and
+// groups were kept is read. What an event does not have is not known: no marks are nil.
 func TestReadsOlderVersions(t *testing.T) {
 	t.Parallel()
 	value := func(name string) []byte {

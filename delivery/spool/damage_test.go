@@ -75,7 +75,8 @@ func newImage(t testing.TB) *image {
 	return im
 }
 
-// deliver finishes the first profile's events from a to b-1, but for every tenth, which is retrying.
+// deliver finishes the first profile's events from a to b-1, but for every tenth, which is
+// retrying.
 func (im *image) deliver(t testing.TB, s *Spool, a, b delivery.Seq) {
 	t.Helper()
 	u := delivery.Update{Progress: &delivery.Progress{Cursor: b}}
@@ -298,7 +299,8 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// TestTornTail cuts the live log behind what was synced and sealed: this is what a crash does, and is mended silently.
+// TestTornTail cuts the live log behind what was synced and sealed: this is what a crash does, and
+// is mended silently.
 func TestTornTail(t *testing.T) {
 	t.Parallel()
 	files := vfs.NewCrashableMem()

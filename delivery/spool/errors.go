@@ -37,8 +37,9 @@ func (e *LockedError) Error() string {
 		e.Dir, e.Holder.PID, e.Holder.Host, e.Holder.Since.Format(time.RFC3339))
 }
 
-// Passing reports whether it is worth waiting: the holder said that it ends by itself, or has not left its name yet or any
-// more. What a killed process left may be read until the next holder has written its own name, so it takes two looks to be sure.
+// Passing reports whether it is worth waiting: the holder said that it ends by itself, or has not
+// left its name yet or any more. What a killed process left may be read until the next holder has
+// written its own name, so it takes two looks to be sure.
 func (e *LockedError) Passing() bool { return e.Holder.PID == 0 || e.Holder.Passing }
 
 // Hint tells the operator what to do.

@@ -25,8 +25,8 @@ func faulty(files vfs.FS, fault func(errorfs.Op) error) vfs.FS {
 	return errorfs.Wrap(files, errorfs.InjectorFunc(fault))
 }
 
-// TestFailedSync has an fsync fail: everything stops at once, nothing more is called durable, and what
-// was durable is there after a restart.
+// TestFailedSync has an fsync fail: everything stops at once, nothing more is called durable, and
+// what was durable is there after a restart.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	var broken atomic.Bool
@@ -226,8 +226,9 @@ func TestDurableChanged(t *testing.T) {
 	}
 }
 
-// TestCloseBehindStuckCommit closes a spool while a commit waits for the store's log, which cannot be written any more: it
-// never comes back, and closing does not wait for it. What it leaves behind goes with a process of its own.
+// TestCloseBehindStuckCommit closes a spool while a commit waits for the store's log, which cannot
+// be written any more: it never comes back, and closing does not wait for it. What it leaves behind
+// goes with a process of its own.
 func TestCloseBehindStuckCommit(t *testing.T) {
 	t.Parallel()
 	child := exec.Command(os.Args[0])

@@ -24,7 +24,8 @@ func lockDir(dir string, files vfs.FS) (*pebble.Lock, error) {
 	if err == nil {
 		return lock, nil
 	}
-	// fcntl itself reports a held lock as one of these; a file that cannot be created is a PathError.
+	// fcntl itself reports a held lock as one of these; a file that cannot be created is a
+	// PathError.
 	var path *fs.PathError
 	held := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.As(err, &path) ||
 		strings.Contains(err.Error(), "held by current process")

@@ -9,12 +9,14 @@ import (
 
 // logGuard watches the files of the store's log, for two things.
 //
-// Before one is synced the delivery log is, if acknowledgements may be in it. That cannot be done where a sync is asked for:
-// what is written until the store gets to it becomes durable too, and the store syncs a file also when it begins the next.
+// Before one is synced the delivery log is, if acknowledgements may be in it. That cannot be done
+// where a sync is asked for: what is written until the store gets to it becomes durable too, and
+// the store syncs a file also when it begins the next.
 //
-// When one cannot be written, Pebble panics at the next change of files, in a place that leaves its locks so that the whole
-// process dies without a word. So the failure is told here, where it happens first, and the writer stays where it is: the
-// spool has failed, and calls that wait for the log do not return.
+// When one cannot be written, Pebble panics at the next change of files, in a place that leaves its
+// locks so that the whole process dies without a word. So the failure is told here, where it
+// happens first, and the writer stays where it is: the spool has failed, and calls that wait for
+// the log do not return.
 type logGuard struct {
 	vfs.FS
 	s *Spool

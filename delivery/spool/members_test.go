@@ -37,8 +37,8 @@ func members(t *testing.T, s *Spool, id delivery.ProfileID, d *delivery.Delivery
 	return seqs
 }
 
-// TestGroupOutlivesItsEvents has groups, two of them interleaved, whose first events leave the log: all
-// of their events stay until they are over, and not longer.
+// TestGroupOutlivesItsEvents has groups, two of them interleaved, whose first events leave the log:
+// all of their events stay until they are over, and not longer.
 func TestGroupOutlivesItsEvents(t *testing.T) {
 	t.Parallel()
 	o := memOptions(t, vfs.NewMem())

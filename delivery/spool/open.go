@@ -14,9 +14,9 @@ import (
 	"rowhook/delivery"
 )
 
-// Open opens the spool in dir, creating it (owner-only) if there is none. The errors to tell apart are
-// [*LockedError], [*DamageError], [*VersionError] and [*NoRoomError]. A torn tail and the stored part of a
-// transaction that never ended are dropped: the source repeats them.
+// Open opens the spool in dir, creating it (owner-only) if there is none. The errors to tell apart
+// are [*LockedError], [*DamageError], [*VersionError] and [*NoRoomError]. A torn tail and the
+// stored part of a transaction that never ended are dropped: the source repeats them.
 func Open(dir string, o Options) (*Spool, error) {
 	o = o.withDefaults()
 	s := &Spool{
@@ -143,9 +143,9 @@ func (s *Spool) attended(step func() error) error {
 	return s.failed()
 }
 
-// await waits for a step of the opening. Once the store cannot write, that may never return: it waits for its log's writer, see
-// [logGuard], or tries a flush again and again. It ends with damage that it finds, and is then waited for, so that nothing of it
-// goes on.
+// await waits for a step of the opening. Once the store cannot write, that may never return: it
+// waits for its log's writer, see [logGuard], or tries a flush again and again. It ends with damage
+// that it finds, and is then waited for, so that nothing of it goes on.
 func await[T any](s *Spool, done <-chan T) (result T) {
 	select {
 	case result = <-done:
@@ -157,7 +157,8 @@ func await[T any](s *Spool, done <-chan T) (result T) {
 	return result
 }
 
-// openPebble opens the store on a goroutine of its own, because a fatal error ends the one it is found on.
+// openPebble opens the store on a goroutine of its own, because a fatal error ends the one it is
+// found on.
 func (s *Spool) openPebble(exists bool) error {
 	o := s.pebbleOptions(s.options.FS)
 	o.Lock = s.lock

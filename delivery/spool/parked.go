@@ -66,7 +66,8 @@ func (s *Spool) lastParked() delivery.Seq {
 	return s.committed.parked
 }
 
-// ParkedChange returns one dead letter of the source; ok is false when there is none of that number.
+// ParkedChange returns one dead letter of the source; ok is false when there is none of that
+// number.
 func (s *Spool) ParkedChange(seq delivery.Seq) (p delivery.Parked, ok bool, err error) {
 	if seq > s.lastParked() {
 		return p, false, nil

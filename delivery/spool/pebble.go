@@ -82,7 +82,8 @@ func (s *Spool) listener() *pebble.EventListener {
 		},
 		BackgroundError: func(err error) {
 			if errors.Is(err, syscall.ENOSPC) {
-				// The store tries again by itself; appending stops meanwhile. While it is opened nobody would hear of that.
+				// The store tries again by itself; appending stops meanwhile. While it is opened
+				// nobody would hear of that.
 				s.room.refuse(err)
 				if s.opening.Load() {
 					s.fail(fmt.Errorf("open spool: %w", err))
@@ -95,7 +96,8 @@ func (s *Spool) listener() *pebble.EventListener {
 	}
 }
 
-// backgroundPause keeps the store, which repeats a failed flush at once, from spinning on a full disk.
+// backgroundPause keeps the store, which repeats a failed flush at once, from spinning on a full
+// disk.
 const backgroundPause = 100 * time.Millisecond
 
 // storeLogger passes Pebble's messages on. What Pebble calls fatal must not end the

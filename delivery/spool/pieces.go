@@ -9,9 +9,10 @@ import (
 	"rowhook/delivery"
 )
 
-// The parts of an event of many megabytes are stored in pieces, so that the store never holds more than a few of them: it would
-// hold a value several times over while it is written, flushed and merged. Pieces are written before the batch with the event's
-// record, which makes them visible; those of a record that never came are dropped with the open transaction.
+// The parts of an event of many megabytes are stored in pieces, so that the store never holds more
+// than a few of them: it would hold a value several times over while it is written, flushed and
+// merged. Pieces are written before the batch with the event's record, which makes them visible;
+// those of a record that never came are dropped with the open transaction.
 
 const (
 	pieceSize = 128 << 10

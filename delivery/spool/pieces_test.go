@@ -38,8 +38,8 @@ func holds(t *testing.T, s *Spool, id delivery.ProfileID, seq delivery.Seq, want
 	}
 }
 
-// TestPieces keeps a large event's parts across restarts, and under its profile once its place in the log is gone; what an open
-// transaction left goes.
+// TestPieces keeps a large event's parts across restarts, and under its profile once its place in
+// the log is gone; what an open transaction left goes.
 func TestPieces(t *testing.T) {
 	t.Parallel()
 	dir, o := filepath.Join(t.TempDir(), "spool"), testOptions(t)

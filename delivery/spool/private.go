@@ -10,8 +10,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// privateMode is that of the spool's files, which hold row data: nobody but their owner reads them, also where a copy of them
-// lies in a directory that others may enter, and whatever umask the agent was started with.
+// privateMode is that of the spool's files, which hold row data: nobody but their owner reads them,
+// also where a copy of them lies in a directory that others may enter, and whatever umask the agent
+// was started with.
 const privateMode fs.FileMode = 0o600
 
 // privateFS makes the files that the store makes with its owner's rights alone.

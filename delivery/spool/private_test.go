@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// Every file of the spool is its owner's alone, those that an earlier version or a careless copy left to others, too.
+// Every file of the spool is its owner's alone, those that an earlier version or a careless copy
+// left to others, too.
 func TestSpoolFilesAreTheOwnersAlone(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "spool")

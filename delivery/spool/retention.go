@@ -298,7 +298,8 @@ func (s *Spool) copyEvents(w *pebble.Batch, p *profile, kind byte, cut delivery.
 	return err
 }
 
-// copyMembers copies the events that a delivery carries, those beyond the cut as well: then all are in one place.
+// copyMembers copies the events that a delivery carries, those beyond the cut as well: then all are
+// in one place.
 func (s *Spool) copyMembers(w *pebble.Batch, p *profile, d *delivery.Delivery) error {
 	copyOne := func(seq delivery.Seq) error {
 		err := s.copyEvent(w, p, seq)

@@ -37,10 +37,11 @@ type Options struct {
 	// Reserve is the free disk space, in bytes, below which nothing is appended.
 	// Defaults to 256 MiB; negative for none.
 	Reserve int64
-	// Passing says that the spool is opened for a moment, so that others may wait for it: see [Holder].
+	// Passing says that the spool is opened for a moment, so that others may wait for it: see
+	// [Holder].
 	Passing bool
-	// Readers is how many profiles will read the log, about: each that has fallen behind reads it by itself, and the
-	// memory for what several read grows with them.
+	// Readers is how many profiles will read the log, about: each that has fallen behind reads it
+	// by itself, and the memory for what several read grows with them.
 	Readers int
 	// Logger gets the spool's own messages. Defaults to none.
 	Logger *slog.Logger
@@ -94,8 +95,8 @@ type Spool struct {
 	dirty   chan struct{} // something was applied
 	force   chan struct{} // somebody waits for the sync
 
-	// acknowledged says that something was or is being committed since the last BeforeSync that rests on the delivery
-	// log's lines; lines is held while BeforeSync runs.
+	// acknowledged says that something was or is being committed since the last BeforeSync that
+	// rests on the delivery log's lines; lines is held while BeforeSync runs.
 	acknowledged atomic.Bool
 	lines        sync.Mutex
 
@@ -116,7 +117,8 @@ type Spool struct {
 	fatal   chan struct{} // closed with the first fatal error
 	errs    chan error
 
-	// broken is closed when the store cannot even be closed any more: calls that are under way may not return.
+	// broken is closed when the store cannot even be closed any more: calls that are under way may
+	// not return.
 	broken    chan struct{}
 	breakOnce sync.Once
 }

@@ -139,7 +139,8 @@ func appendMembers(dst []byte, d *delivery.Delivery) []byte {
 	return dst
 }
 
-// decodeMembers reads what appendMembers wrote. How far the last event lies behind the first is added once the first is known.
+// decodeMembers reads what appendMembers wrote. How far the last event lies behind the first is
+// added once the first is known.
 func decodeMembers(r *reader) *delivery.Members {
 	if r.byte() == 0 {
 		return nil

@@ -159,8 +159,8 @@ func (s *Spool) sync() error {
 	return b.Close()
 }
 
-// restsOnLines says before a commit that it rests on lines of the delivery log, which are written. It may be on the disk
-// as soon as it is in the store, so that afterwards is too late.
+// restsOnLines says before a commit that it rests on lines of the delivery log, which are written.
+// It may be on the disk as soon as it is in the store, so that afterwards is too late.
 func (s *Spool) restsOnLines() { s.acknowledged.Store(true) }
 
 // syncLines makes durable what such commits rest on: the lines reach the disk before they do.

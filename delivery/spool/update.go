@@ -222,8 +222,8 @@ func (u *update) write(d *delivery.Delivery, old *storedDelivery, when time.Time
 	return nil
 }
 
-// unindex deletes the keys under which a delivery is found by lane and due time. Those by lane stay where
-// the delivery that replaces it has the same: a group has many.
+// unindex deletes the keys under which a delivery is found by lane and due time. Those by lane stay
+// where the delivery that replaces it has the same: a group has many.
 func (u *update) unindex(old *storedDelivery, by *delivery.Delivery) error {
 	if !live(old.State) {
 		return nil

@@ -62,7 +62,8 @@ func (r *recorder) Begin(tx *capture.Transaction) error {
 	return nil
 }
 
-// next checks an ordinal: they count from 0, without holes where the stream has only what is wanted.
+// next checks an ordinal: they count from 0, without holes where the stream has only what is
+// wanted.
 func (r *recorder) next(ordinal int) {
 	if r.open == nil {
 		r.t.Errorf("change outside a transaction")

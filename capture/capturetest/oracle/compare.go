@@ -30,8 +30,9 @@ func (r *Runner) settle() {
 	}
 }
 
-// compare takes what came one by one. Where the catalog no longer tells what a table's rows are, they may be parked, alone or as
-// a whole event, and rows that are no changes with them: nothing more is said about these.
+// compare takes what came one by one. Where the catalog no longer tells what a table's rows are,
+// they may be parked, alone or as a whole event, and rows that are no changes with them: nothing
+// more is said about these.
 func (r *Runner) compare(got []*delivered, due []*change) {
 	parked := map[string]error{}
 	for _, d := range got {

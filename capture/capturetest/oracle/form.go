@@ -29,7 +29,8 @@ const (
 	Floats               // hexadecimal digits of floats, little-endian
 )
 
-// expect makes of a server's text what a payload's JSON must be. A text that does not fit its type may be anything, with a flag.
+// expect makes of a server's text what a payload's JSON must be. A text that does not fit its type
+// may be anything, with a flag.
 func (f Form) expect(text string) (want any, fits bool, err error) {
 	switch f {
 	case Raw:

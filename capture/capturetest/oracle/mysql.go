@@ -30,7 +30,8 @@ func NewMySQL(t TB, session Session, sink *Sink, database string, version int, m
 	return r
 }
 
-// charsets asks for all charsets but that of bytes, each with another collation than its default where it has one by the name of _bin.
+// charsets asks for all charsets but that of bytes, each with another collation than its default
+// where it has one by the name of _bin.
 func (r *Runner) charsets() []Charset {
 	rows := r.query("SELECT character_set_name, default_collate_name FROM information_schema.character_sets WHERE character_set_name NOT IN ('binary', 'filename') ORDER BY 1")
 	var list []Charset
@@ -63,8 +64,8 @@ func (d *mysqlDialect) strict() bool            { return false }
 func (d *mysqlDialect) logsUnchanged() bool     { return false }
 func (d *mysqlDialect) definitionsCommit() bool { return true }
 
-// forgets is about MariaDB, whose catalog tells types that its binlog does not. Whether a statement names a table of an odd name
-// is not known.
+// forgets is about MariaDB, whose catalog tells types that its binlog does not. Whether a statement
+// names a table of an odd name is not known.
 func (d *mysqlDialect) forgets(changed, t *Table) bool {
 	odd := strings.ContainsFunc(t.Name, func(c rune) bool {
 		return c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z')
@@ -90,8 +91,8 @@ func (d *mysqlDialect) columnsSQL(t *Table) string {
 		" AND table_name = " + mysqlString(t.Name) + " ORDER BY ordinal_position"
 }
 
-// uniqueSQL asks for what the server shows as the primary key. No unique key is drawn of more than one column, so that there is
-// no order to ask for.
+// uniqueSQL asks for what the server shows as the primary key. No unique key is drawn of more than
+// one column, so that there is no order to ask for.
 func (d *mysqlDialect) uniqueSQL(t *Table) string {
 	return "SELECT column_name FROM information_schema.columns WHERE column_key = 'PRI' AND table_schema = " + mysqlString(d.database) +
 		" AND table_name = " + mysqlString(t.Name)

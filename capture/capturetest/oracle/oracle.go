@@ -42,7 +42,8 @@ type Type struct {
 	Make func(g *Gen) Column
 }
 
-// Column is a type with its parameters, the values that it is tried with, and what a payload must have of them.
+// Column is a type with its parameters, the values that it is tried with, and what a payload must
+// have of them.
 type Column struct {
 	SQL   string                // the type, as a definition has it
 	Value func(g *Gen) string   // an SQL expression
@@ -69,7 +70,8 @@ type Field struct {
 type Table struct {
 	Name   string
 	Fields []*Field
-	// Marker is the column that tells rows from each other; empty where the table has at most one row.
+	// Marker is the column that tells rows from each other; empty where the table has at most one
+	// row.
 	Marker string
 	Key    []string // the primary key's columns
 	// Unique are the columns of the key that stands for the primary one where none is declared.

@@ -15,7 +15,8 @@ type postgresDialect struct {
 	generated bool // stored generated columns are published
 }
 
-// NewPostgres makes a runner for a database of PostgreSQL, in which the publication is of all tables.
+// NewPostgres makes a runner for a database of PostgreSQL, in which the publication is of all
+// tables.
 func NewPostgres(t TB, session Session, sink *Sink, version int) *Runner {
 	t.Helper()
 	r := &Runner{T: t, Session: session, Sink: sink, server: Server{Version: version}}

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// postgresType is a line of PostgreSQL's types: what the type is called, what a payload must have as an expression
-// of type json in which § stands for the value, and values as SQL has them. key says that it may be in a key.
+// postgresType is a line of PostgreSQL's types: what the type is called, what a payload must have
+// as an expression of type json in which § stands for the value, and values as SQL has them. key
+// says that it may be in a key.
 type postgresType struct {
 	sql, want string
 	key       bool
@@ -105,7 +106,8 @@ create domain tags as text[];
 create type shelf as (room text, no int);
 create type span as range (subtype = float8, multirange_type_name = multispan)`
 
-// arrayWant is what a payload must have of an array of up to two dimensions whose elements must be want.
+// arrayWant is what a payload must have of an array of up to two dimensions whose elements must be
+// want.
 func arrayWant(want string) string {
 	i, j := "i", "j"
 	if strings.Contains(want, " as i)") { // an array of arrays

@@ -27,9 +27,11 @@ type dialect interface {
 	// alter draws a change of a table's definition.
 	alter(g *Gen, t *Table) alteration
 	quote(name string) string
-	// columnsSQL asks for the names of the columns in their order, those that are never in the stream left out.
+	// columnsSQL asks for the names of the columns in their order, those that are never in the
+	// stream left out.
 	columnsSQL(t *Table) string
-	// uniqueSQL asks for the columns of the key that stands for the primary one where none is declared; empty where none does.
+	// uniqueSQL asks for the columns of the key that stands for the primary one where none is
+	// declared; empty where none does.
 	uniqueSQL(t *Table) string
 	// known says whether old and new rows may lack a column's value.
 	known(t *Table, c *change, f *Field, e *expected)
@@ -37,8 +39,8 @@ type dialect interface {
 	about(t *Table) string
 	// savepoints says that a refused statement ends its transaction.
 	savepoints() bool
-	// forgets says that after a change of a table's definition nothing tells what rows of a table before it were, which may be the
-	// same: they may be flagged, but never wrong.
+	// forgets says that after a change of a table's definition nothing tells what rows of a table
+	// before it were, which may be the same: they may be flagged, but never wrong.
 	forgets(changed, t *Table) bool
 	// strict says that a column which may not be NULL and has no default must be given.
 	strict() bool
@@ -239,7 +241,8 @@ func (r *Runner) create() {
 	r.fatal("the server refused 50 tables")
 }
 
-// order gives a table's columns the server's order, and the key that the server takes for the primary one.
+// order gives a table's columns the server's order, and the key that the server takes for the
+// primary one.
 func (r *Runner) order(t *Table) {
 	rows := r.query(r.dialect.columnsSQL(t))
 	var fields []*Field
@@ -427,8 +430,8 @@ func (r *Runner) where(t *Table, marker int) string {
 	return fmt.Sprintf(" WHERE %s = %d", r.dialect.quote(t.Marker), marker)
 }
 
-// row asks the server for what a payload must have of a row. Some tables MariaDB 11.8 cannot read any more after an ALTER that it
-// took: then it notes that the table is broken.
+// row asks the server for what a payload must have of a row. Some tables MariaDB 11.8 cannot read
+// any more after an ALTER that it took: then it notes that the table is broken.
 func (r *Runner) row(t *Table, marker int) []*value {
 	wants := make([]string, len(t.Fields))
 	for i, f := range t.Fields {

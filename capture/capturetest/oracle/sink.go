@@ -136,7 +136,8 @@ func (s *Sink) Durable() capture.Position {
 	return s.end
 }
 
-// await waits until a change of the table has come whose first value is that number, and takes all that came before it.
+// await waits until a change of the table has come whose first value is that number, and takes all
+// that came before it.
 func (s *Sink) await(table, number string) ([]*delivered, error) {
 	deadline := time.After(patience)
 	for {
