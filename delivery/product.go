@@ -34,9 +34,11 @@ type Product struct {
 	Formatter func(ProfileConfig) (Formatter, error)
 	// XML says that the format has XML bodies as well.
 	XML bool
-	// Bigints says that JSON bodies have 64-bit integers as numbers, unless the profile wants texts.
+	// Bigints says that JSON bodies have 64-bit integers as numbers, unless the profile wants
+	// texts.
 	Bigints bool
-	// Whole says that a group that is too large for one request is sent whole, not in numbered parts.
+	// Whole says that a group that is too large for one request is sent whole, not in numbered
+	// parts.
 	Whole bool
 	// DeletedRows says that a deleted row is sent with its last content.
 	DeletedRows bool
@@ -64,7 +66,8 @@ type UnitRule struct {
 	Text, Remedy string
 }
 
-// UsualBody is a size in bytes, 0 where it is not known. Remedy tells what helps with larger bodies.
+// UsualBody is a size in bytes, 0 where it is not known. Remedy tells what helps with larger
+// bodies.
 type UsualBody struct {
 	Size   int
 	Remedy string
@@ -92,8 +95,8 @@ type FailureMail struct {
 type EventType struct {
 	Type  string
 	Entry string // empty for a signal
-	// Ops are the row operations that events come from. Unnamed are those of them that no rule gives
-	// a name of its own.
+	// Ops are the row operations that events come from. Unnamed are those of them that no rule
+	// gives a name of its own.
 	Ops, Unnamed []string
 	// Code and Link are the entry's.
 	Code, Link string

@@ -14,7 +14,8 @@ func (s *sink) Event(*delivery.Event, delivery.Row) error { s.events++; return n
 func (s *sink) Fail(*Failure) error                       { s.failures++; return nil }
 func (s *sink) Notice(Notice)                             {}
 
-// BenchmarkChange is the hot path: one change through a mapping. "events" is what each change makes.
+// BenchmarkChange is the hot path: one change through a mapping. "events" is what each change
+// makes.
 func BenchmarkChange(b *testing.B) {
 	const due, back = "2026-12-01 14:00:00+00", "2026-11-22 01:02:03.12+00"
 	full := loans(capture.IdentityFull)

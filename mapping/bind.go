@@ -150,7 +150,8 @@ func (b *binder) problem(at path, text, hint string) {
 	b.problems = append(b.problems, problem{at, text, hint})
 }
 
-// column returns the column's index. Of one that is missing it returns 0, since an entry with a problem maps nothing.
+// column returns the column's index. Of one that is missing it returns 0, since an entry with a
+// problem maps nothing.
 func (b *binder) column(name string, at path) int {
 	if col := b.table.Column(name); col >= 0 {
 		return col
@@ -214,8 +215,8 @@ func (b *binder) rule(r *rule) boundRule {
 	return bound
 }
 
-// inferCondition notes what the rule's expression could compute for no row of the table. It is still tried: a side of
-// and/or that is never reached does no harm.
+// inferCondition notes what the rule's expression could compute for no row of the table. It is
+// still tried: a side of and/or that is never reached does no harm.
 func (b *binder) inferCondition(r *rule) {
 	for _, f := range inferFaults(r.cond, b.table, true) {
 		p := problem{r.path.at("if"), fmt.Sprintf("rule %s, if: %s", r.name, f.text), f.hint}
@@ -400,7 +401,8 @@ func (b *binder) members(fields []*field, parent string) []member {
 	return list
 }
 
-// field ties a field's expression to the table. What it cannot compute is left out of the payload and flagged.
+// field ties a field's expression to the table. What it cannot compute is left out of the payload
+// and flagged.
 func (b *binder) field(f *field) *boundExpression {
 	before := len(b.problems)
 	bound := b.expression(f.expr, f.path)

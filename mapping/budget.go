@@ -9,12 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what the expressions of one mapping entry may cost for one change. They are counted, not measured, so
-// that a change gives the same events on a slow machine, too.
+// Bounds of what the expressions of one mapping entry may cost for one change. They are counted,
+// not measured, so that a change gives the same events on a slow machine, too.
 const (
 	// maxMade is how many bytes the expressions may make in all: texts, lists, decoded JSON.
 	maxMade = 64 << 20
-	// maxSteps is how much they may compute. A step is about what one operator costs, or looking at 256 bytes of a text.
+	// maxSteps is how much they may compute. A step is about what one operator costs, or looking at
+	// 256 bytes of a text.
 	maxSteps = 10_000_000
 	// maxPattern is how long a regular expression that comes from a value may be.
 	maxPattern = 1000
@@ -79,9 +80,10 @@ const (
 	memberSize  = 64 // a member of an object
 )
 
-// weigh returns about how many bytes a value takes, or its JSON. Expressions can make lists that hold one value many
-// times, so that a value of a few bytes is endless when it is walked: each part that is met is counted as work, and the
-// weight of a value that must not be walked is beyond maxMade.
+// weigh returns about how many bytes a value takes, or its JSON. Expressions can make lists that
+// hold one value many times, so that a value of a few bytes is endless when it is walked: each part
+// that is met is counted as work, and the weight of a value that must not be walked is beyond
+// maxMade.
 func (m *machine) weigh(v any) int64 {
 	switch x := v.(type) {
 	case string:
@@ -159,7 +161,8 @@ func newPattern(text string) (*pattern, error) {
 	return &pattern{compiled, len(program.Inst)}, nil
 }
 
-// matches looks for the pattern in a text. The engine's time is that of the text times the pattern at worst.
+// matches looks for the pattern in a text. The engine's time is that of the text times the pattern
+// at worst.
 func (m *machine) matches(p *pattern, text string) any {
 	if !m.works(int64(len(text)) * int64(16+p.instructions) / bytesPerMatch) {
 		return unknown{}

@@ -62,8 +62,9 @@ func runExpression(t *testing.T, text string, c *capture.Change) (v any, allocat
 	return v, after.TotalAlloc - before.TotalAlloc, err
 }
 
-// Whatever an expression or a row says, an expression takes bounded memory and time, and what it does not compute for that is
-// undecided with its reason. The table is not parallel: it counts what the process allocates.
+// Whatever an expression or a row says, an expression takes bounded memory and time, and what it
+// does not compute for that is undecided with its reason. The table is not parallel: it counts what
+// the process allocates.
 func TestExpressionsAreBounded(t *testing.T) {
 	c := largeChange()
 	const most = 400 << 20 // what is counted are the values; their growth, and garbage, is a few times that at worst

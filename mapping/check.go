@@ -243,8 +243,8 @@ func (be *boundEntry) partial() bool {
 	return be.table.WholeRows != "" || slices.ContainsFunc(be.table.Columns, func(c capture.Column) bool { return c.Omitted != "" })
 }
 
-// lastContent lists the columns of a deleted row that a format would send and the stream does not carry. Unlike
-// needs, they keep no event from being made.
+// lastContent lists the columns of a deleted row that a format would send and the stream does not
+// carry. Unlike needs, they keep no event from being made.
 func (be *boundEntry) lastContent() []Need {
 	if !be.wholeDelete {
 		return nil

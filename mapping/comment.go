@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// The tags of a statement's comment that tell the context, in the form of sqlcommenter:
-// key='value' with commas between, keys and values percent-encoded. Tags of other tools are left alone.
+// The tags of a statement's comment that tell the context, in the form of sqlcommenter: key='value'
+// with commas between, keys and values percent-encoded. Tags of other tools are left alone.
 const (
 	tagActorID   = "actor_id"
 	tagActorName = "actor_name"
@@ -58,7 +58,8 @@ func decodeComment(text string) (told, error) {
 	return t, nil
 }
 
-// cutQuoted returns the text before the closing quote, in which a backslash quotes the next character.
+// cutQuoted returns the text before the closing quote, in which a backslash quotes the next
+// character.
 func cutQuoted(text string) (value, rest string, ok bool) {
 	for i := 0; i < len(text); i++ {
 		switch text[i] {

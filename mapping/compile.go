@@ -15,10 +15,11 @@ import (
 type Options struct {
 	Context ContextConfig
 	Signals SignalsConfig
-	// DeletedRows reports whether a format sends an event's deleted rows whole: the payload's shape, read from the
-	// old row (delivery.Event.Shape). Nil is never.
+	// DeletedRows reports whether a format sends an event's deleted rows whole: the payload's
+	// shape, read from the old row (delivery.Event.Shape). Nil is never.
 	DeletedRows func(eventType, entry string) bool
-	// ReadFile reads the files that the config names (mask_key_file). It may be nil when none is named.
+	// ReadFile reads the files that the config names (mask_key_file). It may be nil when none is
+	// named.
 	ReadFile func(path string) ([]byte, error)
 }
 

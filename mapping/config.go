@@ -5,8 +5,8 @@ import "rowhook/delivery"
 // Config is the config's `mapping` section: the entries in the order written.
 type Config []EntryConfig
 
-// EntryConfig maps one table, or a whole schema, to events. Of a schema's tables, those that lack
-// a column named under link, actor, operation or columns do without; what rules, where, key, order_by
+// EntryConfig maps one table, or a whole schema, to events. Of a schema's tables, those that lack a
+// column named under link, actor, operation or columns do without; what rules, where, key, order_by
 // and fields name, each must have.
 type EntryConfig struct {
 	Name       string            `yaml:",key" doc:"a table as schema.table, or any name with table:"`
@@ -60,10 +60,10 @@ type ColumnRename struct {
 	To     string `yaml:",value"`
 }
 
-// FieldConfig is one member of the payload's shape. A scalar names a column. A map
-// with `column`, `const` or `expr` is an operator (with `type`, `format`, `zone` and `items` beside them); any
-// other map nests. All keys come as Members, in order, since only the whole map
-// tells an operator from a nested member that happens to be called type.
+// FieldConfig is one member of the payload's shape. A scalar names a column. A map with `column`,
+// `const` or `expr` is an operator (with `type`, `format`, `zone` and `items` beside them); any
+// other map nests. All keys come as Members, in order, since only the whole map tells an operator
+// from a nested member that happens to be called type.
 type FieldConfig struct {
 	Name    string        `yaml:",key"`
 	Value   FieldValue    `yaml:",scalar"`
@@ -106,8 +106,8 @@ type RuleConfig struct {
 	_ struct{} `later:"lookup lookups memory parts"`
 }
 
-// AsConfig names an event for formats with a vocabulary of their own. What is not given
-// follows from the event type: loan.returned is action LOAN, event LOAN_RETURNED, desc "Loan returned".
+// AsConfig names an event for formats with a vocabulary of their own. What is not given follows
+// from the event type: loan.returned is action LOAN, event LOAN_RETURNED, desc "Loan returned".
 type AsConfig struct {
 	Action AsName `yaml:"action" doc:"alma: action; null leaves it out"`
 	Event  AsName `yaml:"event" doc:"alma: event.value; rakuraku: type; null leaves it out"`

@@ -30,14 +30,14 @@ func (t told) or(next told) told {
 	return t
 }
 
-// contexts is what holds for the changes of the open transaction. Each message or row replaces the one before it whole;
-// a comment holds for its statement's changes.
+// contexts is what holds for the changes of the open transaction. Each message or row replaces the
+// one before it whole; a comment holds for its statement's changes.
 type contexts struct {
 	message told
 	table   told
 	comment told
-	// trigger is what a trigger of rowhook's (`setup --context-trigger`) told of the session. It holds for its
-	// statement alone, where the source numbers statements.
+	// trigger is what a trigger of rowhook's (`setup --context-trigger`) told of the session. It
+	// holds for its statement alone, where the source numbers statements.
 	trigger   told
 	statement int
 	defaults  told
@@ -57,7 +57,8 @@ func (c *contexts) begin() {
 	c.message, c.table, c.comment, c.trigger = told{}, told{}, told{}, told{}
 }
 
-// reach is told of each change's statement, with whose beginning the trigger's word for another ends.
+// reach is told of each change's statement, with whose beginning the trigger's word for another
+// ends.
 func (c *contexts) reach(statement int) {
 	if statement != c.statement {
 		c.trigger, c.statement = told{}, statement
@@ -111,8 +112,8 @@ func (c *contexts) take(content []byte) error {
 	return nil
 }
 
-// decodeContext reads {"actor":{"id":…,"name":…},"operation":…}. Ids may be numbers. "trigger":true marks what a
-// trigger says. Further members are left alone.
+// decodeContext reads {"actor":{"id":…,"name":…},"operation":…}. Ids may be numbers. "trigger":true
+// marks what a trigger says. Further members are left alone.
 func decodeContext(content []byte) (t told, trigger bool, err error) {
 	var m struct {
 		Actor struct {

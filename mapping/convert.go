@@ -13,7 +13,8 @@ import (
 
 // converter turns values into what a field asks for with type, format, zone and items.
 type converter struct {
-	// value turns a value's own JSON, which is never null, into that of the type. ok is false when it does not fit.
+	// value turns a value's own JSON, which is never null, into that of the type. ok is false when
+	// it does not fit.
 	value func(value []byte) (converted []byte, ok bool)
 	// null is what stands for NULL; empty for null.
 	null string
@@ -193,7 +194,8 @@ func toDateTime(value []byte) ([]byte, bool) {
 	return appendString(nil, s[:10]+"T"+s[11:]), true
 }
 
-// withFraction gives a time so many digits behind the second, without rounding: a time never moves into the future.
+// withFraction gives a time so many digits behind the second, without rounding: a time never moves
+// into the future.
 func withFraction(value []byte, digits int) []byte {
 	s := string(value[1 : len(value)-1])
 	end := len("2006-01-02T15:04:05")

@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// affords takes account of a call of one of the library's functions before it is made. What a function may give is
-// bounded by its arguments here, since nothing can be taken back once it has allocated.
+// affords takes account of a call of one of the library's functions before it is made. What a
+// function may give is bounded by its arguments here, since nothing can be taken back once it has
+// allocated.
 func (m *machine) affords(name string, args []any) bool {
 	var weight int64
 	for _, arg := range args {
@@ -106,7 +107,8 @@ func product(a, b int64) int64 {
 
 // Bounds of exact numbers.
 const (
-	// maxDigits is how many characters a number may have that is read. PostgreSQL's longest have 147,457.
+	// maxDigits is how many characters a number may have that is read. PostgreSQL's longest have
+	// 147,457.
 	maxDigits = 150_000
 	// maxBits bounds a number that is computed, as numerator and denominator.
 	maxBits = 1 << 20
@@ -160,8 +162,8 @@ func (d *decimal) bits() int {
 	return d.rat.Num().BitLen() + d.rat.Denom().BitLen()
 }
 
-// computable takes account of arithmetic. Its result is no larger than its operands together, or the base as often as a power
-// has it; reducing a fraction takes the square of its size.
+// computable takes account of arithmetic. Its result is no larger than its operands together, or
+// the base as often as a power has it; reducing a fraction takes the square of its size.
 func (m *machine) computable(op string, a, b any) bool {
 	_, smallA := a.(int)
 	_, smallB := b.(int)

@@ -14,9 +14,9 @@ import (
 // idEncoding spells ids without dots, which Standard Webhooks forbids in them.
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// appendIdentity appends what makes an event the same event whenever its change is mapped
-// again: the source's lineage, the transaction, the change's place in it, the entry and the type. Each part
-// is preceded by its length, so that no two lists of parts run together.
+// appendIdentity appends what makes an event the same event whenever its change is mapped again:
+// the source's lineage, the transaction, the change's place in it, the entry and the type. Each
+// part is preceded by its length, so that no two lists of parts run together.
 func appendIdentity(dst []byte, lineage, transaction string, ordinal int, entry, typ string) []byte {
 	for _, part := range [2]string{lineage, transaction} {
 		dst = append(binary.AppendUvarint(dst, uint64(len(part))), part...)
@@ -35,7 +35,8 @@ func eventID(identity []byte) string {
 	return string(idEncoding.AppendEncode(id, sum[:16]))
 }
 
-// maxScratch is how many bytes of working memory are kept from one change to the next. A huge row takes more for itself alone.
+// maxScratch is how many bytes of working memory are kept from one change to the next. A huge row
+// takes more for itself alone.
 const maxScratch = 1 << 20
 
 // bodies are the parts of an event that all events of one entry and change share.
@@ -50,7 +51,8 @@ type bodies struct {
 	assumed               bool
 }
 
-// render makes the shared parts. It fails where a column of the key or of the ordering key is unknown.
+// render makes the shared parts. It fails where a column of the key or of the ordering key is
+// unknown.
 func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	e, w := &m.eval, &m.renderer
 	*w = renderer{e: e, buf: w.buf[:0], marks: w.marks[:0]}
@@ -118,7 +120,8 @@ func (w *renderer) take() []byte {
 	return all
 }
 
-// renderTexts makes the ordering keys, the link and the context. The three texts share one allocation.
+// renderTexts makes the ordering keys, the link and the context. The three texts share one
+// allocation.
 func (m *Mapper) renderTexts(be *boundEntry, out *bodies) error {
 	e := &m.eval
 	buf, err := be.appendOrder(m.text[:0], e, (*rows).current)
@@ -249,7 +252,8 @@ func (m *Mapper) commitTime() time.Time { return m.tx.Time.UTC() }
 // changeRow is the changed row as subscriptions' conditions see it, by the table's own names.
 type changeRow struct{ m *Mapper }
 
-// Column returns a column of the new row, or of the old one for a delete. A truncate has no columns.
+// Column returns a column of the new row, or of the old one for a delete. A truncate has no
+// columns.
 func (r changeRow) Column(name string) (text string, state delivery.Known, isNumber, ok bool) {
 	b, e := r.m.bound, &r.m.eval
 	col, ok := b.columns[name]

@@ -66,7 +66,8 @@ type machine struct {
 	err     error
 }
 
-// keptColumn is a column's value that was read inside a predicate, and is read again for each element.
+// keptColumn is a column's value that was read inside a predicate, and is read again for each
+// element.
 type keptColumn struct {
 	value any
 	read  bool
@@ -92,7 +93,8 @@ type boundExpression struct {
 	cols []int
 }
 
-// value computes the expression. ok is false when it is unknown; err says why if a value was at fault.
+// value computes the expression. ok is false when it is unknown; err says why if a value was at
+// fault.
 func (b *boundExpression) value(e *evaluation) (v any, ok bool, err error) {
 	if e.cost.err != nil {
 		return nil, false, e.cost.err

@@ -7,14 +7,14 @@ import (
 )
 
 // heldDelete is a delete on a partitioned table that waits for the change after it. PostgreSQL
-// moves a row between partitions by a delete and an insert, which it decodes one right
-// after the other; together they are one update. What is covered is just that: an insert of
-// the same key (as the entries have it) into the same table as the very next change of the transaction, with no
-// context message or signal between. A key deleted and inserted again by hand, one statement right after the
-// other, looks the same and is an update too. Anything else stays a delete and an insert.
+// moves a row between partitions by a delete and an insert, which it decodes one right after the
+// other; together they are one update. What is covered is just that: an insert of the same key (as
+// the entries have it) into the same table as the very next change of the transaction, with no
+// context message or signal between. A key deleted and inserted again by hand, one statement right
+// after the other, looks the same and is an update too. Anything else stays a delete and an insert.
 //
-// The delete is held in the mapper alone, so a large transaction may be stored in parts around it: a
-// transaction that breaks off comes again whole, and its delete with it.
+// The delete is held in the mapper alone, so a large transaction may be stored in parts around it:
+// a transaction that breaks off comes again whole, and its delete with it.
 type heldDelete struct {
 	on     bool
 	change capture.Change

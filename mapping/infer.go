@@ -10,10 +10,11 @@ import (
 	"rowhook/capture"
 )
 
-// Whether the kinds of an expression's values go together shows as soon as the table's columns are known, long before
-// the first row. An inference walks the expression's tree as a machine would, with the kinds that each part can
-// have in place of values. What can never be computed, whatever the row holds, is a fault: at run time
-// each such change would be parked. What JSON holds, nobody knows before: it is any kind.
+// Whether the kinds of an expression's values go together shows as soon as the table's columns are
+// known, long before the first row. An inference walks the expression's tree as a machine would,
+// with the kinds that each part can have in place of values. What can never be computed, whatever
+// the row holds, is a fault: at run time each such change would be parked. What JSON holds, nobody
+// knows before: it is any kind.
 
 // kinds is a set of kinds of values.
 type kinds uint8
@@ -90,7 +91,8 @@ func (v inferred) String() string {
 	return fmt.Sprintf("%s, %s,", v.node, v.kinds)
 }
 
-// fault is something that an expression cannot compute, or a comparison that gives the same answer for every row.
+// fault is something that an expression cannot compute, or a comparison that gives the same answer
+// for every row.
 type fault struct {
 	text, hint string
 	idle       bool // nothing fails; the comparison only never tells rows apart
@@ -230,8 +232,8 @@ func (in *inference) binary(n *ast.BinaryNode) kinds {
 	return kindBool
 }
 
-// comparison follows [compareValues]: a text that is written out beside a number or a time is read as one. That a column's
-// text happens to be a number is not relied on: the next row's need not be.
+// comparison follows [compareValues]: a text that is written out beside a number or a time is read
+// as one. That a column's text happens to be a number is not relied on: the next row's need not be.
 func (in *inference) comparison(op string, a, b inferred) {
 	if a.kinds == noKind || b.kinds == noKind {
 		return
@@ -258,7 +260,8 @@ func (in *inference) comparison(op string, a, b inferred) {
 // isText reports whether the part is a text that differs from row to row.
 func (v inferred) isText() bool { return v.literal == nil && v.has(kindText) }
 
-// readsAs reports whether the part is a text that is written out and can be read as one of the kinds.
+// readsAs reports whether the part is a text that is written out and can be read as one of the
+// kinds.
 func (v inferred) readsAs(k kinds) bool {
 	if v.literal == nil {
 		return false
@@ -339,7 +342,8 @@ var signatures = map[string]signature{
 	"now": {anyKind, kindTime},
 }
 
-// walks are the functions that walk a list, see [predicates]: what they give, and whether they decide on each element.
+// walks are the functions that walk a list, see [predicates]: what they give, and whether they
+// decide on each element.
 var walks = map[string]struct {
 	gives   kinds
 	decides bool

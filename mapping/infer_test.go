@@ -21,8 +21,8 @@ func kindsRow() capture.Row {
 		"10:00:00", `["a","b"]`, `{"a":1}`, "10.0.0.1", "aGk=")
 }
 
-// TestInferenceFollowsTheMachine tries every operator, and the functions and methods, on columns of every pair of kinds: what
-// is inferred to fail fails on a row, and nothing else does.
+// TestInferenceFollowsTheMachine tries every operator, and the functions and methods, on columns of
+// every pair of kinds: what is inferred to fail fails on a row, and nothing else does.
 func TestInferenceFollowsTheMachine(t *testing.T) {
 	t.Parallel()
 	kinds := kindsTable()
@@ -72,7 +72,8 @@ func TestInferenceFollowsTheMachine(t *testing.T) {
 	}
 }
 
-// TestConditionFaults fixes what check says about conditions that do not fit the columns, and where.
+// TestConditionFaults fixes what check says about conditions that do not fit the columns, and
+// where.
 func TestConditionFaults(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -125,8 +126,8 @@ func ordersTable() *capture.Table {
 		"amount int", "placed_at time", "paid bool", "extra json", "tags list")
 }
 
-// TestOneRuleAtFault: a rule that cannot be decided parks what may come of it. The events of the other rules are made at
-// once, and not again when the parked change is retried.
+// TestOneRuleAtFault: a rule that cannot be decided parks what may come of it. The events of the
+// other rules are made at once, and not again when the parked change is retried.
 func TestOneRuleAtFault(t *testing.T) {
 	t.Parallel()
 	placed := EventConfig{"order.placed", []RuleConfig{{Op: []string{"update"}, Becomes: where("status=placed")}}}

@@ -7,8 +7,9 @@ import (
 	"rowhook/delivery"
 )
 
-// compileItems compiles the shape of the objects that a JSON column or a list holds: `items` beside `column`. In
-// it, columns are members of the object at hand, a.b is member b of member a, and "." is the element itself.
+// compileItems compiles the shape of the objects that a JSON column or a list holds: `items` beside
+// `column`. In it, columns are members of the object at hand, a.b is member b of member a, and "."
+// is the element itself.
 func (f *field) compileItems(cfg *FieldConfig) error {
 	if cfg.Members == nil {
 		return f.path.at("items").err("items takes a map: the shape of each element", "")
@@ -49,7 +50,8 @@ func refuseExpressions(fields []*field) error {
 	return nil
 }
 
-// shapeItems shapes an object, or each element of a list. A text is taken for the JSON that it holds.
+// shapeItems shapes an object, or each element of a list. A text is taken for the JSON that it
+// holds.
 func shapeItems(value []byte, fields []*field) ([]byte, bool) {
 	value, ok := toJSON(value)
 	if !ok {

@@ -82,7 +82,8 @@ func kindOfJSON(value []byte) delivery.Kind {
 	return delivery.KindOther
 }
 
-// payload writes the whole shape in the current row with its marks, and returns the kinds of its members.
+// payload writes the whole shape in the current row with its marks, and returns the kinds of its
+// members.
 func (w *renderer) payload(be *boundEntry) string {
 	complete := len(w.unavailable)
 	w.marks, w.marked = w.marks[:0], len(w.buf)

@@ -14,7 +14,8 @@ func (m *Mapper) Listens(prefix string) bool {
 	return prefix != "" && (prefix == m.rules.context.Message || prefix == m.rules.signals.Message)
 }
 
-// Key returns the row's key as events would have it, masked where the mapping says so; nil where it is not known.
+// Key returns the row's key as events would have it, masked where the mapping says so; nil where it
+// is not known.
 func (m *Mapper) Key(c *capture.Change) []byte {
 	e := evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
 	if e.check() != nil {

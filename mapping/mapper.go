@@ -8,21 +8,26 @@ import (
 	"rowhook/delivery"
 )
 
-// Output takes what a [Mapper] makes, in commit order. An error ends the mapping of the change and is returned from it.
+// Output takes what a [Mapper] makes, in commit order. An error ends the mapping of the change and
+// is returned from it.
 type Output interface {
-	// Event takes an event, which is the receiver's to keep. The row is valid until the call returns.
+	// Event takes an event, which is the receiver's to keep. The row is valid until the call
+	// returns.
 	Event(ev *delivery.Event, row delivery.Row) error
-	// Fail takes a change that could not be mapped for one entry; [Mapper.Changes] tells the raw change to keep.
+	// Fail takes a change that could not be mapped for one entry; [Mapper.Changes] tells the raw
+	// change to keep.
 	Fail(f *Failure) error
 	// Notice takes word of what somebody should know; no change is lost by it.
 	Notice(n Notice)
 }
 
-// Failure is a change that could not be mapped for one entry, or of which some of the entry's rules could not be decided.
+// Failure is a change that could not be mapped for one entry, or of which some of the entry's rules
+// could not be decided.
 type Failure struct {
 	Table string
 	Entry string
-	// Made are the types of the entry's events that the other rules made of the change all the same.
+	// Made are the types of the entry's events that the other rules made of the change all the
+	// same.
 	Made   []string
 	Reason delivery.Outcome // undecidable or unmapped
 	Err    error            // names table, column and rule; never holds row data
@@ -114,8 +119,9 @@ func (m *Mapper) Abort() { m.held.on = false }
 // End closes the transaction, and maps a delete that was held for it.
 func (m *Mapper) End() error { return m.flush() }
 
-// Changes returns the raw changes at hand, for parking: one, or the delete and the insert that
-// a row's move between partitions consists of. It is valid inside Output's methods; empty for messages.
+// Changes returns the raw changes at hand, for parking: one, or the delete and the insert that a
+// row's move between partitions consists of. It is valid inside Output's methods; empty for
+// messages.
 func (m *Mapper) Changes() []*capture.Change { return m.changes }
 
 // Change maps one change.
@@ -208,8 +214,8 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 	return nil
 }
 
-// mapEntry decides which of the entry's events fire, and makes them. What cannot be decided is parked, for the events
-// that may come of it; the others do not wait for it.
+// mapEntry decides which of the entry's events fire, and makes them. What cannot be decided is
+// parked, for the events that may come of it; the others do not wait for it.
 func (m *Mapper) mapEntry(be *boundEntry) error {
 	m.eval.entry, m.eval.blame, m.eval.cost = be, blame{}, cost{}
 	if len(be.problems) > 0 {

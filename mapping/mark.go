@@ -7,8 +7,9 @@ import (
 	"rowhook/delivery"
 )
 
-// care says how a member's values stand to canonical JSON, which is what JavaScript's JSON.stringify(JSON.parse(x)) leaves as it is.
-// Formats that promise it read a payload's marks instead of the payload.
+// care says how a member's values stand to canonical JSON, which is what JavaScript's
+// JSON.stringify(JSON.parse(x)) leaves as it is. Formats that promise it read a payload's marks
+// instead of the payload.
 type care uint8
 
 const (
@@ -19,8 +20,8 @@ const (
 	careInstant             // a time with a zone there
 )
 
-// bindMarks decides what the shape's members need, and whether its names are canonical: no name twice, none that JavaScript would
-// put first, and not __proto__.
+// bindMarks decides what the shape's members need, and whether its names are canonical: no name
+// twice, none that JavaScript would put first, and not __proto__.
 func (b *binder) bindMarks() {
 	b.marked = b.markMembers(b.shape, true)
 }
@@ -87,7 +88,8 @@ func (w *renderer) note(m *member, start int) {
 	w.marked = start
 }
 
-// isPlain reports whether a value is certainly canonical: a text without escapes, a word, or a whole number that a double holds.
+// isPlain reports whether a value is certainly canonical: a text without escapes, a word, or a
+// whole number that a double holds.
 func isPlain(value []byte) bool {
 	const certain = 15
 	switch c := value[0]; {
@@ -112,8 +114,8 @@ func isPlain(value []byte) bool {
 	return true
 }
 
-// canTell reports whether marks can tell all that is to be looked at in a payload: the sources write \b and \f, which JavaScript writes
-// so, as \u0008 and \u000c.
+// canTell reports whether marks can tell all that is to be looked at in a payload: the sources
+// write \b and \f, which JavaScript writes so, as \u0008 and \u000c.
 func canTell(payload []byte) bool {
 	for {
 		i := bytes.IndexByte(payload, '\\')

@@ -13,7 +13,8 @@ import (
 	"rowhook/delivery/format"
 )
 
-// sameByMarks holds that formats which read a payload's marks write what those that read the whole of it do.
+// sameByMarks holds that formats which read a payload's marks write what those that read the whole
+// of it do.
 func sameByMarks(t interface {
 	Helper()
 	Errorf(format string, args ...any)

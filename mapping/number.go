@@ -11,7 +11,8 @@ import (
 // floats included, is a decimal made from the database's text, so that 0.1
 // equals 0.1 whatever the column's type, and no digit of a bigint or numeric is lost.
 
-// maxExponent bounds what a number may cost: a few characters such as 1e999999999 must not take gigabytes.
+// maxExponent bounds what a number may cost: a few characters such as 1e999999999 must not take
+// gigabytes.
 const maxExponent = 20_000
 
 // special marks the numbers that are not on the number line.
@@ -167,7 +168,8 @@ func (d *decimal) float() float64 {
 	return f
 }
 
-// String writes all digits of a finite decimal fraction; others, such as 1/3, with 20 digits behind the point.
+// String writes all digits of a finite decimal fraction; others, such as 1/3, with 20 digits behind
+// the point.
 func (d *decimal) String() string {
 	switch d.special {
 	case negInfinity:
@@ -184,7 +186,8 @@ func (d *decimal) String() string {
 	return d.rat.FloatString(digits)
 }
 
-// calculate applies an arithmetic operator. ok is false for a division by zero, or where there is no such result.
+// calculate applies an arithmetic operator. ok is false for a division by zero, or where there is
+// no such result.
 func calculate(op string, a, b any) (result any, ok bool) {
 	if x, isInt := a.(int); isInt {
 		if y, isInt := b.(int); isInt {

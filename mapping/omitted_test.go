@@ -8,7 +8,8 @@ import (
 	"rowhook/delivery"
 )
 
-// TestOmittedColumns has check find what needs a column of updates and deletes that come without it, and only that.
+// TestOmittedColumns has check find what needs a column of updates and deletes that come without
+// it, and only that.
 func TestOmittedColumns(t *testing.T) {
 	t.Parallel()
 	const remedy = "use n"
@@ -55,7 +56,8 @@ func TestOmittedColumns(t *testing.T) {
 	}
 }
 
-// TestOmittedAtRunTime parks a rule's decision with the remedy that there is, while the entry's other events are made.
+// TestOmittedAtRunTime parks a rule's decision with the remedy that there is, while the entry's
+// other events are made.
 func TestOmittedAtRunTime(t *testing.T) {
 	t.Parallel()
 	tbl := table("app.t", capture.IdentityFull, "id int key", "n int", "s int")

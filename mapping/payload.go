@@ -6,7 +6,8 @@ import (
 	"rowhook/capture"
 )
 
-// member is one member of a payload, tied to a table: a column, a constant, an expression, or more members.
+// member is one member of a payload, tied to a table: a column, a constant, an expression, or more
+// members.
 type member struct {
 	label    []byte // "name":
 	path     string // dotted, from the payload's object
@@ -149,8 +150,8 @@ func (w *renderer) value(m *member, v capture.Value) {
 	w.convertFrom(start, m, column.Name)
 }
 
-// room makes room for a large value at once: a buffer that grows by itself is there twice while it does. Texts of the usual kind have
-// few characters that need an escape.
+// room makes room for a large value at once: a buffer that grows by itself is there twice while it
+// does. Texts of the usual kind have few characters that need an escape.
 func (w *renderer) room(size int) {
 	if size < maxScratch || cap(w.buf)-len(w.buf) > size {
 		return
@@ -167,7 +168,8 @@ func (w *renderer) null(m *member) {
 	w.buf = append(w.buf, text...)
 }
 
-// beyondDoubles reports whether an integer lies beyond 2^53, up to which a double tells all integers apart.
+// beyondDoubles reports whether an integer lies beyond 2^53, up to which a double tells all
+// integers apart.
 func beyondDoubles(digits []byte) bool {
 	const limit = "9007199254740992"
 	if len(digits) > 0 && digits[0] == '-' {

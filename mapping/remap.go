@@ -11,15 +11,16 @@ type Parked struct {
 	// Actor and Operation are the [Failure]'s.
 	Actor     delivery.Actor
 	Operation string
-	// Entry is the mapping entry that failed; empty maps the change for every entry of its table, as
-	// for one that could not be decoded.
+	// Entry is the mapping entry that failed; empty maps the change for every entry of its table,
+	// as for one that could not be decoded.
 	Entry string
 	// Made are the Failure's: types of events that are not made again.
 	Made []string
 }
 
-// Remap maps a parked change again, outside the stream, on a mapper of its own. Events have the ids that
-// they would have had. mapped is false when the entry no longer maps the table, so that nothing can come of it.
+// Remap maps a parked change again, outside the stream, on a mapper of its own. Events have the ids
+// that they would have had. mapped is false when the entry no longer maps the table, so that
+// nothing can come of it.
 func (m *Mapper) Remap(p *Parked, c *capture.Change) (mapped bool, err error) {
 	m.Begin(&p.Transaction)
 	m.contexts.message = told{p.Actor, p.Operation}

@@ -31,7 +31,8 @@ func newRows(c *capture.Change) rows {
 	}
 }
 
-// check holds a change to its table's description: the rows that its operation has, a value for each column.
+// check holds a change to its table's description: the rows that its operation has, a value for
+// each column.
 func (r *rows) check() error {
 	columns := len(r.table.Columns)
 	for _, row := range []struct {
@@ -90,8 +91,8 @@ func (r *rows) unchanged(col int) bool {
 
 func known(v capture.Value) bool { return v.State == capture.Null || v.State == capture.Present }
 
-// untyped reports whether a value is there whose type is not known. It may equal another one of its column; what it means
-// cannot be told.
+// untyped reports whether a value is there whose type is not known. It may equal another one of its
+// column; what it means cannot be told.
 func (r *rows) untyped(v capture.Value, col int) bool {
 	return v.State == capture.Present && r.table.Columns[col].Type.Kind == capture.Untyped
 }

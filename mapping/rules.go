@@ -19,8 +19,8 @@ type EventInfo struct {
 	Unnamed []string
 	// Operations is the closed list of operations that it can come from; nil when any can.
 	Operations []string
-	// Order says what the event's ordering key is made of: where the text is another than before, equal rows
-	// have other keys.
+	// Order says what the event's ordering key is made of: where the text is another than before,
+	// equal rows have other keys.
 	Order string
 }
 

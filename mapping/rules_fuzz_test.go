@@ -8,9 +8,9 @@ import (
 	"rowhook/capture"
 )
 
-// FuzzRules compiles rules of any content and maps changes with them. Nothing panics; and what is decided
-// without knowing some columns is decided in the same way when they are known: a rule may say that it cannot
-// tell, but it never guesses.
+// FuzzRules compiles rules of any content and maps changes with them. Nothing panics; and what is
+// decided without knowing some columns is decided in the same way when they are known: a rule may
+// say that it cannot tell, but it never guesses.
 func FuzzRules(f *testing.F) {
 	f.Add(uint8(1), "", "", "name,doc", "", "", "", "Ann", "Bob", uint32(1<<7))
 	f.Add(uint8(1), "", "", "", "", "name=Ann,Bob;active=true,null", "", "Bob", "Ann", uint32(1<<4|1<<15))
@@ -55,8 +55,8 @@ func FuzzRules(f *testing.F) {
 	})
 }
 
-// ruledChange makes a change whose rows hold the texts in turn, but for the key. The bits of hide, eleven for each
-// row, say which columns are unknown.
+// ruledChange makes a change whose rows hold the texts in turn, but for the key. The bits of hide,
+// eleven for each row, say which columns are unknown.
 func ruledChange(op capture.Op, before, after string, hide uint32) *capture.Change {
 	tbl := typedTable()
 	make := func(hide uint32, texts ...string) capture.Row {

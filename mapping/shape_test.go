@@ -128,7 +128,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// TestDeletedRows: with the option, a delete's whole shape is read from the old row, constants and expressions too.
+// TestDeletedRows: with the option, a delete's whole shape is read from the old row, constants and
+// expressions too.
 func TestDeletedRows(t *testing.T) {
 	t.Parallel()
 	m, out := setup(t, Config{{Name: "circulation.loans", Fields: []FieldConfig{

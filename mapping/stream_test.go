@@ -27,7 +27,8 @@ func message(t *testing.T, m *Mapper, prefix, content string) {
 	}
 }
 
-// TestContext fixes the precedence: message, table, columns, defaults; each for what follows in its transaction.
+// TestContext fixes the precedence: message, table, columns, defaults; each for what follows in its
+// transaction.
 func TestContext(t *testing.T) {
 	t.Parallel()
 	m, out := setup(t, Config{{Name: "app.t", Actor: ActorConfig{ID: "who"}, Operation: "how"}}, Options{Context: ContextConfig{

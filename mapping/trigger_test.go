@@ -8,8 +8,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestTriggerContext fixes what a trigger tells: below comments, above columns, and for its statement alone where
-// statements are numbered.
+// TestTriggerContext fixes what a trigger tells: below comments, above columns, and for its
+// statement alone where statements are numbered.
 func TestTriggerContext(t *testing.T) {
 	t.Parallel()
 	m, out := setup(t, Config{{Name: "app.t", Actor: ActorConfig{ID: "who"}, Operation: "how"}},

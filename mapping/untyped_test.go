@@ -8,8 +8,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestUntyped has a value whose type is not known be sent and flagged, and never be held against anything but the
-// column's other value.
+// TestUntyped has a value whose type is not known be sent and flagged, and never be held against
+// anything but the column's other value.
 func TestUntyped(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -30,7 +30,8 @@ type library interface {
 	// made says what setup does, shell how a person gets in.
 	made() string
 	shell() string
-	// unread says what the database holds back of its log for rowhook, or else what rowhook has still to read of it.
+	// unread says what the database holds back of its log for rowhook, or else what rowhook has
+	// still to read of it.
 	unread(ctx context.Context, a *agent) (waiting, error)
 	close() error
 }

@@ -51,8 +51,9 @@ func (r *receiver) open() error {
 	return nil
 }
 
-// shut stops listening; requests that are being served end first. The server waits for connections too on which nothing
-// was asked yet, which clients open in reserve: these are closed after a second.
+// shut stops listening; requests that are being served end first. The server waits for connections
+// too on which nothing was asked yet, which clients open in reserve: these are closed after a
+// second.
 func (r *receiver) shut() error {
 	r.mu.Lock()
 	server := r.server

@@ -25,8 +25,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// adminServer answers on admin.listen. Metrics and the two health pages are for everybody; the rest needs a token, for looking only
-// where others than this machine can reach it, for changing something everywhere.
+// adminServer answers on admin.listen. Metrics and the two health pages are for everybody; the rest
+// needs a token, for looking only where others than this machine can reach it, for changing
+// something everywhere.
 type adminServer struct {
 	agent   *agent
 	metrics http.Handler
@@ -149,9 +150,10 @@ func askedHost(r *http.Request) string {
 	return strings.Trim(host, "[]")
 }
 
-// askedByName reports whether a request calls us by an address or a name of ours. A page of another site, whose name is made to
-// lead here (DNS rebinding), calls us by its own. Where others than this machine may ask, names are only looked at when some are
-// listed: which ones monitoring uses cannot be known.
+// askedByName reports whether a request calls us by an address or a name of ours. A page of another
+// site, whose name is made to lead here (DNS rebinding), calls us by its own. Where others than
+// this machine may ask, names are only looked at when some are listed: which ones monitoring uses
+// cannot be known.
 func (s *adminServer) askedByName(r *http.Request) bool {
 	host, hosts := askedHost(r), s.agent.config().Admin.Hosts
 	if _, err := netip.ParseAddr(host); err == nil || host == "" || isLoopback(host) || !s.local && len(hosts) == 0 {
@@ -160,8 +162,8 @@ func (s *adminServer) askedByName(r *http.Request) bool {
 	return slices.ContainsFunc(hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// allow reports whether a request may see what is not for everybody, or with POST change it, and who asks. It
-// answers when it may not.
+// allow reports whether a request may see what is not for everybody, or with POST change it, and
+// who asks. It answers when it may not.
 func (s *adminServer) allow(w http.ResponseWriter, r *http.Request) (who string, ok bool) {
 	change := r.Method != http.MethodGet && r.Method != http.MethodHead
 	// A page of another site cannot ask by a name of its own.

@@ -31,7 +31,8 @@ type agent struct {
 	adopted chan struct{} // a person adopted the source's identity
 	anew    bool          // the stream begins without the stored position, which adoption gave up; capture's own
 	began   time.Time
-	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the tables.
+	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the
+	// tables.
 	reloading  sync.Mutex
 	hangups    chan os.Signal
 	compareNow chan struct{}
@@ -80,8 +81,8 @@ var errForeign = errors.New("the server is not the one this state directory belo
 // a mistake in DNS that is mended by itself.
 const adoptionInterval = 30 * time.Second
 
-// newAgent opens the state directory and builds the rooms. The caller closes it. A command that has the directory open when
-// the agent starts is waited for; another agent is not.
+// newAgent opens the state directory and builds the rooms. The caller closes it. A command that has
+// the directory open when the agent starts is waited for; another agent is not.
 func newAgent(c *config.Config, flags startFlags, logger *slog.Logger) (*agent, error) {
 	if err := refuseOwner(c.State, os.Geteuid()); err != nil {
 		return nil, err
@@ -123,7 +124,8 @@ func (a *agent) build() error {
 	return nil
 }
 
-// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays so.
+// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays
+// so.
 func (s *station) newPipeline() (*pipeline.Pipeline, error) {
 	codes, err := s.codes(s.config())
 	if err != nil {
@@ -181,7 +183,8 @@ func (a *agent) run(ctx context.Context) error {
 	act(func() error { return a.sample(ctx) })
 	act(func() error { return a.watchFiles(ctx) })
 	act(func() error {
-		// The appender outlives the source: the last batch is stored and confirmed after reading has stopped.
+		// The appender outlives the source: the last batch is stored and confirmed after reading
+		// has stopped.
 		defer stopStoring()
 		return a.capture(ctx)
 	})
@@ -217,7 +220,8 @@ func (a *agent) await(actors *sync.WaitGroup) {
 // stopMargin is what stopping may take beyond shutdown_grace.
 const stopMargin = 10 * time.Second
 
-// failedMargin is what stopping may take after the spool has failed: nothing can be stored any more.
+// failedMargin is what stopping may take after the spool has failed: nothing can be stored any
+// more.
 const failedMargin = 2 * time.Second
 
 // spoolFailure ends the agent when the spool has failed: a failed fsync is not retried.

@@ -114,7 +114,8 @@ func checkSource(ctx context.Context, c *config.Config, in *surroundings) []capt
 	return append(append(c.AtTables(found), c.TableFindings(tables)...), whereFindings(c, tables)...)
 }
 
-// writerFindings say who may write the tables of context and signals, and so speak for the application.
+// writerFindings say who may write the tables of context and signals, and so speak for the
+// application.
 func writerFindings(ctx context.Context, c *config.Config, source source) []capture.Finding {
 	var found []capture.Finding
 	for _, told := range []struct{ table, what string }{
@@ -228,7 +229,8 @@ func whereFindings(c *config.Config, tables []*capture.Table) []capture.Finding 
 	return found
 }
 
-// conditionProblem says why a condition can never hold on any of the tables: none has the column, or none knows the label.
+// conditionProblem says why a condition can never hold on any of the tables: none has the column,
+// or none knows the label.
 func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (text, hint string) {
 	var types []*capture.Type
 	var names []string

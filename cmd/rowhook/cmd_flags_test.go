@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// FuzzFlags reads moments and removals of any text: a moment that is taken is one, and so is a removal.
+// FuzzFlags reads moments and removals of any text: a moment that is taken is one, and so is a
+// removal.
 func FuzzFlags(f *testing.F) {
 	for _, text := range []string{"2 hours", "7d", "2026-11-22T10:00:00+09:00", "2026-11-22", "main=drain", "=drop"} {
 		f.Add(text)

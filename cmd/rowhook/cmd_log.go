@@ -175,7 +175,8 @@ func printLogLine(w io.Writer, rec deliverylog.ParsedRecord) error {
 	return err
 }
 
-// describeRecord is an event's key, of how many events a group is, or how many attempts were collapsed.
+// describeRecord is an event's key, of how many events a group is, or how many attempts were
+// collapsed.
 func describeRecord(rec *deliverylog.ParsedRecord) string {
 	if rec.Count == 0 {
 		return compactKey(rec.Key)
@@ -189,8 +190,8 @@ func describeRecord(rec *deliverylog.ParsedRecord) string {
 // shownBody is how many characters of a body are shown to people.
 const shownBody = 4000
 
-// printBody shows a body of a number of bytes, cut at shownBody characters; truncated says that it is
-// only a part already, and rest where the rest is.
+// printBody shows a body of a number of bytes, cut at shownBody characters; truncated says that it
+// is only a part already, and rest where the rest is.
 func printBody(w io.Writer, body string, truncated bool, size int, rest string) error {
 	if body == "" {
 		return nil

@@ -113,7 +113,8 @@ func newProfileResumeCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// newProfileStateCommand completes a command that changes one profile's state; said tells what came of it.
+// newProfileStateCommand completes a command that changes one profile's state; said tells what came
+// of it.
 func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *string, said func(stateAnswer) string) *cobra.Command {
 	var asJSON bool
 	cmd.Args = oneArg("the profile's code")

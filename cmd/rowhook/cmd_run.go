@@ -44,8 +44,9 @@ func newRunCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// memoryGoal is where the garbage collector begins to work harder than it does by itself, which lets the heap grow to twice what is live.
-// Nothing but a single row of many megabytes, or very many profiles, comes near it.
+// memoryGoal is where the garbage collector begins to work harder than it does by itself, which
+// lets the heap grow to twice what is live. Nothing but a single row of many megabytes, or very
+// many profiles, comes near it.
 const memoryGoal = 192 << 20
 
 // runAgent runs the agent until a signal ends it.

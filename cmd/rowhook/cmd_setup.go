@@ -96,8 +96,8 @@ func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFla
 	return nil
 }
 
-// applied reports what a setup did, and what is amiss still: it is done only when nothing is. refused is what it would
-// not do, or why it did nothing.
+// applied reports what a setup did, and what is amiss still: it is done only when nothing is.
+// refused is what it would not do, or why it did nothing.
 func (c *console) applied(ctx context.Context, conf *config.Config, from source, flags setupFlags, plan []capture.Statement, refused error) error {
 	if refused != nil && !errors.As(refused, new(*capture.RefusedError)) {
 		return refused

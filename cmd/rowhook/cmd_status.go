@@ -258,7 +258,8 @@ func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
 	}
 }
 
-// reasonWord is a reason of the profile for people: the status itself where it was the last reply's.
+// reasonWord is a reason of the profile for people: the status itself where it was the last
+// reply's.
 func reasonWord(reason string, p delivery.ProfileStatus) string {
 	if reason == p.LastReason && p.LastStatus != 0 {
 		return strconv.Itoa(p.LastStatus)

@@ -43,7 +43,8 @@ func TestBinlogAttention(t *testing.T) {
 	}
 }
 
-// TestStatusWithoutAgent: that no agent runs needs a hand, and the delivery log knows when profiles last delivered.
+// TestStatusWithoutAgent: that no agent runs needs a hand, and the delivery log knows when profiles
+// last delivered.
 func TestStatusWithoutAgent(t *testing.T) {
 	t.Parallel()
 	w := newMendWorld(t, false)

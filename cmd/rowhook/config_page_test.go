@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// configPage is the reference of the config for people. It is made from what `rowhook schema` prints, and from
-// nothing else.
+// configPage is the reference of the config for people. It is made from what `rowhook schema`
+// prints, and from nothing else.
 const configPage = "../../docs/configuration.md"
 
 const configPageHead = "# Configuration\n\n" +
@@ -171,7 +171,8 @@ func (w *configPageWriter) key(above, key string, node *configNode, required boo
 	w.wrap(text)
 }
 
-// kind says what a key takes; ref is the object that has a section, suffix what its keys stand under.
+// kind says what a key takes; ref is the object that has a section, suffix what its keys stand
+// under.
 func (w *configPageWriter) kind(node *configNode) (kind, ref, suffix string) {
 	name := strings.TrimPrefix(node.Ref, "#/$defs/")
 	switch name {

@@ -19,8 +19,9 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// The agent writes into two directories, of its state and of the delivery log, and mostly runs as a user of its own, while
-// people set it up as themselves or as root. Whether that user may write there shows before the agent is started.
+// The agent writes into two directories, of its state and of the delivery log, and mostly runs as a
+// user of its own, while people set it up as themselves or as root. Whether that user may write
+// there shows before the agent is started.
 
 // account is the user that the agent is going to run as.
 type account struct {
@@ -33,8 +34,8 @@ type account struct {
 // systemdDirs hold the units of a machine.
 var systemdDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// agentAccount is the user who asks. Root only prepares what another user runs: the one that the unit names, or who
-// has the state directory already.
+// agentAccount is the user who asks. Root only prepares what another user runs: the one that the
+// unit names, or who has the state directory already.
 func agentAccount(state string, unit agentUnit) account {
 	self := currentAccount()
 	if self.uid != 0 {
@@ -96,8 +97,9 @@ func ownerOf(info fs.FileInfo) (uid, gid uint32) {
 	return 0, 0
 }
 
-// may reports whether the account has rights, in the bits of one class of a mode (4 read, 2 write, 1 enter), on what
-// is there. The kernel knows more than modes tell, and is asked about the user who asks.
+// may reports whether the account has rights, in the bits of one class of a mode (4 read, 2 write,
+// 1 enter), on what is there. The kernel knows more than modes tell, and is asked about the user
+// who asks.
 func (a account) may(path string, rights uint32) bool {
 	if a.why == "" {
 		return unix.Faccessat(unix.AT_FDCWD, path, rights, unix.AT_EACCESS) == nil
@@ -180,7 +182,8 @@ func (u agentUnit) makes(dir string) bool {
 	return slices.ContainsFunc(u.made, func(made string) bool { return dir == made || strings.HasPrefix(dir, made+"/") })
 }
 
-// directoryFindings say what keeps the agent from writing its state and its log, or from reading what the config is made of.
+// directoryFindings say what keeps the agent from writing its state and its log, or from reading
+// what the config is made of.
 func directoryFindings(c *config.Config, a account, unit agentUnit) []capture.Finding {
 	found := writable(c, a, unit, "state_directory", "the state directory", c.State, "0700", "state")
 	if len(found) == 0 {

@@ -10,7 +10,8 @@ import (
 	"rowhook/cmd/rowhook/config"
 )
 
-// TestDirectoryFindings: check says what keeps the agent's user from its directories, with owner and remedy.
+// TestDirectoryFindings: check says what keeps the agent's user from its directories, with owner
+// and remedy.
 func TestDirectoryFindings(t *testing.T) {
 	t.Parallel()
 	other := account{uid: uint32(os.Geteuid()) + 1, gids: []uint32{uint32(os.Getegid()) + 1}, name: "rowhook", why: "the user of rowhook.service"}
@@ -111,8 +112,8 @@ func TestFindUnit(t *testing.T) {
 	}
 }
 
-// TestForeignDirectoryStops: who may not write the state or the log ends with the exit code of a wrong config, after which systemd
-// does not start it again and again.
+// TestForeignDirectoryStops: who may not write the state or the log ends with the exit code of a
+// wrong config, after which systemd does not start it again and again.
 func TestForeignDirectoryStops(t *testing.T) {
 	t.Parallel()
 	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")

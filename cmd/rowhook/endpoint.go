@@ -78,7 +78,8 @@ func (e *endpoint) Describe() (method, url string) {
 	return to.sender.Describe()
 }
 
-// formatter returns what renders here. Where there is no URL, what production would send stays unsent.
+// formatter returns what renders here. Where there is no URL, what production would send stays
+// unsent.
 func (e *endpoint) formatter() delivery.Formatter {
 	if to := e.target(); to != nil {
 		return to.formatter
@@ -131,7 +132,8 @@ func (in *surroundings) newEndpoint(p delivery.ProfileConfig, options webhook.Op
 	return e, nil
 }
 
-// asFormatter is the endpoint as the engine wants its formatter: with groups only where the format has them.
+// asFormatter is the endpoint as the engine wants its formatter: with groups only where the format
+// has them.
 func (e *endpoint) asFormatter() delivery.Formatter {
 	if _, groups := e.production.formatter.(delivery.GroupFormatter); groups {
 		return groupEndpoint{e}

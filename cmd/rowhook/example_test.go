@@ -26,8 +26,9 @@ var exampleEnv = env(map[string]string{
 	"DESK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "ALMA_SECRET": "rowhook-test-secret",
 })
 
-// TestExampleHasEveryKey holds the reference to the schema: a key that it lacks is one that nobody finds. Keys
-// that are commented out count, and so do those that a comment names as the other way to say it.
+// TestExampleHasEveryKey holds the reference to the schema: a key that it lacks is one that nobody
+// finds. Keys that are commented out count, and so do those that a comment names as the other way
+// to say it.
 func TestExampleHasEveryKey(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(exampleConfig)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestFeaturePage: docs/features.md has a row for each item, and each row names tests that exist, one of them from a row
-// change to a receiver, or says that the item is not met.
+// TestFeaturePage: docs/features.md has a row for each item, and each row names tests that exist,
+// one of them from a row change to a receiver, or says that the item is not met.
 func TestFeaturePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/features.md")

@@ -14,7 +14,8 @@ const (
 	storeMost = 2 * time.Minute
 )
 
-// sample asks the source now and then, for metrics and readiness. A scrape does not wait for the database.
+// sample asks the source now and then, for metrics and readiness. A scrape does not wait for the
+// database.
 func (a *agent) sample(ctx context.Context) error {
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
@@ -57,8 +58,8 @@ func (h *health) addStoring(since, now time.Time) {
 	}
 }
 
-// readiness tells whether what is committed reaches the spool, and deliveries can go on from there. An endpoint that
-// fails is no reason: the others are served.
+// readiness tells whether what is committed reaches the spool, and deliveries can go on from there.
+// An endpoint that fails is no reason: the others are served.
 func (a *agent) readiness(now time.Time) health {
 	h := a.health(now)
 	a.mu.Lock()

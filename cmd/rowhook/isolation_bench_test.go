@@ -23,10 +23,11 @@ import (
 	"rowhook/delivery"
 )
 
-// BenchmarkIsolation measures how long events take from the spool to twenty healthy receivers, alone and beside four bad
-// neighbours: a black hole, one that answers after 30 s, one whose reply comes a byte a second, and one that
-// answers 503 to everything. Rounds with and without neighbours take turns, so that both see the same machine, each with
-// an engine of its own; the medians of their p99 are compared.
+// BenchmarkIsolation measures how long events take from the spool to twenty healthy receivers,
+// alone and beside four bad neighbours: a black hole, one that answers after 30 s, one whose reply
+// comes a byte a second, and one that answers 503 to everything. Rounds with and without neighbours
+// take turns, so that both see the same machine, each with an engine of its own; the medians of
+// their p99 are compared.
 func BenchmarkIsolation(b *testing.B) {
 	const rounds, healthy = 7, 20
 	receivers := newIsolationReceivers(b)
@@ -55,7 +56,8 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// What a round sends: so many events a second, each to one healthy profile in turn, and every twentieth to all neighbours.
+// What a round sends: so many events a second, each to one healthy profile in turn, and every
+// twentieth to all neighbours.
 const (
 	isolationRate   = 800
 	isolationWarmUp = 500 * time.Millisecond
@@ -96,7 +98,8 @@ func newIsolationReceivers(b *testing.B) *isolationReceivers {
 	return w
 }
 
-// await waits until the request is cancelled or the benchmark over; it returns true when the time has passed before.
+// await waits until the request is cancelled or the benchmark over; it returns true when the time
+// has passed before.
 func await(r *http.Request, over <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -131,7 +134,8 @@ func (w *isolationReceivers) arrived(r *http.Request) {
 	}
 }
 
-// round runs an engine on a state directory, with healthy profiles and these neighbours, and returns the healthy ones' p99.
+// round runs an engine on a state directory, with healthy profiles and these neighbours, and
+// returns the healthy ones' p99.
 func (w *isolationReceivers) round(b *testing.B, state string, healthy int, neighbours ...string) time.Duration {
 	profiles := &strings.Builder{}
 	add := func(code, url string) {

@@ -9,7 +9,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// librarySQL returns the statements of the library's schema for a kind of database: postgres or mysql.
+// librarySQL returns the statements of the library's schema for a kind of database: postgres or
+// mysql.
 func librarySQL(t testing.TB, kind string) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../testdata/library/" + kind + ".sql")
@@ -30,7 +31,8 @@ func librarySQL(t testing.TB, kind string) []string {
 	return statements
 }
 
-// TestLibrarySchemas loads the library into each kind of database: the same tables with the same columns.
+// TestLibrarySchemas loads the library into each kind of database: the same tables with the same
+// columns.
 func TestLibrarySchemas(t *testing.T) {
 	t.Parallel()
 	columns := `select concat(table_schema, '.', table_name, '.', column_name) from information_schema.columns

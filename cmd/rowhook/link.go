@@ -44,7 +44,8 @@ func (a *agent) connected(server capture.Server) error {
 	return nil
 }
 
-// identify compares what was found with what the state directory is pinned to; the first one is pinned.
+// identify compares what was found with what the state directory is pinned to; the first one is
+// pinned.
 func (a *agent) identify(found identity) ([]difference, error) {
 	pinned, known, err := loadIdentity(a.spool)
 	if err != nil {
@@ -56,7 +57,8 @@ func (a *agent) identify(found identity) ([]difference, error) {
 	return pinned.compare(found, a.config().Source.Servers), nil
 }
 
-// mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's disk.
+// mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's
+// disk.
 func mayPause(c *config.Config, server capture.Server) error {
 	for i := range c.Profiles {
 		if p := &c.Profiles[i]; p.OnFull == "pause_source" && server.KeepSize < 0 {
@@ -69,8 +71,8 @@ func mayPause(c *config.Config, server capture.Server) error {
 	return nil
 }
 
-// started notes where the stream begins, and tells it where that is news. Deliveries wait until then: who cannot have the slot
-// may be a copy of the agent that has it.
+// started notes where the stream begins, and tells it where that is news. Deliveries wait until
+// then: who cannot have the slot may be a copy of the agent that has it.
 func (a *agent) started(s capture.Started) {
 	a.holds.clear(holdStart)
 	a.mu.Lock()
@@ -102,8 +104,9 @@ func (a *agent) started(s capture.Started) {
 	}
 }
 
-// beginsAnew reports whether the stream of an adopted server begins at its present. What was committed there before, and in
-// the former stream behind the position that was given up, is not in it. A slot that the server had keeps its place.
+// beginsAnew reports whether the stream of an adopted server begins at its present. What was
+// committed there before, and in the former stream behind the position that was given up, is not in
+// it. A slot that the server had keeps its place.
 func (a *agent) beginsAnew(s capture.Started) bool {
 	return a.anew && !s.Resumed && (s.Created || a.config().Source.Type == sourceMySQL)
 }

@@ -20,8 +20,9 @@ import (
 	"rowhook/delivery"
 )
 
-// mendWorld is a state directory on which commands are run, with or without something that answers as an agent
-// does. Of its profile desk, events a and c are delivered, b is a dead letter, and d, which fails, has e of its key behind it.
+// mendWorld is a state directory on which commands are run, with or without something that answers
+// as an agent does. Of its profile desk, events a and c are delivered, b is a dead letter, and d,
+// which fails, has e of its key behind it.
 type mendWorld struct {
 	config string
 	state  string

@@ -10,8 +10,9 @@ import (
 	"rowhook/delivery/engine"
 )
 
-// Metrics are read from the rooms' figures when they are scraped: nothing is counted for them alone, but for two
-// histograms per profile. Labels come from closed sets and from the config; they never hold what a row or a reply holds.
+// Metrics are read from the rooms' figures when they are scraped: nothing is counted for them
+// alone, but for two histograms per profile. Labels come from closed sets and from the config; they
+// never hold what a row or a reply holds.
 
 // metric describes one metric.
 type metric struct {

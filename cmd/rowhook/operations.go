@@ -41,7 +41,8 @@ type userRequest struct {
 	User string `json:"user"`
 }
 
-// bodyRequest asks for the body that a line of the delivery log is about, or whether its group has a member.
+// bodyRequest asks for the body that a line of the delivery log is about, or whether its group has
+// a member.
 type bodyRequest struct {
 	Profile string `json:"profile"`
 	Event   string `json:"event"` // or the group's id
@@ -204,7 +205,8 @@ func (s *station) audited(user, command, profile, key string, err error) error {
 	return s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: key})
 }
 
-// auditedCount is audited for what was done to dead letters, also when it failed after some of them.
+// auditedCount is audited for what was done to dead letters, also when it failed after some of
+// them.
 func (s *station) auditedCount(user, command, profile, key string, changed engine.Changed, err error) error {
 	if changed.Count == 0 {
 		return err
@@ -354,8 +356,8 @@ type access struct {
 	local   map[string]control.Operation
 }
 
-// reach reaches the agent or opens the state directory. While the config file has errors, a running agent, which
-// goes on with the config it has, can still be asked.
+// reach reaches the agent or opens the state directory. While the config file has errors, a running
+// agent, which goes on with the config it has, can still be asked.
 func (c *console) reach() (*access, error) {
 	conf, err := c.config()
 	if err == nil {
@@ -373,8 +375,8 @@ func (c *console) stateDir() string {
 	return conf.State
 }
 
-// openControl reaches the agent or opens the state directory. An agent that is starting or ending has it locked and does
-// not answer, so both are tried again.
+// openControl reaches the agent or opens the state directory. An agent that is starting or ending
+// has it locked and does not answer, so both are tried again.
 func (c *console) openControl(conf *config.Config) (*access, error) {
 	return onceFree(nil, func() (*access, error) { return c.tryControl(conf) })
 }

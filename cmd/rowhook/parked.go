@@ -95,7 +95,8 @@ var errSelect = &control.Failure{
 
 func (r parkedRequest) selects() bool { return r.All || r.Table != "" || len(r.Seqs) > 0 }
 
-// discardParked takes dead letters of the source away for good, each with a line in the delivery log.
+// discardParked takes dead letters of the source away for good, each with a line in the delivery
+// log.
 func (s *station) discardParked(r parkedRequest) (engine.Changed, error) {
 	if !r.selects() {
 		return engine.Changed{}, errSelect
@@ -125,8 +126,9 @@ func (s *station) discardParked(r parkedRequest) (engine.Changed, error) {
 	}
 }
 
-// retryParked decodes and maps dead letters of the source again, oldest first, and
-// spools what comes of them under the ids it would have had. What fails again stays, and so do changes that were read past.
+// retryParked decodes and maps dead letters of the source again, oldest first, and spools what
+// comes of them under the ids it would have had. What fails again stays, and so do changes that
+// were read past.
 func (a *agent) retryParked(ctx context.Context, r parkedRequest) (engine.Changed, error) {
 	if !r.selects() {
 		return engine.Changed{}, errSelect

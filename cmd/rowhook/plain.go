@@ -8,9 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// plainWriter is what commands write to. What they print comes from databases, receivers and files, so that it may hold
-// characters that move a terminal's cursor, set its title or turn the order of letters: these are written as \u and four
-// digits, which a JSON string takes for the same character. Line ends and tabs stay. It is safe for concurrent use.
+// plainWriter is what commands write to. What they print comes from databases, receivers and files,
+// so that it may hold characters that move a terminal's cursor, set its title or turn the order of
+// letters: these are written as \u and four digits, which a JSON string takes for the same
+// character. Line ends and tabs stay. It is safe for concurrent use.
 type plainWriter struct {
 	w    io.Writer
 	mu   sync.Mutex

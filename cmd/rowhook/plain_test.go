@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// hostile holds what must not come to a terminal: an escape sequence, a bell, a carriage return, C1 and bidi controls.
+// hostile holds what must not come to a terminal: an escape sequence, a bell, a carriage return, C1
+// and bidi controls.
 const hostile = "a\x1b]0;title\x07b\rc\u009b2J\u202ed\u2066e\u061cf\x7f"
 
 const harmless = `a\u001b]0;title\u0007b\u000dc\u009b2J\u202ed\u2066e\u061cf\u007f`
@@ -40,7 +41,8 @@ func TestPlainWriter(t *testing.T) {
 	}
 }
 
-// What receivers and rows say comes to the terminal without its controls, and in JSON with the same meaning.
+// What receivers and rows say comes to the terminal without its controls, and in JSON with the same
+// meaning.
 func TestCommandsPrintNoControls(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

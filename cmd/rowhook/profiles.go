@@ -56,8 +56,8 @@ func (s *station) hostOf(code string) string {
 	return u.Host
 }
 
-// describeSubscription puts a subscription into words: events by tables where conditions hold. Values of conditions are left
-// out.
+// describeSubscription puts a subscription into words: events by tables where conditions hold.
+// Values of conditions are left out.
 func describeSubscription(s delivery.SubscriptionConfig) string {
 	text := "all events"
 	if len(s.Events) > 0 {
@@ -162,8 +162,8 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 	return answer, s.audit.append(auditLine{User: r.User, Command: "profile test", Profile: r.Profile, Key: event.ID, New: outcome})
 }
 
-// whereabouts finds out where this is when no agent has: what is sent by hand is held to the same rule. The database has to be
-// the one that the state directory is pinned to.
+// whereabouts finds out where this is when no agent has: what is sent by hand is held to the same
+// rule. The database has to be the one that the state directory is pinned to.
 func (s *station) whereabouts(ctx context.Context) (identity, error) {
 	source, err := newSource(s.config(), s.logger, "commands")
 	if err != nil {
@@ -222,7 +222,8 @@ func (s *station) auditedState(user, command, profile string, do func() error) (
 	return answer, s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: "state", Old: before, New: after})
 }
 
-// readAudit returns the audit log's lines about profiles. A line that is no JSON, torn by a crash, is passed over.
+// readAudit returns the audit log's lines about profiles. A line that is no JSON, torn by a crash,
+// is passed over.
 func readAudit(raw []byte) []auditLine {
 	lines := []auditLine{}
 	for text := range strings.Lines(string(raw)) {

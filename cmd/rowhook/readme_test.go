@@ -65,7 +65,8 @@ func TestReadmeConfigLoads(t *testing.T) {
 	}
 }
 
-// TestStarterLoads loads the short config that the README names, which sets nothing but what one has to.
+// TestStarterLoads loads the short config that the README names, which sets nothing but what one
+// has to.
 func TestStarterLoads(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../../docs/starter.yaml")
@@ -138,7 +139,8 @@ func TestPagesCommandsExist(t *testing.T) {
 	}
 }
 
-// TestPagesLinks: each link within the repository leads to a file, and to a heading where it names one.
+// TestPagesLinks: each link within the repository leads to a file, and to a heading where it names
+// one.
 func TestPagesLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -178,7 +180,8 @@ func TestPagesLinks(t *testing.T) {
 	}
 }
 
-// TestPagesWidth: text can be read and compared side by side. Tables and examples are as wide as they are.
+// TestPagesWidth: text can be read and compared side by side. Tables and examples are as wide as
+// they are.
 func TestPagesWidth(t *testing.T) {
 	t.Parallel()
 	for _, path := range pages(t) {
@@ -217,7 +220,8 @@ func TestFailuresNamesAlerts(t *testing.T) {
 	}
 }
 
-// TestPagesNameFiles: the paths of Go files and folders that the pages for contributors name are there.
+// TestPagesNameFiles: the paths of Go files and folders that the pages for contributors name are
+// there.
 func TestPagesNameFiles(t *testing.T) {
 	t.Parallel()
 	found := 0

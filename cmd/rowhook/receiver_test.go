@@ -185,7 +185,8 @@ func TestListenFlags(t *testing.T) {
 	}
 }
 
-// TestListen runs the command itself: it says where it listens, prints JSON lines, and stops when told.
+// TestListen runs the command itself: it says where it listens, prints JSON lines, and stops when
+// told.
 func TestListen(t *testing.T) {
 	t.Parallel()
 	secretFile := filepath.Join(t.TempDir(), "secret")

@@ -16,9 +16,9 @@ import (
 	"rowhook/delivery/engine"
 )
 
-// A reload reads the config file again, checks all of it, and only then has it take effect, as a whole: profiles in
-// the engine, mapping and recipients in the pipeline between two transactions. Whatever is wrong, the
-// agent goes on as before and says why.
+// A reload reads the config file again, checks all of it, and only then has it take effect, as a
+// whole: profiles in the engine, mapping and recipients in the pipeline between two transactions.
+// Whatever is wrong, the agent goes on as before and says why.
 
 // What asked for a reload.
 const (
@@ -28,7 +28,8 @@ const (
 	reloadByCommand = "command"
 )
 
-// reloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are gone.
+// reloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are
+// gone.
 type reloadRequest struct {
 	User    string                    `json:"user"`
 	Removed map[string]engine.Removal `json:"removed,omitempty"`
@@ -45,8 +46,8 @@ type reloadStatus struct {
 	Changed []string `json:"changed,omitempty"`
 	Removed []string `json:"removed,omitempty"`
 	Mapping bool     `json:"mapping,omitempty"` // the mapping changed, or where context and signals come from
-	// Restart are the keys that differ from what the agent was started with and take effect with the next start only,
-	// whichever reload took note of them.
+	// Restart are the keys that differ from what the agent was started with and take effect with
+	// the next start only, whichever reload took note of them.
 	Restart []string `json:"restart,omitempty"`
 	Error   string   `json:"error,omitempty"`
 }
@@ -75,7 +76,8 @@ func (r *reloadStatus) words() string {
 	return strings.Join(parts, "; ")
 }
 
-// reload reads the config again and has it take effect. One reload at a time; its result is kept for status.
+// reload reads the config again and has it take effect. One reload at a time; its result is kept
+// for status.
 func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()

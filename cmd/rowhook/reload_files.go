@@ -11,15 +11,18 @@ import (
 )
 
 const (
-	// settleDelay is how long files are left alone after a change, so that who writes them can finish.
+	// settleDelay is how long files are left alone after a change, so that who writes them can
+	// finish.
 	settleDelay = 250 * time.Millisecond
-	// filesInterval is how often the files are looked at without word of a change: not every file system tells.
+	// filesInterval is how often the files are looked at without word of a change: not every file
+	// system tells.
 	filesInterval = time.Minute
 )
 
-// watchFiles reloads when the config file or a file that it names has other content than when it was read last.
-// Directories are watched, not files: editors put new files in the place of old ones, and Kubernetes turns a symbolic link
-// that the files are reached by. What a change is called does not matter, since contents are compared.
+// watchFiles reloads when the config file or a file that it names has other content than when it
+// was read last. Directories are watched, not files: editors put new files in the place of old
+// ones, and Kubernetes turns a symbolic link that the files are reached by. What a change is called
+// does not matter, since contents are compared.
 func (a *agent) watchFiles(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	var events <-chan fsnotify.Event
@@ -61,15 +64,16 @@ func (a *agent) watchFiles(ctx context.Context) error {
 	}
 }
 
-// filesRead are the files that the config was read from last, whether it could be used or not, with hashes of what
-// they held.
+// filesRead are the files that the config was read from last, whether it could be used or not, with
+// hashes of what they held.
 func (a *agent) filesRead() config.Files {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.read
 }
 
-// watchDirs has the watcher watch the directories of the files, and of what these lead to by symbolic links.
+// watchDirs has the watcher watch the directories of the files, and of what these lead to by
+// symbolic links.
 func watchDirs(watcher *fsnotify.Watcher, files config.Files) {
 	wanted := map[string]bool{}
 	for path := range files {

@@ -167,8 +167,8 @@ func TestReloadCommand(t *testing.T) {
 	}
 }
 
-// TestPendingRestart: what takes effect with a restart only is told until it has, whoever saw the change first, and no longer
-// when it is taken back.
+// TestPendingRestart: what takes effect with a restart only is told until it has, whoever saw the
+// change first, and no longer when it is taken back.
 func TestPendingRestart(t *testing.T) {
 	t.Parallel()
 	w := newReloadWorld(t, settleDelay, "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n"+deskProfile)
@@ -196,8 +196,8 @@ func TestPendingRestart(t *testing.T) {
 	}
 }
 
-// TestHealthCommands: a container's health check asks the agent without HTTP. One whose database does not answer works, but is
-// not ready.
+// TestHealthCommands: a container's health check asks the agent without HTTP. One whose database
+// does not answer works, but is not ready.
 func TestHealthCommands(t *testing.T) {
 	t.Parallel()
 	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
@@ -223,7 +223,8 @@ func TestHealthCommands(t *testing.T) {
 	}
 }
 
-// TestReloadIsAllOrNothing has a config whose error comes last change nothing, and has commands work meanwhile.
+// TestReloadIsAllOrNothing has a config whose error comes last change nothing, and has commands
+// work meanwhile.
 func TestReloadIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
@@ -250,7 +251,8 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	}
 }
 
-// TestReloadRefusesToForget holds a profile with a backlog, also when the agent is told by the file alone.
+// TestReloadRefusesToForget holds a profile with a backlog, also when the agent is told by the file
+// alone.
 func TestReloadRefusesToForget(t *testing.T) {
 	t.Parallel()
 	w := newReloadWorld(t, settleDelay, "profiles:\n"+deskProfile)
@@ -295,8 +297,8 @@ func (w *reloadWorld) append(end capture.Position, events ...*delivery.Event) {
 	}
 }
 
-// TestReloadOfMountedFiles has a config and a secret change as Kubernetes changes them: by another directory behind
-// one symbolic link.
+// TestReloadOfMountedFiles has a config and a secret change as Kubernetes changes them: by another
+// directory behind one symbolic link.
 func TestReloadOfMountedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,8 +17,9 @@ import (
 // quotedCommand is a command as texts for people name one.
 var quotedCommand = regexp.MustCompile("`(rowhook [^`…]*)`")
 
-// TestRemediesCanBeRun takes every command that an error, a remedy or a page names in backquotes, and has it understood: each
-// is a command line that works when pasted, but for what it leaves to fill in.
+// TestRemediesCanBeRun takes every command that an error, a remedy or a page names in backquotes,
+// and has it understood: each is a command line that works when pasted, but for what it leaves to
+// fill in.
 func TestRemediesCanBeRun(t *testing.T) {
 	t.Parallel()
 	commands := map[string]string{} // with a place that names it
@@ -78,7 +79,8 @@ func TestRemediesCanBeRun(t *testing.T) {
 	}
 }
 
-// TestRemediesNameTheConfig: a remedy that is printed works when it is pasted, also where -c named the config.
+// TestRemediesNameTheConfig: a remedy that is printed works when it is pasted, also where -c named
+// the config.
 func TestRemediesNameTheConfig(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{

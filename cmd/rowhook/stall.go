@@ -7,10 +7,12 @@ import (
 	"rowhook/capture"
 )
 
-// stallAfter is how long nothing may come of what the source has committed before that counts as a stall.
+// stallAfter is how long nothing may come of what the source has committed before that counts as a
+// stall.
 const stallAfter = time.Minute
 
-// sourceSample is what the source told last, and since when nothing has come although there is something to come.
+// sourceSample is what the source told last, and since when nothing has come although there is
+// something to come.
 type sourceSample struct {
 	at       time.Time
 	stream   *capture.Status // nil while it does not answer
@@ -30,8 +32,9 @@ type stallStatus struct {
 	Remedy  string    `json:"remedy,omitempty"`
 }
 
-// moved reports whether there has been progress since the sample before, or nothing is to come: something was received or stored,
-// everything is, or the server says that it is at work, which a large transaction may keep it for long.
+// moved reports whether there has been progress since the sample before, or nothing is to come:
+// something was received or stored, everything is, or the server says that it is at work, which a
+// large transaction may keep it for long.
 func (s *sourceSample) moved(before *sourceSample) bool {
 	switch {
 	case before.at.IsZero(), s.durable != before.durable, s.changes != before.changes, s.received != before.received:
@@ -73,7 +76,8 @@ func remedyWords(remedy string) string {
 	return "; " + remedy
 }
 
-// observe takes a sample, and says in the log when a stall begins, when its reason is another, and when it is over.
+// observe takes a sample, and says in the log when a stall begins, when its reason is another, and
+// when it is over.
 func (a *agent) observe(next sourceSample) {
 	a.mu.Lock()
 	before := a.sampled

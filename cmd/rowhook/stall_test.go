@@ -10,8 +10,8 @@ import (
 	"rowhook/capture"
 )
 
-// A stall is told from what only looks like one: it begins with the last progress, and there is none without something that
-// ought to come.
+// A stall is told from what only looks like one: it begins with the last progress, and there is
+// none without something that ought to come.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	behind := capture.Status{End: "0/500", LagBytes: 10}

@@ -52,11 +52,13 @@ func (s *station) config() *config.Config { return s.live.Load().config }
 // endpoints are where the profiles' requests go, by code.
 func (s *station) endpoints() map[string]*endpoint { return s.live.Load().endpoints }
 
-// lockPatience is how long an agent waits for commands that have its state directory open, and commands for whoever has.
+// lockPatience is how long an agent waits for commands that have its state directory open, and
+// commands for whoever has.
 const lockPatience = 10 * time.Second
 
-// onceFree opens what a state directory's lock keeps from being opened twice. While another process has the lock it tries
-// again, for as long as that is worth waiting for: wait, if not nil, says so at each look but the first.
+// onceFree opens what a state directory's lock keeps from being opened twice. While another process
+// has the lock it tries again, for as long as that is worth waiting for: wait, if not nil, says so
+// at each look but the first.
 func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error)) (T, error) {
 	for began, looks := time.Now(), 0; ; looks++ {
 		opened, err := open()
@@ -80,8 +82,8 @@ func openStation(c *config.Config, logger *slog.Logger, passing bool) (*station,
 	return s, nil
 }
 
-// makePrivateDir makes the state directory, or takes other people's rights from one that is there: the
-// spool holds row data, and whoever may enter may use the control socket.
+// makePrivateDir makes the state directory, or takes other people's rights from one that is there:
+// the spool holds row data, and whoever may enter may use the control socket.
 func makePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
@@ -96,8 +98,8 @@ func makePrivateDir(dir string) error {
 	return nil
 }
 
-// permissionError says that a file belongs to somebody else. Like a wrong config it wants a person: whoever starts the agent
-// again and again must not.
+// permissionError says that a file belongs to somebody else. Like a wrong config it wants a person:
+// whoever starts the agent again and again must not.
 type permissionError struct {
 	error
 	remedy string
@@ -131,7 +133,8 @@ func withOwnerHint(c *config.Config, err error) error {
 	return &permissionError{err, remedy}
 }
 
-// refuseOwner keeps root, and its commands while no agent runs, from a state directory that is somebody else's: what root wrote there, the agent could not open.
+// refuseOwner keeps root, and its commands while no agent runs, from a state directory that is
+// somebody else's: what root wrote there, the agent could not open.
 func refuseOwner(state string, euid int) error {
 	info, err := os.Stat(filepath.Join(state, "spool"))
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// Whoever wants a state directory that is in use waits as long as that is worth it: an agent for a command, a command for anybody.
+// Whoever wants a state directory that is in use waits as long as that is worth it: an agent for a
+// command, a command for anybody.
 func TestWaitForTheLock(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -45,7 +45,8 @@ type sourceStatus struct {
 	Name  string `json:"name"`
 	Type  string `json:"type"`
 	Hosts string `json:"hosts"`
-	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting for adoption, or stopped without an agent.
+	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting
+	// for adoption, or stopped without an agent.
 	State string    `json:"state"`
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
@@ -56,7 +57,8 @@ type sourceStatus struct {
 	Server     *serverStatus    `json:"server,omitempty"`
 	Stream     *capture.Status  `json:"stream,omitempty"`
 	Counts     *pipeline.Counts `json:"counts,omitempty"`
-	// Stalled says that nothing comes of what the source has committed, and why, as far as it is known.
+	// Stalled says that nothing comes of what the source has committed, and why, as far as it is
+	// known.
 	Stalled *stallStatus `json:"stalled,omitempty"`
 }
 
@@ -125,7 +127,8 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 	return report, nil
 }
 
-// lastInLog fills in when profiles last delivered and failed, which without an agent only the delivery log knows.
+// lastInLog fills in when profiles last delivered and failed, which without an agent only the
+// delivery log knows.
 func (s *station) lastInLog(report *statusReport) {
 	last := deliverylog.LastResults(s.config().Log.Deliveries)
 	for i := range report.Profiles {
@@ -293,7 +296,8 @@ func (r *statusReport) judge() {
 	}
 }
 
-// profileRemedy is what a person does for a profile that needs a hand; empty where the reason says it.
+// profileRemedy is what a person does for a profile that needs a hand; empty where the reason says
+// it.
 func profileRemedy(p delivery.ProfileStatus) string {
 	switch {
 	case p.State == "inactive":

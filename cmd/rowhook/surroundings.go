@@ -14,10 +14,10 @@ import (
 	"rowhook/delivery"
 )
 
-// A clone of production must not write to production's receivers. Whether this is a sandbox is
-// said by the config, by ROWHOOK_ENVIRONMENT or by the database itself; then every profile uses what its sandbox
-// block has, or what `profile activate --url` gave it here, and nothing of what production uses. Until the database has
-// been asked, deliveries wait (see [agent.connected]).
+// A clone of production must not write to production's receivers. Whether this is a sandbox is said
+// by the config, by ROWHOOK_ENVIRONMENT or by the database itself; then every profile uses what its
+// sandbox block has, or what `profile activate --url` gave it here, and nothing of what production
+// uses. Until the database has been asked, deliveries wait (see [agent.connected]).
 
 // surroundings is where the agent finds itself, for all profiles' endpoints.
 type surroundings struct {
@@ -65,7 +65,8 @@ func (s *station) arrive(found identity, sandbox bool) error {
 	return nil
 }
 
-// recallGiven puts in place what was given by hand in this environment before, and takes away what was given in another.
+// recallGiven puts in place what was given by hand in this environment before, and takes away what
+// was given in another.
 func (s *station) recallGiven(found identity) error {
 	given, err := s.given(found)
 	if err != nil {
@@ -85,7 +86,8 @@ func (s *station) recallGiven(found identity) error {
 	return nil
 }
 
-// given reads what was given by hand here; what was given elsewhere, before the state directory was copied, is left out.
+// given reads what was given by hand here; what was given elsewhere, before the state directory was
+// copied, is left out.
 func (s *station) given(found identity) (givenHere, error) {
 	given := givenHere{Identity: found, Profiles: map[string]delivery.SandboxConfig{}}
 	raw, err := s.spool.Meta(metaSandbox)

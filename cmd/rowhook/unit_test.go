@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// The unit in docs keeps state and log to their owner, gives no rights, and gives requests in flight their time.
+// The unit in docs keeps state and log to their owner, gives no rights, and gives requests in
+// flight their time.
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "rowhook.service"))

@@ -39,7 +39,8 @@ func (a *agent) watch(ctx context.Context) error {
 	}
 }
 
-// compare looks at the mapped tables in the database. A database that is away is the stream's matter.
+// compare looks at the mapped tables in the database. A database that is away is the stream's
+// matter.
 func (a *agent) compare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
@@ -69,7 +70,8 @@ func (a *agent) compare(ctx context.Context) {
 	}
 }
 
-// watchSpool samples the spool's size and says once when it passes a mark. It returns the last mark passed.
+// watchSpool samples the spool's size and says once when it passes a mark. It returns the last mark
+// passed.
 func (a *agent) watchSpool(alerted int) int {
 	usage := a.spool.Usage()
 	a.mu.Lock()

@@ -29,7 +29,8 @@ const (
 	maxFailures = 1024
 	// maxMails is how many mails may wait for the server.
 	maxMails = 256
-	// sampleInterval is how often the profiles' states are looked at. A state is told of when two looks in a row agree.
+	// sampleInterval is how often the profiles' states are looked at. A state is told of when two
+	// looks in a row agree.
 	sampleInterval = 2 * time.Second
 	// lastChance is how long mails may still be sent after the end.
 	lastChance = 5 * time.Second
@@ -99,7 +100,8 @@ type mailItem struct {
 	made    time.Time
 }
 
-// New makes a mailer. Profiles without contacts are of no interest; while the config names no mail server, nothing is done.
+// New makes a mailer. Profiles without contacts are of no interest; while the config names no mail
+// server, nothing is done.
 func New(config Config, profiles []delivery.ProfileConfig, options Options) *Mailer {
 	m := &Mailer{options: options, sample: sampleInterval, failures: make(chan delivery.Failure, maxFailures), coming: make(chan settings, 1)}
 	m.use(settings{config, profiles})
@@ -331,7 +333,8 @@ func (m *Mailer) stands(w *watched, s *delivery.ProfileStatus, now time.Time) {
 	}
 }
 
-// badness names what is wrong with a profile; empty when nothing is, when a person wants it so, or when it may be over at once.
+// badness names what is wrong with a profile; empty when nothing is, when a person wants it so, or
+// when it may be over at once.
 func badness(s *delivery.ProfileStatus, now time.Time) string {
 	switch {
 	case s.State == "active", s.Reason == delivery.ReasonOperator, s.Reason == delivery.ReasonConfig, s.Reason == delivery.ReasonSandbox,
@@ -349,7 +352,8 @@ func badness(s *delivery.ProfileStatus, now time.Time) string {
 	return fmt.Sprint(s.State, " ", s.Attention)
 }
 
-// How long deliveries wait before that is worth a mail; an endpoint that asks for less is no trouble for longer.
+// How long deliveries wait before that is worth a mail; an endpoint that asks for less is no
+// trouble for longer.
 const (
 	waitPatience     = 10 * time.Second
 	throttlePatience = 5 * time.Minute

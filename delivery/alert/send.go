@@ -66,7 +66,8 @@ func (m *Mailer) unsent(err error, wait time.Duration) {
 	}
 }
 
-// flush sends what is queued. An error means that the server takes nothing at present; a mail that it refuses for good is left out.
+// flush sends what is queued. An error means that the server takes nothing at present; a mail that
+// it refuses for good is left out.
 func (m *Mailer) flush(ctx context.Context) error {
 	if m.next() == nil {
 		return nil
@@ -131,7 +132,8 @@ func (m *Mailer) done(item *mailItem, err error) {
 	}
 }
 
-// client makes a connection's settings. Certificates are verified unless the config has no TLS at all.
+// client makes a connection's settings. Certificates are verified unless the config has no TLS at
+// all.
 func (m *Mailer) client() (*mail.Client, error) {
 	s := m.smtp()
 	settings := &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}

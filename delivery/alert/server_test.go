@@ -114,7 +114,8 @@ func newCertificate(t *testing.T) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// session is one client's connection. It takes mail only over TLS and after a login, where it has TLS.
+// session is one client's connection. It takes mail only over TLS and after a login, where it has
+// TLS.
 type session struct {
 	server   *mailServer
 	conn     *smtp.Conn

@@ -38,8 +38,8 @@ type almaWork struct {
 	next  int         // which of them gives way
 }
 
-// almaHead is what all messages of one type have in common: what stands before the time, between it and the payload,
-// and behind the payload.
+// almaHead is what all messages of one type have in common: what stands before the time, between it
+// and the payload, and behind the payload.
 type almaHead struct {
 	typ, object, source  string
 	fault                error // why there can be no such messages
@@ -208,8 +208,9 @@ func content(ev *delivery.Event) []byte {
 	return []byte("{}")
 }
 
-// appendAlmaID appends the message's id, which is the same for each attempt: a random-looking positive number of 63
-// bits and 19 digits, of a hash of the event's id and the profile's code. A number with fewer digits gives way to the hash's next.
+// appendAlmaID appends the message's id, which is the same for each attempt: a random-looking
+// positive number of 63 bits and 19 digits, of a hash of the event's id and the profile's code. A
+// number with fewer digits gives way to the hash's next.
 func appendAlmaID(dst []byte, event, profile string) []byte {
 	const least = 1_000_000_000_000_000_000
 	var room [128]byte

@@ -34,7 +34,8 @@ var almaDescs = map[string]string{
 // withoutEvent are the actions whose messages tell no event, unless one is given.
 var withoutEvent = map[string]bool{"JOB_END": true, "USER": true}
 
-// given returns a name that the mapping gives the event; nil with true is one that is to be left out.
+// given returns a name that the mapping gives the event; nil with true is one that is to be left
+// out.
 func given(ev *delivery.Event, name string) (*string, bool) {
 	if ev.As == nil {
 		return nil, false
@@ -116,8 +117,8 @@ func orNothing(text *string) string {
 	return *text
 }
 
-// nameFault says why canonical JSON cannot have a member of that name where it is to be; empty where
-// it can.
+// nameFault says why canonical JSON cannot have a member of that name where it is to be; empty
+// where it can.
 func nameFault(name string) string {
 	switch {
 	case delivery.IsIndex(name):
@@ -128,8 +129,8 @@ func nameFault(name string) string {
 	return ""
 }
 
-// almaObjectFault says why a profile's messages cannot have a payload of that name; empty where they
-// can.
+// almaObjectFault says why a profile's messages cannot have a payload of that name; empty where
+// they can.
 func almaObjectFault(p *delivery.ProfileConfig, object string) string {
 	inXML := p.MessageType == "xml"
 	for _, n := range p.Alma.Names {

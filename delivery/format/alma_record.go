@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// recordWriter writes an XML document, such as a MARC record, as an element of a body: on one line, without what stands before and
-// behind it, comments and instructions.
+// recordWriter writes an XML document, such as a MARC record, as an element of a body: on one line,
+// without what stands before and behind it, comments and instructions.
 //
-// The body must stay well-formed for parsers that know namespaces, so every prefix must be declared within the element. A record that was
-// cut out of a larger document has lost its declarations; those of the prefixes that MARC records use by custom are put back. What has
-// other prefixes without a declaration, or is not well-formed at all, is sent as text, and nothing is lost.
+// The body must stay well-formed for parsers that know namespaces, so every prefix must be declared
+// within the element. A record that was cut out of a larger document has lost its declarations;
+// those of the prefixes that MARC records use by custom are put back. What has other prefixes
+// without a declaration, or is not well-formed at all, is sent as text, and nothing is lost.
 type recordWriter struct {
 	dst      []byte
 	open     []xml.Name

@@ -20,8 +20,8 @@ import (
 
 func text(s string) *string { return &s }
 
-// almaEvents are the nine families of Alma's webhooks, with payloads as its own, and what the rules of names, nulls
-// and deletes ask for beyond them. Each has a golden file of its name.
+// almaEvents are the nine families of Alma's webhooks, with payloads as its own, and what the rules
+// of names, nulls and deletes ask for beyond them. Each has a golden file of its name.
 func almaEvents() map[string]*delivery.Event {
 	at := time.Date(2026, 1, 2, 12, 4, 5, 678_900_000, time.FixedZone("", 9*3600))
 	event := func(typ, data string) *delivery.Event {
@@ -236,7 +236,8 @@ func TestAlmaNullMembers(t *testing.T) {
 	}
 }
 
-// TestAlmaID: 19 digits, a positive number of 63 bits, the same for each rendering and another for each event and profile.
+// TestAlmaID: 19 digits, a positive number of 63 bits, the same for each rendering and another for
+// each event and profile.
 func TestAlmaID(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -292,7 +293,8 @@ func TestAlmaRefuses(t *testing.T) {
 	}
 }
 
-// TestAlmaRecordsHaveNamespaces: whatever a record's prefixes, the body is well-formed for a parser that knows namespaces.
+// TestAlmaRecordsHaveNamespaces: whatever a record's prefixes, the body is well-formed for a parser
+// that knows namespaces.
 func TestAlmaRecordsHaveNamespaces(t *testing.T) {
 	t.Parallel()
 	const marc, xsi = `xmlns:marc="http://www.loc.gov/MARC21/slim"`, `xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"`
@@ -329,7 +331,8 @@ func TestAlmaRecordsHaveNamespaces(t *testing.T) {
 	}
 }
 
-// assertNamespaces fails when a name in a body has a prefix that is not declared, which Go's parser passes on as it is.
+// assertNamespaces fails when a name in a body has a prefix that is not declared, which Go's parser
+// passes on as it is.
 func assertNamespaces(t *testing.T, body []byte) {
 	t.Helper()
 	known := func(name xml.Name) bool {
@@ -356,8 +359,9 @@ func assertNamespaces(t *testing.T, body []byte) {
 	}
 }
 
-// TestAlmaObjects: a payload's name must keep its place in JavaScript, and be no other member's. The configuration is refused where it
-// says so; a name that follows from an event's type makes the delivery fail.
+// TestAlmaObjects: a payload's name must keep its place in JavaScript, and be no other member's.
+// The configuration is refused where it says so; a name that follows from an event's type makes the
+// delivery fail.
 func TestAlmaObjects(t *testing.T) {
 	t.Parallel()
 	for object, fault := range map[string]string{
@@ -388,7 +392,8 @@ func TestAlmaObjects(t *testing.T) {
 	}
 }
 
-// TestAlmaProperty: whatever an event holds, its JSON is a fixed point of JavaScript and its XML is well-formed.
+// TestAlmaProperty: whatever an event holds, its JSON is a fixed point of JavaScript and its XML is
+// well-formed.
 func TestAlmaProperty(t *testing.T) {
 	t.Parallel()
 	engine := startNode(t)

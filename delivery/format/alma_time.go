@@ -6,9 +6,10 @@ import (
 	"rowhook/delivery"
 )
 
-// almaTime takes the value at hand if it is a date or time of the outermost object, as its kind says, and writes it as Alma does: a date
-// with Z behind it, an instant with three digits of a second. Only due_date has none. What is shorter already was asked for and stays, as
-// do times without a zone. It reports false, and has taken nothing, for anything else.
+// almaTime takes the value at hand if it is a date or time of the outermost object, as its kind
+// says, and writes it as Alma does: a date with Z behind it, an instant with three digits of a
+// second. Only due_date has none. What is shorter already was asked for and stays, as do times
+// without a zone. It reports false, and has taken nothing, for anything else.
 func (c *canon) almaTime(kind delivery.Kind, due bool) bool {
 	switch {
 	case kind == delivery.KindDate && isDate(c.src[c.pos:]):

@@ -50,8 +50,8 @@ type codedPart struct {
 	isText      bool
 }
 
-// coded writes the object at hand as an element with attributes if it is a coded value: a value, and nothing else but
-// attributes. It reports false, and has written nothing, when it is not.
+// coded writes the object at hand as an element with attributes if it is a coded value: a value,
+// and nothing else but attributes. It reports false, and has written nothing, when it is not.
 func (x *xmlWriter) coded(name span) bool {
 	start := x.pos
 	var room [6]codedPart
@@ -158,7 +158,8 @@ func appendPlural(dst []byte, start int) []byte {
 	return append(dst, 's')
 }
 
-// record writes a text that is an XML document as that document's element, and any other value as usual.
+// record writes a text that is an XML document as that document's element, and any other value as
+// usual.
 func (x *xmlWriter) record(name span, depth int) bool {
 	start := x.pos
 	value, isText, ok := x.scalar()

@@ -11,8 +11,9 @@ import (
 	"rowhook/delivery"
 )
 
-// benchmarkEvents are what formats are measured with: a short event, a loan with all that Alma's messages have of one, and one with
-// what needs care: objects and lists of JSON columns, numbers that JavaScript would write otherwise, and texts with escapes and markup.
+// benchmarkEvents are what formats are measured with: a short event, a loan with all that Alma's
+// messages have of one, and one with what needs care: objects and lists of JSON columns, numbers
+// that JavaScript would write otherwise, and texts with escapes and markup.
 func benchmarkEvents(t testing.TB) map[string]*delivery.Event {
 	complete := func(data, kinds string) *delivery.Event {
 		var line bytes.Buffer
@@ -64,7 +65,8 @@ func marks(t testing.TB, ev *delivery.Event) []byte {
 	return marks
 }
 
-// benchmarkFormats are the formats and message types, each with what stands beside it: native in the same message type and unit.
+// benchmarkFormats are the formats and message types, each with what stands beside it: native in
+// the same message type and unit.
 var benchmarkFormats = []struct {
 	name   string
 	config func(*delivery.ProfileConfig)
@@ -98,8 +100,9 @@ func formatted(name string) func(*delivery.ProfileConfig) {
 	return func(c *delivery.ProfileConfig) { *c = profile(name, nil) }
 }
 
-// BenchmarkFormats measures what a body costs, its headers included, beside native's in the same run, in turns, so that a busy machine
-// slows both. Of groups it tells the cost of an event among a hundred.
+// BenchmarkFormats measures what a body costs, its headers included, beside native's in the same
+// run, in turns, so that a busy machine slows both. Of groups it tells the cost of an event among a
+// hundred.
 func BenchmarkFormats(b *testing.B) {
 	all := benchmarkEvents(b)
 	for _, format := range benchmarkFormats {
@@ -157,8 +160,8 @@ func body(b *testing.B, cfg delivery.ProfileConfig, ev *delivery.Event, grouped 
 // headers keeps what is measured from being optimised away.
 var headers delivery.Head
 
-// compare reports a body's cost beside native's in the same message type, and native's JSON: of many turns the median each, which a
-// busy machine moves least.
+// compare reports a body's cost beside native's in the same message type, and native's JSON: of
+// many turns the median each, which a busy machine moves least.
 func compare(b *testing.B, own, floor, beside func()) {
 	const rounds = 200
 	measure := func(one func()) float64 {

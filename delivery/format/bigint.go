@@ -10,8 +10,8 @@ var errBadJSON = errors.New("the event's values are not valid JSON")
 // maxDepth bounds the nesting that is followed, as encoding/json does.
 const maxDepth = 10000
 
-// quote appends the JSON object to dst with the numbers at the given dotted paths in quotes; in an array at
-// such a path, every number in it. Everything else is copied byte by byte.
+// quote appends the JSON object to dst with the numbers at the given dotted paths in quotes; in an
+// array at such a path, every number in it. Everything else is copied byte by byte.
 func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
 	q.src, q.dst, q.pos, q.from, q.paths, q.path = object, dst, 0, 0, paths, q.room[:0]
 	q.space()
@@ -27,7 +27,8 @@ func (q *quoter) quote(dst, object []byte, paths []string) ([]byte, error) {
 	return dst, nil
 }
 
-// quoter walks JSON texts from start to end, one at a time. Each step reports whether the text was valid so far.
+// quoter walks JSON texts from start to end, one at a time. Each step reports whether the text was
+// valid so far.
 type quoter struct {
 	src, dst []byte
 	pos      int // in src

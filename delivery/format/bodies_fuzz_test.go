@@ -10,8 +10,9 @@ import (
 	"rowhook/delivery"
 )
 
-// FuzzBodies proves that whatever payload, key and texts an event has, each format makes of it a body that its kind of receiver can
-// read, or refuses it in words: JSON on one line, a canonical form of it where that is promised, well-formed XML.
+// FuzzBodies proves that whatever payload, key and texts an event has, each format makes of it a
+// body that its kind of receiver can read, or refuses it in words: JSON on one line, a canonical
+// form of it where that is promised, well-formed XML.
 func FuzzBodies(f *testing.F) {
 	f.Add("evt_1", "loan.returned", "web_form", `{"id":1}`, `{"id":1,"title":"a <b> & \"c\"","doc":{"x":[1,{"y":null}]},"n":1.50}`)
 	f.Add("", "a.b", "\x00", `{}`, `{"a b":"\u0000","1":[],"":{"<":"]]>"},"xml":"\ud800"}`)

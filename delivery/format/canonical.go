@@ -40,7 +40,8 @@ type member struct {
 	hash                uint32
 }
 
-// append appends the canonical form of a JSON value to dst. kinds says what the members of an object are; it may be empty.
+// append appends the canonical form of a JSON value to dst. kinds says what the members of an
+// object are; it may be empty.
 func (c *canon) append(dst, value []byte, kinds string) ([]byte, error) {
 	c.src, c.dst, c.pos, c.from, c.members = value, dst, 0, 0, c.members[:0]
 	c.space()
@@ -168,8 +169,8 @@ func (c *canon) array(depth int) bool {
 	}
 }
 
-// object writes an object. Names are compared only where their hashes give cause; an object with a name twice or with
-// names like indexes is put into order when it has been written.
+// object writes an object. Names are compared only where their hashes give cause; an object with a
+// name twice or with names like indexes is put into order when it has been written.
 func (c *canon) object(kinds string, depth int) bool {
 	c.pos++
 	first := len(c.members)
@@ -231,7 +232,8 @@ func (c *canon) object(kinds string, depth int) bool {
 	return true
 }
 
-// name writes a member's name and returns it without its quotes, as it was written. It holds until more is written.
+// name writes a member's name and returns it without its quotes, as it was written. It holds until
+// more is written.
 func (c *canon) name() ([]byte, bool) {
 	if c.peek() != '"' {
 		return nil, false
@@ -247,7 +249,8 @@ func (c *canon) name() ([]byte, bool) {
 	return c.dst[start+1 : len(c.dst)-1], true
 }
 
-// drop takes back the member that begins at start, and the comma before it, in an object whose members begin at open.
+// drop takes back the member that begins at start, and the comma before it, in an object whose
+// members begin at open.
 func (c *canon) drop(open, start int) {
 	c.flush(c.pos)
 	if start > open {
@@ -349,8 +352,9 @@ func (c *canon) str() bool {
 	}
 }
 
-// plainRun returns where the text that begins at pos and needs no escape ends, and whether it goes beyond ASCII. It looks at eight bytes
-// at a time: of x, a byte with its high bit clear is 0 where (x − 0x01) & ^x has the high bit.
+// plainRun returns where the text that begins at pos and needs no escape ends, and whether it goes
+// beyond ASCII. It looks at eight bytes at a time: of x, a byte with its high bit clear is 0 where
+// (x − 0x01) & ^x has the high bit.
 func plainRun(src []byte, pos int) (end int, high bool) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	var all uint64
@@ -436,7 +440,8 @@ func runeAt[S ~string | ~[]byte](s S, i int) (rune, int) {
 	return utf8.DecodeRune(b[:n])
 }
 
-// unescape reads the escape that text begins with, and how long it is. Half a surrogate pair is U+FFFD.
+// unescape reads the escape that text begins with, and how long it is. Half a surrogate pair is
+// U+FFFD.
 func unescape(text []byte) (r rune, size int, ok bool) {
 	if len(text) < 2 {
 		return 0, 0, false

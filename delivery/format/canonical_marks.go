@@ -2,8 +2,8 @@ package format
 
 import "rowhook/delivery"
 
-// payload appends the canonical form of an event's payload. Where the mapping has marked what is not canonical in it, that alone is read,
-// and the rest copied.
+// payload appends the canonical form of an event's payload. Where the mapping has marked what is
+// not canonical in it, that alone is read, and the rest copied.
 func (c *canon) payload(dst []byte, ev *delivery.Event) ([]byte, error) {
 	payload := content(ev)
 	if ev.Marks != nil && len(payload) > len("{}") {
@@ -55,7 +55,8 @@ func (c *canon) almaDate() {
 	c.pos = end + 1
 }
 
-// almaInstant takes the time at hand, with the digits of a second that Alma has where its are wanted: none of a due date.
+// almaInstant takes the time at hand, with the digits of a second that Alma has where its are
+// wanted: none of a due date.
 func (c *canon) almaInstant(due bool) {
 	if c.alma {
 		end := c.pos + len(`"2006-01-02T15:04:05.000`)
@@ -68,7 +69,8 @@ func (c *canon) almaInstant(due bool) {
 	c.pos += len(`"2006-01-02T15:04:05.000000Z"`)
 }
 
-// isDate reports whether the text begins with a date and nothing else in quotes, which times before Christ and infinity are not.
+// isDate reports whether the text begins with a date and nothing else in quotes, which times before
+// Christ and infinity are not.
 func isDate(text []byte) bool { return hasForm(text, `"0000-00-00"`) }
 
 // isInstant reports whether the text begins with a time in UTC in quotes, as the sources write it.

@@ -22,7 +22,8 @@ func canonical(t testing.TB, text string) string {
 	return string(bytes.TrimPrefix(out, []byte("before")))
 }
 
-// TestCanonical has texts and their one form. Where JavaScript loses nothing, that is what it makes of the text.
+// TestCanonical has texts and their one form. Where JavaScript loses nothing, that is what it makes
+// of the text.
 func TestCanonical(t *testing.T) {
 	t.Parallel()
 	engine := startNode(t)
@@ -112,7 +113,8 @@ func TestCanonicalProperty(t *testing.T) {
 	})
 }
 
-// jsonText draws a JSON text with everything that is hard to write: escapes in many ways, numbers of all sizes, odd names.
+// jsonText draws a JSON text with everything that is hard to write: escapes in many ways, numbers
+// of all sizes, odd names.
 func jsonText(t *rapid.T, depth int) string {
 	spaces := rapid.SampledFrom([]string{"", "", "", " ", "\t", "\n  "})
 	kinds := 7
@@ -180,7 +182,8 @@ func jsonString(t *rapid.T) string {
 	return b.String()
 }
 
-// FuzzCanonical proves that every JSON text has a canonical form that is its own, and that it says the same.
+// FuzzCanonical proves that every JSON text has a canonical form that is its own, and that it says
+// the same.
 func FuzzCanonical(f *testing.F) {
 	for _, seed := range []string{`{"a":[1.0,"\u2028",{"b":null}]}`, `{"2":1,"1":2,"b":3,"b":4}`, `[1e400,0.10,9007199254740993]`, `"\ud800\udc00\ud800"`, `{"__proto__":1}`} {
 		f.Add([]byte(seed))

@@ -89,8 +89,8 @@ func (c *cloudEvents) Head(ev *delivery.Event) delivery.Head {
 // Copies implements [delivery.Copier].
 func (c *cloudEvents) Copies(ev *delivery.Event) bool { return c.values.Copies(ev) }
 
-// AppendBody appends the whole event, or its data alone in binary mode. Attributes without a value are left out, as the specification
-// asks.
+// AppendBody appends the whole event, or its data alone in binary mode. Attributes without a value
+// are left out, as the specification asks.
 func (c *cloudEvents) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	if c.binary {
 		return c.appendData(dst, ev)
@@ -154,7 +154,8 @@ func (c *cloudEvents) WriteGroup(w io.Writer, g *delivery.Group) error {
 	return err
 }
 
-// appendSourceURI appends the event's source, which is a URI: of a signal, which comes from no table, the source's name alone.
+// appendSourceURI appends the event's source, which is a URI: of a signal, which comes from no
+// table, the source's name alone.
 func appendSourceURI(dst []byte, o *delivery.Origin) []byte {
 	dst = appendPathEscaped(append(dst, "rowhook:"...), o.Source)
 	if o.Table != "" {
@@ -163,7 +164,8 @@ func appendSourceURI(dst []byte, o *delivery.Origin) []byte {
 	return dst
 }
 
-// inPath says which bytes stand for themselves in a segment of a URI's path (RFC 3986, as url.PathEscape has it).
+// inPath says which bytes stand for themselves in a segment of a URI's path (RFC 3986, as
+// url.PathEscape has it).
 var inPath = func() (plain [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+=:@") {
 		plain[c] = true
@@ -212,7 +214,8 @@ func (c *cloudEvents) appendData(dst []byte, ev *delivery.Event) ([]byte, error)
 	return append(dst, '}'), nil
 }
 
-// inHeader says which bytes stand for themselves in a header: printable ASCII but space, quote and percent.
+// inHeader says which bytes stand for themselves in a header: printable ASCII but space, quote and
+// percent.
 var inHeader = func() (plain [256]bool) {
 	for c := '!'; c < 0x7f; c++ {
 		plain[c] = c != '"' && c != '%'
@@ -220,8 +223,8 @@ var inHeader = func() (plain [256]bool) {
 	return plain
 }()
 
-// headerValue percent-encodes as the HTTP protocol binding says (3.1.3.2): space, quote, percent, and every byte of what is not
-// printable ASCII.
+// headerValue percent-encodes as the HTTP protocol binding says (3.1.3.2): space, quote, percent,
+// and every byte of what is not printable ASCII.
 func headerValue(s string) string {
 	const hex = "0123456789ABCDEF"
 	plain := 0

@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// appendTexts appends the values of a JSON object as their texts, with a separator between them. Where it is no object, it fails.
+// appendTexts appends the values of a JSON object as their texts, with a separator between them.
+// Where it is no object, it fails.
 func appendTexts(dst, object []byte, separator byte) ([]byte, error) {
 	var x xmlWriter
 	start := len(dst)
@@ -20,7 +21,8 @@ func appendTexts(dst, object []byte, separator byte) ([]byte, error) {
 	return dst, err
 }
 
-// appendUnquoted appends a JSON value's text: of a string what it says, of anything else how it is written.
+// appendUnquoted appends a JSON value's text: of a string what it says, of anything else how it is
+// written.
 func appendUnquoted(dst, value []byte) []byte {
 	if len(value) < 2 || value[0] != '"' {
 		return append(dst, value...)

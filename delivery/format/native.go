@@ -65,7 +65,8 @@ func (n *native) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// appendValues appends the members that hold the row's values: key and data always, previous and unavailable where there are any.
+// appendValues appends the members that hold the row's values: key and data always, previous and
+// unavailable where there are any.
 func (n *native) appendValues(dst []byte, ev *delivery.Event) ([]byte, error) {
 	var q *quoter // nil copies objects as they are
 	if n.bigintStrings && len(ev.Bigints) > 0 {
@@ -155,7 +156,8 @@ func appendMember(dst []byte, name, value string) []byte {
 	return delivery.AppendJSONString(dst, value)
 }
 
-// appendObject appends a ready JSON object, with its 64-bit integers as strings if there is a quoter.
+// appendObject appends a ready JSON object, with its 64-bit integers as strings if there is a
+// quoter.
 func appendObject(dst, object []byte, q *quoter, bigints []string) ([]byte, error) {
 	switch {
 	case len(object) == 0:

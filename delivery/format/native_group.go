@@ -48,8 +48,8 @@ func (n *native) WriteGroup(w io.Writer, g *delivery.Group) error {
 	return err
 }
 
-// appendGroupHead appends everything before the events. The time is the first event's; the source tells the
-// transaction, unless the events are of several.
+// appendGroupHead appends everything before the events. The time is the first event's; the source
+// tells the transaction, unless the events are of several.
 func appendGroupHead(dst []byte, g *delivery.Group) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = delivery.AppendJSONString(dst, g.ID)

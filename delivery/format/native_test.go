@@ -82,7 +82,8 @@ func render(t testing.TB, bigint string, ev *delivery.Event) []byte {
 	return body
 }
 
-// TestNativeGolden compares every shape, in both ways to write 64-bit integers, with its golden file: one line each.
+// TestNativeGolden compares every shape, in both ways to write 64-bit integers, with its golden
+// file: one line each.
 func TestNativeGolden(t *testing.T) {
 	t.Parallel()
 	for name, ev := range events() {
@@ -161,7 +162,8 @@ func TestNativeGroups(t *testing.T) {
 	}
 }
 
-// TestNativeGroupInPieces writes a group that is larger than a piece, and one whose events or receiver fail.
+// TestNativeGroupInPieces writes a group that is larger than a piece, and one whose events or
+// receiver fail.
 func TestNativeGroupInPieces(t *testing.T) {
 	t.Parallel()
 	f, err := Products().Formatter(delivery.ProfileConfig{})
@@ -225,8 +227,8 @@ func TestNativeAppendsAndKeepsNothing(t *testing.T) {
 	}
 }
 
-// TestNativeAllocates holds the promise that a body costs at most one allocation beyond the caller's buffer. It costs
-// none but where a pool is emptied, as the race detector does at random.
+// TestNativeAllocates holds the promise that a body costs at most one allocation beyond the
+// caller's buffer. It costs none but where a pool is emptied, as the race detector does at random.
 func TestNativeAllocates(t *testing.T) {
 	for _, bigint := range []string{"number", "string"} {
 		f, err := Products().Formatter(delivery.ProfileConfig{Bigint: bigint})
@@ -270,7 +272,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// FuzzNative proves that whatever texts and valid objects an event has, its body is one line of valid JSON with the same values.
+// FuzzNative proves that whatever texts and valid objects an event has, its body is one line of
+// valid JSON with the same values.
 func FuzzNative(f *testing.F) {
 	f.Add("evt_1", "loan.created", "web_form", `{"id":1,"a":{"b":[2,"3"]}}`, "id", "a.b")
 	f.Add("\xff", "a\u2028b", "\x00", `{"\u0069d":1e5}`, "id", "")

@@ -9,8 +9,8 @@ import (
 	"rowhook/delivery"
 )
 
-// nativeXML is native in XML: the same names in the same order, one element each, on one line. A list's elements each stand under the
-// list's name; NULL is an empty element with xsi:nil="true".
+// nativeXML is native in XML: the same names in the same order, one element each, on one line. A
+// list's elements each stand under the list's name; NULL is an empty element with xsi:nil="true".
 type nativeXML struct {
 	writers sync.Pool // of *xmlWriter
 	pieces  sync.Pool // of *[]byte, for groups

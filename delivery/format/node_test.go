@@ -89,7 +89,8 @@ func (n *node) fixedPoint(t testing.TB, body []byte) {
 	assertCanonical(t, body)
 }
 
-// assertCanonical holds a body to the rules that JavaScript alone does not: what is escaped, and the names that objects may have.
+// assertCanonical holds a body to the rules that JavaScript alone does not: what is escaped, and
+// the names that objects may have.
 func assertCanonical(t testing.TB, body []byte) {
 	t.Helper()
 	if strings.Contains(string(body), `"__proto__":`) || strings.ContainsAny(string(body), "\n\r\t\ufeff") {

@@ -39,8 +39,9 @@ func appendNumber(dst, text []byte) (_ []byte, ok bool) {
 	return appendECMA(dst, f), true
 }
 
-// appendShort appends a number of at most 15 characters without an exponent: a double holds its digits, so only zeros at
-// the end of its fraction have to go, and tiny ones have to get an exponent.
+// appendShort appends a number of at most 15 characters without an exponent: a double holds its
+// digits, so only zeros at the end of its fraction have to go, and tiny ones have to get an
+// exponent.
 func appendShort(dst, text, fraction []byte) []byte {
 	if fraction == nil {
 		return append(dst, text...)
@@ -109,7 +110,8 @@ func parseDecimal(text []byte) (d decimal, ok bool) {
 	return d, true
 }
 
-// parseExponent reads what stands behind the e. Beyond any double it is cut, so that it cannot overflow.
+// parseExponent reads what stands behind the e. Beyond any double it is cut, so that it cannot
+// overflow.
 func parseExponent(text []byte) (int, bool) {
 	const most = 1 << 20
 	digits := text
@@ -140,7 +142,8 @@ func (d *decimal) trim(mantissa []byte) {
 	d.digits = bytes.TrimRight(mantissa, "0.")
 }
 
-// equal reports whether the double, printed with as few digits as tell it from all others, is the number.
+// equal reports whether the double, printed with as few digits as tell it from all others, is the
+// number.
 func (d *decimal) equal(f float64) bool {
 	var room [32]byte
 	printed := strconv.AppendFloat(room[:0], f, 'e', -1, 64)

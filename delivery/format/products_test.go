@@ -136,7 +136,8 @@ func known(t *testing.T, section reflect.Type, field string, want []string) {
 	}
 }
 
-// works makes a profile of a format for each unit: it has all those that the format does not refuse.
+// works makes a profile of a format for each unit: it has all those that the format does not
+// refuse.
 func works(t *testing.T, all delivery.Products, format string) {
 	t.Helper()
 	for _, unit := range []string{delivery.UnitRecord, delivery.UnitType, delivery.UnitTransaction, delivery.UnitBatch} {

@@ -49,8 +49,8 @@ func rakurakuProduct() delivery.Product {
 	}
 }
 
-// checkRakuraku refuses what one request cannot say, and names of items that would break the promise
-// of canonical JSON, as [checkAlma] does.
+// checkRakuraku refuses what one request cannot say, and names of items that would break the
+// promise of canonical JSON, as [checkAlma] does.
 func checkRakuraku(p *delivery.ProfileConfig, events []delivery.EventType) []*delivery.ConfigError {
 	var wrong []*delivery.ConfigError
 	if p.Unit == delivery.UnitType {

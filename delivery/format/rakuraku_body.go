@@ -247,7 +247,8 @@ func hasItems(ev *delivery.Event) bool {
 	return false
 }
 
-// rakurakuType is the kind of operation: the mapping's name for the event, else by what happened to the row.
+// rakurakuType is the kind of operation: the mapping's name for the event, else by what happened to
+// the row.
 func rakurakuType(ev *delivery.Event) string {
 	if text, ok := given(ev, "event"); ok && text != nil {
 		return *text
@@ -263,7 +264,8 @@ func rakurakuType(ev *delivery.Event) string {
 	return asConstant(ev.Type)
 }
 
-// appendURL appends the record's permalink: the product's own under url_base, else the entry's link.
+// appendURL appends the record's permalink: the product's own under url_base, else the entry's
+// link.
 func (r *rakuraku) appendURL(dst []byte, ev *delivery.Event, w *rakurakuWork) ([]byte, error) {
 	if r.base == "" && ev.Link != "" {
 		return appendCanonicalString(dst, ev.Link), nil
@@ -303,7 +305,8 @@ var inQuery = func() (plain [256]bool) {
 	return plain
 }()
 
-// appendQueryEscaped appends a text as url.QueryEscape has it, but with spaces that every reader takes for spaces.
+// appendQueryEscaped appends a text as url.QueryEscape has it, but with spaces that every reader
+// takes for spaces.
 func appendQueryEscaped[S ~string | ~[]byte](dst []byte, s S) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := range len(s) {

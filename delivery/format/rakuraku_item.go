@@ -169,8 +169,8 @@ func (r *rakuraku) appendItem(dst []byte, typ string, value []byte, w *rakurakuW
 	return w.appendText(dst, value, canonical, trusted)
 }
 
-// appendText appends a value's text as a string: of a list or object its JSON. canonical says that the value is, trusted that it
-// is valid at least.
+// appendText appends a value's text as a string: of a list or object its JSON. canonical says that
+// the value is, trusted that it is valid at least.
 func (w *rakurakuWork) appendText(dst, value []byte, canonical, trusted bool) ([]byte, error) {
 	switch value[0] {
 	case '"':
@@ -191,7 +191,8 @@ func (w *rakurakuWork) appendText(dst, value []byte, canonical, trusted bool) ([
 	return append(append(append(dst, '"'), value...), '"'), nil
 }
 
-// appendNestedText appends a list or object, which is valid JSON, as a string: compact, its texts as they are escaped there.
+// appendNestedText appends a list or object, which is valid JSON, as a string: compact, its texts
+// as they are escaped there.
 func appendNestedText(dst, value []byte) []byte {
 	start, inText := len(dst), false
 	dst = append(dst, '"')

@@ -7,8 +7,9 @@ import (
 	"rowhook/delivery"
 )
 
-// rakurakuPlan is what the records of one entry and shape have in common. It serves events whose payloads are marked, and so are
-// known to be laid out as the mapping does it; all others are read member by member, see appendRecord.
+// rakurakuPlan is what the records of one entry and shape have in common. It serves events whose
+// payloads are marked, and so are known to be laid out as the mapping does it; all others are read
+// member by member, see appendRecord.
 type rakurakuPlan struct {
 	entry, code, kinds string
 	key                []byte // the item of the primary key, up to its value
@@ -52,7 +53,8 @@ func (w *rakurakuWork) plan(r *rakuraku, ev *delivery.Event) (*rakurakuPlan, err
 	return p, nil
 }
 
-// fits reports whether the key has the members that it had when the plan was made. A reload may have given the entry another.
+// fits reports whether the key has the members that it had when the plan was made. A reload may
+// have given the entry another.
 func (p *rakurakuPlan) fits(x *xmlWriter, key []byte) bool {
 	same, n := true, 0
 	err := x.members(key, func(name, _ []byte) error {
@@ -119,7 +121,8 @@ func itemOf(items []delivery.RakurakuItem, name []byte, kind delivery.Kind) (id,
 	return id, typ
 }
 
-// appendPlanned appends a record by its plan. It reports false where the payload is laid out otherwise.
+// appendPlanned appends a record by its plan. It reports false where the payload is laid out
+// otherwise.
 func (r *rakuraku) appendPlanned(dst []byte, ev *delivery.Event, p *rakurakuPlan, w *rakurakuWork) (_ []byte, fits bool, err error) {
 	dst = append(dst, '{')
 	start := len(dst)

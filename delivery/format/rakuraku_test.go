@@ -15,7 +15,8 @@ import (
 	"rowhook/delivery"
 )
 
-// rakurakuEvents are the kinds of messages: what happened to a record, steps of a workflow, and logins, which have no app.
+// rakurakuEvents are the kinds of messages: what happened to a record, steps of a workflow, and
+// logins, which have no app.
 func rakurakuEvents() map[string]*delivery.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 999e6, time.UTC)
 	event := func(op, key, data string) *delivery.Event {
@@ -78,7 +79,8 @@ func renderGroup(t testing.TB, cfg delivery.ProfileConfig, events ...*delivery.E
 	return out.Bytes()
 }
 
-// TestRakurakuGolden compares each kind, as a record and as an operation with two of them, with its golden file: one line each.
+// TestRakurakuGolden compares each kind, as a record and as an operation with two of them, with its
+// golden file: one line each.
 func TestRakurakuGolden(t *testing.T) {
 	t.Parallel()
 	engine := startNode(t)
@@ -114,7 +116,8 @@ func TestRakurakuExamples(t *testing.T) {
 	}
 }
 
-// TestRakurakuPresence: url for a single record that was inserted or updated and for nothing else; key where there is one.
+// TestRakurakuPresence: url for a single record that was inserted or updated and for nothing else;
+// key where there is one.
 func TestRakurakuPresence(t *testing.T) {
 	t.Parallel()
 	for op, ev := range rakurakuEvents() {
@@ -215,8 +218,9 @@ func TestPlainNumbers(t *testing.T) {
 	}
 }
 
-// TestRakurakuProperty: whatever a record holds, in any kind, the body is a fixed point of JavaScript.
-// TestRakurakuAfterReload: a formatter outlives a reload of the mapping, which may give an entry another key or shape.
+// TestRakurakuProperty: whatever a record holds, in any kind, the body is a fixed point of
+// JavaScript. TestRakurakuAfterReload: a formatter outlives a reload of the mapping, which may give
+// an entry another key or shape.
 func TestRakurakuAfterReload(t *testing.T) {
 	t.Parallel()
 	f, err := Products().Formatter(rakurakuConfig(nil))
@@ -241,7 +245,8 @@ func TestRakurakuAfterReload(t *testing.T) {
 	}
 }
 
-// TestNestedTexts holds that lists and objects become the strings that encoding/json's compact form is.
+// TestNestedTexts holds that lists and objects become the strings that encoding/json's compact form
+// is.
 func TestNestedTexts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -281,7 +286,8 @@ func TestRakurakuProperty(t *testing.T) {
 	})
 }
 
-// TestRakurakuWorkflow: a row that is a step of a workflow names its record by the key, and the step's members are no items.
+// TestRakurakuWorkflow: a row that is a step of a workflow names its record by the key, and the
+// step's members are no items.
 func TestRakurakuWorkflow(t *testing.T) {
 	t.Parallel()
 	step := *rakurakuEvents()["workflow"]
@@ -324,8 +330,8 @@ func TestRakurakuWorkflow(t *testing.T) {
 	}
 }
 
-// TestCheckRakuraku: what one request cannot say of the events that a profile gets is refused at its
-// place.
+// TestCheckRakuraku: what one request cannot say of the events that a profile gets is refused at
+// its place.
 func TestCheckRakuraku(t *testing.T) {
 	t.Parallel()
 	returned := delivery.EventType{Type: "loan.returned", Entry: "loans", Ops: []string{"update"}, Unnamed: []string{"update"}}

@@ -26,8 +26,8 @@ func appendClock(dst []byte, t time.Time) []byte {
 	return dst
 }
 
-// appendTime appends a date or time in the profile's format; an instant in the profile's zone. ok is false for what
-// is neither, such as infinity.
+// appendTime appends a date or time in the profile's format; an instant in the profile's zone. ok
+// is false for what is neither, such as infinity.
 func (r *rakuraku) appendTime(dst []byte, typ string, text []byte) (_ []byte, ok bool) {
 	layout := r.datetime
 	if typ == "date" {
@@ -46,7 +46,8 @@ func (r *rakuraku) appendTime(dst []byte, typ string, text []byte) (_ []byte, ok
 	return append(dst, '"'), true
 }
 
-// timeOf reads a date or time as payloads have them: those in the forms that the sources write at once, all others as [time.Parse] does.
+// timeOf reads a date or time as payloads have them: those in the forms that the sources write at
+// once, all others as [time.Parse] does.
 func (r *rakuraku) timeOf(text []byte) (t time.Time, ok bool) {
 	const date, clock = "0000-00-00", "0000-00-00T00:00:00"
 	switch {
@@ -84,7 +85,8 @@ func (r *rakuraku) timeOf(text []byte) (t time.Time, ok bool) {
 
 func twoDigits(text []byte) int { return int(text[0]-'0')*10 + int(text[1]-'0') }
 
-// civil is the time that day, which text begins with; ok is false where the calendar or the clock has none such.
+// civil is the time that day, which text begins with; ok is false where the calendar or the clock
+// has none such.
 func civil(text []byte, hour, minute, second int) (time.Time, bool) {
 	year, month, day := twoDigits(text)*100+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
 	if month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 59 {

@@ -22,8 +22,9 @@ func slackProduct() delivery.Product {
 	}
 }
 
-// slack writes what Slack's incoming webhooks take, and those of other chats that copied them: {"text": …}, a line an event with
-// what happened, to which row, by whom, and a link. It tells keys, never other values of rows.
+// slack writes what Slack's incoming webhooks take, and those of other chats that copied them:
+// {"text": …}, a line an event with what happened, to which row, by whom, and a link. It tells
+// keys, never other values of rows.
 type slack struct {
 	texts *sync.Pool // of *[]byte, in which texts are put together
 }
@@ -171,7 +172,8 @@ func actorName(ev *delivery.Event) string {
 	return ev.Actor.ID
 }
 
-// describe is the event's description: as the mapping gives it, else its type in words, loan.returned as "Loan returned".
+// describe is the event's description: as the mapping gives it, else its type in words,
+// loan.returned as "Loan returned".
 func describe(ev *delivery.Event) string {
 	if desc := ev.As["desc"]; desc != nil {
 		return *desc

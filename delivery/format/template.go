@@ -48,8 +48,9 @@ type templated struct {
 }
 
 const (
-	// maxTemplateSteps bounds the work for one body: each turn of a range is a step for some of the nodes within, each piece
-	// of text is one, and so is each KiB that a function looks at or makes.
+	// maxTemplateSteps bounds the work for one body: each turn of a range is a step for some of the
+	// nodes within, each piece of text is one, and so is each KiB that a function looks at or
+	// makes.
 	maxTemplateSteps = 1 << 20
 	// maxTemplateMade bounds what functions make for one body in all, in bytes.
 	maxTemplateMade = 64 << 20
@@ -57,11 +58,13 @@ const (
 	maxTemplateBody = 16 << 20
 	// maxTemplateText bounds what a function may give, in bytes.
 	maxTemplateText = 1 << 20
-	// maxTemplateEscaped bounds what an escaping function takes, in bytes: it may give six times that.
+	// maxTemplateEscaped bounds what an escaping function takes, in bytes: it may give six times
+	// that.
 	maxTemplateEscaped = 8 << 20
 )
 
-// newTemplate parses the template and tries it on a sample event, so that what is wrong shows at load.
+// newTemplate parses the template and tries it on a sample event, so that what is wrong shows at
+// load.
 func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 	refuse := func(text, hint string) error {
 		return &delivery.ConfigError{Path: []string{"profiles", cfg.Code, "template"}, Text: text, Remedy: hint}

@@ -75,7 +75,8 @@ func sizeOf(v any) int {
 	return 0
 }
 
-// texts are values as they are written, which print and its kin put together. Together they are not longer than may be.
+// texts are values as they are written, which print and its kin put together. Together they are not
+// longer than may be.
 func (r *run) texts(args []any, most int) ([]any, error) {
 	sum := 0
 	for i, v := range args {
@@ -157,15 +158,16 @@ func (r *run) truncate(n int, v any) (string, error) {
 	return text, r.looks(len(text))
 }
 
-// showFunc is put behind every value that a template writes, seenFunc before what is compared, memberFunc in place of
-// chains of fields.
+// showFunc is put behind every value that a template writes, seenFunc before what is compared,
+// memberFunc in place of chains of fields.
 const (
 	showFunc   = "_show"
 	seenFunc   = "_seen"
 	memberFunc = "_member"
 )
 
-// memberOf follows a chain of fields. What is NULL or not there has no members: it is nothing, no fault.
+// memberOf follows a chain of fields. What is NULL or not there has no members: it is nothing, no
+// fault.
 func memberOf(v any, names ...string) (any, error) {
 	for _, name := range names {
 		switch object := v.(type) {
@@ -180,7 +182,8 @@ func memberOf(v any, names ...string) (any, error) {
 	return v, nil
 }
 
-// shown is a value as templates write it: nothing for NULL and what is not there, objects and lists as JSON.
+// shown is a value as templates write it: nothing for NULL and what is not there, objects and lists
+// as JSON.
 func shown(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -250,7 +253,8 @@ func appendPlain(dst []byte, v any) []byte {
 // wideVerb is a verb whose width or precision could make a huge text.
 var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*(\*|[0-9]{4})`)
 
-// Bounds of what one verb of printf gives: its width, and of each byte of its argument, which %q writes as \U0010ffff at worst.
+// Bounds of what one verb of printf gives: its width, and of each byte of its argument, which %q
+// writes as \U0010ffff at worst.
 const (
 	widestVerb   = 999
 	longestQuote = 10

@@ -198,8 +198,8 @@ func FuzzTemplate(f *testing.F) {
 	})
 }
 
-// TestTemplateBigint writes 64-bit integers in quotes where the profile wants that: as a column, in a key, nested and in a list.
-// printf still takes them for numbers.
+// TestTemplateBigint writes 64-bit integers in quotes where the profile wants that: as a column, in
+// a key, nested and in a list. printf still takes them for numbers.
 func TestTemplateBigint(t *testing.T) {
 	t.Parallel()
 	ev := &delivery.Event{
@@ -224,7 +224,8 @@ func TestTemplateBigint(t *testing.T) {
 	}
 }
 
-// TestTemplatePage holds the page for users to the functions that there are, and shows that cutting a text works as it says.
+// TestTemplatePage holds the page for users to the functions that there are, and shows that cutting
+// a text works as it says.
 func TestTemplatePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/templates.md")

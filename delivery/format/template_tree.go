@@ -5,9 +5,10 @@ import (
 	"text/template/parse"
 )
 
-// bound prepares a template's tree. Every list of nodes begins with empty texts, one for so many nodes in it, whose writing
-// is counted (see run), so that no loop runs away unseen; every value that is written is written as [shown] has it; what
-// comparisons look at is counted; and chains of fields are followed as [memberOf] does.
+// bound prepares a template's tree. Every list of nodes begins with empty texts, one for so many
+// nodes in it, whose writing is counted (see run), so that no loop runs away unseen; every value
+// that is written is written as [shown] has it; what comparisons look at is counted; and chains of
+// fields are followed as [memberOf] does.
 func bound(tree *parse.Tree) {
 	if tree != nil {
 		boundList(tree, tree.Root)
@@ -51,7 +52,8 @@ func boundBranch(tree *parse.Tree, branch *parse.BranchNode) {
 	boundList(tree, branch.ElseList)
 }
 
-// show has a value pass through [shown] before it is written. What a pipeline assigns is not written.
+// show has a value pass through [shown] before it is written. What a pipeline assigns is not
+// written.
 func show(tree *parse.Tree, n *parse.ActionNode) {
 	if len(n.Pipe.Decl) == 0 {
 		n.Pipe.Cmds = append(n.Pipe.Cmds, command(n.Pos, function(tree, n.Pos, showFunc)))
@@ -118,8 +120,8 @@ func weight(n parse.Node) int {
 	return 1
 }
 
-// boundArgument returns the argument with its chain of fields as a call of [memberOf], in parentheses. A single
-// field of the dot can do without.
+// boundArgument returns the argument with its chain of fields as a call of [memberOf], in
+// parentheses. A single field of the dot can do without.
 func boundArgument(tree *parse.Tree, arg parse.Node) parse.Node {
 	switch n := arg.(type) {
 	case *parse.PipeNode:
@@ -155,8 +157,8 @@ func command(at parse.Pos, args ...parse.Node) *parse.CommandNode {
 	return &parse.CommandNode{NodeType: parse.NodeCommand, Pos: at, Args: args}
 }
 
-// looksAt reports whether a template, whose tree is not prepared yet, may look at the member of that name: it names it, or has the
-// whole event in hand.
+// looksAt reports whether a template, whose tree is not prepared yet, may look at the member of
+// that name: it names it, or has the whole event in hand.
 func looksAt(tree *parse.Tree, name string) bool {
 	return tree != nil && tree.Root != nil && listLooksAt(tree.Root, name)
 }

@@ -5,11 +5,13 @@ import (
 	"unicode/utf8"
 )
 
-// xmlWriter writes the members of a JSON object as XML elements, in one walk over its text. The values are the JSON's: every
-// digit as it is there. What a format does with nulls, lists and objects of its own is up to its style.
+// xmlWriter writes the members of a JSON object as XML elements, in one walk over its text. The
+// values are the JSON's: every digit as it is there. What a format does with nulls, lists and
+// objects of its own is up to its style.
 //
-// Bodies are one line: line ends in texts are character references. Characters that XML does not have become U+FFFD, and
-// names that are none in XML are written as SQL/XML does it, the odd characters as _x0020_.
+// Bodies are one line: line ends in texts are character references. Characters that XML does not
+// have become U+FFFD, and names that are none in XML are written as SQL/XML does it, the odd
+// characters as _x0020_.
 type xmlWriter struct {
 	src, dst []byte
 	pos      int
@@ -122,7 +124,8 @@ func (x *xmlWriter) null(name span) bool {
 	return true
 }
 
-// list writes a list's elements, each under the list's name; one that is itself a list has its elements within its own.
+// list writes a list's elements, each under the list's name; one that is itself a list has its
+// elements within its own.
 func (x *xmlWriter) list(name span, depth int) bool {
 	if x.alma {
 		return x.almaList(name, depth)
@@ -224,7 +227,8 @@ func (x *xmlWriter) str() (span, bool) {
 	}
 }
 
-// xmlPlain says which bytes stand for themselves in XML texts and attributes, as far as one can tell from a single byte.
+// xmlPlain says which bytes stand for themselves in XML texts and attributes, as far as one can
+// tell from a single byte.
 var xmlPlain = func() (plain [256]bool) {
 	for c := range plain {
 		plain[c] = c >= ' ' && c != '&' && c != '<' && c != '>' && c != '"' && c != '\\' && c != 0xef
@@ -232,8 +236,8 @@ var xmlPlain = func() (plain [256]bool) {
 	return plain
 }()
 
-// xmlRun returns where the text that begins at pos and stands for itself ends, and whether it goes beyond ASCII. The lead byte of what lies
-// around U+FFFE ends it.
+// xmlRun returns where the text that begins at pos and stands for itself ends, and whether it goes
+// beyond ASCII. The lead byte of what lies around U+FFFE ends it.
 func xmlRun[S ~string | ~[]byte](text S, pos int) (end int, high bool) {
 	var all byte
 	for pos < len(text) && xmlPlain[text[pos]] {
@@ -243,7 +247,8 @@ func xmlRun[S ~string | ~[]byte](text S, pos int) (end int, high bool) {
 	return pos, all >= utf8.RuneSelf
 }
 
-// appendXMLText appends a text as an element's content or an attribute's value. The text may be the inside of a valid JSON string.
+// appendXMLText appends a text as an element's content or an attribute's value. The text may be the
+// inside of a valid JSON string.
 func appendXMLText[S ~string | ~[]byte](dst []byte, text S, isJSON, attribute bool) []byte {
 	for i := 0; i < len(text); {
 		start := i
@@ -314,7 +319,8 @@ var isLetter = func() (letter [256]bool) {
 	return letter
 }()
 
-// appendXMLName appends a name, which may be the inside of a valid JSON string, as one that XML has.
+// appendXMLName appends a name, which may be the inside of a valid JSON string, as one that XML
+// has.
 func appendXMLName(dst, name []byte) []byte {
 	if len(name) == 0 {
 		return append(dst, '_')
@@ -343,7 +349,8 @@ func appendXMLName(dst, name []byte) []byte {
 	return dst
 }
 
-// inXMLName reports whether a name may have the character, and begin with it. Of what lies beyond ASCII, only what all versions of XML take.
+// inXMLName reports whether a name may have the character, and begin with it. Of what lies beyond
+// ASCII, only what all versions of XML take.
 func inXMLName(r rune, first bool) bool {
 	switch {
 	case r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_':
@@ -364,7 +371,8 @@ func inXMLName(r rune, first bool) bool {
 	return false
 }
 
-// members calls visit for each member of a JSON object, with the inside of its name and its value as they are written.
+// members calls visit for each member of a JSON object, with the inside of its name and its value
+// as they are written.
 func (x *xmlWriter) members(object []byte, visit func(name, value []byte) error) error {
 	x.src, x.pos = object, 0
 	if len(object) == 0 {

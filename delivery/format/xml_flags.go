@@ -9,7 +9,8 @@ import (
 	"rowhook/delivery"
 )
 
-// xmlFlags names the members of an event's payload in which a character gives way to U+FFFD since XML does not have it.
+// xmlFlags names the members of an event's payload in which a character gives way to U+FFFD since
+// XML does not have it.
 func xmlFlags(writers *sync.Pool, ev *delivery.Event) []string {
 	var flags []string
 	flag := func(name []byte) {
@@ -41,7 +42,8 @@ func xmlFlags(writers *sync.Pool, ev *delivery.Event) []string {
 	return flags
 }
 
-// mayLack tells quickly that JSON has no character that XML lacks: such are escaped, or behind a lead byte that few have.
+// mayLack tells quickly that JSON has no character that XML lacks: such are escaped, or behind a
+// lead byte that few have.
 func mayLack(text []byte) bool {
 	return bytes.Contains(text, []byte(`\`)) || bytes.IndexByte(text, 0xef) >= 0
 }

@@ -8,7 +8,8 @@ import (
 	"rowhook/delivery"
 )
 
-// TestXMLFlags flags each column in which a character gives way to another, and no other, in bodies that parse.
+// TestXMLFlags flags each column in which a character gives way to another, and no other, in bodies
+// that parse.
 func TestXMLFlags(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -15,7 +15,8 @@ import (
 	"rowhook/delivery/format"
 )
 
-// almaVectors are signatures that listeners for Alma agree on. The last is from a public listener's own tests.
+// almaVectors are signatures that listeners for Alma agree on. The last is from a public listener's
+// own tests.
 var almaVectors = []struct{ secret, body, signature string }{
 	{"rowhook-test-secret", `{"id":"4611686018427387904","action":"LOAN","event":{"value":"LOAN_RETURNED","desc":"Loan returned"},"institution":{"value":"99ROW_INST","desc":"Rowhook Library"},"time":"2026-01-02T03:04:05.678Z","item_loan":{"loan_id":"1001","user_id":"u-1","item_barcode":"B0001"}}`, "1nP3MVRHPSVBR60fbTWzMkfQHZvpQmaa4/VMIr1tTLk="},
 	{"rowhook-test-secret", `{"id":"4611686018427387905","action":"BIB","event":{"value":"BIB_UPDATED","desc":"BIB record updated"},"institution":{"value":"99ROW_INST","desc":"図書館 <A&B>"},"time":"2026-01-02T03:04:05.678Z","bib":{"mms_id":"9912345","title":"日本語の「題名」 / \"quoted\" \\ end"}}`, "99G6ZLbvRwDX8iGPZ+RfSqOnDEQmurPMFf9H/UxsEzM="},
@@ -23,8 +24,8 @@ var almaVectors = []struct{ secret, body, signature string }{
 	{"test_secret", `{"string":"garble","action":"exl-event"}`, "vPApXFBjxqVEykEJgDiD7dBuXqHvY8nIJdGrXUFXh4k="},
 }
 
-// TestAlmaSignature sends what listeners for Alma expect: a raw request shows the header's name in its case, the body's
-// length, and no trace of Standard Webhooks' signature.
+// TestAlmaSignature sends what listeners for Alma expect: a raw request shows the header's name in
+// its case, the body's length, and no trace of Standard Webhooks' signature.
 func TestAlmaSignature(t *testing.T) {
 	t.Parallel()
 	for _, vector := range almaVectors {

@@ -17,15 +17,15 @@ import (
 // keptBody bounds the copy of a body that is kept for the next attempt, in bytes.
 const keptBody = 64 << 10
 
-// attempt is the working space of one request, used again for the next one of the profile once the transport
-// is certainly done with it.
+// attempt is the working space of one request, used again for the next one of the profile once the
+// transport is certainly done with it.
 type attempt struct {
 	sender *Sender
 	proto  http.Request // everything but context and body
 	signer *signer
 
-	// net/http writes header and body in one piece only when it knows the reader to be in memory, which leaves no
-	// way to hear when it is done with the caller's bytes. So it gets a copy.
+	// net/http writes header and body in one piece only when it knows the reader to be in memory,
+	// which leaves no way to hear when it is done with the caller's bytes. So it gets a copy.
 	body []byte
 	zip  *gzip.Writer // nil until it is wanted
 
@@ -88,8 +88,8 @@ func (s *Sender) newAttempt() *attempt {
 	return a
 }
 
-// prepare fills in what is this request's own. It reports false when no key may sign any more, and the error of a body that
-// cannot be written.
+// prepare fills in what is this request's own. It reports false when no key may sign any more, and
+// the error of a body that cannot be written.
 func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err error) {
 	a.id[0] = req.ID
 	a.contentType[0] = req.Head.ContentType
@@ -144,8 +144,8 @@ func (a *attempt) fill(body []byte) {
 	a.body = buf.Bytes()
 }
 
-// authorized sends the request with an access token, where the profile has such. A token that the endpoint refuses is
-// replaced once.
+// authorized sends the request with an access token, where the profile has such. A token that the
+// endpoint refuses is replaced once.
 func (a *attempt) authorized(ctx context.Context, transport http.RoundTripper) (*http.Response, error) {
 	tokens := a.sender.tokens
 	if tokens == nil {
@@ -172,8 +172,8 @@ func (a *attempt) authorized(ctx context.Context, transport http.RoundTripper) (
 // maxReplyRest is how much is read of a reply that nobody looks at.
 const maxReplyRest = 4 << 10
 
-// roundTrip sends the request. A kept connection that turns out to be closed is replaced by another as long as
-// nothing of the request went out.
+// roundTrip sends the request. A kept connection that turns out to be closed is replaced by another
+// as long as nothing of the request went out.
 func (a *attempt) roundTrip(ctx context.Context, transport http.RoundTripper) (*http.Response, error) {
 	trace := &a.trace
 	if httptrace.ContextClientTrace(ctx) != nil {
@@ -219,15 +219,16 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
-// unsent reports whether a failed request had a kept connection and wrote nothing that a
-// receiver could act on: less than the shortest request, or than one TLS record that could hold it (the
+// unsent reports whether a failed request had a kept connection and wrote nothing that a receiver
+// could act on: less than the shortest request, or than one TLS record that could hold it (the
 // closing alert of TLS is about 30 bytes).
 func (a *attempt) unsent() bool {
 	const shortestRequest = 64
 	return a.reused && a.conn != nil && !a.firstByte.Load() && a.conn.written.Load()-a.before < shortestRequest
 }
 
-// rewind gives the transport the body from its start again. The reader before may still be looked at.
+// rewind gives the transport the body from its start again. The reader before may still be looked
+// at.
 func (a *attempt) rewind() (io.ReadCloser, error) {
 	if a.stream != nil {
 		return a.open(), nil

@@ -32,9 +32,10 @@ func processCPU() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// BenchmarkSend compares an attempt with what a bare net/http client makes of the same body and receiver, in turns of 200
-// requests. Both read the reply to its end; the client does not sign, classify or guard. The receiver's share of the
-// work is in both figures, since it runs in the same process.
+// BenchmarkSend compares an attempt with what a bare net/http client makes of the same body and
+// receiver, in turns of 200 requests. Both read the reply to its end; the client does not sign,
+// classify or guard. The receiver's share of the work is in both figures, since it runs in the same
+// process.
 func BenchmarkSend(b *testing.B) {
 	body := []byte(`{"id":"evt_1","data":{"text":"` + strings.Repeat("x", 360) + `"}}`)
 	server := receiver(b, func(w http.ResponseWriter, r *http.Request) {

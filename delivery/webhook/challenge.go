@@ -31,8 +31,9 @@ func (s *Sender) Endpoint() delivery.Endpoint {
 	return delivery.Endpoint{Name: hex.EncodeToString(sum[:16])}
 }
 
-// Challenge asks the endpoint whether it wants deliveries, in the profile's way. Neither way is signed; both carry the
-// profile's own headers. Class is ClassOK when it does, and Error says why not.
+// Challenge asks the endpoint whether it wants deliveries, in the profile's way. Neither way is
+// signed; both carry the profile's own headers. Class is ClassOK when it does, and Error says why
+// not.
 func (s *Sender) Challenge(ctx context.Context) delivery.Reply {
 	started, begin := s.now(), time.Now()
 	reply := delivery.Reply{Class: delivery.ClassOK}
@@ -70,8 +71,8 @@ func withQuery(u *url.URL, more string) *url.URL {
 	return &asked
 }
 
-// consent returns the rate that a reply to the handshake allows, in requests a minute, and reports what is missing in it; its
-// status says nothing.
+// consent returns the rate that a reply to the handshake allows, in requests a minute, and reports
+// what is missing in it; its status says nothing.
 func (s *Sender) consent(h http.Header) (allowed delivery.Rate, lacks string) {
 	switch origin := h.Get(allowedOrigin); {
 	case origin == "":

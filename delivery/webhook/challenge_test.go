@@ -179,7 +179,8 @@ func TestWithoutChallengeNothingIsAsked(t *testing.T) {
 	}
 }
 
-// TestEndpointNames holds what asks for another activation: the URL, not its credentials or the secret.
+// TestEndpointNames holds what asks for another activation: the URL, not its credentials or the
+// secret.
 func TestEndpointNames(t *testing.T) {
 	t.Parallel()
 	name := func(url, secret string) string {

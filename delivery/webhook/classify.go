@@ -21,7 +21,8 @@ const (
 // statusTable is what each status from 100 to 599 means.
 type statusTable [500]delivery.Class
 
-// class returns what a status means. Numbers outside HTTP's range say that the endpoint is not what it should be.
+// class returns what a status means. Numbers outside HTTP's range say that the endpoint is not what
+// it should be.
 func (t *statusTable) class(status int) delivery.Class {
 	if status < 100 || status > 599 {
 		return delivery.ClassEndpoint
@@ -29,8 +30,8 @@ func (t *statusTable) class(status int) delivery.Class {
 	return t[status-100]
 }
 
-// defaultClass is the table for statuses that do not mean delivered. Those it does not name are the endpoint's
-// doing as far as anybody can tell, so they are retried and never lose an event.
+// defaultClass is the table for statuses that do not mean delivered. Those it does not name are the
+// endpoint's doing as far as anybody can tell, so they are retried and never lose an event.
 func defaultClass(status int) delivery.Class {
 	switch status {
 	case 400, 413, 415, 422:
@@ -52,8 +53,8 @@ func defaultClass(status int) delivery.Class {
 	return delivery.ClassEndpoint
 }
 
-// statuses builds the profile's table. What is more exact counts: a reply's own status, then success, then a
-// class of replies, then the default.
+// statuses builds the profile's table. What is more exact counts: a reply's own status, then
+// success, then a class of replies, then the default.
 func (p *parser) statuses() statusTable {
 	success := p.success()
 	var exact, classes [500]delivery.Class
@@ -179,8 +180,8 @@ func headerTime(h http.Header, name string) time.Time {
 	return t
 }
 
-// retryAfter reads how long the endpoint wants to be left alone, in seconds or until a time by its own clock
-// (RFC 9110, 10.2.3). It returns 0 when it does not say.
+// retryAfter reads how long the endpoint wants to be left alone, in seconds or until a time by its
+// own clock (RFC 9110, 10.2.3). It returns 0 when it does not say.
 func retryAfter(h http.Header, endpointNow, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// shortestConfidence is the shortest credential that is looked for in replies: what is shorter stands in them by chance, and
-// masking it would make them unreadable.
+// shortestConfidence is the shortest credential that is looked for in replies: what is shorter
+// stands in them by chance, and masking it would make them unreadable.
 const shortestConfidence = 8
 
-// confidences are the credentials that a profile's requests carry, in the forms in which a reply may repeat them, the
-// longest first. Receivers that quote what they refuse must not bring them into the delivery log.
+// confidences are the credentials that a profile's requests carry, in the forms in which a reply
+// may repeat them, the longest first. Receivers that quote what they refuse must not bring them
+// into the delivery log.
 type confidences [][]byte
 
 // confidences collects them from the settings, the URL and the headers made of these.
@@ -59,7 +60,8 @@ func (c *confidences) add(secret string) {
 	}
 }
 
-// addAuthorization adds an authorization header's value without its scheme, which is no secret, and the password that basic ones hold.
+// addAuthorization adds an authorization header's value without its scheme, which is no secret, and
+// the password that basic ones hold.
 func (c *confidences) addAuthorization(value string) {
 	scheme, credentials, ok := strings.Cut(value, " ")
 	if !ok {
@@ -74,7 +76,8 @@ func (c *confidences) addAuthorization(value string) {
 	}
 }
 
-// mask masks in the start of a reply what repeats a credential, also one that the end cuts off. It changes nothing where there is none.
+// mask masks in the start of a reply what repeats a credential, also one that the end cuts off. It
+// changes nothing where there is none.
 func (c confidences) mask(reply []byte) []byte {
 	for _, secret := range c {
 		if bytes.Contains(reply, secret) {

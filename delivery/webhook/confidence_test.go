@@ -11,7 +11,8 @@ import (
 	"rowhook/delivery"
 )
 
-// TestRepliesThatQuoteCredentials has receivers that answer with what they were sent: the log gets it without the credentials.
+// TestRepliesThatQuoteCredentials has receivers that answer with what they were sent: the log gets
+// it without the credentials.
 func TestRepliesThatQuoteCredentials(t *testing.T) {
 	t.Parallel()
 	server := receiver(t, func(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +51,8 @@ func TestRepliesThatQuoteCredentials(t *testing.T) {
 	}
 }
 
-// Of a URL that is a secret, or whose path is one, nothing behind the host is shown, whoever repeats it.
+// Of a URL that is a secret, or whose path is one, nothing behind the host is shown, whoever
+// repeats it.
 func TestSecretPaths(t *testing.T) {
 	t.Parallel()
 	const token = "aBcDeFgH12345678"

@@ -21,8 +21,8 @@ const (
 	shortSecret, longSecret = 24, 64
 )
 
-// parser reads a profile's settings and collects what is wrong with them. Its texts never hold values that
-// may be secret: URLs, headers' values, secrets.
+// parser reads a profile's settings and collects what is wrong with them. Its texts never hold
+// values that may be secret: URLs, headers' values, secrets.
 type parser struct {
 	cfg      *delivery.ProfileConfig
 	products delivery.Products
@@ -53,7 +53,8 @@ func (p *parser) networks() networks {
 	return n
 }
 
-// url reads the profile's URL. http is for allowed networks only, since anybody on the way could read it.
+// url reads the profile's URL. http is for allowed networks only, since anybody on the way could
+// read it.
 func (p *parser) url(allowed networks) *url.URL {
 	const want = "write https:// and a host name"
 	if p.cfg.URL == "" {
@@ -86,8 +87,9 @@ func (p *parser) url(allowed networks) *url.URL {
 	return u
 }
 
-// reachable tells what the dial guard will say, as far as that is known before any look-up. http to the public
-// is refused here; an address of this machine or network that is not allowed only has its profile wait.
+// reachable tells what the dial guard will say, as far as that is known before any look-up. http to
+// the public is refused here; an address of this machine or network that is not allowed only has
+// its profile wait.
 func (p *parser) reachable(plain bool, host string, allowed networks) {
 	addr, err := netip.ParseAddr(host)
 	if host == "localhost" {
@@ -124,8 +126,8 @@ func (p *parser) credentials(u *url.URL) {
 	}
 }
 
-// ownHeaders are set by rowhook or by HTTP itself. A fixed idempotency key would make receivers drop
-// everything after the first request; webhook-id is what they need.
+// ownHeaders are set by rowhook or by HTTP itself. A fixed idempotency key would make receivers
+// drop everything after the first request; webhook-id is what they need.
 var ownHeaders = []string{
 	"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Rowhook-Gap", "Content-Type", "Content-Length",
 	"Content-Encoding", "User-Agent", "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Transfer-Encoding",
@@ -198,7 +200,8 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// keys reads how requests are signed, and the secrets that sign; none when the profile wants no signature or has no secret.
+// keys reads how requests are signed, and the secrets that sign; none when the profile wants no
+// signature or has no secret.
 func (p *parser) keys() (own *delivery.Signature, keys []signingKey) {
 	switch p.cfg.Signature {
 	case "none":

@@ -15,8 +15,8 @@ import (
 	"rowhook/delivery"
 )
 
-// failure says what became of a request without a reply. Its texts hold host names and addresses, never the
-// URL's rest, a header or a body.
+// failure says what became of a request without a reply. Its texts hold host names and addresses,
+// never the URL's rest, a header or a body.
 func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Reply {
 	if ctx.Err() != nil {
 		return delivery.Reply{Class: delivery.ClassStopped, Reason: delivery.ReasonInterrupted, Error: "stopped before a reply came"}
@@ -93,8 +93,8 @@ func (s *Sender) networkFailure(a *attempt, err error) (reason, text string) {
 	return delivery.ReasonProtocol, fmt.Sprintf("the reply is not HTTP/1.1, or its header is above %d KiB", maxReplyHeader>>10)
 }
 
-// tlsFailure recognises failures of the TLS handshake: by type, or by having come before the connection
-// was ready without being a network's.
+// tlsFailure recognises failures of the TLS handshake: by type, or by having come before the
+// connection was ready without being a network's.
 func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool) {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {

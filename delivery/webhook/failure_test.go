@@ -50,7 +50,8 @@ func assertSafe(t *testing.T, s *Sender, reply delivery.Reply) {
 	}
 }
 
-// serve accepts connections on loopback and gives each to handle, until the test ends. It returns host and port.
+// serve accepts connections on loopback and gives each to handle, until the test ends. It returns
+// host and port.
 func serve(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -241,7 +242,8 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// nameServer returns a resolver that gets the same answer to everything: a response code, or an IPv4 address.
+// nameServer returns a resolver that gets the same answer to everything: a response code, or an
+// IPv4 address.
 func nameServer(t *testing.T, code byte, addr netip.Addr) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -10,8 +10,8 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// guard decides which addresses may be connected to, after the name was resolved. It is asked for every
-// connection, so a name that changes its address gains nothing.
+// guard decides which addresses may be connected to, after the name was resolved. It is asked for
+// every connection, so a name that changes its address gains nothing.
 type guard struct {
 	allowed networks
 	// only says that nothing but allowed is let through: where the traffic is not encrypted.
@@ -25,8 +25,8 @@ type networks struct {
 	explicit []netip.Prefix // written as CIDR or address
 }
 
-// metadata are services that hand out credentials of the machine. Only naming them, or their range, in
-// allow_networks opens them; private does not.
+// metadata are services that hand out credentials of the machine. Only naming them, or their range,
+// in allow_networks opens them; private does not.
 func isMetadata(addr netip.Addr) bool {
 	switch addr.String() {
 	case "169.254.169.254", // AWS, Azure, Google, and most others

@@ -154,7 +154,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestCertificates has endpoint and sender show each other certificates that are trusted by config alone.
+// TestCertificates has endpoint and sender show each other certificates that are trusted by config
+// alone.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	certificate, key := clientCertificate(t)

@@ -9,8 +9,8 @@ import (
 	"net/http"
 )
 
-// Probe connects to the endpoint as an attempt would, TLS included, and sends nothing; or to its proxy. The
-// error is safe to show.
+// Probe connects to the endpoint as an attempt would, TLS included, and sends nothing; or to its
+// proxy. The error is safe to show.
 func (s *Sender) Probe(ctx context.Context) error {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

@@ -88,7 +88,8 @@ func equalReplies(a, b delivery.Reply) bool {
 		a.RetryAfter == b.RetryAfter && a.Location == b.Location && a.Date.Equal(b.Date)
 }
 
-// TestSlowBodies has replies whose bodies never end, fast or slowly: the status counts and the timeout holds.
+// TestSlowBodies has replies whose bodies never end, fast or slowly: the status counts and the
+// timeout holds.
 func TestSlowBodies(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{
@@ -184,7 +185,8 @@ func TestConnectionsAreReused(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// A dial that was begun for a lane which then got a kept connection adds one, at the start only.
+	// A dial that was begun for a lane which then got a kept connection adds one, at the start
+	// only.
 	if n := transports.Opened(); n > 2*lanes {
 		t.Errorf("%d connections for %d lanes", n, lanes)
 	}
@@ -198,8 +200,8 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestStaleConnection lets the receiver close kept connections. As long as nothing of a request went out,
-// nobody hears of it; a request that may have been read is never sent again unseen.
+// TestStaleConnection lets the receiver close kept connections. As long as nothing of a request
+// went out, nobody hears of it; a request that may have been read is never sent again unseen.
 func TestStaleConnection(t *testing.T) {
 	t.Parallel()
 	t.Run("closed while idle", func(t *testing.T) {
@@ -287,8 +289,8 @@ func TestStaleConnection(t *testing.T) {
 	})
 }
 
-// TestSwitchingProtocols: a receiver that switches protocols unasked and keeps the connection gets nothing more of us. Its status is
-// the answer, to deliveries and to challenges.
+// TestSwitchingProtocols: a receiver that switches protocols unasked and keeps the connection gets
+// nothing more of us. Its status is the answer, to deliveries and to challenges.
 func TestSwitchingProtocols(t *testing.T) {
 	t.Parallel()
 	closed := make(chan error, 2)

@@ -31,7 +31,8 @@ func (k *signingKey) valid(now time.Time) bool {
 	return k.notAfter.IsZero() || !now.After(k.notAfter)
 }
 
-// decodeSecret returns the key of a secret: whsec_ and standard base64, or else its bytes as they are.
+// decodeSecret returns the key of a secret: whsec_ and standard base64, or else its bytes as they
+// are.
 func decodeSecret(secret string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(secret, "whsec_")
 	if !ok {
@@ -66,8 +67,8 @@ func newSigner(own *delivery.Signature, keys []signingKey) *signer {
 	return s
 }
 
-// sign returns the signature header's value for a body of bytes, or for one that is written anew for each key when stream is not
-// nil. It reports false when no key is valid now.
+// sign returns the signature header's value for a body of bytes, or for one that is written anew
+// for each key when stream is not nil. It reports false when no key is valid now.
 func (s *signer) sign(id, timestamp string, body []byte, stream *delivery.Stream, now time.Time) (signature string, ok bool, err error) {
 	s.text = s.text[:0]
 	if s.own == nil {
@@ -125,8 +126,8 @@ func VerifyAny(products delivery.Products, header http.Header, body []byte, now 
 }
 
 // Verify checks a received request as a receiver does: its timestamp is within five minutes of now,
-// and one of its signatures is the body's under one of the secrets. It returns one of this package's
-// errors, or one about a secret that cannot be read.
+// and one of its signatures is the body's under one of the secrets. It returns one of this
+// package's errors, or one about a secret that cannot be read.
 func Verify(header http.Header, body []byte, now time.Time, secrets ...string) error {
 	id, timestamp := header.Get("Webhook-Id"), header.Get("Webhook-Timestamp")
 	given := header.Get(standardHeader)

@@ -85,7 +85,8 @@ func TestSignWithSeveralSecrets(t *testing.T) {
 	}
 }
 
-// TestReferenceLibraryAccepts lets the standard's own library judge what we sign, and us judge what it signs.
+// TestReferenceLibraryAccepts lets the standard's own library judge what we sign, and us judge what
+// it signs.
 func TestReferenceLibraryAccepts(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -163,8 +164,8 @@ func TestVerify(t *testing.T) {
 	})
 }
 
-// FuzzVerify reads headers and secrets of any text. What is signed is verified, and nothing else under that secret; a secret
-// that cannot be read is not told.
+// FuzzVerify reads headers and secrets of any text. What is signed is verified, and nothing else
+// under that secret; a secret that cannot be read is not told.
 func FuzzVerify(f *testing.F) {
 	f.Add(vectorSecret, vectorID, vectorTimestamp, vectorSignature, "", vectorBody)
 	f.Add("a plain secret of some length", "evt_1", "9223372036854775807", "v2,x v1, v1,", "", "{}")
@@ -199,7 +200,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// TestGitHubSignature signs as GitHub documents it, with its own vector, by the first secret that is valid.
+// TestGitHubSignature signs as GitHub documents it, with its own vector, by the first secret that
+// is valid.
 func TestGitHubSignature(t *testing.T) {
 	t.Parallel()
 	const want = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"

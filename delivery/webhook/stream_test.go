@@ -29,7 +29,8 @@ func numbers(written *atomic.Int64) (*delivery.Stream, []byte) {
 	}}, whole
 }
 
-// TestStream sends a body that is rendered while it goes out: with its length and signature, or compressed.
+// TestStream sends a body that is rendered while it goes out: with its length and signature, or
+// compressed.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*delivery.ProfileConfig){
@@ -82,8 +83,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestStreamThatEndsEarly has a receiver that answers without reading, and bodies that cannot be written: when Send has returned,
-// nothing uses the body any more.
+// TestStreamThatEndsEarly has a receiver that answers without reading, and bodies that cannot be
+// written: when Send has returned, nothing uses the body any more.
 func TestStreamThatEndsEarly(t *testing.T) {
 	t.Parallel()
 	server := receiver(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })

@@ -18,8 +18,9 @@ import (
 // tokenMargin is how long before its end a token is replaced.
 const tokenMargin = 30 * time.Second
 
-// tokens gets access tokens for a profile's requests and keeps the last one until it ends or is refused. It is
-// safe for concurrent use: while one request asks for a token, the others wait for it.
+// tokens gets access tokens for a profile's requests and keeps the last one until it ends or is
+// refused. It is safe for concurrent use: while one request asks for a token, the others wait for
+// it.
 type tokens struct {
 	config clientcredentials.Config
 	host   string
@@ -40,7 +41,8 @@ func newTokens(o *delivery.OAuth2Config, u *url.URL, params url.Values) *tokens 
 	return t
 }
 
-// header returns the value of the authorization header. After refused, which was such a value, another one is got.
+// header returns the value of the authorization header. After refused, which was such a value,
+// another one is got.
 func (t *tokens) header(ctx context.Context, refused string) (string, error) {
 	if token := t.kept(refused); token != "" {
 		return token, nil
@@ -80,7 +82,8 @@ func (t *tokens) last() string {
 	return t.token
 }
 
-// tokenError says why there is no token. The library's text may hold the reply, and so is not shown.
+// tokenError says why there is no token. The library's text may hold the reply, and so is not
+// shown.
 type tokenError struct {
 	host string
 	err  error
@@ -96,8 +99,8 @@ func (e *tokenError) Error() string {
 
 func (e *tokenError) Unwrap() error { return e.err }
 
-// lasting reports whether the token endpoint refuses what the profile's config says, so that a person has to
-// mend it.
+// lasting reports whether the token endpoint refuses what the profile's config says, so that a
+// person has to mend it.
 func (e *tokenError) lasting() bool {
 	var reply *oauth2.RetrieveError
 	return errors.As(e.err, &reply) && reply.Response != nil && reply.Response.StatusCode >= 400 && reply.Response.StatusCode < 500 &&

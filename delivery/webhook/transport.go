@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// idleTimeout is below the 60 seconds after which common load balancers close a connection, so that
-	// we are mostly first.
+	// idleTimeout is below the 60 seconds after which common load balancers close a connection, so
+	// that we are mostly first.
 	idleTimeout = 55 * time.Second
 	// dialTimeout bounds a dial that goes on after its request has given up.
 	dialTimeout = 30 * time.Second
@@ -28,8 +28,8 @@ const (
 	idlePerHost = 1 << 16
 )
 
-// Transports holds the connections of all senders made with it: profiles whose network settings are the same
-// share them, and they outlive a reload. It is safe for concurrent use.
+// Transports holds the connections of all senders made with it: profiles whose network settings are
+// the same share them, and they outlive a reload. It is safe for concurrent use.
 type Transports struct {
 	roots    *x509.CertPool // nil: the system's
 	resolver *net.Resolver  // nil: the system's
@@ -68,8 +68,9 @@ func (t *Transports) get(s *setup) http.RoundTripper {
 	return finite{transport}
 }
 
-// finite has every reply end with its request. After 101 Switching Protocols, which no request asks for, net/http hands out the bare
-// connection, and nothing bounds what is read of that: it is closed, and the status is the answer.
+// finite has every reply end with its request. After 101 Switching Protocols, which no request asks
+// for, net/http hands out the bare connection, and nothing bounds what is read of that: it is
+// closed, and the status is the answer.
 type finite struct{ *http.Transport }
 
 func (f finite) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -164,9 +165,9 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// closeIfStale closes an idle connection on which something waits to be read: its end, an alert, or a
-// reply to nothing. net/http sees that too, but only when its reading goroutine gets to run, and a request
-// written in between is lost. It must not be called while a request is under way.
+// closeIfStale closes an idle connection on which something waits to be read: its end, an alert, or
+// a reply to nothing. net/http sees that too, but only when its reading goroutine gets to run, and
+// a request written in between is lost. It must not be called while a request is under way.
 func (c *countingConn) closeIfStale() {
 	if c.raw == nil {
 		return

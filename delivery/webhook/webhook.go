@@ -38,7 +38,8 @@ type Options struct {
 	Products delivery.Products
 	// UserAgent is the user-agent header, rowhook/VERSION. Default "rowhook".
 	UserAgent string
-	// Transports holds the connections, shared by the senders made with it. Nil gives the sender its own.
+	// Transports holds the connections, shared by the senders made with it. Nil gives the sender
+	// its own.
 	Transports *Transports
 	// Origin is our DNS name, for the handshake of CloudEvents webhooks. Default "rowhook".
 	Origin string
@@ -70,8 +71,8 @@ type Sender struct {
 	attempts    sync.Pool // of *attempt
 }
 
-// New returns the sender of a profile. The error joins everything that is wrong with the profile's settings;
-// each part has a ConfigPath and a Hint.
+// New returns the sender of a profile. The error joins everything that is wrong with the profile's
+// settings; each part has a ConfigPath and a Hint.
 func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	p := parser{cfg: &cfg, products: opts.Products}
 	s := &Sender{
@@ -124,7 +125,8 @@ func (s *Sender) Warnings() []error { return s.warnings }
 // Describe returns method and URL for the delivery log, credentials masked.
 func (s *Sender) Describe() (method, url string) { return http.MethodPost, s.shown }
 
-// Send makes one attempt. It returns within the profile's timeout, and does not touch the body afterwards.
+// Send makes one attempt. It returns within the profile's timeout, and does not touch the body
+// afterwards.
 func (s *Sender) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
 	started := s.now()
 	begin := time.Now()

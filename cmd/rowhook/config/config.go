@@ -68,7 +68,8 @@ type spoolConfig struct {
 	Reserve     int64         `yaml:"reserve" unit:"size" doc:"free disk below which nothing is taken from the database"`
 }
 
-// machineState is where the state is by default of a config that lies in /etc, where nothing is written.
+// machineState is where the state is by default of a config that lies in /etc, where nothing is
+// written.
 const machineState = "/var/lib/rowhook"
 
 // ofMachine reports whether a config's directory is one of the machine's, in /etc.
@@ -77,7 +78,8 @@ func ofMachine(dir string) bool {
 	return err == nil && strings.HasPrefix(dir+"/", "/etc/")
 }
 
-// defaultConfig is the config before the file is read. Paths are relative to dir, but of a config in /etc.
+// defaultConfig is the config before the file is read. Paths are relative to dir, but of a config
+// in /etc.
 func defaultConfig(dir string) *Config {
 	log := delivery.DefaultLogConfig()
 	log.Deliveries = filepath.Join(dir, log.Deliveries)
@@ -119,8 +121,8 @@ func (c *Config) Files() Files { return c.read }
 func (c *Config) Reload() (*Config, error) { return Load(c.file, c.env) }
 
 // Load reads and validates the config file. env looks environment variables up. An error holds
-// everything that is wrong with the file, and [Errors] takes it apart; the config then has what could
-// be read, and defaults for the rest.
+// everything that is wrong with the file, and [Errors] takes it apart; the config then has what
+// could be read, and defaults for the rest.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := readConfigFile(path)
 	if err != nil {
@@ -147,8 +149,8 @@ func LoadWithStandIn(path string, env func(string) (string, bool), standIn strin
 	})
 }
 
-// Parse is [Load] for a file's content. The file's name places errors and relative paths. readFile reads
-// the files that the config names.
+// Parse is [Load] for a file's content. The file's name places errors and relative paths. readFile
+// reads the files that the config names.
 func Parse(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
 	c := defaultConfig(filepath.Dir(file))
 	c.read = Files{file: sha256.Sum256(data)}

@@ -271,7 +271,8 @@ func FuzzNotations(f *testing.F) {
 	})
 }
 
-// TestComparisonsAreExpressions: what a refused comparison's hint shows in its place is right in a rule.
+// TestComparisonsAreExpressions: what a refused comparison's hint shows in its place is right in a
+// rule.
 func TestComparisonsAreExpressions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ kind, condition, want string }{

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestExampleConfig: the reference loads as it stands, without findings, and is short enough to be read.
+// TestExampleConfig: the reference loads as it stands, without findings, and is short enough to be
+// read.
 func TestExampleConfig(t *testing.T) {
 	t.Parallel()
 	c, err := Load(exampleConfig, exampleEnv)

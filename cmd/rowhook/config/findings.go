@@ -54,7 +54,8 @@ func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
 	return found
 }
 
-// AtTables adds the place of the mapping entry, or the setting, by which a table is named to findings of the source about it.
+// AtTables adds the place of the mapping entry, or the setting, by which a table is named to
+// findings of the source about it.
 func (c *Config) AtTables(found []capture.Finding) []capture.Finding {
 	for i := range found {
 		if path := c.tablePath(found[i].Table); found[i].At == "" && path != nil {
@@ -64,7 +65,8 @@ func (c *Config) AtTables(found []capture.Finding) []capture.Finding {
 	return found
 }
 
-// tablePath leads to what names a table; nil where nothing does. An entry of its own comes before a wildcard's.
+// tablePath leads to what names a table; nil where nothing does. An entry of its own comes before a
+// wildcard's.
 func (c *Config) tablePath(table string) (path []string) {
 	if table == "" {
 		return nil
@@ -91,7 +93,8 @@ func (c *Config) tablePath(table string) (path []string) {
 	return path
 }
 
-// warnings makes findings of what a room says about the config with a ConfigPath, but does not refuse.
+// warnings makes findings of what a room says about the config with a ConfigPath, but does not
+// refuse.
 func (c *Config) warnings(code string, said ...error) []capture.Finding {
 	var found []capture.Finding
 	for _, one := range Errors(errors.Join(said...)) {
@@ -123,7 +126,8 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 	return found
 }
 
-// Rounded lists the entries of which some profile gets 64-bit integers as JSON numbers, which JavaScript and others round.
+// Rounded lists the entries of which some profile gets 64-bit integers as JSON numbers, which
+// JavaScript and others round.
 func (c *Config) Rounded() map[string]bool {
 	entries := map[string]bool{}
 	for i := range c.Profiles {

@@ -10,8 +10,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// FuzzConfig holds that no file makes the loader panic, that every error has its place in the file, and
-// that the JSON Schema takes whatever the loader takes.
+// FuzzConfig holds that no file makes the loader panic, that every error has its place in the file,
+// and that the JSON Schema takes whatever the loader takes.
 func FuzzConfig(f *testing.F) {
 	files, err := filepath.Glob("testdata/config/*.yaml")
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"rowhook/delivery/webhook"
 )
 
-// environmentVariable says what the environment is from outside the image, which a clone of it cannot do.
+// environmentVariable says what the environment is from outside the image, which a clone of it
+// cannot do.
 const environmentVariable = "ROWHOOK_ENVIRONMENT"
 
 // The environments. What else a database says of itself counts as a sandbox.
@@ -19,7 +20,8 @@ const (
 	environmentSandbox    = "sandbox"
 )
 
-// validateEnvironment refuses a value that nobody would read: a slip must not make a sandbox production.
+// validateEnvironment refuses a value that nobody would read: a slip must not make a sandbox
+// production.
 func (c *Config) validateEnvironment() configErrors {
 	value, _ := c.env(environmentVariable)
 	if value == "" || value == environmentProduction || value == environmentSandbox {
@@ -38,8 +40,8 @@ func (c *Config) Sandboxed(server *capture.Server) bool {
 	return server != nil && server.Environment != "" && !strings.EqualFold(server.Environment, environmentProduction)
 }
 
-// InSandbox returns a profile as a sandbox has it: its own URL, secret and identification key, and no
-// header that carries credentials. An error leads to the sandbox block.
+// InSandbox returns a profile as a sandbox has it: its own URL, secret and identification key, and
+// no header that carries credentials. An error leads to the sandbox block.
 func InSandbox(products delivery.Products, p delivery.ProfileConfig, own delivery.SandboxConfig) (delivery.ProfileConfig, error) {
 	p.URL, p.URLFile, p.Secret, p.SecretFile, p.Secrets = own.URL, own.URLFile, own.Secret, "", nil
 	p.IdentificationKey = own.IdentificationKey

@@ -9,9 +9,9 @@ import (
 	"rowhook/delivery"
 )
 
-// schemaBuilder makes the JSON Schema (2020-12) of the config file from the same
-// structs and tags that [decoder] reads it by. It takes what the decoder takes, as far as JSON Schema can
-// say it; keys and values of later versions are not in it. Every scalar but a secret's place may be a
+// schemaBuilder makes the JSON Schema (2020-12) of the config file from the same structs and tags
+// that [decoder] reads it by. It takes what the decoder takes, as far as JSON Schema can say it;
+// keys and values of later versions are not in it. Every scalar but a secret's place may be a
 // ${NAME}, since its value is known only when the file is loaded.
 type schemaBuilder struct {
 	definitions schemaNode
@@ -175,7 +175,8 @@ func customSchema(t reflect.Type) schemaNode {
 	return schemaNode{"type": types}
 }
 
-// either is one of two schemas by what a value looks like. With anyOf, editors could only say that a value is none of it all.
+// either is one of two schemas by what a value looks like. With anyOf, editors could only say that
+// a value is none of it all.
 func either(looks, then, otherwise schemaNode) schemaNode {
 	return schemaNode{"if": looks, "then": then, "else": otherwise}
 }

@@ -58,7 +58,8 @@ func writtenSize(n int64) string {
 	return strconv.FormatInt(n, 10) + units[unit]
 }
 
-// writtenDuration writes a duration with its largest whole unit, but hours below three days: 30d, 72h, 10ms.
+// writtenDuration writes a duration with its largest whole unit, but hours below three days: 30d,
+// 72h, 10ms.
 func writtenDuration(d time.Duration) string {
 	for _, unit := range []struct {
 		size, from time.Duration

@@ -123,7 +123,8 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	}
 }
 
-// TestSchemaSaysWhatIsMeant: an editor can say what is wrong, not only that a value is none of many things.
+// TestSchemaSaysWhatIsMeant: an editor can say what is wrong, not only that a value is none of many
+// things.
 func TestSchemaSaysWhatIsMeant(t *testing.T) {
 	t.Parallel()
 	schema := compileSchema(t)

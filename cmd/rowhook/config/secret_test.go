@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// However a secret is mistaken in the file, no error quotes it: as an alias, a tag, a variable, a map, a key, or in the place of
-// what it stands in.
+// However a secret is mistaken in the file, no error quotes it: as an alias, a tag, a variable, a
+// map, a key, or in the place of what it stands in.
 func TestConfigErrorsQuoteNoSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "Hush7Value"

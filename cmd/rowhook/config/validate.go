@@ -25,7 +25,8 @@ const (
 var profileCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // validate says what is wrong beyond the values' own notation: each room checks its section. The
-// mapping is left out while it could not be read whole; its rooms would stumble over the same things.
+// mapping is left out while it could not be read whole; its rooms would stumble over the same
+// things.
 func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread bool) configErrors {
 	var errs configErrors
 	refuse := func(text string, path ...string) { errs = append(errs, c.problem(path, text, "")) }
@@ -63,7 +64,8 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 	return errs.with(c.validateOperations()).with(c.validateProducts())
 }
 
-// sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows with their last content.
+// sendsDeletedRows reports whether a profile gets the event in a format that sends deleted rows
+// with their last content.
 func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
 		return c.products.Of(p.Format).DeletedRows && subscribes(&p, eventType, entry)
@@ -161,7 +163,8 @@ func (c *Config) foreignSourceKeys() configErrors {
 	return errs
 }
 
-// foreignMessages refuses messages where no database sends any. The default prefix of context.message is nobody's word.
+// foreignMessages refuses messages where no database sends any. The default prefix of
+// context.message is nobody's word.
 func (c *Config) foreignMessages() configErrors {
 	const none = "MySQL's and MariaDB's binlog carries no messages"
 	var errs configErrors

@@ -13,7 +13,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// asker is a receiver that wants to be asked: it answers challenges when it is told to, and keeps what it is sent.
+// asker is a receiver that wants to be asked: it answers challenges when it is told to, and keeps
+// what it is sent.
 type asker struct {
 	*httptest.Server
 
@@ -76,8 +77,8 @@ func (a *asker) wait(t *testing.T, keys string) {
 	})
 }
 
-// A profile lives from pending activation to active, again after its URL changed, through a pause, and is tested on the way; a
-// rotated secret changes nothing.
+// A profile lives from pending activation to active, again after its URL changed, through a pause,
+// and is tested on the way; a rotated secret changes nothing.
 func TestLifeOfAProfile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

@@ -33,8 +33,9 @@ type floorSource struct {
 type floorTask struct {
 	Kind, URL, From string
 	Target          string // the receiver
-	// Percent is the share of the rows that is sent; with 0 it only receives and parses. Batch is how many go
-	// into one request when it is more than one, and Copies how often a request is sent, when it is, to paths of their own.
+	// Percent is the share of the rows that is sent; with 0 it only receives and parses. Batch is
+	// how many go into one request when it is more than one, and Copies how often a request is
+	// sent, when it is, to paths of their own.
 	Percent, Batch, Copies int
 }
 

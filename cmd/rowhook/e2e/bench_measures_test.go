@@ -10,7 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// measure gives one section of the table. It reads a backlog of so many rows; with none, what it writes itself.
+// measure gives one section of the table. It reads a backlog of so many rows; with none, what it
+// writes itself.
 type measure struct {
 	name, title          string
 	rows, perTransaction int
@@ -19,7 +20,8 @@ type measure struct {
 
 // measures are all, in the order in which the backlogs only grow.
 func measures(quick bool) []measure {
-	// What takes seconds is measured in several rounds, what takes a minute once: all three databases in half an hour.
+	// What takes seconds is measured in several rounds, what takes a minute once: all three
+	// databases in half an hour.
 	const few, short = 50_000, 100_000
 	middle, many, long := 300_000, 500_000, 1_000_000
 	if quick {
@@ -87,7 +89,8 @@ func batch(rows int, unit string) func(m *meter) {
 	}
 }
 
-// catchUp drains a long backlog; the floor, whose pace does not change, its beginning. The time begins with the process.
+// catchUp drains a long backlog; the floor, whose pace does not change, its beginning. The time
+// begins with the process.
 func catchUp(rows, floors int) func(m *meter) {
 	return func(m *meter) {
 		var seconds samples
@@ -108,7 +111,8 @@ func catchUp(rows, floors int) func(m *meter) {
 	}
 }
 
-// captureOnly drains a backlog into the spool while the receiver is dead; the floor parses and throws away.
+// captureOnly drains a backlog into the spool while the receiver is dead; the floor parses and
+// throws away.
 func captureOnly(rows int) func(m *meter) {
 	return func(m *meter) {
 		figures := []figure{{what: "rows/s", target: least(130_000)}, {what: "CPU s per 100,000", decimals: 2}, {what: "peak MiB", target: most(100)}}
@@ -119,7 +123,8 @@ func captureOnly(rows int) func(m *meter) {
 	}
 }
 
-// drains waits until a contender has read the backlog, and returns at what rate it did once the server sent.
+// drains waits until a contender has read the backlog, and returns at what rate it did once the
+// server sent.
 func (m *meter) drains(c *contender, rows int) float64 {
 	m.tb.Helper()
 	m.reads(c)
@@ -193,8 +198,8 @@ func latency(perSecond int) func(m *meter) {
 	}
 }
 
-// delays writes single rows at a steady rate and returns p50 and p99 of how long each took from commit to
-// receipt, in milliseconds. The first half second warms up.
+// delays writes single rows at a steady rate and returns p50 and p99 of how long each took from
+// commit to receipt, in milliseconds. The first half second warms up.
 func (m *meter) delays(c *contender, perSecond int, length time.Duration) []float64 {
 	m.tb.Helper()
 	m.reads(c)
@@ -225,8 +230,9 @@ func (m *meter) delays(c *contender, perSecond int, length time.Duration) []floa
 	return []float64{percentile(delays, 0.5).Seconds() * 1000, percentile(delays, 0.99).Seconds() * 1000}
 }
 
-// isolation measures healthy profiles with and without bad neighbours that get every twentieth event: one takes
-// requests and never answers, one answers after half a minute, one a byte a second, one answers 503.
+// isolation measures healthy profiles with and without bad neighbours that get every twentieth
+// event: one takes requests and never answers, one answers after half a minute, one a byte a
+// second, one answers 503.
 func isolation(m *meter) {
 	var healthy, bad strings.Builder
 	for i := range 20 {

@@ -49,8 +49,8 @@ func (s receiverStats) rate() float64 {
 	return float64(s.Events) / time.Duration(s.Last-s.First).Seconds()
 }
 
-// playReceiver accepts everything and counts it, but for what its bad profiles are sent. Its address is the first
-// line of its output.
+// playReceiver accepts everything and counts it, but for what its bad profiles are sent. Its
+// address is the first line of its output.
 func playReceiver() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -18,21 +18,23 @@ type benchSource interface {
 	server
 	// title is the server's name and version.
 	title() string
-	// mark makes a point of the log from which agent or floor can read later: its end, or the same as another
-	// mark. release gives it back once nobody reads from it.
+	// mark makes a point of the log from which agent or floor can read later: its end, or the same
+	// as another mark. release gives it back once nobody reads from it.
 	mark(ctx context.Context, name, of string) (from string, err error)
 	release(ctx context.Context, from string) error
-	// agent is what lets an agent begin at a point: further lines of the config's source, and run's arguments.
+	// agent is what lets an agent begin at a point: further lines of the config's source, and run's
+	// arguments.
 	agent(from string) (source string, args []string)
 	// reads reports whether a process reads from a point.
 	reads(ctx context.Context, from string, reader *agent) (bool, error)
-	// at is where the log ends, or what a point's reader has come to, as a number that grows evenly.
+	// at is where the log ends, or what a point's reader has come to, as a number that grows
+	// evenly.
 	at(ctx context.Context, from string, reader *agent) (float64, error)
-	// fill writes the transactions from one number up to another, each of so many rows of about 200 bytes,
-	// and the hundredths of a table as seq.
+	// fill writes the transactions from one number up to another, each of so many rows of about 200
+	// bytes, and the hundredths of a table as seq.
 	fill(ctx context.Context, from, to, rows int) error
-	// stamp makes a row's note, from which a receiver reads when it was written where the payload's time
-	// is too coarse for that.
+	// stamp makes a row's note, from which a receiver reads when it was written where the payload's
+	// time is too coarse for that.
 	stamp() string
 }
 
@@ -97,7 +99,8 @@ func (p *postgres) at(ctx context.Context, slot string, reader *agent) (float64,
 
 func (p *postgres) fill(ctx context.Context, from, to, rows int) error {
 	return eachPart(from, to, rows, func(from, to int) error {
-		// Unsynced, so that it is quick; a walsender reads what is flushed, which is all by the end.
+		// Unsynced, so that it is quick; a walsender reads what is flushed, which is all by the
+		// end.
 		return p.exec(ctx, `set synchronous_commit = off`, fmt.Sprintf(`do $$ begin for i in %d..%d loop
 			insert into proof.rows select id, id %% 100, '%s' from generate_series(i * %d, i * %d + %d) id; commit;
 			end loop; end $$`, from, to-1, filler, rows, rows, rows-1),
@@ -105,7 +108,8 @@ func (p *postgres) fill(ctx context.Context, from, to, rows int) error {
 	})
 }
 
-// eachPart fills in parts, two at a time: a statement may take a minute, and one writer takes twice as long as two.
+// eachPart fills in parts, two at a time: a statement may take a minute, and one writer takes twice
+// as long as two.
 func eachPart(from, to, rows int, fill func(from, to int) error) error {
 	most := max(1, 20_000/rows) // transactions
 	var next atomic.Int64

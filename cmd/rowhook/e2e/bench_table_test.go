@@ -37,7 +37,8 @@ type figure struct {
 	target   target
 }
 
-// target is what a figure should be, absolutely or as its ratio to the floor. The zero value is none.
+// target is what a figure should be, absolutely or as its ratio to the floor. The zero value is
+// none.
 type target struct {
 	bound   float64
 	ofFloor bool

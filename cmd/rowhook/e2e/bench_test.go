@@ -15,10 +15,11 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// BenchmarkEndToEnd measures database to agent to receiver, each a process of its own, beside the floor in the
-// same run, and prints one table for all databases. Absolute figures hold on one machine only; ratios travel.
-// A database, and a measure of it, is a sub-benchmark, so that -bench chooses them. With
-// ROWHOOK_BENCH_QUICK each is shorter; [proofVariable] names a page that the table is written into.
+// BenchmarkEndToEnd measures database to agent to receiver, each a process of its own, beside the
+// floor in the same run, and prints one table for all databases. Absolute figures hold on one
+// machine only; ratios travel. A database, and a measure of it, is a sub-benchmark, so that -bench
+// chooses them. With ROWHOOK_BENCH_QUICK each is shorter; [proofVariable] names a page that the
+// table is written into.
 func BenchmarkEndToEnd(b *testing.B) {
 	quick := os.Getenv("ROWHOOK_BENCH_QUICK") != ""
 	table := &benchTable{}
@@ -77,7 +78,8 @@ func (m *meter) measure(b *testing.B, what measure) {
 	what.run(m)
 }
 
-// have makes the backlog one of so many rows: what is missing is written, and with too many a new one begins.
+// have makes the backlog one of so many rows: what is missing is written, and with too many a new
+// one begins.
 func (m *meter) have(rows, perTransaction int) {
 	m.tb.Helper()
 	ctx := context.Background()
@@ -163,8 +165,8 @@ func (m *meter) agentAndFloor(t task) [2]starter {
 	}
 }
 
-// contest lets two do the same in turns, from the same point, and notes what each round says of both: a value
-// for each figure. The one that begins changes from round to round.
+// contest lets two do the same in turns, from the same point, and notes what each round says of
+// both: a value for each figure. The one that begins changes from round to round.
 func (m *meter) contest(rounds int, live bool, sides [2]starter, figures []figure, round func(c *contender) []float64) {
 	m.tb.Helper()
 	if m.quick {
@@ -266,7 +268,8 @@ func (m *meter) received(c *contender, events int) receiverStats {
 	return stats
 }
 
-// until waits for a contender to have done something. It looks only now and then, since asking costs a little.
+// until waits for a contender to have done something. It looks only now and then, since asking
+// costs a little.
 func (m *meter) until(c *contender, what string, ok func() bool) {
 	m.tb.Helper()
 	pace := time.NewTicker(20 * time.Millisecond)

@@ -10,8 +10,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// Expressions and templates that a row makes costly end in dead letters with their reason. The agent lives on within the
-// memory that it has, delivers what comes behind, and refuses a config whose template runs away by itself.
+// Expressions and templates that a row makes costly end in dead letters with their reason. The
+// agent lives on within the memory that it has, delivers what comes behind, and refuses a config
+// whose template runs away by itself.
 func TestCostlyExpressionsAndTemplates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

@@ -13,8 +13,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// The machine's wall clock jumps by an hour back and a day ahead, and back again, while deliveries wait for their next try, also over a
-// restart: nothing is lost, no delivery waits for the clock to come by again, and no storm of tries breaks loose.
+// The machine's wall clock jumps by an hour back and a day ahead, and back again, while deliveries
+// wait for their next try, also over a restart: nothing is lost, no delivery waits for the clock to
+// come by again, and no storm of tries breaks loose.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testClock)
@@ -35,7 +36,8 @@ func testClock(t *testing.T, w *world) {
 		clock.set(by)
 		jumps++
 	}
-	// restart kills the agent while the receiver answers with a refusal, starts it again and lets jump set its clock.
+	// restart kills the agent while the receiver answers with a refusal, starts it again and lets
+	// jump set its clock.
 	restart := func(refusal reply, jump func(*agent)) *agent {
 		t.Helper()
 		w.hook.answer(func(arrival) reply { return refusal })
@@ -62,7 +64,8 @@ func testClock(t *testing.T, w *world) {
 				t.Errorf("%d requests for %d events once the clock had jumped to %s", requests, events, by)
 			}
 		}
-		// A receiver that goes by the time that was signed refuses meanwhile, and has everything once the clock is right.
+		// A receiver that goes by the time that was signed refuses meanwhile, and has everything
+		// once the clock is right.
 		for _, by := range []time.Duration{back, ahead} {
 			w.hook.answer(func(a arrival) reply {
 				if a.skew.Abs() > 5*time.Minute {
@@ -88,7 +91,8 @@ func testClock(t *testing.T, w *world) {
 			})
 			jumps++
 		}
-		// What the endpoint asked for before a restart is kept to, but a clock that is set back then does not prolong it.
+		// What the endpoint asked for before a restart is kept to, but a clock that is set back
+		// then does not prolong it.
 		for _, by := range []time.Duration{back, 0} {
 			a = restart(reply{status: 503, header: map[string]string{"Retry-After": "1"}}, func(a *agent) {
 				w.streaming(a)
@@ -105,8 +109,9 @@ func testClock(t *testing.T, w *world) {
 	s.did(jumps, "jump of the wall clock, 1 h back or 24 h ahead", "jumps of the wall clock, 1 h back or 24 h ahead")
 }
 
-// wallClock is the wall clock as one process sees it. The process asks the kernel's vDSO for the time; what is put in its
-// place asks the kernel too and adds an offset to the wall clock. The machine's clock and other processes have no part in it.
+// wallClock is the wall clock as one process sees it. The process asks the kernel's vDSO for the
+// time; what is put in its place asks the kernel too and adds an offset to the wall clock. The
+// machine's clock and other processes have no part in it.
 type wallClock struct {
 	tb     testing.TB
 	memory *os.File

@@ -44,8 +44,8 @@ func TestMySQLCloneByDump(t *testing.T) {
 	})
 }
 
-// What [TestCloneAtAnotherAddress] holds, of MySQL and MariaDB. MySQL's copy keeps its UUID and is captured; MariaDB has no identifier but
-// its address and server id, so its copy is another server.
+// What [TestCloneAtAnotherAddress] holds, of MySQL and MariaDB. MySQL's copy keeps its UUID and is
+// captured; MariaDB has no identifier but its address and server id, so its copy is another server.
 func TestMySQLCloneAtAnotherAddress(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, func(t *testing.T, w *world, m *mysql) {
@@ -121,7 +121,8 @@ func TestMySQLCloneThatSaysSo(t *testing.T) {
 	})
 }
 
-// What [TestStateDirectoryCopied] holds, of MySQL and MariaDB: there is one agent to a source's name.
+// What [TestStateDirectoryCopied] holds, of MySQL and MariaDB: there is one agent to a source's
+// name.
 func TestMySQLStateDirectoryCopied(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, func(t *testing.T, w *world, m *mysql) {

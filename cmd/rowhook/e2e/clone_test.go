@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// production is a world whose agent has delivered and was stopped: what is cloned here. Its listener must never
-// hear of a clone.
+// production is a world whose agent has delivered and was stopped: what is cloned here. Its
+// listener must never hear of a clone.
 type production struct {
 	*world
 	heard int64 // requests until then
@@ -49,7 +49,8 @@ func (p *production) silent(tb testing.TB) {
 	}
 }
 
-// on is the world of a clone: another server, and a copy of the state directory or none. Config and receiver are production's.
+// on is the world of a clone: another server, and a copy of the state directory or none. Config and
+// receiver are production's.
 func (p *production) on(t *testing.T, pg *capturetest.Postgres, state bool) *world {
 	t.Helper()
 	w := p.elsewhere(t, state)
@@ -96,8 +97,8 @@ func (w *world) logged(n int, outcome, reason string) {
 	})
 }
 
-// A database that was dumped and restored is another one: nothing is read from it and nothing sent, with production's state
-// directory beside it.
+// A database that was dumped and restored is another one: nothing is read from it and nothing sent,
+// with production's state directory beside it.
 func TestCloneByDump(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
@@ -163,8 +164,8 @@ func TestCloneAtAnotherAddress(t *testing.T) {
 	p.silent(t)
 }
 
-// A copy that keeps every identifier, address included, is told by its environment: from outside, by the database's own setting
-// or by a table; with production's state directory and without.
+// A copy that keeps every identifier, address included, is told by its environment: from outside,
+// by the database's own setting or by a table; with production's state directory and without.
 func TestCloneThatSaysSo(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
@@ -221,8 +222,8 @@ func TestCloneThatSaysSo(t *testing.T) {
 	}
 }
 
-// A state directory that was copied sends nothing while the original runs: there is one agent to a slot. Afterwards the copy lacks
-// what the original has confirmed, which is a gap.
+// A state directory that was copied sends nothing while the original runs: there is one agent to a
+// slot. Afterwards the copy lacks what the original has confirmed, which is a gap.
 func TestStateDirectoryCopied(t *testing.T) {
 	t.Parallel()
 	p := newProduction(t)
@@ -245,7 +246,8 @@ func TestStateDirectoryCopied(t *testing.T) {
 	p.verify(p.ledger(nil), judge{profile: "main"})
 }
 
-// A failover within the configured hosts goes on: the promoted standby has the lineage, on a newer timeline.
+// A failover within the configured hosts goes on: the promoted standby has the lineage, on a newer
+// timeline.
 func TestFailoverGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
@@ -259,7 +261,8 @@ func TestFailoverGoesOn(t *testing.T) {
 	w.hook.wait(t, "main", 2, patience)
 	w.confirmed(patience)
 	capturetest.Must(t, w.pg.Stop(capturetest.Fast))
-	// The standby has all that the primary had, its slot included, as shared storage or synchronised slots have it.
+	// The standby has all that the primary had, its slot included, as shared storage or
+	// synchronised slots have it.
 	copyDir(t, w.pg.DataDir, standby.DataDir)
 	capturetest.Must(t, os.WriteFile(filepath.Join(standby.DataDir, "standby.signal"), nil, 0o644))
 	capturetest.Must(t, standby.Start())

@@ -11,8 +11,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// A condition that does not fit the columns is told by check, with its place, before the first row. Where it runs all the same it
-// parks its own events alone: the other rules' events of the same changes arrive, and arrive once.
+// A condition that does not fit the columns is told by check, with its place, before the first row.
+// Where it runs all the same it parks its own events alone: the other rules' events of the same
+// changes arrive, and arrive once.
 func TestConditionsAndColumns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

@@ -8,8 +8,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// The application tells who acts in a comment of each statement, where the database logs statements; check and setup
-// see to that. PostgreSQL's stream has no comments, and the config says so.
+// The application tells who acts in a comment of each statement, where the database logs
+// statements; check and setup see to that. PostgreSQL's stream has no comments, and the config says
+// so.
 func TestContextComment(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testContextComment)

@@ -55,8 +55,8 @@ func testDatabaseRestart(t *testing.T, w *world) {
 	s.did(restarts, "stop or crash of the server under load", "stops and crashes of the server under load")
 }
 
-// The network between agent and database is cut, refuses, takes long, loses what goes one way, or goes
-// silent in one direction or both, for a while or for good; the agent notices and comes back.
+// The network between agent and database is cut, refuses, takes long, loses what goes one way, or
+// goes silent in one direction or both, for a while or for good; the agent notices and comes back.
 func TestNetworkCut(t *testing.T) {
 	t.Parallel()
 	onEach(t, settings{"postgres": {"wal_sender_timeout": "3s"}}, testNetworkCut)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Tables change their shape, their names and what they consist of under load; nothing is lost, and no event is told in
-// another transaction's shape.
+// Tables change their shape, their names and what they consist of under load; nothing is lost, and
+// no event is told in another transaction's shape.
 func TestDDLUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testDDLUnderLoad)
@@ -147,8 +147,8 @@ func postgresDDL() ddl {
 }
 
 func mysqlDDL(mariadb bool) ddl {
-	// As pt-online-schema-change does it: triggers keep the copy up to date, those first that leave nothing stale
-	// without the others, and one statement swaps the names.
+	// As pt-online-schema-change does it: triggers keep the copy up to date, those first that leave
+	// nothing stale without the others, and one statement swaps the names.
 	swap := []string{
 		`create table proof.rows_new like proof.rows`,
 		`alter table proof.rows_new add column swapped int default 1 first`,

@@ -23,8 +23,8 @@ type disk struct {
 	remount func(mode string) error // "ro" or "rw"
 }
 
-// smallDisk mounts a small file system. Without root it is mounted in a user namespace of a helper process, and
-// reached through /proc.
+// smallDisk mounts a small file system. Without root it is mounted in a user namespace of a helper
+// process, and reached through /proc.
 func smallDisk(tb testing.TB, bytes int) *disk {
 	tb.Helper()
 	dir := newTempDir(tb)
@@ -71,7 +71,8 @@ func (d *disk) readOnly(on bool) {
 	capturetest.Must(d.tb, d.remount(mode))
 }
 
-// fill takes the room that is left in a directory's file system, but for some bytes, and returns what gives it back.
+// fill takes the room that is left in a directory's file system, but for some bytes, and returns
+// what gives it back.
 func fill(tb testing.TB, dir string, leave int64) (free func()) {
 	tb.Helper()
 	f, err := os.CreateTemp(dir, "ballast-")
@@ -223,8 +224,8 @@ func testLogNotWritable(t *testing.T, w *world) {
 	s.did(times, "log disk filled under load", "times the log's disk was filled under load")
 }
 
-// A disk that has become read-only, as a kernel makes one that fails, is said and changes nothing; the database keeps what
-// happens meanwhile.
+// A disk that has become read-only, as a kernel makes one that fails, is said and changes nothing;
+// the database keeps what happens meanwhile.
 func TestDiskReadOnly(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testDiskReadOnly)

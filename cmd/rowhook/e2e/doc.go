@@ -2,7 +2,8 @@
 // real HTTP over TCP, real files and real kill -9.
 //
 // One oracle judges every test. The writer keeps a ledger of what it committed, the receiver keeps
-// one of what it was sent, and the delivery log must tell the same story (verify in oracle_test.go).
+// one of what it was sent, and the delivery log must tell the same story (verify in
+// oracle_test.go).
 //
 // `make test` runs each scenario with small counts. `make soak` runs them in full, with
 // ROWHOOK_SOAK=1, and again and again, with ROWHOOK_SOAK_HOURS. No test sleeps: everything waits

@@ -46,7 +46,8 @@ func (w *world) orElse(replica *mysql) {
 	w.conf.source = fmt.Sprintf("  servers: [%q]\n", replica.Rows(w.tb, id)[0][0])
 }
 
-// following starts a replica that has all that the world's server has, and that the agent may turn to.
+// following starts a replica that has all that the world's server has, and that the agent may turn
+// to.
 func (w *world) following(own map[string]string) *mysql {
 	w.tb.Helper()
 	replica := w.replica(own)
@@ -73,8 +74,8 @@ func (w *world) takeOver(replica *mysql) {
 	w.server = replica
 }
 
-// A primary dies and a replica takes over that has all its transactions: the agent goes on by itself by their ids, and nothing is
-// lost or repeated.
+// A primary dies and a replica takes over that has all its transactions: the agent goes on by
+// itself by their ids, and nothing is lost or repeated.
 func TestFailoverReplica(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, testFailoverReplica)
@@ -104,7 +105,8 @@ func testFailoverReplica(t *testing.T, w *world, m *mysql) {
 	s.most("longest pause", pause.Milliseconds(), "ms")
 }
 
-// A replica that lacks what has been delivered already is another history: the agent says so and stops.
+// A replica that lacks what has been delivered already is another history: the agent says so and
+// stops.
 func TestFailoverReplicaBehind(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, testFailoverReplicaBehind)
@@ -134,8 +136,8 @@ func testFailoverReplicaBehind(t *testing.T, w *world, m *mysql) {
 	s.did(1, "replica behind the agent told", "replicas behind the agent told")
 }
 
-// What somebody wrote on a replica alone is part of the history once that is the primary: it arrives while its binlog is there, and is a
-// gap when that has been purged.
+// What somebody wrote on a replica alone is part of the history once that is the primary: it
+// arrives while its binlog is there, and is a gap when that has been purged.
 func TestFailoverErrant(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, testFailoverErrant)
@@ -165,7 +167,8 @@ func testFailoverErrant(t *testing.T, w *world, m *mysql) {
 	s.did(1, "replica with purged binlog told", "replicas with purged binlog told")
 }
 
-// A place in a file says nothing on another server, though its files are named the same: what is there is another server's.
+// A place in a file says nothing on another server, though its files are named the same: what is
+// there is another server's.
 func TestFailoverByFile(t *testing.T) {
 	t.Parallel()
 	noGTID := map[string]string{"gtid_mode": "OFF", "enforce_gtid_consistency": "OFF"}
@@ -192,7 +195,8 @@ func TestFailoverByFile(t *testing.T) {
 	s.did(1, "same file name on another server refused", "same file names on other servers refused")
 }
 
-// A replica that does not write what it replicates into its own binlog cannot continue: the agent says so and stops.
+// A replica that does not write what it replicates into its own binlog cannot continue: the agent
+// says so and stops.
 func TestFailoverWithoutReplicaUpdates(t *testing.T) {
 	t.Parallel()
 	onMySQLs(t, nil, testFailoverWithoutReplicaUpdates)

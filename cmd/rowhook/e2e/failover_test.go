@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// standby makes a streaming standby of the world's server, with a physical slot of its own. What the server has by
-// then, logical slots too, the standby has as a copy.
+// standby makes a streaming standby of the world's server, with a physical slot of its own. What
+// the server has by then, logical slots too, the standby has as a copy.
 func (w *world) standby(settings map[string]string) *capturetest.Postgres {
 	w.tb.Helper()
 	w.exec(`select pg_create_physical_replication_slot('standby', true)`)
@@ -63,8 +63,9 @@ func (w *world) synced(standby *capturetest.Postgres) {
 	})
 }
 
-// A primary dies under load and its standby takes over, which has the slot: PostgreSQL 17 synchronises it, and lets no logical
-// reader see what the standby has not. The agent goes on by itself, and nothing is lost or repeated.
+// A primary dies under load and its standby takes over, which has the slot: PostgreSQL 17
+// synchronises it, and lets no logical reader see what the standby has not. The agent goes on by
+// itself, and nothing is lost or repeated.
 func TestFailoverSlot(t *testing.T) {
 	t.Parallel()
 	for round := range count(1, 3) {
@@ -100,7 +101,8 @@ func TestFailoverSlot(t *testing.T) {
 	}
 }
 
-// Without synchronised slots the promoted server has none: the agent says so and stops, until it is told to accept the gap.
+// Without synchronised slots the promoted server has none: the agent says so and stops, until it is
+// told to accept the gap.
 func TestFailoverWithoutSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
@@ -124,7 +126,8 @@ func TestFailoverWithoutSlot(t *testing.T) {
 	s.did(1, "promotion without a slot told", "promotions without a slot told")
 }
 
-// A promoted server that lacks what has been delivered already is another history: the agent says where they part and stops.
+// A promoted server that lacks what has been delivered already is another history: the agent says
+// where they part and stops.
 func TestFailoverBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{Major: 17})
@@ -155,8 +158,9 @@ func TestFailoverBehind(t *testing.T) {
 	s.did(1, "standby behind the agent told", "standbys behind the agent told")
 }
 
-// A standby that has a slot of the name already, such as a primary that was rejoined, is never synchronised: its slot stays where it
-// was. It is older than what the agent has, so that nothing is missing.
+// A standby that has a slot of the name already, such as a primary that was rejoined, is never
+// synchronised: its slot stays where it was. It is older than what the agent has, so that nothing
+// is missing.
 func TestFailoverStaleSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{Major: 17})
@@ -191,7 +195,8 @@ func TestFailoverStaleSlot(t *testing.T) {
 	s.did(1, "promotion with a stale slot", "promotions with a stale slot")
 }
 
-// goesOnAfterGap starts the agent with consent: one event tells of the gap, and what comes after it arrives.
+// goesOnAfterGap starts the agent with consent: one event tells of the gap, and what comes after it
+// arrives.
 func (w *world) goesOnAfterGap(s *scenario, key int64) {
 	w.tb.Helper()
 	a := w.begin("--accept-gap")
@@ -207,8 +212,9 @@ func (w *world) goesOnAfterGap(s *scenario, key int64) {
 	}
 }
 
-// The agent reads from a standby, which PostgreSQL 16 allows. When the primary takes away what decoding needs, the slot is
-// invalidated: the agent says so and stops, until it is told to accept the gap.
+// The agent reads from a standby, which PostgreSQL 16 allows. When the primary takes away what
+// decoding needs, the slot is invalidated: the agent says so and stops, until it is told to accept
+// the gap.
 func TestStandbyDecode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{Major: 16})
@@ -239,7 +245,8 @@ func TestStandbyDecode(t *testing.T) {
 	s.did(1, "invalidation told", "invalidations told")
 }
 
-// startOnStandby starts an agent that makes its slot on a standby, which waits for the primary to tell of running transactions.
+// startOnStandby starts an agent that makes its slot on a standby, which waits for the primary to
+// tell of running transactions.
 func (w *world) startOnStandby(args ...string) *agent {
 	w.tb.Helper()
 	a := w.start(args...)

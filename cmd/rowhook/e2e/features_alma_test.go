@@ -29,7 +29,8 @@ type rowChange struct {
 	want []string // action, event and more of each request, in order; none: nothing is sent
 }
 
-// word is what a request is about in one line: its action, its event, and of some objects what tells them apart.
+// word is what a request is about in one line: its action, its event, and of some objects what
+// tells them apart.
 func word(body map[string]any) string {
 	at := func(path ...string) string {
 		var v any = body
@@ -129,7 +130,8 @@ var almaChanges = []rowChange{
 	}, []string{"RS_BORROWING_REQUEST RS_REQUEST_CREATED rs-1", "RS_BORROWING_REQUEST RS_REQUEST_UPDATED rs-1", "RS_BORROWING_REQUEST RS_REQUEST_DELETED rs-1"}},
 }
 
-// TestFeaturesAlma makes the changes of all event families and looks at what a listener for Alma gets of each, in JSON and in XML.
+// TestFeaturesAlma makes the changes of all event families and looks at what a listener for Alma
+// gets of each, in JSON and in XML.
 func TestFeaturesAlma(t *testing.T) {
 	t.Parallel()
 	// One request at a time, so that the mark behind the changes arrives behind them.
@@ -181,7 +183,8 @@ var (
 	almaTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
 )
 
-// almaRequests looks at the requests themselves: challenge first, URL, headers, signature and envelope.
+// almaRequests looks at the requests themselves: challenge first, URL, headers, signature and
+// envelope.
 func almaRequests(t *testing.T, l *library) {
 	all := l.got("alma", nil)
 	if first := all[0]; first.method != http.MethodGet || !strings.Contains(first.path, "webhook?institution=99ROW_INST&challenge=") || first.header.Get("X-Exl-Signature") != "" {

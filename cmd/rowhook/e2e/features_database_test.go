@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// onLibraries runs a scenario in a library on PostgreSQL, and on MySQL and MariaDB too: those scenarios that together go
-// through all that the example maps, and in the soak every one.
+// onLibraries runs a scenario in a library on PostgreSQL, and on MySQL and MariaDB too: those
+// scenarios that together go through all that the example maps, and in the soak every one.
 func onLibraries(t *testing.T, everywhere bool, changes map[string]string, scenario func(*testing.T, *library)) {
 	for _, database := range databases {
 		if database != "postgres" && !everywhere && !soak() {
@@ -25,8 +25,9 @@ func onLibraries(t *testing.T, everywhere bool, changes map[string]string, scena
 	}
 }
 
-// onDatabase starts a server with the library's schema and an account for the agent that may do what it needs and nothing
-// more, and returns what the example says of the database and must say instead.
+// onDatabase starts a server with the library's schema and an account for the agent that may do
+// what it needs and nothing more, and returns what the example says of the database and must say
+// instead.
 func (l *library) onDatabase(database string) map[string]string {
 	l.tb.Helper()
 	const url = "postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full"
@@ -73,7 +74,8 @@ func (l *library) exec(statements ...string) {
 	capturetest.Must(l.tb, l.db.exec(context.Background(), "begin;\n"+strings.Join(statements, ";\n")+";\ncommit"))
 }
 
-// as is the statement that tells the context of what follows in its transaction: by a message, or by a row.
+// as is the statement that tells the context of what follows in its transaction: by a message, or
+// by a row.
 func (l *library) as(actor, name, operation string) string {
 	if l.db.kind() == "mysql" {
 		return fmt.Sprintf("insert into app.rowhook_context (actor_id, actor_name, operation) values ('%s', '%s', '%s')", actor, name, operation)
@@ -90,7 +92,8 @@ func (l *library) signal(key string) string {
 	return `select pg_logical_emit_message(true, 'rowhook.event', '{"type":"job.finished","key":` + key + `}')`
 }
 
-// texts is the value of a column that holds a list of texts: an array, or JSON where there are none.
+// texts is the value of a column that holds a list of texts: an array, or JSON where there are
+// none.
 func (l *library) texts(list ...string) string {
 	text, _ := json.Marshal(list)
 	if l.db.kind() == "mysql" {

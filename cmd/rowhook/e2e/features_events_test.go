@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// everything is a receiver of all events besides those of the example. As it gets one at a time, only an event that
-// waits for another of its key comes later than its place in commit order.
+// everything is a receiver of all events besides those of the example. As it gets one at a time,
+// only an event that waits for another of its key comes later than its place in commit order.
 const everything = `
   everything:
     url: https://everything.example.org/hook
@@ -31,9 +31,9 @@ type watcher struct {
 	marks   int
 }
 
-// events commits statements in one transaction and returns the events that came of them, in order. A signal behind
-// them tells that all were taken in, and the backlog when all were sent: one behind another of its key may be
-// overtaken by the signal.
+// events commits statements in one transaction and returns the events that came of them, in order.
+// A signal behind them tells that all were taken in, and the backlog when all were sent: one behind
+// another of its key may be overtaken by the signal.
 func (w *watcher) events(statements ...string) []*request {
 	w.tb.Helper()
 	w.exec(statements...)
@@ -78,7 +78,8 @@ const (
 	aLoan   = `insert into circulation.loans (loan_id, item_pid, member_id, branch, branch_name, due_at) values (%d, '2312345', 1, 'MAIN', 'Main Library', '2026-12-01 00:00:00')`
 )
 
-// TestFeatureEvents makes every change of the library that the Alma page names, and those that must stay silent.
+// TestFeatureEvents makes every change of the library that the Alma page names, and those that must
+// stay silent.
 func TestFeatureEvents(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, true, withProfiles(everything), testFeatureEvents)
@@ -165,7 +166,8 @@ func testFeatureEvents(t *testing.T, l *library) {
 	w.catalogue(t)
 }
 
-// catalogue holds what check lists to what came: every event that was made is listed with its table, and every one listed was made.
+// catalogue holds what check lists to what came: every event that was made is listed with its
+// table, and every one listed was made.
 func (w *watcher) catalogue(t *testing.T) {
 	t.Helper()
 	// Those that no step above makes.

@@ -14,7 +14,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// failingHooks are a RakuRaku webhook with administrators, one that is slow, and a listener for Alma that is.
+// failingHooks are a RakuRaku webhook with administrators, one that is slow, and a listener for
+// Alma that is.
 const failingHooks = everything + `
   plans-hook:
     url: https://planning.example.org/api/data
@@ -41,7 +42,8 @@ const failingHooks = everything + `
     subscriptions: [{events: [bib.*]}]
 `
 
-// TestFeatureFailures: who is told of webhooks that fail, in which words and how often, and what becomes of those.
+// TestFeatureFailures: who is told of webhooks that fail, in which words and how often, and what
+// becomes of those.
 func TestFeatureFailures(t *testing.T) {
 	t.Parallel()
 	box := newPostbox(t)
@@ -97,7 +99,8 @@ func plan(id int) string {
 	return fmt.Sprintf(`insert into app.plans (plan_id, title, department) values (%d, 'secret plan %d', 'OTHER')`, id, id)
 }
 
-// mails has a receiver answer 204, which is no success here: when all tries are made every administrator is told.
+// mails has a receiver answer 204, which is no success here: when all tries are made every
+// administrator is told.
 func (f *failures) mails(t *testing.T) {
 	f.answers(func(r *request) int {
 		if r.profile == "planning" {
@@ -148,7 +151,8 @@ $`)
 	}
 }
 
-// suppressed fails more of the same webhook: within the interval nobody is told, and the next mail counts them.
+// suppressed fails more of the same webhook: within the interval nobody is told, and the next mail
+// counts them.
 func (f *failures) suppressed(t *testing.T) {
 	f.events(plan(2), plan(3))
 	f.dead("plans-hook", 3)
@@ -163,7 +167,8 @@ func (f *failures) suppressed(t *testing.T) {
 	}
 }
 
-// mended lists the failed ones, shows one, sends it again once its receiver is well, and drops another.
+// mended lists the failed ones, shows one, sends it again once its receiver is well, and drops
+// another.
 func (f *failures) mended(t *testing.T) {
 	list := f.failed()
 	if len(list) != 4 || list[0].Type != "plan.inserted" {
@@ -202,7 +207,8 @@ func (f *failures) failed() []struct{ ID, Type string } {
 	return list.Items
 }
 
-// slow has receivers that do not answer: after its profile's time, five seconds for Alma's, a request has failed.
+// slow has receivers that do not answer: after its profile's time, five seconds for Alma's, a
+// request has failed.
 func (f *failures) slow(t *testing.T) {
 	hold := make(chan struct{})
 	defer close(hold)

@@ -36,8 +36,9 @@ func operationProfiles() string {
 	return b.String()
 }
 
-// TestFeatureOperations: each operation of the RakuRaku page notifies those who chose it, and nobody else; each
-// tells who did it. Changes of people by the API send nothing, nor do groups that nobody asked for.
+// TestFeatureOperations: each operation of the RakuRaku page notifies those who chose it, and
+// nobody else; each tells who did it. Changes of people by the API send nothing, nor do groups that
+// nobody asked for.
 func TestFeatureOperations(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, true, withProfiles(operationProfiles()), testFeatureOperations)
@@ -96,7 +97,8 @@ func testFeatureOperations(t *testing.T, l *library) {
 	}
 }
 
-// TestFeatureRestrictions: what an operation or a kind of app does not allow is an error of the config.
+// TestFeatureRestrictions: what an operation or a kind of app does not allow is an error of the
+// config.
 func TestFeatureRestrictions(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ change, want string }{
@@ -119,7 +121,8 @@ func TestFeatureRestrictions(t *testing.T) {
 			}
 		})
 	}
-	// Without the option of a web API, the lists leave its operations out, and no profile may name them.
+	// Without the option of a web API, the lists leave its operations out, and no profile may name
+	// them.
 	example, err := os.ReadFile("../../../testdata/library/config.yaml")
 	capturetest.Must(t, err)
 	text := string(example)

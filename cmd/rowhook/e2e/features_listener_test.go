@@ -39,8 +39,9 @@ const listeners = everything + `
     format: alma
 `
 
-// TestFeatureListener: a listener written for Alma takes each family's messages: challenge, signature, envelope,
-// codes, member, and what a deleted record last was; once, or again by the schedule with the same bytes.
+// TestFeatureListener: a listener written for Alma takes each family's messages: challenge,
+// signature, envelope, codes, member, and what a deleted record last was; once, or again by the
+// schedule with the same bytes.
 func TestFeatureListener(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, false, withProfiles(listeners), testFeatureListener)
@@ -126,7 +127,8 @@ func testFeatureListener(t *testing.T, l *library) {
 	answersOf(t, w, n)
 }
 
-// presets leaves it to each format's preset how its profiles behave: the example writes all defaults out.
+// presets leaves it to each format's preset how its profiles behave: the example writes all
+// defaults out.
 func (l *library) presets() {
 	l.tb.Helper()
 	defaults := regexp.MustCompile(`(?s)\ndefaults:\n.*?\nprofiles:\n`)

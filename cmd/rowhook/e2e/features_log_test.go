@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestFeatureLog: the log of each webhook request is shown, searched by URL and by elements of the payload, and its
-// body cut at 4,000 characters, while what was sent is whole.
+// TestFeatureLog: the log of each webhook request is shown, searched by URL and by elements of the
+// payload, and its body cut at 4,000 characters, while what was sent is whole.
 func TestFeatureLog(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, false, withProfiles(everything), testFeatureLog)
@@ -68,8 +68,8 @@ func testFeatureLog(t *testing.T, l *library) {
 	}
 }
 
-// TestFeatureDelivery: what a receiver answers decides, only an active profile gets anything, the URL's own query stays,
-// the secret signs, headers come along, and a retry is the same bytes.
+// TestFeatureDelivery: what a receiver answers decides, only an active profile gets anything, the
+// URL's own query stays, the secret signs, headers come along, and a retry is the same bytes.
 func TestFeatureDelivery(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, false, withProfiles(everything+deliveries), testFeatureDelivery)

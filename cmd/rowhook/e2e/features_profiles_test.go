@@ -60,8 +60,8 @@ const administered = everything + `
     subscriptions: [{events: [letter.on_hold_shelf]}]
 `
 
-// TestFeatureProfiles: the life of profiles, by the config and by commands, each step seen by a row change that a receiver is told of or is
-// not.
+// TestFeatureProfiles: the life of profiles, by the config and by commands, each step seen by a row
+// change that a receiver is told of or is not.
 func TestFeatureProfiles(t *testing.T) {
 	t.Parallel()
 	onLibraries(t, false, withProfiles(administered), testFeatureProfiles)
@@ -102,8 +102,8 @@ type administration struct {
 	sent  []sentLetter
 }
 
-// withoutProfiles reads the stream with a config that has none: nothing is sent, then or later, of what was changed before
-// there was a profile.
+// withoutProfiles reads the stream with a config that has none: nothing is sent, then or later, of
+// what was changed before there was a profile.
 func (a *administration) withoutProfiles(t *testing.T) {
 	a.exec(aBib)
 	point, err := a.db.end(t.Context())
@@ -156,7 +156,8 @@ func (a *administration) activate(t *testing.T) {
 	}
 }
 
-// stranger tries as another user of the machine. Only root can be somebody else; for others the files' modes tell.
+// stranger tries as another user of the machine. Only root can be somebody else; for others the
+// files' modes tell.
 func (a *administration) stranger(t *testing.T) {
 	if os.Getuid() != 0 {
 		return
@@ -198,7 +199,8 @@ func (a *administration) profileState(code string) string {
 	return "unlisted"
 }
 
-// refused changes the config so that it is wrong: check says where, reload refuses it, and the agent goes on by the one before.
+// refused changes the config so that it is wrong: check says where, reload refuses it, and the
+// agent goes on by the one before.
 func (a *administration) refused(t *testing.T) {
 	good := a.config
 	url := "url: " + a.receive.URL + "/guarded/hook"
@@ -257,7 +259,8 @@ func (a *administration) refused(t *testing.T) {
 	}
 }
 
-// switched turns a listener from JSON to XML while a message of the old kind is retried: that one stays as it was.
+// switched turns a listener from JSON to XML while a message of the old kind is retried: that one
+// stays as it was.
 func (a *administration) switched(t *testing.T) {
 	eventually(t, patience, "the listener is active", func() bool { return a.profileState("switching") == "active 0" })
 	var open bool
@@ -319,7 +322,8 @@ func (a *administration) subscribers(event string) []string {
 	return profiles
 }
 
-// letter sends a letter of a kind, which the profiles with these codes must be told of, and nobody else.
+// letter sends a letter of a kind, which the profiles with these codes must be told of, and nobody
+// else.
 func (a *administration) letter(kind, to string, codes ...string) {
 	a.tb.Helper()
 	a.events(`insert into app.letters (letter, primary_id, status) values ('` + kind + `', '` + to + `', 'sent')`)
@@ -361,8 +365,8 @@ var letterEvents = map[string]string{
 	"FulItemChangeDueDateLetter": "letter.due_date_changed", "FulPlaceOnHoldShelfLetter": "letter.on_hold_shelf",
 }
 
-// letters holds what check tells of who gets a letter to who got it, before and after a letter is switched on. A mistake elsewhere in the
-// same file keeps all as it was.
+// letters holds what check tells of who gets a letter to who got it, before and after a letter is
+// switched on. A mistake elsewhere in the same file keeps all as it was.
 func (a *administration) letters(t *testing.T) {
 	agree := func(round string, want map[string]string) {
 		t.Helper()
@@ -401,7 +405,8 @@ func (a *administration) letters(t *testing.T) {
 	}
 }
 
-// letterTypes switches letters in the application's own table, channel by channel, with no word to rowhook.
+// letterTypes switches letters in the application's own table, channel by channel, with no word to
+// rowhook.
 func (a *administration) letterTypes(t *testing.T) {
 	a.exec(`insert into app.letter_types (letter, channel, enabled) values ('FulCancelRequestLetter', 'WEBHOOK', 'no'), ('FulCancelRequestLetter', 'EMAIL', 'yes'),
 		('ExportInvtLetter', 'SUBMISSION', 'no'), ('FulPlaceOnHoldShelfLetter', 'WEBHOOK', 'yes'), ('FulPlaceOnHoldShelfLetter', 'SMS', 'yes')`)
@@ -510,7 +515,8 @@ func (a *administration) list(t *testing.T) {
 	}
 }
 
-// rate holds all profiles together to a number of requests in a time; what exceeds it waits, and nothing is dropped.
+// rate holds all profiles together to a number of requests in a time; what exceeds it waits, and
+// nothing is dropped.
 func (a *administration) rate(t *testing.T) {
 	const n, every = 12, 50 * time.Millisecond
 	a.edit("\nrate: \"\" ", "\nrate: 20/1s ")

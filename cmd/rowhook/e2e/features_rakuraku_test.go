@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// rakurakus are two webhooks of one app, by record and by operation, besides a receiver of everything.
+// rakurakus are two webhooks of one app, by record and by operation, besides a receiver of
+// everything.
 const rakurakus = everything + `
   record-hook:
     url: https://record.example.org/hook
@@ -40,8 +41,8 @@ const rakurakus = everything + `
     subscriptions: [{tables: [app.plans]}]
 `
 
-// TestFeatureRakuraku: a webhook's messages are those of the app: its members in order, url, key and data where they
-// belong, one a record or one an operation.
+// TestFeatureRakuraku: a webhook's messages are those of the app: its members in order, url, key
+// and data where they belong, one a record or one an operation.
 func TestFeatureRakuraku(t *testing.T) {
 	t.Parallel()
 	changes := withProfiles(rakurakus)
@@ -110,7 +111,8 @@ func testFeatureRakuraku(t *testing.T, l *library) {
 	subApp(t, w)
 }
 
-// tellsTime holds eventTime to when the change was committed, which was just before the request, in the profile's time zone.
+// tellsTime holds eventTime to when the change was committed, which was just before the request, in
+// the profile's time zone.
 func tellsTime(t *testing.T, r *request, zone string) {
 	t.Helper()
 	location, err := time.LoadLocation(zone)
@@ -123,7 +125,8 @@ func tellsTime(t *testing.T, r *request, zone string) {
 	}
 }
 
-// linked looks at a webhook with other names and forms, whose URLs are the application's own permalinks.
+// linked looks at a webhook with other names and forms, whose URLs are the application's own
+// permalinks.
 func linked(t *testing.T, w *watcher) {
 	t.Helper()
 	got := w.await("linking", 5, "all records", posted(""))
@@ -144,8 +147,8 @@ func linked(t *testing.T, w *watcher) {
 	tellsTime(t, got[0], "UTC")
 }
 
-// subApp changes rows of a sub-app, which is some rows and columns of an app: it has updates only, and a row that leaves it was updated in
-// the app.
+// subApp changes rows of a sub-app, which is some rows and columns of an app: it has updates only,
+// and a row that leaves it was updated in the app.
 func subApp(t *testing.T, w *watcher) {
 	t.Helper()
 	for _, s := range []step{

@@ -20,9 +20,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// library is what docs/features.md is proven on: the library's database, an agent with its config.yaml in which
-// only addresses and secrets are this machine's, and the receivers of all its profiles. Each test makes a real
-// row change and looks at the requests that come of it.
+// library is what docs/features.md is proven on: the library's database, an agent with its
+// config.yaml in which only addresses and secrets are this machine's, and the receivers of all its
+// profiles. Each test makes a real row change and looks at the requests that come of it.
 type library struct {
 	tb      testing.TB
 	db      server
@@ -76,8 +76,8 @@ func (r *request) at(tb testing.TB, path ...string) any {
 // librarySecret signs for every profile of the library.
 const librarySecret = "rowhook-test-secret"
 
-// newLibrary makes the library on PostgreSQL without starting the agent. What is to be changed in the example's text
-// is told as old and new; each must be there.
+// newLibrary makes the library on PostgreSQL without starting the agent. What is to be changed in
+// the example's text is told as old and new; each must be there.
 func newLibrary(tb testing.TB, changes map[string]string) *library {
 	tb.Helper()
 	return newLibraryOn(tb, "postgres", changes)

@@ -24,8 +24,9 @@ func (u wideUpdate) compare(other wideUpdate) int {
 	return cmp.Or(cmp.Compare(u.key, other.key), cmp.Compare(u.wide, other.wide), cmp.Compare(u.previous, other.previous))
 }
 
-// An unchanged TOAST column is not in the stream: under FULL its value comes from the old row, otherwise it is said to be
-// unavailable, never null; so is what a shortened row image of a binlog leaves out. The key is known in any case, also when it changes.
+// An unchanged TOAST column is not in the stream: under FULL its value comes from the old row,
+// otherwise it is said to be unavailable, never null; so is what a shortened row image of a binlog
+// leaves out. The key is known in any case, also when it changes.
 func TestTOAST(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, func(t *testing.T, w *world) {
@@ -84,7 +85,8 @@ func testTOAST(t *testing.T, w *world) {
 		for range rows {
 			want = append(want, identity.want...)
 		}
-		// Under INDEX the old key is not known, so that what follows a change of the key may overtake what was before it.
+		// Under INDEX the old key is not known, so that what follows a change of the key may
+		// overtake what was before it.
 		told := got["proof."+name]
 		slices.SortFunc(told, wideUpdate.compare)
 		slices.SortFunc(want, wideUpdate.compare)
@@ -230,8 +232,9 @@ func mysqlLikings() (table []string, row string, likings []string) {
 			`set global init_connect = 'set names latin1'`, `set global sql_mode = default`}
 }
 
-// A mapped table without a key is a finding of its own: the other tables go on, and the application can still change its rows, which
-// PostgreSQL would refuse were the table published. Once it has an identity it is told like any other.
+// A mapped table without a key is a finding of its own: the other tables go on, and the application
+// can still change its rows, which PostgreSQL would refuse were the table published. Once it has an
+// identity it is told like any other.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

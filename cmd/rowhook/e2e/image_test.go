@@ -15,8 +15,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// image is the container image's file system as the Dockerfile lays it out, in a directory: no container engine is needed
-// to see whether the agent starts in it.
+// image is the container image's file system as the Dockerfile lays it out, in a directory: no
+// container engine is needed to see whether the agent starts in it.
 type image struct {
 	tb      testing.TB
 	root    string
@@ -95,8 +95,8 @@ func (m *image) process(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// The README's config starts in the image as it is built, also without the keys that it does not need; the image's own health
-// check follows the agent.
+// The README's config starts in the image as it is built, also without the keys that it does not
+// need; the image's own health check follows the agent.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../README.md")
@@ -134,7 +134,8 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// A volume that belongs to somebody else is said, with the exit code after which nobody starts the agent again.
+// A volume that belongs to somebody else is said, with the exit code after which nobody starts the
+// agent again.
 func TestImageForeignVolume(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../README.md")

@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// largeSettings let servers take rows of dozens of megabytes, in full of hundreds: a row may have a tenth of the log, which is there
-// from the start, in memory.
+// largeSettings let servers take rows of dozens of megabytes, in full of hundreds: a row may have a
+// tenth of the log, which is there from the start, in memory.
 func largeSettings() settings {
 	log := "512M"
 	if soak() {
@@ -27,7 +27,8 @@ func largeSettings() settings {
 // largePeak is what an agent's memory came to over one large row.
 type largePeak struct{ before, peak int64 }
 
-// peakOf has a fresh agent take one row of so many bytes, and waits until the profile's log has ended with it.
+// peakOf has a fresh agent take one row of so many bytes, and waits until the profile's log has
+// ended with it.
 func (w *world) peakOf(id, size int) largePeak {
 	w.tb.Helper()
 	if id > 1 {
@@ -48,7 +49,8 @@ func (w *world) peakOf(id, size int) largePeak {
 	return p
 }
 
-// TestLargePeaks measures what one large row takes: as a dead letter for its size, delivered, and with the large column left out.
+// TestLargePeaks measures what one large row takes: as a dead letter for its size, delivered, and
+// with the large column left out.
 func TestLargePeaks(t *testing.T) {
 	if !soak() {
 		t.Skip("measured in full only")
@@ -75,8 +77,9 @@ func TestLargePeaks(t *testing.T) {
 	}
 }
 
-// TestLargeBeyond: with default settings and 512 MiB of memory an agent parks a row that is larger than it takes, and delivers what
-// stands behind it; the row's key, size and position are told. In `make test` a smaller one, above a lower source.max_change.
+// TestLargeBeyond: with default settings and 512 MiB of memory an agent parks a row that is larger
+// than it takes, and delivers what stands behind it; the row's key, size and position are told. In
+// `make test` a smaller one, above a lower source.max_change.
 func TestLargeBeyond(t *testing.T) {
 	t.Parallel()
 	onEach(t, largeSettings(), func(t *testing.T, w *world) {
@@ -121,7 +124,8 @@ func TestLargeBeyond(t *testing.T) {
 	})
 }
 
-// TestLargeKills: a change that two starts of the agent ended at is parked by the third, which delivers what stands behind it.
+// TestLargeKills: a change that two starts of the agent ended at is parked by the third, which
+// delivers what stands behind it.
 func TestLargeKills(t *testing.T) {
 	if !soak() {
 		t.Skip("tried in full only")
@@ -147,8 +151,8 @@ func TestLargeKills(t *testing.T) {
 	})
 }
 
-// TestLargeShown: the body of an event that was sent in pieces and refused is shown whole and searched whole, by the agent and
-// without one.
+// TestLargeShown: the body of an event that was sent in pieces and refused is shown whole and
+// searched whole, by the agent and without one.
 func TestLargeShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

@@ -10,8 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// The log keeps 4000 characters of a body, not bytes, and one of exactly that length whole; what is sent is whole in any case, and
-// the payload is searched in all of it.
+// The log keeps 4000 characters of a body, not bytes, and one of exactly that length whole; what is
+// sent is whole in any case, and the payload is searched in all of it.
 func TestLogBodyAt4000Characters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

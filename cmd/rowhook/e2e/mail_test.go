@@ -109,8 +109,9 @@ func (p *postbox) find(words ...string) []string {
 	return found
 }
 
-// Mails come of real failures: each attempt, each delivery given up, and a profile that turns bad and recovers; while the mail
-// server takes nothing they wait, and status says so. None holds row data, and deliveries do not wait for any of it.
+// Mails come of real failures: each attempt, each delivery given up, and a profile that turns bad
+// and recovers; while the mail server takes nothing they wait, and status says so. None holds row
+// data, and deliveries do not wait for any of it.
 func TestMailOfFailures(t *testing.T) {
 	t.Parallel()
 	box := newPostbox(t)

@@ -172,7 +172,8 @@ func (m *mysql) ahead(ctx context.Context, position string) (told string, ahead 
 	return "nothing, and has " + end, !within, err
 }
 
-// gtidsOf are the transactions of a position: a word each for the set, and where that is in the server's files.
+// gtidsOf are the transactions of a position: a word each for the set, and where that is in the
+// server's files.
 func gtidsOf(position string) string {
 	set, _, _ := strings.Cut(position, " ")
 	_, set, _ = strings.Cut(set, ":")

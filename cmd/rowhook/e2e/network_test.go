@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// The network between agent and receiver is cut, refuses, takes long, or loses what goes one way: nothing is lost or overtaken,
-// nothing holds back the database, and only what was cut off before its answer is repeated.
+// The network between agent and receiver is cut, refuses, takes long, or loses what goes one way:
+// nothing is lost or overtaken, nothing holds back the database, and only what was cut off before
+// its answer is repeated.
 func TestReceiverNetwork(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testReceiverNetwork)
@@ -55,8 +56,8 @@ func testReceiverNetwork(t *testing.T, w *world) {
 	w.verify(changes, judge{profile: "main", cutOff: true})
 }
 
-// Connections that break at one place of a transaction again and again cost neither loss nor repetition: behind what announces its
-// rows, between them, and before its end.
+// Connections that break at one place of a transaction again and again cost neither loss nor
+// repetition: behind what announces its rows, between them, and before its end.
 func TestCutAtMessages(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testCutAtMessages)

@@ -152,8 +152,9 @@ func testHugeTransaction(t *testing.T, w *world) {
 	}
 }
 
-// hugeInsert commits one transaction of n inserts, with so many fillers each. Few wide rows take the agent
-// what many narrow ones do, and the tests' receiver much less: to that, each row is a request.
+// hugeInsert commits one transaction of n inserts, with so many fillers each. Few wide rows take
+// the agent what many narrow ones do, and the tests' receiver much less: to that, each row is a
+// request.
 func (w *world) hugeInsert(n, width int) {
 	w.tb.Helper()
 	capturetest.Must(w.tb, w.connect().exec(w.tb.Context(), fmt.Sprintf(`begin; insert into proof.rows select g, 1, 'kept %s' from %s;

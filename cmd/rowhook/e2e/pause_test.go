@@ -7,8 +7,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// An agent that has no room for what it reads keeps nobody waiting: not the database that shuts down, nor who stops the agent. What it
-// could not store comes when there is room.
+// An agent that has no room for what it reads keeps nobody waiting: not the database that shuts
+// down, nor who stops the agent. What it could not store comes when there is room.
 func TestPausedAgentLetsGo(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testPausedAgentLetsGo)

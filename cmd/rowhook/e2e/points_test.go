@@ -15,8 +15,8 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// Killed exactly before and after what its promises rest on, again and again under load, the agent loses nothing. After every
-// kill what the server was told is not ahead of what the spool holds.
+// Killed exactly before and after what its promises rest on, again and again under load, the agent
+// loses nothing. After every kill what the server was told is not ahead of what the spool holds.
 func TestKillAtPoints(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, func(t *testing.T, w *world) { testKillAtPoints(t, w, "kill9-at-points", false) })
@@ -35,8 +35,8 @@ func testKillAtPoints(t *testing.T, w *world, name string, power bool) {
 	l := w.load(4, 60, false)
 	kills, points, gone := 0, 0, int64(0)
 	for i, p := range killPoints {
-		// In the short form the two scenarios share the points: with the power go those that leave something unsynced for certain, such
-		// as before an fsync and after a log line.
+		// In the short form the two scenarios share the points: with the power go those that leave
+		// something unsynced for certain, such as before an fsync and after a log line.
 		half := (i%2 == 0) != power
 		if p.without[w.database] != "" || half && !soak() {
 			continue
@@ -63,8 +63,8 @@ func testKillAtPoints(t *testing.T, w *world, name string, power bool) {
 	}
 }
 
-// dieAt runs the agent until it passes a point for the nth time, and looks at what it leaves. It returns how many bytes
-// of that go with the power.
+// dieAt runs the agent until it passes a point for the nth time, and looks at what it leaves. It
+// returns how many bytes of that go with the power.
 func (w *world) dieAt(p killPoint, nth int, power bool) (gone int64) {
 	w.tb.Helper()
 	began := w.appended()
@@ -112,7 +112,8 @@ func readReport(tb testing.TB, name string) killReport {
 	return report
 }
 
-// appended lists the files that are appended to, with their sizes: the store's logs and the delivery log.
+// appended lists the files that are appended to, with their sizes: the store's logs and the
+// delivery log.
 func (w *world) appended() map[string]int64 {
 	w.tb.Helper()
 	sizes := map[string]int64{}
@@ -131,8 +132,8 @@ func (w *world) appended() map[string]int64 {
 	return sizes
 }
 
-// losePower takes from the files what was not on the disk: all that came after the last sync. What was there when the
-// agent began had been synced, or lost, before.
+// losePower takes from the files what was not on the disk: all that came after the last sync. What
+// was there when the agent began had been synced, or lost, before.
 func (w *world) losePower(began, synced map[string]int64) (gone int64) {
 	w.tb.Helper()
 	for path, size := range w.appended() {
@@ -145,8 +146,8 @@ func (w *world) losePower(began, synced map[string]int64) (gone int64) {
 	return gone
 }
 
-// confirmedIsStored looks into the spool of an agent that is dead: what the server was told to be done with must be stored
-// there, and of each row what is stored begins where the ledger does.
+// confirmedIsStored looks into the spool of an agent that is dead: what the server was told to be
+// done with must be stored there, and of each row what is stored begins where the ledger does.
 func (w *world) confirmedIsStored(when string) {
 	w.tb.Helper()
 	copied := w.path("autopsy")
@@ -172,8 +173,9 @@ func portOf(tb testing.TB, address string) int {
 	return int(n)
 }
 
-// storedWhole holds the stored events to the ledger: of each row they are the first changes, none left out. What is stored later
-// than the position says cannot be seen, what is missing before it can.
+// storedWhole holds the stored events to the ledger: of each row they are the first changes, none
+// left out. What is stored later than the position says cannot be seen, what is missing before it
+// can.
 func (w *world) storedWhole(s *spool.Spool, when string) {
 	w.tb.Helper()
 	id, err := s.Register("main")

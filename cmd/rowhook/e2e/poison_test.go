@@ -21,8 +21,9 @@ type poison struct {
 	tells bool // the value is told in base64, and the delivery log says so
 }
 
-// A stream that is not what the server sent has one outcome, whatever is wrong with it: it is read again and is right, the one value
-// is told as bytes and flagged, or the agent ends with exit code 1 and says where; it never tries for ever, and what is stored stays whole.
+// A stream that is not what the server sent has one outcome, whatever is wrong with it: it is read
+// again and is right, the one value is told as bytes and flagged, or the agent ends with exit code
+// 1 and says where; it never tries for ever, and what is stored stays whole.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testPoison)

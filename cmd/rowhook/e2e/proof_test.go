@@ -32,7 +32,8 @@ func writeProof(page, section, markdown string) error {
 	return os.WriteFile(page, []byte(before+"\n"+strings.TrimSpace(markdown)+"\n"+after), 0o644)
 }
 
-// cutSection returns what stands between a section's markers, and what stands around it with the markers.
+// cutSection returns what stands between a section's markers, and what stands around it with the
+// markers.
 func cutSection(text, section string) (before, inside, after string, err error) {
 	begin, end := "<!-- "+section+" -->\n", "<!-- end of "+section+" -->\n"
 	before, rest, ok := strings.Cut(text, begin)
@@ -110,8 +111,9 @@ func machine() string {
 	return fmt.Sprintf("%d cores of %s, %s, %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version())
 }
 
-// TestProofPage: docs/proof.md has a row for each scenario on each database, or names the scenario as one that was not run at full
-// length yet; and no row of a scenario that failed or is not in the list.
+// TestProofPage: docs/proof.md has a row for each scenario on each database, or names the scenario
+// as one that was not run at full length yet; and no row of a scenario that failed or is not in the
+// list.
 func TestProofPage(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../docs/proof.md")

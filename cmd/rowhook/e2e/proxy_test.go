@@ -25,8 +25,9 @@ type proxy struct {
 	taps   func() tap    // of new connections; nil for none
 }
 
-// tap is shown what the server sends on one connection, in order and in pieces of any size. What it returns is passed on instead,
-// and then the connection is cut if it says so. Both may wait for a later call, as long as a message is not complete.
+// tap is shown what the server sends on one connection, in order and in pieces of any size. What it
+// returns is passed on instead, and then the connection is cut if it says so. Both may wait for a
+// later call, as long as a message is not complete.
 type tap func(piece []byte) (pass []byte, cut bool)
 
 // link is one connection through the proxy.
@@ -146,7 +147,8 @@ func (p *proxy) latency() time.Duration {
 	return p.delay + rand.N(p.delay)
 }
 
-// pump passes on pieces, each when it is due; while its direction is stalled it holds what it has, and the sender's window fills.
+// pump passes on pieces, each when it is due; while its direction is stalled it holds what it has,
+// and the sender's window fills.
 func (l *link) pump(dst net.Conn, pieces <-chan piece, direction int, passing func(n int)) {
 	var timer *time.Timer
 	for next := range pieces {
@@ -259,8 +261,8 @@ func (p *proxy) stall(direction int) (free func()) {
 	}
 }
 
-// losing makes one direction of all connections pass nothing, of new ones too, as a route does that leads nowhere; healed, what was
-// on its way arrives, as TCP sends it again.
+// losing makes one direction of all connections pass nothing, of new ones too, as a route does that
+// leads nowhere; healed, what was on its way arrives, as TCP sends it again.
 func (p *proxy) losing(direction int, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -151,7 +151,8 @@ func (r *receiver) up(tb testing.TB) {
 	go func() { _ = server.ServeTLS(listener, "", "") }()
 }
 
-// leave is an orderly end: nothing new is taken, by HTTP/2 with a GOAWAY, and what has begun is answered.
+// leave is an orderly end: nothing new is taken, by HTTP/2 with a GOAWAY, and what has begun is
+// answered.
 func (r *receiver) leave(tb testing.TB) {
 	tb.Helper()
 	r.mu.Lock()

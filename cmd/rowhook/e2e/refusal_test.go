@@ -8,8 +8,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// A transaction that the server cannot send ends the agent with the server's own words and a command that gives up this
-// transaction and nothing else, which those hear of who subscribe.
+// A transaction that the server cannot send ends the agent with the server's own words and a
+// command that gives up this transaction and nothing else, which those hear of who subscribe.
 func TestTransactionCannotBeSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

@@ -11,8 +11,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// reloaded is an agent under load whose config changes: one profile stays as it is, with a receiver of its own, another moves, and a
-// third comes and goes.
+// reloaded is an agent under load whose config changes: one profile stays as it is, with a receiver
+// of its own, another moves, and a third comes and goes.
 type reloaded struct {
 	*world
 	agent  *agent
@@ -21,8 +21,9 @@ type reloaded struct {
 	secret string // the lines of the config that sign for the profile that moves
 }
 
-// TestReloadUnderLoad: a reload loses nothing and repeats nothing, keeps the order of each key also for the profile that changes, and is
-// not noticed by the one that does not; a broken config changes nothing; what waits for a profile that goes is not dropped unasked.
+// TestReloadUnderLoad: a reload loses nothing and repeats nothing, keeps the order of each key also
+// for the profile that changes, and is not noticed by the one that does not; a broken config
+// changes nothing; what waits for a profile that goes is not dropped unasked.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testReloadUnderLoad)
@@ -135,8 +136,8 @@ func (r *reloaded) says(text string) string {
 	return line
 }
 
-// rotate changes the secret of the profile that moved: first both sign, then the receiver knows the new one alone, then the config has
-// only that one. No request is refused meanwhile.
+// rotate changes the secret of the profile that moved: first both sign, then the receiver knows the
+// new one alone, then the config has only that one. No request is refused meanwhile.
 func (r *reloaded) rotate(i int) {
 	r.tb.Helper()
 	both := []string{secret, "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("another secret..", 2)))}
@@ -209,7 +210,8 @@ func (r *reloaded) verifyMoved(changes []change) {
 	o.checkLog(r.readLog(), judge{profile: "moved"})
 }
 
-// verifyAdded looks at the new profile: from some transaction on, it has all changes of each key, once and in order.
+// verifyAdded looks at the new profile: from some transaction on, it has all changes of each key,
+// once and in order.
 func (r *reloaded) verifyAdded(t *testing.T, changes []change) {
 	t.Helper()
 	last := map[int64]int64{} // key to the seq of its last change
@@ -237,7 +239,8 @@ func (r *reloaded) verifyAdded(t *testing.T, changes []change) {
 	}
 }
 
-// remove takes the third profile away while something waits for it: refused, until a person says what becomes of that.
+// remove takes the third profile away while something waits for it: refused, until a person says
+// what becomes of that.
 func (r *reloaded) remove(t *testing.T) {
 	t.Helper()
 	const waiting = 20

@@ -16,7 +16,8 @@ import (
 )
 
 // scenario is one row of the faults table: what was done on one database, and what the oracle
-// counted. Tests of the same name on the same database share a row, and so do the rounds of a long run.
+// counted. Tests of the same name on the same database share a row, and so do the rounds of a long
+// run.
 type scenario struct {
 	name, database string
 	took           time.Duration
@@ -201,8 +202,8 @@ func (c *collector) print() {
 // faultsVariable has a run with small counts print its table too.
 const faultsVariable = "ROWHOOK_FAULTS"
 
-// close ends a run: it prints the table, brings the page up to date when asked to, with what held, and reports rows that
-// are missing from a run that was to have them all.
+// close ends a run: it prints the table, brings the page up to date when asked to, with what held,
+// and reports rows that are missing from a run that was to have them all.
 func (c *collector) close(code int) int {
 	if len(c.rows) == 0 {
 		return code

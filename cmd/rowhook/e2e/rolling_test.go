@@ -10,9 +10,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// A receiver that is replaced in order while it is sent to, as on each of its deployments, costs nothing:
-// by HTTP/2 it says with a GOAWAY what it no longer takes. One whose certificate has run out is tried
-// again until it has a new one.
+// A receiver that is replaced in order while it is sent to, as on each of its deployments, costs
+// nothing: by HTTP/2 it says with a GOAWAY what it no longer takes. One whose certificate has run
+// out is tried again until it has a new one.
 func TestReceiverReplaced(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testReceiverReplaced)

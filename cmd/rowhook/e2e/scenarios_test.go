@@ -6,7 +6,8 @@ type planned struct {
 	without map[string]string
 }
 
-// scenarios are the rows that a whole run must have on each database, in the table's order. docs/proof.md is held to it.
+// scenarios are the rows that a whole run must have on each database, in the table's order.
+// docs/proof.md is held to it.
 var scenarios = []planned{
 	{name: "kill9-loop"},
 	{name: "kill9-in-catch-up"},

@@ -20,7 +20,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// hidden are the credentials that the secretive agent has, each in a place of its own, and none of them may be shown anywhere.
+// hidden are the credentials that the secretive agent has, each in a place of its own, and none of
+// them may be shown anywhere.
 var hidden = map[string]string{
 	"database":   "hushDatabase-0123456789",
 	"secret":     "hushSecret-0123456789",
@@ -41,10 +42,12 @@ var hidden = map[string]string{
 	"address":    "hushAddress-0123456789",
 }
 
-// rowText is in a row, and must be in nothing but what is sent, stored and shown to those who ask for bodies.
+// rowText is in a row, and must be in nothing but what is sent, stored and shown to those who ask
+// for bodies.
 const rowText = "hushRow-0123456789"
 
-// assertNoSecret fails when what rowhook puts out shows a secret, as it is or as URLs and basic authentication write it.
+// assertNoSecret fails when what rowhook puts out shows a secret, as it is or as URLs and basic
+// authentication write it.
 func assertNoSecret(t *testing.T, where string, output []byte, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
@@ -60,7 +63,8 @@ func assertNoSecret(t *testing.T, where string, output []byte, secrets ...string
 	}
 }
 
-// secretiveProfiles have a credential in every place that has one, and receivers that fail in all ways.
+// secretiveProfiles have a credential in every place that has one, and receivers that fail in all
+// ways.
 func (w *world) secretiveProfiles(t *testing.T) string {
 	t.Helper()
 	// The gossip tells what it was sent, in the answer's status, body and headers.
@@ -123,8 +127,9 @@ func (w *world) secretiveProfiles(t *testing.T) string {
 	return b.String()
 }
 
-// No credential and no row data is in what rowhook says, whatever goes wrong: neither in its own log, status, metrics and audit trail, nor in
-// what commands print. Bodies, with their row data, are shown only where the delivery log, the queue and dead letters are read.
+// No credential and no row data is in what rowhook says, whatever goes wrong: neither in its own
+// log, status, metrics and audit trail, nor in what commands print. Bodies, with their row data,
+// are shown only where the delivery log, the queue and dead letters are read.
 func TestNoSecretAnywhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
@@ -225,7 +230,8 @@ func (w *world) page(t *testing.T, address, token string) []byte {
 // typoSecret is a secret in a place, or in a form, that the config does not take.
 const typoSecret = "hushTypo-0123456789"
 
-// brokenConfigs breaks the config where credentials are, and looks at what is said of it. The last one stays.
+// brokenConfigs breaks the config where credentials are, and looks at what is said of it. The last
+// one stays.
 func (w *world) brokenConfigs(t *testing.T, everything []string) {
 	t.Helper()
 	good, err := os.ReadFile(w.path("config.yaml"))

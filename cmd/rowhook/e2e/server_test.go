@@ -30,17 +30,18 @@ type server interface {
 
 	// readers is how many of these TCP ports read the log; with none given, all readers.
 	readers(ctx context.Context, ports []string) (int, error)
-	// end is where the log ends. settled reports whether the agent needs nothing before a point any more,
-	// and behind is how many bytes of the log it still needs.
+	// end is where the log ends. settled reports whether the agent needs nothing before a point any
+	// more, and behind is how many bytes of the log it still needs.
 	end(ctx context.Context) (string, error)
 	settled(ctx context.Context, point string) (bool, error)
 	behind(ctx context.Context) (int64, error)
-	// ahead reports whether the server was told to be done with more than a position of the spool, and what it was told. A
-	// server that is told nothing must at least have what the position says.
+	// ahead reports whether the server was told to be done with more than a position of the spool,
+	// and what it was told. A server that is told nothing must at least have what the position
+	// says.
 	ahead(ctx context.Context, position string) (told string, ahead bool, err error)
 
-	// rotate goes on in another file of the log, elsewhere writes into a database that no mapping is about, and
-	// lose takes away what an agent that is not running has not read.
+	// rotate goes on in another file of the log, elsewhere writes into a database that no mapping
+	// is about, and lose takes away what an agent that is not running has not read.
 	rotate(ctx context.Context) error
 	elsewhere(ctx context.Context) error
 	lose(ctx context.Context) error
@@ -48,7 +49,8 @@ type server interface {
 
 // session is an application's connection.
 type session interface {
-	// exec runs statements, with ";" between them, that say themselves where transactions begin and end.
+	// exec runs statements, with ";" between them, that say themselves where transactions begin and
+	// end.
 	exec(ctx context.Context, sql string) error
 	close()
 }

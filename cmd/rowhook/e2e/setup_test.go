@@ -10,8 +10,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// Setup does nothing that makes the application's statements fail, says so with the way out, and is done
-// only when nothing is missing.
+// Setup does nothing that makes the application's statements fail, says so with the way out, and is
+// done only when nothing is missing.
 func TestSetupIsDoneOnlyWhenNothingIsMissing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{Major: 18})
@@ -51,8 +51,9 @@ func TestSetupIsDoneOnlyWhenNothingIsMissing(t *testing.T) {
 	}
 }
 
-// Under a running agent the application's tables change so that the server refuses its statements, or so that rows make no
-// events: readiness, status and the log say so with the cure, and that it is mended.
+// Under a running agent the application's tables change so that the server refuses its statements,
+// or so that rows make no events: readiness, status and the log say so with the cure, and that it
+// is mended.
 func TestStatementsThatFailAreSeen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{Major: 18})

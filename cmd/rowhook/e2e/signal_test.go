@@ -8,8 +8,8 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// Facts that leave no row are told outright, by a row of the signal table or by a message: once they are committed,
-// if they are of a listed type. `check` says who may tell them.
+// Facts that leave no row are told outright, by a row of the signal table or by a message: once
+// they are committed, if they are of a listed type. `check` says who may tell them.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testSignals)

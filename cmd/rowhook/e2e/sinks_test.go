@@ -18,10 +18,12 @@ type sink struct {
 	always bool
 }
 
-// accepted is a fault that still says 200: the request counts, whatever happens to the answer's body.
+// accepted is a fault that still says 200: the request counts, whatever happens to the answer's
+// body.
 const accepted = http.StatusOK
 
-// sinks are the status table of the design, section 8, and what networks and servers do to an answer.
+// sinks are the status table of the design, section 8, and what networks and servers do to an
+// answer.
 func sinks(w *world) []sink {
 	status := func(code int, always bool) sink {
 		return sink{name: fmt.Sprintf("s%d", code), fault: reply{status: code}, always: always}
@@ -47,8 +49,8 @@ func sinks(w *world) []sink {
 	return list
 }
 
-// Receivers that misbehave in every way of the status table, all at once under load, delay nothing for the one that is well; once they
-// are mended each has everything, in order.
+// Receivers that misbehave in every way of the status table, all at once under load, delay nothing
+// for the one that is well; once they are mended each has everything, in order.
 func TestSinks(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testSinks)
@@ -105,7 +107,8 @@ func testSinks(t *testing.T, w *world) {
 	a.term()
 	own.verify(changes, judge{profile: "main"})
 	for _, sink := range bad {
-		// Whoever answers after a second, as a busy machine may have it, is rightly sent the event again.
+		// Whoever answers after a second, as a busy machine may have it, is rightly sent the event
+		// again.
 		v := w.verify(changes, judge{profile: sink.name, cutOff: true})
 		if late := w.times(sink.name, "retrying timeout"); v.repeated > late {
 			t.Errorf("%s: %d events were repeated, and %d requests timed out", sink.name, v.repeated, late)

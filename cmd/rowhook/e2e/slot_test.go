@@ -44,8 +44,8 @@ func TestSlotIdle(t *testing.T) {
 	s.did(1, "slot invalidated for idleness told", "slots invalidated for idleness told")
 }
 
-// A slot that somebody made again, or moved, begins behind what we have not read: changes are missing, though a reader could
-// go on without noticing.
+// A slot that somebody made again, or moved, begins behind what we have not read: changes are
+// missing, though a reader could go on without noticing.
 func TestSlotMoved(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string][]string{
@@ -64,7 +64,8 @@ func TestSlotMoved(t *testing.T) {
 	}
 }
 
-// While another reader has the slot, the agent ends and names it. What that has read is missing afterwards, and the agent says so.
+// While another reader has the slot, the agent ends and names it. What that has read is missing
+// afterwards, and the agent says so.
 func TestSlotTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})
@@ -83,8 +84,8 @@ func TestSlotTaken(t *testing.T) {
 	s.did(1, "slot taken by another told", "slots taken by another told")
 }
 
-// Two agents never read one source, be it with one state directory or with two: the second ends and names the first. It takes over
-// when that is gone, also when the server has not noticed.
+// Two agents never read one source, be it with one state directory or with two: the second ends and
+// names the first. It takes over when that is gone, also when the server has not noticed.
 func TestTwoAgents(t *testing.T) {
 	t.Parallel()
 	onEach(t, settings{"postgres": {"wal_sender_timeout": "3s"}}, testTwoAgents)
@@ -138,8 +139,9 @@ func testTwoAgents(t *testing.T, w *world) {
 	s.did(takeovers, "takeover", "takeovers")
 }
 
-// Keepalives go on while an event cannot be stored: what the server is told never passes it. With nothing to store they move the
-// position, so that other tables' log is not held, also while the receiver is stuck.
+// Keepalives go on while an event cannot be stored: what the server is told never passes it. With
+// nothing to store they move the position, so that other tables' log is not held, also while the
+// receiver is stuck.
 func TestKeepaliveTrap(t *testing.T) {
 	t.Parallel()
 	onEach(t, settings{"postgres": {"wal_sender_timeout": "2s"}}, testKeepaliveTrap)

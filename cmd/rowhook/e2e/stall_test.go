@@ -8,8 +8,9 @@ import (
 	"rowhook/capture/capturetest"
 )
 
-// A server that sends nothing before a standby has confirmed it, which is down, is seen after a minute: in the log, in status and in
-// the exit code, with the reason; and it is over when the standby is given up.
+// A server that sends nothing before a standby has confirmed it, which is down, is seen after a
+// minute: in the log, in status and in the exit code, with the reason; and it is over when the
+// standby is given up.
 func TestStandbyIsDown(t *testing.T) {
 	t.Parallel()
 	if !soak() {

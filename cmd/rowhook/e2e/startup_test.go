@@ -194,8 +194,9 @@ func TestWrongServer(t *testing.T) {
 	}
 }
 
-// Commands that are run at every moment of an agent's starts and ends, as a monitor does, never keep it from starting, nor
-// does it keep them from answering; an agent that is there is not waited for.
+// Commands that are run at every moment of an agent's starts and ends, as a monitor does, never
+// keep it from starting, nor does it keep them from answering; an agent that is there is not waited
+// for.
 func TestCommandsWhileStarting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

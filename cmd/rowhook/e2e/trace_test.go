@@ -15,10 +15,12 @@ import (
 )
 
 // The agent is killed exactly where a scenario says by a process that traces its system calls: the
-// binary is the one that users have, with nothing put into it. A filter in the agent stops it only at calls that are
-// looked at. While it is stopped before a call, that has not been made; after it, nothing has been done with its result.
+// binary is the one that users have, with nothing put into it. A filter in the agent stops it only
+// at calls that are looked at. While it is stopped before a call, that has not been made; after it,
+// nothing has been done with its result.
 
-// killPoint is a place in the agent's work, told by a system call: on what, and whether before or after it.
+// killPoint is a place in the agent's work, told by a system call: on what, and whether before or
+// after it.
 type killPoint struct {
 	name  string
 	on    string // see [tracer.target]
@@ -129,7 +131,8 @@ func playKiller() error {
 	return os.WriteFile(t.order.Report, raw, 0o600)
 }
 
-// playTraced has the kernel stop this process at the calls that are looked at, and becomes the agent.
+// playTraced has the kernel stop this process at the calls that are looked at, and becomes the
+// agent.
 func playTraced() error {
 	var order killOrder
 	if err := json.Unmarshal([]byte(os.Getenv(orderVariable)), &order); err != nil {
@@ -300,7 +303,8 @@ func (t *tracer) head(thread int, at, size uint64) []byte {
 	return head[:max(n, 0)]
 }
 
-// target says what a descriptor of the agent's is: spool (the store's log), log (the delivery log), database, receiver, or nothing of these.
+// target says what a descriptor of the agent's is: spool (the store's log), log (the delivery log),
+// database, receiver, or nothing of these.
 func (t *tracer) target(fd int) string {
 	path := t.path(fd)
 	switch {

@@ -15,7 +15,8 @@ var spilling = settings{
 	"mariadb":  {"binlog_cache_size": "4096"},
 }
 
-// What is rolled back to a savepoint, or by a statement that fails, is never told; the rest of its transaction is.
+// What is rolled back to a savepoint, or by a statement that fails, is never told; the rest of its
+// transaction is.
 func TestSavepoints(t *testing.T) {
 	t.Parallel()
 	onEach(t, spilling, testSavepoints)
@@ -73,8 +74,8 @@ func ledgerFrom(base int64, n int) string {
 	return fmt.Sprintf("insert into proof.ledger (id, seq, op) select %d + g, 1, 'insert' from %s;", base-1, numbers(n))
 }
 
-// Three huge transactions that grow side by side, and small ones all the while: each appears when it is committed and not before,
-// and memory stays below its cap.
+// Three huge transactions that grow side by side, and small ones all the while: each appears when
+// it is committed and not before, and memory stays below its cap.
 func TestInterleaved(t *testing.T) {
 	t.Parallel()
 	onEach(t, spilling, testInterleaved)

@@ -65,8 +65,9 @@ func sayingOn(t *testing.T, w *world) saying {
 	return saying{}
 }
 
-// The application tells nothing, or only its session does: triggers tell who makes a change. What the application
-// says itself wins, and its changes go on when the triggers cannot tell anything any more.
+// The application tells nothing, or only its session does: triggers tell who makes a change. What
+// the application says itself wins, and its changes go on when the triggers cannot tell anything
+// any more.
 func TestContextTrigger(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testContextTrigger)

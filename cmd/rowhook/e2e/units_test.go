@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Killed at random moments while an application commits transactions of several rows, the agent delivers every event in some
-// group, each key's in commit order, whatever the unit; by type, in the order of the transactions. What one transaction makes
-// has one id and the same members, however often it is sent.
+// Killed at random moments while an application commits transactions of several rows, the agent
+// delivers every event in some group, each key's in commit order, whatever the unit; by type, in
+// the order of the transactions. What one transaction makes has one id and the same members,
+// however often it is sent.
 func TestCrashUnits(t *testing.T) {
 	t.Parallel()
 	onEach(t, nil, testCrashUnits)
@@ -121,7 +122,8 @@ func (g *groups) verify(changes []change) verdict {
 			}
 			for _, seq := range o.order[a.key] {
 				earlier := [2]int64{a.key, seq}
-				// What one transaction did to a row in several ways, in turn, comes by type, and cannot come in turn.
+				// What one transaction did to a row in several ways, in turn, comes by type, and
+				// cannot come in turn.
 				inTurn := g.unit != "type" || made[earlier] != e.Source.Transaction
 				if seq < a.seq && inTurn && !accepted[earlier] && !within[earlier] {
 					o.counts.disordered++
@@ -165,7 +167,8 @@ func (p *payload) change() [2]int64 {
 	return [2]int64{p.Key.ID, p.Data.Seq}
 }
 
-// identities looks at what groups are: of one transaction and type, and the same each time they are sent.
+// identities looks at what groups are: of one transaction and type, and the same each time they are
+// sent.
 func (g *groups) identities(list []group) {
 	t := g.t
 	t.Helper()

@@ -8,7 +8,8 @@ import (
 	"rowhook/delivery"
 )
 
-// TestPipelineExchange has a mapping and recipients change between two transactions, whatever the appender does.
+// TestPipelineExchange has a mapping and recipients change between two transactions, whatever the
+// appender does.
 func TestPipelineExchange(t *testing.T) {
 	t.Parallel()
 	for _, open := range []bool{false, true} {

@@ -9,7 +9,8 @@ import (
 	"rowhook/capture"
 )
 
-// TestLargeMark: a very large change that two starts ended at is refused at the third; it is no matter how often the connection breaks.
+// TestLargeMark: a very large change that two starts ended at is refused at the third; it is no
+// matter how often the connection breaks.
 func TestLargeMark(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)

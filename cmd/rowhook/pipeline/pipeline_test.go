@@ -238,7 +238,8 @@ func TestPipelineParts(t *testing.T) {
 	}
 }
 
-// A large delete on a partitioned table, whose mapper always holds the last one, is stored in parts too.
+// A large delete on a partitioned table, whose mapper always holds the last one, is stored in parts
+// too.
 func TestPipelinePartsOfDeletes(t *testing.T) {
 	t.Parallel()
 	w := newPipelineWorld(t)

@@ -31,8 +31,8 @@ func TestLineDifferences(t *testing.T) {
 	}
 }
 
-// FuzzTry holds that no input makes it panic, that what is refused is told with its line, and that the same input
-// gives the same output.
+// FuzzTry holds that no input makes it panic, that what is refused is told with its line, and that
+// the same input gives the same output.
 func FuzzTry(f *testing.F) {
 	for _, file := range []string{"changes.jsonl", "undecided.jsonl"} {
 		data, err := os.ReadFile("../testdata/try/" + file)
