@@ -57,7 +57,7 @@ func Example() {
 	if err := mapper.End(); err != nil {
 		fmt.Println(err)
 	}
-	// Output: loan.returned {"loan_id":"1000","returned_on":"2026-11-22"} previous
-	// {"returned_on":null} undecidable map circulation.loans: rule loan.returned, set: the old
-	// value of column "returned_on" is not in the stream
+	// Output:
+	// loan.returned {"loan_id":"1000","returned_on":"2026-11-22"} previous {"returned_on":null}
+	// undecidable map circulation.loans: rule loan.returned, set: the old value of column "returned_on" is not in the stream
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -337,6 +338,35 @@ func TestNoNextAttemptOfNothing(t *testing.T) {
 		time.Sleep(time.Hour)
 		if s := b.status(); s.BacklogEvents != 0 || s.Reason != "status_5xx" || !s.NextAttempt.IsZero() {
 			t.Errorf("once all are dead: %+v", s)
+		}
+	})
+}
+
+// TestOutageOverHalfRecorded: a start that takes back what was recorded of a large transaction knows
+// of the outage as before.
+func TestOutageOverHalfRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, func(c *delivery.ProfileConfig) { c.Unit = "transaction" })
+		b.append(event("1", "a"))
+		now := time.Now().UTC()
+		state := fmt.Sprintf(`{"outage":{"since":%q,"until":%q,"wait":3600000000000,"reason":"status_4xx","status":429,"whole":true,"waits":1},"recording":1}`,
+			now.Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339))
+		if err := b.store.SaveState(b.ids[0], []byte(state)); err != nil {
+			t.Fatal(err)
+		}
+		b.build()
+		b.start()
+		synctest.Wait()
+		s := b.status()
+		if s.Breaker != delivery.BreakerOpen || s.Reason != "status_4xx" || s.NextProbe.Sub(now) != time.Hour {
+			t.Errorf("the endpoint wanted an hour: %+v", s)
+		}
+		if ids := b.receiver.ids(); len(ids) > 0 {
+			t.Errorf("it got %v meanwhile", ids)
+		}
+		b.stopped()
+		if kept, err := b.store.LoadState(b.ids[0]); err != nil || !strings.Contains(string(kept), `"status":429`) || strings.Contains(string(kept), "recording") {
+			t.Errorf("kept %s, %v", kept, err)
 		}
 	})
 }

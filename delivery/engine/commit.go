@@ -161,7 +161,8 @@ func (d *dispatcher) loadState() error {
 	if err != nil {
 		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
 	}
-	d.activation.consent, d.gaps.untold = d.state.consent, d.state.untold
+	// The owners have what is stored before anything is committed, which stores it anew.
+	d.endpoint.outage, d.activation.consent, d.gaps.untold = d.state.Outage, d.state.consent, d.state.untold
 	d.inactive.told = d.state.Told
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
@@ -181,7 +182,7 @@ func (d *dispatcher) loadState() error {
 	if err = firstError(err, unread); err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
-	d.endpoint.wake(d.state.Outage, d.ledger.counts[delivery.Retrying] > 0, time.Now())
+	d.endpoint.wake(d.ledger.counts[delivery.Retrying] > 0, time.Now())
 	d.loaded = true
 	return nil
 }

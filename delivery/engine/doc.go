@@ -24,9 +24,12 @@
 //	activation  whether the profile gets its events, and when its endpoint is asked
 //	gaps        what the receiver will not get, and has not been told of
 //	flood       which lines of the delivery log are collapsed
+//	tally       what status and metrics show (profilestatus.go)
 //
 // A reply comes back to handleResult (settle.go). A 429, for example, is a class of the sender;
 // endpoint.throttled decides how long the endpoint is left alone, ledger.retry writes the record.
+// When the next request goes is decided in wakeAt (dispatcher.go), seekProbe (probe.go), loadRecords
+// (load.go) and handOut (handout.go).
 //
 // # What must hold
 //
@@ -48,9 +51,9 @@
 // # An endpoint that fails
 //
 // There are two clocks. Each event follows its own schedule, and ages, while the endpoint answers
-// others. The breaker opens after five consecutive failures that involve more than one event, or
-// that are failures to connect. Events then stop spending attempts: they wait in the log, in order,
-// and their clocks stand still. One request at a time probes the endpoint, after a quarter of the
+// others. The breaker opens after five consecutive failures, if they involve more than one event
+// or if one of them got no reply at all. Events then wait in the log, in order, and their clocks
+// stand still. One request at a time probes the endpoint, after a quarter of the
 // time that it has been failing, at most five minutes. Retries and first tries take turns at it,
 // since a single event may be what fails. An endpoint that throttles, refuses our credentials or is
 // misconfigured is left alone at once, for as long as it takes.

@@ -265,11 +265,11 @@ func (e *endpoint) tryNow(now time.Time) bool {
 // unbounded reports whether nothing but concurrency bounds what may be sent.
 func (e *endpoint) unbounded() bool { return e.outage == nil && e.window == 0 && !e.pace.limits() }
 
-// wake takes up what was stored before a start; retries says that some wait. The start may be the
+// wake takes up an outage from before a start; retries says that some wait. The start may be the
 // remedy: the endpoint is tried soon, unless it had asked for more. What is left of that is
 // measured once, since a time from the disk is the wall clock's alone and would move with it.
-func (e *endpoint) wake(stored *outage, retries bool, now time.Time) {
-	e.outage = stored
+func (e *endpoint) wake(retries bool, now time.Time) {
+	stored := e.outage
 	if stored == nil {
 		if retries {
 			e.window = 1 // what has become due meanwhile does not come all at once

@@ -201,14 +201,14 @@ func (e *Engine) Suspend(reason string) {
 	e.mu.Lock()
 	e.suspended, e.suspendedSince = reason, time.Now()
 	e.hush()
-	e.suspendedTimer = time.AfterFunc(holdQuiet, e.tellSuspended)
+	e.suspendedTimer = time.AfterFunc(suspendedQuiet, e.tellSuspended)
 	e.mu.Unlock()
 	e.wakeAll()
 }
 
-// holdQuiet is how long deliveries wait before the engine's own messages speak of it: at every
+// suspendedQuiet is how long deliveries wait before the engine's own messages speak of it: at every
 // start they do for a moment.
-const holdQuiet = 3 * time.Second
+const suspendedQuiet = 3 * time.Second
 
 // tellSuspended speaks of a wait that has lasted.
 func (e *Engine) tellSuspended() {

@@ -66,7 +66,7 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 	if !r.Since.IsZero() && r.Since.Before(now) {
 		due = r.Since // before what has become due meanwhile
 	}
-	d.ledger.hasten(r, due)
+	d.ledger.hasten(r, due, now)
 	d.lanes.recheck(r)
 	return nil
 }
@@ -251,7 +251,7 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read delivery: %w", err)
 		}
-		if err := d.renderDead(&r); err != nil {
+		if err := e.renderDead(d, &r); err != nil {
 			return nil, fmt.Errorf("read event %s: %w", item.ID, err)
 		}
 		letters = append(letters, Letter{Item: item, ContentType: r.Head.ContentType, Body: string(r.Body)})
@@ -259,24 +259,39 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 	return letters, nil
 }
 
+// showPatience is for how long a large body waits for its turn to be shown: they are rendered one at a
+// time, and a slow request may have the turn.
+const showPatience = 10 * time.Second
+
 // renderDead renders the body of a large event again, which is not kept with its delivery. One that
-// was never sent stays without: its receiver takes less, and the agent may not have the memory.
-func (d *dispatcher) renderDead(r *delivery.Delivery) error {
-	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == delivery.ReasonOversize {
+// was never sent stays without: its receiver takes less, the agent may not have the memory, or it
+// cannot be rendered. So does one whose turn does not come.
+func (e *Engine) renderDead(d *dispatcher, r *delivery.Delivery) error {
+	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == delivery.ReasonOversize || r.Reason == delivery.ReasonFormat {
 		return nil
 	}
 	ev, err := d.store.Event(d.id, r.Seq)
 	if err != nil || ev.Away == nil {
 		return err
 	}
-	d.engine.whole <- struct{}{}
-	defer func() { <-d.engine.whole }()
-	full, err := d.whole(ev, r.Seq)
-	if err == nil {
-		r.Head = d.profile.formatter.Head(full)
-		r.Body, err = d.profile.formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full)
+	turn := time.NewTimer(showPatience)
+	defer turn.Stop()
+	select {
+	case e.whole <- struct{}{}:
+		defer func() { <-e.whole }()
+	case <-turn.C:
+		return nil
 	}
-	return err
+	full, err := d.whole(ev, r.Seq)
+	if err != nil {
+		return err
+	}
+	// The config may have changed since it was sent, so that it cannot be rendered any more.
+	formatter := d.profileNow().formatter
+	if body, err := formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full); err == nil {
+		r.Head, r.Body = formatter.Head(full), body
+	}
+	return nil
 }
 
 // Changed is how many dead letters a command took in hand. More is set when there are more, which
@@ -398,6 +413,11 @@ func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
 	d.ledger.pending.result(now)
 	if !d.profile.ordered() {
+		if r.Alone() { // of a time when there was order
+			members := *r.Members
+			members.Alone = false
+			r.Members = &members
+		}
 		r.State, r.Due = delivery.Retrying, now
 		d.ledger.add(&r)
 		return

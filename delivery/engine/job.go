@@ -24,7 +24,7 @@ type job struct {
 	memory int    // bytes of memory it accounts for
 	state  jobState
 
-	// links are its places in its lanes: one, two for an event that moved between ordering keys,
+	// nodes are its places in its lanes: one, two for an event that moved between ordering keys,
 	// any number for a group, by the lanes' hashes. few is room for those of a single event.
 	nodes  []laneNode
 	few    [2]laneNode

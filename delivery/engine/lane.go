@@ -19,7 +19,7 @@ type lane struct {
 	// lowest is a bound: the lane has no records below it. Looking from there spares the store
 	// to pass over all that was removed lately.
 	lowest delivery.Seq
-	// holds are the dead letters that keep later events of the lane back, ascending.
+	// blockedBy are the dead letters that keep later events of the lane back, ascending.
 	blockedBy []delivery.Seq
 }
 

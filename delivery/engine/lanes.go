@@ -182,9 +182,9 @@ func (s *lanes) leave(j *job) {
 }
 
 // advance lets the lanes go on that a finished job has left.
-func (s *lanes) advance(links []laneNode) {
-	for i := range links {
-		l := links[i].lane
+func (s *lanes) advance(nodes []laneNode) {
+	for i := range nodes {
+		l := nodes[i].lane
 		switch {
 		case l.head != nil:
 			s.readyIfFirst(l.head)
@@ -198,9 +198,9 @@ func (s *lanes) advance(links []laneNode) {
 
 // block turns lanes to disk after the job that was first in them failed: what stands behind it in
 // memory follows it there, and nothing is looked at until its retry is due.
-func (s *lanes) block(links []laneNode, failed delivery.Seq) (evicted []*job) {
-	for i := range links {
-		l := links[i].lane
+func (s *lanes) block(nodes []laneNode, failed delivery.Seq) (evicted []*job) {
+	for i := range nodes {
+		l := nodes[i].lane
 		l.toDisk(failed)
 		l.asleep = true
 		if l.head != nil {
@@ -211,9 +211,9 @@ func (s *lanes) block(links []laneNode, failed delivery.Seq) (evicted []*job) {
 }
 
 // divide turns lanes to disk in which the parts of a job wait that was first in them.
-func (s *lanes) divide(links []laneNode, seq delivery.Seq) (evicted []*job) {
-	for i := range links {
-		l := links[i].lane
+func (s *lanes) divide(nodes []laneNode, seq delivery.Seq) (evicted []*job) {
+	for i := range nodes {
+		l := nodes[i].lane
 		l.toDisk(seq)
 		l.asleep = false
 		if l.head != nil {
@@ -231,17 +231,17 @@ func (s *lanes) evict(evicted []*job, first *job) []*job {
 	for len(moved) > 0 {
 		j := moved[len(moved)-1]
 		moved = moved[:len(moved)-1]
-		links := j.nodes
-		if links == nil {
+		nodes := j.nodes
+		if nodes == nil {
 			continue // reached a second time, by another lane
 		}
-		for i := range links {
-			l := links[i].lane
+		for i := range nodes {
+			l := nodes[i].lane
 			moved = l.cut(j, moved)
 			l.toDisk(j.seq)
 		}
-		for i := range links {
-			if l := links[i].lane; l.head == nil {
+		for i := range nodes {
+			if l := nodes[i].lane; l.head == nil {
 				s.wake(l)
 			}
 		}
@@ -270,11 +270,11 @@ func (s *lanes) join(hashes []uint64) {
 
 // put takes note of a record on disk, which the lanes come upon in its turn.
 func (s *lanes) put(r *delivery.Delivery) {
-	if !s.ordered {
+	if r.Alone() { // also without order: of a time when there was one
+		s.alones.add(r.Seq)
 		return
 	}
-	if r.Alone() {
-		s.alones.add(r.Seq)
+	if !s.ordered {
 		return
 	}
 	var few [2]uint64

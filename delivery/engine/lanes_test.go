@@ -72,7 +72,7 @@ func (o *order) evicted(jobs []*job) string {
 	return strings.Trim(fmt.Sprint(list), "[]")
 }
 
-// woken returns how many lanes are to be looked at, and takes them off the list.
+// wokenLanes returns how many lanes are to be looked at, and takes them off the list.
 func (o *order) wokenLanes() int {
 	n := 0
 	for o.woken() != nil {
@@ -211,6 +211,19 @@ func TestLanesAlone(t *testing.T) {
 	o.aloneOver(later) // it is over already
 	if o.wokenLanes() != 0 {
 		t.Error("lanes are looked at for nothing")
+	}
+}
+
+// TestLanesWithoutOrder: what once went alone still waits for its turn; nothing else stands in a lane.
+func TestLanesWithoutOrder(t *testing.T) {
+	t.Parallel()
+	o := newOrder(t)
+	o.ordered = false
+	o.put(o.delivery(3))
+	o.put(o.delivery(4, "a"))
+	o.recheck(o.delivery(4, "a"))
+	if o.alones.first() != 3 || len(o.byKey) != 0 {
+		t.Errorf("alone: %v, %d lanes", o.alones.seqs, len(o.byKey))
 	}
 }
 

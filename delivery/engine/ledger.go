@@ -142,11 +142,11 @@ func (l *ledger) record(r *delivery.Delivery) {
 	l.pending.put(*r)
 }
 
-// hasten makes a record due, now or earlier, that waits on disk.
-func (l *ledger) hasten(r *delivery.Delivery, due time.Time) {
+// hasten makes a record due that waits on disk: as of now, or of earlier to go before others.
+func (l *ledger) hasten(r *delivery.Delivery, due, now time.Time) {
 	r.Due = due
 	l.pending.put(*r)
-	l.dueBy(due)
+	l.dueBy(now)
 }
 
 // drop ends a record that waits on disk.

@@ -72,7 +72,7 @@ var steps = map[string]func(*books){
 	"spill":   func(b *books) { b.spill(b.job, true) },
 	"claim":   func(b *books) { b.claim(b.job, b.now) },
 	"split":   func(b *books) { b.split(b.job, b.now) },
-	"hasten":  func(b *books) { b.hasten(&b.record, b.now) },
+	"hasten":  func(b *books) { b.hasten(&b.record, b.now, b.now) },
 	"drop":    func(b *books) { b.drop(&b.record, b.now) },
 	"discard": func(b *books) { b.discard(&b.record, b.now) },
 	"expire":  func(b *books) { b.expire(&b.record) },

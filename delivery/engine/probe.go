@@ -70,7 +70,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 		if !r.Due.After(now) || d.ledger.stored[r.Seq] != nil {
 			continue
 		}
-		d.ledger.hasten(r, now)
+		d.ledger.hasten(r, now, now)
 	}
 	_, err = d.commit()
 	return err

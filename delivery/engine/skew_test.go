@@ -83,7 +83,8 @@ func TestOutageByAnotherClock(t *testing.T) {
 		now := time.Now()
 		o := tt.outage
 		o.Until = now.Add(tt.ahead).Round(0) // as it comes from the disk
-		e.wake(&o, false, now)
+		e.outage = &o
+		e.wake(false, now)
 		if left := o.Until.Sub(now); left < tt.atLeast || left > tt.atMost {
 			t.Errorf("%s: the next probe is in %s, want %s to %s", tt.name, left, tt.atLeast, tt.atMost)
 		}

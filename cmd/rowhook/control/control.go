@@ -45,7 +45,7 @@ func (f *Failure) Hint() string { return f.Remedy }
 // ExitCode is the command's.
 func (f *Failure) ExitCode() int { return cmp.Or(f.Exit, exitFailed) }
 
-// Operation answers one kind of request. The user is who asks, for the audit log.
+// Operation answers one kind of request.
 type Operation func(ctx context.Context, request json.RawMessage) (any, error)
 
 // Typed makes an [Operation] of a function over its own request type.
