@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -174,43 +173,74 @@ const indexColumns = `
   join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   where i.indrelid = c.oid and k.n <= i.indnkeyatts`
 
-const shapeSQL = `
-select c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
-from pg_catalog.pg_class c where c.oid = $1`
+const shapesSQL = `
+select c.oid, c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
+from pg_catalog.pg_class c where c.oid = any($1::oid[])`
 
 const leavesSQL = `
-select n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and i.indimmediate and case c.relreplident
+select r.oid, n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and i.indimmediate and case c.relreplident
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
-from pg_catalog.pg_partition_tree($1) l
+from unnest($1::oid[]) r(oid) cross join lateral pg_catalog.pg_partition_tree(r.oid) l
 join pg_catalog.pg_class c on c.oid = l.relid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where l.isleaf
-order by 1`
+order by 2`
 
 // readShape asks for a table by OID.
 func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error) {
-	var s tableShape
-	err := c.QueryRow(ctx, shapeSQL, oid).Scan(&s.partitioned, &s.primary)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return tableShape{gone: true}, nil
+	shapes, err := readShapes(ctx, c, []uint32{oid})
+	return shapes[oid], err
+}
+
+// readShapes asks for tables by OID, all at once: there may be thousands.
+func readShapes(ctx context.Context, c *pgx.Conn, oids []uint32) (map[uint32]tableShape, error) {
+	shapes := make(map[uint32]tableShape, len(oids))
+	for _, oid := range oids {
+		shapes[oid] = tableShape{gone: true}
 	}
-	if err != nil || !s.partitioned {
-		return s, err
-	}
-	rows, err := c.Query(ctx, leavesSQL, oid)
+	rows, err := c.Query(ctx, shapesSQL, oids)
 	if err != nil {
-		return s, err
+		return shapes, err
 	}
-	s.leaves, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (leafShape, error) {
-		var (
-			leaf     leafShape
-			identity string
-		)
-		err := row.Scan(&leaf.table, &leaf.sql, &identity, &leaf.columns)
-		if err == nil && identity != "" {
+	var (
+		oid   uint32
+		shape tableShape
+		roots []uint32
+	)
+	_, err = pgx.ForEachRow(rows, []any{&oid, &shape.partitioned, &shape.primary}, func() error {
+		shapes[oid] = shape
+		if shape.partitioned {
+			roots = append(roots, oid)
+		}
+		shape = tableShape{}
+		return nil
+	})
+	if err != nil || len(roots) == 0 {
+		return shapes, err
+	}
+	return shapes, readLeaves(ctx, c, roots, shapes)
+}
+
+// readLeaves adds the partitions to the shapes of their roots.
+func readLeaves(ctx context.Context, c *pgx.Conn, roots []uint32, shapes map[uint32]tableShape) error {
+	rows, err := c.Query(ctx, leavesSQL, roots)
+	if err != nil {
+		return err
+	}
+	var (
+		oid      uint32
+		leaf     leafShape
+		identity string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&oid, &leaf.table, &leaf.sql, &identity, &leaf.columns}, func() error {
+		if identity != "" {
 			leaf.identity = identityOf(identity[0])
 		}
-		return leaf, err
+		shape := shapes[oid]
+		shape.leaves = append(shape.leaves, leaf)
+		shapes[oid] = shape
+		leaf = leafShape{}
+		return nil
 	})
-	return s, err
+	return err
 }

@@ -119,7 +119,7 @@ func (s *Source) inspect(ctx context.Context, patterns []string) (*inspection, e
 }
 
 func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, role string) (*inspection, error) {
-	in := &inspection{near: map[string]string{}}
+	in := &inspection{}
 	if err := c.QueryRow(ctx, `select current_setting('server_version_num')::int`).Scan(&in.version); err != nil {
 		return nil, err
 	}
@@ -127,29 +127,16 @@ func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, 
 	if in.publication, err = readPublication(ctx, c, s.config.Publication); err != nil {
 		return nil, err
 	}
-	d := newDescriber(s.query)
-	seen := map[uint32]bool{}
-	for _, pattern := range slices.Compact(slices.Sorted(slices.Values(patterns))) {
-		facts, err := readTables(ctx, c, pattern, role)
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", pattern, err)
-		}
-		if len(facts) == 0 {
-			in.missing = append(in.missing, pattern)
-			if in.near[pattern], err = nearName(ctx, c, pattern); err != nil {
-				return nil, err
-			}
-		}
-		for _, f := range facts {
-			if seen[f.oid] {
-				continue
-			}
-			seen[f.oid] = true
-			if err := d.describeTable(ctx, c, f, &in.publication); err != nil {
-				return nil, fmt.Errorf("describe %s: %w", f.table, err)
-			}
-			in.tables = append(in.tables, f)
-		}
+	found, err := findTables(ctx, c, slices.Compact(slices.Sorted(slices.Values(patterns))), role)
+	if err != nil {
+		return nil, err
+	}
+	in.tables, in.missing = found.tables, found.missing
+	if in.near, err = nearNames(ctx, c, in.missing); err != nil {
+		return nil, err
+	}
+	if err := in.describe(ctx, c, newDescriber(s.query)); err != nil {
+		return nil, fmt.Errorf("describe tables: %w", err)
 	}
 	if err := in.readIdentities(ctx, c, s.config.Publication); err != nil {
 		return nil, err
@@ -259,23 +246,73 @@ select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident:
   coalesce((select rn.nspname || '.' || r.relname
     from pg_catalog.pg_class r join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
     where c.relispartition and r.oid = pg_catalog.pg_partition_root(c.oid)), ''),
-  case when $3 = '' then false else pg_catalog.has_table_privilege($3, c.oid, 'select') end,
-  case when $3 = '' then false else pg_catalog.has_schema_privilege($3, n.oid, 'usage') end
+  case when $1 = '' then false else pg_catalog.has_table_privilege($1, c.oid, 'select') end,
+  case when $1 = '' then false else pg_catalog.has_schema_privilege($1, n.oid, 'usage') end
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname like $1 and c.relname like $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
-  and (not $4 or (c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
-    and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'))
-order by 2, 3`
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and `
 
-// readTables returns the relations that one pattern names. A wildcard takes only those
-// that can be streamed.
-func readTables(ctx context.Context, c *pgx.Conn, pattern, role string) ([]*tableFacts, error) {
-	schema, name, ok := capture.ParseTable(pattern)
-	if !ok {
-		return nil, nil
+// Which relations tablesSQL reads: those that patterns with wildcards name, which take only what can be
+// streamed, or those of exact names, however many.
+const (
+	likeTables = `n.nspname like $2 and c.relname like $3
+  and c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+order by 2, 3`
+	namedTables = `(n.nspname::text, c.relname::text) in (select * from unnest($2::text[], $3::text[]))`
+)
+
+// foundTables are the relations that patterns name.
+type foundTables struct {
+	tables  []*tableFacts // each once, by pattern
+	missing []string      // patterns that name none
+}
+
+// findTables looks for the relations that patterns name: all exact names in one question, since there
+// may be thousands of them.
+func findTables(ctx context.Context, c *pgx.Conn, patterns []string, role string) (found foundTables, err error) {
+	var schemas, names []string
+	for _, pattern := range patterns {
+		if schema, name, ok := capture.ParseTable(pattern); ok && !strings.Contains(pattern, "*") {
+			schemas, names = append(schemas, schema), append(names, name)
+		}
 	}
-	wild := strings.Contains(pattern, "*")
-	rows, err := c.Query(ctx, tablesSQL, capture.LikePattern(schema), capture.LikePattern(name), role, wild)
+	named := map[string]*tableFacts{}
+	if len(names) > 0 {
+		facts, err := readTables(ctx, c, tablesSQL+namedTables, role, schemas, names)
+		if err != nil {
+			return found, fmt.Errorf("look for tables: %w", err)
+		}
+		for _, f := range facts {
+			named[f.table.String()] = f
+		}
+	}
+	seen := map[uint32]bool{}
+	for _, pattern := range patterns {
+		var facts []*tableFacts
+		if f := named[pattern]; f != nil {
+			facts = append(facts, f)
+		}
+		if schema, name, ok := capture.ParseTable(pattern); ok && strings.Contains(pattern, "*") {
+			facts, err = readTables(ctx, c, tablesSQL+likeTables, role, capture.LikePattern(schema), capture.LikePattern(name))
+			if err != nil {
+				return found, fmt.Errorf("look for %s: %w", pattern, err)
+			}
+		}
+		if len(facts) == 0 {
+			found.missing = append(found.missing, pattern)
+		}
+		for _, f := range facts {
+			if !seen[f.oid] {
+				seen[f.oid] = true
+				found.tables = append(found.tables, f)
+			}
+		}
+	}
+	return found, nil
+}
+
+// readTables returns the relations that a query reads.
+func readTables(ctx context.Context, c *pgx.Conn, sql, role string, schemas, names any) ([]*tableFacts, error) {
+	rows, err := c.Query(ctx, sql, role, schemas, names)
 	if err != nil {
 		return nil, err
 	}
@@ -291,9 +328,9 @@ func readTables(ctx context.Context, c *pgx.Conn, pattern, role string) ([]*tabl
 	})
 }
 
-// columnsSQL reads a table's columns. Virtual generated columns are never in the stream.
+// columnsSQL reads tables' columns. Virtual generated columns are never in the stream.
 const columnsSQL = `
-select a.attname::text, a.atttypid, a.attgenerated::text,
+select a.attrelid, a.attname::text, a.atttypid, a.attgenerated::text,
   coalesce(a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
   case when a.atttypid >= 16384 then (
     with recursive based as (
@@ -302,33 +339,56 @@ select a.attname::text, a.atttypid, a.attgenerated::text,
     ) select pg_catalog.array_agg(e.enumlabel::text order by e.enumsortorder) from pg_catalog.pg_enum e join based on based.oid = e.enumtypid
   ) end
 from pg_catalog.pg_attribute a
-left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indimmediate and i.indisvalid and case $2::text
+join pg_catalog.pg_class c on c.oid = a.attrelid
+left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indimmediate and i.indisvalid and case c.relreplident
     when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
-where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-order by a.attnum`
+where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum`
 
-// describeTable fills in columns, keys and partitions.
-func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFacts, p *publication) error {
-	shape, err := readShape(ctx, c, f.oid)
+// columnFacts is a column as the catalog has it.
+type columnFacts struct {
+	table           uint32
+	name, generated string
+	oid             uint32 // of its type
+	key             bool
+	labels          []string // of an enum, also behind a domain
+}
+
+// describe fills in columns, keys and partitions of all tables.
+func (in *inspection) describe(ctx context.Context, c *pgx.Conn, d *describer) error {
+	oids := make([]uint32, 0, len(in.tables))
+	for _, f := range in.tables {
+		oids = append(oids, f.oid)
+	}
+	shapes, err := readShapes(ctx, c, oids)
 	if err != nil {
 		return err
 	}
-	rows, err := c.Query(ctx, columnsSQL, f.oid, identityCode(f.table.Identity))
+	rows, err := c.Query(ctx, columnsSQL, oids)
 	if err != nil {
 		return err
 	}
-	type column struct {
-		name, generated string
-		oid             uint32
-		key             bool
-		labels          []string // of an enum, also behind a domain
-	}
-	columns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (col column, err error) {
-		return col, row.Scan(&col.name, &col.oid, &col.generated, &col.key, &col.labels)
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (col columnFacts, err error) {
+		return col, row.Scan(&col.table, &col.name, &col.oid, &col.generated, &col.key, &col.labels)
 	})
 	if err != nil {
 		return err
 	}
+	columns := make(map[uint32][]columnFacts, len(oids))
+	for _, col := range all {
+		columns[col.table] = append(columns[col.table], col)
+	}
+	for _, f := range in.tables {
+		if err := d.describeTable(ctx, c, f, columns[f.oid], &in.publication); err != nil {
+			return fmt.Errorf("%s: %w", f.table, err)
+		}
+		f.settle(shapes[f.oid])
+	}
+	return nil
+}
+
+// describeTable fills in the columns of a table that the stream has, and those that it has not.
+func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFacts, columns []columnFacts, p *publication) error {
 	published := p.members[f.table.String()].columns
 	for _, col := range columns {
 		if col.generated == "v" || col.generated == "s" && !p.generated && !slices.Contains(published, col.name) {
@@ -351,7 +411,6 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 		f.table.Columns = append(f.table.Columns, capture.Column{Name: col.name, Type: typ,
 			Identity: col.key || f.table.Identity == capture.IdentityFull})
 	}
-	f.settle(shape)
 	return nil
 }
 
@@ -364,46 +423,51 @@ func (f *tableFacts) settle(shape tableShape) {
 	rel.judge(shape)
 }
 
-func identityCode(i capture.Identity) string {
-	switch i {
-	case capture.IdentityIndex:
-		return "i"
-	case capture.IdentityFull:
-		return "f"
-	case capture.IdentityNothing:
-		return "n"
-	}
-	return "d"
-}
+// maxNear is for how many patterns that name nothing a similar name is looked for.
+const maxNear = 100
 
-// nearName looks for a table with a similar name, for "did you mean".
-func nearName(ctx context.Context, c *pgx.Conn, pattern string) (string, error) {
-	schema, name, ok := capture.ParseTable(pattern)
-	if !ok {
-		schema, name = "", pattern
+// nearNames looks for tables with similar names, for "did you mean".
+func nearNames(ctx context.Context, c *pgx.Conn, missing []string) (map[string]string, error) {
+	near := make(map[string]string, len(missing))
+	if len(missing) == 0 {
+		return near, nil
 	}
 	rows, err := c.Query(ctx, `select n.nspname::text, c.relname::text
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and not c.relispartition and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 order by 1, 2 limit 10000`)
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[tableName])
+	if err != nil {
+		return nil, err
+	}
+	for _, pattern := range missing[:min(len(missing), maxNear)] {
+		near[pattern] = nearest(names, pattern)
+	}
+	return near, nil
+}
+
+type tableName struct{ Schema, Name string }
+
+// nearest returns the name that is most like a pattern; empty when none is.
+func nearest(names []tableName, pattern string) string {
+	schema, name, ok := capture.ParseTable(pattern)
+	if !ok {
+		schema, name = "", pattern
 	}
 	best, least := "", 4
-	for rows.Next() {
-		var s, n string
-		if err := rows.Scan(&s, &n); err != nil {
-			return "", err
-		}
-		away := distance(n, name)
-		if s != schema {
+	for _, n := range names {
+		away := distance(n.Name, name)
+		if n.Schema != schema {
 			away++ // another schema is a small difference, whatever its name
 		}
 		if away < least {
-			best, least = s+"."+n, away
+			best, least = n.Schema+"."+n.Name, away
 		}
 	}
-	return best, rows.Err()
+	return best
 }
 
 // distance is the number of letters to insert, delete or change to turn a into b.
