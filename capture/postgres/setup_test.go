@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // newSource makes a source for a URL, with slot and publication "rowhook".
 func newSource(t testing.TB, url string) *Source {
