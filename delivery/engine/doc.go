@@ -26,7 +26,7 @@
 //	flood       which lines of the delivery log are collapsed
 //	tally       what status and metrics show (profilestatus.go)
 //
-// A reply comes back to handleResult (settle.go). A 429, for example, is a class of the sender;
+// A reply comes back to handleResult (result.go). A 429, for example, is a class of the sender;
 // endpoint.throttled decides how long the endpoint is left alone, ledger.retry writes the record.
 // When the next request goes is decided in wakeAt (dispatcher.go), seekProbe (probe.go), loadRecords
 // (load.go) and handOut (handout.go).

@@ -176,7 +176,7 @@ func (e *Engine) Skip(profile, id string) error {
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
 		d.ledger.giveUp(r, unread)
 		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
-		d.giveUp(r, ev.ID, now)
+		d.noteGap(r, ev.ID, now)
 		d.lanes.aloneOver(r)
 		d.lanes.recheck(r)
 		return nil

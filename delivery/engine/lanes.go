@@ -210,8 +210,8 @@ func (s *lanes) block(nodes []laneNode, failed delivery.Seq) (evicted []*job) {
 	return evicted
 }
 
-// divide turns lanes to disk in which the parts of a job wait that was first in them.
-func (s *lanes) divide(nodes []laneNode, seq delivery.Seq) (evicted []*job) {
+// split turns lanes to disk in which the parts of a job wait that was first in them.
+func (s *lanes) split(nodes []laneNode, seq delivery.Seq) (evicted []*job) {
 	for i := range nodes {
 		l := nodes[i].lane
 		l.toDisk(seq)

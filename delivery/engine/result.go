@@ -56,14 +56,14 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	switch j.reply.Class {
 	case delivery.ClassOurs, delivery.ClassDead:
 		d.answeredBy(&j.reply, now)
-		if cuts := d.divides(j); cuts != nil {
-			return d.divide(j, cuts, now)
+		if cuts := d.cutsOf(j); cuts != nil {
+			return d.split(j, cuts, now)
 		}
 		d.die(j, now)
 	case delivery.ClassEvent:
 		d.answeredBy(&j.reply, now)
-		if cuts := d.divides(j); cuts != nil {
-			return d.divide(j, cuts, now)
+		if cuts := d.cutsOf(j); cuts != nil {
+			return d.split(j, cuts, now)
 		}
 		r.Refusals++
 		if r.Refusals >= eventTries {
@@ -104,6 +104,14 @@ func (d *dispatcher) depart(j *job) {
 	d.forgetJob(j)
 }
 
+// forgetJob lets go of a job that went alone or in lanes, whatever became of its delivery.
+func (d *dispatcher) forgetJob(j *job) {
+	if d.lanes.alones.job == j {
+		d.lanes.alones.job = nil
+	}
+	d.memory.release(j)
+}
+
 // die gives a delivery up after an attempt.
 func (d *dispatcher) die(j *job, now time.Time) {
 	d.writeAttempt(j, delivery.OutcomeDead, time.Time{})
@@ -117,7 +125,7 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.tally.buried++
 	d.tellBuried(now)
 	d.ledger.bury(j)
-	d.giveUp(&j.record, j.event.ID, now)
+	d.noteGap(&j.record, j.event.ID, now)
 	if !d.profile.holdsKeys() {
 		d.lanes.aloneOver(&j.record)
 		d.depart(j)
@@ -131,8 +139,8 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.forgetJob(j)
 }
 
-// giveUp takes note that the receiver will not get a delivery that was given up.
-func (d *dispatcher) giveUp(r *delivery.Delivery, id string, now time.Time) {
+// noteGap takes note that the receiver will not get a delivery that was given up.
+func (d *dispatcher) noteGap(r *delivery.Delivery, id string, now time.Time) {
 	if d.gaps.growKey(r, id) {
 		d.keepState(now)
 	}

@@ -7,11 +7,11 @@ import (
 	"rowhook/delivery"
 )
 
-// divides returns where a delivery that failed is to be divided into several: how many of its
+// cutsOf returns where a delivery that failed is to be divided into several: how many of its
 // events come before each place. A batch that its receiver refuses is halved, so that in the end
 // the event that it refuses stands alone, and so is one that is too large. Other groups that are
 // too large are sent in numbered parts.
-func (d *dispatcher) divides(j *job) []int {
+func (d *dispatcher) cutsOf(j *job) []int {
 	m, oversize := j.record.Members, j.reply.Class == delivery.ClassOurs && j.reply.Reason == delivery.ReasonOversize
 	switch {
 	case m == nil || m.Count == 1:
@@ -24,8 +24,8 @@ func (d *dispatcher) divides(j *job) []int {
 	return nil
 }
 
-// divide puts the parts of a group in its place. Each is a delivery of its own.
-func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
+// split puts the parts of a group in its place. Each is a delivery of its own.
+func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
 	entries, err := d.membersOf(j)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (d *dispatcher) divide(j *job, cuts []int, now time.Time) error {
 		from = to
 	}
 	d.lanes.leave(j)
-	d.spill(d.lanes.divide(j.nodes, j.seq)...)
+	d.spill(d.lanes.split(j.nodes, j.seq)...)
 	d.forgetJob(j)
 	return nil
 }
@@ -61,14 +61,6 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 		d.lanes.alones.add(r.Seq)
 	}
 	return r
-}
-
-// forgetJob lets go of a job that went alone or in lanes, whatever became of its delivery.
-func (d *dispatcher) forgetJob(j *job) {
-	if d.lanes.alones.job == j {
-		d.lanes.alones.job = nil
-	}
-	d.memory.release(j)
 }
 
 // membersOf returns the events of a batch, which are few enough to be in memory together.
