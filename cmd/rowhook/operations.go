@@ -370,10 +370,7 @@ func (c *console) reach() (*access, error) {
 }
 
 // stateDir is where the config file has its state directory, as far as the file can be read.
-func (c *console) stateDir() string {
-	conf, _ := c.config() // its errors are told by those who need more of it
-	return conf.State
-}
+func (c *console) stateDir() string { return config.StateDir(c.configPath, c.env) }
 
 // openControl reaches the agent or opens the state directory. An agent that is starting or ending
 // has it locked and does not answer, so both are tried again.

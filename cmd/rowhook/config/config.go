@@ -134,6 +134,25 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	return Parse(path, data, env, ReadSecret)
 }
 
+// StateDir is where the config file has its state directory, as far as the file can be read. It reads
+// nothing else of it, so that a health probe costs little.
+func StateDir(path string, env func(string) (string, bool)) string {
+	c := defaultConfig(filepath.Dir(path))
+	data, err := readConfigFile(path)
+	if err != nil {
+		return c.State
+	}
+	root, err := parseYAML(path, data)
+	if err != nil {
+		return c.State
+	}
+	if key, value := entry(root, "state"); key != nil {
+		d := &decoder{file: path, dir: filepath.Dir(path), env: env, readFile: ReadSecret}
+		d.object(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, value}}, reflect.ValueOf(c).Elem(), &field{})
+	}
+	return c.State
+}
+
 // LoadWithStandIn is [Load] where a secret's file may be missing: standIn stands for the secret.
 func LoadWithStandIn(path string, env func(string) (string, bool), standIn string) (*Config, error) {
 	data, err := readConfigFile(path)

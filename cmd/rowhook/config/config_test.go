@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,4 +53,30 @@ func printed(err error) string {
 		}
 	}
 	return b.String()
+}
+
+// TestStateDir: the state directory alone is what the whole config has, also where the rest is wrong.
+func TestStateDir(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	variables := env(map[string]string{"WHERE": "/srv/elsewhere"})
+	for text, want := range map[string]string{
+		"state: ./here\nnonsense: 1\n":   filepath.Join(dir, "here"),
+		"state: ${WHERE}/x\nprofiles: 7": "/srv/elsewhere/x",
+		"source: {type: postgres}\n":     filepath.Join(dir, "state"),
+		"state: [\n":                     filepath.Join(dir, "state"),
+		"- a list\n":                     filepath.Join(dir, "state"),
+	} {
+		file := filepath.Join(dir, fmt.Sprintf("%x.yaml", text))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		whole, _ := Load(file, variables)
+		if got := StateDir(file, variables); got != want || got != whole.State {
+			t.Errorf("%q: %s, the whole config has %s, want %s", text, got, whole.State, want)
+		}
+	}
+	if got := StateDir(filepath.Join(dir, "absent.yaml"), variables); got != filepath.Join(dir, "state") {
+		t.Errorf("without a file: %s", got)
+	}
 }
