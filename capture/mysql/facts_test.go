@@ -2,9 +2,11 @@ package mysql
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rowhook/capture"
 	"rowhook/capture/capturetest"
@@ -352,6 +354,31 @@ func TestParkedFacts(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".t (id INT PRIMARY KEY, u UUID, v VARBINARY(8))")
 		if text, kind := decode(); len(text) != 16 || kind != capture.Untyped {
 			t.Errorf("got %q of kind %d", text, kind)
+		}
+	})
+}
+
+// TestScoutKnowsTheEnd: what says that it has no more to send before the binlog's end has told nothing.
+func TestScoutKnowsTheEnd(t *testing.T) {
+	t.Parallel()
+	onMariaDBs(t, func(t *testing.T, s *testServer) {
+		source := newTestSource(t, s, s.database(t))
+		h := source.address.hosts[0]
+		end, err := source.mariaEnd(t.Context(), h)
+		capturetest.Must(t, err)
+		beyond := maps.Clone(end)
+		for domain, g := range end {
+			g.number += 1 << 40
+			beyond[domain] = g
+		}
+		for _, test := range []struct {
+			end   mariaSet
+			whole bool
+		}{{end, true}, {beyond, false}} {
+			sc := scout{source: source}
+			if whole, err := sc.read(t.Context(), h, place{maria: maps.Clone(end)}, time.Time{}, test.end); err != nil || whole != test.whole {
+				t.Errorf("up to %s: whole %t, %v", test.end, whole, err)
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -60,7 +61,11 @@ func (s *scout) unchanged(ctx context.Context, h host, at mariaSet, transaction 
 	if !last.IsZero() {
 		until = last.Add(clockMargin)
 	}
-	whole, err := s.read(ctx, h, from.clone(), until)
+	end, err := s.source.mariaEnd(ctx, h)
+	if err != nil {
+		return false, err
+	}
+	whole, err := s.read(ctx, h, from.clone(), until, end)
 	var refused *gomysql.MyError
 	if errors.As(err, &refused) || ctx.Err() != nil {
 		return false, nil // the stream meets it too, if it is more than that
@@ -77,8 +82,9 @@ func (s *scout) unchanged(ctx context.Context, h host, at mariaSet, transaction 
 }
 
 // read reads on from a place up to the binlog's end, or to what was written after until; whole is
-// false when neither was reached.
-func (s *scout) read(ctx context.Context, h host, from place, until time.Time) (whole bool, err error) {
+// false when neither was reached. The end is where the binlog ended before: a server that is told to
+// kill the connection says that it has no more to send, as at the end.
+func (s *scout) read(ctx context.Context, h host, from place, until time.Time, end mariaSet) (whole bool, err error) {
 	d, err := s.source.openDump(ctx, h, request{mariaDB: true, serverID: s.source.serverID ^ scoutID, from: &from, once: true})
 	if err != nil {
 		return false, err
@@ -95,7 +101,7 @@ func (s *scout) read(ctx context.Context, h host, from place, until time.Time) (
 			if inside {
 				s.reached.add(id)
 			}
-			return true, nil
+			return s.reached.contains(end), nil
 		}
 		if err != nil {
 			return false, err
@@ -129,6 +135,19 @@ func (s *scout) read(ctx context.Context, h host, from place, until time.Time) (
 			s.keep(id, &q)
 		}
 	}
+}
+
+// mariaEnd is where the server's binlog ends now.
+func (s *Source) mariaEnd(ctx context.Context, h host) (mariaSet, error) {
+	db, err := s.pool(h)
+	if err != nil {
+		return nil, err
+	}
+	var end string
+	if err := db.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&end); err != nil {
+		return nil, fmt.Errorf("ask where the binlog ends: %w", err)
+	}
+	return parseMariaSet(end)
 }
 
 // scoutEvents are the events that a scout looks into.

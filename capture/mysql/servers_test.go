@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"os"
 	"strings"
@@ -154,6 +155,10 @@ func (s *testServer) exec(t testing.TB, statements ...string) {
 	for _, statement := range statements {
 		if _, err := conn.ExecContext(context.Background(), statement); err != nil {
 			t.Fatalf("%.200s: %v", statement, err)
+		}
+		if strings.HasPrefix(statement, "USE ") {
+			// The binlog says in which database a statement was run: none is left to the next test.
+			defer conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 	}
 }
