@@ -110,8 +110,7 @@ type Sender interface {
 // Challenger is a [Sender] whose endpoint may have to agree before it gets deliveries, and which
 // may have no endpoint at all. A Sender that is none is active from the start.
 type Challenger interface {
-	// Endpoint is where requests go. It costs little and may change between calls, see
-	// [engine.Engine.Reconsider].
+	// Endpoint is where requests go. It costs little and may change between calls.
 	Endpoint() Endpoint
 	// Challenge asks the endpoint for its consent. ClassOK is consent; otherwise Error says why
 	// there is none.

@@ -12,6 +12,7 @@ var typeNames = []string{
 	"tinyint", "smallint", "mediumint", "int", "bigint", "float", "double", "decimal", "bit", "enum", "uuid", "set", "json",
 	"vector", "year", "date", "time", "datetime", "timestamp", "inet4", "inet6", "binary", "varbinary",
 	"blob", "tinyblob", "mediumblob", "longblob", "geometry", "point", "linestring", "polygon",
+	"multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection",
 	"char", "varchar", "text", "tinytext", "mediumtext", "longtext",
 }
 

@@ -10,8 +10,8 @@
 //     told of is told of again when it is well.
 //   - Each contact gets a mail of their own, so that an address that is refused keeps nobody else from theirs.
 //
-// Failures are pushed (see [engine.Options]); how profiles stand is read at intervals, so that mails say what `rowhook status`
-// says, and a profile that is bad for a moment only is not worth a mail.
+// Failures are pushed by whoever sees them; how profiles stand is read at intervals, so that mails say
+// what `rowhook status` says. A profile that is bad for a moment only is not worth a mail.
 package alert
 
 import (
