@@ -13,6 +13,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/spool"
 )
@@ -84,7 +85,7 @@ const adoptionInterval = 30 * time.Second
 // newAgent opens the state directory and builds the rooms. The caller closes it. A command that has
 // the directory open when the agent starts is waited for; another agent is not.
 func newAgent(c *config.Config, flags startFlags, logger *slog.Logger) (*agent, error) {
-	if err := refuseOwner(c.State, os.Geteuid()); err != nil {
+	if err := directories.RefuseRoot(c.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	s, err := onceFree((*spool.LockedError).Passing, func() (*station, error) { return openStation(c, logger, false) })

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"sync"
 	"time"
@@ -53,12 +52,4 @@ func (a *auditLog) append(line auditLine) error {
 		return fmt.Errorf("sync audit log: %w", err)
 	}
 	return nil
-}
-
-// osUser is who runs this process, for audit lines.
-func osUser() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return fmt.Sprintf("uid %d", os.Getuid())
 }

@@ -16,6 +16,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery"
 )
 
@@ -59,8 +60,7 @@ type findingJSON struct {
 }
 
 func (c *console) check(ctx context.Context, conf *config.Config, asJSON bool) error {
-	unit := findUnit(systemdDirs)
-	found := append(conf.Findings(), directoryFindings(conf, agentAccount(conf.State, unit), unit)...)
+	found := append(conf.Findings(), directories.Findings(conf)...)
 	in := newSurroundings(conf)
 	found = append(found, checkSource(ctx, conf, in)...)
 	found = append(found, checkEndpoints(ctx, conf, in)...)
@@ -148,7 +148,7 @@ func writerFindings(ctx context.Context, c *config.Config, source source) []capt
 // quoteTable writes "schema.table" as the database's SQL wants it.
 func quoteTable(c *config.Config, name string) string {
 	quote := `"`
-	if c.Source.Type == sourceMySQL {
+	if c.Source.MySQL() {
 		quote = "`"
 	}
 	schema, table, _ := capture.ParseTable(name)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -215,7 +216,7 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 	return c.withControl(func(access *access) error {
 		var requests []filterRequest
 		for _, id := range ids {
-			request := filterRequest{User: osUser(), Filter: flags.filter}
+			request := filterRequest{User: directories.User(), Filter: flags.filter}
 			request.Filter.ID = id
 			requests = append(requests, request)
 		}
@@ -224,7 +225,7 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 }
 
 func (c *console) changeParked(cmd *cobra.Command, name, done string, flags failedFlags, numbers []string) error {
-	request := parkedRequest{User: osUser(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
+	request := parkedRequest{User: directories.User(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
 	for _, number := range numbers {
 		seq, err := parseParked(cmd, number)
 		if err != nil {

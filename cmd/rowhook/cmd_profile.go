@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery/engine"
 )
 
@@ -75,7 +76,7 @@ func (c *console) profileHistory(asJSON bool) error {
 	path := newAuditLog(conf.State).path
 	raw, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return withOwnerHint(conf, fmt.Errorf("read the audit log: %w", err))
+		return directories.WithRemedy(conf, fmt.Errorf("read the audit log: %w", err))
 	}
 	lines := readAudit(raw)
 	if asJSON {
@@ -120,7 +121,7 @@ func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *s
 	cmd.Args = oneArg("the profile's code")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.withControl(func(access *access) error {
-			request := resumeRequest{User: osUser(), Profile: args[0], From: *from}
+			request := resumeRequest{User: directories.User(), Profile: args[0], From: *from}
 			var answer stateAnswer
 			if err := access.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/directories"
 )
 
 const activateLong = `Sends the profile's challenge to its endpoint and prints the answer. If the endpoint agrees, the
@@ -37,7 +38,7 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 			}
 			return c.withControl(func(access *access) error {
 				var answer endpointAnswer
-				request := activateRequest{User: osUser(), Profile: args[0], URL: url, Secret: secret}
+				request := activateRequest{User: directories.User(), Profile: args[0], URL: url, Secret: secret}
 				if err := access.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
 					return err
 				}
@@ -62,7 +63,7 @@ func newProfileTestCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withControl(func(access *access) error {
 				var answer endpointAnswer
-				request := deliveryRequest{User: osUser(), Profile: args[0]}
+				request := deliveryRequest{User: directories.User(), Profile: args[0]}
 				if err := access.call(cmd.Context(), "profile/test", request, &answer); err != nil {
 					return err
 				}

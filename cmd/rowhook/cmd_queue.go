@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery/engine"
 )
 
@@ -64,7 +65,7 @@ spends nothing: a reply that does not count against the delivery still does not.
 
 func newRetryNowCommand(c *console) *cobra.Command {
 	var all, asJSON bool
-	request := deliveryRequest{User: osUser()}
+	request := deliveryRequest{User: directories.User()}
 	cmd := &cobra.Command{
 		Use: "retry-now [ID]", Short: "Try at once what waits for another try", Long: retryNowLong,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -121,7 +122,7 @@ func (c *console) printHastened(hastened []engine.Hastened) error {
 }
 
 func newSkipCommand(c *console) *cobra.Command {
-	request := deliveryRequest{User: osUser()}
+	request := deliveryRequest{User: directories.User()}
 	cmd := &cobra.Command{
 		Use: "skip ID", Short: "Give a waiting delivery up; it becomes a dead letter", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {

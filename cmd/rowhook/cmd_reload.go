@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery/engine"
 )
 
@@ -43,7 +44,7 @@ func newReloadCommand(c *console) *cobra.Command {
 			}
 			defer client.Close()
 			var status reloadStatus
-			request := reloadRequest{User: osUser(), Removed: removed, By: reloadByCommand}
+			request := reloadRequest{User: directories.User(), Removed: removed, By: reloadByCommand}
 			if err := client.Call(cmd.Context(), "reload", request, &status); err != nil {
 				return err
 			}

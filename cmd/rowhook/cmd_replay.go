@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery/engine"
 )
 
@@ -53,7 +54,7 @@ func newReplayCommand(c *console) *cobra.Command {
 			if err := errors.Join(sinceErr, untilErr, which); err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			request := replayRequest{User: osUser(), Filter: filter, DryRun: dry}
+			request := replayRequest{User: directories.User(), Filter: filter, DryRun: dry}
 			return c.withControl(func(access *access) error {
 				if stop {
 					return c.stopReplay(cmd, access, request, asJSON)

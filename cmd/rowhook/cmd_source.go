@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/directories"
 )
 
 const adoptLong = `A state directory belongs to one database and one machine. If either is not the pinned one,
@@ -22,7 +24,7 @@ func newSourceAdoptCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withControl(func(access *access) error {
 				var done adoption
-				if err := access.call(cmd.Context(), "source/adopt", userRequest{User: osUser()}, &done); err != nil {
+				if err := access.call(cmd.Context(), "source/adopt", userRequest{User: directories.User()}, &done); err != nil {
 					return err
 				}
 				if asJSON {

@@ -9,6 +9,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
@@ -85,7 +86,7 @@ func (a *agent) started(s capture.Started) {
 	switch {
 	case s.GapFrom != "" || s.GapTo != "":
 		a.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
-		if err := a.audit.append(auditLine{User: osUser(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
+		if err := a.audit.append(auditLine{User: directories.User(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
 			a.pipe.Fail(err)
 			return
 		}
@@ -97,7 +98,7 @@ func (a *agent) started(s capture.Started) {
 		a.pipe.Gap(a.sourceName(), from, s.Position)
 	case s.Created:
 		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config().Source.Slot, "position", s.Position)
-	case !s.Resumed && a.config().Source.Type == sourceMySQL:
+	case !s.Resumed && a.config().Source.MySQL():
 		a.logger.Info("first start: changes committed from now on are delivered", "position", s.Position)
 	case !s.Resumed:
 		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config().Source.Slot, "position", s.Position)
@@ -108,7 +109,7 @@ func (a *agent) started(s capture.Started) {
 // committed there before, and in the former stream behind the position that was given up, is not in
 // it. A slot that the server had keeps its place.
 func (a *agent) beginsAnew(s capture.Started) bool {
-	return a.anew && !s.Resumed && (s.Created || a.config().Source.Type == sourceMySQL)
+	return a.anew && !s.Resumed && (s.Created || a.config().Source.MySQL())
 }
 
 // lost notes that there is no stream for the time being.

@@ -13,6 +13,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -386,7 +387,7 @@ func (c *console) tryControl(conf *config.Config) (*access, error) {
 	if !errors.Is(err, control.ErrNoAgent) {
 		return nil, err
 	}
-	if err := refuseOwner(conf.State, os.Geteuid()); err != nil {
+	if err := directories.RefuseRoot(conf.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	s, err := openStation(conf, newLogger(conf, c.err), true)

@@ -10,6 +10,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -193,7 +194,7 @@ func (s *station) states() ([]delivery.ProfileStatus, error) { return s.engine.S
 
 // stateChanged writes the audit line of a change that the agent made by itself.
 func (s *station) stateChanged(c engine.StateChange) {
-	line := auditLine{User: osUser(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}
+	line := auditLine{User: directories.User(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}
 	if err := s.audit.append(line); err != nil {
 		s.logger.Error("a change of state is not in the audit log", "profile", c.Profile, "state", c.New, "err", err)
 	}

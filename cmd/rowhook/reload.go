@@ -11,6 +11,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
@@ -201,7 +202,7 @@ func (a *agent) hangup(ctx context.Context) error {
 	for {
 		select {
 		case <-a.hangups:
-			_, _ = a.reload(ctx, reloadRequest{User: osUser(), By: reloadBySignal}) // told by itself
+			_, _ = a.reload(ctx, reloadRequest{User: directories.User(), By: reloadBySignal}) // told by itself
 		case <-ctx.Done():
 			return nil
 		}

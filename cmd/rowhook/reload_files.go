@@ -8,6 +8,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/directories"
 )
 
 const (
@@ -57,8 +58,8 @@ func (a *agent) watchFiles(ctx context.Context) error {
 				watchDirs(watcher, a.filesRead())
 			}
 			if a.filesRead().Changed() {
-				_, _ = a.reload(ctx, reloadRequest{User: osUser(), By: reloadByFile}) // told by itself
-				soon()                                                                // it may name other files
+				_, _ = a.reload(ctx, reloadRequest{User: directories.User(), By: reloadByFile}) // told by itself
+				soon()                                                                          // it may name other files
 			}
 		}
 	}

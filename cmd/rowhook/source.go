@@ -49,9 +49,6 @@ type source interface {
 	Close()
 }
 
-// sourceMySQL is the type of the sources that are not PostgreSQL.
-const sourceMySQL = "mysql"
-
 // newSource makes the source. It does not connect. The agent's id marks its connections.
 func newSource(c *config.Config, logger *slog.Logger, agent string) (source, error) {
 	s, err := openSource(c, logger, agent)
@@ -62,7 +59,7 @@ func newSource(c *config.Config, logger *slog.Logger, agent string) (source, err
 }
 
 func openSource(c *config.Config, logger *slog.Logger, agent string) (source, error) {
-	if c.Source.Type == sourceMySQL {
+	if c.Source.MySQL() {
 		wanted := func(schema, table string) bool { // the mapping is about it
 			name := schema + "." + table
 			return slices.ContainsFunc(c.Rules().Tables(), func(pattern string) bool { return delivery.MatchGlob(pattern, name) })

@@ -3,15 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
@@ -72,86 +70,14 @@ func onceFree[T any](wait func(*spool.LockedError) bool, open func() (T, error))
 
 // openStation opens the state directory, for a moment or until an agent ends. The caller closes it.
 func openStation(c *config.Config, logger *slog.Logger, passing bool) (*station, error) {
-	if err := makePrivateDir(c.State); err != nil {
-		return nil, withOwnerHint(c, err)
+	if err := directories.MakePrivate(c.State); err != nil {
+		return nil, directories.WithRemedy(c, err)
 	}
 	s := &station{logger: logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
 	if err := s.open(c, passing); err != nil {
-		return nil, errors.Join(withOwnerHint(c, err), s.close())
+		return nil, errors.Join(directories.WithRemedy(c, err), s.close())
 	}
 	return s, nil
-}
-
-// makePrivateDir makes the state directory, or takes other people's rights from one that is there:
-// the spool holds row data, and whoever may enter may use the control socket.
-func makePrivateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
-	}
-	info, err := os.Stat(dir)
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
-		err = os.Chmod(dir, 0o700)
-	}
-	if err != nil {
-		return fmt.Errorf("keep the state directory to its owner: %w", err)
-	}
-	return nil
-}
-
-// permissionError says that a file belongs to somebody else. Like a wrong config it wants a person:
-// whoever starts the agent again and again must not.
-type permissionError struct {
-	error
-	remedy string
-}
-
-// Unwrap returns the cause.
-func (e *permissionError) Unwrap() error { return e.error }
-
-// Hint returns the remedy for the operator.
-func (e *permissionError) Hint() string { return e.remedy }
-
-// ExitCode is that of a config error.
-func (e *permissionError) ExitCode() int { return exitUsage }
-
-// withOwnerHint adds the remedy where files belong to somebody else.
-func withOwnerHint(c *config.Config, err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	me, dir := osUser(), c.State
-	var at *fs.PathError
-	if errors.As(err, &at) && !strings.HasPrefix(at.Path, c.State) {
-		dir = filepath.Dir(c.Log.Deliveries)
-	}
-	remedy := fmt.Sprintf("give it to the user that rowhook runs as: install -d -o %s %s && chown -R %s: %s", me, dir, me, dir)
-	if info, err := os.Stat(dir); err == nil {
-		if uid, _ := ownerOf(info); int(uid) != os.Geteuid() {
-			remedy += fmt.Sprintf("\nor run it as %s, who owns %s", userName(uid), dir)
-		}
-	}
-	return &permissionError{err, remedy}
-}
-
-// refuseOwner keeps root, and its commands while no agent runs, from a state directory that is
-// somebody else's: what root wrote there, the agent could not open.
-func refuseOwner(state string, euid int) error {
-	info, err := os.Stat(filepath.Join(state, "spool"))
-	if err != nil {
-		info, err = os.Stat(state)
-	}
-	if err != nil || euid != 0 {
-		return nil
-	}
-	uid, _ := ownerOf(info)
-	if uid == 0 {
-		return nil
-	}
-	name := userName(uid)
-	return &permissionError{
-		fmt.Errorf("the state directory %s belongs to %s, who could not read what root writes there", state, name),
-		fmt.Sprintf("put sudo -u %s in front of the command", name),
-	}
 }
 
 func (s *station) open(c *config.Config, passing bool) error {

@@ -58,6 +58,9 @@ type sourceConfig struct {
 	Signals mapping.SignalsConfig `yaml:"signals" doc:"events that the application tells outright"`
 }
 
+// MySQL reports whether the source is MySQL or MariaDB.
+func (s *sourceConfig) MySQL() bool { return s.Type == typeMySQL }
+
 // spoolConfig is the spool's budget.
 type spoolConfig struct {
 	MaxSize     int64         `yaml:"max_size" unit:"size" doc:"what the spool may take on disk"`

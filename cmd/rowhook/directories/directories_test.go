@@ -1,6 +1,7 @@
-package main
+package directories
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,7 +67,7 @@ func TestDirectoryFindings(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c, err := config.Parse(filepath.Join(dir, "config.yaml"), []byte(smallConfig), env(nil), nil)
+			c, err := config.Parse(filepath.Join(dir, "config.yaml"), []byte(mappedConfig), noEnv, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +89,7 @@ func TestDirectoryFindings(t *testing.T) {
 // TestUnreadableConfig: files that root wrote for itself are of no use to the agent's user.
 func TestUnreadableConfig(t *testing.T) {
 	t.Parallel()
-	c, path := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
+	c, path := load(t, mappedConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
 	other := account{uid: uint32(os.Geteuid()) + 1, name: "rowhook", why: "the user of rowhook.service"}
 	found := unreadable(c, other)
 	if len(found) != 1 || !strings.Contains(found[0].Text, path+" belongs to ") || !strings.Contains(found[0].Remedy, "chown rowhook "+path) {
@@ -106,7 +107,7 @@ func TestFindUnit(t *testing.T) {
 	if got := findUnit([]string{empty}); got.path != "" {
 		t.Errorf("found %+v", got)
 	}
-	unit := findUnit([]string{empty, filepath.Join("..", "..", "docs")})
+	unit := findUnit([]string{empty, filepath.Join("..", "..", "..", "docs")})
 	if unit.user != "rowhook" || !unit.makes("/var/lib/rowhook") || !unit.makes("/var/log/rowhook") || unit.makes("/var/lib/rowhooks") {
 		t.Errorf("unit %+v", unit)
 	}
@@ -116,11 +117,33 @@ func TestFindUnit(t *testing.T) {
 // wrong config, after which systemd does not start it again and again.
 func TestForeignDirectoryStops(t *testing.T) {
 	t.Parallel()
-	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
+	c, _ := load(t, mappedConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
 	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
-		err := withOwnerHint(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
-		if exitCode(err) != exitUsage || !strings.Contains(config.Hint(err), "chown -R ") || !strings.Contains(config.Hint(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
-			t.Errorf("%s: exit code %d, %v, hint %s", path, exitCode(err), err, config.Hint(err))
+		var own interface{ ExitCode() int }
+		err := WithRemedy(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
+		if !errors.As(err, &own) || own.ExitCode() != exitConfig || !strings.Contains(config.Hint(err), "chown -R ") || !strings.Contains(config.Hint(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
+			t.Errorf("%s: %v, hint %s", path, err, config.Hint(err))
 		}
 	}
+}
+
+const mappedConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
+mapping:
+  circulation.loans: {events: {loan.returned: {op: update, set: returned_at}}}
+`
+
+func noEnv(string) (string, bool) { return "", false }
+
+// load puts a config into a file that only its owner may read, and loads it.
+func load(t *testing.T, text string) (*config.Config, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, path
 }

@@ -1,4 +1,4 @@
-package main
+package directories
 
 import (
 	"bufio"
@@ -11,17 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 )
-
-// The agent writes into two directories, of its state and of the delivery log, and mostly runs as a
-// user of its own, while people set it up as themselves or as root. Whether that user may write
-// there shows before the agent is started.
 
 // account is the user that the agent is going to run as.
 type account struct {
@@ -60,7 +55,7 @@ func agentAccount(state string, unit agentUnit) account {
 }
 
 func currentAccount() account {
-	a := account{uid: uint32(os.Geteuid()), name: osUser()}
+	a := account{uid: uint32(os.Geteuid()), name: User()}
 	groups, _ := os.Getgroups() // without them, the user's own group is left
 	for _, gid := range append(groups, os.Getegid()) {
 		a.gids = append(a.gids, uint32(gid))
@@ -87,14 +82,6 @@ func (a account) String() string {
 		return "this user, " + a.name + ","
 	}
 	return fmt.Sprintf("%s (%s)", a.name, a.why)
-}
-
-// ownerOf is a file's owner and group.
-func ownerOf(info fs.FileInfo) (uid, gid uint32) {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Uid, stat.Gid
-	}
-	return 0, 0
 }
 
 // may reports whether the account has rights, in the bits of one class of a mode (4 read, 2 write,
@@ -136,14 +123,6 @@ func whose(info fs.FileInfo) string {
 	return fmt.Sprintf("belongs to %s, mode %04o", userName(uid), info.Mode().Perm())
 }
 
-// userName is a user's name, or the number of one that the machine does not know.
-func userName(uid uint32) string {
-	if u, err := user.LookupId(fmt.Sprint(uid)); err == nil {
-		return u.Username
-	}
-	return fmt.Sprint("#", uid)
-}
-
 // agentUnit is what a unit of systemd says about the agent.
 type agentUnit struct {
 	path, user string
@@ -182,8 +161,14 @@ func (u agentUnit) makes(dir string) bool {
 	return slices.ContainsFunc(u.made, func(made string) bool { return dir == made || strings.HasPrefix(dir, made+"/") })
 }
 
-// directoryFindings say what keeps the agent from writing its state and its log, or from reading
-// what the config is made of.
+// Findings say what keeps the agent from writing its state and its log, or from reading what the
+// config is made of.
+func Findings(c *config.Config) []capture.Finding {
+	unit := findUnit(systemdDirs)
+	return directoryFindings(c, agentAccount(c.State, unit), unit)
+}
+
+// directoryFindings are the findings about an account, whose agent the unit starts.
 func directoryFindings(c *config.Config, a account, unit agentUnit) []capture.Finding {
 	found := writable(c, a, unit, "state_directory", "the state directory", c.State, "0700", "state")
 	if len(found) == 0 {
