@@ -18,6 +18,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 )
 
 func isLoopback(host string) bool {
@@ -106,7 +107,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /status":
 		answer, err = s.agent.status(r.Context())
 	case "POST /reload":
-		answer, err = s.agent.reload(r.Context(), reloadRequest{User: who, By: reloadByCommand})
+		answer, err = s.agent.reload(r.Context(), operation.ReloadRequest{User: who, By: operation.ReloadByCommand})
 	default:
 		control.WriteAnswer(w, http.StatusNotFound, &control.Failure{Message: "there is no such page", Remedy: "GET /metrics, /healthz, /readyz, /status; POST /reload"})
 		return
@@ -182,24 +183,7 @@ func (s *adminServer) allow(w http.ResponseWriter, r *http.Request) (who string,
 	return "", false
 }
 
-// health is what /healthz and /readyz answer.
-type health struct {
-	Status  string          `json:"status"` // ok or failing
-	Reasons []healthProblem `json:"reasons,omitempty"`
-}
-
-// healthProblem is one thing that is not as it should be. Reason is one of a closed set.
-type healthProblem struct {
-	Reason string `json:"reason"`
-	Text   string `json:"text"`
-}
-
-func (h *health) add(reason, format string, args ...any) {
-	h.Status = "failing"
-	h.Reasons = append(h.Reasons, healthProblem{reason, fmt.Sprintf(format, args...)})
-}
-
-func writeHealth(w http.ResponseWriter, h health) {
+func writeHealth(w http.ResponseWriter, h operation.Health) {
 	status := http.StatusOK
 	if len(h.Reasons) > 0 {
 		status = http.StatusServiceUnavailable

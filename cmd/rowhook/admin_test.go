@@ -18,6 +18,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/operation"
 )
 
 // adminWorld is an agent with tokens, and a server before its admin pages.
@@ -151,7 +152,7 @@ func TestReadiness(t *testing.T) {
 		t.Errorf("without a database: %d %s", code, body)
 	}
 	now := time.Now()
-	set := func(change func()) health {
+	set := func(change func()) operation.Health {
 		w.mu.Lock()
 		w.link = sourceLink{State: "streaming", Since: now}
 		w.findings, w.sampled = nil, sourceSample{at: now, since: now}
@@ -161,7 +162,7 @@ func TestReadiness(t *testing.T) {
 	}
 	for want, change := range map[string]func(){
 		"":         func() {},
-		"identity": func() { w.link.Diffs = []difference{{What: "lineage", Found: "a", Pinned: "b"}} },
+		"identity": func() { w.link.Diffs = []operation.Difference{{What: "lineage", Found: "a", Pinned: "b"}} },
 		"stalled":  func() { w.sampled.since, w.sampled.stream = now.Add(-10*time.Minute), &capture.Status{LagBytes: 1} },
 		"table": func() {
 			w.findings = []capture.Finding{{Severity: capture.Error, Subject: "public.loans", Text: "not published"}}
@@ -176,13 +177,13 @@ func TestReadiness(t *testing.T) {
 		}
 	}
 	set(func() { w.findings = []capture.Finding{{Severity: capture.Warning}} })
-	var h health
-	h.addStoring(time.Time{}, now)
-	h.addStoring(now.Add(-time.Minute), now)
+	var h operation.Health
+	addStoring(&h, time.Time{}, now)
+	addStoring(&h, now.Add(-time.Minute), now)
 	if len(h.Reasons) > 0 {
 		t.Errorf("while storing takes a minute, or nothing is stored: %+v", h)
 	}
-	h.addStoring(now.Add(-10*time.Minute), now)
+	addStoring(&h, now.Add(-10*time.Minute), now)
 	if len(h.Reasons) != 1 || h.Reasons[0].Reason != "stalled" {
 		t.Errorf("while storing hangs: %+v", h)
 	}

@@ -4,63 +4,57 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"rowhook/cmd/rowhook/operation"
 )
 
 // adoptRemedy is what ends the wait for a person's word.
 const adoptRemedy = "if this is meant, `rowhook source adopt`; if the server is a legitimate successor, name it in source.servers; " +
 	"otherwise fix source.url or give this agent a state directory of its own"
 
-// adoption is what `source adopt` did.
-type adoption struct {
-	Pinned identity     `json:"pinned"`
-	Diffs  []difference `json:"differences"`
-	// Abandoned is the stored position that belongs to the former lineage and was given up.
-	Abandoned string `json:"abandoned,omitempty"`
-}
-
 // adopt pins a new identity. A stored position of another lineage means nothing to the
 // new server, so it is given up, in words: its place in the old stream goes to the audit log.
-func (s *station) adopt(user string, found identity, diffs []difference) (adoption, error) {
-	done := adoption{Pinned: found, Diffs: diffs}
+func (s *station) adopt(user string, found operation.Identity, diffs []operation.Difference) (operation.Adoption, error) {
+	done := operation.Adoption{Pinned: found, Diffs: diffs}
 	for _, d := range diffs {
 		if d.What != "lineage" {
 			continue
 		}
 		done.Abandoned = s.spool.Position()
 		if err := s.spool.SetMeta(metaAbandoned, []byte(done.Abandoned)); err != nil {
-			return adoption{}, fmt.Errorf("give up the stored position: %w", err)
+			return operation.Adoption{}, fmt.Errorf("give up the stored position: %w", err)
 		}
 		if err := s.spool.SetMeta(metaTimeline, []byte("0")); err != nil {
-			return adoption{}, fmt.Errorf("give up the stored timeline: %w", err)
+			return operation.Adoption{}, fmt.Errorf("give up the stored timeline: %w", err)
 		}
 	}
 	old, _, err := loadIdentity(s.spool)
 	if err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
 	if err := saveIdentity(s.spool, found); err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
 	before, err := json.Marshal(old)
 	if err != nil {
-		return adoption{}, fmt.Errorf("encode identity: %w", err)
+		return operation.Adoption{}, fmt.Errorf("encode identity: %w", err)
 	}
 	after, err := json.Marshal(found)
 	if err != nil {
-		return adoption{}, fmt.Errorf("encode identity: %w", err)
+		return operation.Adoption{}, fmt.Errorf("encode identity: %w", err)
 	}
-	line := auditLine{User: user, Command: "source adopt", Key: "identity", Old: string(before), New: string(after)}
+	line := operation.AuditLine{User: user, Command: "source adopt", Key: "identity", Old: string(before), New: string(after)}
 	if err := s.audit.append(line); err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
 	if done.Abandoned != "" {
-		return done, s.audit.append(auditLine{User: user, Command: "source adopt", Key: "position", Old: done.Abandoned})
+		return done, s.audit.append(operation.AuditLine{User: user, Command: "source adopt", Key: "position", Old: done.Abandoned})
 	}
 	return done, nil
 }
 
 // describeDifferences tells in one sentence why deliveries wait for adoption.
-func describeDifferences(diffs []difference) string {
+func describeDifferences(diffs []operation.Difference) string {
 	var parts []string
 	for _, d := range diffs {
 		parts = append(parts, fmt.Sprintf("%s is %s, pinned is %s", d.What, d.Found, d.Pinned))

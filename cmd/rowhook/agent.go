@@ -14,6 +14,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/spool"
 )
@@ -44,7 +45,7 @@ type agent struct {
 	mu       sync.Mutex
 	link     sourceLink
 	findings []capture.Finding
-	reloaded reloadStatus
+	reloaded operation.ReloadStatus
 	sampled  sourceSample
 	ended    error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
@@ -64,8 +65,8 @@ type sourceLink struct {
 	State  string // connecting, streaming, paused, waiting for adoption
 	Since  time.Time
 	Server *capture.Server
-	Found  identity
-	Diffs  []difference
+	Found  operation.Identity
+	Diffs  []operation.Difference
 	Err    error // why there is no stream; nil while there is one
 }
 
@@ -97,7 +98,7 @@ func newAgent(c *config.Config, flags startFlags, logger *slog.Logger) (*agent, 
 		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: settleDelay,
 	}
 	a.read, a.startedWith = c.Files(), c
-	a.reloaded = reloadStatus{Time: a.began.UTC(), OK: true, By: reloadByStart}
+	a.reloaded = operation.ReloadStatus{Time: a.began.UTC(), OK: true, By: operation.ReloadByStart}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -7,19 +7,9 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-)
 
-// auditLine is one line of state/audit.jsonl: who changed what, when. Secrets never appear in it.
-type auditLine struct {
-	Time    time.Time `json:"time"`
-	User    string    `json:"user"`
-	Command string    `json:"command"`
-	Profile string    `json:"profile,omitempty"`
-	Key     string    `json:"key,omitempty"`
-	Old     string    `json:"old,omitempty"`
-	New     string    `json:"new,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
-}
+	"rowhook/cmd/rowhook/operation"
+)
 
 // auditLog appends to state/audit.jsonl. It is safe for concurrent use.
 type auditLog struct {
@@ -32,7 +22,7 @@ func newAuditLog(stateDir string) *auditLog {
 }
 
 // append writes one line and syncs it: an audit trail that a crash can shorten is none.
-func (a *auditLog) append(line auditLine) error {
+func (a *auditLog) append(line operation.AuditLine) error {
 	line.Time = time.Now().UTC()
 	raw, err := json.Marshal(line)
 	if err != nil {

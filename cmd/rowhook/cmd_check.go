@@ -17,6 +17,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
 
@@ -166,8 +167,8 @@ func runningAgent(ctx context.Context, c *config.Config) string {
 		return "check"
 	}
 	defer client.Close()
-	var answer agentAnswer
-	if err := client.Call(ctx, "agent", none{}, &answer); err != nil {
+	var answer operation.AgentAnswer
+	if err := client.Call(ctx, "agent", operation.None{}, &answer); err != nil {
 		return "check"
 	}
 	return answer.ID

@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -79,15 +80,15 @@ func newFailedListCommand(c *console) *cobra.Command {
 			}
 			return c.withControl(func(access *access) error {
 				if flags.source {
-					var list parkedList
-					request := parkedRequest{Table: flags.table, Limit: flags.filter.Limit}
+					var list operation.ParkedList
+					request := operation.ParkedRequest{Table: flags.table, Limit: flags.filter.Limit}
 					if err := access.call(cmd.Context(), "parked/list", request, &list); err != nil {
 						return err
 					}
 					return c.printParked(list, asJSON)
 				}
 				var items engine.Items
-				if err := access.call(cmd.Context(), "failed/list", filterRequest{Filter: flags.filter}, &items); err != nil {
+				if err := access.call(cmd.Context(), "failed/list", operation.FilterRequest{Filter: flags.filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "There are no dead letters.")
@@ -110,7 +111,7 @@ func newFailedShowCommand(c *console) *cobra.Command {
 					return c.showParked(cmd, access, args[0], asJSON)
 				}
 				var letters []engine.Letter
-				if err := access.call(cmd.Context(), "failed/show", deliveryRequest{Event: args[0]}, &letters); err != nil {
+				if err := access.call(cmd.Context(), "failed/show", operation.DeliveryRequest{Event: args[0]}, &letters); err != nil {
 					return err
 				}
 				if asJSON {
@@ -136,8 +137,8 @@ func (c *console) showParked(cmd *cobra.Command, access *access, number string, 
 	if err != nil {
 		return err
 	}
-	var list parkedList
-	if err := access.call(cmd.Context(), "parked/list", parkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
+	var list operation.ParkedList
+	if err := access.call(cmd.Context(), "parked/list", operation.ParkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
 		return err
 	}
 	if len(list.Items) == 0 {
@@ -214,9 +215,9 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 		ids = []string{""}
 	}
 	return c.withControl(func(access *access) error {
-		var requests []filterRequest
+		var requests []operation.FilterRequest
 		for _, id := range ids {
-			request := filterRequest{User: directories.User(), Filter: flags.filter}
+			request := operation.FilterRequest{User: directories.User(), Filter: flags.filter}
 			request.Filter.ID = id
 			requests = append(requests, request)
 		}
@@ -225,7 +226,7 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 }
 
 func (c *console) changeParked(cmd *cobra.Command, name, done string, flags failedFlags, numbers []string) error {
-	request := parkedRequest{User: directories.User(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
+	request := operation.ParkedRequest{User: directories.User(), Table: flags.table, All: flags.all || name == "retry" && len(numbers) == 0 && flags.table == ""}
 	for _, number := range numbers {
 		seq, err := parseParked(cmd, number)
 		if err != nil {
@@ -234,11 +235,11 @@ func (c *console) changeParked(cmd *cobra.Command, name, done string, flags fail
 		request.Seqs = append(request.Seqs, seq)
 	}
 	return c.withControl(func(access *access) error {
-		return countDone(cmd.Context(), c, access, "parked/"+name, []parkedRequest{request}, done, flags.json)
+		return countDone(cmd.Context(), c, access, "parked/"+name, []operation.ParkedRequest{request}, done, flags.json)
 	})
 }
 
-func (c *console) printParked(list parkedList, asJSON bool) error {
+func (c *console) printParked(list operation.ParkedList, asJSON bool) error {
 	if asJSON {
 		return printJSON(c.out, list)
 	}

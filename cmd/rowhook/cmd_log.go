@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 )
@@ -155,7 +156,7 @@ func printLogLine(w io.Writer, rec deliverylog.ParsedRecord) error {
 		fmt.Fprintf(&b, "  %d", rec.Status)
 	}
 	if rec.Duration > 0 {
-		fmt.Fprintf(&b, " in %s", humanDuration(rec.Duration))
+		fmt.Fprintf(&b, " in %s", operation.FormatDuration(rec.Duration))
 	}
 	if rec.Reason != "" {
 		fmt.Fprintf(&b, "  %s", rec.Reason)
@@ -278,9 +279,9 @@ func (l *bodyLookup) inGroup(rec *deliverylog.ParsedRecord, event string) delive
 	return delivery.False
 }
 
-func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) bodyAnswer {
+func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) operation.BodyAnswer {
 	if l.failed || l.spent > lookupBudget {
-		return bodyAnswer{}
+		return operation.BodyAnswer{}
 	}
 	began := time.Now()
 	defer func() { l.spent += time.Since(began) }()
@@ -288,15 +289,15 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) bodyAnswe
 		var err error
 		if l.access, err = l.console.openControl(l.config); err != nil {
 			l.failed = true
-			return bodyAnswer{}
+			return operation.BodyAnswer{}
 		}
 	}
-	var answer bodyAnswer
-	request := bodyRequest{
+	var answer operation.BodyAnswer
+	request := operation.BodyRequest{
 		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
 	}
 	if err := l.access.call(l.ctx, "body", request, &answer); err != nil {
-		return bodyAnswer{}
+		return operation.BodyAnswer{}
 	}
 	return answer
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 )
 
@@ -31,8 +32,8 @@ func newProfileListCommand(c *console) *cobra.Command {
 				return c.profileHistory(asJSON)
 			}
 			return c.withControl(func(access *access) error {
-				var profiles []profileListing
-				if err := access.call(cmd.Context(), "profile/list", none{}, &profiles); err != nil {
+				var profiles []operation.ProfileListing
+				if err := access.call(cmd.Context(), "profile/list", operation.None{}, &profiles); err != nil {
 					return err
 				}
 				if asJSON {
@@ -47,7 +48,7 @@ func newProfileListCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-func printProfileList(w io.Writer, profiles []profileListing) error {
+func printProfileList(w io.Writer, profiles []operation.ProfileListing) error {
 	t := newTable("PROFILE", "NAME", "FORMAT", "STATE", "REASON", "SINCE", "HOST", "LAST DELIVERY", "BACKLOG", "SUBSCRIPTIONS")
 	for _, p := range profiles {
 		since, last := "-", "-"
@@ -97,14 +98,14 @@ func newProfilePauseCommand(c *console) *cobra.Command {
 	const done = "is paused; its events are held within its share of the spool, unless when_inactive says otherwise."
 	return newProfileStateCommand(c, "pause", &cobra.Command{
 		Use: "pause CODE", Short: "Stop deliveries to a profile; its events are held",
-	}, new(string), func(stateAnswer) string { return done })
+	}, new(string), func(operation.StateAnswer) string { return done })
 }
 
 func newProfileResumeCommand(c *console) *cobra.Command {
 	var from string
 	cmd := newProfileStateCommand(c, "resume", &cobra.Command{
 		Use: "resume CODE", Short: "Deliver to a paused profile again",
-	}, &from, func(a stateAnswer) string {
+	}, &from, func(a operation.StateAnswer) string {
 		if a.State == "active" {
 			return "is active again."
 		}
@@ -116,13 +117,13 @@ func newProfileResumeCommand(c *console) *cobra.Command {
 
 // newProfileStateCommand completes a command that changes one profile's state; said tells what came
 // of it.
-func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *string, said func(stateAnswer) string) *cobra.Command {
+func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *string, said func(operation.StateAnswer) string) *cobra.Command {
 	var asJSON bool
 	cmd.Args = oneArg("the profile's code")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.withControl(func(access *access) error {
-			request := resumeRequest{User: directories.User(), Profile: args[0], From: *from}
-			var answer stateAnswer
+			request := operation.ResumeRequest{User: directories.User(), Profile: args[0], From: *from}
+			var answer operation.StateAnswer
 			if err := access.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 )
 
 const activateLong = `Sends the profile's challenge to its endpoint and prints the answer. If the endpoint agrees, the
@@ -37,8 +38,8 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 				return err
 			}
 			return c.withControl(func(access *access) error {
-				var answer endpointAnswer
-				request := activateRequest{User: directories.User(), Profile: args[0], URL: url, Secret: secret}
+				var answer operation.EndpointAnswer
+				request := operation.ActivateRequest{User: directories.User(), Profile: args[0], URL: url, Secret: secret}
 				if err := access.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
 					return err
 				}
@@ -62,8 +63,8 @@ func newProfileTestCommand(c *console) *cobra.Command {
 		Use: "test CODE", Short: "Send a profile a signed test event", Long: testLong, Args: oneArg("the profile's code"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.withControl(func(access *access) error {
-				var answer endpointAnswer
-				request := deliveryRequest{User: directories.User(), Profile: args[0]}
+				var answer operation.EndpointAnswer
+				request := operation.DeliveryRequest{User: directories.User(), Profile: args[0]}
 				if err := access.call(cmd.Context(), "profile/test", request, &answer); err != nil {
 					return err
 				}
@@ -76,7 +77,7 @@ func newProfileTestCommand(c *console) *cobra.Command {
 }
 
 // printAnswer prints what an endpoint said, and fails when it was no yes.
-func (c *console) printAnswer(a endpointAnswer, asJSON bool, to string) error {
+func (c *console) printAnswer(a operation.EndpointAnswer, asJSON bool, to string) error {
 	var err error
 	if asJSON {
 		err = printJSON(c.out, a)
@@ -89,8 +90,8 @@ func (c *console) printAnswer(a endpointAnswer, asJSON bool, to string) error {
 	return err
 }
 
-func printAnswerText(w io.Writer, a endpointAnswer, to string) error {
-	took := humanDuration(time.Duration(a.DurationMS * float64(time.Millisecond)))
+func printAnswerText(w io.Writer, a operation.EndpointAnswer, to string) error {
+	took := operation.FormatDuration(time.Duration(a.DurationMS * float64(time.Millisecond)))
 	var err error
 	switch {
 	case !a.Asked:
@@ -109,7 +110,7 @@ func printAnswerText(w io.Writer, a endpointAnswer, to string) error {
 }
 
 // answerError is why an endpoint's answer was no yes.
-func answerError(a endpointAnswer) error {
+func answerError(a operation.EndpointAnswer) error {
 	why := a.Error
 	if why == "" {
 		why = fmt.Sprintf("the reply's status %d does not mean delivered", a.Status)

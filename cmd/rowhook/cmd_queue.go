@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 )
 
@@ -42,7 +43,7 @@ func newQueueListCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withControl(func(access *access) error {
 				var items engine.Items
-				if err := access.call(cmd.Context(), "queue/list", filterRequest{Filter: filter}, &items); err != nil {
+				if err := access.call(cmd.Context(), "queue/list", operation.FilterRequest{Filter: filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "Nothing waits.")
@@ -65,7 +66,7 @@ spends nothing: a reply that does not count against the delivery still does not.
 
 func newRetryNowCommand(c *console) *cobra.Command {
 	var all, asJSON bool
-	request := deliveryRequest{User: directories.User()}
+	request := operation.DeliveryRequest{User: directories.User()}
 	cmd := &cobra.Command{
 		Use: "retry-now [ID]", Short: "Try at once what waits for another try", Long: retryNowLong,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -122,7 +123,7 @@ func (c *console) printHastened(hastened []engine.Hastened) error {
 }
 
 func newSkipCommand(c *console) *cobra.Command {
-	request := deliveryRequest{User: directories.User()}
+	request := operation.DeliveryRequest{User: directories.User()}
 	cmd := &cobra.Command{
 		Use: "skip ID", Short: "Give a waiting delivery up; it becomes a dead letter", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -136,9 +137,9 @@ func newSkipCommand(c *console) *cobra.Command {
 }
 
 // changeDelivery does one thing to one waiting delivery.
-func (c *console) changeDelivery(ctx context.Context, access *access, operation string, request deliveryRequest, id, done string) error {
+func (c *console) changeDelivery(ctx context.Context, access *access, name string, request operation.DeliveryRequest, id, done string) error {
 	request.Event = id
-	if err := access.call(ctx, operation, request, &none{}); err != nil {
+	if err := access.call(ctx, name, request, &operation.None{}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(c.err, "%s %s.\n", id, done)
@@ -172,12 +173,12 @@ func printItemTable(w io.Writer, items []engine.Item, now time.Time) error {
 		item := &items[i]
 		next, failure := "-", orDash(item.Reason)
 		if !item.NextAttempt.IsZero() {
-			next = "in " + humanDuration(max(item.NextAttempt.Sub(now), 0))
+			next = "in " + operation.FormatDuration(max(item.NextAttempt.Sub(now), 0))
 		}
 		if item.Status > 0 {
 			failure = fmt.Sprintf("%s (%d)", failure, item.Status)
 		}
-		t.add(item.Profile, item.State, orDash(item.Type), describeItem(item), humanDuration(now.Sub(item.Time)),
+		t.add(item.Profile, item.State, orDash(item.Type), describeItem(item), operation.FormatDuration(now.Sub(item.Time)),
 			fmt.Sprint(item.Attempts), next, failure, item.ID)
 	}
 	return t.print(w)
@@ -192,11 +193,11 @@ func describeItem(item *engine.Item) string {
 }
 
 // countDone calls an operation once for each of the requests and prints how many it took in hand.
-func countDone[Req any](ctx context.Context, c *console, access *access, operation string, requests []Req, done string, asJSON bool) error {
+func countDone[Req any](ctx context.Context, c *console, access *access, name string, requests []Req, done string, asJSON bool) error {
 	var changed engine.Changed
 	for _, request := range requests {
 		var one engine.Changed
-		if err := access.call(ctx, operation, request, &one); err != nil {
+		if err := access.call(ctx, name, request, &one); err != nil {
 			return err
 		}
 		changed.Count, changed.More = changed.Count+one.Count, changed.More || one.More

@@ -9,6 +9,7 @@ import (
 
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 )
 
@@ -43,15 +44,15 @@ func newReloadCommand(c *console) *cobra.Command {
 				return errors.Join(cerr, noAgentFailure(err))
 			}
 			defer client.Close()
-			var status reloadStatus
-			request := reloadRequest{User: directories.User(), Removed: removed, By: reloadByCommand}
+			var status operation.ReloadStatus
+			request := operation.ReloadRequest{User: directories.User(), Removed: removed, By: operation.ReloadByCommand}
 			if err := client.Call(cmd.Context(), "reload", request, &status); err != nil {
 				return err
 			}
 			if asJSON {
 				return printJSON(c.out, status)
 			}
-			_, err = fmt.Fprintf(c.out, "reloaded: %s\n", status.words())
+			_, err = fmt.Fprintf(c.out, "reloaded: %s\n", status.Words())
 			return err
 		},
 	}

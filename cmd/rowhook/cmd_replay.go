@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 )
 
@@ -21,18 +22,6 @@ was added later gets what its subscriptions select, except by conditions on colu
 
 const replayExample = `  rowhook replay --profile desk --since 2h --dry-run
   rowhook replay --profile desk --since 2026-11-22T08:00:00Z --until 2026-11-22T09:00:00Z --type 'loan.*'`
-
-// replayRequest asks for a replay, or for its end.
-type replayRequest struct {
-	User   string              `json:"user"`
-	Filter engine.ReplayFilter `json:"filter"`
-	DryRun bool                `json:"dry_run,omitempty"`
-}
-
-// replayStopped is how many events of a replay are not sent again.
-type replayStopped struct {
-	Left int64 `json:"left"`
-}
 
 func newReplayCommand(c *console) *cobra.Command {
 	var filter engine.ReplayFilter
@@ -54,7 +43,7 @@ func newReplayCommand(c *console) *cobra.Command {
 			if err := errors.Join(sinceErr, untilErr, which); err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			request := replayRequest{User: directories.User(), Filter: filter, DryRun: dry}
+			request := operation.ReplayRequest{User: directories.User(), Filter: filter, DryRun: dry}
 			return c.withControl(func(access *access) error {
 				if stop {
 					return c.stopReplay(cmd, access, request, asJSON)
@@ -108,8 +97,8 @@ func (c *console) printReplayed(r *engine.Replayed, profile string, dry bool) er
 	return nil
 }
 
-func (c *console) stopReplay(cmd *cobra.Command, access *access, request replayRequest, asJSON bool) error {
-	var stopped replayStopped
+func (c *console) stopReplay(cmd *cobra.Command, access *access, request operation.ReplayRequest, asJSON bool) error {
+	var stopped operation.ReplayStopped
 	if err := access.call(cmd.Context(), "replay/stop", request, &stopped); err != nil {
 		return err
 	}
@@ -121,18 +110,18 @@ func (c *console) stopReplay(cmd *cobra.Command, access *access, request replayR
 }
 
 // replay starts a replay, with a line in the audit log unless it only counts.
-func (s *station) replay(r replayRequest) (engine.Replayed, error) {
+func (s *station) replay(r operation.ReplayRequest) (engine.Replayed, error) {
 	replayed, err := s.engine.Replay(r.Filter, r.DryRun)
 	if err != nil || r.DryRun || replayed.Events == 0 {
 		return replayed, err
 	}
 	about := engine.Filter{Type: r.Filter.Type, Since: r.Filter.Since, Until: r.Filter.Until}
-	line := auditLine{User: r.User, Command: "replay", Profile: r.Filter.Profile, Key: describeFilter(about), New: fmt.Sprint(replayed.Events)}
+	line := operation.AuditLine{User: r.User, Command: "replay", Profile: r.Filter.Profile, Key: describeFilter(about), New: fmt.Sprint(replayed.Events)}
 	return replayed, s.audit.append(line)
 }
 
 // stopReplay ends a replay.
-func (s *station) stopReplay(r replayRequest) (replayStopped, error) {
+func (s *station) stopReplay(r operation.ReplayRequest) (operation.ReplayStopped, error) {
 	left, err := s.engine.StopReplay(r.Filter.Profile)
-	return replayStopped{Left: left}, s.audited(r.User, "replay --stop", r.Filter.Profile, "", err)
+	return operation.ReplayStopped{Left: left}, s.audited(r.User, "replay --stop", r.Filter.Profile, "", err)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 )
 
 const adoptLong = `A state directory belongs to one database and one machine. If either is not the pinned one,
@@ -23,8 +24,8 @@ func newSourceAdoptCommand(c *console) *cobra.Command {
 		Use: "adopt", Short: "Pin the present source and machine", Long: adoptLong, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withControl(func(access *access) error {
-				var done adoption
-				if err := access.call(cmd.Context(), "source/adopt", userRequest{User: directories.User()}, &done); err != nil {
+				var done operation.Adoption
+				if err := access.call(cmd.Context(), "source/adopt", operation.UserRequest{User: directories.User()}, &done); err != nil {
 					return err
 				}
 				if asJSON {

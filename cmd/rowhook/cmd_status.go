@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 )
@@ -36,8 +36,8 @@ func newStatusCommand(c *console) *cobra.Command {
 				return err
 			}
 			defer access.close()
-			var report statusReport
-			if err := access.call(cmd.Context(), "status", none{}, &report); err != nil {
+			var report operation.StatusReport
+			if err := access.call(cmd.Context(), "status", operation.None{}, &report); err != nil {
 				return err
 			}
 			if asJSON {
@@ -70,8 +70,8 @@ func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	var answer healthAnswer
-	if err := client.Call(ctx, "health", none{}, &answer); err != nil {
+	var answer operation.HealthAnswer
+	if err := client.Call(ctx, "health", operation.None{}, &answer); err != nil {
 		return err
 	}
 	h := answer.Live
@@ -94,7 +94,7 @@ func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
 }
 
 // printStatus prints a report for people.
-func printStatus(w io.Writer, r *statusReport) error {
+func printStatus(w io.Writer, r *operation.StatusReport) error {
 	var b strings.Builder
 	agent := "no agent is running"
 	if r.Agent.Running {
@@ -104,11 +104,11 @@ func printStatus(w io.Writer, r *statusReport) error {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("agent", "%s", agent)
-	if r.Reload != nil && r.Reload.By != reloadByStart {
-		line("reload", "%s, %s", ago(r.Time, r.Reload.Time), r.Reload.words())
+	if r.Reload != nil && r.Reload.By != operation.ReloadByStart {
+		line("reload", "%s, %s", ago(r.Time, r.Reload.Time), r.Reload.Words())
 	}
-	r.printSource(line)
-	r.printSpool(line)
+	printSource(r, line)
+	printSpool(r, line)
 	if m := r.Mail; m != nil {
 		line("mail", "%s", mailWords(m))
 	}
@@ -138,11 +138,11 @@ func mailWords(m *alert.Status) string {
 	return text
 }
 
-func (r *statusReport) printSource(line func(name, format string, args ...any)) {
+func printSource(r *operation.StatusReport, line func(name, format string, args ...any)) {
 	s := r.Source
 	state := s.State
 	if !s.Since.IsZero() {
-		state += " since " + humanDuration(r.Time.Sub(s.Since))
+		state += " since " + operation.FormatDuration(r.Time.Sub(s.Since))
 	}
 	line("source", "%s at %s, %s", orDash(s.Name), s.Hosts, state)
 	if s.Position != "" {
@@ -169,17 +169,17 @@ func printBinlog(line func(name, format string, args ...any), stream *capture.St
 	b := stream.Binlog
 	kept := "kept for ever"
 	if b.KeepSeconds > 0 {
-		kept = "kept for " + humanDuration(time.Duration(b.KeepSeconds)*time.Second)
+		kept = "kept for " + operation.FormatDuration(time.Duration(b.KeepSeconds)*time.Second)
 	}
 	lag := humanBytes(stream.LagBytes)
 	if b.LagSeconds > 0 {
-		lag += " since " + humanDuration(time.Duration(b.LagSeconds)*time.Second)
+		lag += " since " + operation.FormatDuration(time.Duration(b.LagSeconds)*time.Second)
 	}
 	switch {
 	case b.LostInSeconds == 0:
 		kept += ", what follows our position may go at any time"
 	case b.LostInSeconds > 0:
-		kept += ", what follows our position for " + humanDuration(time.Duration(b.LostInSeconds)*time.Second) + " more"
+		kept += ", what follows our position for " + operation.FormatDuration(time.Duration(b.LostInSeconds)*time.Second) + " more"
 	}
 	line("binlog", "%s to %s, lag %s, holds %s, %s", b.Oldest, b.Newest, lag, humanBytes(b.RetainedBytes), kept)
 }
@@ -202,35 +202,35 @@ func printSlot(line func(name, format string, args ...any), stream *capture.Stat
 		slot.Name, humanBytes(stream.LagBytes), humanBytes(slot.RetainedBytes), orDash(slot.WALStatus), limit, slot.CatalogAge, held)
 }
 
-func (r *statusReport) printSpool(line func(name, format string, args ...any)) {
+func printSpool(r *operation.StatusReport, line func(name, format string, args ...any)) {
 	s := r.Spool
 	text := fmt.Sprintf("%s of %s, %s of it history", humanBytes(s.Bytes), humanBytes(s.MaxBytes), humanBytes(s.HistoryBytes))
 	if s.FullInSeconds > 0 {
-		text += ", full in about " + humanDuration(time.Duration(s.FullInSeconds*float64(time.Second)))
+		text += ", full in about " + operation.FormatDuration(time.Duration(s.FullInSeconds*float64(time.Second)))
 	}
 	line("spool", "%s, disk has %s free", text, humanBytes(s.FreeBytes))
 }
 
-func printProfiles(w io.Writer, r *statusReport) error {
+func printProfiles(w io.Writer, r *operation.StatusReport) error {
 	if len(r.Profiles) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
 	t := newTable("PROFILE", "STATE", "BACKLOG", "OLDEST", "RETRYING", "BLOCKED", "DEAD", "LAST SUCCESS", "LAST FAILURE", "NEXT TRY", "DRAINED IN")
 	for _, p := range r.Profiles {
-		t.add(r.profileRow(p)...)
+		t.add(profileRow(r, p)...)
 	}
 	return t.print(w)
 }
 
 // profileRow is a profile's line in the table.
-func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
+func profileRow(r *operation.StatusReport, p delivery.ProfileStatus) []string {
 	now, state := r.Time, p.State
 	if p.Reason != "" {
-		state += ": " + reasonWord(p.Reason, p)
+		state += ": " + operation.ReasonWord(p.Reason, p)
 	}
 	if !p.Since.IsZero() {
-		state += " since " + humanDuration(now.Sub(p.Since))
+		state += " since " + operation.FormatDuration(now.Sub(p.Since))
 	}
 	oldest, next, drained, success, failure := "-", "-", "-", "-", "-"
 	if r.Agent.Running || !p.LastSuccess.IsZero() { // who has not run knows it from the log at most
@@ -240,16 +240,16 @@ func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
 		failure = ago(now, p.LastFailure)
 	}
 	if !p.Oldest.IsZero() {
-		oldest = humanDuration(now.Sub(p.Oldest))
+		oldest = operation.FormatDuration(now.Sub(p.Oldest))
 	}
 	if !p.NextAttempt.IsZero() {
-		next = "in " + humanDuration(max(p.NextAttempt.Sub(now), 0))
+		next = "in " + operation.FormatDuration(max(p.NextAttempt.Sub(now), 0))
 	}
 	if p.BacklogEvents > 0 && p.DrainSeconds > 0 {
-		drained = humanDuration(time.Duration(p.DrainSeconds * float64(time.Second)))
+		drained = operation.FormatDuration(time.Duration(p.DrainSeconds * float64(time.Second)))
 	}
 	if !p.LastFailure.IsZero() && p.LastReason != "" {
-		failure += " (" + reasonWord(p.LastReason, p) + ")"
+		failure += " (" + operation.ReasonWord(p.LastReason, p) + ")"
 	}
 	return []string{
 		p.Profile, state, fmt.Sprintf("%d, %s", p.BacklogEvents, humanBytes(p.BacklogBytes)), oldest,
@@ -258,16 +258,7 @@ func (r *statusReport) profileRow(p delivery.ProfileStatus) []string {
 	}
 }
 
-// reasonWord is a reason of the profile for people: the status itself where it was the last
-// reply's.
-func reasonWord(reason string, p delivery.ProfileStatus) string {
-	if reason == p.LastReason && p.LastStatus != 0 {
-		return strconv.Itoa(p.LastStatus)
-	}
-	return reason
-}
-
-func printAttention(w io.Writer, r *statusReport) error {
+func printAttention(w io.Writer, r *operation.StatusReport) error {
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w)
 		if err := printFindings(w, r.Findings); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
 )
 
 // TestPrintBinlog fixes the line about MySQL's binlog.
@@ -31,18 +32,6 @@ func TestPrintBinlog(t *testing.T) {
 	}
 }
 
-// TestBinlogAttention: a position that the server is about to leave behind needs a hand.
-func TestBinlogAttention(t *testing.T) {
-	t.Parallel()
-	for lostIn, want := range map[int64]int{-1: 0, 86400: 0, 30_000: 0, 20_000: 1, 0: 1} {
-		r := statusReport{Source: sourceStatus{Stream: &capture.Status{Binlog: &capture.BinlogStatus{KeepSeconds: 86400, LostInSeconds: lostIn}}}}
-		r.judge()
-		if len(r.Attention) != want {
-			t.Errorf("lost in %d s: %q", lostIn, r.Attention)
-		}
-	}
-}
-
 // TestStatusWithoutAgent: that no agent runs needs a hand, and the delivery log knows when profiles
 // last delivered.
 func TestStatusWithoutAgent(t *testing.T) {
@@ -53,7 +42,7 @@ func TestStatusWithoutAgent(t *testing.T) {
 		t.Errorf("exit %d\n%s", got.code, got.out)
 	}
 	got = w.run(t, "status", "--json")
-	var report statusReport
+	var report operation.StatusReport
 	if err := json.Unmarshal([]byte(got.out), &report); err != nil {
 		t.Fatal(err)
 	}

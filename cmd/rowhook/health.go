@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
 )
 
 const (
@@ -40,48 +41,48 @@ func (a *agent) sampleOnce(ctx context.Context) {
 }
 
 // health tells whether the agent works at all: whether a restart might help.
-func (a *agent) health(now time.Time) health {
-	h := health{Status: "ok"}
+func (a *agent) health(now time.Time) operation.Health {
+	h := operation.Health{Status: "ok"}
 	if a.spoolFailed.Load() {
-		h.add("spool", "the spool has failed; the agent is about to end")
+		h.Add("spool", "the spool has failed; the agent is about to end")
 	}
 	if a.spool.Room() == nil {
-		h.addStoring(a.pipe.StoringSince(), now)
+		addStoring(&h, a.pipe.StoringSince(), now)
 	}
 	return h
 }
 
 // addStoring adds that a batch is being stored for too long. since is zero while none is.
-func (h *health) addStoring(since, now time.Time) {
+func addStoring(h *operation.Health, since, now time.Time) {
 	if !since.IsZero() && now.Sub(since) > storeMost {
-		h.add("stalled", "storing has not come to an end for %s", humanDuration(now.Sub(since)))
+		h.Add("stalled", "storing has not come to an end for %s", operation.FormatDuration(now.Sub(since)))
 	}
 }
 
 // readiness tells whether what is committed reaches the spool, and deliveries can go on from there.
 // An endpoint that fails is no reason: the others are served.
-func (a *agent) readiness(now time.Time) health {
+func (a *agent) readiness(now time.Time) operation.Health {
 	h := a.health(now)
 	a.mu.Lock()
 	link, findings, sampled := a.link, a.findings, a.sampled
 	a.mu.Unlock()
 	switch {
 	case len(link.Diffs) > 0:
-		h.add("identity", "%s", describeDifferences(link.Diffs))
+		h.Add("identity", "%s", describeDifferences(link.Diffs))
 	case link.State != "streaming" && link.State != "paused":
-		h.add("source", "the source is %s since %s", link.State, humanDuration(now.Sub(link.Since)))
+		h.Add("source", "the source is %s since %s", link.State, operation.FormatDuration(now.Sub(link.Since)))
 	case sampled.stalled():
-		h.add("stalled", "%s", sampled.stall(now).Text)
+		h.Add("stalled", "%s", sampled.stall(now).Text)
 	}
 	if err := a.spool.Room(); err != nil {
-		h.add("spool", "%v", err)
+		h.Add("spool", "%v", err)
 	}
 	if err := a.engine.LogError(); err != nil {
-		h.add("log", "the delivery log cannot be written: deliveries wait")
+		h.Add("log", "the delivery log cannot be written: deliveries wait")
 	}
 	for _, f := range findings {
 		if f.Severity == capture.Error {
-			h.add("table", "%s: %s", f.Subject, f.Text)
+			h.Add("table", "%s: %s", f.Subject, f.Text)
 		}
 	}
 	return h

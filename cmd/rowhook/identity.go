@@ -9,16 +9,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-)
 
-// identity is what a state directory belongs to. It is pinned at the first start, so
-// that a copied state directory, a cloned database or a wrong server behind
-// the same URL does not send a single request until a person adopts it.
-type identity struct {
-	Lineage string `json:"lineage"`           // the source's system identifier
-	Hosts   string `json:"hosts"`             // as configured
-	Machine string `json:"machine,omitempty"` // of the agent; empty inside containers, where it means nothing
-}
+	"rowhook/cmd/rowhook/operation"
+)
 
 // The keys of the spool's own small values.
 const (
@@ -33,27 +26,20 @@ type metaStore interface {
 	SetMeta(key string, value []byte) error
 }
 
-// difference is one point in which the pinned identity and the one at hand disagree.
-type difference struct {
-	What   string `json:"what"` // lineage, hosts, machine
-	Pinned string `json:"pinned"`
-	Found  string `json:"found"`
-}
-
-// compare lists where found disagrees with the pinned identity. Successors are
+// compareIdentity lists where found disagrees with the pinned identity. Successors are
 // the system identifiers and hosts of source.servers.
-func (pinned identity) compare(found identity, successors []string) []difference {
-	var diffs []difference
+func compareIdentity(pinned, found operation.Identity, successors []string) []operation.Difference {
+	var diffs []operation.Difference
 	if found.Lineage != pinned.Lineage && !slices.Contains(successors, found.Lineage) {
-		diffs = append(diffs, difference{What: "lineage", Pinned: pinned.Lineage, Found: found.Lineage})
+		diffs = append(diffs, operation.Difference{What: "lineage", Pinned: pinned.Lineage, Found: found.Lineage})
 	}
 	if found.Hosts != pinned.Hosts && !allIn(found.Hosts, append(strings.Split(pinned.Hosts, ","), successors...)) {
-		diffs = append(diffs, difference{What: "hosts", Pinned: pinned.Hosts, Found: found.Hosts})
+		diffs = append(diffs, operation.Difference{What: "hosts", Pinned: pinned.Hosts, Found: found.Hosts})
 	}
 	// A machine is compared only when both sides have one: a state directory that
 	// moved into a container is told by its volume, not by the machine below it.
 	if pinned.Machine != "" && found.Machine != "" && found.Machine != pinned.Machine {
-		diffs = append(diffs, difference{What: "machine", Pinned: pinned.Machine, Found: found.Machine})
+		diffs = append(diffs, operation.Difference{What: "machine", Pinned: pinned.Machine, Found: found.Machine})
 	}
 	return diffs
 }
@@ -70,19 +56,19 @@ func allIn(hosts string, allowed []string) bool {
 }
 
 // loadIdentity returns the pinned identity; ok is false when nothing is pinned yet.
-func loadIdentity(store metaStore) (id identity, ok bool, err error) {
+func loadIdentity(store metaStore) (id operation.Identity, ok bool, err error) {
 	raw, err := store.Meta(metaIdentity)
 	if err != nil || raw == nil {
-		return identity{}, false, err
+		return operation.Identity{}, false, err
 	}
 	if err := json.Unmarshal(raw, &id); err != nil {
-		return identity{}, false, fmt.Errorf("read pinned identity: %w", err)
+		return operation.Identity{}, false, fmt.Errorf("read pinned identity: %w", err)
 	}
 	return id, true, nil
 }
 
 // saveIdentity pins id.
-func saveIdentity(store metaStore, id identity) error {
+func saveIdentity(store metaStore, id operation.Identity) error {
 	raw, err := json.Marshal(id)
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)

@@ -5,31 +5,33 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"rowhook/cmd/rowhook/operation"
 )
 
 func TestIdentityCompare(t *testing.T) {
 	t.Parallel()
-	pinned := identity{Lineage: "7001", Hosts: "db1:5432", Machine: "aa"}
+	pinned := operation.Identity{Lineage: "7001", Hosts: "db1:5432", Machine: "aa"}
 	tests := []struct {
 		name       string
-		found      identity
+		found      operation.Identity
 		successors []string
 		want       []string
 	}{
 		{name: "the same", found: pinned},
-		{name: "another server behind the same URL", found: identity{Lineage: "7002", Hosts: "db1:5432", Machine: "aa"}, want: []string{"lineage"}},
-		{name: "a named successor", found: identity{Lineage: "7002", Hosts: "db1:5432", Machine: "aa"}, successors: []string{"7002"}},
-		{name: "another address", found: identity{Lineage: "7001", Hosts: "db2:5432", Machine: "aa"}, want: []string{"hosts"}},
-		{name: "a host that is named", found: identity{Lineage: "7001", Hosts: "db2:5432", Machine: "aa"}, successors: []string{"db2"}},
-		{name: "a host more than before", found: identity{Lineage: "7001", Hosts: "db1:5432,db2:5432", Machine: "aa"}, want: []string{"hosts"}},
-		{name: "a copied state directory", found: identity{Lineage: "7001", Hosts: "db1:5432", Machine: "bb"}, want: []string{"machine"}},
-		{name: "moved into a container", found: identity{Lineage: "7001", Hosts: "db1:5432"}},
+		{name: "another server behind the same URL", found: operation.Identity{Lineage: "7002", Hosts: "db1:5432", Machine: "aa"}, want: []string{"lineage"}},
+		{name: "a named successor", found: operation.Identity{Lineage: "7002", Hosts: "db1:5432", Machine: "aa"}, successors: []string{"7002"}},
+		{name: "another address", found: operation.Identity{Lineage: "7001", Hosts: "db2:5432", Machine: "aa"}, want: []string{"hosts"}},
+		{name: "a host that is named", found: operation.Identity{Lineage: "7001", Hosts: "db2:5432", Machine: "aa"}, successors: []string{"db2"}},
+		{name: "a host more than before", found: operation.Identity{Lineage: "7001", Hosts: "db1:5432,db2:5432", Machine: "aa"}, want: []string{"hosts"}},
+		{name: "a copied state directory", found: operation.Identity{Lineage: "7001", Hosts: "db1:5432", Machine: "bb"}, want: []string{"machine"}},
+		{name: "moved into a container", found: operation.Identity{Lineage: "7001", Hosts: "db1:5432"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			for _, d := range pinned.compare(tt.found, tt.successors) {
+			for _, d := range compareIdentity(pinned, tt.found, tt.successors) {
 				got = append(got, d.What)
 			}
 			if !slices.Equal(got, tt.want) {
@@ -77,7 +79,7 @@ func TestIdentityIsPinned(t *testing.T) {
 	if _, ok, err := loadIdentity(store); ok || err != nil {
 		t.Fatalf("identity of a new state = %v, %v", ok, err)
 	}
-	want := identity{Lineage: "7001", Hosts: "db1", Machine: "aa"}
+	want := operation.Identity{Lineage: "7001", Hosts: "db1", Machine: "aa"}
 	if err := saveIdentity(store, want); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func TestIdentityErrorsAreReported(t *testing.T) {
 	if _, _, err := loadIdentity(failingMeta{}); err == nil {
 		t.Error("loadIdentity hid an error")
 	}
-	if err := saveIdentity(failingMeta{}, identity{}); err == nil {
+	if err := saveIdentity(failingMeta{}, operation.Identity{}); err == nil {
 		t.Error("saveIdentity hid an error")
 	}
 	if _, err := agentID(failingMeta{}); err == nil {

@@ -10,6 +10,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 	"rowhook/mapping"
 )
@@ -19,7 +20,7 @@ func (a *agent) connected(server capture.Server) error {
 	if err := mayPause(a.config(), server); err != nil {
 		return err
 	}
-	found := identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
 	diffs, err := a.identify(found)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func (a *agent) connected(server capture.Server) error {
 
 // identify compares what was found with what the state directory is pinned to; the first one is
 // pinned.
-func (a *agent) identify(found identity) ([]difference, error) {
+func (a *agent) identify(found operation.Identity) ([]operation.Difference, error) {
 	pinned, known, err := loadIdentity(a.spool)
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (a *agent) identify(found identity) ([]difference, error) {
 	if !known {
 		return nil, saveIdentity(a.spool, found)
 	}
-	return pinned.compare(found, a.config().Source.Servers), nil
+	return compareIdentity(pinned, found, a.config().Source.Servers), nil
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's
@@ -86,7 +87,7 @@ func (a *agent) started(s capture.Started) {
 	switch {
 	case s.GapFrom != "" || s.GapTo != "":
 		a.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
-		if err := a.audit.append(auditLine{User: directories.User(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
+		if err := a.audit.append(operation.AuditLine{User: directories.User(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
 			a.pipe.Fail(err)
 			return
 		}
@@ -126,7 +127,7 @@ func (a *agent) lost(err error) {
 	}
 }
 
-func (a *agent) setLink(state string, server *capture.Server, found identity, diffs []difference) {
+func (a *agent) setLink(state string, server *capture.Server, found operation.Identity, diffs []operation.Difference) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.link.State != state {
@@ -136,16 +137,16 @@ func (a *agent) setLink(state string, server *capture.Server, found identity, di
 }
 
 // adopt pins the identity that was found last, on a person's word.
-func (a *agent) adopt(user string) (adoption, error) {
+func (a *agent) adopt(user string) (operation.Adoption, error) {
 	a.mu.Lock()
 	found, diffs := a.link.Found, a.link.Diffs
 	a.mu.Unlock()
 	if len(diffs) == 0 {
-		return adoption{}, &capture.OperatorError{Err: errors.New("there is nothing to adopt"), Remedy: "`rowhook status` shows what waits and why"}
+		return operation.Adoption{}, &capture.OperatorError{Err: errors.New("there is nothing to adopt"), Remedy: "`rowhook status` shows what waits and why"}
 	}
 	done, err := a.station.adopt(user, found, diffs)
 	if err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
 	if done.Abandoned != "" {
 		a.pipe.Abandon(capture.Position(done.Abandoned))

@@ -17,6 +17,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
 
@@ -135,7 +136,7 @@ func (w *mendWorld) audit(t *testing.T) (lines []string) {
 		return nil
 	}
 	for text := range strings.Lines(string(raw)) {
-		var line auditLine
+		var line operation.AuditLine
 		if err := json.Unmarshal([]byte(text), &line); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
@@ -21,142 +22,90 @@ import (
 
 // The requests of operations. Who asks is for the audit log.
 
-type filterRequest struct {
-	User   string        `json:"user"`
-	Filter engine.Filter `json:"filter"`
-}
-
-type deliveryRequest struct {
-	User    string `json:"user"`
-	Profile string `json:"profile"`
-	Event   string `json:"event"`
-}
-
-type resumeRequest struct {
-	User    string `json:"user"`
-	Profile string `json:"profile"`
-	From    string `json:"from"`
-}
-
-type userRequest struct {
-	User string `json:"user"`
-}
-
-// bodyRequest asks for the body that a line of the delivery log is about, or whether its group has
-// a member.
-type bodyRequest struct {
-	Profile string `json:"profile"`
-	Event   string `json:"event"` // or the group's id
-	Unit    string `json:"unit,omitempty"`
-	Count   int    `json:"count,omitempty"`
-	First   string `json:"first,omitempty"`
-	Last    string `json:"last,omitempty"`
-	Member  string `json:"member,omitempty"`
-}
-
-type bodyAnswer struct {
-	Found  bool   `json:"found"`
-	Body   []byte `json:"body,omitempty"`
-	Member bool   `json:"member,omitempty"`
-}
-
-// agentAnswer is the agent's own id, which marks its connections.
-type agentAnswer struct {
-	ID string `json:"id"`
-}
-
-// healthAnswer is what /healthz and /readyz say, for those who cannot ask over HTTP.
-type healthAnswer struct {
-	Live  health `json:"live"`
-	Ready health `json:"ready"`
-}
-
-type none struct{}
-
 // operations are what commands can ask of a state directory, with or without an agent.
 func (s *station) operations() map[string]control.Operation {
 	return map[string]control.Operation{
-		"queue/list": control.Typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
+		"queue/list": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Items, error) {
 			return s.engine.Queue(r.Filter)
 		}),
-		"queue/retry-all": control.Typed(func(_ context.Context, r deliveryRequest) ([]engine.Hastened, error) {
+		"queue/retry-all": control.Typed(func(_ context.Context, r operation.DeliveryRequest) ([]engine.Hastened, error) {
 			hastened, err := s.engine.RetryAllNow(r.Profile)
 			for _, h := range hastened {
-				err = errors.Join(err, s.audit.append(auditLine{User: r.User, Command: "queue retry-now", Profile: h.Profile, New: fmt.Sprint(h.Retries)}))
+				err = errors.Join(err, s.audit.append(operation.AuditLine{User: r.User, Command: "queue retry-now", Profile: h.Profile, New: fmt.Sprint(h.Retries)}))
 			}
 			return hastened, err
 		}),
-		"queue/retry-now": control.Typed(func(_ context.Context, r deliveryRequest) (none, error) {
-			return none{}, s.audited(r.User, "queue retry-now", r.Profile, r.Event, s.engine.RetryNow(r.Profile, r.Event))
+		"queue/retry-now": control.Typed(func(_ context.Context, r operation.DeliveryRequest) (operation.None, error) {
+			return operation.None{}, s.audited(r.User, "queue retry-now", r.Profile, r.Event, s.engine.RetryNow(r.Profile, r.Event))
 		}),
-		"queue/skip": control.Typed(func(_ context.Context, r deliveryRequest) (none, error) {
-			return none{}, s.audited(r.User, "queue skip", r.Profile, r.Event, s.engine.Skip(r.Profile, r.Event))
+		"queue/skip": control.Typed(func(_ context.Context, r operation.DeliveryRequest) (operation.None, error) {
+			return operation.None{}, s.audited(r.User, "queue skip", r.Profile, r.Event, s.engine.Skip(r.Profile, r.Event))
 		}),
-		"failed/list": control.Typed(func(_ context.Context, r filterRequest) (engine.Items, error) {
+		"failed/list": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Items, error) {
 			return s.engine.Failed(r.Filter)
 		}),
-		"failed/show": control.Typed(func(_ context.Context, r deliveryRequest) ([]engine.Letter, error) {
+		"failed/show": control.Typed(func(_ context.Context, r operation.DeliveryRequest) ([]engine.Letter, error) {
 			return s.engine.FailedShow(r.Event)
 		}),
-		"failed/retry": control.Typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
+		"failed/retry": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedRetry(r.Filter)
 			return changed, s.auditedCount(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"failed/discard": control.Typed(func(_ context.Context, r filterRequest) (engine.Changed, error) {
+		"failed/discard": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Changed, error) {
 			changed, err := s.engine.FailedDiscard(r.Filter)
 			return changed, s.auditedCount(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"replay": control.Typed(func(_ context.Context, r replayRequest) (engine.Replayed, error) {
+		"replay": control.Typed(func(_ context.Context, r operation.ReplayRequest) (engine.Replayed, error) {
 			return s.replay(r)
 		}),
-		"replay/stop": control.Typed(func(_ context.Context, r replayRequest) (replayStopped, error) {
+		"replay/stop": control.Typed(func(_ context.Context, r operation.ReplayRequest) (operation.ReplayStopped, error) {
 			return s.stopReplay(r)
 		}),
-		"parked/list": control.Typed(func(_ context.Context, r parkedRequest) (parkedList, error) {
+		"parked/list": control.Typed(func(_ context.Context, r operation.ParkedRequest) (operation.ParkedList, error) {
 			return s.listParked(r)
 		}),
-		"parked/discard": control.Typed(func(_ context.Context, r parkedRequest) (engine.Changed, error) {
+		"parked/discard": control.Typed(func(_ context.Context, r operation.ParkedRequest) (engine.Changed, error) {
 			changed, err := s.discardParked(r)
 			return changed, s.auditedCount(r.User, "failed discard --source", "", describeParked(r), changed, err)
 		}),
-		"parked/retry": control.Typed(func(context.Context, parkedRequest) (engine.Changed, error) {
+		"parked/retry": control.Typed(func(context.Context, operation.ParkedRequest) (engine.Changed, error) {
 			return engine.Changed{}, &control.Failure{
 				Message: "parked changes are decoded with the database's help, and no agent is running",
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
 		}),
-		"reload": control.Typed(func(context.Context, reloadRequest) (reloadStatus, error) {
-			return reloadStatus{}, noAgentFailure(control.ErrNoAgent)
+		"reload": control.Typed(func(context.Context, operation.ReloadRequest) (operation.ReloadStatus, error) {
+			return operation.ReloadStatus{}, noAgentFailure(control.ErrNoAgent)
 		}),
-		"profile/list": control.Typed(func(context.Context, none) ([]profileListing, error) {
+		"profile/list": control.Typed(func(context.Context, operation.None) ([]operation.ProfileListing, error) {
 			return s.listProfiles()
 		}),
-		"profile/pause": control.Typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+		"profile/pause": control.Typed(func(_ context.Context, r operation.ResumeRequest) (operation.StateAnswer, error) {
 			return s.auditedState(r.User, "profile pause", r.Profile, func() error { return s.engine.Pause(r.Profile) })
 		}),
-		"profile/resume": control.Typed(func(_ context.Context, r resumeRequest) (stateAnswer, error) {
+		"profile/resume": control.Typed(func(_ context.Context, r operation.ResumeRequest) (operation.StateAnswer, error) {
 			return s.auditedState(r.User, "profile resume --from "+r.From, r.Profile, func() error { return s.engine.Resume(r.Profile, r.From) })
 		}),
-		"profile/activate": control.Typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+		"profile/activate": control.Typed(func(ctx context.Context, r operation.ActivateRequest) (operation.EndpointAnswer, error) {
 			found, err := s.whereabouts(ctx)
 			if err != nil {
-				return endpointAnswer{}, err
+				return operation.EndpointAnswer{}, err
 			}
 			return s.activate(ctx, r, found)
 		}),
-		"profile/test": control.Typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+		"profile/test": control.Typed(func(ctx context.Context, r operation.DeliveryRequest) (operation.EndpointAnswer, error) {
 			if _, err := s.whereabouts(ctx); err != nil {
-				return endpointAnswer{}, err
+				return operation.EndpointAnswer{}, err
 			}
 			return s.test(ctx, r)
 		}),
-		"body": control.Typed(func(_ context.Context, r bodyRequest) (bodyAnswer, error) {
+		"body": control.Typed(func(_ context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
 			return s.body(r)
 		}),
-		"status": control.Typed(func(ctx context.Context, _ none) (*statusReport, error) {
+		"status": control.Typed(func(ctx context.Context, _ operation.None) (*operation.StatusReport, error) {
 			return s.status(ctx)
 		}),
-		"source/adopt": control.Typed(func(ctx context.Context, r userRequest) (adoption, error) {
+		"source/adopt": control.Typed(func(ctx context.Context, r operation.UserRequest) (operation.Adoption, error) {
 			return s.adoptNow(ctx, r.User)
 		}),
 	}
@@ -165,34 +114,34 @@ func (s *station) operations() map[string]control.Operation {
 // operations adds to the station's what only a running agent can do.
 func (a *agent) operations() map[string]control.Operation {
 	all := a.station.operations()
-	all["agent"] = control.Typed(func(context.Context, none) (agentAnswer, error) {
+	all["agent"] = control.Typed(func(context.Context, operation.None) (operation.AgentAnswer, error) {
 		id, err := agentID(a.spool)
-		return agentAnswer{ID: id}, err
+		return operation.AgentAnswer{ID: id}, err
 	})
-	all["health"] = control.Typed(func(context.Context, none) (healthAnswer, error) {
+	all["health"] = control.Typed(func(context.Context, operation.None) (operation.HealthAnswer, error) {
 		now := time.Now()
-		return healthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil
+		return operation.HealthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil
 	})
-	all["parked/retry"] = control.Typed(func(ctx context.Context, r parkedRequest) (engine.Changed, error) {
+	all["parked/retry"] = control.Typed(func(ctx context.Context, r operation.ParkedRequest) (engine.Changed, error) {
 		changed, err := a.retryParked(ctx, r)
 		return changed, a.auditedCount(r.User, "failed retry --source", "", describeParked(r), changed, err)
 	})
-	all["profile/activate"] = control.Typed(func(ctx context.Context, r activateRequest) (endpointAnswer, error) {
+	all["profile/activate"] = control.Typed(func(ctx context.Context, r operation.ActivateRequest) (operation.EndpointAnswer, error) {
 		a.mu.Lock()
 		found := a.link.Found
 		a.mu.Unlock()
 		return a.activate(ctx, r, found)
 	})
-	all["profile/test"] = control.Typed(func(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+	all["profile/test"] = control.Typed(func(ctx context.Context, r operation.DeliveryRequest) (operation.EndpointAnswer, error) {
 		return a.test(ctx, r)
 	})
-	all["reload"] = control.Typed(func(ctx context.Context, r reloadRequest) (reloadStatus, error) {
+	all["reload"] = control.Typed(func(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
 		return a.reload(ctx, r)
 	})
-	all["status"] = control.Typed(func(ctx context.Context, _ none) (*statusReport, error) {
+	all["status"] = control.Typed(func(ctx context.Context, _ operation.None) (*operation.StatusReport, error) {
 		return a.status(ctx)
 	})
-	all["source/adopt"] = control.Typed(func(_ context.Context, r userRequest) (adoption, error) {
+	all["source/adopt"] = control.Typed(func(_ context.Context, r operation.UserRequest) (operation.Adoption, error) {
 		return a.adopt(r.User)
 	})
 	return all
@@ -203,7 +152,7 @@ func (s *station) audited(user, command, profile, key string, err error) error {
 	if err != nil {
 		return err
 	}
-	return s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: key})
+	return s.audit.append(operation.AuditLine{User: user, Command: command, Profile: profile, Key: key})
 }
 
 // auditedCount is audited for what was done to dead letters, also when it failed after some of
@@ -212,12 +161,12 @@ func (s *station) auditedCount(user, command, profile, key string, changed engin
 	if changed.Count == 0 {
 		return err
 	}
-	line := auditLine{User: user, Command: command, Profile: profile, Key: key, New: fmt.Sprint(changed.Count)}
+	line := operation.AuditLine{User: user, Command: command, Profile: profile, Key: key, New: fmt.Sprint(changed.Count)}
 	return errors.Join(err, s.audit.append(line))
 }
 
 // describeParked is a choice of parked changes as the audit log shows it: numbers, or a table.
-func describeParked(r parkedRequest) string {
+func describeParked(r operation.ParkedRequest) string {
 	if len(r.Seqs) == 0 {
 		return r.Table
 	}
@@ -245,24 +194,24 @@ func describeFilter(f engine.Filter) string {
 }
 
 // adoptNow adopts without a running agent: the database is asked who it is.
-func (s *station) adoptNow(ctx context.Context, user string) (adoption, error) {
+func (s *station) adoptNow(ctx context.Context, user string) (operation.Adoption, error) {
 	source, err := newSource(s.config(), s.logger, "adopt")
 	if err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
 	defer source.Close()
 	server, err := source.Identify(ctx)
 	if err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
-	found := identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
 	pinned, known, err := loadIdentity(s.spool)
 	if err != nil {
-		return adoption{}, err
+		return operation.Adoption{}, err
 	}
-	diffs := pinned.compare(found, s.config().Source.Servers)
+	diffs := compareIdentity(pinned, found, s.config().Source.Servers)
 	if known && len(diffs) == 0 || !known {
-		return adoption{}, errNothingToAdopt
+		return operation.Adoption{}, errNothingToAdopt
 	}
 	return s.adopt(user, found, diffs)
 }
@@ -274,56 +223,56 @@ var errNothingToAdopt = &control.Failure{
 
 // body returns the whole body of an event for a profile, as long as the spool has it: as it was
 // sent where that is kept, else rendered again.
-func (s *station) body(r bodyRequest) (bodyAnswer, error) {
+func (s *station) body(r operation.BodyRequest) (operation.BodyAnswer, error) {
 	if letters, err := s.engine.FailedShow(r.Event); err == nil {
 		for _, letter := range letters {
 			if letter.Profile == r.Profile && letter.Body != "" {
-				return bodyAnswer{Found: true, Body: []byte(letter.Body)}, nil
+				return operation.BodyAnswer{Found: true, Body: []byte(letter.Body)}, nil
 			}
 		}
 	}
 	to := s.endpoints()[r.Profile]
 	if to == nil {
-		return bodyAnswer{}, nil
+		return operation.BodyAnswer{}, nil
 	}
 	if r.Count > 1 {
 		return s.groupBody(r, to)
 	}
 	event, err := s.findEvent(r)
 	if err != nil || event == nil {
-		return bodyAnswer{}, err
+		return operation.BodyAnswer{}, err
 	}
 	body, err := to.AppendBody(nil, event)
-	return bodyAnswer{Found: err == nil, Body: body}, err
+	return operation.BodyAnswer{Found: err == nil, Body: body}, err
 }
 
 // groupBody is body for a group, or tells whether an event is in it.
-func (s *station) groupBody(r bodyRequest, to *endpoint) (bodyAnswer, error) {
+func (s *station) groupBody(r operation.BodyRequest, to *endpoint) (operation.BodyAnswer, error) {
 	group, err := s.engine.GroupOf(&delivery.LogRecord{
 		Profile: r.Profile, Event: r.Event, Unit: r.Unit, Count: r.Count, First: r.First, Last: r.Last,
 	})
 	if err != nil || group == nil {
-		return bodyAnswer{}, err
+		return operation.BodyAnswer{}, err
 	}
 	if r.Member != "" {
 		for ev, err := range group.Events {
 			if err != nil || ev.ID == r.Member {
-				return bodyAnswer{Found: err == nil, Member: err == nil}, err
+				return operation.BodyAnswer{Found: err == nil, Member: err == nil}, err
 			}
 		}
-		return bodyAnswer{Found: true}, nil
+		return operation.BodyAnswer{Found: true}, nil
 	}
 	formatter, groups := to.asFormatter().(delivery.GroupFormatter)
 	if !groups {
-		return bodyAnswer{}, nil
+		return operation.BodyAnswer{}, nil
 	}
 	var body bytes.Buffer
 	err = formatter.WriteGroup(&body, group)
-	return bodyAnswer{Found: err == nil, Body: body.Bytes()}, err
+	return operation.BodyAnswer{Found: err == nil, Body: body.Bytes()}, err
 }
 
 // findEvent reads the spool's log for an event of a profile; nil when it is not there any more.
-func (s *station) findEvent(r bodyRequest) (*delivery.Event, error) {
+func (s *station) findEvent(r operation.BodyRequest) (*delivery.Event, error) {
 	id, err := s.spool.Register(r.Profile)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -27,12 +28,12 @@ func TestDescribeFilter(t *testing.T) {
 func TestDescribeParked(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		request parkedRequest
+		request operation.ParkedRequest
 		want    string
 	}{
-		{parkedRequest{All: true}, ""},
-		{parkedRequest{Table: "catalog.*"}, "catalog.*"},
-		{parkedRequest{Seqs: []delivery.Seq{3, 14}}, "3 14"},
+		{operation.ParkedRequest{All: true}, ""},
+		{operation.ParkedRequest{Table: "catalog.*"}, "catalog.*"},
+		{operation.ParkedRequest{Seqs: []delivery.Seq{3, 14}}, "3 14"},
 	} {
 		if got := describeParked(test.request); got != test.want {
 			t.Errorf("%+v: %q, want %q", test.request, got, test.want)

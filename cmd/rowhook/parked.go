@@ -2,54 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
-
-// parkedRequest selects dead letters of the source: by number, by table, or all.
-type parkedRequest struct {
-	User  string         `json:"user"`
-	Seqs  []delivery.Seq `json:"seqs,omitempty"`
-	Table string         `json:"table,omitempty"`
-	All   bool           `json:"all,omitempty"`
-	Limit int            `json:"limit,omitempty"`
-}
-
-// parkedItem is a dead letter of the source as commands show it: never its row.
-type parkedItem struct {
-	Seq         delivery.Seq `json:"seq"`
-	Table       string       `json:"table,omitempty"`
-	Entry       string       `json:"entry,omitempty"`
-	Profile     string       `json:"profile,omitempty"`
-	Made        []string     `json:"made,omitempty"` // types of events that were made all the same
-	Reason      string       `json:"reason"`
-	Error       string       `json:"error,omitempty"`
-	Transaction string       `json:"transaction"`
-	Position    string       `json:"position"`
-	Ordinal     int          `json:"ordinal"`
-	Time        time.Time    `json:"time"`
-	Bytes       int          `json:"bytes"`
-	// Of a change that was read past: how large it was, and its row's key.
-	Size int64           `json:"size,omitempty"`
-	Key  json.RawMessage `json:"key,omitempty"`
-}
-
-type parkedList struct {
-	Items []parkedItem `json:"items"`
-	More  bool         `json:"more,omitempty"`
-}
 
 // parkedLimit is how many dead letters of the source one list or one step shows.
 const parkedLimit = 1000
 
 // eachParked calls fn for the selected dead letters, oldest first, until it returns false.
-func (s *station) eachParked(r parkedRequest, fn func(delivery.Parked) bool) error {
+func (s *station) eachParked(r operation.ParkedRequest, fn func(delivery.Parked) bool) error {
 	wanted := make(map[delivery.Seq]bool, len(r.Seqs))
 	for _, seq := range r.Seqs {
 		wanted[seq] = true
@@ -66,8 +33,8 @@ func (s *station) eachParked(r parkedRequest, fn func(delivery.Parked) bool) err
 	return nil
 }
 
-func (s *station) listParked(r parkedRequest) (parkedList, error) {
-	list := parkedList{Items: []parkedItem{}}
+func (s *station) listParked(r operation.ParkedRequest) (operation.ParkedList, error) {
+	list := operation.ParkedList{Items: []operation.ParkedItem{}}
 	limit := r.Limit
 	if limit <= 0 {
 		limit = parkedLimit
@@ -77,7 +44,7 @@ func (s *station) listParked(r parkedRequest) (parkedList, error) {
 			list.More = true
 			return false
 		}
-		list.Items = append(list.Items, parkedItem{
+		list.Items = append(list.Items, operation.ParkedItem{
 			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Made: p.Made, Reason: p.Reason, Error: p.Error,
 			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
 			Bytes: len(p.Relation) + len(p.Change) + len(p.Second), Size: p.Size, Key: p.Key,
@@ -93,12 +60,12 @@ var errSelect = &control.Failure{
 	Remedy:  "name numbers as `rowhook failed list --source` shows them, --table, or --all",
 }
 
-func (r parkedRequest) selects() bool { return r.All || r.Table != "" || len(r.Seqs) > 0 }
+func selects(r operation.ParkedRequest) bool { return r.All || r.Table != "" || len(r.Seqs) > 0 }
 
 // discardParked takes dead letters of the source away for good, each with a line in the delivery
 // log.
-func (s *station) discardParked(r parkedRequest) (engine.Changed, error) {
-	if !r.selects() {
+func (s *station) discardParked(r operation.ParkedRequest) (engine.Changed, error) {
+	if !selects(r) {
 		return engine.Changed{}, errSelect
 	}
 	var changed engine.Changed
@@ -129,8 +96,8 @@ func (s *station) discardParked(r parkedRequest) (engine.Changed, error) {
 // retryParked decodes and maps dead letters of the source again, oldest first, and spools what
 // comes of them under the ids it would have had. What fails again stays, and so do changes that
 // were read past.
-func (a *agent) retryParked(ctx context.Context, r parkedRequest) (engine.Changed, error) {
-	if !r.selects() {
+func (a *agent) retryParked(ctx context.Context, r operation.ParkedRequest) (engine.Changed, error) {
+	if !selects(r) {
 		return engine.Changed{}, errSelect
 	}
 	var letters []delivery.Parked

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
 
@@ -17,14 +18,14 @@ func TestDiscardParked(t *testing.T) {
 	}
 	batch.Commit("0/20")
 	must(t, s.spool.Apply(batch))
-	list, err := s.listParked(parkedRequest{})
+	list, err := s.listParked(operation.ParkedRequest{})
 	if err != nil || len(list.Items) != 2 || list.Items[1].Ordinal != 1 {
 		t.Fatalf("parked = %+v, %v", list, err)
 	}
-	if _, err := s.discardParked(parkedRequest{}); err == nil {
+	if _, err := s.discardParked(operation.ParkedRequest{}); err == nil {
 		t.Error("everything was discarded without being asked for")
 	}
-	if done, err := s.discardParked(parkedRequest{All: true}); err != nil || done.Count != 2 {
+	if done, err := s.discardParked(operation.ParkedRequest{All: true}); err != nil || done.Count != 2 {
 		t.Errorf("discarded %+v, %v", done, err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"rowhook/cmd/rowhook/operation"
 )
 
 // addJSONFlag adds --json, which every command with data has.
@@ -100,38 +102,10 @@ func humanBytes(n int64) string {
 	return text + units[unit]
 }
 
-// humanDuration writes a duration by its two largest units: 340ms, 12s, 4m10s, 3h20m, 2d4h.
-func humanDuration(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-" + humanDuration(-d)
-	case d < time.Second-time.Millisecond/2:
-		return strconv.FormatInt(d.Round(time.Millisecond).Milliseconds(), 10) + "ms"
-	}
-	d = d.Round(time.Second)
-	units := []struct {
-		size time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
-	for i, unit := range units {
-		if d < unit.size {
-			continue
-		}
-		text := strconv.FormatInt(int64(d/unit.size), 10) + unit.name
-		if i+1 < len(units) {
-			if rest := d % unit.size / units[i+1].size; rest > 0 {
-				text += strconv.FormatInt(int64(rest), 10) + units[i+1].name
-			}
-		}
-		return text
-	}
-	return "0s"
-}
-
 // ago writes how long ago a time was; never for the zero time.
 func ago(now, t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return fmt.Sprintf("%s ago", humanDuration(now.Sub(t)))
+	return fmt.Sprintf("%s ago", operation.FormatDuration(now.Sub(t)))
 }

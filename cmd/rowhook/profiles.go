@@ -11,30 +11,20 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
 
-// profileListing is one line of `profile list`.
-type profileListing struct {
-	delivery.ProfileStatus
-	Description   string   `json:"description,omitempty"`
-	Format        string   `json:"format"`
-	MessageType   string   `json:"message_type"`
-	Unit          string   `json:"unit"`
-	Host          string   `json:"host,omitempty"` // of the URL that is used in this environment
-	Subscriptions []string `json:"subscriptions"`  // in words
-}
-
 // listProfiles tells of each profile what it is and how it stands.
-func (s *station) listProfiles() ([]profileListing, error) {
+func (s *station) listProfiles() ([]operation.ProfileListing, error) {
 	statuses, err := s.engine.Status()
 	if err != nil {
 		return nil, err
 	}
-	list := make([]profileListing, 0, len(statuses))
+	list := make([]operation.ProfileListing, 0, len(statuses))
 	for _, status := range statuses {
-		l := profileListing{ProfileStatus: status, Subscriptions: []string{}}
+		l := operation.ProfileListing{ProfileStatus: status, Subscriptions: []string{}}
 		if p := s.config().Profile(status.Profile); p != nil {
 			l.Description, l.Format, l.MessageType, l.Unit = p.Description, p.Format, p.MessageType, p.Unit
 			for _, one := range p.Subscriptions {
@@ -82,32 +72,9 @@ func describeSubscription(s delivery.SubscriptionConfig) string {
 	return text
 }
 
-// activateRequest asks for the activation of a profile.
-type activateRequest struct {
-	User    string `json:"user"`
-	Profile string `json:"profile"`
-	// URL and Secret are the profile's in this sandbox from now on; empty leaves them.
-	URL    string `json:"url,omitempty"`
-	Secret string `json:"secret,omitempty"`
-}
-
-// endpointAnswer is what an endpoint said to a challenge or a test event.
-type endpointAnswer struct {
-	Profile    string  `json:"profile"`
-	OK         bool    `json:"ok"`
-	Asked      bool    `json:"asked"` // false when no request was due
-	State      string  `json:"state"`
-	Event      string  `json:"event,omitempty"` // id of the test event
-	Status     int     `json:"status,omitempty"`
-	DurationMS float64 `json:"duration_ms,omitempty"`
-	Reason     string  `json:"reason,omitempty"`
-	Error      string  `json:"error,omitempty"`
-	Response   string  `json:"response,omitempty"` // the start of the reply's body
-}
-
-func (s *station) answer(profile string, reply delivery.Reply) (endpointAnswer, error) {
+func (s *station) answer(profile string, reply delivery.Reply) (operation.EndpointAnswer, error) {
 	state, err := s.engine.State(profile)
-	return endpointAnswer{
+	return operation.EndpointAnswer{
 		Profile: profile, OK: reply.Class == delivery.ClassOK, Asked: !reply.Started.IsZero(), State: state,
 		Status: reply.Status, DurationMS: float64(reply.Duration.Round(time.Microsecond)) / float64(time.Millisecond),
 		Reason: reply.Reason, Error: reply.Error, Response: string(reply.Response),
@@ -115,25 +82,25 @@ func (s *station) answer(profile string, reply delivery.Reply) (endpointAnswer, 
 }
 
 // activate sends a profile's challenge and makes it active when the endpoint agrees.
-func (s *station) activate(ctx context.Context, r activateRequest, found identity) (endpointAnswer, error) {
+func (s *station) activate(ctx context.Context, r operation.ActivateRequest, found operation.Identity) (operation.EndpointAnswer, error) {
 	if r.URL != "" {
 		if err := s.give(r, found); err != nil {
-			return endpointAnswer{}, err
+			return operation.EndpointAnswer{}, err
 		}
 	}
 	before, err := s.engine.State(r.Profile)
 	if err != nil {
-		return endpointAnswer{}, err
+		return operation.EndpointAnswer{}, err
 	}
 	reply, err := s.engine.Activate(ctx, r.Profile)
 	if err != nil {
-		return endpointAnswer{}, err
+		return operation.EndpointAnswer{}, err
 	}
 	answer, err := s.answer(r.Profile, reply)
 	if err != nil {
 		return answer, err
 	}
-	line := auditLine{User: r.User, Command: "profile activate", Profile: r.Profile, Key: "state", Old: before, New: answer.State}
+	line := operation.AuditLine{User: r.User, Command: "profile activate", Profile: r.Profile, Key: "state", Old: before, New: answer.State}
 	if !answer.OK {
 		line.Key, line.Old, line.New = "challenge", "", answer.Reason
 	}
@@ -141,7 +108,7 @@ func (s *station) activate(ctx context.Context, r activateRequest, found identit
 }
 
 // test sends a profile a test event.
-func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, error) {
+func (s *station) test(ctx context.Context, r operation.DeliveryRequest) (operation.EndpointAnswer, error) {
 	event := &delivery.Event{
 		ID: "test_" + strings.ToLower(rand.Text()), Type: "rowhook.test", Time: time.Now().UTC(),
 		Origin: delivery.Origin{Source: s.config().Source.Name, Op: "signal"},
@@ -149,7 +116,7 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 	}
 	reply, err := s.engine.Test(ctx, r.Profile, event)
 	if err != nil {
-		return endpointAnswer{}, err
+		return operation.EndpointAnswer{}, err
 	}
 	answer, err := s.answer(r.Profile, reply)
 	if err != nil {
@@ -160,28 +127,28 @@ func (s *station) test(ctx context.Context, r deliveryRequest) (endpointAnswer, 
 	if !answer.OK {
 		outcome = answer.Reason
 	}
-	return answer, s.audit.append(auditLine{User: r.User, Command: "profile test", Profile: r.Profile, Key: event.ID, New: outcome})
+	return answer, s.audit.append(operation.AuditLine{User: r.User, Command: "profile test", Profile: r.Profile, Key: event.ID, New: outcome})
 }
 
 // whereabouts finds out where this is when no agent has: what is sent by hand is held to the same
 // rule. The database has to be the one that the state directory is pinned to.
-func (s *station) whereabouts(ctx context.Context) (identity, error) {
+func (s *station) whereabouts(ctx context.Context) (operation.Identity, error) {
 	source, err := newSource(s.config(), s.logger, "commands")
 	if err != nil {
-		return identity{}, err
+		return operation.Identity{}, err
 	}
 	defer source.Close()
 	server, err := source.Identify(ctx)
 	if err != nil {
-		return identity{}, &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say where this is before anything is sent"}
+		return operation.Identity{}, &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say where this is before anything is sent"}
 	}
-	found := identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
 	pinned, known, err := loadIdentity(s.spool)
 	if err != nil {
-		return identity{}, err
+		return operation.Identity{}, err
 	}
-	if diffs := pinned.compare(found, s.config().Source.Servers); known && len(diffs) > 0 {
-		return identity{}, &control.Failure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
+	if diffs := compareIdentity(pinned, found, s.config().Source.Servers); known && len(diffs) > 0 {
+		return operation.Identity{}, &control.Failure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
 	}
 	return found, s.arrive(found, s.config().Sandboxed(&server))
 }
@@ -194,41 +161,35 @@ func (s *station) states() ([]delivery.ProfileStatus, error) { return s.engine.S
 
 // stateChanged writes the audit line of a change that the agent made by itself.
 func (s *station) stateChanged(c engine.StateChange) {
-	line := auditLine{User: directories.User(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}
+	line := operation.AuditLine{User: directories.User(), Command: "run", Profile: c.Profile, Key: "state", Old: c.Old, New: c.New, Reason: c.Reason}
 	if err := s.audit.append(line); err != nil {
 		s.logger.Error("a change of state is not in the audit log", "profile", c.Profile, "state", c.New, "err", err)
 	}
 }
 
-// stateAnswer is what a command that changes a profile's state came to.
-type stateAnswer struct {
-	Profile string `json:"profile"`
-	State   string `json:"state"`
-}
-
 // auditedState does what changes a profile's state, and writes its audit line.
-func (s *station) auditedState(user, command, profile string, do func() error) (stateAnswer, error) {
+func (s *station) auditedState(user, command, profile string, do func() error) (operation.StateAnswer, error) {
 	before, err := s.engine.State(profile)
 	if err != nil {
-		return stateAnswer{}, err
+		return operation.StateAnswer{}, err
 	}
 	if err := do(); err != nil {
-		return stateAnswer{}, err
+		return operation.StateAnswer{}, err
 	}
 	after, err := s.engine.State(profile)
 	if err != nil {
-		return stateAnswer{}, err
+		return operation.StateAnswer{}, err
 	}
-	answer := stateAnswer{Profile: profile, State: after}
-	return answer, s.audit.append(auditLine{User: user, Command: command, Profile: profile, Key: "state", Old: before, New: after})
+	answer := operation.StateAnswer{Profile: profile, State: after}
+	return answer, s.audit.append(operation.AuditLine{User: user, Command: command, Profile: profile, Key: "state", Old: before, New: after})
 }
 
 // readAudit returns the audit log's lines about profiles. A line that is no JSON, torn by a crash,
 // is passed over.
-func readAudit(raw []byte) []auditLine {
-	lines := []auditLine{}
+func readAudit(raw []byte) []operation.AuditLine {
+	lines := []operation.AuditLine{}
 	for text := range strings.Lines(string(raw)) {
-		var line auditLine
+		var line operation.AuditLine
 		if json.Unmarshal([]byte(text), &line) == nil && line.Profile != "" {
 			lines = append(lines, line)
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/webhook"
 )
@@ -72,7 +73,7 @@ func TestActivateCommand(t *testing.T) {
 	t.Parallel()
 	w := newEndpointWorld(t, "")
 	w.silent = true
-	answer, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"}, identity{})
+	answer, err := w.activate(t.Context(), operation.ActivateRequest{User: "ada", Profile: "desk"}, operation.Identity{})
 	if err != nil || answer.OK || answer.State != "pending" || answer.Reason != "challenge" || answer.Status != 200 {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
@@ -88,14 +89,14 @@ func TestActivateCommand(t *testing.T) {
 	w.mu.Lock()
 	w.silent = false
 	w.mu.Unlock()
-	answer, err = w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk"}, identity{})
+	answer, err = w.activate(t.Context(), operation.ActivateRequest{User: "ada", Profile: "desk"}, operation.Identity{})
 	if err != nil || !answer.OK || answer.State != "active" || c.printAnswer(answer, true, "") != nil {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
 	if _, err := w.auditedState("ada", "profile pause", "desk", func() error { return w.engine.Pause("desk") }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "nobody"}, identity{}); err == nil {
+	if _, err := w.activate(t.Context(), operation.ActivateRequest{User: "ada", Profile: "nobody"}, operation.Identity{}); err == nil {
 		t.Error("a profile that is none was activated")
 	}
 	raw, err := os.ReadFile(w.audit.path)
@@ -115,7 +116,7 @@ func TestActivateCommand(t *testing.T) {
 func TestTestCommand(t *testing.T) {
 	t.Parallel()
 	w := newEndpointWorld(t, "")
-	answer, err := w.test(t.Context(), deliveryRequest{User: "ada", Profile: "desk"})
+	answer, err := w.test(t.Context(), operation.DeliveryRequest{User: "ada", Profile: "desk"})
 	if err != nil || !answer.OK || answer.Status != 200 || answer.Response != "thanks\n" || answer.State != "pending" {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
@@ -132,7 +133,7 @@ func TestTestCommand(t *testing.T) {
 	w.mu.Lock()
 	w.status = 404
 	w.mu.Unlock()
-	if answer, err = w.test(t.Context(), deliveryRequest{User: "ada", Profile: "desk"}); err != nil || answer.OK {
+	if answer, err = w.test(t.Context(), operation.DeliveryRequest{User: "ada", Profile: "desk"}); err != nil || answer.OK {
 		t.Fatalf("answer %+v, %v", answer, err)
 	}
 	if err := answerError(answer); err.Error() != "profile desk: the reply's status 404 does not mean delivered" {
@@ -169,7 +170,7 @@ func TestProfileList(t *testing.T) {
 	}
 	l.Host = "desk.example.org"
 	var out bytes.Buffer
-	if err := printProfileList(&out, []profileListing{l}); err != nil {
+	if err := printProfileList(&out, []operation.ProfileListing{l}); err != nil {
 		t.Fatal(err)
 	}
 	want := "PROFILE  NAME              FORMAT       STATE    REASON     SINCE  HOST              LAST DELIVERY  BACKLOG  SUBSCRIPTIONS\n" +
@@ -187,7 +188,7 @@ func TestAnswerWithoutReply(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	c := &console{out: &out, err: io.Discard}
-	err := c.printAnswer(endpointAnswer{Profile: "desk", Asked: true, State: "pending", Reason: "guard", Error: "127.0.0.1 is loopback", DurationMS: 2}, false, "the challenge")
+	err := c.printAnswer(operation.EndpointAnswer{Profile: "desk", Asked: true, State: "pending", Reason: "guard", Error: "127.0.0.1 is loopback", DurationMS: 2}, false, "the challenge")
 	if out.String() != "no reply to the challenge after 2ms\ndesk is pending\n" {
 		t.Errorf("printed %q", out.String())
 	}

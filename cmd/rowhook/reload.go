@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
@@ -21,72 +21,16 @@ import (
 // whole: profiles in the engine, mapping and recipients in the pipeline between two transactions.
 // Whatever is wrong, the agent goes on as before and says why.
 
-// What asked for a reload.
-const (
-	reloadByStart   = "start"
-	reloadBySignal  = "signal"
-	reloadByFile    = "file"
-	reloadByCommand = "command"
-)
-
-// reloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are
-// gone.
-type reloadRequest struct {
-	User    string                    `json:"user"`
-	Removed map[string]engine.Removal `json:"removed,omitempty"`
-	By      string                    `json:"by"`
-}
-
-// reloadStatus is what came of a reload.
-type reloadStatus struct {
-	Time time.Time `json:"time"`
-	OK   bool      `json:"ok"`
-	By   string    `json:"by"` // start, signal, file or command
-	// Added, Changed and Removed are codes of profiles.
-	Added   []string `json:"added,omitempty"`
-	Changed []string `json:"changed,omitempty"`
-	Removed []string `json:"removed,omitempty"`
-	Mapping bool     `json:"mapping,omitempty"` // the mapping changed, or where context and signals come from
-	// Restart are the keys that differ from what the agent was started with and take effect with
-	// the next start only, whichever reload took note of them.
-	Restart []string `json:"restart,omitempty"`
-	Error   string   `json:"error,omitempty"`
-}
-
-// words tells in one line what came of it.
-func (r *reloadStatus) words() string {
-	var parts []string
-	part := func(format string, codes []string) {
-		if len(codes) > 0 {
-			parts = append(parts, fmt.Sprintf(format, strings.Join(codes, ", ")))
-		}
-	}
-	part("added %s", r.Added)
-	part("changed %s", r.Changed)
-	part("removed %s", r.Removed)
-	if r.Mapping {
-		parts = append(parts, "changed the mapping")
-	}
-	switch {
-	case !r.OK:
-		parts = []string{"failed: " + r.Error}
-	case len(parts) == 0:
-		parts = append(parts, "nothing changed")
-	}
-	part("needs a restart: %s", r.Restart)
-	return strings.Join(parts, "; ")
-}
-
 // reload reads the config again and has it take effect. One reload at a time; its result is kept
 // for status.
-func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, error) {
+func (a *agent) reload(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	status, err := a.reloadNow(ctx, r)
 	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
 	a.mu.Lock()
 	if err != nil {
-		status = reloadStatus{Time: status.Time, By: r.By, Restart: a.reloaded.Restart, Error: err.Error()}
+		status = operation.ReloadStatus{Time: status.Time, By: r.By, Restart: a.reloaded.Restart, Error: err.Error()}
 	}
 	a.reloaded = status
 	a.mu.Unlock()
@@ -94,15 +38,15 @@ func (a *agent) reload(ctx context.Context, r reloadRequest) (reloadStatus, erro
 		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Hint(err))
 		return status, err
 	}
-	a.logger.Info("config reloaded", "by", r.By, "result", status.words())
+	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())
 	select {
 	case a.compareNow <- struct{}{}:
 	default:
 	}
-	return status, a.audit.append(auditLine{User: r.User, Command: "reload", Key: "config", New: status.words()})
+	return status, a.audit.append(operation.AuditLine{User: r.User, Command: "reload", Key: "config", New: status.Words()})
 }
 
-func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadStatus, err error) {
+func (a *agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {
 	before := a.live.Load()
 	next, err := before.config.Reload()
 	a.mu.Lock()
@@ -146,7 +90,7 @@ func (a *agent) reloadNow(ctx context.Context, r reloadRequest) (status reloadSt
 		a.mailer.Use(next.Alerts, next.Profiles)
 		return nil
 	})
-	return reloadStatus{
+	return operation.ReloadStatus{
 		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
 		Mapping: next.MapsOtherwise(before.config), Restart: restart,
 	}, err
@@ -202,7 +146,7 @@ func (a *agent) hangup(ctx context.Context) error {
 	for {
 		select {
 		case <-a.hangups:
-			_, _ = a.reload(ctx, reloadRequest{User: directories.User(), By: reloadBySignal}) // told by itself
+			_, _ = a.reload(ctx, operation.ReloadRequest{User: directories.User(), By: operation.ReloadBySignal}) // told by itself
 		case <-ctx.Done():
 			return nil
 		}

@@ -9,6 +9,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
 )
 
 const (
@@ -58,8 +59,8 @@ func (a *agent) watchFiles(ctx context.Context) error {
 				watchDirs(watcher, a.filesRead())
 			}
 			if a.filesRead().Changed() {
-				_, _ = a.reload(ctx, reloadRequest{User: directories.User(), By: reloadByFile}) // told by itself
-				soon()                                                                          // it may name other files
+				_, _ = a.reload(ctx, operation.ReloadRequest{User: directories.User(), By: operation.ReloadByFile}) // told by itself
+				soon()                                                                                              // it may name other files
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
 
@@ -111,7 +112,7 @@ func (w *reloadWorld) await(what string, ok func() bool) {
 	}
 }
 
-func (w *reloadWorld) last() reloadStatus {
+func (w *reloadWorld) last() operation.ReloadStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reloaded
@@ -174,7 +175,7 @@ func TestPendingRestart(t *testing.T) {
 	w := newReloadWorld(t, settleDelay, "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n"+deskProfile)
 	changed := reloadHead + "admin: {listen: \"127.0.0.1:0\"}\nspool: {max_size: 5GiB}\nprofiles:\n"
 	w.write(changed + deskProfile)
-	w.await("the file to be noticed", func() bool { return w.last().By == reloadByFile })
+	w.await("the file to be noticed", func() bool { return w.last().By == operation.ReloadByFile })
 	if code, out, _ := w.command("reload"); code != 0 || out != "reloaded: nothing changed; needs a restart: spool.max_size\n" {
 		t.Errorf("reload: exit %d, %q", code, out)
 	}
@@ -230,7 +231,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	w := newReloadWorld(t, time.Hour, "profiles:\n"+deskProfile)
 	before := w.live.Load()
 	w.write(reloadHead + "profiles:\n  desk: {url: https://other.example.org/, signature: none}\n  shelf: {url: nothing}\n")
-	if _, err := w.agent.reload(t.Context(), reloadRequest{User: "ada", By: reloadBySignal}); err == nil {
+	if _, err := w.agent.reload(t.Context(), operation.ReloadRequest{User: "ada", By: operation.ReloadBySignal}); err == nil {
 		t.Fatal("a config with an error was taken")
 	}
 	if w.live.Load() != before || w.last().OK {
@@ -242,7 +243,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		t.Errorf("status: exit %d\n%s%s", code, out, messages)
 	}
 	w.write(reloadHead + "profiles:\n" + deskProfile)
-	if _, err := w.agent.reload(t.Context(), reloadRequest{User: "ada", By: reloadBySignal}); err != nil {
+	if _, err := w.agent.reload(t.Context(), operation.ReloadRequest{User: "ada", By: operation.ReloadBySignal}); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(w.audit.path)
@@ -259,7 +260,7 @@ func TestReloadRefusesToForget(t *testing.T) {
 	event := &delivery.Event{ID: "e1", Type: "record.inserted", Entry: "public.loans", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "k"}
 	w.append("0/10", event)
 	w.write(reloadHead + "profiles:\n  shelf: {url: https://shelf.example.org/, signature: none}\n")
-	w.await("the file to be noticed", func() bool { return w.last().By == reloadByFile })
+	w.await("the file to be noticed", func() bool { return w.last().By == operation.ReloadByFile })
 	if last := w.last(); last.OK || !strings.Contains(last.Error, "no longer has desk") {
 		t.Fatalf("reload %+v", last)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
 )
@@ -33,19 +34,19 @@ func (s *station) holds(p spool.ProfileInfo) (bool, error) {
 }
 
 // removedProfiles are the removed profiles that the spool still holds something for.
-func (s *station) removedProfiles() ([]removedStatus, error) {
+func (s *station) removedProfiles() ([]operation.RemovedStatus, error) {
 	removed, err := s.removed()
 	if err != nil {
 		return nil, err
 	}
-	var list []removedStatus
+	var list []operation.RemovedStatus
 	for _, p := range removed {
 		held, err := s.holds(p)
 		if err != nil {
 			return nil, err
 		}
 		if held {
-			list = append(list, removedStatus{Profile: p.Code, BacklogEvents: p.Backlog.Events, BacklogBytes: p.Backlog.Bytes})
+			list = append(list, operation.RemovedStatus{Profile: p.Code, BacklogEvents: p.Backlog.Events, BacklogBytes: p.Backlog.Bytes})
 		}
 	}
 	return list, nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
 )
 
 // stallAfter is how long nothing may come of what the source has committed before that counts as a
@@ -21,15 +22,6 @@ type sourceSample struct {
 	received uint64
 	since    time.Time // of the last progress
 	err      error     // why the stream ended last, if it has since then
-}
-
-// stallStatus is a stall as status shows it.
-type stallStatus struct {
-	Since   time.Time `json:"since"`
-	Seconds float64   `json:"seconds"`
-	Text    string    `json:"text"`
-	Reason  string    `json:"reason,omitempty"`
-	Remedy  string    `json:"remedy,omitempty"`
 }
 
 // moved reports whether there has been progress since the sample before, or nothing is to come:
@@ -51,8 +43,8 @@ func (s *sourceSample) stalled() bool {
 }
 
 // stall says what is known of a stall.
-func (s *sourceSample) stall(now time.Time) *stallStatus {
-	out := &stallStatus{Since: s.since.UTC(), Seconds: now.Sub(s.since).Seconds()}
+func (s *sourceSample) stall(now time.Time) *operation.StallStatus {
+	out := &operation.StallStatus{Since: s.since.UTC(), Seconds: now.Sub(s.since).Seconds()}
 	switch sender := s.stream.Sender; {
 	case sender != nil && sender.Reason != "":
 		out.Reason, out.Remedy = sender.Reason, sender.Remedy
@@ -61,7 +53,7 @@ func (s *sourceSample) stall(now time.Time) *stallStatus {
 	case sender != nil && sender.Wait != "":
 		out.Reason = "the server's side of the stream is in " + sender.Wait
 	}
-	out.Text = fmt.Sprintf("nothing has come for %s although the source has more, which is at %s", humanDuration(now.Sub(s.since)), s.stream.End)
+	out.Text = fmt.Sprintf("nothing has come for %s although the source has more, which is at %s", operation.FormatDuration(now.Sub(s.since)), s.stream.End)
 	if out.Reason != "" {
 		out.Text += ": " + out.Reason
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
 )
 
 // A stall is told from what only looks like one: it begins with the last progress, and there is
@@ -85,9 +86,21 @@ func TestStall(t *testing.T) {
 		if a.sampled.stalled() || !strings.Contains(text.String(), "come through again") {
 			t.Errorf("%s: a change does not end it", test.name)
 		}
-		report := statusReport{Source: sourceStatus{Stalled: stall}}
-		if report.judge(); len(report.Attention) != 1 || !strings.Contains(report.Attention[0], test.reason) {
+		report := operation.StatusReport{Source: operation.SourceStatus{Stalled: stall}}
+		if judge(&report); len(report.Attention) != 1 || !strings.Contains(report.Attention[0], test.reason) {
 			t.Errorf("%s: status says %q", test.name, report.Attention)
+		}
+	}
+}
+
+// TestBinlogAttention: a position that the server is about to leave behind needs a hand.
+func TestBinlogAttention(t *testing.T) {
+	t.Parallel()
+	for lostIn, want := range map[int64]int{-1: 0, 86400: 0, 30_000: 0, 20_000: 1, 0: 1} {
+		r := operation.StatusReport{Source: operation.SourceStatus{Stream: &capture.Status{Binlog: &capture.BinlogStatus{KeepSeconds: 86400, LostInSeconds: lostIn}}}}
+		judge(&r)
+		if len(r.Attention) != want {
+			t.Errorf("lost in %d s: %q", lostIn, r.Attention)
 		}
 	}
 }

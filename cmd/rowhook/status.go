@@ -10,93 +10,10 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
-	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
 )
-
-// statusReport is the output of `rowhook status --json`. Its member names are a contract.
-type statusReport struct {
-	Time     time.Time                `json:"time"`
-	Agent    agentStatus              `json:"agent"`
-	Reload   *reloadStatus            `json:"reload,omitempty"` // the last one; its start for an agent that has had none
-	Source   sourceStatus             `json:"source"`
-	Identity identityStatus           `json:"identity"`
-	Spool    spoolStatus              `json:"spool"`
-	Parked   parkedStatus             `json:"parked"`
-	Profiles []delivery.ProfileStatus `json:"profiles"`
-	Mail     *alert.Status            `json:"mail,omitempty"` // to the profiles' contacts; only of a running agent with a mail server
-	// Removed are profiles that the config no longer has and whose events the spool still holds.
-	Removed  []removedStatus   `json:"removed,omitempty"`
-	Findings []capture.Finding `json:"findings,omitempty"`
-	// Attention says what needs a hand; empty when nothing does.
-	Attention []string `json:"attention,omitempty"`
-}
-
-type agentStatus struct {
-	Running bool      `json:"running"`
-	PID     int       `json:"pid,omitempty"`
-	Version string    `json:"version"`
-	Since   time.Time `json:"since,omitzero"`
-}
-
-type sourceStatus struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`
-	Hosts string `json:"hosts"`
-	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting
-	// for adoption, or stopped without an agent.
-	State string    `json:"state"`
-	Since time.Time `json:"since,omitzero"`
-	Error string    `json:"error,omitempty"`
-	// Position is up to where changes are stored; Durable what of it is fsynced.
-	Position   string           `json:"position,omitempty"`
-	Durable    string           `json:"durable,omitempty"`
-	LastCommit time.Time        `json:"last_commit,omitzero"`
-	Server     *serverStatus    `json:"server,omitempty"`
-	Stream     *capture.Status  `json:"stream,omitempty"`
-	Counts     *pipeline.Counts `json:"counts,omitempty"`
-	// Stalled says that nothing comes of what the source has committed, and why, as far as it is
-	// known.
-	Stalled *stallStatus `json:"stalled,omitempty"`
-}
-
-type serverStatus struct {
-	Lineage  string `json:"lineage"`
-	Timeline int32  `json:"timeline"`
-	Version  int    `json:"version"`
-	Host     string `json:"host"`
-	Standby  bool   `json:"standby,omitempty"`
-}
-
-type identityStatus struct {
-	Pinned      *identity    `json:"pinned,omitempty"`
-	Found       *identity    `json:"found,omitempty"`
-	Differences []difference `json:"differences,omitempty"`
-}
-
-type spoolStatus struct {
-	Bytes        int64 `json:"bytes"`
-	MaxBytes     int64 `json:"max_bytes"`
-	HistoryBytes int64 `json:"history_bytes"`
-	FreeBytes    int64 `json:"free_bytes"`
-	ReserveBytes int64 `json:"reserve_bytes"`
-	// FullInSeconds is when it is full if it goes on growing as lately; 0 when it is not growing.
-	FullInSeconds float64 `json:"full_in_seconds,omitempty"`
-	Error         string  `json:"error,omitempty"`
-}
-
-type parkedStatus struct {
-	Count int64 `json:"count"`
-	Bytes int64 `json:"bytes"`
-}
-
-type removedStatus struct {
-	Profile       string `json:"profile"`
-	BacklogEvents int64  `json:"backlog_events"`
-	BacklogBytes  int64  `json:"backlog_bytes"`
-}
 
 // skewAlert is from when on a clock's difference needs a hand.
 const skewAlert = 2 * time.Minute
@@ -105,7 +22,7 @@ const skewAlert = 2 * time.Minute
 const statusTimeout = 3 * time.Second
 
 // status reports on the state directory and asks the database itself.
-func (s *station) status(ctx context.Context) (*statusReport, error) {
+func (s *station) status(ctx context.Context) (*operation.StatusReport, error) {
 	report, err := s.report()
 	if err != nil {
 		return nil, err
@@ -120,16 +37,16 @@ func (s *station) status(ctx context.Context) (*statusReport, error) {
 		report.Source.Name = source.Database()
 	}
 	report.Source.Hosts = source.Hosts()
-	report.askSource(ctx, source)
+	askSource(ctx, report, source)
 	report.Attention = append(report.Attention, "no agent is running: changes wait in the database, and deliveries in the spool")
 	s.lastInLog(report)
-	report.judge()
+	judge(report)
 	return report, nil
 }
 
 // lastInLog fills in when profiles last delivered and failed, which without an agent only the
 // delivery log knows.
-func (s *station) lastInLog(report *statusReport) {
+func (s *station) lastInLog(report *operation.StatusReport) {
 	last := deliverylog.LastResults(s.config().Log.Deliveries)
 	for i := range report.Profiles {
 		p := &report.Profiles[i]
@@ -143,20 +60,20 @@ func (s *station) lastInLog(report *statusReport) {
 }
 
 // report is what the state directory itself tells.
-func (s *station) report() (*statusReport, error) {
+func (s *station) report() (*operation.StatusReport, error) {
 	profiles, err := s.engine.Status()
 	if err != nil {
 		return nil, err
 	}
 	usage := s.spool.Usage()
 	count, bytes := s.spool.ParkedCount()
-	report := &statusReport{
+	report := &operation.StatusReport{
 		Time:     time.Now().UTC(),
-		Agent:    agentStatus{Version: readVersion().Version},
-		Source:   sourceStatus{Name: s.config().Source.Name, Type: s.config().Source.Type, Position: s.spool.Position(), Durable: s.spool.Durable()},
+		Agent:    operation.AgentStatus{Version: readVersion().Version},
+		Source:   operation.SourceStatus{Name: s.config().Source.Name, Type: s.config().Source.Type, Position: s.spool.Position(), Durable: s.spool.Durable()},
 		Profiles: profiles,
-		Parked:   parkedStatus{Count: count, Bytes: bytes},
-		Spool: spoolStatus{
+		Parked:   operation.ParkedStatus{Count: count, Bytes: bytes},
+		Spool: operation.SpoolStatus{
 			Bytes: usage.Bytes, MaxBytes: usage.Max, HistoryBytes: usage.History, FreeBytes: usage.Free, ReserveBytes: usage.Reserve,
 		},
 	}
@@ -171,14 +88,14 @@ func (s *station) report() (*statusReport, error) {
 		report.Identity.Pinned = &pinned
 	}
 	report.Removed, err = s.removedProfiles()
-	report.Removed = slices.DeleteFunc(report.Removed, func(r removedStatus) bool { // being drained
+	report.Removed = slices.DeleteFunc(report.Removed, func(r operation.RemovedStatus) bool { // being drained
 		return slices.ContainsFunc(profiles, func(p delivery.ProfileStatus) bool { return p.Profile == r.Profile })
 	})
 	return report, err
 }
 
 // askSource adds how the slot stands.
-func (r *statusReport) askSource(ctx context.Context, from source) {
+func askSource(ctx context.Context, r *operation.StatusReport, from source) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	stream, err := from.Status(ctx, capture.Position(r.Source.Durable))
@@ -190,7 +107,7 @@ func (r *statusReport) askSource(ctx context.Context, from source) {
 }
 
 // status adds to the station's report what only the running agent knows.
-func (a *agent) status(ctx context.Context) (*statusReport, error) {
+func (a *agent) status(ctx context.Context) (*operation.StatusReport, error) {
 	report, err := a.report()
 	if err != nil {
 		return nil, err
@@ -205,7 +122,7 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	report.Findings = findings
 	report.Identity.Differences = link.Diffs
 	if server := link.Server; server != nil {
-		report.Source.Server = &serverStatus{
+		report.Source.Server = &operation.ServerStatus{
 			Lineage: server.Lineage, Timeline: server.Timeline, Version: server.Version, Host: server.Host, Standby: server.Standby,
 		}
 		report.Identity.Found = &link.Found
@@ -213,7 +130,7 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	counts := a.pipe.Counts()
 	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
 	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
-	report.askSource(ctx, a.source)
+	askSource(ctx, report, a.source)
 	if sampled.stalled() {
 		report.Source.Stalled = sampled.stall(report.Time)
 	}
@@ -227,12 +144,12 @@ func (a *agent) status(ctx context.Context) (*statusReport, error) {
 	if err := a.engine.LogError(); err != nil {
 		report.Attention = append(report.Attention, err.Error())
 	}
-	report.judge()
+	judge(report)
 	return report, nil
 }
 
 // judge fills in what needs a hand.
-func (r *statusReport) judge() {
+func judge(r *operation.StatusReport) {
 	say := func(format string, args ...any) { r.Attention = append(r.Attention, fmt.Sprintf(format, args...)) }
 	if len(r.Identity.Differences) > 0 {
 		say("%s; %s", describeDifferences(r.Identity.Differences), adoptRemedy)
@@ -252,7 +169,7 @@ func (r *statusReport) judge() {
 	if stream := r.Source.Stream; stream != nil && stream.Binlog != nil && stream.Binlog.Lost {
 		say("the server no longer has the binlog after the stored position")
 	} else if stream != nil && stream.Binlog != nil && stream.Binlog.LostInSeconds >= 0 && stream.Binlog.LostInSeconds < stream.Binlog.KeepSeconds/4 {
-		say("the server removes the binlog after the stored position in %s", humanDuration(time.Duration(stream.Binlog.LostInSeconds)*time.Second))
+		say("the server removes the binlog after the stored position in %s", operation.FormatDuration(time.Duration(stream.Binlog.LostInSeconds)*time.Second))
 	} else if stream != nil && stream.Slot != nil {
 		switch slot := stream.Slot; {
 		case !slot.Exists && r.Source.Position != "":
@@ -275,11 +192,11 @@ func (r *statusReport) judge() {
 	for _, p := range r.Profiles {
 		if math.Abs(p.ClockSkewSeconds) >= skewAlert.Seconds() {
 			say("profile %s: this machine's clock differs from the endpoint's by %s; signatures are refused at five minutes",
-				p.Profile, humanDuration(time.Duration(math.Abs(p.ClockSkewSeconds))*time.Second))
+				p.Profile, operation.FormatDuration(time.Duration(math.Abs(p.ClockSkewSeconds))*time.Second))
 		}
 		switch {
 		case p.Attention:
-			say("profile %s is %s: %s%s", p.Profile, p.State, reasonWord(p.Reason, p), profileRemedy(p))
+			say("profile %s is %s: %s%s", p.Profile, p.State, operation.ReasonWord(p.Reason, p), profileRemedy(p))
 		case p.HeldKeys > 0:
 			say("profile %s has %d dead letters, and %d keys wait for them: `rowhook failed list --profile %s`", p.Profile, p.Dead, p.HeldKeys, p.Profile)
 		case p.Dead > 0:

@@ -11,6 +11,7 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
 
@@ -47,12 +48,12 @@ const metaSandbox = "sandbox"
 
 // givenHere is that value: it holds for one environment, and not for a copy of the state directory.
 type givenHere struct {
-	Identity identity                          `json:"identity"`
+	Identity operation.Identity                `json:"identity"`
 	Profiles map[string]delivery.SandboxConfig `json:"profiles"`
 }
 
 // arrive takes note of where the agent is: the profiles use what they have there.
-func (s *station) arrive(found identity, sandbox bool) error {
+func (s *station) arrive(found operation.Identity, sandbox bool) error {
 	if sandbox {
 		if err := s.recallGiven(found); err != nil {
 			return err
@@ -67,7 +68,7 @@ func (s *station) arrive(found identity, sandbox bool) error {
 
 // recallGiven puts in place what was given by hand in this environment before, and takes away what
 // was given in another.
-func (s *station) recallGiven(found identity) error {
+func (s *station) recallGiven(found operation.Identity) error {
 	given, err := s.given(found)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func (s *station) recallGiven(found identity) error {
 
 // given reads what was given by hand here; what was given elsewhere, before the state directory was
 // copied, is left out.
-func (s *station) given(found identity) (givenHere, error) {
+func (s *station) given(found operation.Identity) (givenHere, error) {
 	given := givenHere{Identity: found, Profiles: map[string]delivery.SandboxConfig{}}
 	raw, err := s.spool.Meta(metaSandbox)
 	if err != nil || raw == nil {
@@ -121,7 +122,7 @@ func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand b
 }
 
 // give keeps a URL and secret for a profile in this sandbox, and has it used at once.
-func (s *station) give(r activateRequest, found identity) error {
+func (s *station) give(r operation.ActivateRequest, found operation.Identity) error {
 	p := s.config().Profile(r.Profile)
 	switch {
 	case p == nil:
@@ -150,7 +151,7 @@ func (s *station) give(r activateRequest, found identity) error {
 	}
 	s.engine.Reconsider()
 	_, after := s.endpoints()[r.Profile].Describe()
-	return s.audit.append(auditLine{User: r.User, Command: "profile activate --url", Profile: r.Profile, Key: "url", Old: before, New: after})
+	return s.audit.append(operation.AuditLine{User: r.User, Command: "profile activate --url", Profile: r.Profile, Key: "url", Old: before, New: after})
 }
 
 // sameURL reports whether two URLs lead to the same place.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
@@ -52,12 +53,12 @@ func TestSandboxUsesNothingOfProduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	here := identity{Lineage: "7001", Hosts: "db2"}
+	here := operation.Identity{Lineage: "7001", Hosts: "db2"}
 	if err := s.arrive(here, true); err != nil {
 		t.Fatal(err)
 	}
-	test := func(code string) (endpointAnswer, error) {
-		return s.test(t.Context(), deliveryRequest{User: "ada", Profile: code})
+	test := func(code string) (operation.EndpointAnswer, error) {
+		return s.test(t.Context(), operation.DeliveryRequest{User: "ada", Profile: code})
 	}
 	if answer, err := test("own"); err != nil || !answer.OK {
 		t.Fatalf("own: %+v, %v", answer, err)
@@ -74,7 +75,7 @@ func TestSandboxUsesNothingOfProduction(t *testing.T) {
 	}
 
 	give := func(url string) error {
-		_, err := s.activate(t.Context(), activateRequest{User: "ada", Profile: "bare", URL: url, Secret: sandboxSecret}, here)
+		_, err := s.activate(t.Context(), operation.ActivateRequest{User: "ada", Profile: "bare", URL: url, Secret: sandboxSecret}, here)
 		return err
 	}
 	for url, want := range map[string]string{
@@ -96,7 +97,7 @@ func TestSandboxUsesNothingOfProduction(t *testing.T) {
 	}
 
 	// The same state directory finds itself elsewhere: what was given does not go with it.
-	if err := s.arrive(identity{Lineage: "7001", Hosts: "db3"}, true); err != nil {
+	if err := s.arrive(operation.Identity{Lineage: "7001", Hosts: "db3"}, true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := test("bare"); err == nil {
@@ -116,7 +117,7 @@ func TestSandboxUsesNothingOfProduction(t *testing.T) {
 func TestURLIsNotGivenInProduction(t *testing.T) {
 	t.Parallel()
 	w := newEndpointWorld(t, "")
-	_, err := w.activate(t.Context(), activateRequest{User: "ada", Profile: "desk", URL: "https://other.example.org/"}, identity{})
+	_, err := w.activate(t.Context(), operation.ActivateRequest{User: "ada", Profile: "desk", URL: "https://other.example.org/"}, operation.Identity{})
 	if err == nil || !strings.Contains(err.Error(), "this is production") || len(w.got) != 0 {
 		t.Errorf("%v, %d requests", err, len(w.got))
 	}

@@ -8,5 +8,6 @@
 // When the agent ends while it is asked, the client says so and does not ask again: what it asked
 // for may have been done.
 //
-// The package does not know what operations there are. They and their requests are the agent's.
+// The package does not know what operations there are. Their requests and answers are the words of
+// package operation.
 package control

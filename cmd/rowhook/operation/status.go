@@ -1,0 +1,108 @@
+package operation
+
+import (
+	"time"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/delivery"
+	"rowhook/delivery/alert"
+)
+
+// StatusReport is the output of `rowhook status --json`. Its member names are a contract.
+type StatusReport struct {
+	Time     time.Time                `json:"time"`
+	Agent    AgentStatus              `json:"agent"`
+	Reload   *ReloadStatus            `json:"reload,omitempty"` // the last one; its start for an agent that has had none
+	Source   SourceStatus             `json:"source"`
+	Identity IdentityStatus           `json:"identity"`
+	Spool    SpoolStatus              `json:"spool"`
+	Parked   ParkedStatus             `json:"parked"`
+	Profiles []delivery.ProfileStatus `json:"profiles"`
+	Mail     *alert.Status            `json:"mail,omitempty"` // to the profiles' contacts; only of a running agent with a mail server
+	// Removed are profiles that the config no longer has and whose events the spool still holds.
+	Removed  []RemovedStatus   `json:"removed,omitempty"`
+	Findings []capture.Finding `json:"findings,omitempty"`
+	// Attention says what needs a hand; empty when nothing does.
+	Attention []string `json:"attention,omitempty"`
+}
+
+// AgentStatus is the agent that answers, or that none runs.
+type AgentStatus struct {
+	Running bool      `json:"running"`
+	PID     int       `json:"pid,omitempty"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+// SourceStatus is how the connection to the source stands, and the stream.
+type SourceStatus struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Hosts string `json:"hosts"`
+	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting
+	// for adoption, or stopped without an agent.
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	Error string    `json:"error,omitempty"`
+	// Position is up to where changes are stored; Durable what of it is fsynced.
+	Position   string           `json:"position,omitempty"`
+	Durable    string           `json:"durable,omitempty"`
+	LastCommit time.Time        `json:"last_commit,omitzero"`
+	Server     *ServerStatus    `json:"server,omitempty"`
+	Stream     *capture.Status  `json:"stream,omitempty"`
+	Counts     *pipeline.Counts `json:"counts,omitempty"`
+	// Stalled says that nothing comes of what the source has committed, and why, as far as it is
+	// known.
+	Stalled *StallStatus `json:"stalled,omitempty"`
+}
+
+// ServerStatus is the server that the stream comes from.
+type ServerStatus struct {
+	Lineage  string `json:"lineage"`
+	Timeline int32  `json:"timeline"`
+	Version  int    `json:"version"`
+	Host     string `json:"host"`
+	Standby  bool   `json:"standby,omitempty"`
+}
+
+// IdentityStatus is what the state directory belongs to, and what was found instead.
+type IdentityStatus struct {
+	Pinned      *Identity    `json:"pinned,omitempty"`
+	Found       *Identity    `json:"found,omitempty"`
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// SpoolStatus is the room that the spool takes and has.
+type SpoolStatus struct {
+	Bytes        int64 `json:"bytes"`
+	MaxBytes     int64 `json:"max_bytes"`
+	HistoryBytes int64 `json:"history_bytes"`
+	FreeBytes    int64 `json:"free_bytes"`
+	ReserveBytes int64 `json:"reserve_bytes"`
+	// FullInSeconds is when it is full if it goes on growing as lately; 0 when it is not growing.
+	FullInSeconds float64 `json:"full_in_seconds,omitempty"`
+	Error         string  `json:"error,omitempty"`
+}
+
+// ParkedStatus is how much is parked.
+type ParkedStatus struct {
+	Count int64 `json:"count"`
+	Bytes int64 `json:"bytes"`
+}
+
+// RemovedStatus is what the spool holds for a profile that the config no longer has.
+type RemovedStatus struct {
+	Profile       string `json:"profile"`
+	BacklogEvents int64  `json:"backlog_events"`
+	BacklogBytes  int64  `json:"backlog_bytes"`
+}
+
+// StallStatus is a stall as status shows it.
+type StallStatus struct {
+	Since   time.Time `json:"since"`
+	Seconds float64   `json:"seconds"`
+	Text    string    `json:"text"`
+	Reason  string    `json:"reason,omitempty"`
+	Remedy  string    `json:"remedy,omitempty"`
+}
