@@ -1,52 +1,13 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"log/slog"
-	"os"
 
 	"rowhook/cmd/rowhook/config"
-	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
-	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
-	"rowhook/delivery/webhook"
 )
-
-// webhookOptions are what all profiles have in common. They share connections.
-func webhookOptions(products delivery.Products) webhook.Options {
-	host, _ := os.Hostname() // without one, the handshake names rowhook
-	return webhook.Options{Products: products, Origin: host, UserAgent: "rowhook/" + readVersion().Version, Transports: webhook.NewTransports()}
-}
-
-// endpoints makes what sends and renders each profile's requests, by code.
-func newEndpoints(c *config.Config, in *surroundings, options webhook.Options) (map[string]*endpoint, error) {
-	endpoints := make(map[string]*endpoint, len(c.Profiles))
-	var errs []error
-	for i := range c.Profiles {
-		e, err := in.newEndpoint(c.Profiles[i], options)
-		errs = append(errs, err)
-		endpoints[c.Profiles[i].Code] = e
-	}
-	return endpoints, c.Explain(errors.Join(errs...))
-}
-
-// profiles makes the profiles ready for the engine.
-func newProfiles(c *config.Config, endpoints map[string]*endpoint) ([]*engine.Profile, error) {
-	var profiles []*engine.Profile
-	var errs []error
-	for i := range c.Profiles {
-		e := endpoints[c.Profiles[i].Code]
-		profile, err := engine.NewProfile(c.Profiles[i], c.Products().Of(c.Profiles[i].Format), e, e.asFormatter())
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		profiles = append(profiles, profile)
-	}
-	return profiles, c.Explain(errors.Join(errs...))
-}
 
 // logOptions are the delivery log's.
 func logOptions(c *config.Config, logger *slog.Logger) deliverylog.Options {

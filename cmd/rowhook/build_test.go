@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rowhook/cmd/rowhook/environment"
 )
 
 func TestLogWritesDurations(t *testing.T) {
@@ -24,7 +26,7 @@ func TestEndpointsAreProbed(t *testing.T) {
 	c, _ := write(t, smallConfig+`profiles:
   desk: {url: https://127.0.0.1:1/, secret: short}
 `)
-	found := checkEndpoints(t.Context(), c, newSurroundings(c))
+	found := checkEndpoints(t.Context(), c, environment.New(c, "1"))
 	if len(found) != 1 || found[0].Code != "endpoint" {
 		t.Errorf("endpoints: %+v", found)
 	}

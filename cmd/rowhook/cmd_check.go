@@ -17,6 +17,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 )
@@ -62,7 +63,7 @@ type findingJSON struct {
 
 func (c *console) check(ctx context.Context, conf *config.Config, asJSON bool) error {
 	found := append(conf.Findings(), directories.Findings(conf)...)
-	in := newSurroundings(conf)
+	in := environment.New(conf, readVersion().Version)
 	found = append(found, checkSource(ctx, conf, in)...)
 	found = append(found, checkEndpoints(ctx, conf, in)...)
 	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
@@ -88,7 +89,7 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 }
 
 // checkSource asks the database. That it cannot be asked is a finding too.
-func checkSource(ctx context.Context, c *config.Config, in *surroundings) []capture.Finding {
+func checkSource(ctx context.Context, c *config.Config, in *environment.Environment) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	source, err := newSource(c, slog.New(slog.DiscardHandler), runningAgent(ctx, c))
@@ -97,7 +98,7 @@ func checkSource(ctx context.Context, c *config.Config, in *surroundings) []capt
 	}
 	defer source.Close()
 	if server, err := source.Identify(ctx); err == nil {
-		in.sandbox.Store(c.Sandboxed(&server))
+		in.Enter(c.Sandboxed(&server))
 	}
 	found, err := source.Check(ctx, c.Rules().Tables())
 	found = c.AtTables(found)
@@ -175,19 +176,15 @@ func runningAgent(ctx context.Context, c *config.Config) string {
 }
 
 // checkEndpoints connects to each endpoint that is used in this environment.
-func checkEndpoints(ctx context.Context, c *config.Config, in *surroundings) []capture.Finding {
-	endpoints, err := newEndpoints(c, in, webhookOptions(c.Products()))
+func checkEndpoints(ctx context.Context, c *config.Config, in *environment.Environment) []capture.Finding {
+	endpoints, err := in.Endpoints(c)
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
 	}
 	var found []capture.Finding
 	for i := range c.Profiles {
 		at := "profiles." + c.Profiles[i].Code
-		to := endpoints[c.Profiles[i].Code].target()
-		if to == nil {
-			continue
-		}
-		if err := to.sender.Probe(ctx); err != nil {
+		if err := endpoints[c.Profiles[i].Code].Probe(ctx); err != nil {
 			found = append(found, capture.Finding{
 				Severity: capture.Warning, Code: "endpoint", Subject: at,
 				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: config.Hint(err),
@@ -344,11 +341,11 @@ type eventRow struct {
 
 // listEvents prints every event that can come, and the profiles that may get it.
 func (c *console) listEvents(conf *config.Config, asJSON bool) error {
-	endpoints, err := newEndpoints(conf, newSurroundings(conf), webhookOptions(conf.Products()))
+	endpoints, err := environment.New(conf, readVersion().Version).Endpoints(conf)
 	if err != nil {
 		return err
 	}
-	profiles, err := newProfiles(conf, endpoints)
+	profiles, err := environment.Profiles(conf, endpoints)
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 )
@@ -123,4 +125,20 @@ func answerError(a operation.EndpointAnswer) error {
 		remedy = "allow_networks opens the dial guard for a profile"
 	}
 	return &capture.OperatorError{Err: fmt.Errorf("profile %s: %s", a.Profile, why), Remedy: remedy}
+}
+
+// readGivenSecret reads the secret that goes with --url.
+func readGivenSecret(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	raw, err := config.ReadSecret(path)
+	if err != nil {
+		return "", fmt.Errorf("read --secret-file: %w", err)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
+	if secret == "" {
+		return "", &os.PathError{Op: "read", Path: path, Err: errors.New("the file is empty")}
+	}
+	return secret, nil
 }

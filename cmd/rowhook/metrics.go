@@ -205,7 +205,7 @@ func (m *agentMetrics) collectSpool(c *collection, profiles []engine.ProfileStat
 	c.put(m.spoolMax, float64(usage.Max))
 	c.put(m.spoolHistory, float64(usage.History))
 	c.put(m.spoolFree, float64(usage.Free))
-	c.put(m.connections, float64(m.agent.options.Transports.Opened()))
+	c.put(m.connections, float64(m.agent.around.Opened()))
 	mail := m.agent.mailer.Status()
 	c.put(m.mails, float64(mail.Sent))
 	c.put(m.mailsWaiting, float64(mail.Waiting))

@@ -14,6 +14,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
@@ -247,7 +248,7 @@ func (s *station) body(r operation.BodyRequest) (operation.BodyAnswer, error) {
 }
 
 // groupBody is body for a group, or tells whether an event is in it.
-func (s *station) groupBody(r operation.BodyRequest, to *endpoint) (operation.BodyAnswer, error) {
+func (s *station) groupBody(r operation.BodyRequest, to *environment.Endpoint) (operation.BodyAnswer, error) {
 	group, err := s.engine.GroupOf(&delivery.LogRecord{
 		Profile: r.Profile, Event: r.Event, Unit: r.Unit, Count: r.Count, First: r.First, Last: r.Last,
 	})
@@ -262,7 +263,7 @@ func (s *station) groupBody(r operation.BodyRequest, to *endpoint) (operation.Bo
 		}
 		return operation.BodyAnswer{Found: true}, nil
 	}
-	formatter, groups := to.asFormatter().(delivery.GroupFormatter)
+	formatter, groups := to.AsFormatter().(delivery.GroupFormatter)
 	if !groups {
 		return operation.BodyAnswer{}, nil
 	}

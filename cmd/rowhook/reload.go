@@ -11,6 +11,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
@@ -65,12 +66,12 @@ func (a *agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 			return status, err
 		}
 	}
-	endpoints, err := newEndpoints(next, a.around, a.options)
+	endpoints, err := a.around.Endpoints(next)
 	if err != nil {
 		return status, err
 	}
 	keepEndpoints(endpoints, next, before)
-	profiles, err := newProfiles(next, endpoints)
+	profiles, err := environment.Profiles(next, endpoints)
 	if err != nil {
 		return status, err
 	}
@@ -111,7 +112,7 @@ func (s *station) codes(c *config.Config) (map[delivery.ProfileID]string, error)
 }
 
 // keepEndpoints has profiles that did not change keep what sends their requests.
-func keepEndpoints(endpoints map[string]*endpoint, next *config.Config, before *live) {
+func keepEndpoints(endpoints map[string]*environment.Endpoint, next *config.Config, before *live) {
 	for i := range next.Profiles {
 		p := &next.Profiles[i]
 		if was := before.config.Profile(p.Code); was != nil && reflect.DeepEqual(was, p) {

@@ -10,12 +10,12 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/engine"
 	"rowhook/delivery/spool"
-	"rowhook/delivery/webhook"
 )
 
 // station is the state directory with the rooms that need no database: what commands
@@ -28,9 +28,7 @@ type station struct {
 	engine *engine.Engine
 	audit  *auditLog
 
-	// How the profiles' requests go, and in which environment.
-	options webhook.Options
-	around  *surroundings
+	around *environment.Environment // how the profiles' requests go, and where to
 
 	mailer *alert.Mailer // sends while an agent runs
 	name   string        // the source's, as far as it is known
@@ -41,14 +39,14 @@ type station struct {
 // live is what a reload replaces.
 type live struct {
 	config    *config.Config
-	endpoints map[string]*endpoint // where the profiles' requests go, by code
+	endpoints map[string]*environment.Endpoint // where the profiles' requests go, by code
 }
 
 // config is the config as it was loaded last.
 func (s *station) config() *config.Config { return s.live.Load().config }
 
 // endpoints are where the profiles' requests go, by code.
-func (s *station) endpoints() map[string]*endpoint { return s.live.Load().endpoints }
+func (s *station) endpoints() map[string]*environment.Endpoint { return s.live.Load().endpoints }
 
 // lockPatience is how long an agent waits for commands that have its state directory open, and
 // commands for whoever has.
@@ -82,8 +80,8 @@ func openStation(c *config.Config, logger *slog.Logger, passing bool) (*station,
 
 func (s *station) open(c *config.Config, passing bool) error {
 	defer close(s.opened)
-	s.options, s.around = webhookOptions(c.Products()), newSurroundings(c)
-	endpoints, err := newEndpoints(c, s.around, s.options)
+	s.around = environment.New(c, readVersion().Version)
+	endpoints, err := s.around.Endpoints(c)
 	if err != nil {
 		return err
 	}
@@ -91,9 +89,9 @@ func (s *station) open(c *config.Config, passing bool) error {
 	s.name = c.Source.Name
 	s.mailer = alert.New(c.Alerts, c.Profiles, alert.Options{
 		Logger: s.logger, Products: c.Products(), States: s.states,
-		Source: func() string { return s.name }, Environment: s.around.environment,
+		Source: func() string { return s.name }, Environment: s.around.String,
 	})
-	profiles, err := newProfiles(c, endpoints)
+	profiles, err := environment.Profiles(c, endpoints)
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,6 @@ import (
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
-	"rowhook/delivery"
-	"rowhook/delivery/format"
 	"rowhook/delivery/webhook"
 )
 
@@ -142,22 +140,5 @@ func TestSandboxBlockIsChecked(t *testing.T) {
 		path + ":11:15: profiles.desk.sandbox.secret: a secret that begins with whsec_ must go on with standard base64"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
-	}
-}
-
-// The same URL is another endpoint in a sandbox: it is activated for itself.
-func TestEndpointsDiffer(t *testing.T) {
-	t.Parallel()
-	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
-	p := delivery.Defaults()
-	p.Code, p.URL, p.Sandbox.URL = "desk", "https://desk.example.org/", "https://desk.example.org/"
-	e, err := in.newEndpoint(p, webhook.Options{Products: format.Products()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := e.Endpoint()
-	in.sandbox.Store(true)
-	if after := e.Endpoint(); after == before || !after.Sandbox || after.Name == "" {
-		t.Errorf("endpoints %+v and %+v", before, after)
 	}
 }

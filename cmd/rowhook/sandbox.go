@@ -2,12 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
@@ -15,33 +11,9 @@ import (
 	"rowhook/delivery"
 )
 
-// A clone of production must not write to production's receivers. Whether this is a sandbox is said
-// by the config, by ROWHOOK_ENVIRONMENT or by the database itself; then every profile uses what its
-// sandbox block has, or what `profile activate --url` gave it here, and nothing of what production
-// uses. Until the database has been asked, deliveries wait (see [agent.connected]).
-
-// surroundings is where the agent finds itself, for all profiles' endpoints.
-type surroundings struct {
-	sandbox atomic.Bool
-
-	mu    sync.Mutex
-	given map[string]delivery.SandboxConfig // by code: URL and secret that were given by hand, here
-}
-
-// environment names it.
-func (in *surroundings) environment() string {
-	if in.sandbox.Load() {
-		return "sandbox"
-	}
-	return "production"
-}
-
-// newSurroundings is what the config alone tells of them.
-func newSurroundings(c *config.Config) *surroundings {
-	in := &surroundings{given: map[string]delivery.SandboxConfig{}}
-	in.sandbox.Store(c.Sandboxed(nil))
-	return in
-}
+// What `profile activate --url` gave to profiles in a sandbox is kept in the state directory, for
+// one environment. Until the database has been asked where this is, deliveries wait (see
+// [agent.connected]).
 
 // metaSandbox is the spool's small value with what was given by hand in a sandbox.
 const metaSandbox = "sandbox"
@@ -59,8 +31,8 @@ func (s *station) arrive(found operation.Identity, sandbox bool) error {
 			return err
 		}
 	}
-	if was := s.around.sandbox.Swap(sandbox); was != sandbox || sandbox {
-		s.logger.Info("environment", "is", s.around.environment())
+	if was := s.around.Enter(sandbox); was != sandbox || sandbox {
+		s.logger.Info("environment", "is", s.around.String())
 	}
 	s.engine.Reconsider()
 	return nil
@@ -107,18 +79,7 @@ func (s *station) given(found operation.Identity) (givenHere, error) {
 
 // useInSandbox has a profile use a URL and secret in a sandbox.
 func (s *station) useInSandbox(code string, own delivery.SandboxConfig, byHand bool) error {
-	to, err := newSandboxTarget(*s.config().Profile(code), own, s.options)
-	if err != nil {
-		return err
-	}
-	s.around.mu.Lock()
-	delete(s.around.given, code)
-	if byHand {
-		s.around.given[code] = own
-	}
-	s.around.mu.Unlock()
-	s.endpoints()[code].sandbox.Store(to)
-	return nil
+	return s.around.Give(s.endpoints()[code], *s.config().Profile(code), own, byHand)
 }
 
 // give keeps a URL and secret for a profile in this sandbox, and has it used at once.
@@ -127,7 +88,7 @@ func (s *station) give(r operation.ActivateRequest, found operation.Identity) er
 	switch {
 	case p == nil:
 		return &control.Failure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
-	case !s.around.sandbox.Load():
+	case !s.around.Sandbox():
 		return &control.Failure{Message: "--url is for sandboxes, and this is production", Remedy: "the URL belongs in the config: profiles." + r.Profile + ".url"}
 	case sameURL(r.URL, p.URL):
 		return &control.Failure{Message: "this is the URL that the profile has in production", Remedy: "give the URL of a receiver of the sandbox's own"}
@@ -158,20 +119,4 @@ func (s *station) give(r operation.ActivateRequest, found operation.Identity) er
 func sameURL(a, b string) bool {
 	trim := func(s string) string { return strings.TrimRight(strings.ToLower(s), "/") }
 	return trim(a) == trim(b)
-}
-
-// readGivenSecret reads the secret that goes with --url.
-func readGivenSecret(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	raw, err := config.ReadSecret(path)
-	if err != nil {
-		return "", fmt.Errorf("read --secret-file: %w", err)
-	}
-	secret := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
-	if secret == "" {
-		return "", &os.PathError{Op: "read", Path: path, Err: errors.New("the file is empty")}
-	}
-	return secret, nil
 }

@@ -1,4 +1,4 @@
-package main
+package environment
 
 import (
 	"context"
@@ -11,22 +11,22 @@ import (
 	"rowhook/delivery/webhook"
 )
 
-// endpoint is a profile's sender and formatter in the environment that the agent is in.
-type endpoint struct {
-	in         *surroundings
+// Endpoint is a profile's sender and formatter in the environment that the agent is in.
+type Endpoint struct {
+	in         *Environment
 	production *target
 	sandbox    atomic.Pointer[target] // nil without a URL there
 }
 
 var (
-	_ delivery.Sender         = (*endpoint)(nil)
-	_ delivery.Challenger     = (*endpoint)(nil)
-	_ delivery.Formatter      = (*endpoint)(nil)
+	_ delivery.Sender         = (*Endpoint)(nil)
+	_ delivery.Challenger     = (*Endpoint)(nil)
+	_ delivery.Formatter      = (*Endpoint)(nil)
 	_ delivery.GroupFormatter = groupEndpoint{}
 )
 
 // target returns where requests go now; nil for nowhere.
-func (e *endpoint) target() *target {
+func (e *Endpoint) target() *target {
 	if e.in.sandbox.Load() {
 		return e.sandbox.Load()
 	}
@@ -34,7 +34,7 @@ func (e *endpoint) target() *target {
 }
 
 // Endpoint implements [delivery.Challenger].
-func (e *endpoint) Endpoint() delivery.Endpoint {
+func (e *Endpoint) Endpoint() delivery.Endpoint {
 	var at delivery.Endpoint
 	sandbox := e.in.sandbox.Load()
 	to := e.production
@@ -49,7 +49,7 @@ func (e *endpoint) Endpoint() delivery.Endpoint {
 }
 
 // Challenge implements [delivery.Challenger].
-func (e *endpoint) Challenge(ctx context.Context) delivery.Reply {
+func (e *Endpoint) Challenge(ctx context.Context) delivery.Reply {
 	to := e.target()
 	if to == nil {
 		return nowhere
@@ -58,7 +58,7 @@ func (e *endpoint) Challenge(ctx context.Context) delivery.Reply {
 }
 
 // Send implements [delivery.Sender].
-func (e *endpoint) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
+func (e *Endpoint) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
 	to := e.target()
 	if to == nil {
 		return nowhere
@@ -69,8 +69,17 @@ func (e *endpoint) Send(ctx context.Context, req *delivery.Request) delivery.Rep
 // nowhere is the reply where there is no URL.
 var nowhere = delivery.Reply{Class: delivery.ClassProfile, Reason: delivery.ReasonSandbox, Error: "the profile has no URL in this sandbox"}
 
+// Probe only connects. There is nothing to find out where there is no URL.
+func (e *Endpoint) Probe(ctx context.Context) error {
+	to := e.target()
+	if to == nil {
+		return nil
+	}
+	return to.sender.Probe(ctx)
+}
+
 // Describe implements [delivery.Sender].
-func (e *endpoint) Describe() (method, url string) {
+func (e *Endpoint) Describe() (method, url string) {
 	to := e.target()
 	if to == nil {
 		return "POST", ""
@@ -80,7 +89,7 @@ func (e *endpoint) Describe() (method, url string) {
 
 // formatter returns what renders here. Where there is no URL, what production would send stays
 // unsent.
-func (e *endpoint) formatter() delivery.Formatter {
+func (e *Endpoint) formatter() delivery.Formatter {
 	if to := e.target(); to != nil {
 		return to.formatter
 	}
@@ -88,21 +97,21 @@ func (e *endpoint) formatter() delivery.Formatter {
 }
 
 // AppendBody implements [delivery.Formatter].
-func (e *endpoint) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+func (e *Endpoint) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 	return e.formatter().AppendBody(dst, ev)
 }
 
 // Head implements [delivery.Formatter].
-func (e *endpoint) Head(ev *delivery.Event) delivery.Head { return e.formatter().Head(ev) }
+func (e *Endpoint) Head(ev *delivery.Event) delivery.Head { return e.formatter().Head(ev) }
 
 // Copies implements [delivery.Copier].
-func (e *endpoint) Copies(ev *delivery.Event) bool {
+func (e *Endpoint) Copies(ev *delivery.Event) bool {
 	copier, ok := e.formatter().(delivery.Copier)
 	return ok && copier.Copies(ev)
 }
 
 // groupEndpoint is an endpoint whose format has groups.
-type groupEndpoint struct{ *endpoint }
+type groupEndpoint struct{ *Endpoint }
 
 // WriteGroup implements [delivery.GroupFormatter].
 func (e groupEndpoint) WriteGroup(w io.Writer, g *delivery.Group) error {
@@ -114,27 +123,9 @@ func (e groupEndpoint) GroupHead(g *delivery.Group) delivery.Head {
 	return e.formatter().(delivery.GroupFormatter).GroupHead(g)
 }
 
-// newEndpoint makes a profile's endpoint in the surroundings.
-func (in *surroundings) newEndpoint(p delivery.ProfileConfig, options webhook.Options) (*endpoint, error) {
-	production, err := newTarget(p, options)
-	own := p.Sandbox
-	in.mu.Lock()
-	if given, ok := in.given[p.Code]; ok {
-		own = given
-	}
-	in.mu.Unlock()
-	sandbox, serr := newSandboxTarget(p, own, options)
-	if err := errors.Join(err, serr); err != nil {
-		return nil, err
-	}
-	e := &endpoint{in: in, production: production}
-	e.sandbox.Store(sandbox)
-	return e, nil
-}
-
-// asFormatter is the endpoint as the engine wants its formatter: with groups only where the format
+// AsFormatter is the endpoint as the engine wants its formatter: with groups only where the format
 // has them.
-func (e *endpoint) asFormatter() delivery.Formatter {
+func (e *Endpoint) AsFormatter() delivery.Formatter {
 	if _, groups := e.production.formatter.(delivery.GroupFormatter); groups {
 		return groupEndpoint{e}
 	}
