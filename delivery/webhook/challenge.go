@@ -91,16 +91,32 @@ func (s *Sender) consent(h http.Header) (allowed delivery.Rate, lacks string) {
 	return delivery.Rate{Requests: n, Per: time.Minute}, ""
 }
 
+// asking is the way of requests without a body and a signature.
+type asking struct {
+	*general
+	method string
+	to     *url.URL
+}
+
+func (k *asking) once(ctx context.Context, a *attempt) (status int, err error) {
+	header := k.sender.fixed.Clone()
+	if a.token != "" {
+		header["Authorization"] = []string{a.token}
+	}
+	return k.request(ctx, &http.Request{Method: k.method, URL: k.to, Header: header})
+}
+
 // ask makes one request without a body and has judge say what its reply lacks.
 func (s *Sender) ask(ctx context.Context, method string, to *url.URL, judge func(*http.Response, string) string) delivery.Reply {
 	a := s.newAttempt()
-	a.proto.Method, a.proto.URL, a.proto.Header = method, to, s.fixed.Clone()
+	asking := &asking{general: newGeneral(s), method: method, to: to}
+	a.by = asking
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	resp, err := a.authorized(timed, s.transport)
-	if err != nil {
+	if _, err := a.make(timed); err != nil {
 		return s.failure(ctx, a, err)
 	}
+	resp := asking.resp
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, readReply))
 	reply := delivery.Reply{Class: delivery.ClassOK, Status: resp.StatusCode, Response: s.discreet(body[:min(len(body), keptReply)])}

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -130,50 +129,33 @@ func statusReason(status int) string {
 	return delivery.ReasonStatusOther
 }
 
-// read takes what matters from a response and ends it.
-func (s *Sender) read(resp *http.Response, a *attempt, now time.Time) delivery.Reply {
+// reply says what a reply with a status means.
+func (s *Sender) reply(status int, a *attempt, now time.Time) delivery.Reply {
+	got := a.by.answer()
 	reply := delivery.Reply{
-		Class:  s.table.class(resp.StatusCode),
-		Status: resp.StatusCode,
-		Date:   headerTime(resp.Header, "Date"),
+		Class:  s.table.class(status),
+		Status: status,
+		Date:   a.time(got.date),
 	}
 	if reply.Class != delivery.ClassOK {
-		reply.Reason = statusReason(resp.StatusCode)
-		reply.RetryAfter = retryAfter(resp.Header, reply.Date, now)
+		reply.Reason = statusReason(status)
+		reply.RetryAfter = retryAfter(string(got.retryAfter), reply.Date, now)
 	}
-	if to := resp.Header.Get("Location"); to != "" && resp.StatusCode/100 == 3 {
+	if to := string(got.location); to != "" && status/100 == 3 {
 		reply.Location = string(s.discreet([]byte(redactText(to))))
 		if reply.Class != delivery.ClassOK {
 			reply.Error = "redirected to " + reply.Location + ", which is not followed"
 		}
 	}
-	reply.Response = s.discreet(drain(resp.Body, a.head[:]))
+	if len(got.body) > 0 {
+		reply.Response = s.discreet(append([]byte(nil), got.body...))
+	}
 	return reply
 }
 
-// drain reads a reply's body as far as it is read at all, and returns a copy of its start. How the
-// body ends changes nothing: the status was the answer.
-func drain(body io.ReadCloser, head []byte) []byte {
-	defer body.Close()
-	if body == http.NoBody {
-		return nil
-	}
-	n, err := io.ReadFull(body, head)
-	if err == nil {
-		_, _ = io.CopyN(io.Discard, body, readReply-int64(n))
-	}
-	if n == 0 {
-		return nil
-	}
-	return append([]byte(nil), head[:n]...)
-}
-
-func headerTime(h http.Header, name string) time.Time {
-	value := h[name]
-	if len(value) == 0 {
-		return time.Time{}
-	}
-	t, err := http.ParseTime(value[0])
+// httpTime reads a date of HTTP, which is zero when it is none.
+func httpTime(text string) time.Time {
+	t, err := http.ParseTime(text)
 	if err != nil {
 		return time.Time{}
 	}
@@ -182,8 +164,7 @@ func headerTime(h http.Header, name string) time.Time {
 
 // retryAfter reads how long the endpoint wants to be left alone, in seconds or until a time by its
 // own clock (RFC 9110, 10.2.3). It returns 0 when it does not say.
-func retryAfter(h http.Header, endpointNow, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
+func retryAfter(value string, endpointNow, now time.Time) time.Duration {
 	if value == "" {
 		return 0
 	}
@@ -193,7 +174,7 @@ func retryAfter(h http.Header, endpointNow, now time.Time) time.Duration {
 		}
 		return time.Duration(seconds) * time.Second
 	}
-	until := headerTime(h, "Retry-After")
+	until := httpTime(value)
 	if until.IsZero() {
 		return 0
 	}

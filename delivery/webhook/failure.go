@@ -46,6 +46,9 @@ func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Re
 		}
 		return reply
 	}
+	if errors.Is(err, errHeader) {
+		return delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonFormat, Error: errHeader.Error()}
+	}
 	reply := delivery.Reply{Class: delivery.ClassNetwork}
 	reply.Reason, reply.Error = s.networkFailure(a, err)
 	return reply
@@ -87,7 +90,7 @@ func (s *Sender) networkFailure(a *attempt, err error) (reason, text string) {
 			return known.reason, where + known.text
 		}
 	}
-	if !a.firstByte.Load() {
+	if !a.by.progress().replied {
 		return delivery.ReasonReset, where + "connection closed before a reply"
 	}
 	return delivery.ReasonProtocol, fmt.Sprintf("the reply is not HTTP/1.1, or its header is above %d KiB", maxReplyHeader>>10)
@@ -111,7 +114,7 @@ func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool
 	}
 	var number syscall.Errno
 	isNetwork := isOp && network.Op != "local error" || errors.As(err, &number) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-	if s.url.Scheme == "https" && a.conn == nil && !isNetwork {
+	if s.url.Scheme == "https" && !a.by.progress().connected && !isNetwork {
 		return delivery.ReasonTLS, "the TLS handshake failed: " + printable(err.Error()), true
 	}
 	return "", "", false
@@ -144,9 +147,9 @@ func isTimeout(err error) bool {
 // timeoutText says how far the request came.
 func (s *Sender) timeoutText(a *attempt) string {
 	switch {
-	case a.conn == nil:
+	case !a.by.progress().connected:
 		return fmt.Sprintf("no connection within %s", s.timeout)
-	case !a.wrote.Load():
+	case !a.by.progress().wrote:
 		return fmt.Sprintf("the request was not taken within %s", s.timeout)
 	}
 	return fmt.Sprintf("no reply within %s", s.timeout)

@@ -24,6 +24,7 @@ func (s *Sender) Probe(ctx context.Context) error {
 	}
 	a := s.attempts.Get().(*attempt)
 	defer s.attempts.Put(a)
+	a.by = newGeneral(s) // which got nowhere
 	return errors.New(s.failure(ctx, a, err).Error)
 }
 

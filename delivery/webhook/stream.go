@@ -51,18 +51,3 @@ func (b *streamBody) end() {
 	b.CloseWithError(io.ErrClosedPipe)
 	<-b.done
 }
-
-// open returns a reader of the request's body from its start.
-func (a *attempt) open() io.ReadCloser {
-	b := openStream(a.stream, a.sender.gzip)
-	a.streams = append(a.streams, b)
-	return b
-}
-
-// endStreams lets go of a streamed body.
-func (a *attempt) endStreams() {
-	for _, b := range a.streams {
-		b.end()
-	}
-	a.stream, a.streams = nil, nil
-}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"rowhook/delivery/webhook/http1"
 )
 
 const (
@@ -37,11 +39,12 @@ type Transports struct {
 
 	mu      sync.Mutex
 	bySetup map[string]*http.Transport
+	clients map[string]*http1.Client // by the same
 }
 
 // NewTransports returns transports without any connection.
 func NewTransports() *Transports {
-	return &Transports{bySetup: map[string]*http.Transport{}}
+	return &Transports{bySetup: map[string]*http.Transport{}, clients: map[string]*http1.Client{}}
 }
 
 // Opened returns how many connections were opened so far.
@@ -53,6 +56,9 @@ func (t *Transports) CloseIdle() {
 	defer t.mu.Unlock()
 	for _, transport := range t.bySetup {
 		transport.CloseIdleConnections()
+	}
+	for _, client := range t.clients {
+		client.CloseIdle()
 	}
 }
 
@@ -66,6 +72,19 @@ func (t *Transports) get(s *setup) http.RoundTripper {
 		t.bySetup[s.shown] = transport
 	}
 	return finite{transport}
+}
+
+// client returns the client whose connections are made so. It shares with the transport how they
+// are made, not the connections.
+func (t *Transports) client(s *setup) *http1.Client {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	client, ok := t.clients[s.shown]
+	if !ok {
+		client = &http1.Client{Dial: t.dial(s), TLS: t.tls(s), IdleTimeout: idleTimeout, MaxHead: maxReplyHeader}
+		t.clients[s.shown] = client
+	}
+	return client
 }
 
 // finite has every reply end with its request. After 101 Switching Protocols, which no request asks
@@ -83,26 +102,21 @@ func (f finite) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (t *Transports) newTransport(s *setup) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: s.guard.control, Resolver: t.resolver}
+	dial := t.dial(s)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.http2)
-	config := s.tls
-	if config.RootCAs == nil {
-		config.RootCAs = t.roots
-	}
 	return &http.Transport{
 		Proxy:                  s.askProxy,
 		OnProxyConnectResponse: proxyAnswered,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
-			t.opened.Add(1)
 			return newCountingConn(conn), nil
 		},
-		TLSClientConfig:        config,
+		TLSClientConfig:        t.tls(s),
 		TLSHandshakeTimeout:    dialTimeout,
 		Protocols:              protocols,
 		DisableCompression:     true,
@@ -110,6 +124,26 @@ func (t *Transports) newTransport(s *setup) *http.Transport {
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxReplyHeader,
 	}
+}
+
+// dial connects to addresses that the guard lets through.
+func (t *Transports) dial(s *setup) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: s.guard.control, Resolver: t.resolver}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err == nil {
+			t.opened.Add(1)
+		}
+		return conn, err
+	}
+}
+
+func (t *Transports) tls(s *setup) *tls.Config {
+	config := s.tls.Clone()
+	if config.RootCAs == nil {
+		config.RootCAs = t.roots
+	}
+	return config
 }
 
 // askProxy has requests go through the setup's proxy.
