@@ -22,6 +22,8 @@ var (
 	_ delivery.Sender         = (*Endpoint)(nil)
 	_ delivery.Challenger     = (*Endpoint)(nil)
 	_ delivery.Formatter      = (*Endpoint)(nil)
+	_ delivery.Copier         = (*Endpoint)(nil)
+	_ delivery.Flagger        = (*Endpoint)(nil)
 	_ delivery.GroupFormatter = groupEndpoint{}
 )
 
@@ -108,6 +110,14 @@ func (e *Endpoint) Head(ev *delivery.Event) delivery.Head { return e.formatter()
 func (e *Endpoint) Copies(ev *delivery.Event) bool {
 	copier, ok := e.formatter().(delivery.Copier)
 	return ok && copier.Copies(ev)
+}
+
+// Flags implements [delivery.Flagger].
+func (e *Endpoint) Flags(ev *delivery.Event) []string {
+	if flagger, ok := e.formatter().(delivery.Flagger); ok {
+		return flagger.Flags(ev)
+	}
+	return nil
 }
 
 // groupEndpoint is an endpoint whose format has groups.

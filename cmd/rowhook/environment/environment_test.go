@@ -61,3 +61,23 @@ func TestGive(t *testing.T) {
 		t.Errorf("in production: %q", shown(again))
 	}
 }
+
+// The delivery log flags what the profile's format cannot hold, in either environment and in groups.
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	in := &Environment{options: webhook.Options{Products: format.Products()}, given: map[string]delivery.SandboxConfig{}}
+	p := delivery.Defaults()
+	p.Code, p.URL, p.MessageType = "desk", "https://desk.example.org/", "xml"
+	event := &delivery.Event{ID: "evt_1", Type: "loan.created", Key: []byte(`{}`), Data: []byte(`{"note":"\u0001"}`)}
+	for messageType, want := range map[string]int{"xml": 1, "json": 0} {
+		p.MessageType = messageType
+		e, err := in.newEndpoint(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flagger, ok := e.AsFormatter().(delivery.Flagger)
+		if !ok || len(flagger.Flags(event)) != want {
+			t.Errorf("%s: %t, %v", messageType, ok, flagger.Flags(event))
+		}
+	}
+}
