@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
-	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
@@ -88,6 +88,17 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 	return report
 }
 
+// examined is what check wants of a source.
+type examined interface {
+	Identify(ctx context.Context) (capture.Server, error)
+	// Check looks at everything that capture needs.
+	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
+	Tables(ctx context.Context, patterns []string) ([]*capture.Table, error)
+	// Writers lists who may insert into a table. It is not complete where our role may not see all.
+	Writers(ctx context.Context, table string) (names []string, complete bool, err error)
+	Hosts() string
+}
+
 // checkSource asks the database. That it cannot be asked is a finding too.
 func checkSource(ctx context.Context, c *config.Config, in *environment.Environment) []capture.Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -118,7 +129,7 @@ func checkSource(ctx context.Context, c *config.Config, in *environment.Environm
 
 // writerFindings say who may write the tables of context and signals, and so speak for the
 // application.
-func writerFindings(ctx context.Context, c *config.Config, source source) []capture.Finding {
+func writerFindings(ctx context.Context, c *config.Config, source examined) []capture.Finding {
 	var found []capture.Finding
 	for _, told := range []struct{ table, what string }{
 		{c.Source.Context.Table, "who makes changes"}, {c.Source.Signals.Table, "signals"},
@@ -163,13 +174,13 @@ func quoteTable(c *config.Config, name string) string {
 // runningAgent returns the id of the agent that runs on the state directory, whose own use of
 // the slot is no finding.
 func runningAgent(ctx context.Context, c *config.Config) string {
-	client, err := control.Dial(c.State)
+	running, err := agent.ReachRunning(c.State)
 	if err != nil {
 		return "check"
 	}
-	defer client.Close()
+	defer running.Close()
 	var answer operation.AgentAnswer
-	if err := client.Call(ctx, "agent", operation.None{}, &answer); err != nil {
+	if err := running.Call(ctx, "agent", operation.None{}, &answer); err != nil {
 		return "check"
 	}
 	return answer.ID

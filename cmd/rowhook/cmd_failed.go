@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
@@ -78,17 +79,17 @@ func newFailedListCommand(c *console) *cobra.Command {
 			if err := flags.compile(time.Now()); err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				if flags.source {
 					var list operation.ParkedList
 					request := operation.ParkedRequest{Table: flags.table, Limit: flags.filter.Limit}
-					if err := access.call(cmd.Context(), "parked/list", request, &list); err != nil {
+					if err := access.Call(cmd.Context(), "parked/list", request, &list); err != nil {
 						return err
 					}
 					return c.printParked(list, asJSON)
 				}
 				var items engine.Items
-				if err := access.call(cmd.Context(), "failed/list", operation.FilterRequest{Filter: flags.filter}, &items); err != nil {
+				if err := access.Call(cmd.Context(), "failed/list", operation.FilterRequest{Filter: flags.filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "There are no dead letters.")
@@ -106,12 +107,12 @@ func newFailedShowCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show a dead letter with the body that was sent", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				if source {
 					return c.showParked(cmd, access, args[0], asJSON)
 				}
 				var letters []engine.Letter
-				if err := access.call(cmd.Context(), "failed/show", operation.DeliveryRequest{Event: args[0]}, &letters); err != nil {
+				if err := access.Call(cmd.Context(), "failed/show", operation.DeliveryRequest{Event: args[0]}, &letters); err != nil {
 					return err
 				}
 				if asJSON {
@@ -132,13 +133,13 @@ func newFailedShowCommand(c *console) *cobra.Command {
 }
 
 // showParked prints what is known of one dead letter of the source.
-func (c *console) showParked(cmd *cobra.Command, access *access, number string, asJSON bool) error {
+func (c *console) showParked(cmd *cobra.Command, access *agent.Access, number string, asJSON bool) error {
 	seq, err := parseParked(cmd, number)
 	if err != nil {
 		return err
 	}
 	var list operation.ParkedList
-	if err := access.call(cmd.Context(), "parked/list", operation.ParkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
+	if err := access.Call(cmd.Context(), "parked/list", operation.ParkedRequest{Seqs: []delivery.Seq{seq}}, &list); err != nil {
 		return err
 	}
 	if len(list.Items) == 0 {
@@ -214,7 +215,7 @@ func (c *console) changeFailed(cmd *cobra.Command, name, done string, flags fail
 	if len(ids) == 0 {
 		ids = []string{""}
 	}
-	return c.withControl(func(access *access) error {
+	return c.withControl(func(access *agent.Access) error {
 		var requests []operation.FilterRequest
 		for _, id := range ids {
 			request := operation.FilterRequest{User: directories.User(), Filter: flags.filter}
@@ -234,7 +235,7 @@ func (c *console) changeParked(cmd *cobra.Command, name, done string, flags fail
 		}
 		request.Seqs = append(request.Seqs, seq)
 	}
-	return c.withControl(func(access *access) error {
+	return c.withControl(func(access *agent.Access) error {
 		return countDone(cmd.Context(), c, access, "parked/"+name, []operation.ParkedRequest{request}, done, flags.json)
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
@@ -254,7 +255,7 @@ type bodyLookup struct {
 	ctx     context.Context
 	console *console
 	config  *config.Config
-	access  *access
+	access  *agent.Access
 	spent   time.Duration
 	failed  bool
 }
@@ -287,7 +288,7 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) operation
 	defer func() { l.spent += time.Since(began) }()
 	if l.access == nil {
 		var err error
-		if l.access, err = l.console.openControl(l.config); err != nil {
+		if l.access, err = agent.Reach(l.config, l.console.agentOptions(l.config)); err != nil {
 			l.failed = true
 			return operation.BodyAnswer{}
 		}
@@ -296,7 +297,7 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) operation
 	request := operation.BodyRequest{
 		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
 	}
-	if err := l.access.call(l.ctx, "body", request, &answer); err != nil {
+	if err := l.access.Call(l.ctx, "body", request, &answer); err != nil {
 		return operation.BodyAnswer{}
 	}
 	return answer
@@ -304,6 +305,6 @@ func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) operation
 
 func (l *bodyLookup) close() {
 	if l.access != nil {
-		l.access.close()
+		l.access.Close()
 	}
 }

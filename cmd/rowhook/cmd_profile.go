@@ -1,15 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
@@ -31,9 +29,9 @@ func newProfileListCommand(c *console) *cobra.Command {
 			if history {
 				return c.profileHistory(asJSON)
 			}
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				var profiles []operation.ProfileListing
-				if err := access.call(cmd.Context(), "profile/list", operation.None{}, &profiles); err != nil {
+				if err := access.Call(cmd.Context(), "profile/list", operation.None{}, &profiles); err != nil {
 					return err
 				}
 				if asJSON {
@@ -74,12 +72,10 @@ func (c *console) profileHistory(asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	path := newAuditLog(conf.State).path
-	raw, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return directories.WithRemedy(conf, fmt.Errorf("read the audit log: %w", err))
+	lines, err := agent.History(conf)
+	if err != nil {
+		return err
 	}
-	lines := readAudit(raw)
 	if asJSON {
 		return printJSON(c.out, lines)
 	}
@@ -121,10 +117,10 @@ func newProfileStateCommand(c *console, name string, cmd *cobra.Command, from *s
 	var asJSON bool
 	cmd.Args = oneArg("the profile's code")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.withControl(func(access *access) error {
+		return c.withControl(func(access *agent.Access) error {
 			request := operation.ResumeRequest{User: directories.User(), Profile: args[0], From: *from}
 			var answer operation.StateAnswer
-			if err := access.call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
+			if err := access.Call(cmd.Context(), "profile/"+name, request, &answer); err != nil {
 				return err
 			}
 			if asJSON {

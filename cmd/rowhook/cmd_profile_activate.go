@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
@@ -39,10 +40,10 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				var answer operation.EndpointAnswer
 				request := operation.ActivateRequest{User: directories.User(), Profile: args[0], URL: url, Secret: secret}
-				if err := access.call(cmd.Context(), "profile/activate", request, &answer); err != nil {
+				if err := access.Call(cmd.Context(), "profile/activate", request, &answer); err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "the challenge")
@@ -64,10 +65,10 @@ func newProfileTestCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test CODE", Short: "Send a profile a signed test event", Long: testLong, Args: oneArg("the profile's code"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				var answer operation.EndpointAnswer
 				request := operation.DeliveryRequest{User: directories.User(), Profile: args[0]}
-				if err := access.call(cmd.Context(), "profile/test", request, &answer); err != nil {
+				if err := access.Call(cmd.Context(), "profile/test", request, &answer); err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "test event "+answer.Event)

@@ -9,23 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
 )
-
-// withControl runs what a command does on a state directory.
-func (c *console) withControl(do func(*access) error) error {
-	access, err := c.reach()
-	if err != nil {
-		return err
-	}
-	err = do(access)
-	if cerr := access.close(); err == nil {
-		err = cerr
-	}
-	return err
-}
 
 func newQueueCommand(c *console) *cobra.Command {
 	return newGroupCommand("queue", "Show and change what waits", groupFix,
@@ -41,9 +29,9 @@ func newQueueListCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what waits, the oldest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				var items engine.Items
-				if err := access.call(cmd.Context(), "queue/list", operation.FilterRequest{Filter: filter}, &items); err != nil {
+				if err := access.Call(cmd.Context(), "queue/list", operation.FilterRequest{Filter: filter}, &items); err != nil {
 					return err
 				}
 				return c.printItems(items, asJSON, "Nothing waits.")
@@ -81,12 +69,12 @@ func newRetryNowCommand(c *console) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				if len(args) == 1 {
 					return c.changeDelivery(cmd.Context(), access, "queue/retry-now", request, args[0], "is tried now")
 				}
 				hastened := []engine.Hastened{}
-				if err := access.call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
+				if err := access.Call(cmd.Context(), "queue/retry-all", request, &hastened); err != nil {
 					return err
 				}
 				if asJSON {
@@ -127,7 +115,7 @@ func newSkipCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "skip ID", Short: "Give a waiting delivery up; it becomes a dead letter", Args: oneArg("the event's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				return c.changeDelivery(cmd.Context(), access, "queue/skip", request, args[0], "is a dead letter now")
 			})
 		},
@@ -137,9 +125,9 @@ func newSkipCommand(c *console) *cobra.Command {
 }
 
 // changeDelivery does one thing to one waiting delivery.
-func (c *console) changeDelivery(ctx context.Context, access *access, name string, request operation.DeliveryRequest, id, done string) error {
+func (c *console) changeDelivery(ctx context.Context, access *agent.Access, name string, request operation.DeliveryRequest, id, done string) error {
 	request.Event = id
-	if err := access.call(ctx, name, request, &operation.None{}); err != nil {
+	if err := access.Call(ctx, name, request, &operation.None{}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(c.err, "%s %s.\n", id, done)
@@ -193,11 +181,11 @@ func describeItem(item *engine.Item) string {
 }
 
 // countDone calls an operation once for each of the requests and prints how many it took in hand.
-func countDone[Req any](ctx context.Context, c *console, access *access, name string, requests []Req, done string, asJSON bool) error {
+func countDone[Req any](ctx context.Context, c *console, access *agent.Access, name string, requests []Req, done string, asJSON bool) error {
 	var changed engine.Changed
 	for _, request := range requests {
 		var one engine.Changed
-		if err := access.call(ctx, name, request, &one); err != nil {
+		if err := access.Call(ctx, name, request, &one); err != nil {
 			return err
 		}
 		changed.Count, changed.More = changed.Count+one.Count, changed.More || one.More

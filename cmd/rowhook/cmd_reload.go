@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
@@ -38,15 +39,15 @@ func newReloadCommand(c *console) *cobra.Command {
 			if err != nil {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
-			client, err := control.Dial(c.stateDir())
+			running, err := agent.ReachRunning(c.stateDir())
 			if err != nil {
 				_, cerr := c.config()
 				return errors.Join(cerr, noAgentFailure(err))
 			}
-			defer client.Close()
+			defer running.Close()
 			var status operation.ReloadStatus
 			request := operation.ReloadRequest{User: directories.User(), Removed: removed, By: operation.ReloadByCommand}
-			if err := client.Call(cmd.Context(), "reload", request, &status); err != nil {
+			if err := running.Call(cmd.Context(), "reload", request, &status); err != nil {
 				return err
 			}
 			if asJSON {

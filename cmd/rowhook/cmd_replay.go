@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery/engine"
@@ -44,12 +45,12 @@ func newReplayCommand(c *console) *cobra.Command {
 				return &usageError{err: err, command: cmd.CommandPath()}
 			}
 			request := operation.ReplayRequest{User: directories.User(), Filter: filter, DryRun: dry}
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				if stop {
 					return c.stopReplay(cmd, access, request, asJSON)
 				}
 				var replayed engine.Replayed
-				if err := access.call(cmd.Context(), "replay", request, &replayed); err != nil {
+				if err := access.Call(cmd.Context(), "replay", request, &replayed); err != nil {
 					return err
 				}
 				if asJSON {
@@ -97,9 +98,9 @@ func (c *console) printReplayed(r *engine.Replayed, profile string, dry bool) er
 	return nil
 }
 
-func (c *console) stopReplay(cmd *cobra.Command, access *access, request operation.ReplayRequest, asJSON bool) error {
+func (c *console) stopReplay(cmd *cobra.Command, access *agent.Access, request operation.ReplayRequest, asJSON bool) error {
 	var stopped operation.ReplayStopped
-	if err := access.call(cmd.Context(), "replay/stop", request, &stopped); err != nil {
+	if err := access.Call(cmd.Context(), "replay/stop", request, &stopped); err != nil {
 		return err
 	}
 	if asJSON {
@@ -107,21 +108,4 @@ func (c *console) stopReplay(cmd *cobra.Command, access *access, request operati
 	}
 	_, err := fmt.Fprintf(c.err, "The replay is over; %d events are not sent again.\n", stopped.Left)
 	return err
-}
-
-// replay starts a replay, with a line in the audit log unless it only counts.
-func (s *station) replay(r operation.ReplayRequest) (engine.Replayed, error) {
-	replayed, err := s.engine.Replay(r.Filter, r.DryRun)
-	if err != nil || r.DryRun || replayed.Events == 0 {
-		return replayed, err
-	}
-	about := engine.Filter{Type: r.Filter.Type, Since: r.Filter.Since, Until: r.Filter.Until}
-	line := operation.AuditLine{User: r.User, Command: "replay", Profile: r.Filter.Profile, Key: describeFilter(about), New: fmt.Sprint(replayed.Events)}
-	return replayed, s.audit.append(line)
-}
-
-// stopReplay ends a replay.
-func (s *station) stopReplay(r operation.ReplayRequest) (operation.ReplayStopped, error) {
-	left, err := s.engine.StopReplay(r.Filter.Profile)
-	return operation.ReplayStopped{Left: left}, s.audited(r.User, "replay --stop", r.Filter.Profile, "", err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
 )
 
@@ -24,7 +25,7 @@ stored position decides. An empty state directory beside a slot that is in use, 
 position that the server cannot continue, stop the agent with exit code 4.`
 
 func newRunCommand(c *console) *cobra.Command {
-	var flags startFlags
+	var start agent.Start
 	cmd := &cobra.Command{
 		Use:     "run",
 		Short:   "Run the agent",
@@ -36,11 +37,11 @@ func newRunCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.runAgent(cmd.Context(), conf, flags)
+			return c.runAgent(cmd.Context(), conf, start)
 		},
 	}
-	cmd.Flags().StringVar(&flags.start, "start", "", "where to begin when nothing is stored: `slot|now|POSITION`")
-	cmd.Flags().BoolVar(&flags.acceptGap, "accept-gap", false, "go on although changes behind the stored position are lost, or the server cannot send them")
+	cmd.Flags().StringVar(&start.Position, "start", "", "where to begin when nothing is stored: `slot|now|POSITION`")
+	cmd.Flags().BoolVar(&start.AcceptGap, "accept-gap", false, "go on although changes behind the stored position are lost, or the server cannot send them")
 	return cmd
 }
 
@@ -50,18 +51,18 @@ func newRunCommand(c *console) *cobra.Command {
 const memoryGoal = 192 << 20
 
 // runAgent runs the agent until a signal ends it.
-func (c *console) runAgent(ctx context.Context, conf *config.Config, flags startFlags) (err error) {
-	logger := newLogger(conf, c.err)
+func (c *console) runAgent(ctx context.Context, conf *config.Config, start agent.Start) (err error) {
+	options := c.agentOptions(conf)
 	if _, given := c.env("GOMEMLIMIT"); !given {
 		debug.SetMemoryLimit(memoryGoal)
 	}
-	a, err := newAgent(conf, flags, logger)
+	a, err := agent.New(conf, start, options)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.close()) }()
-	signal.Notify(a.hangups, syscall.SIGHUP)
-	defer signal.Stop(a.hangups)
+	defer func() { err = errors.Join(err, a.Close()) }()
+	signal.Notify(a.Hangups(), syscall.SIGHUP)
+	defer signal.Stop(a.Hangups())
 
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -69,9 +70,9 @@ func (c *console) runAgent(ctx context.Context, conf *config.Config, flags start
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, syscall.SIGTERM, syscall.SIGINT)
 		<-again
-		logger.Warn("second signal: stopping at once")
+		options.Logger.Warn("second signal: stopping at once")
 		os.Exit(exitFailed) //nolint:forbidigo // the second signal says that nothing is to be closed first
 	})
 	defer second()
-	return a.run(ctx)
+	return a.Run(ctx)
 }

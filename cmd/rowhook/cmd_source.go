@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 )
@@ -23,9 +24,9 @@ func newSourceAdoptCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "adopt", Short: "Pin the present source and machine", Long: adoptLong, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withControl(func(access *access) error {
+			return c.withControl(func(access *agent.Access) error {
 				var done operation.Adoption
-				if err := access.call(cmd.Context(), "source/adopt", operation.UserRequest{User: directories.User()}, &done); err != nil {
+				if err := access.Call(cmd.Context(), "source/adopt", operation.UserRequest{User: directories.User()}, &done); err != nil {
 					return err
 				}
 				if asJSON {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
@@ -35,9 +35,9 @@ func newStatusCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer access.close()
+			defer access.Close()
 			var report operation.StatusReport
-			if err := access.call(cmd.Context(), "status", operation.None{}, &report); err != nil {
+			if err := access.Call(cmd.Context(), "status", operation.None{}, &report); err != nil {
 				return err
 			}
 			if asJSON {
@@ -63,15 +63,15 @@ const healthTimeout = 5 * time.Second
 
 // askHealth asks the running agent. Health checks know two exit codes.
 func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
-	client, err := control.Dial(c.stateDir())
+	running, err := agent.ReachRunning(c.stateDir())
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer running.Close()
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	var answer operation.HealthAnswer
-	if err := client.Call(ctx, "health", operation.None{}, &answer); err != nil {
+	if err := running.Call(ctx, "health", operation.None{}, &answer); err != nil {
 		return err
 	}
 	h := answer.Live
@@ -96,14 +96,14 @@ func (c *console) askHealth(ctx context.Context, ready, asJSON bool) error {
 // printStatus prints a report for people.
 func printStatus(w io.Writer, r *operation.StatusReport) error {
 	var b strings.Builder
-	agent := "no agent is running"
+	running := "no agent is running"
 	if r.Agent.Running {
-		agent = fmt.Sprintf("running, pid %d, version %s, started %s", r.Agent.PID, r.Agent.Version, ago(r.Time, r.Agent.Since))
+		running = fmt.Sprintf("running, pid %d, version %s, started %s", r.Agent.PID, r.Agent.Version, ago(r.Time, r.Agent.Since))
 	}
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("agent", "%s", agent)
+	line("agent", "%s", running)
 	if r.Reload != nil && r.Reload.By != operation.ReloadByStart {
 		line("reload", "%s, %s", ago(r.Time, r.Reload.Time), r.Reload.Words())
 	}

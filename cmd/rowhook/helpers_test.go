@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
-	"rowhook/delivery"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -71,32 +74,42 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newTestStation opens the state directory of a config with the profile desk.
-func newTestStation(t *testing.T) *station {
+// runAgent runs an agent, with the source of the config or what is made of it, until the function
+// that it returns is called.
+func runAgent(t *testing.T, c *config.Config, of func(agent.Source) agent.Source) (stop func()) {
 	t.Helper()
-	c, _ := write(t, smallConfig+"profiles:\n  desk: {url: http://127.0.0.1:1/, signature: none, allow_networks: [loopback]}\n")
-	c.Spool.Reserve = -1
-	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
+	options := (&console{err: io.Discard, env: env(nil)}).agentOptions(c)
+	options.Logger, options.Settle = slog.New(slog.DiscardHandler), time.Hour // commands are to be first
+	options.Source = func(c *config.Config, logger *slog.Logger, id string) (agent.Source, error) {
+		s, err := newSource(c, logger, id)
+		if err != nil {
+			return nil, err
+		}
+		return of(s), nil
+	}
+	a, err := agent.New(c, agent.Start{}, options)
 	must(t, err)
-	t.Cleanup(func() {
-		if err := s.close(); err != nil {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		running, err := agent.ReachRunning(c.State)
+		if err == nil {
+			must(t, running.Close())
+			break
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		cancel()
+		if err := errors.Join(<-ended, a.Close()); err != nil {
 			t.Error(err)
 		}
-	})
-	return s
-}
-
-// storeEvent stores an event for profiles.
-func (s *station) storeEvent(t *testing.T, codes ...string) {
-	t.Helper()
-	var to []delivery.ProfileID
-	for _, code := range codes {
-		id, err := s.spool.Register(code)
-		must(t, err)
-		to = append(to, id)
 	}
-	batch := s.spool.NewBatch()
-	batch.Add(&delivery.Event{ID: "evt_1", Type: "loan.created", Time: time.Now(), Key: []byte("{}"), Data: []byte("{}"), OrderKey: "1"}, to)
-	batch.Commit("0/20")
-	must(t, s.spool.Apply(batch))
 }

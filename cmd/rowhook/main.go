@@ -1,9 +1,9 @@
 // Rowhook tails a database's replication stream, turns row changes into events by a
 // YAML mapping, and delivers them as signed webhooks.
 //
-// This package is the only place that wires: it reads the config file, builds the rooms
-// (capture, mapping, delivery) from it and gives people their commands, one file each. Data goes to
-// standard output, messages to standard error. What a command returns becomes the exit code in one
+// This package gives people their commands, one file each. It chooses the source that the config
+// names and gives it to package agent, which joins the other rooms. Data goes to standard output,
+// messages to standard error. What a command returns becomes the exit code in one
 // place, [exitCode]: 0 done, 1 failed, 2 usage or config, 3 findings, 4 stream gap.
 package main
 

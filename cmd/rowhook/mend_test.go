@@ -3,33 +3,35 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
-	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
+	"rowhook/delivery/spool"
 )
 
-// mendWorld is a state directory on which commands are run, with or without something that answers
-// as an agent does. Of its profile desk, events a and c are delivered, b is a dead letter, and d,
+// mendWorld is a state directory on which commands are run, with or without an agent. Of its profile desk, events a and c are delivered, b is a dead letter, and d,
 // which fails, has e of its key behind it.
 type mendWorld struct {
 	config string
 	state  string
 	well   atomic.Bool // the receiver takes everything
-	agent  *station
-	stop   func()
+	stop   func()      // ends the agent, if one runs
 }
 
 func newMendWorld(t *testing.T, running bool) *mendWorld {
@@ -48,20 +50,31 @@ func newMendWorld(t *testing.T, running bool) *mendWorld {
 	t.Cleanup(receiver.Close)
 	c, path := write(t, fmt.Sprintf("%sprofiles:\n  desk: {url: %s, signature: none, allow_networks: [loopback], replies: {404: dead}, retry: {initial: 1h}}\n", smallConfig, receiver.URL))
 	w.config, w.state = path, c.State
-	w.open(t, c)
-	batch := w.agent.spool.NewBatch()
+	if err := directories.MakePrivate(c.State); err != nil {
+		t.Fatal(err)
+	}
+	store, err := spool.Open(filepath.Join(c.State, "spool"), spool.Options{Reserve: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	desk, err := store.Register("desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := store.NewBatch()
 	for _, ev := range []struct{ id, typ, key string }{
 		{"a", "loan.created", "1"}, {"b", "loan.created", "1"}, {"c", "loan.returned", "1"}, {"d", "loan.created", "2"}, {"e", "loan.returned", "2"},
 	} {
 		batch.Add(&delivery.Event{
 			ID: "evt_" + ev.id, Type: ev.typ, Entry: "circulation.loans", Time: time.Now(), OrderKey: ev.key,
 			Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Origin: delivery.Origin{Table: "circulation.loans", Position: "0/10"},
-		}, []delivery.ProfileID{1})
+		}, []delivery.ProfileID{desk})
 	}
 	batch.Commit("0/10")
-	if err := w.agent.spool.Apply(batch); err != nil {
+	if err := errors.Join(store.Apply(batch), store.Close()); err != nil {
 		t.Fatal(err)
 	}
+	w.open(t, c)
 	w.await(t, func(s delivery.ProfileStatus) bool { return s.BacklogEvents == 2 && s.Retrying == 1 && s.Blocked == 1 })
 	if !running {
 		w.stop()
@@ -69,56 +82,51 @@ func newMendWorld(t *testing.T, running bool) *mendWorld {
 	return w
 }
 
-// open has the state directory's operations answered on its socket while the engine delivers.
+// open runs an agent that delivers what the state directory holds.
 func (w *mendWorld) open(t *testing.T, c *config.Config) {
 	t.Helper()
-	s, err := openStation(c, slog.New(slog.DiscardHandler), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &control.Server{StateDir: c.State, Operations: s.operations(), Logger: slog.New(slog.DiscardHandler), ExitCode: exitCode}
-	listener, err := server.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 2)
-	go func() { ended <- s.engine.Run(ctx) }()
-	go func() { ended <- server.Serve(ctx, listener) }()
-	w.agent = s
-	w.stop = func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-		if err := s.close(); err != nil {
-			t.Error(err)
-		}
-		w.stop = func() {}
-	}
+	stop := runAgent(t, c, func(s agent.Source) agent.Source { return silentSource{s} })
+	w.stop = sync.OnceFunc(stop)
 	t.Cleanup(func() { w.stop() })
+}
+
+// silentSource is a source of which nothing comes.
+type silentSource struct{ agent.Source }
+
+// Run has the agent find the stream where it was.
+func (silentSource) Run(ctx context.Context, start capture.StartOptions, _ capture.Sink) error {
+	server := capture.Server{Lineage: "7001"}
+	if err := start.OnConnect(server); err != nil {
+		return err
+	}
+	start.OnStarted(capture.Started{Server: server, Resumed: true})
+	<-ctx.Done()
+	return nil
 }
 
 // await waits until the profile stands as wanted.
 func (w *mendWorld) await(t *testing.T, reached func(delivery.ProfileStatus) bool) {
 	t.Helper()
+	running, err := agent.ReachRunning(w.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close()
+	var all []operation.ProfileListing
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	deadline := time.After(30 * time.Second)
 	for {
-		all, err := w.agent.engine.Status()
-		if err != nil {
+		if err := running.Call(t.Context(), "profile/list", operation.None{}, &all); err != nil {
 			t.Fatal(err)
 		}
-		if reached(all[0]) {
+		if reached(all[0].ProfileStatus) {
 			return
 		}
 		select {
 		case <-look.C:
 		case <-deadline:
-			t.Fatalf("status %+v", all[0])
+			t.Fatalf("profiles %+v", all)
 		}
 	}
 }

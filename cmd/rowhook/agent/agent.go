@@ -1,0 +1,291 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/delivery/spool"
+)
+
+// Agent is everything that `rowhook run` runs: the source pushes into the pipeline, the pipeline
+// fills the spool, the engine empties it.
+type Agent struct {
+	*workspace
+	start   Start
+	source  Source
+	pipe    *pipeline.Pipeline
+	holds   holds
+	adopted chan struct{} // a person adopted the source's identity
+	anew    bool          // the stream begins without the stored position, which adoption gave up; capture's own
+	began   time.Time
+	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the
+	// tables.
+	reloading  sync.Mutex
+	hangups    chan os.Signal
+	compareNow chan struct{}
+	settle     time.Duration // how long changed files are left alone
+	// spoolFailed says that calls into the spool need not return any more.
+	spoolFailed atomic.Bool
+
+	mu       sync.Mutex
+	link     sourceLink
+	findings []capture.Finding
+	reloaded operation.ReloadStatus
+	sampled  sourceSample
+	ended    error // why the stream ended last, since something came of it
+	// startedWith is the config of the start: what a reload cannot change is as it was there.
+	startedWith *config.Config
+	read        config.Files // the files of the config that was read last
+	growth      spoolGrowth
+}
+
+// Start says where the stream starts.
+type Start struct {
+	Position  string // slot, now or a position: where to begin when nothing is stored
+	AcceptGap bool   // go on although changes behind the stored position are lost
+}
+
+// sourceLink is how the connection to the source stands, for status.
+type sourceLink struct {
+	State  string // connecting, streaming, paused, waiting for adoption
+	Since  time.Time
+	Server *capture.Server
+	Found  operation.Identity
+	Diffs  []operation.Difference
+	Err    error // why there is no stream; nil while there is one
+}
+
+// The keys of the spool's small values that tell where the stored position belongs.
+const (
+	metaTimeline  = "timeline"  // of the server when the position was stored
+	metaAbandoned = "abandoned" // a stored position of another lineage, given up by adoption
+)
+
+// errForeign stops capture until a person has adopted the server.
+var errForeign = errors.New("the server is not the one this state directory belongs to")
+
+// adoptionInterval is how often a foreign server is looked at again: it may have been
+// a mistake in DNS that is soon corrected.
+const adoptionInterval = 30 * time.Second
+
+// New opens the state directory and builds the rooms. The caller closes it. A command that has
+// the directory open when the agent starts is waited for; another agent is not.
+func New(c *config.Config, start Start, options Options) (*Agent, error) {
+	if err := directories.RefuseRoot(c.State, os.Geteuid()); err != nil {
+		return nil, err
+	}
+	w, err := onceFree((*spool.LockedError).Passing, func() (*workspace, error) { return openWorkspace(c, options, false) })
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		workspace: w, start: start, adopted: make(chan struct{}, 1), began: time.Now(),
+		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: cmp.Or(options.Settle, settleDelay),
+	}
+	a.read, a.startedWith = c.Files(), c
+	a.reloaded = operation.ReloadStatus{Time: a.began.UTC(), OK: true, By: operation.ReloadByStart}
+	if err := a.build(); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) build() error {
+	if err := a.retireRemoved(); err != nil {
+		return err
+	}
+	name, err := agentID(a.spool)
+	if err != nil {
+		return err
+	}
+	if a.source, err = a.options.Source(a.config(), a.logger, name); err != nil {
+		return err
+	}
+	a.name = a.sourceName()
+	if a.pipe, err = a.newPipeline(); err != nil {
+		return err
+	}
+	a.holds.engine = a.engine
+	a.link = sourceLink{State: "connecting", Since: a.began}
+	a.holds.set(holdStart, "the stream has not begun yet")
+	return nil
+}
+
+// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays
+// so.
+func (w *workspace) newPipeline() (*pipeline.Pipeline, error) {
+	codes, err := w.codes(w.config())
+	if err != nil {
+		return nil, err
+	}
+	abandoned, err := w.spool.Meta(metaAbandoned)
+	if err != nil {
+		return nil, fmt.Errorf("read the abandoned position: %w", err)
+	}
+	to := pipeline.Routing{Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Rounded: w.config().Rounded()}
+	return pipeline.New(to, pipeline.Options{
+		Spool: w.spool, Log: w.log, Logger: w.logger, Pausing: w.engine.Pausing, Abandoned: capture.Position(abandoned),
+	})
+}
+
+// sourceName is the source's name in payloads.
+func (a *Agent) sourceName() string {
+	if a.config().Source.Name != "" {
+		return a.config().Source.Name
+	}
+	return a.source.Database()
+}
+
+// Run works until ctx ends or something fails that cannot be waited for.
+func (a *Agent) Run(ctx context.Context) error {
+	server := &control.Server{StateDir: a.config().State, Operations: a.operations(), Logger: a.logger, ExitCode: a.options.ExitCode}
+	listener, err := server.Listen()
+	if err != nil {
+		return err
+	}
+	admin, err := listenAdmin(a.config())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStoring()
+
+	var actors sync.WaitGroup
+	act := func(what func() error) {
+		actors.Go(func() {
+			if err := what(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	act(func() error { return a.engine.Run(ctx) })
+	act(func() error { return server.Serve(ctx, listener) })
+	act(func() error { return a.watch(ctx) })
+	act(func() error { return a.mailer.Run(ctx) })
+	act(func() error { return a.spoolFailure(ctx) })
+	act(func() error { return a.hangup(ctx) })
+	act(func() error { return a.serveAdmin(ctx, admin) })
+	act(func() error { return a.sample(ctx) })
+	act(func() error { return a.watchFiles(ctx) })
+	act(func() error {
+		// The appender outlives the source: the last batch is stored and confirmed after reading
+		// has stopped.
+		defer stopStoring()
+		return a.capture(ctx)
+	})
+	act(func() error { return a.pipe.Run(storing) })
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	a.logger.Info("stopping", "grace", a.config().ShutdownGrace)
+	a.await(&actors)
+	if errors.Is(cause, context.Canceled) {
+		return nil
+	}
+	return cause
+}
+
+// await waits for the actors, but not for ever: calls into a failed spool need not return.
+func (a *Agent) await(actors *sync.WaitGroup) {
+	stopped := make(chan struct{})
+	go func() {
+		actors.Wait()
+		close(stopped)
+	}()
+	patience := a.config().ShutdownGrace + stopMargin
+	if a.spoolFailed.Load() {
+		patience = failedMargin
+	}
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		a.logger.Error("not everything has stopped in time: ending anyway; what was in flight is sent again")
+	}
+}
+
+// stopMargin is what stopping may take beyond shutdown_grace.
+const stopMargin = 10 * time.Second
+
+// failedMargin is what stopping may take after the spool has failed: nothing can be stored any
+// more.
+const failedMargin = 2 * time.Second
+
+// spoolFailure ends the agent when the spool has failed: a failed fsync is not retried.
+func (a *Agent) spoolFailure(ctx context.Context) error {
+	select {
+	case err := <-a.spool.Err():
+		a.spoolFailed.Store(true)
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// capture streams until ctx ends. A server of another lineage is waited for.
+func (a *Agent) capture(ctx context.Context) error {
+	for {
+		options, err := a.startOptions(ctx)
+		if err != nil {
+			return err
+		}
+		err = a.source.Run(ctx, options, a.pipe)
+		if !errors.Is(err, errForeign) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.adopted:
+			// What was abandoned with the adoption has been noted by it.
+		case <-time.After(adoptionInterval):
+		}
+	}
+}
+
+func (a *Agent) startOptions(ctx context.Context) (capture.StartOptions, error) {
+	stored := capture.Position(a.spool.Position())
+	if a.anew = stored != "" && stored == a.pipe.Abandoned(); a.anew {
+		stored = ""
+	}
+	if stored != "" && a.start.Position != "" {
+		a.logger.Warn("--start is left alone: the state directory holds a position, and the stream goes on there", "position", stored)
+	}
+	timeline, err := a.timeline()
+	if err != nil {
+		return capture.StartOptions{}, err
+	}
+	return capture.StartOptions{
+		Stored: stored, Timeline: timeline, Start: a.start.Position, AcceptGap: a.start.AcceptGap,
+		OnConnect: a.connected, OnStarted: a.started, OnLost: a.lost,
+		Final: func() capture.Position {
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config().ShutdownGrace)
+			defer cancel()
+			return a.pipe.Flush(grace)
+		},
+	}, nil
+}
+
+func (a *Agent) timeline() (int32, error) {
+	raw, err := a.spool.Meta(metaTimeline)
+	if err != nil || raw == nil {
+		return 0, err
+	}
+	var timeline int32
+	if _, err := fmt.Sscan(string(raw), &timeline); err != nil {
+		return 0, fmt.Errorf("read the stored timeline: %w", err)
+	}
+	return timeline, nil
+}

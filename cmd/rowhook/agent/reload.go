@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
+	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
+	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/delivery"
+	"rowhook/delivery/engine"
+)
+
+// A reload reads the config file again, checks all of it, and only then has it take effect, as a
+// whole: profiles in the engine, mapping and recipients in the pipeline between two transactions.
+// Whatever is wrong, the agent goes on as before and says why.
+
+// exitOfUsage is the exit code of a command line that makes no sense.
+const exitOfUsage = 2
+
+// reload reads the config again and has it take effect. One reload at a time; its result is kept
+// for status.
+func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	status, err := a.reloadNow(ctx, r)
+	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
+	a.mu.Lock()
+	if err != nil {
+		status = operation.ReloadStatus{Time: status.Time, By: r.By, Restart: a.reloaded.Restart, Error: err.Error()}
+	}
+	a.reloaded = status
+	a.mu.Unlock()
+	if err != nil {
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Hint(err))
+		return status, err
+	}
+	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())
+	select {
+	case a.compareNow <- struct{}{}:
+	default:
+	}
+	return status, a.audit.append(operation.AuditLine{User: r.User, Command: "reload", Key: "config", New: status.Words()})
+}
+
+func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {
+	before := a.live.Load()
+	next, err := before.config.Reload()
+	a.mu.Lock()
+	a.read = next.Files()
+	server := a.link.Server
+	a.mu.Unlock()
+	if err != nil {
+		return status, err
+	}
+	restart, err := next.StartOnly(a.startedWith)
+	if err := errors.Join(err, a.mayRemove(next, r.Removed)); err != nil {
+		return status, err
+	}
+	if server != nil {
+		if err := mayPause(next, *server); err != nil {
+			return status, err
+		}
+	}
+	endpoints, err := a.here.Endpoints(next)
+	if err != nil {
+		return status, err
+	}
+	keepEndpoints(endpoints, next, before)
+	profiles, err := environment.Profiles(next, endpoints)
+	if err != nil {
+		return status, err
+	}
+	plan, err := a.engine.Prepare(profiles, r.Removed)
+	if err != nil {
+		return status, err
+	}
+	codes, err := a.codes(next)
+	if err != nil {
+		return status, err
+	}
+	err = a.pipe.Exchange(ctx, pipeline.Routing{Rules: next.Rules(), Router: plan.Router(), Codes: codes, Rounded: next.Rounded()}, func() error {
+		if err := plan.Apply(); err != nil {
+			return err
+		}
+		a.live.Store(&live{config: next, endpoints: endpoints})
+		a.mailer.Use(next.Alerts, next.Profiles)
+		return nil
+	})
+	return operation.ReloadStatus{
+		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
+		Mapping: next.MapsOtherwise(before.config), Restart: restart,
+	}, err
+}
+
+// codes are the profiles' codes by their numbers in the spool.
+func (w *workspace) codes(c *config.Config) (map[delivery.ProfileID]string, error) {
+	codes := make(map[delivery.ProfileID]string, len(c.Profiles))
+	for i := range c.Profiles {
+		code := c.Profiles[i].Code
+		id, err := w.spool.Register(code)
+		if err != nil {
+			return nil, fmt.Errorf("register profile %s: %w", code, err)
+		}
+		codes[id] = code
+	}
+	return codes, nil
+}
+
+// keepEndpoints has profiles that did not change keep what sends their requests.
+func keepEndpoints(endpoints map[string]*environment.Endpoint, next *config.Config, before *live) {
+	for i := range next.Profiles {
+		p := &next.Profiles[i]
+		if was := before.config.Profile(p.Code); was != nil && reflect.DeepEqual(was, p) {
+			endpoints[p.Code] = before.endpoints[p.Code]
+		}
+	}
+}
+
+// mayRemove refuses words about profiles that nobody knows.
+func (a *Agent) mayRemove(next *config.Config, removed map[string]engine.Removal) error {
+	known, err := a.spool.Profiles()
+	if err != nil {
+		return fmt.Errorf("list the spool's profiles: %w", err)
+	}
+	var names []string
+	for _, p := range known {
+		names = append(names, p.Code)
+	}
+	for code := range removed {
+		if !slices.Contains(names, code) && next.Profile(code) == nil {
+			return &control.Failure{
+				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, config.DidYouMean(code, names)),
+				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitOfUsage,
+			}
+		}
+	}
+	return nil
+}
+
+// Hangups takes the signals that ask for a reload.
+func (a *Agent) Hangups() chan<- os.Signal { return a.hangups }
+
+// hangup reloads on SIGHUP.
+func (a *Agent) hangup(ctx context.Context) error {
+	for {
+		select {
+		case <-a.hangups:
+			_, _ = a.reload(ctx, operation.ReloadRequest{User: directories.User(), By: operation.ReloadBySignal}) // told by itself
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+
+	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/directories"
+	"rowhook/cmd/rowhook/environment"
+	"rowhook/delivery"
+	"rowhook/delivery/alert"
+	"rowhook/delivery/deliverylog"
+	"rowhook/delivery/engine"
+	"rowhook/delivery/spool"
+)
+
+// workspace is an open state directory with the rooms that need no database: what operations work
+// on, with or without a running agent.
+type workspace struct {
+	live    atomic.Pointer[live]
+	options Options
+	logger  *slog.Logger
+	spool   *spool.Spool
+	log     *deliverylog.Log
+	engine  *engine.Engine
+	audit   *auditLog
+
+	here *environment.Environment // how the profiles' requests go, and where to
+
+	mailer *alert.Mailer // sends while an agent runs
+	name   string        // the source's, as far as it is known
+
+	opened chan struct{} // closed when the rooms are open, or one could not be
+}
+
+// live is what a reload replaces.
+type live struct {
+	config    *config.Config
+	endpoints map[string]*environment.Endpoint // where the profiles' requests go, by code
+}
+
+// config is the config as it was loaded last.
+func (w *workspace) config() *config.Config { return w.live.Load().config }
+
+// endpoints are where the profiles' requests go, by code.
+func (w *workspace) endpoints() map[string]*environment.Endpoint { return w.live.Load().endpoints }
+
+// openWorkspace opens the state directory, for a moment or until an agent ends. The caller closes it.
+func openWorkspace(c *config.Config, options Options, passing bool) (*workspace, error) {
+	if err := directories.MakePrivate(c.State); err != nil {
+		return nil, directories.WithRemedy(c, err)
+	}
+	w := &workspace{options: options, logger: options.Logger, audit: newAuditLog(c.State), opened: make(chan struct{})}
+	if err := w.open(c, passing); err != nil {
+		return nil, errors.Join(directories.WithRemedy(c, err), w.Close())
+	}
+	return w, nil
+}
+
+func (w *workspace) open(c *config.Config, passing bool) error {
+	defer close(w.opened)
+	w.here = environment.New(c, w.options.Version)
+	endpoints, err := w.here.Endpoints(c)
+	if err != nil {
+		return err
+	}
+	w.live.Store(&live{config: c, endpoints: endpoints})
+	w.name = c.Source.Name
+	w.mailer = alert.New(c.Alerts, c.Profiles, alert.Options{
+		Logger: w.logger, Products: c.Products(), States: w.states,
+		Source: func() string { return w.name }, Environment: w.here.String,
+	})
+	profiles, err := environment.Profiles(c, endpoints)
+	if err != nil {
+		return err
+	}
+	// The spool first: its lock says who else works on this state directory.
+	options := spoolOptions(c, w.logger)
+	options.Passing, options.Expired = passing, w.expired
+	options.BeforeSync = w.syncLog
+	if w.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
+		return err
+	}
+	if w.log, err = deliverylog.Open(logOptions(c, w.logger)); err != nil {
+		return err
+	}
+	rate, err := delivery.ParseRate(c.Rate)
+	if err != nil {
+		return fmt.Errorf("rate: %w", err)
+	}
+	w.engine, err = engine.New(w.spool, w.log, profiles, engine.Options{
+		Logger: w.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: w.stateChanged, OnFailure: w.failed,
+	})
+	return err
+}
+
+// syncLog makes the delivery log's lines durable before the acknowledgements that rest on
+// them. When it fails the engine knows: it flushes the same log, and waits.
+func (w *workspace) syncLog() {
+	select {
+	case <-w.opened:
+		if w.log != nil {
+			_ = w.log.Sync()
+		}
+	default: // still opening: nothing has been delivered
+	}
+}
+
+// Close closes what open has opened, the log last: it takes the last lines.
+func (w *workspace) Close() error {
+	var errs []error
+	if w.spool != nil {
+		errs = append(errs, w.spool.Close())
+	}
+	if w.log != nil {
+		errs = append(errs, w.log.Close())
+	}
+	return errors.Join(errs...)
+}
