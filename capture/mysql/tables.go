@@ -61,7 +61,8 @@ type tableFacts struct {
 	engine   string
 	cascades []string // constraints by which another table's changes change this one
 	// numbered says that versions of rows are told by numbers of transactions.
-	numbered bool
+	numbered   bool
+	definition string // as SHOW CREATE TABLE has it; empty where there is none to see
 }
 
 // streamed says why the table's changes are never in the stream; empty when they can be.
@@ -94,9 +95,12 @@ func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, e
 	in.version, in.mariaDB = parseVersion(in.variables["version"])
 	seen := map[string]bool{}
 	for _, pattern := range slices.Compact(slices.Sorted(slices.Values(patterns))) {
-		found, err := in.find(ctx, db, pattern)
+		found, err := findTables(ctx, db, pattern)
 		if err != nil {
 			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+		}
+		if strings.Contains(pattern, "*") { // which takes only what can be streamed
+			found = slices.DeleteFunc(found, func(f *tableFacts) bool { return f.streamed() != "" })
 		}
 		if len(found) == 0 {
 			in.missing = append(in.missing, pattern)
@@ -115,8 +119,8 @@ func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, e
 	return in, nil
 }
 
-// find returns the tables that one pattern names. A wildcard takes only those that can be streamed.
-func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts, error) {
+// findTables returns the tables and views that one pattern names.
+func findTables(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts, error) {
 	schema, name, ok := capture.ParseTable(pattern)
 	if !ok {
 		return nil, nil
@@ -131,9 +135,6 @@ func (in *inspection) find(ctx context.Context, db *sql.DB, pattern string) ([]*
 		f := &tableFacts{table: &capture.Table{Identity: capture.IdentityFull}}
 		if err := rows.Scan(&f.table.Schema, &f.table.Name, &f.kind, &f.engine); err != nil {
 			return nil, err
-		}
-		if strings.Contains(pattern, "*") && f.streamed() != "" {
-			continue
 		}
 		found = append(found, f)
 	}
@@ -203,7 +204,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 			f.table.Key = append(f.table.Key, i)
 		}
 	}
-	f.cascades = cascadesOf(definition)
+	f.definition, f.cascades = definition, cascadesOf(definition)
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}

@@ -32,6 +32,9 @@ const listenExample = `  rowhook listen --secret-file desk.key
   rowhook listen --status 503 --print none    a receiver that is down
   rowhook listen --json --print body          everything, as JSON lines`
 
+// listenAddress is where it listens unless told otherwise.
+const listenAddress = "127.0.0.1:8080"
+
 // listenOptions are the flags of `rowhook listen`.
 type listenOptions struct {
 	addr       string
@@ -57,7 +60,7 @@ func newListenCommand(c *console) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return listen(cmd.Context(), c, o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.addr, "addr", "127.0.0.1:8080", "the `address` to listen on")
+	flags.StringVar(&o.addr, "addr", listenAddress, "the `address` to listen on")
 	flags.StringVar(&o.secret, "secret", "", "verify signatures with this `secret` (whsec_ and base64, or raw text)")
 	flags.StringVar(&o.secretFile, "secret-file", "", "verify signatures with the secret in this `file`")
 	flags.IntVar(&o.status, "status", http.StatusOK, "answer with this status `code`")

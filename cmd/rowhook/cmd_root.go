@@ -58,7 +58,8 @@ const (
 const rootLong = `rowhook tails a database's replication stream, turns row changes into events and
 delivers them as signed webhooks.`
 
-const rootExample = `  rowhook check                    what stands in the way, with the SQL that cures it
+const rootExample = `  rowhook init --url URL           a config to start from, of the tables that are there
+  rowhook check                    what stands in the way, with the SQL that cures it
   rowhook setup --apply            make what the database needs
   rowhook run                      the agent
   rowhook status                   how it is doing`
@@ -95,6 +96,7 @@ func newRootCommand(c *console) *cobra.Command {
 	root.SetHelpTemplate("{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}")
 
 	root.AddCommand(
+		newInitCommand(c),
 		newCheckCommand(c),
 		newSetupCommand(c),
 		newRunCommand(c),
@@ -190,7 +192,7 @@ func newHelpCommand() *cobra.Command {
 }
 
 // laterCommands are those that a later version has.
-var laterCommands = []string{"backfill", "console", "explain", "handover", "init", "trigger"}
+var laterCommands = []string{"backfill", "console", "explain", "handover", "trigger"}
 
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 

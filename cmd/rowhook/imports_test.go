@@ -67,7 +67,9 @@ var rules = []rule{
 	{imports: "github.com/expr-lang", only: []string{"mapping"}, why: "expressions are part of mapping rules"},
 	{imports: "gopkg.in/yaml.v3", only: []string{"cmd/rowhook/config"}, tests: true, why: "the config is read in one place, rooms own structs"},
 	{imports: "github.com/spf13/cobra", only: []string{"cmd"}, why: "commands are cmd's"},
-	{imports: "github.com/spf13/cobra", only: []string{"cmd/rowhook/agent", "cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/directories", "cmd/rowhook/environment", "cmd/rowhook/operation", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands are the main package's"},
+	{imports: "github.com/spf13/cobra", only: []string{"cmd/rowhook/agent", "cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/directories", "cmd/rowhook/draft", "cmd/rowhook/environment", "cmd/rowhook/operation", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands are the main package's"},
+	{imports: "rowhook/cmd", only: []string{"cmd/rowhook/draft"}, except: true, why: "a draft is a text made of a catalog"},
+	{imports: "os", only: []string{"cmd/rowhook/draft"}, except: true, why: "a draft is a text made of a catalog"},
 	{imports: "testing", only: []string{"capture/capturetest/conformance"}, tests: true, why: "what is shipped holds no test code"},
 }
 

@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"slices"
 
+	"rowhook/capture"
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
 	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/draft"
 	"rowhook/delivery"
 )
 
@@ -18,6 +20,7 @@ type source interface {
 	agent.Source
 	examined
 	prepared
+	listed
 }
 
 // newSource makes the source. It does not connect. The id marks its connections.
@@ -40,6 +43,14 @@ func openSource(c *config.Config, logger *slog.Logger, id string) (source, error
 		})
 	}
 	return postgres.New(c.Source.SourceConfig, postgres.Options{Logger: logger, AgentID: id})
+}
+
+// bareSource makes a source to look at a database that no config is about yet.
+func bareSource(c capture.SourceConfig) (source, error) {
+	if c.Type == draft.MySQL {
+		return mysql.New(c, mysql.Options{Logger: slog.New(slog.DiscardHandler), AgentID: "init"})
+	}
+	return postgres.New(c, postgres.Options{Logger: slog.New(slog.DiscardHandler), AgentID: "init"})
 }
 
 // sourceName is the source's name in payloads.

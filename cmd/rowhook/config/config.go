@@ -34,7 +34,7 @@ type Config struct {
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 	Admin         adminConfig              `yaml:"admin" doc:"metrics, health and status over HTTP"`
 
-	_ struct{} `later:"backfill cluster console handover init jetstream lookups memory store trigger"`
+	_ struct{} `later:"backfill cluster console handover jetstream lookups memory store trigger"`
 
 	rules    *mapping.Rules // Mapping, compiled
 	products delivery.Products

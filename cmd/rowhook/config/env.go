@@ -50,6 +50,12 @@ func expandEnv(text string, env func(string) (string, bool), url bool) (out stri
 	}
 }
 
+// ExpandURL replaces the variables in a URL as the config's URLs have them replaced.
+func ExpandURL(raw string, env func(string) (string, bool)) (string, error) {
+	expanded, _, err := expandEnv(raw, env, true)
+	return expanded, err
+}
+
 // lookUpEnv returns the value for the inside of ${…}.
 func lookUpEnv(reference string, env func(string) (string, bool)) (string, error) {
 	name, fallback, hasFallback := strings.Cut(reference, ":-")

@@ -254,7 +254,6 @@ func TestLaterKeys(t *testing.T) {
 		smallConfig + "console: {}\n":            "5:1: console",
 		smallConfig + "cluster: {nodes: 3}\n":    "5:1: cluster",
 		smallConfig + "lookups: {}\n":            "5:1: lookups",
-		smallConfig + "init: true\n":             "5:1: init",
 		smallConfig + "trigger: {}\n":            "5:1: trigger",
 		smallConfig + "admin: {console: true}\n": "5:9: admin.console",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
