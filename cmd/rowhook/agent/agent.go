@@ -47,7 +47,7 @@ type Agent struct {
 	ended    error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
 	startedWith *config.Config
-	read        config.Files // the files of the config that was read last
+	read        *config.Config // the one that was read last, whether it could be used or not
 	growth      spoolGrowth
 }
 
@@ -94,7 +94,7 @@ func New(c *config.Config, start Start, options Options) (*Agent, error) {
 		workspace: w, start: start, adopted: make(chan struct{}, 1), began: time.Now(),
 		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: cmp.Or(options.Settle, settleDelay),
 	}
-	a.read, a.startedWith = c.Files(), c
+	a.read, a.startedWith = c, c
 	a.reloaded = operation.ReloadStatus{Time: a.began.UTC(), OK: true, By: operation.ReloadByStart}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, w.Close())

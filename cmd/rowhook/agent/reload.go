@@ -55,7 +55,7 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 	before := a.live.Load()
 	next, err := before.config.Reload()
 	a.mu.Lock()
-	a.read = next.Files()
+	a.read = next
 	server := a.link.Server
 	a.mu.Unlock()
 	if err != nil {

@@ -55,9 +55,9 @@ func (a *Agent) watchFiles(ctx context.Context) error {
 			settling = false
 			due.Reset(filesInterval)
 			if watcher != nil {
-				watchDirs(watcher, a.filesRead())
+				watchDirs(watcher, a.lastRead().Files())
 			}
-			if a.filesRead().Changed() {
+			if a.lastRead().Changed() {
 				_, _ = a.reload(ctx, operation.ReloadRequest{User: directories.User(), By: operation.ReloadByFile}) // told by itself
 				soon()                                                                                              // it may name other files
 			}
@@ -65,9 +65,8 @@ func (a *Agent) watchFiles(ctx context.Context) error {
 	}
 }
 
-// filesRead are the files that the config was read from last, whether it could be used or not, with
-// hashes of what they held.
-func (a *Agent) filesRead() config.Files {
+// lastRead is the config as its files were read last, whether it could be used or not.
+func (a *Agent) lastRead() *config.Config {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.read
@@ -75,9 +74,9 @@ func (a *Agent) filesRead() config.Files {
 
 // watchDirs has the watcher watch the directories of the files, and of what these lead to by
 // symbolic links.
-func watchDirs(watcher *fsnotify.Watcher, files config.Files) {
+func watchDirs(watcher *fsnotify.Watcher, files []string) {
 	wanted := map[string]bool{}
-	for path := range files {
+	for _, path := range files {
 		wanted[filepath.Dir(path)] = true
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			wanted[filepath.Dir(target)] = true

@@ -45,7 +45,7 @@ type Config struct {
 	hidden  []string
 	inline  [][2]int
 	secrets []readFrom
-	read    Files
+	read    filesRead
 }
 
 // sourceConfig is the source's connection and what of its stream concerns the mapping.
@@ -117,9 +117,6 @@ func (c *Config) Rules() *mapping.Rules { return c.rules }
 // Products are the products that profiles name in format, signature and alert.text.
 func (c *Config) Products() delivery.Products { return c.products }
 
-// Files are the files whose content is part of the config.
-func (c *Config) Files() Files { return c.read }
-
 // Reload reads the same file again, as [Load] does.
 func (c *Config) Reload() (*Config, error) { return Load(c.file, c.env) }
 
@@ -130,7 +127,7 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := readConfigFile(path)
 	if err != nil {
 		c := defaultConfig(filepath.Dir(path))
-		c.read = Files{path: sha256.Sum256(nil)}
+		c.read = filesRead{path: sha256.Sum256(nil)}
 		return c, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
 			hint: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
@@ -175,7 +172,7 @@ func LoadWithStandIn(path string, env func(string) (string, bool), standIn strin
 // reads the files that the config names.
 func Parse(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
 	c := defaultConfig(filepath.Dir(file))
-	c.read = Files{file: sha256.Sum256(data)}
+	c.read = filesRead{file: sha256.Sum256(data)}
 	root, err := parseYAML(file, data)
 	if err != nil {
 		return c, err

@@ -5,19 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 )
 
-// Files are the files that a config was read from, with hashes of what they held: the config file
-// and the files that it names.
-type Files map[string]fileHash
+// filesRead are the files that a config was read from, with hashes of what they held.
+type filesRead map[string]fileHash
 
 // fileHash tells contents of files apart. A file that cannot be read has that of an empty one.
 type fileHash [sha256.Size]byte
 
-// Changed reports whether one of the files holds something else now.
-func (f Files) Changed() bool {
-	for path, hash := range f {
+// Files are the files whose content is part of the config: the config file and those that it names.
+func (c *Config) Files() []string { return slices.Sorted(maps.Keys(c.read)) }
+
+// Changed reports whether one of the files holds something else now than when it was read.
+func (c *Config) Changed() bool {
+	for path, hash := range c.read {
 		if data, _ := readConfigFile(path); sha256.Sum256(data) != hash {
 			return true
 		}

@@ -266,7 +266,7 @@ func unreadable(c *config.Config, a account) []capture.Finding {
 		return nil // they have just been read
 	}
 	var found []capture.Finding
-	for path := range c.Files() {
+	for _, path := range c.Files() {
 		info, err := os.Stat(path)
 		if err != nil || a.may(path, unix.R_OK) {
 			continue
