@@ -88,8 +88,8 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 	return report
 }
 
-// examined is what check wants of a source.
-type examined interface {
+// checkable is what check wants of a source.
+type checkable interface {
 	Identify(ctx context.Context) (capture.Server, error)
 	// Check looks at everything that capture needs.
 	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
@@ -129,7 +129,7 @@ func checkSource(ctx context.Context, c *config.Config, in *environment.Environm
 
 // writerFindings say who may write the tables of context and signals, and so speak for the
 // application.
-func writerFindings(ctx context.Context, c *config.Config, source examined) []capture.Finding {
+func writerFindings(ctx context.Context, c *config.Config, source checkable) []capture.Finding {
 	var found []capture.Finding
 	for _, told := range []struct{ table, what string }{
 		{c.Source.Context.Table, "who makes changes"}, {c.Source.Signals.Table, "signals"},

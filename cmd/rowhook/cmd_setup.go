@@ -26,8 +26,8 @@ it now. --remove drops slot and publication.
 --context-trigger makes triggers on the mapped tables that report who makes a change, for
 applications that cannot report it themselves.`
 
-// prepared is what setup wants of a source.
-type prepared interface {
+// preparable is what setup wants of a source.
+type preparable interface {
 	// Survey describes the tables that the patterns name, and says what capture lacks of them. It
 	// asks with the login that setup uses.
 	Survey(ctx context.Context, ownerURL string, patterns []string) ([]*capture.Table, []capture.Finding, error)
@@ -112,7 +112,7 @@ func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFla
 
 // applied reports what a setup did, and what is amiss still: it is done only when nothing is.
 // refused is what it would not do, or why it did nothing.
-func (c *console) applied(ctx context.Context, conf *config.Config, from prepared, flags setupFlags, plan []capture.Statement, refused error) error {
+func (c *console) applied(ctx context.Context, conf *config.Config, from preparable, flags setupFlags, plan []capture.Statement, refused error) error {
 	if refused != nil && !errors.As(refused, new(*capture.RefusedError)) {
 		return refused
 	}
@@ -146,7 +146,7 @@ func (c *console) applied(ctx context.Context, conf *config.Config, from prepare
 }
 
 // leftToSetUp is what the minute's comparison finds, and what the mapping lacks.
-func leftToSetUp(ctx context.Context, c *config.Config, from prepared, owner string) ([]capture.Finding, error) {
+func leftToSetUp(ctx context.Context, c *config.Config, from preparable, owner string) ([]capture.Finding, error) {
 	tables, found, err := from.Survey(ctx, owner, c.Rules().Tables())
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func leftToSetUp(ctx context.Context, c *config.Config, from prepared, owner str
 }
 
 // plan makes the statements and, with --apply, runs them.
-func (c *console) plan(ctx context.Context, conf *config.Config, from prepared, flags setupFlags) ([]capture.Statement, error) {
+func (c *console) plan(ctx context.Context, conf *config.Config, from preparable, flags setupFlags) ([]capture.Statement, error) {
 	if flags.trigger {
 		return from.ContextTriggers(ctx, capture.TriggerOptions{
 			Tables: mappedTables(conf), Message: conf.Source.Context.Message, Table: conf.Source.Context.Table,
@@ -188,7 +188,7 @@ func mappedTables(c *config.Config) []string {
 }
 
 // setupOptions finds the tables whose rules need whole old rows.
-func setupOptions(ctx context.Context, c *config.Config, from prepared, flags setupFlags) (capture.SetupOptions, error) {
+func setupOptions(ctx context.Context, c *config.Config, from preparable, flags setupFlags) (capture.SetupOptions, error) {
 	tables, _, err := from.Survey(ctx, flags.owner, c.Rules().Tables())
 	if err != nil {
 		return capture.SetupOptions{}, err

@@ -25,8 +25,9 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// mendWorld is a state directory on which commands are run, with or without an agent. Of its profile desk, events a and c are delivered, b is a dead letter, and d,
-// which fails, has e of its key behind it.
+// mendWorld is a state directory on which commands are run, with or without an agent. Of its
+// profile desk, events a and c are delivered, b is a dead letter, and d, which fails, has e of its key
+// behind it.
 type mendWorld struct {
 	config string
 	state  string

@@ -18,8 +18,8 @@ import (
 // database has a room of its own.
 type source interface {
 	agent.Source
-	examined
-	prepared
+	checkable
+	preparable
 	listed
 }
 

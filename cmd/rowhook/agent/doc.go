@@ -1,11 +1,11 @@
 // Package agent runs what a config describes, and does what commands ask.
 //
-// An [Agent] joins the rooms. The source pushes into the pipeline, the pipeline fills the spool, the
-// engine empties it. Around them it looks after reloads, health, metrics, the admin pages, and
+// An [Agent] joins the rooms. The source pushes into the pipeline, the pipeline fills the spool,
+// the engine empties it. Around them it looks after reloads, health, metrics, the admin pages, and
 // tables and a spool that need a person.
 //
-// A state directory belongs to one agent, one source and one machine. Until the first connection has
-// shown that they are the ones it is pinned to, deliveries wait: it may be a clone.
+// A state directory belongs to one agent, one source and one machine. Until the first connection
+// has shown that they are the ones it is pinned to, deliveries wait: it may be a clone.
 //
 // What a command asks for is an operation. Most need no database, and so no running agent. [Reach]
 // gives a command the running agent, or opens the state directory and does the same there. Whatever

@@ -48,7 +48,8 @@ func (w *workspace) config() *config.Config { return w.live.Load().config }
 // endpoints are where the profiles' requests go, by code.
 func (w *workspace) endpoints() map[string]*environment.Endpoint { return w.live.Load().endpoints }
 
-// openWorkspace opens the state directory, for a moment or until an agent ends. The caller closes it.
+// openWorkspace opens the state directory, for a moment or until an agent ends. The caller closes
+// it.
 func openWorkspace(c *config.Config, options Options, passing bool) (*workspace, error) {
 	if err := directories.MakePrivate(c.State); err != nil {
 		return nil, directories.WithRemedy(c, err)

@@ -62,7 +62,7 @@ func TestGive(t *testing.T) {
 	}
 }
 
-// The delivery log flags what the profile's format cannot hold, in either environment and in groups.
+// The delivery log flags what the profile's format cannot hold.
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	in := &Environment{options: webhook.Options{Products: format.Products()}, given: map[string]delivery.SandboxConfig{}}
