@@ -50,11 +50,18 @@ func newRunCommand(c *console) *cobra.Command {
 // many profiles, comes near it.
 const memoryGoal = 192 << 20
 
+// garbage is how many percent of what is live the heap grows by before it is collected. Little is
+// allocated for a row, so that a small heap costs some two percent of the CPU.
+const garbage = 40
+
 // runAgent runs the agent until a signal ends it.
 func (c *console) runAgent(ctx context.Context, conf *config.Config, start agent.Start) (err error) {
 	options := c.agentOptions(conf)
 	if _, given := c.env("GOMEMLIMIT"); !given {
 		debug.SetMemoryLimit(memoryGoal)
+	}
+	if _, given := c.env("GOGC"); !given {
+		debug.SetGCPercent(garbage)
 	}
 	a, err := agent.New(conf, start, options)
 	if err != nil {

@@ -8,6 +8,10 @@ type memory struct {
 	spare []*job
 }
 
+// jobMemory is about what a job takes beside what its event has in the spool: itself, its event's
+// fields and its place in a lane.
+const jobMemory = 1 << 10
+
 // room reports whether more may be brought into memory.
 func (m *memory) room() bool { return m.jobs < maxWindowJobs && m.bytes < m.max }
 
@@ -26,7 +30,7 @@ func (m *memory) newJob() *job {
 
 // take accounts for a job that came into memory.
 func (m *memory) take(j *job) {
-	j.memory = heldInMemory(j.event, j.bytes) + len(j.record.Body)
+	j.memory = jobMemory + heldInMemory(j.event, j.bytes) + len(j.record.Body)
 	m.jobs++
 	m.bytes += j.memory
 }

@@ -10,14 +10,14 @@ import (
 // for a job that still stands in a ready queue.
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	m := memory{max: 1000}
-	if !m.room() || !m.half(500) || m.half(501) {
+	m := memory{max: 1000 + jobMemory}
+	if !m.room() || !m.half(1000) || m.half(1013) {
 		t.Errorf("an empty memory: room %t, half %t and %t", m.room(), m.half(500), m.half(501))
 	}
 	first := m.newJob()
 	first.event, first.bytes, first.record.Body = &delivery.Event{}, 700, make([]byte, 300)
 	m.take(first)
-	if m.room() || m.half(0) || m.jobs != 1 || m.bytes != 1000 {
+	if m.room() || m.half(0) || m.jobs != 1 || m.bytes != 1000+jobMemory {
 		t.Errorf("%d jobs with %d bytes", m.jobs, m.bytes)
 	}
 	var q jobQueue
@@ -34,9 +34,10 @@ func TestMemory(t *testing.T) {
 	// Of a large event only what is held counts; the rest lies in the store.
 	large := m.newJob()
 	large.event, large.bytes = &delivery.Event{Away: &delivery.Away{Sizes: [delivery.Parts]int64{900, -1, -1, -1}}}, 950
-	if m.take(large); m.bytes != 50 {
+	if m.take(large); m.bytes != 50+jobMemory {
 		t.Errorf("a large event takes %d bytes", m.bytes)
 	}
+	m.max = 2 * maxWindowJobs * jobMemory
 	for range maxWindowJobs - 1 {
 		m.take(&job{event: &delivery.Event{}})
 	}

@@ -36,7 +36,7 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 		FormatMajorVersion:          formatVersion,
 		CacheSize:                   min(cacheSize+int64(s.options.Readers)*cacheReader, maxCache),
 		MemTableSize:                memtableSize,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 3,
 		MaxOpenFiles:                256,
 		L0CompactionThreshold:       4,
 		L0CompactionFileThreshold:   2000, // the log's tables, see splitTables

@@ -129,7 +129,7 @@ func (c *conn) exchange(ctx context.Context, x *Exchange, maxHead int) (again bo
 }
 
 // readBuffer is enough for the head of most replies.
-const readBuffer = 4 << 10
+const readBuffer = 2 << 10
 
 // nothing is read by an exchange without a connection, which so holds none.
 type nothing struct{}
