@@ -79,7 +79,7 @@ func must(t *testing.T, err error) {
 func runAgent(t *testing.T, c *config.Config, of func(agent.Source) agent.Source) (stop func()) {
 	t.Helper()
 	options := (&console{err: io.Discard, env: env(nil)}).agentOptions(c)
-	options.Logger, options.Settle = slog.New(slog.DiscardHandler), time.Hour // commands are to be first
+	options.Logger, options.QuietPeriod = slog.New(slog.DiscardHandler), time.Hour // commands are to be first
 	options.Source = func(c *config.Config, logger *slog.Logger, id string) (agent.Source, error) {
 		s, err := newSource(c, logger, id)
 		if err != nil {

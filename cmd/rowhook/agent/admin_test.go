@@ -154,7 +154,7 @@ func TestReadiness(t *testing.T) {
 	now := time.Now()
 	set := func(change func()) operation.Health {
 		w.mu.Lock()
-		w.link = sourceLink{State: "streaming", Since: now}
+		w.connection = connection{State: "streaming", Since: now}
 		w.findings, w.sampled = nil, sourceSample{at: now, since: now}
 		change()
 		w.mu.Unlock()
@@ -162,7 +162,7 @@ func TestReadiness(t *testing.T) {
 	}
 	for want, change := range map[string]func(){
 		"":         func() {},
-		"identity": func() { w.link.Diffs = []operation.Difference{{What: "lineage", Found: "a", Pinned: "b"}} },
+		"identity": func() { w.connection.Diffs = []operation.Difference{{What: "lineage", Found: "a", Pinned: "b"}} },
 		"stalled":  func() { w.sampled.since, w.sampled.stream = now.Add(-10*time.Minute), &capture.Status{LagBytes: 1} },
 		"table": func() {
 			w.findings = []capture.Finding{{Severity: capture.Error, Subject: "public.loans", Text: "not published"}}

@@ -23,28 +23,28 @@ import (
 // fills the spool, the engine empties it.
 type Agent struct {
 	*workspace
-	start   Start
-	source  Source
-	pipe    *pipeline.Pipeline
-	holds   holds
-	adopted chan struct{} // a person adopted the source's identity
-	anew    bool          // the stream begins without the stored position, which adoption gave up; capture's own
-	began   time.Time
+	start      Start
+	source     Source
+	pipe       *pipeline.Pipeline
+	suspension suspension
+	adopted    chan struct{} // a person adopted the source's identity
+	anew       bool          // the stream begins without the stored position, which adoption gave up; capture's own
+	began      time.Time
 	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the
 	// tables.
-	reloading  sync.Mutex
-	hangups    chan os.Signal
-	compareNow chan struct{}
-	settle     time.Duration // how long changed files are left alone
+	reloading   sync.Mutex
+	hangups     chan os.Signal
+	compareNow  chan struct{}
+	quietPeriod time.Duration // how long changed files are left alone
 	// spoolFailed says that calls into the spool need not return any more.
 	spoolFailed atomic.Bool
 
-	mu       sync.Mutex
-	link     sourceLink
-	findings []capture.Finding
-	reloaded operation.ReloadStatus
-	sampled  sourceSample
-	ended    error // why the stream ended last, since something came of it
+	mu         sync.Mutex
+	connection connection
+	findings   []capture.Finding
+	reloaded   operation.ReloadStatus
+	sampled    sourceSample
+	ended      error // why the stream ended last, since something came of it
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
 	startedWith *config.Config
 	read        *config.Config // the one that was read last, whether it could be used or not
@@ -57,8 +57,8 @@ type Start struct {
 	AcceptGap bool   // go on although changes behind the stored position are lost
 }
 
-// sourceLink is how the connection to the source stands, for status.
-type sourceLink struct {
+// connection is how the connection to the source stands, for status.
+type connection struct {
 	State  string // connecting, streaming, paused, waiting for adoption
 	Since  time.Time
 	Server *capture.Server
@@ -92,7 +92,7 @@ func New(c *config.Config, start Start, options Options) (*Agent, error) {
 	}
 	a := &Agent{
 		workspace: w, start: start, adopted: make(chan struct{}, 1), began: time.Now(),
-		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), settle: cmp.Or(options.Settle, settleDelay),
+		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), quietPeriod: cmp.Or(options.QuietPeriod, defaultQuietPeriod),
 	}
 	a.read, a.startedWith = c, c
 	a.reloaded = operation.ReloadStatus{Time: a.began.UTC(), OK: true, By: operation.ReloadByStart}
@@ -117,9 +117,9 @@ func (a *Agent) build() error {
 	if a.pipe, err = a.newPipeline(); err != nil {
 		return err
 	}
-	a.holds.engine = a.engine
-	a.link = sourceLink{State: "connecting", Since: a.began}
-	a.holds.set(holdStart, "the stream has not begun yet")
+	a.suspension.engine = a.engine
+	a.connection = connection{State: "connecting", Since: a.began}
+	a.suspension.set(suspendStart, "the stream has not begun yet")
 	return nil
 }
 

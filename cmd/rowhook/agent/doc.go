@@ -13,7 +13,7 @@
 //
 // Files, by what they are about:
 //
-//   - agent.go, link.go, adopt.go, identity.go: the connection to the source, and whose it is
+//   - agent.go, connection.go, adopt.go, identity.go: the connection to the source, and whose it is
 //   - workspace.go, build.go, sandbox.go: the state directory and the rooms over it
 //   - reload.go, reload_files.go, removed.go: another config while it runs
 //   - access.go, operations.go, profiles.go, parked.go, replay.go, audit.go: what commands ask for

@@ -64,13 +64,13 @@ func addStoring(h *operation.Health, since, now time.Time) {
 func (a *Agent) readiness(now time.Time) operation.Health {
 	h := a.health(now)
 	a.mu.Lock()
-	link, findings, sampled := a.link, a.findings, a.sampled
+	connection, findings, sampled := a.connection, a.findings, a.sampled
 	a.mu.Unlock()
 	switch {
-	case len(link.Diffs) > 0:
-		h.Add("identity", "%s", describeDifferences(link.Diffs))
-	case link.State != "streaming" && link.State != "paused":
-		h.Add("source", "the source is %s since %s", link.State, operation.FormatDuration(now.Sub(link.Since)))
+	case len(connection.Diffs) > 0:
+		h.Add("identity", "%s", describeDifferences(connection.Diffs))
+	case connection.State != "streaming" && connection.State != "paused":
+		h.Add("source", "the source is %s since %s", connection.State, operation.FormatDuration(now.Sub(connection.Since)))
 	case sampled.stalled():
 		h.Add("stalled", "%s", sampled.stall(now).Text)
 	}

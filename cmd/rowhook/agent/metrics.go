@@ -32,15 +32,29 @@ func counter(name, help string, labels ...string) metric {
 type agentMetrics struct {
 	agent *Agent
 
-	build, ready, reloadOK, reloadTime, restart                       metric
+	build, ready, reloadOK, reloadTime, restart     metric
+	connections                                     metric
+	mails, mailsWaiting, mailsLost, mailsSuppressed metric
+	source                                          sourceMetrics
+	spool                                           spoolMetrics
+	profile                                         profileMetrics
+}
+
+// sourceMetrics are those of the stream.
+type sourceMetrics struct {
 	streaming, lagBytes, lagSeconds, retained, lastCommit, stalled    metric
 	transactions, changes, events, unsubscribed, parkedTotal, notices metric
 	parked, parkedBytes                                               metric
-	spoolBytes, spoolMax, spoolHistory, spoolFree                     metric
-	spoolEvents, spoolOldest                                          metric
-	connections                                                       metric
-	mails, mailsWaiting, mailsLost, mailsSuppressed                   metric
+}
 
+// spoolMetrics are those of the spool as a whole.
+type spoolMetrics struct {
+	bytes, max, history, free metric
+	events, oldest            metric
+}
+
+// profileMetrics are those of each profile.
+type profileMetrics struct {
 	state, breaker, backlogEvents, backlogBytes, oldest metric
 	inFlight, retrying, blocked, dead, skew             metric
 	deliveries                                          metric
@@ -52,13 +66,22 @@ var profileStates = []string{"active", "waiting", "pending", "inactive"}
 
 func newAgentMetrics(a *Agent) *agentMetrics {
 	return &agentMetrics{
-		agent:      a,
-		build:      gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
-		ready:      gauge("ready", "Whether /readyz answers ok."),
-		reloadOK:   gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
-		restart:    gauge("config_restart_needed", "Keys of the config that have changed and take effect with a restart."),
-		reloadTime: gauge("config_last_reload_timestamp_seconds", "Time of the last reload, or of the start."),
+		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(),
+		build:           gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
+		ready:           gauge("ready", "Whether /readyz answers ok."),
+		reloadOK:        gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
+		restart:         gauge("config_restart_needed", "Keys of the config that have changed and take effect with a restart."),
+		reloadTime:      gauge("config_last_reload_timestamp_seconds", "Time of the last reload, or of the start."),
+		mails:           counter("alerts_sent_total", "Mails sent."),
+		mailsWaiting:    gauge("alerts_waiting", "Mails that wait for the mail server."),
+		mailsLost:       counter("alerts_lost_total", "Failures and mails that there was no room for, and mails that the server refused."),
+		mailsSuppressed: counter("alerts_suppressed_total", "Failures that no mail was sent about, for alert.every."),
+		connections:     counter("connections_opened_total", "Connections opened to endpoints."),
+	}
+}
 
+func newSourceMetrics() sourceMetrics {
+	return sourceMetrics{
 		streaming:    gauge("source_streaming", "Whether the source is being read."),
 		lagBytes:     gauge("source_lag_bytes", "What the source has and is not confirmed yet. Absent while the source does not answer."),
 		lagSeconds:   gauge("source_lag_seconds", "Time since the last commit that was read while the source has more, else 0."),
@@ -73,20 +96,22 @@ func newAgentMetrics(a *Agent) *agentMetrics {
 		notices:      counter("source_notices_total", "Messages left out since they could not be read or are not listed."),
 		parked:       gauge("parked_changes", "Changes that are parked now."),
 		parkedBytes:  gauge("parked_bytes", "What they take in the spool."),
+	}
+}
 
-		spoolBytes:      gauge("spool_bytes", "What the spool takes on disk."),
-		spoolMax:        gauge("spool_max_bytes", "What it may take: spool.max_size."),
-		spoolHistory:    gauge("spool_history_bytes", "Of spool_bytes: delivered events kept for replay."),
-		spoolFree:       gauge("spool_disk_free_bytes", "Free space of the spool's disk."),
-		spoolEvents:     gauge("spool_events", "Deliveries that wait, over all profiles."),
-		spoolOldest:     gauge("spool_oldest_seconds", "Age of the oldest event that waits for any profile; 0 for none."),
-		mails:           counter("alerts_sent_total", "Mails sent."),
-		mailsWaiting:    gauge("alerts_waiting", "Mails that wait for the mail server."),
-		mailsLost:       counter("alerts_lost_total", "Failures and mails that there was no room for, and mails that the server refused."),
-		mailsSuppressed: counter("alerts_suppressed_total", "Failures that no mail was sent about, for alert.every."),
+func newSpoolMetrics() spoolMetrics {
+	return spoolMetrics{
+		bytes:   gauge("spool_bytes", "What the spool takes on disk."),
+		max:     gauge("spool_max_bytes", "What it may take: spool.max_size."),
+		history: gauge("spool_history_bytes", "Of spool_bytes: delivered events kept for replay."),
+		free:    gauge("spool_disk_free_bytes", "Free space of the spool's disk."),
+		events:  gauge("spool_events", "Deliveries that wait, over all profiles."),
+		oldest:  gauge("spool_oldest_seconds", "Age of the oldest event that waits for any profile; 0 for none."),
+	}
+}
 
-		connections: counter("connections_opened_total", "Connections opened to endpoints."),
-
+func newProfileMetrics() profileMetrics {
+	return profileMetrics{
 		state:         gauge("profile_state", "1 for the state that the profile is in.", "profile", "state"),
 		breaker:       gauge("profile_breaker_open", "Whether the endpoint is left alone, or tried with one request at a time.", "profile"),
 		backlogEvents: gauge("profile_backlog_events", "Events that wait.", "profile"),
@@ -122,12 +147,12 @@ func (m *agentMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.collectSource(&c)
 	profiles, err := m.agent.engine.Stats()
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(m.spoolEvents.desc, err)
+		ch <- prometheus.NewInvalidMetric(m.spool.events.desc, err)
 		return
 	}
 	m.collectSpool(&c, profiles)
 	for i := range profiles {
-		m.collectProfile(&c, &profiles[i])
+		m.profile.collect(&c, &profiles[i])
 	}
 }
 
@@ -159,52 +184,52 @@ func (c *collection) age(at time.Time) float64 {
 func (m *agentMetrics) collectSource(c *collection) {
 	a := m.agent
 	a.mu.Lock()
-	link, sampled, reloaded := a.link, a.sampled, a.reloaded
+	connection, sampled, reloaded := a.connection, a.sampled, a.reloaded
 	a.mu.Unlock()
 	c.put(m.reloadOK, c.flag(reloaded.OK))
 	c.put(m.restart, float64(len(reloaded.Restart)))
 	c.put(m.reloadTime, unixSeconds(reloaded.Time))
-	c.put(m.streaming, c.flag(link.State == "streaming"))
+	c.put(m.source.streaming, c.flag(connection.State == "streaming"))
 	counts := a.pipe.Counts()
 	if !counts.LastCommit.IsZero() {
-		c.put(m.lastCommit, unixSeconds(counts.LastCommit))
+		c.put(m.source.lastCommit, unixSeconds(counts.LastCommit))
 	}
 	stalled := 0.0
 	if sampled.stalled() {
 		stalled = c.age(sampled.since)
 	}
-	c.put(m.stalled, stalled)
+	c.put(m.source.stalled, stalled)
 	if s := sampled.stream; s != nil {
-		c.put(m.lagBytes, float64(s.LagBytes))
+		c.put(m.source.lagBytes, float64(s.LagBytes))
 		behind := 0.0
 		if s.LagBytes > 0 && !counts.LastCommit.IsZero() {
 			behind = c.age(counts.LastCommit)
 		}
-		c.put(m.lagSeconds, behind)
+		c.put(m.source.lagSeconds, behind)
 		switch {
 		case s.Slot != nil:
-			c.put(m.retained, float64(s.Slot.RetainedBytes))
+			c.put(m.source.retained, float64(s.Slot.RetainedBytes))
 		case s.Binlog != nil:
-			c.put(m.retained, float64(s.Binlog.RetainedBytes))
+			c.put(m.source.retained, float64(s.Binlog.RetainedBytes))
 		}
 	}
-	c.put(m.transactions, float64(counts.Transactions))
-	c.put(m.changes, float64(counts.Changes))
-	c.put(m.events, float64(counts.Events))
-	c.put(m.unsubscribed, float64(counts.Unsubscribed))
-	c.put(m.parkedTotal, float64(counts.Parked))
-	c.put(m.notices, float64(counts.Notices))
+	c.put(m.source.transactions, float64(counts.Transactions))
+	c.put(m.source.changes, float64(counts.Changes))
+	c.put(m.source.events, float64(counts.Events))
+	c.put(m.source.unsubscribed, float64(counts.Unsubscribed))
+	c.put(m.source.parkedTotal, float64(counts.Parked))
+	c.put(m.source.notices, float64(counts.Notices))
 	parked, bytes := a.spool.ParkedCount()
-	c.put(m.parked, float64(parked))
-	c.put(m.parkedBytes, float64(bytes))
+	c.put(m.source.parked, float64(parked))
+	c.put(m.source.parkedBytes, float64(bytes))
 }
 
 func (m *agentMetrics) collectSpool(c *collection, profiles []engine.ProfileStats) {
 	usage := m.agent.spool.Usage()
-	c.put(m.spoolBytes, float64(usage.Bytes))
-	c.put(m.spoolMax, float64(usage.Max))
-	c.put(m.spoolHistory, float64(usage.History))
-	c.put(m.spoolFree, float64(usage.Free))
+	c.put(m.spool.bytes, float64(usage.Bytes))
+	c.put(m.spool.max, float64(usage.Max))
+	c.put(m.spool.history, float64(usage.History))
+	c.put(m.spool.free, float64(usage.Free))
 	c.put(m.connections, float64(m.agent.here.Opened()))
 	mail := m.agent.mailer.Status()
 	c.put(m.mails, float64(mail.Sent))
@@ -216,11 +241,11 @@ func (m *agentMetrics) collectSpool(c *collection, profiles []engine.ProfileStat
 		waiting += profiles[i].Status.BacklogEvents
 		oldest = max(oldest, c.age(profiles[i].Status.Oldest))
 	}
-	c.put(m.spoolEvents, float64(waiting))
-	c.put(m.spoolOldest, oldest)
+	c.put(m.spool.events, float64(waiting))
+	c.put(m.spool.oldest, oldest)
 }
 
-func (m *agentMetrics) collectProfile(c *collection, p *engine.ProfileStats) {
+func (m *profileMetrics) collect(c *collection, p *engine.ProfileStats) {
 	s := &p.Status
 	for _, state := range profileStates {
 		c.put(m.state, c.flag(s.State == state), s.Profile, state)

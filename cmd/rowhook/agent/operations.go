@@ -124,7 +124,7 @@ func (a *Agent) operations() map[string]control.Operation {
 	})
 	all["profile/activate"] = control.Typed(func(ctx context.Context, r operation.ActivateRequest) (operation.EndpointAnswer, error) {
 		a.mu.Lock()
-		found := a.link.Found
+		found := a.connection.Found
 		a.mu.Unlock()
 		return a.activate(ctx, r, found)
 	})

@@ -15,9 +15,9 @@ type Options struct {
 	Version string // of the program
 	// ExitCode is the exit code of a command whose operation failed; nil for 1.
 	ExitCode func(error) int
-	// Settle is how long changed files of the config are left alone, so that who writes them can
-	// finish; 0 is a quarter of a second.
-	Settle time.Duration
+	// QuietPeriod is how long changed files of the config are left alone, so that who writes them
+	// can finish; 0 is a quarter of a second.
+	QuietPeriod time.Duration
 	// Source makes the source that the config names, without connecting to it. The id marks its
 	// connections.
 	Source func(c *config.Config, logger *slog.Logger, id string) (Source, error)

@@ -56,7 +56,7 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 	next, err := before.config.Reload()
 	a.mu.Lock()
 	a.read = next
-	server := a.link.Server
+	server := a.connection.Server
 	a.mu.Unlock()
 	if err != nil {
 		return status, err

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// settleDelay is [Options.Settle] where none is given.
-	settleDelay = 250 * time.Millisecond
+	// defaultQuietPeriod is [Options.QuietPeriod] where none is given.
+	defaultQuietPeriod = 250 * time.Millisecond
 	// filesInterval is how often the files are looked at without word of a change: not every file
 	// system tells.
 	filesInterval = time.Minute
@@ -36,11 +36,11 @@ func (a *Agent) watchFiles(ctx context.Context) error {
 	}
 	due := time.NewTimer(0)
 	defer due.Stop()
-	settling := false
+	waiting := false
 	soon := func() {
-		if !settling {
-			settling = true
-			due.Reset(a.settle)
+		if !waiting {
+			waiting = true
+			due.Reset(a.quietPeriod)
 		}
 	}
 	for {
@@ -52,7 +52,7 @@ func (a *Agent) watchFiles(ctx context.Context) error {
 		case <-failures: //nolint:errcheck // whatever was lost, all files are looked at
 			soon()
 		case <-due.C:
-			settling = false
+			waiting = false
 			due.Reset(filesInterval)
 			if watcher != nil {
 				watchDirs(watcher, a.lastRead().Files())

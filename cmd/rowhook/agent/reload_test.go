@@ -42,7 +42,7 @@ func newReloadWorld(t *testing.T, settle time.Duration, profiles string) *reload
 func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWorld {
 	t.Helper()
 	w := openReloadWorld(t, file)
-	w.settle = settle
+	w.quietPeriod = settle
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -150,7 +150,7 @@ const deskProfile = "  desk: {url: https://desk.example.org/, signature: none}\n
 // change first, and no longer when it is taken back.
 func TestPendingRestart(t *testing.T) {
 	t.Parallel()
-	w := newReloadWorld(t, settleDelay, "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n"+deskProfile)
+	w := newReloadWorld(t, defaultQuietPeriod, "admin: {listen: \"127.0.0.1:0\"}\nprofiles:\n"+deskProfile)
 	changed := reloadHead + "admin: {listen: \"127.0.0.1:0\"}\nspool: {max_size: 5GiB}\nprofiles:\n"
 	w.write(changed + deskProfile)
 	w.await("the file to be noticed", func() bool { return w.last().By == operation.ReloadByFile })
@@ -206,7 +206,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 // alone.
 func TestReloadRefusesToForget(t *testing.T) {
 	t.Parallel()
-	w := newReloadWorld(t, settleDelay, "profiles:\n"+deskProfile)
+	w := newReloadWorld(t, defaultQuietPeriod, "profiles:\n"+deskProfile)
 	event := &delivery.Event{ID: "e1", Type: "record.inserted", Entry: "public.loans", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "k"}
 	w.append("0/10", event)
 	w.write(reloadHead + "profiles:\n  shelf: {url: https://shelf.example.org/, signature: none}\n")
@@ -273,7 +273,7 @@ func TestReloadOfMountedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := startReloadWorld(t, filepath.Join(dir, "config.yaml"), settleDelay)
+	w := startReloadWorld(t, filepath.Join(dir, "config.yaml"), defaultQuietPeriod)
 	mount("..two", conf, "another01234567890123456789\n")
 	w.await("the secret to change", func() bool { return fmt.Sprint(w.last().Changed) == "[desk]" })
 	if err := os.RemoveAll(filepath.Join(dir, "..one")); err != nil {

@@ -23,8 +23,8 @@ func (w *workspace) removed() ([]spool.ProfileInfo, error) {
 	}), nil
 }
 
-// holds reports whether the spool has anything for a profile: what waits, or dead letters.
-func (w *workspace) holds(p spool.ProfileInfo) (bool, error) {
+// hasAny reports whether the spool has anything for a profile: what waits, or dead letters.
+func (w *workspace) hasAny(p spool.ProfileInfo) (bool, error) {
 	found := p.Backlog.Events > 0
 	err := w.spool.Deliveries(p.ID, 0, nil, func(delivery.Delivery) bool {
 		found = true
@@ -41,7 +41,7 @@ func (w *workspace) removedProfiles() ([]operation.RemovedStatus, error) {
 	}
 	var list []operation.RemovedStatus
 	for _, p := range removed {
-		held, err := w.holds(p)
+		held, err := w.hasAny(p)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +60,7 @@ func (w *workspace) retireRemoved() error {
 		return err
 	}
 	for _, p := range removed {
-		held, err := w.holds(p)
+		held, err := w.hasAny(p)
 		if err != nil {
 			return err
 		}

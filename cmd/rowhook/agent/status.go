@@ -115,17 +115,17 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 	report.Agent.Running, report.Agent.PID, report.Agent.Since = true, os.Getpid(), a.began.UTC()
 	report.Source.Name, report.Source.Hosts = a.sourceName(), a.source.Hosts()
 	a.mu.Lock()
-	link, findings, growth, reloaded, sampled := a.link, slices.Clone(a.findings), a.growth, a.reloaded, a.sampled
+	connection, findings, growth, reloaded, sampled := a.connection, slices.Clone(a.findings), a.growth, a.reloaded, a.sampled
 	a.mu.Unlock()
 	report.Reload = &reloaded
-	report.Source.State, report.Source.Since = link.State, link.Since.UTC()
+	report.Source.State, report.Source.Since = connection.State, connection.Since.UTC()
 	report.Findings = findings
-	report.Identity.Differences = link.Diffs
-	if server := link.Server; server != nil {
+	report.Identity.Differences = connection.Diffs
+	if server := connection.Server; server != nil {
 		report.Source.Server = &operation.ServerStatus{
 			Lineage: server.Lineage, Timeline: server.Timeline, Version: server.Version, Host: server.Host, Standby: server.Standby,
 		}
-		report.Identity.Found = &link.Found
+		report.Identity.Found = &connection.Found
 	}
 	counts := a.pipe.Counts()
 	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
@@ -134,8 +134,8 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 	if sampled.stalled() {
 		report.Source.Stalled = sampled.stall(report.Time)
 	}
-	if report.Source.Error == "" && link.Err != nil {
-		report.Source.Error = link.Err.Error()
+	if report.Source.Error == "" && connection.Err != nil {
+		report.Source.Error = connection.Err.Error()
 	}
 	if c := a.config().Alerts; c.Enabled() {
 		mail := a.mailer.Status()

@@ -13,12 +13,12 @@ import (
 func TestWaitForTheLock(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name    string
-		passing bool          // the holder is a command
-		holds   time.Duration // 0: longer than anybody waits
-		wait    func(*spool.LockedError) bool
-		waited  time.Duration
-		refused bool
+		name       string
+		passing    bool          // the holder is a command
+		suspension time.Duration // 0: longer than anybody waits
+		wait       func(*spool.LockedError) bool
+		waited     time.Duration
+		refused    bool
 	}{
 		{"an agent for a command", true, 3 * time.Second, (*spool.LockedError).Passing, 3 * time.Second, false},
 		{"an agent for a command that stays", true, 0, (*spool.LockedError).Passing, lockPatience, true},
@@ -34,7 +34,7 @@ func TestWaitForTheLock(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				began, holds := time.Now(), test.holds
+				began, holds := time.Now(), test.suspension
 				if holds == 0 {
 					holds = time.Minute
 				}

@@ -25,18 +25,18 @@ func (a *Agent) connected(server capture.Server) error {
 	if err != nil {
 		return err
 	}
-	a.setLink("connecting", &server, found, diffs)
+	a.setConnection("connecting", &server, found, diffs)
 	if err := a.arrive(found, a.config().Sandboxed(&server)); err != nil {
 		return err
 	}
 	if len(diffs) == 0 {
-		a.holds.clear(holdIdentity)
+		a.suspension.clear(suspendIdentity)
 	} else {
-		a.holds.set(holdIdentity, describeDifferences(diffs))
+		a.suspension.set(suspendIdentity, describeDifferences(diffs))
 	}
 	for _, d := range diffs {
 		if d.What == "lineage" {
-			a.setLink("waiting for adoption", &server, found, diffs)
+			a.setConnection("waiting for adoption", &server, found, diffs)
 			a.logger.Error("the server is not the one this state directory belongs to; nothing is read from it",
 				"pinned", d.Pinned, "found", d.Found, "remedy", adoptRemedy)
 			return errForeign
@@ -76,9 +76,9 @@ func mayPause(c *config.Config, server capture.Server) error {
 // started notes where the stream begins, and tells it where that is news. Deliveries wait until
 // then: who cannot have the slot may be a copy of the agent that has it.
 func (a *Agent) started(s capture.Started) {
-	a.holds.clear(holdStart)
+	a.suspension.clear(suspendStart)
 	a.mu.Lock()
-	a.link.State, a.link.Since, a.link.Err = "streaming", time.Now(), nil
+	a.connection.State, a.connection.Since, a.connection.Err = "streaming", time.Now(), nil
 	a.mu.Unlock()
 	if err := a.spool.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
 		a.pipe.Fail(fmt.Errorf("store the timeline: %w", err))
@@ -117,29 +117,29 @@ func (a *Agent) beginsAnew(s capture.Started) bool {
 func (a *Agent) lost(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.link.Err, a.ended = err, err
+	a.connection.Err, a.ended = err, err
 	state := "connecting"
 	if errors.Is(err, capture.ErrPaused) {
 		state = "paused"
 	}
-	if (a.link.State == "streaming" || a.link.State == "paused") && a.link.State != state {
-		a.link.State, a.link.Since = state, time.Now()
+	if (a.connection.State == "streaming" || a.connection.State == "paused") && a.connection.State != state {
+		a.connection.State, a.connection.Since = state, time.Now()
 	}
 }
 
-func (a *Agent) setLink(state string, server *capture.Server, found operation.Identity, diffs []operation.Difference) {
+func (a *Agent) setConnection(state string, server *capture.Server, found operation.Identity, diffs []operation.Difference) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.link.State != state {
-		a.link.Since = time.Now()
+	if a.connection.State != state {
+		a.connection.Since = time.Now()
 	}
-	a.link.State, a.link.Server, a.link.Found, a.link.Diffs = state, server, found, diffs
+	a.connection.State, a.connection.Server, a.connection.Found, a.connection.Diffs = state, server, found, diffs
 }
 
 // adopt pins the identity that was found last, on a person's word.
 func (a *Agent) adopt(user string) (operation.Adoption, error) {
 	a.mu.Lock()
-	found, diffs := a.link.Found, a.link.Diffs
+	found, diffs := a.connection.Found, a.connection.Diffs
 	a.mu.Unlock()
 	if len(diffs) == 0 {
 		return operation.Adoption{}, &capture.OperatorError{Err: errors.New("there is nothing to adopt"), Remedy: "`rowhook status` shows what waits and why"}
@@ -152,9 +152,9 @@ func (a *Agent) adopt(user string) (operation.Adoption, error) {
 		a.pipe.Abandon(capture.Position(done.Abandoned))
 	}
 	a.mu.Lock()
-	a.link.Diffs = nil
+	a.connection.Diffs = nil
 	a.mu.Unlock()
-	a.holds.clear(holdIdentity)
+	a.suspension.clear(suspendIdentity)
 	select {
 	case a.adopted <- struct{}{}:
 	default:
@@ -164,38 +164,38 @@ func (a *Agent) adopt(user string) (operation.Adoption, error) {
 
 // The reasons for which all deliveries wait, in the order they are told.
 const (
-	holdIdentity = iota
-	holdStart
-	holdKinds
+	suspendIdentity = iota
+	suspendStart
+	suspendKinds
 )
 
-// holds keeps the reasons for which all deliveries wait: they go on when the last is gone.
-type holds struct {
+// suspension keeps the reasons for which all deliveries wait: they go on when the last is gone.
+type suspension struct {
 	engine  *engine.Engine
 	mu      sync.Mutex
-	reasons [holdKinds]string
+	reasons [suspendKinds]string
 	told    string // what the engine was told last
 }
 
-func (h *holds) set(kind int, reason string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.reasons[kind] = reason
-	h.apply()
+func (s *suspension) set(kind int, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reasons[kind] = reason
+	s.apply()
 }
 
-func (h *holds) clear(kind int) { h.set(kind, "") }
+func (s *suspension) clear(kind int) { s.set(kind, "") }
 
 // apply is called with mu held.
-func (h *holds) apply() {
-	first := cmp.Or(h.reasons[:]...)
-	if first == h.told {
+func (s *suspension) apply() {
+	first := cmp.Or(s.reasons[:]...)
+	if first == s.told {
 		return
 	}
-	h.told = first
+	s.told = first
 	if first == "" {
-		h.engine.Continue()
+		s.engine.Continue()
 		return
 	}
-	h.engine.Suspend(first)
+	s.engine.Suspend(first)
 }
