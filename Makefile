@@ -62,13 +62,16 @@ FULL  ?=
 HOURS ?= 0
 RUN   ?=
 PROOF ?=
+# Other servers than the system's: MARIADB=11.8, POSTGRES=18.
+MARIADB  ?=
+POSTGRES ?=
 .PHONY: soak
 soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=8 again and again, RUN=TestCrash some, PROOF=docs/proof.md write)
 	@full='$(FULL)'; if [ '$(HOURS)' != 0 ] || [ -n '$(PROOF)' ]; then full=1; fi; \
 	if [ -n "$$full" ] && [ -z '$(value RUN)' ]; then \
 	  ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook/e2e$$') || exit; \
 	fi; \
-	cd cmd/rowhook/e2e && ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
+	cd cmd/rowhook/e2e && ROWHOOK_TEST_MARIADB=$(MARIADB) ROWHOOK_TEST_POSTGRES=$(POSTGRES) ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 FUZZTIME ?= 30s

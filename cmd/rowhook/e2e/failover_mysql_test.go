@@ -24,7 +24,7 @@ func (w *world) replica(own map[string]string) *mysql {
 	w.tb.Helper()
 	start := capturetest.StartMySQL
 	if w.database == "mariadb" {
-		start = capturetest.StartMariaDB
+		start = startMariaDB
 	}
 	return &mysql{MySQL: start(w.tb, capturetest.MySQLOptions{Settings: own}), control: w.server.(*mysql).control}
 }

@@ -32,7 +32,7 @@ func (l *library) onDatabase(database string) map[string]string {
 	l.tb.Helper()
 	const url = "postgres://rowhook@127.0.0.1:5432/library?sslmode=verify-full"
 	if database == "postgres" {
-		pg := capturetest.StartPostgres(l.tb, capturetest.Options{})
+		pg := capturetest.StartPostgres(l.tb, capturetest.Options{Major: postgresMajor(l.tb)})
 		pg.Run(l.tb, "create database library", "create role rowhook login replication")
 		l.db, l.owner = &postgres{pg, "library"}, pg.URL("library")
 		capturetest.Must(l.tb, l.db.exec(context.Background(), l.schema(),
@@ -42,7 +42,7 @@ func (l *library) onDatabase(database string) map[string]string {
 	}
 	start := capturetest.StartMySQL
 	if database == "mariadb" {
-		start = capturetest.StartMariaDB
+		start = startMariaDB
 	}
 	m := start(l.tb, capturetest.MySQLOptions{Settings: map[string]string{"sync_binlog": "1"}})
 	l.db, l.owner = &mysql{MySQL: m, control: controlIn(l.dir)}, m.URL("catalog")

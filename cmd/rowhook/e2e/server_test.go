@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"testing"
 
@@ -81,11 +82,36 @@ func newWorldOf(tb testing.TB, database string, own map[string]string) *world {
 	case "mysql":
 		w.server = startMySQL(tb, capturetest.StartMySQL, w.dir, own)
 	case "mariadb":
-		w.server = startMySQL(tb, capturetest.StartMariaDB, w.dir, own)
+		w.server = startMySQL(tb, startMariaDB, w.dir, own)
 	default:
-		w.server = startPostgres(tb, capturetest.Options{Settings: own})
+		w.server = startPostgres(tb, capturetest.Options{Settings: own, Major: postgresMajor(tb)})
 	}
 	return w
+}
+
+// mariadbVariable and postgresVariable choose other servers than the system's, such as 11.8 and 18.
+const (
+	mariadbVariable  = "ROWHOOK_TEST_MARIADB"
+	postgresVariable = "ROWHOOK_TEST_POSTGRES"
+)
+
+// startMariaDB starts a server of the series that the environment names, or of the system's.
+func startMariaDB(tb capturetest.TB, opts capturetest.MySQLOptions) *capturetest.MySQL {
+	tb.Helper()
+	opts.Series = os.Getenv(mariadbVariable)
+	return capturetest.StartMariaDB(tb, opts)
+}
+
+// postgresMajor is the version that the environment names, or 0 for the system's.
+func postgresMajor(tb testing.TB) int {
+	tb.Helper()
+	text := os.Getenv(postgresVariable)
+	if text == "" {
+		return 0
+	}
+	major, err := strconv.Atoi(text)
+	capturetest.Must(tb, err)
+	return major
 }
 
 // numbers is a table expression of the column g from 1 to n, for every kind of server.
