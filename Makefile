@@ -48,11 +48,18 @@ build: ## build bin/rowhook, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/rowhook ./cmd/rowhook
 
 # DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
-# profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each.
+# profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each; EARLIER=COMMIT measures
+# that commit's agent in the same rounds.
+EARLIER ?=
 .PHONY: bench
-bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, PROOF=docs/proof.md)
-	@ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/($(DATABASE))/($(ROWS))' \
-	  -benchtime 1x -count 1 -timeout 90m ./cmd/rowhook/e2e
+bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, EARLIER=COMMIT, PROOF=docs/proof.md)
+	@if [ -n '$(EARLIER)' ]; then \
+	  there=$$(mktemp -d) && trap 'rm -rf "$$there"' EXIT && git archive '$(EARLIER)' | tar -x -C "$$there" && \
+	  (cd "$$there" && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o rowhook ./cmd/rowhook) || exit; \
+	  export ROWHOOK_BENCH_EARLIER="$$there/rowhook"; \
+	fi; \
+	ROWHOOK_BENCH_QUICK=$(QUICK) ROWHOOK_PROOF=$(abspath $(PROOF)) $(GO) test -run '^$$' -bench '^BenchmarkEndToEnd$$/($(DATABASE))/($(ROWS))' \
+	  -benchtime 1x -count 1 -timeout 120m ./cmd/rowhook/e2e
 
 .PHONY: microbench
 microbench: ## the packages' own benchmarks: decode, map, append, send, format

@@ -83,8 +83,8 @@ func (t target) mark(s samples) string {
 	}
 }
 
-// samples are what the rounds said of the agent, and of the floor if it has one.
-type samples struct{ sides [2][]float64 }
+// samples are what the rounds said of the agent, of the floor if it has one, and of an earlier build.
+type samples struct{ sides [3][]float64 }
 
 func (s samples) value(side int) float64 { return middle(s.sides[side]) }
 
@@ -163,7 +163,11 @@ func (r *benchRow) text(d *benchDatabase) string {
 	if len(s.ratios()) > 0 {
 		ratio = fmt.Sprintf("%.2f", s.ratio())
 	}
-	return fmt.Sprintf("  %7s %7s %5s %s", grouped(s.value(0), r.decimals), floor, ratio, r.target.mark(s))
+	text := fmt.Sprintf("  %7s %7s %5s %s", grouped(s.value(0), r.decimals), floor, ratio, r.target.mark(s))
+	if len(s.sides[2]) > 0 {
+		text += " (earlier " + grouped(s.value(2), r.decimals) + ")"
+	}
+	return text
 }
 
 // markdown is the table for a page. It tells the spread as well.
@@ -207,7 +211,11 @@ func (r *benchRow) markdown(d *benchDatabase) string {
 			text += fmt.Sprintf(" (%.2f to %.2f)", slices.Min(ratios), slices.Max(ratios))
 		}
 	}
-	return strings.TrimSpace(text + " " + r.target.mark(s))
+	text = strings.TrimSpace(text + " " + r.target.mark(s))
+	if len(s.sides[2]) > 0 {
+		text += "; earlier " + grouped(s.value(2), r.decimals)
+	}
+	return text
 }
 
 // pad fills up with spaces.
@@ -244,10 +252,10 @@ func TestBenchTable(t *testing.T) {
 	one, other := table.database("PostgreSQL 15"), table.database("MariaDB 10.11")
 	rate := figure{what: "events/s", target: leastOfFloor(0.85)}
 	memory := figure{what: "peak MiB", decimals: 1, target: most(48)}
-	one.add(0, "One request a row", rate, samples{[2][]float64{{20000, 21000, 1022000}, {25000, 24000, 23000}}})
-	one.add(0, "One request a row", memory, samples{[2][]float64{{48.04}}})
-	one.add(1, "At rest", figure{what: "seconds"}, samples{[2][]float64{{1, 2}, {0, 0}}})
-	other.add(0, "One request a row", rate, samples{[2][]float64{{20000}, {25000}}})
+	one.add(0, "One request a row", rate, samples{[3][]float64{{20000, 21000, 1022000}, {25000, 24000, 23000}}})
+	one.add(0, "One request a row", memory, samples{[3][]float64{{48.04}}})
+	one.add(1, "At rest", figure{what: "seconds"}, samples{[3][]float64{{1, 2}, {0, 0}}})
+	other.add(0, "One request a row", rate, samples{[3][]float64{{20000}, {25000}}})
 	text := strings.TrimPrefix(`
                                    PostgreSQL 15            MariaDB 10.11
 medians             target           agent   floor ratio      agent   floor ratio

@@ -157,25 +157,37 @@ type starter struct {
 	start func(from string) *agent
 }
 
-// agentAndFloor are those who do a task.
-func (m *meter) agentAndFloor(t task) [2]starter {
-	return [2]starter{
+// agentAndFloor are those who do a task: the agent, the floor, and where the environment names one,
+// the agent of an earlier build.
+func (m *meter) agentAndFloor(t task) []starter {
+	sides := []starter{
 		{"agent", func(from string) *agent { return m.startAgent(from, t) }},
 		{"floor", func(from string) *agent { return m.startFloor(from, t) }},
 	}
+	if earlier := os.Getenv(earlierVariable); earlier != "" {
+		sides = append(sides, starter{"earlier agent", func(from string) *agent {
+			m.program = earlier
+			defer func() { m.program = "" }()
+			return m.startAgent(from, t)
+		}})
+	}
+	return sides
 }
 
-// contest lets two do the same in turns, from the same point, and notes what each round says of
-// both: a value for each figure. The one that begins changes from round to round.
-func (m *meter) contest(rounds int, live bool, sides [2]starter, figures []figure, round func(c *contender) []float64) {
+// earlierVariable names the program of an earlier build.
+const earlierVariable = "ROWHOOK_BENCH_EARLIER"
+
+// contest lets two or three do the same in turns, from the same point, and notes what each round
+// says of them: a value for each figure. The one that begins changes from round to round.
+func (m *meter) contest(rounds int, live bool, sides []starter, figures []figure, round func(c *contender) []float64) {
 	m.tb.Helper()
 	if m.quick {
 		rounds = 1
 	}
 	samples := make([]samples, len(figures))
 	for n := range rounds {
-		for turn := range 2 {
-			side := (n + turn + 1) % 2 // the second begins
+		for turn := range sides {
+			side := (n + turn + 1) % len(sides) // the second begins
 			of := m.backlog.mark
 			if live {
 				of = ""

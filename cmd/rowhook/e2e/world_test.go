@@ -29,6 +29,7 @@ type world struct {
 	lines    *logLines
 	conf     config
 	env      []string // of the agent, besides ours
+	program  string   // instead of the build at hand
 	// attributes of the agent's process, such as a mount namespace of its own.
 	attributes *syscall.SysProcAttr
 	proxied    bool // the agent's ports are not what the server sees
@@ -150,7 +151,11 @@ func (w *world) start(args ...string) *agent {
 func (w *world) startAsIs(args ...string) *agent {
 	w.tb.Helper()
 	w.hook.life.Add(1)
-	cmd := exec.Command(binary, append([]string{"run", "-c", w.path("config.yaml")}, args...)...)
+	program := binary
+	if w.program != "" {
+		program = w.program
+	}
+	cmd := exec.Command(program, append([]string{"run", "-c", w.path("config.yaml")}, args...)...)
 	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), w.env...)
 	if w.attributes != nil {
 		attributes := *w.attributes
