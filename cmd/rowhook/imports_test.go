@@ -42,7 +42,7 @@ var rules = []rule{
 	{imports: "rowhook/cmd/rowhook/operation", only: []string{"cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "operations are for the agent and the commands"},
 	{imports: "rowhook/delivery/spool", only: []string{"cmd/rowhook/environment"}, except: true, why: "the environment keeps nothing"},
 	{imports: "rowhook/cmd/rowhook/operation", only: []string{"cmd/rowhook/environment"}, except: true, why: "operations are for the agent and the commands"},
-	{imports: "rowhook/cmd/rowhook/agent", only: []string{"cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/directories", "cmd/rowhook/environment", "cmd/rowhook/operation", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands start the agent and ask it"},
+	{imports: "rowhook/cmd/rowhook/agent", only: []string{"cmd/rowhook/config", "cmd/rowhook/control", "cmd/rowhook/directories", "cmd/rowhook/draft", "cmd/rowhook/environment", "cmd/rowhook/operation", "cmd/rowhook/pipeline", "cmd/rowhook/try"}, except: true, why: "commands start the agent and ask it"},
 	{imports: "rowhook/cmd/rowhook/try", only: []string{"cmd/rowhook/agent"}, except: true, why: "a trial needs no agent"},
 	{imports: "rowhook/capture/postgres", only: []string{"cmd/rowhook/agent"}, except: true, tests: true, why: "the main package chooses the source"},
 	{imports: "rowhook/capture/mysql", only: []string{"cmd/rowhook/agent"}, except: true, tests: true, why: "the main package chooses the source"},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -20,6 +21,25 @@ import (
 
 // operations are what commands can ask of a state directory, with or without an agent.
 func (w *workspace) operations() map[string]control.Operation {
+	all := map[string]control.Operation{
+		"reload": control.Typed(func(context.Context, operation.ReloadRequest) (operation.ReloadStatus, error) {
+			return operation.ReloadStatus{}, &control.Failure{Message: control.ErrNoAgent.Error(), Remedy: "`rowhook run` starts with the config as it is"}
+		}),
+		"status": control.Typed(func(ctx context.Context, _ operation.None) (*operation.StatusReport, error) {
+			return w.status(ctx)
+		}),
+		"source/adopt": control.Typed(func(ctx context.Context, r operation.UserRequest) (operation.Adoption, error) {
+			return w.adoptNow(ctx, r.User)
+		}),
+	}
+	maps.Copy(all, w.deliveryOperations())
+	maps.Copy(all, w.parkedOperations())
+	maps.Copy(all, w.profileOperations())
+	return all
+}
+
+// deliveryOperations are about what waits, dead letters and history.
+func (w *workspace) deliveryOperations() map[string]control.Operation {
 	return map[string]control.Operation{
 		"queue/list": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Items, error) {
 			return w.engine.Queue(r.Filter)
@@ -57,6 +77,15 @@ func (w *workspace) operations() map[string]control.Operation {
 		"replay/stop": control.Typed(func(_ context.Context, r operation.ReplayRequest) (operation.ReplayStopped, error) {
 			return w.stopReplay(r)
 		}),
+		"body": control.Typed(func(_ context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
+			return w.body(r)
+		}),
+	}
+}
+
+// parkedOperations are about dead letters of the source.
+func (w *workspace) parkedOperations() map[string]control.Operation {
+	return map[string]control.Operation{
 		"parked/list": control.Typed(func(_ context.Context, r operation.ParkedRequest) (operation.ParkedList, error) {
 			return w.listParked(r)
 		}),
@@ -70,9 +99,12 @@ func (w *workspace) operations() map[string]control.Operation {
 				Remedy:  "start the agent with `rowhook run`, then retry",
 			}
 		}),
-		"reload": control.Typed(func(context.Context, operation.ReloadRequest) (operation.ReloadStatus, error) {
-			return operation.ReloadStatus{}, &control.Failure{Message: control.ErrNoAgent.Error(), Remedy: "`rowhook run` starts with the config as it is"}
-		}),
+	}
+}
+
+// profileOperations are about profiles and their endpoints.
+func (w *workspace) profileOperations() map[string]control.Operation {
+	return map[string]control.Operation{
 		"profile/list": control.Typed(func(context.Context, operation.None) ([]operation.ProfileListing, error) {
 			return w.listProfiles()
 		}),
@@ -94,15 +126,6 @@ func (w *workspace) operations() map[string]control.Operation {
 				return operation.EndpointAnswer{}, err
 			}
 			return w.test(ctx, r)
-		}),
-		"body": control.Typed(func(_ context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
-			return w.body(r)
-		}),
-		"status": control.Typed(func(ctx context.Context, _ operation.None) (*operation.StatusReport, error) {
-			return w.status(ctx)
-		}),
-		"source/adopt": control.Typed(func(ctx context.Context, r operation.UserRequest) (operation.Adoption, error) {
-			return w.adoptNow(ctx, r.User)
 		}),
 	}
 }
