@@ -19,7 +19,6 @@ import (
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
-	"rowhook/delivery"
 )
 
 const checkLong = `Looks at the config, the directories that the agent writes into, the database and the endpoints.
@@ -124,7 +123,7 @@ func checkSource(ctx context.Context, c *config.Config, in *environment.Environm
 		return found
 	}
 	found = append(found, writerFindings(ctx, c, source)...)
-	return append(append(c.AtTables(found), c.TableFindings(tables)...), whereFindings(c, tables)...)
+	return append(append(c.AtTables(found), c.TableFindings(tables)...), c.ConditionFindings(tables)...)
 }
 
 // writerFindings say who may write the tables of context and signals, and so speak for the
@@ -215,78 +214,6 @@ func sourceFailed(c *config.Config, subject string, err error) capture.Finding {
 	f := failed("source", subject, err)
 	f.At = c.Place("source", "url")
 	return f
-}
-
-// whereFindings are conditions of subscriptions on columns that none of their tables has.
-func whereFindings(c *config.Config, tables []*capture.Table) []capture.Finding {
-	var found []capture.Finding
-	for i := range c.Profiles {
-		p := &c.Profiles[i]
-		for j := range p.Subscriptions {
-			about, complete := subscriptionTables(c, &p.Subscriptions[j], tables)
-			if !complete {
-				continue
-			}
-			for _, condition := range p.Subscriptions[j].Where {
-				if text, hint := conditionProblem(&condition, about); text != "" {
-					found = append(found, c.Finding("subscription_where", fmt.Sprintf("profile %s: %s", p.Code, text), hint,
-						"profiles", p.Code, "subscriptions", fmt.Sprint(j), "where", condition.Column))
-				}
-			}
-		}
-	}
-	return found
-}
-
-// conditionProblem says why a condition can never hold on any of the tables: none has the column,
-// or none knows the label.
-func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (text, hint string) {
-	var types []*capture.Type
-	var names []string
-	for _, table := range tables {
-		for i := range table.Columns {
-			names = append(names, table.Columns[i].Name)
-			if table.Columns[i].Name == condition.Column {
-				types = append(types, table.Columns[i].Type)
-			}
-		}
-	}
-	if len(types) == 0 {
-		return fmt.Sprintf("no table of the subscription has a column %q%s", condition.Column, config.DidYouMean(condition.Column, names)),
-			"name a column of the table; excluded columns count too"
-	}
-	for _, v := range condition.Values {
-		never := func(t *capture.Type) bool { part, _ := t.Unlabelled(v.Text); return part != "" }
-		if v.Null || slices.ContainsFunc(types, func(t *capture.Type) bool { return !never(t) }) {
-			continue
-		}
-		part, hint := types[0].Unlabelled(v.Text)
-		return fmt.Sprintf("column %q never holds %q%s", condition.Column, v.Text, config.DidYouMean(part, types[0].Labels)), hint
-	}
-	return "", ""
-}
-
-// subscriptionTables are the tables whose rows a subscription's conditions look at. They are not
-// complete where signals, whose members nobody declares, or unknown tables are among its events.
-func subscriptionTables(c *config.Config, s *delivery.SubscriptionConfig, tables []*capture.Table) (about []*capture.Table, complete bool) {
-	selects := func(globs []string, name string) bool {
-		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
-	}
-	complete = true
-	for _, event := range c.Rules().Events() {
-		if !selects(s.Events, event.Type) || !selects(s.Tables, event.Entry) {
-			continue
-		}
-		known := false
-		for _, table := range tables {
-			if event.Table != "" && delivery.MatchGlob(event.Table, table.String()) {
-				known = true
-				about = append(about, table)
-			}
-		}
-		complete = complete && known
-	}
-	return about, complete
 }
 
 func printCheck(w io.Writer, found []capture.Finding) error {
