@@ -1,0 +1,162 @@
+package catalogue
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// Catalogue is every event that the mapping can make.
+type Catalogue struct {
+	Events []Event `json:"events"`
+	// Problem says why there are no columns and no examples: the database does not answer.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Event is one event of the catalogue.
+type Event struct {
+	Type       string    `json:"type"`
+	Entry      string    `json:"entry,omitempty"` // empty for a signal
+	Table      string    `json:"table,omitempty"`
+	Title      string    `json:"title,omitempty"`
+	Ops        []string  `json:"ops"`
+	Operations []string  `json:"operations,omitempty"`
+	Where      []string  `json:"where,omitempty"` // conditions of the whole entry
+	Rules      []Rule    `json:"rules,omitempty"`
+	Payload    []Member  `json:"payload,omitempty"`
+	Examples   []Example `json:"examples,omitempty"`
+	Profiles   []string  `json:"profiles"` // who gets it
+}
+
+// Rule is one rule of an event: all that it names must hold.
+type Rule struct {
+	Ops     []string `json:"ops"`
+	Set     string   `json:"set,omitempty"`
+	Cleared string   `json:"cleared,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+	Becomes []string `json:"becomes,omitempty"` // column = values
+	Where   []string `json:"where,omitempty"`   // likewise
+	If      string   `json:"if,omitempty"`
+}
+
+// Member is one member of an event's data.
+type Member struct {
+	Name string `json:"name"` // dotted where it is nested
+	JSON string `json:"json"` // its JSON type
+	Type string `json:"type,omitempty"`
+	Key  bool   `json:"key,omitempty"`
+}
+
+// Example is what a profile would be sent, with made-up values.
+type Example struct {
+	Profile     string `json:"profile"`
+	Format      string `json:"format"`
+	ContentType string `json:"content_type"`
+	Body        string `json:"body"`
+}
+
+// Of describes the events of a config. source is the source's name in payloads. tables are the
+// mapped tables as the database has them; events of others have neither payload nor examples.
+func Of(c *config.Config, source string, tables []*capture.Table) (Catalogue, error) {
+	all := Catalogue{Events: []Event{}}
+	samples, err := newSampler(c, source)
+	if err != nil {
+		return all, err
+	}
+	for _, info := range c.Rules().Events() {
+		event := Event{
+			Type: info.Type, Entry: info.Entry, Table: info.Table, Title: info.Title, Ops: info.Ops, Operations: info.Operations,
+			Profiles: []string{},
+		}
+		for i := range c.Profiles {
+			if gets(&c.Profiles[i], &info) {
+				event.Profiles = append(event.Profiles, c.Profiles[i].Code)
+			}
+		}
+		if entry := entryOf(c, info.Entry); entry != nil {
+			event.Where = conditions(entry.Where)
+			event.Rules = rulesOf(entry, info.Type)
+			if table := tableOf(info.Table, tables); table != nil {
+				if err := samples.describe(&event, entry, table); err != nil {
+					return all, fmt.Errorf("make an example of %s: %w", info.Type, err)
+				}
+			}
+		}
+		all.Events = append(all.Events, event)
+	}
+	return all, nil
+}
+
+// gets reports whether a profile gets an event, as far as its type and entry tell.
+func gets(p *delivery.ProfileConfig, info *mapping.EventInfo) bool {
+	fits := func(globs []string, name string) bool {
+		return len(globs) == 0 || slices.ContainsFunc(globs, func(glob string) bool { return delivery.MatchGlob(glob, name) })
+	}
+	return len(p.Subscriptions) == 0 || slices.ContainsFunc(p.Subscriptions, func(s delivery.SubscriptionConfig) bool {
+		return fits(s.Events, info.Type) && fits(s.Tables, info.Entry)
+	})
+}
+
+func entryOf(c *config.Config, name string) *mapping.EntryConfig {
+	for i := range c.Mapping {
+		if c.Mapping[i].Name == name && name != "" {
+			return &c.Mapping[i]
+		}
+	}
+	return nil
+}
+
+// tableOf is a table that a pattern names; nil when the database has none.
+func tableOf(pattern string, tables []*capture.Table) *capture.Table {
+	for _, t := range tables {
+		if delivery.MatchGlob(pattern, t.String()) {
+			return t
+		}
+	}
+	return nil
+}
+
+// rulesOf puts the rules of an event down.
+func rulesOf(entry *mapping.EntryConfig, typ string) []Rule {
+	var list []Rule
+	for i := range entry.Events {
+		if entry.Events[i].Type != typ {
+			continue
+		}
+		for _, r := range entry.Events[i].Rules {
+			ops := r.Op
+			if len(ops) == 0 {
+				ops = []string{"insert", "update", "delete"}
+				if r.Set != "" || r.Cleared != "" || len(r.Changed) > 0 || len(r.Becomes) > 0 {
+					ops = []string{"insert", "update"}
+				}
+			}
+			list = append(list, Rule{
+				Ops: ops, Set: r.Set, Cleared: r.Cleared, Changed: r.Changed, Becomes: conditions(r.Becomes), Where: conditions(r.Where), If: r.If,
+			})
+		}
+	}
+	return list
+}
+
+// conditions writes conditions as column = value, or a list of values.
+func conditions(where delivery.Where) []string {
+	var list []string
+	for _, c := range where {
+		var values []string
+		for _, v := range c.Values {
+			if v.Null {
+				values = append(values, "NULL")
+			} else {
+				values = append(values, v.Text)
+			}
+		}
+		list = append(list, c.Column+" = "+strings.Join(values, " | "))
+	}
+	return list
+}
