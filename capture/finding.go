@@ -75,7 +75,7 @@ func orNone(p Position) string {
 	return string(p)
 }
 
-// OperatorError is an error that a person has to mend: it carries the remedy.
+// OperatorError is an error that a person has to fix: it carries the remedy.
 type OperatorError struct {
 	Err    error
 	Remedy string

@@ -37,7 +37,7 @@ type Streamer interface {
 }
 
 // Supervise keeps a source streaming until ctx ends, and then returns nil. Between sessions that
-// fail it waits longer each time. It returns an error only for what a new session cannot mend: one
+// fail it waits longer each time. It returns an error only for what a new session cannot fix: one
 // that was marked as [Permanent], as it was before that, a [*GapError], or an [*OperatorError].
 // Lost, if set, hears why a session ended before it is followed by another.
 func Supervise(ctx context.Context, s Streamer, lost func(error), log *slog.Logger) error {
@@ -90,11 +90,11 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
-// Permanent marks an error that ends a run as it is, since no new session can mend it: one of the
+// Permanent marks an error that ends a run as it is, since no new session can fix it: one of the
 // sink, or of those who run the source.
 func Permanent(err error) error { return &permanentError{err} }
 
-// IsPermanent reports whether no new session can mend the error.
+// IsPermanent reports whether no new session can fix the error.
 func IsPermanent(err error) bool {
 	return errors.As(err, new(*permanentError)) || errors.As(err, new(*GapError)) || errors.As(err, new(*OperatorError))
 }

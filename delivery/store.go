@@ -158,7 +158,7 @@ type Store interface {
 }
 
 // Parked is a dead letter of the source: a change that could not be decoded or
-// mapped, kept raw until the cause is mended (invariant I10).
+// mapped, kept raw until the cause is fixed (invariant I10).
 type Parked struct {
 	Seq         Seq // in append order of parked changes
 	Table       string

@@ -12,7 +12,7 @@
 // A stream does not carry every value: unchanged TOAST, old values beyond the replica identity, row
 // images that are not full. Conditions are therefore answered true, false or undecidable, and an
 // undecidable one is not guessed: the change goes to [Output.Fail], to be kept and mapped again
-// with [Mapper.Remap] once the cause is mended. It fails for one entry of the mapping at a time,
+// with [Mapper.Remap] once the cause is fixed. It fails for one entry of the mapping at a time,
 // and such an entry makes none of its events from the change, so that mapping it again makes each
 // of them once. What certainly holds or fails is decided whatever else is unknown; tests prove the
 // answers against brute force over all the values that may be missing.

@@ -309,7 +309,7 @@ func TestMoveThatFailsParksBoth(t *testing.T) {
 	}
 }
 
-// TestRemap: a parked change gives, once its cause is mended, the events that it would have given.
+// TestRemap: a parked change gives, once its cause is fixed, the events that it would have given.
 func TestRemap(t *testing.T) {
 	t.Parallel()
 	const due, back = "2026-12-01 14:00:00+00", "2026-11-22 01:02:03+00"

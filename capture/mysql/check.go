@@ -19,7 +19,7 @@ const retentionLeast = 24 * time.Hour
 
 // Check looks at everything that capture needs of the server and of the tables that the patterns
 // name, and returns what it found, most general first. An error means that it could not look; what
-// a person has to mend is a finding.
+// a person has to fix is a finding.
 func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
 	out := s.tlsFindings()
 	h, db, err := s.reach(ctx)

@@ -97,7 +97,7 @@ func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {
 	return host{}, nil, s.connectError(errors.Join(errs...))
 }
 
-// connectError explains what a person has to mend.
+// connectError explains what a person has to fix.
 func (s *Source) connectError(err error) error { return s.explainError(err, account(s.address.user)) }
 
 // explainError is connectError with our account, as SQL wants it.

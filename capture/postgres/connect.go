@@ -90,7 +90,7 @@ func framesOf(conn *pgconn.PgConn) *frames {
 	return f
 }
 
-// connectError explains why the replication connection was refused, where a person has to mend it.
+// connectError explains why the replication connection was refused, where a person has to fix it.
 func (s *Source) connectError(err error) error {
 	wrapped := s.redact(fmt.Errorf("open a replication connection: %w", err))
 	var pgErr *pgconn.PgError

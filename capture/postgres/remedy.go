@@ -129,7 +129,7 @@ func both(a, b change) change {
 	return func(p *plan) bool { return a(p) && b(p) }
 }
 
-// fitIdentities gives each table that refuses statements the cheapest replica identity that mends
+// fitIdentities gives each table that refuses statements the cheapest replica identity that cures
 // it: its primary key, another unique index, or all columns.
 func fitIdentities(p *plan) bool {
 	done := false

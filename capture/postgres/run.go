@@ -45,7 +45,7 @@ type run struct {
 }
 
 // Run streams into the sink until ctx ends, and then returns nil. It reconnects by itself. It
-// returns an error only for what a new attempt cannot mend: an error of the sink or of OnConnect as
+// returns an error only for what a new attempt cannot fix: an error of the sink or of OnConnect as
 // it is, a [*capture.GapError], a [*capture.OperatorError], or a stream that cannot be read.
 func (s *Source) Run(ctx context.Context, start capture.StartOptions, sink capture.Sink) error {
 	stored, err := parsePosition(start.Stored)

@@ -36,7 +36,7 @@ func TestPrintBinlog(t *testing.T) {
 // last delivered.
 func TestStatusWithoutAgent(t *testing.T) {
 	t.Parallel()
-	w := newMendWorld(t, false)
+	w := newRepairWorld(t, false)
 	got := w.run(t, "status")
 	if got.code != exitFindings || !strings.Contains(got.out, "no agent is running: changes wait in the database, and deliveries in the spool") {
 		t.Errorf("exit %d\n%s", got.code, got.out)

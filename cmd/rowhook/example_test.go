@@ -96,7 +96,7 @@ var mysqlFlavours = map[string]func(capturetest.TB, capturetest.MySQLOptions) *c
 	"mysql": capturetest.StartMySQL, "mariadb": capturetest.StartMariaDB,
 }
 
-// checkExample has setup mend the database and check find nothing that a person must do.
+// checkExample has setup repair the database and check find nothing that a person must do.
 func checkExample(t *testing.T, conf, owner string) {
 	t.Helper()
 	if got := onExample(t, "setup", "--apply", "--as", owner, "-c", conf); got.code != exitDone {

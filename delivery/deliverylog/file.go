@@ -133,7 +133,7 @@ func (l *Log) maintain() error {
 		l.nextPrune = now.Add(expiryCheck)
 		// A file is closed after a thirtieth of its time, so that little stays longer than it
 		// should.
-		if l.size > 0 && !l.begun.IsZero() && now.Sub(l.begun) > l.keep/30 && l.mend() == nil {
+		if l.size > 0 && !l.begun.IsZero() && now.Sub(l.begun) > l.keep/30 && l.takeBack() == nil {
 			if err := l.rotate(); err != nil {
 				l.logger.Warn("the delivery log could not be rotated", "path", l.path, "err", err)
 			}
@@ -162,7 +162,7 @@ func (l *Log) reopen() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := l.mend(); err != nil {
+	if err := l.takeBack(); err != nil {
 		return err
 	}
 	old := l.file

@@ -208,7 +208,7 @@ func (l *Log) flushLines() error {
 // write brings rest to the file, in one write unless it has to rotate.
 func (l *Log) write() error {
 	for len(l.rest) > 0 {
-		if err := l.mend(); err != nil {
+		if err := l.takeBack(); err != nil {
 			return err
 		}
 		fits := l.fitting()
@@ -265,13 +265,13 @@ func (l *Log) writeWhole(lines []byte) error {
 	l.rest = l.rest[whole:]
 	if whole < n {
 		l.torn = true
-		_ = l.mend() // tried again before the next write
+		_ = l.takeBack() // tried again before the next write
 	}
 	return err
 }
 
-// mend takes back the part of a line that a failed write left.
-func (l *Log) mend() error {
+// takeBack removes the part of a line that a failed write left.
+func (l *Log) takeBack() error {
 	if !l.torn {
 		return nil
 	}

@@ -399,7 +399,7 @@ func (d *dispatcher) withLock(fn func(now time.Time) error) error {
 // revive has a dead letter wait in its place in the order again.
 func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 	if r.Reason == delivery.ReasonFormat || r.Reason == delivery.ReasonOversize {
-		r.Body, r.Head = nil, delivery.Head{} // it was never sent: what stood in its way may be mended
+		r.Body, r.Head = nil, delivery.Head{} // it was never sent: what stood in its way may be gone
 	}
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}

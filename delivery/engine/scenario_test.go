@@ -387,7 +387,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// Credentials are mended in the config, and take effect at a restart: nothing waits out the old
+// Credentials are corrected in the config, and take effect at a restart: nothing waits out the old
 // refusal.
 func TestCredentialsMendedByARestart(t *testing.T) {
 	t.Parallel()

@@ -83,10 +83,10 @@ func (s *schedule) throttled(strikes int, asked time.Duration, vary float64) tim
 }
 
 // longestThrottle bounds throttled.
-func (s *schedule) longestThrottle() time.Duration { return max(s.max, maxRetryAfter) }
+func (s *schedule) longestThrottle() time.Duration { return max(s.max, leastLongestThrottle) }
 
-// maxRetryAfter bounds how long an endpoint may have itself left alone when retry.max is shorter.
-const maxRetryAfter = time.Hour
+// leastLongestThrottle is how long an endpoint may have itself left alone even if retry.max is shorter.
+const leastLongestThrottle = time.Hour
 
 // vary is the randomness of waits.
 func vary() float64 { return rand.Float64() }

@@ -300,7 +300,7 @@ func TestMissingFile(t *testing.T) {
 }
 
 // TestTornTail cuts the live log behind what was synced and sealed: this is what a crash does, and
-// is mended silently.
+// is repaired silently.
 func TestTornTail(t *testing.T) {
 	t.Parallel()
 	files := vfs.NewCrashableMem()

@@ -11,7 +11,7 @@
 //     the same log, so that no crash can keep one and lose its event.
 //   - An event is stored once for all its recipients. A healthy profile costs no write per event
 //     beyond its share of the append, and reads what was just appended from memory.
-//   - A torn tail is mended silently. Anything else is an error: a [*DamageError], from Open or from a read.
+//   - A torn tail is repaired silently. Anything else is an error: a [*DamageError], from Open or from a read.
 //   - A failed fsync, or any write that fails otherwise, ends everything ([Spool.Err]). It is not repeated, since
 //     nobody knows which pages the kernel still has. A full disk is refused before ([*NoRoomError]).
 //   - Memory does not grow with the backlog. In memory are the newest 4,096 events or 8 MiB, a mark for each

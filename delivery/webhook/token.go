@@ -100,7 +100,7 @@ func (e *tokenError) Error() string {
 func (e *tokenError) Unwrap() error { return e.err }
 
 // lasting reports whether the token endpoint refuses what the profile's config says, so that a
-// person has to mend it.
+// person has to fix it.
 func (e *tokenError) lasting() bool {
 	var reply *oauth2.RetrieveError
 	return errors.As(e.err, &reply) && reply.Response != nil && reply.Response.StatusCode >= 400 && reply.Response.StatusCode < 500 &&

@@ -59,7 +59,7 @@ func (e configErrors) Unwrap() []error {
 	return all
 }
 
-// with adds errors about values that have none yet: one is enough to mend them by.
+// with adds errors about values that have none yet: one is enough to fix them by.
 func (e configErrors) with(more configErrors) configErrors {
 	subject := func(one *configError) string {
 		path, _, _ := strings.Cut(one.text, ": ")

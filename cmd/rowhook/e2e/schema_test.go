@@ -135,7 +135,7 @@ func TestPartitions(t *testing.T) {
 }
 
 // A change that a rule cannot be decided for is parked, said, and retried in order once
-// the cause is mended; the stream goes on meanwhile.
+// the cause is fixed; the stream goes on meanwhile.
 func TestUndecidable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, capturetest.Options{})

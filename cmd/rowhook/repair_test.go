@@ -25,19 +25,19 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// mendWorld is a state directory on which commands are run, with or without an agent. Of its
+// repairWorld is a state directory on which commands are run, with or without an agent. Of its
 // profile desk, events a and c are delivered, b is a dead letter, and d, which fails, has e of its key
 // behind it.
-type mendWorld struct {
+type repairWorld struct {
 	config string
 	state  string
 	well   atomic.Bool // the receiver takes everything
 	stop   func()      // ends the agent, if one runs
 }
 
-func newMendWorld(t *testing.T, running bool) *mendWorld {
+func newRepairWorld(t *testing.T, running bool) *repairWorld {
 	t.Helper()
-	w := &mendWorld{}
+	w := &repairWorld{}
 	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch {
@@ -84,7 +84,7 @@ func newMendWorld(t *testing.T, running bool) *mendWorld {
 }
 
 // open runs an agent that delivers what the state directory holds.
-func (w *mendWorld) open(t *testing.T, c *config.Config) {
+func (w *repairWorld) open(t *testing.T, c *config.Config) {
 	t.Helper()
 	stop := runAgent(t, c, func(s agent.Source) agent.Source { return silentSource{s} })
 	w.stop = sync.OnceFunc(stop)
@@ -106,7 +106,7 @@ func (silentSource) Run(ctx context.Context, start capture.StartOptions, _ captu
 }
 
 // await waits until the profile stands as wanted.
-func (w *mendWorld) await(t *testing.T, reached func(delivery.ProfileStatus) bool) {
+func (w *repairWorld) await(t *testing.T, reached func(delivery.ProfileStatus) bool) {
 	t.Helper()
 	running, err := agent.ReachRunning(w.state)
 	if err != nil {
@@ -132,13 +132,13 @@ func (w *mendWorld) await(t *testing.T, reached func(delivery.ProfileStatus) boo
 	}
 }
 
-func (w *mendWorld) run(t *testing.T, args ...string) result {
+func (w *repairWorld) run(t *testing.T, args ...string) result {
 	t.Helper()
 	return rowhook(t, append(args, "-c", w.config)...)
 }
 
 // audit returns the commands of the audit trail with their keys and counts.
-func (w *mendWorld) audit(t *testing.T) (lines []string) {
+func (w *repairWorld) audit(t *testing.T) (lines []string) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(w.state, "audit.jsonl"))
 	if err != nil {
@@ -162,7 +162,7 @@ func TestMendingCommands(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
 			t.Parallel()
-			w := newMendWorld(t, running)
+			w := newRepairWorld(t, running)
 			for _, step := range []struct {
 				args     string
 				code     int
@@ -228,7 +228,7 @@ func TestMendingCommands(t *testing.T) {
 }
 
 // wantRounds holds the delivery log to what came of each event.
-func (w *mendWorld) wantRounds(t *testing.T) {
+func (w *repairWorld) wantRounds(t *testing.T) {
 	t.Helper()
 	got := w.run(t, "log", "--json")
 	lines := make(map[string][]string)
