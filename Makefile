@@ -78,7 +78,7 @@ soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=
 	if [ -n "$$full" ] && [ -z '$(value RUN)' ]; then \
 	  ROWHOOK_SOAK=1 $(GO) test -p 1 -timeout 60m -count 1 $$($(GO) list ./... | grep -v '/cmd/rowhook/e2e$$') || exit; \
 	fi; \
-	cd cmd/rowhook/e2e && $(if $(MARIADB),ROWHOOK_TEST_MARIADB=$(MARIADB) )ROWHOOK_TEST_POSTGRES=$(POSTGRES) ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
+	cd cmd/rowhook/e2e && $(if $(MARIADB),ROWHOOK_TEST_MARIADB=$(MARIADB) )$(if $(POSTGRES),ROWHOOK_TEST_POSTGRES=$(POSTGRES) )ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 FUZZTIME ?= 30s

@@ -98,28 +98,32 @@ const (
 )
 
 // startMariaDB starts a server of the series that the environment names. Otherwise every second test
-// has the newest long-term release, and the others the system's, so that both see the whole.
+// has the newest long-term release, and the others the system's.
 func startMariaDB(tb capturetest.TB, opts capturetest.MySQLOptions) *capturetest.MySQL {
 	tb.Helper()
-	series, chosen := os.LookupEnv(mariadbVariable)
-	test, _, _ := strings.Cut(tb.(testing.TB).Name(), "/")
-	if h := crc32.ChecksumIEEE([]byte(test)); !chosen && h%2 == 1 {
-		series = "11.8"
-	}
-	opts.Series = series
+	opts.Series = oneOf(tb.(testing.TB), mariadbVariable, "", "11.8")
 	return capturetest.StartMariaDB(tb, opts)
 }
 
-// postgresMajor is the version that the environment names, or 0 for the system's.
+// postgresMajor is the version that the environment names. Otherwise every second test has the
+// newest, and the others the system's.
 func postgresMajor(tb testing.TB) int {
 	tb.Helper()
-	text := os.Getenv(postgresVariable)
-	if text == "" {
-		return 0
-	}
-	major, err := strconv.Atoi(text)
+	major, err := strconv.Atoi(oneOf(tb, postgresVariable, "0", "19"))
 	capturetest.Must(tb, err)
 	return major
+}
+
+// oneOf is what the environment says, or else one of two, always the same for a test.
+func oneOf(tb testing.TB, variable, even, odd string) string {
+	if text := os.Getenv(variable); text != "" {
+		return text
+	}
+	test, _, _ := strings.Cut(tb.Name(), "/")
+	if crc32.ChecksumIEEE([]byte(test))%2 == 0 {
+		return even
+	}
+	return odd
 }
 
 // numbers is a table expression of the column g from 1 to n, for every kind of server.
