@@ -68,7 +68,6 @@ type progress struct {
 
 func (s *Sender) newAttempt() *attempt {
 	a := &attempt{sender: s, signer: newSigner(s.signature, s.keys)}
-	a.general = newGeneral(s)
 	if s.host != nil {
 		a.direct = newDirect(s)
 	}
@@ -88,9 +87,13 @@ func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err er
 	} else {
 		a.body = nil
 	}
-	a.by = a.general
 	if a.direct != nil && a.stream == nil && len(a.body) <= keptBody {
 		a.by = a.direct
+	} else {
+		if a.general == nil {
+			a.general = newGeneral(a.sender)
+		}
+		a.by = a.general
 	}
 	if len(a.sender.keys) == 0 {
 		return true, nil
