@@ -126,15 +126,23 @@ const realtime = "b8e4000000" + "0f05" + "85ff" + "750a" + "488b0d04000000" + "4
 // clockOf takes over the clock of a process that has just started.
 func clockOf(tb testing.TB, pid int) *wallClock {
 	tb.Helper()
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	capturetest.Must(tb, err)
 	var from, to int64
-	for line := range strings.Lines(string(maps)) {
-		if strings.HasSuffix(line, "[vdso]\n") {
-			_, err := fmt.Sscanf(line, "%x-%x", &from, &to)
-			capturetest.Must(tb, err)
+	// A process that has just been forked has its parent's memory, and none while the kernel
+	// replaces it.
+	eventually(tb, patience, "the process is the agent", func() bool {
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+		capturetest.Must(tb, err)
+		if !strings.Contains(string(maps), binary) {
+			return false
 		}
-	}
+		for line := range strings.Lines(string(maps)) {
+			if strings.HasSuffix(line, "[vdso]\n") {
+				_, err := fmt.Sscanf(line, "%x-%x", &from, &to)
+				capturetest.Must(tb, err)
+			}
+		}
+		return to > from
+	})
 	memory, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_RDWR, 0)
 	capturetest.Must(tb, err)
 	tb.Cleanup(func() { _ = memory.Close() })
