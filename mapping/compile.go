@@ -229,16 +229,23 @@ func checkWhere(w delivery.Where, at path) error {
 	return nil
 }
 
-// compileEvents compiles the rules; without any, the three record events.
+// recordEvents are those of an entry that names none.
+var recordEvents = []struct {
+	op  capture.Op
+	typ string
+}{
+	{capture.Insert, "record.inserted"},
+	{capture.Update, "record.updated"},
+	{capture.Delete, "record.deleted"},
+	{capture.Read, "record.read"},
+}
+
+// compileEvents compiles the rules; without any, the record events.
 func (e *entry) compileEvents() error {
 	if len(e.Events) == 0 {
-		for _, op := range []capture.Op{capture.Insert, capture.Update, capture.Delete} {
-			typ := "record." + op.String() + "d"
-			if op == capture.Insert {
-				typ = "record.inserted"
-			}
-			r := &rule{name: typ, path: e.path, ops: 1 << op}
-			e.events = append(e.events, &event{typ: typ, rules: []*rule{r}})
+		for _, of := range recordEvents {
+			r := &rule{name: of.typ, path: e.path, ops: 1 << of.op}
+			e.events = append(e.events, &event{typ: of.typ, rules: []*rule{r}})
 		}
 	}
 	var errs []error
@@ -294,8 +301,8 @@ func compileRule(cfg RuleConfig, name string, at path) (*rule, error) {
 	}
 	for _, s := range cfg.Op {
 		op, ok := capture.ParseOp(s)
-		if !ok || op == capture.Read {
-			errs = append(errs, at.at("op").err(fmt.Sprintf("%q is not an operation", s), "use insert, update, delete or truncate"))
+		if !ok {
+			errs = append(errs, at.at("op").err(fmt.Sprintf("%q is not an operation", s), "use insert, update, delete, truncate or read"))
 			continue
 		}
 		r.ops |= 1 << op
@@ -329,6 +336,10 @@ func (r *rule) narrow() error {
 	}
 	if asked.has(capture.Truncate) && onRows {
 		return r.path.at("op").err("a truncate tells no rows, so a rule for it takes no conditions on columns", "give truncate a rule of its own")
+	}
+	if asked.has(capture.Read) && !r.ops.has(capture.Read) {
+		return r.path.at("op").err("set, cleared, changed and becomes look at a change, and a row that is read has not changed",
+			"give read a rule of its own, with where or if")
 	}
 	if asked != 0 && r.ops == 0 {
 		return r.path.err("the rule can never fire: set and becomes hold on inserts and updates, changed and cleared on updates only", "change op")

@@ -63,7 +63,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"never on delete", rule(RuleConfig{Op: []string{"delete"}, Set: "a"}), Options{}, event + "/1: the rule can never fire"},
 		{"truncate with a condition", rule(RuleConfig{Op: []string{"truncate"}, Where: where("a=1")}), Options{}, event + "/1/op: a truncate tells no rows"},
 		{"truncate reading a column", rule(RuleConfig{Op: []string{"truncate"}, If: "row.a == 1"}), Options{}, event + "/1/op: a truncate tells no rows"},
-		{"op", rule(RuleConfig{Op: []string{"read"}}), Options{}, event + `/1/op: "read" is not an operation`},
+		{"op", rule(RuleConfig{Op: []string{"upsert"}}), Options{}, event + `/1/op: "upsert" is not an operation`},
+		{"read of a change", rule(RuleConfig{Op: []string{"insert", "read"}, Set: "a"}), Options{}, event + "/1/op: set, cleared, changed and becomes look at a change"},
 		{"if", rule(RuleConfig{If: "new.a >"}), Options{}, event + "/1/if: unexpected token EOF, at character 7"},
 		{"where without a value", rule(RuleConfig{Where: delivery.Where{{Column: "a"}}}), Options{}, event + "/1/where/a: no value is given"},
 		{"column twice", rule(RuleConfig{Changed: []string{"a", "a"}}), Options{}, event + `/1/changed/1: column "a" is empty or given twice`},
@@ -147,7 +148,7 @@ func TestEventsAndTables(t *testing.T) {
 		0:               {Type: "loan.created", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Operations: []string{"desk", "kiosk"}, Order: "()"},
 		1:               {Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"update", "delete"}, Unnamed: []string{"update", "delete"}, Order: "()"},
 		7:               {Type: "record.inserted", Entry: "second", Table: "circulation.loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Order: "branches(branch,loan_id)"},
-		12:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}, Unnamed: []string{"delete"}, Order: "()"},
+		13:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}, Unnamed: []string{"delete"}, Order: "()"},
 		len(events) - 1: {Type: "job.finished", Title: "Job finished", Ops: []string{"signal"}},
 	} {
 		if !reflect.DeepEqual(events[i], want) {

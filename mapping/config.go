@@ -25,7 +25,7 @@ type EntryConfig struct {
 	Columns    ColumnsConfig     `yaml:"columns" doc:"which columns are sent, and how"`
 	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
 	Rules      string            `yaml:"rules" enum:"all,first" doc:"all that hold fire, or only the first"`
-	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted"`
+	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted, record.read"`
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
 
@@ -94,7 +94,7 @@ type EventConfig struct {
 
 // RuleConfig is a rule: it fires when all that is given holds.
 type RuleConfig struct {
-	Op      []string       `yaml:"op,oneormany" enum:"insert,update,delete,truncate" doc:"default: insert, update and delete"`
+	Op      []string       `yaml:"op,oneormany" enum:"insert,update,delete,truncate,read" doc:"default: insert, update and delete; read is a row that rowhook backfill reads"`
 	Set     string         `yaml:"set" doc:"column that was NULL and has a value now"`
 	Cleared string         `yaml:"cleared" doc:"column that had a value and is NULL now"`
 	Changed []string       `yaml:"changed,oneormany" doc:"columns of which any differs"`

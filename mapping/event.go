@@ -67,7 +67,7 @@ func (m *Mapper) render(be *boundEntry) (bodies, error) {
 	}
 	endOfKey := len(w.buf)
 	startOfData := 0
-	if e.op == capture.Insert || e.op == capture.Update {
+	if e.op == capture.Insert || e.op == capture.Update || e.op == capture.Read {
 		startOfData = endOfKey
 		out.kinds = w.payload(be)
 	}

@@ -321,7 +321,7 @@ func (m *machine) read(which side, col int) any {
 	e := m.e
 	var v capture.Value
 	switch {
-	case e.op == capture.Truncate, which == sideOld && e.op == capture.Insert, which == sideNew && e.op == capture.Delete:
+	case e.op == capture.Truncate, which == sideOld && (e.op == capture.Insert || e.op == capture.Read), which == sideNew && e.op == capture.Delete:
 		return nil
 	case which == sideOld:
 		v = e.before(col)

@@ -18,6 +18,14 @@ type Parked struct {
 	Made []string
 }
 
+// Read maps a row that was read outside the stream, for one entry. The transaction tells the read's
+// position and time, and its Identity makes the events' ids. mapped is false when the entry does not
+// map the table.
+func (m *Mapper) Read(tx *capture.Transaction, entry string, table *capture.Table, row capture.Row) (mapped bool, err error) {
+	c := &capture.Change{Op: capture.Read, Table: table, New: row}
+	return m.Remap(&Parked{Transaction: *tx, Entry: entry}, c)
+}
+
 // Remap maps a parked change again, outside the stream, on a mapper of its own. Events have the ids
 // that they would have had. mapped is false when the entry no longer maps the table, so that
 // nothing can come of it.

@@ -41,7 +41,7 @@ func (r *rows) check() error {
 		needed bool
 	}{
 		{"old", r.old, r.op == capture.Delete},
-		{"new", r.new, r.op == capture.Insert || r.op == capture.Update},
+		{"new", r.new, r.op == capture.Insert || r.op == capture.Update || r.op == capture.Read},
 	} {
 		if len(row.values) != columns && (row.needed || row.values != nil) {
 			return fmt.Errorf("map %s: the %s row has %d values for %d columns", r.table, row.name, len(row.values), columns)

@@ -37,7 +37,7 @@ func (r *Rules) Events() []EventInfo {
 					unnamed |= rule.ops
 				}
 			}
-			for op := capture.Insert; op <= capture.Truncate; op++ {
+			for op := capture.Insert; op <= capture.Read; op++ {
 				if ops.has(op) {
 					info.Ops = append(info.Ops, op.String())
 				}
@@ -83,6 +83,11 @@ func (r *Rules) Tables() []string {
 	add(r.context.Table)
 	add(r.signals.Table)
 	return list
+}
+
+// Maps reports whether an entry maps the table.
+func (r *Rules) Maps(name string, t *capture.Table) bool {
+	return slices.ContainsFunc(r.entriesOf(t), func(e *entry) bool { return e.Name == name })
 }
 
 // entriesOf returns the entries that map the table: those that name it, or else

@@ -104,7 +104,7 @@ func findInRakuraku(p *delivery.ProfileConfig, events []delivery.EventType) []de
 			continue
 		}
 		linked := p.Rakuraku.URLBase != "" || e.Link != "" || p.Unit == delivery.UnitType ||
-			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update")
+			!slices.Contains(e.Ops, "insert") && !slices.Contains(e.Ops, "update") && !slices.Contains(e.Ops, "read")
 		switch {
 		case e.Code == "" && len(e.Unnamed) > 0:
 			tell(e.Entry, "rakuraku_code",

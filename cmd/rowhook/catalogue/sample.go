@@ -125,7 +125,7 @@ func (s *sampler) sample(event *Event, entry *mapping.EntryConfig, table *captur
 }
 
 func opFor(ops []string) capture.Op {
-	for _, op := range []capture.Op{capture.Update, capture.Insert, capture.Delete} {
+	for _, op := range []capture.Op{capture.Update, capture.Insert, capture.Delete, capture.Read} {
 		if slices.Contains(ops, op.String()) {
 			return op
 		}
@@ -161,7 +161,7 @@ func rowsFor(op capture.Op, table *capture.Table, rules []Rule) (after, before c
 		row[i] = valueFor(&table.Columns[i])
 	}
 	switch op {
-	case capture.Insert:
+	case capture.Insert, capture.Read:
 		return row, nil
 	case capture.Delete:
 		return nil, row
