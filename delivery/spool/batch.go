@@ -33,6 +33,14 @@ type Batch struct {
 	position string
 	visible  int // of entries, those before the last Commit
 	seen     int // of parked, likewise
+	values   []metaValue
+	set      int // of values, likewise
+}
+
+// metaValue is one of the agent's own values.
+type metaValue struct {
+	key   string
+	value []byte
 }
 
 // NewBatch returns an empty batch.
@@ -62,12 +70,15 @@ func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
 // Park appends a dead letter of the source. Its Seq is assigned by Apply.
 func (b *Batch) Park(p *delivery.Parked) { b.parked = append(b.parked, p) }
 
+// Put sets one of the agent's own values, see [Spool.Meta], together with the next Commit.
+func (b *Batch) Put(key string, value []byte) { b.values = append(b.values, metaValue{key, value}) }
+
 // Commit marks the end of a transaction: with it, everything before it in this batch and
 // in batches applied earlier becomes visible, and position is where the source resumes. The
 // last call in a batch counts; what comes after it belongs to a transaction still open.
 func (b *Batch) Commit(position string) {
 	b.commits, b.position = true, position
-	b.visible, b.seen = len(b.entries), len(b.parked)
+	b.visible, b.seen, b.set = len(b.entries), len(b.parked), len(b.values)
 }
 
 // Rollback takes what was added since the last Commit, or since Reset, out of the batch.
@@ -80,7 +91,7 @@ func (b *Batch) Rollback() {
 	clear(b.entries[b.visible:])
 	clear(b.parked[b.seen:])
 	b.entries, b.parked = b.entries[:b.visible], b.parked[:b.seen]
-	b.ends = b.ends[:b.visible]
+	b.ends, b.values = b.ends[:b.visible], b.values[:b.set]
 	size := 0
 	if b.visible > 0 {
 		size = b.ends[b.visible-1]
@@ -99,10 +110,11 @@ func (b *Batch) Reset() {
 	b.records, b.ends = b.records[:0], b.ends[:0]
 	clear(b.entries)
 	clear(b.parked)
-	b.entries, b.parked = b.entries[:0], b.parked[:0]
+	clear(b.values)
+	b.entries, b.parked, b.values = b.entries[:0], b.parked[:0], b.values[:0]
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
-	b.commits, b.position, b.visible, b.seen, b.away = false, "", 0, 0, 0
+	b.commits, b.position, b.visible, b.seen, b.set, b.away = false, "", 0, 0, 0, 0
 }
 
 func (b *Batch) record(i int) []byte {
@@ -208,6 +220,11 @@ func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 		}
 		if done, err = s.fillCommit(w, b.position); err != nil {
 			return nil, err
+		}
+		for _, v := range b.values[:b.set] {
+			if err := w.Set(append([]byte{prefixMeta}, v.key...), v.value, nil); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return done, s.fillPart(w, b, visible, len(b.entries), seen, len(b.parked))
