@@ -20,6 +20,8 @@ type decoder struct {
 	// are those of a connection: the stream is read again later.
 	describe func(*description) (*relation, error)
 	encoding *encoding // of the stream's texts; nil where that is UTF-8, or taken for it
+	// reached, if set, hears where each transaction ends before the sink does.
+	reached func(pglogrepl.LSN)
 
 	relations map[uint32]*relation
 	types     map[uint32]typeMessage // those announced
@@ -142,6 +144,9 @@ func (d *decoder) commit(b []byte) error {
 		return &streamError{what: "commit message"}
 	}
 	d.open = false
+	if d.reached != nil {
+		d.reached(end) // the sink may ask for it
+	}
 	if err := d.sink.Commit(position(end)); err != nil {
 		return capture.Permanent(err)
 	}

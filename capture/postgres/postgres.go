@@ -68,6 +68,11 @@ type Source struct {
 	connect     *pgx.ConnConfig
 	query       *querier
 	received    atomic.Uint64
+
+	// For readers: up to where the sink has been handed all, and which start of which server the
+	// stream comes from; nil before the first.
+	reached  atomic.Uint64
+	instance atomic.Pointer[string]
 }
 
 // New checks the configuration. It does not connect. What is wrong with a setting is an error with

@@ -97,6 +97,7 @@ func (r *run) session(ctx context.Context) error {
 		return err
 	}
 	r.position, r.timeline = from, started.Server.Timeline
+	r.reached.Store(uint64(from))
 	if started.GapTo != "" && r.skip == 0 {
 		r.accept = false // it was this gap
 	}

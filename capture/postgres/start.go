@@ -220,7 +220,13 @@ func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier,
 		r.known, r.texts = newCatalog(server.Timeline), nil
 	}
 	r.idleTimeout = server.IdleSlotTimeout
-	name := conn.ParameterStatus("server_encoding")
+	instance, err := rows(ctx, conn, instanceSQL)
+	if err != nil || len(instance) != 1 {
+		return fmt.Errorf("ask when the server started: %w", orShort(err))
+	}
+	name, started := conn.ParameterStatus("server_encoding"), string(instance[0][0])
+	r.reached.Store(0) // what a reader takes from this server is not passed by what came from another
+	r.instance.Store(&started)
 	if r.texts == nil || r.texts.name != name {
 		r.texts = newEncoding(name, nil)
 	}
@@ -232,7 +238,7 @@ func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier,
 			return fmt.Errorf("ask for the database's own encoding %s: %w", name, err)
 		}
 	}
-	err := query.within(ctx, func(ctx context.Context, c *pgx.Conn) error {
+	err = query.within(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		return r.known.learn(ctx, c, publishedTypes, r.config.Publication)
 	})
 	if err != nil && ctx.Err() == nil {

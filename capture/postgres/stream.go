@@ -83,6 +83,7 @@ func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier,
 			return rel, err
 		},
 		encoding: r.texts,
+		reached:  func(end pglogrepl.LSN) { r.reached.Store(max(r.reached.Load(), uint64(end))) },
 	}
 	return st
 }
@@ -218,6 +219,7 @@ func (st *stream) keepalive(ctx context.Context, k keepalive) error {
 	now := time.Now()
 	if !st.decoder.open && k.end > st.decoder.handed {
 		st.idle = k.end
+		st.decoder.reached(k.end)
 		if k.reply || now.Sub(st.lastIdle) >= confirmEvery {
 			if err := st.passIdle(now); err != nil {
 				return err

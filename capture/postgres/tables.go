@@ -379,7 +379,13 @@ func (in *inspection) describe(ctx context.Context, c *pgx.Conn, d *describer) e
 		columns[col.table] = append(columns[col.table], col)
 	}
 	for _, f := range in.tables {
-		if err := d.describeTable(ctx, c, f, columns[f.oid], &in.publication); err != nil {
+		published := in.publication.members[f.table.String()].columns
+		if in.version < generatedRule {
+			// The server's view lists generated columns too where the publication has no list (15);
+			// none are sent.
+			columns[f.oid] = withholdGenerated(f, columns[f.oid])
+		}
+		if err := d.describeTable(ctx, c, f, columns[f.oid], published, in.publication.generated); err != nil {
 			return fmt.Errorf("%s: %w", f.table, err)
 		}
 		f.settle(shapes[f.oid])
@@ -388,10 +394,9 @@ func (in *inspection) describe(ctx context.Context, c *pgx.Conn, d *describer) e
 }
 
 // describeTable fills in the columns of a table that the stream has, and those that it has not.
-func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFacts, columns []columnFacts, p *publication) error {
-	published := p.members[f.table.String()].columns
+func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFacts, columns []columnFacts, published []string, generated bool) error {
 	for _, col := range columns {
-		if col.generated == "v" || col.generated == "s" && !p.generated && !slices.Contains(published, col.name) {
+		if col.generated == "v" || col.generated == "s" && !generated && !slices.Contains(published, col.name) {
 			f.generated = append(f.generated, col.name)
 			continue
 		}
@@ -412,6 +417,18 @@ func (d *describer) describeTable(ctx context.Context, c *pgx.Conn, f *tableFact
 			Identity: col.key || f.table.Identity == capture.IdentityFull})
 	}
 	return nil
+}
+
+// withholdGenerated takes generated columns out.
+func withholdGenerated(f *tableFacts, columns []columnFacts) (rest []columnFacts) {
+	for _, col := range columns {
+		if col.generated != "" {
+			f.generated = append(f.generated, col.name)
+		} else {
+			rest = append(rest, col)
+		}
+	}
+	return rest
 }
 
 // settle derives what rests on the columns and the partitions.

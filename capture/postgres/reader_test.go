@@ -1,0 +1,387 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"rowhook/capture"
+	"rowhook/capture/capturetest"
+)
+
+// newReader returns a reader of a source that streams.
+func newReader(t testing.TB, s *Source) capture.Reader {
+	t.Helper()
+	r := s.Reader()
+	t.Cleanup(r.Close)
+	return r
+}
+
+// readAll reads a table in chunks and returns its rows' lines and keys.
+func readAll(t testing.TB, r capture.Reader, what capture.ReadRequest) (lines []string, keys [][]string) {
+	t.Helper()
+	_, err := r.Describe(t.Context(), what.Table)
+	capturetest.Must(t, err)
+	for chunks := 0; ; chunks++ {
+		chunk, err := r.Read(t.Context(), &what)
+		capturetest.Must(t, err)
+		for _, row := range chunk.Rows {
+			lines = append(lines, rowLine(chunk.Table, row))
+			key, ok := chunk.Table.RowKey(row)
+			if !ok {
+				t.Fatalf("a row without its key: %s", rowLine(chunk.Table, row))
+			}
+			keys = append(keys, key)
+			what.After = key
+		}
+		if !chunk.More {
+			return lines, keys
+		}
+		if chunks > 1000 {
+			t.Fatal("there is no end")
+		}
+	}
+}
+
+// TestReaderReadsTheStreamsTexts holds that a row reads as the stream has it, in every type.
+func TestReaderReadsTheStreamsTexts(t *testing.T) {
+	t.Parallel()
+	for _, major := range capturetest.Majors() {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t, capturetest.Options{Major: major}, columnTypeDefinitions)
+			var script strings.Builder
+			for i, typ := range columnTypes {
+				fmt.Fprintf(&script, "create table t%d (id int primary key, v %s);\n", i, typ.sql)
+			}
+			pg.Run(t, script.String(), "select pg_create_logical_replication_slot('rowhook', 'pgoutput')", hostile,
+				"grant select on all tables in schema public to agent", "alter role agent reset statement_timeout")
+			script.Reset()
+			rows := 0
+			for i, typ := range columnTypes {
+				for n, v := range append(slices.Clone(typ.values), "null") {
+					fmt.Fprintf(&script, "insert into t%d values (%d, %s);\n", i, n, v)
+					rows++
+				}
+			}
+			pg.Run(t, script.String())
+			sink := newListSink("")
+			s := newSource(t, pg.TCP("postgres", "agent"))
+			running, _ := follow(t, s, capture.StartOptions{}, sink)
+			sink.await(t, "all rows", func() bool { return len(sink.changes()) == rows })
+			r := newReader(t, s)
+			var got, want []string
+			for i := range columnTypes {
+				lines, _ := readAll(t, r, capture.ReadRequest{Table: fmt.Sprintf("public.t%d", i), Limit: 2})
+				got = append(got, lines...)
+			}
+			for _, line := range sink.changes() {
+				want = append(want, line[strings.Index(line, "("):])
+			}
+			running.stop(t)
+			if !slices.Equal(got, want) {
+				for i := range want {
+					if i >= len(got) || got[i] != want[i] {
+						t.Fatalf("row %d reads %s, streamed %s", i, got[min(i, len(got)-1)], want[i])
+					}
+				}
+				t.Fatalf("%d rows, want %d", len(got), len(want))
+			}
+		})
+	}
+}
+
+// TestReaderPages holds that every row is read once, whatever the key is made of.
+func TestReaderPages(t *testing.T) {
+	t.Parallel()
+	const words = `(values ('a'),('A'),('b'),('B'),('ä'),('Ä'),('z'),('Z'),('é'),('e'),('E'),(''),(' '),('a b'),('a-b'),('ab'),('a''b'),('a\b'),('漢'),('🙂')) w(w)`
+	pg := startServer(t, capturetest.Options{}, `create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+		`create type mood as enum ('sad', 'ok', 'happy')`, `create domain code as text`,
+		`create schema "Odd ""S"`)
+	tables := []struct{ name, columns, fill string }{
+		{"public.number", "id bigint primary key, v text", "select n * 7919 - 40000, 'x' from generate_series(1, 40) n"},
+		{"public.words", `w text primary key`, "select w from " + words},
+		{"public.c", `w text collate "C" primary key`, "select w from " + words},
+		{"public.icu", `w text collate "en-x-icu" primary key`, "select w from " + words},
+		{"public.blind", `w text collate blind primary key`, "select distinct on (w collate blind) w from " + words},
+		{"public.pair", `w text, n int, primary key (n, w)`, "select w, n from " + words + ", generate_series(1, 4) n"},
+		{"public.triple", `a code, b mood, c timestamptz, primary key (b, c, a)`, "select w, m, '2026-01-01'::timestamptz + n * '1us'::interval from " + words + ", unnest(enum_range(null::mood)) m, generate_series(1, 2) n"},
+		{"public.padded", `c char(6) primary key`, "select w from (select distinct w::char(6) from " + words + ") x(w)"},
+		{"public.bytes", `b bytea primary key, f float8 unique`, `select decode(lpad(to_hex(n), 2, '0'), 'hex'), n / 3.0 from generate_series(0, 255, 9) n`},
+		{"public.floats", `f float8 primary key`, `select * from (values ('NaN'::float8), ('Infinity'), ('-Infinity'), (0.1), (1e300), (5e-324), (1.0/3)) v`},
+		{"public.list", `l text[] primary key`, `select array[w, null, '{,}"'] from ` + words},
+		{`Odd "S.Odd "T`, `"Odd ""C" int, "select" text, primary key ("select", "Odd ""C")`, "select n, w from " + words + ", generate_series(1, 2) n"},
+		{"public.parts", `id int, region text, primary key (region, id)) partition by list (region`, "select n, (array['n', 's', 'w'])[n % 3 + 1] from generate_series(1, 40) n"},
+	}
+	quoted := func(name string) string {
+		schema, table, _ := capture.ParseTable(name)
+		return quoteIdent(schema) + "." + quoteIdent(table)
+	}
+	counts := map[string]int{}
+	for _, tt := range tables {
+		pg.Run(t, fmt.Sprintf("create table %s (%s)", quoted(tt.name), tt.columns))
+		if tt.name == "public.parts" {
+			pg.Run(t, "create table parts_n partition of parts for values in ('n')", "create table parts_s partition of parts for values in ('s')",
+				"create table parts_other partition of parts default")
+		}
+		pg.Run(t, fmt.Sprintf("insert into %s %s", quoted(tt.name), tt.fill))
+		counts[tt.name], _ = strconv.Atoi(pg.Rows(t, "select count(*) from "+quoted(tt.name))[0][0])
+	}
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	for _, tt := range tables {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newReader(t, s)
+			for _, limit := range []int{1, 3, 0} {
+				_, keys := readAll(t, r, capture.ReadRequest{Table: tt.name, Limit: limit})
+				seen := map[string]bool{}
+				for _, key := range keys {
+					seen[strings.Join(key, "\x00")] = true
+				}
+				if len(keys) != counts[tt.name] || len(seen) != len(keys) {
+					t.Fatalf("%d keys, %d of them different, in chunks of %d; the table has %d", len(keys), len(seen), limit, counts[tt.name])
+				}
+				chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: tt.name, Keys: keys[:2]})
+				capturetest.Must(t, err)
+				if len(chunk.Rows) != 2 {
+					t.Errorf("%d rows by the keys %q", len(chunk.Rows), keys[:2])
+				}
+			}
+		})
+	}
+}
+
+// TestReaderLeavesOut holds that a reader reads what the stream would bring: the publication's rows
+// and columns, and rows that conditions name.
+func TestReaderLeavesOut(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	pg.Run(t, "create table t (id int primary key, branch text, secret text, twice int generated always as (id * 2) stored)",
+		"create table child () inherits (t)", "insert into child values (100, 'MAIN', 'x')",
+		"insert into t select n, case when n % 2 = 0 then 'MAIN' when n % 3 = 0 then 'EAST' end, 's' from generate_series(1, 12) n",
+		"create publication rowhook for table only t (id, branch) where (id > 2)")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	for _, tt := range []struct {
+		where []capture.ReadCondition
+		want  string
+	}{
+		{nil, "3 4 5 6 7 8 9 10 11 12"},
+		{[]capture.ReadCondition{{Column: "branch", Value: "EAST"}}, "3 9"},
+		{[]capture.ReadCondition{{Column: "branch", Null: true}}, "5 7 11"},
+		{[]capture.ReadCondition{{Column: "branch", Value: "MAIN"}, {Column: "id", Value: "8"}}, "8"},
+	} {
+		lines, keys := readAll(t, r, capture.ReadRequest{Table: "public.t", Where: tt.where, Limit: 4})
+		var ids []string
+		for _, key := range keys {
+			ids = append(ids, key[0])
+		}
+		if got := strings.Join(ids, " "); got != tt.want {
+			t.Errorf("%+v reads %s, want %s", tt.where, got, tt.want)
+		}
+		if strings.Contains(lines[0], "secret") || strings.Contains(lines[0], "twice") {
+			t.Errorf("row %s", lines[0])
+		}
+	}
+	// A column that comes meanwhile is read from then on.
+	pg.Run(t, "alter publication rowhook set table only t", "alter table t add note text default 'n'")
+	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Keys: [][]string{{"1"}}})
+	capturetest.Must(t, err)
+	if got := rowLine(chunk.Table, chunk.Rows[0]); got != `(id:1 branch:null secret:"s" note:"n")` {
+		t.Errorf("row %s", got)
+	}
+}
+
+// TestReaderRefuses holds what is said of tables that cannot be read.
+func TestReaderRefuses(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create table keyless (v text)", "create table t (id int primary key)", "create view v as select * from t",
+		"create table policed (id int primary key)", "alter table policed enable row level security", "create table part (id int primary key) partition by range (id)",
+		"create table part_1 partition of part default", "create role agent login replication", "grant select on keyless, policed to agent")
+	s := newSource(t, pg.TCP("postgres", "agent"))
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	for _, tt := range []struct{ table, want, remedy string }{
+		{"public.keyless", "has no key", "ADD PRIMARY KEY"},
+		{"public.gone", "does not exist", "check"},
+		{"public.v", "is a view", "stream"},
+		{"public.part_1", "is a partition of public.part", "stream"},
+		{"public.t", "may not read", `GRANT SELECT ON public.t TO "agent"`},
+		{"public.policed", "row-level security", "BYPASSRLS"},
+	} {
+		r := newReader(t, s)
+		_, err := r.Describe(t.Context(), tt.table)
+		if err == nil {
+			_, err = r.Read(t.Context(), &capture.ReadRequest{Table: tt.table})
+		}
+		var operator *capture.OperatorError
+		if !errors.As(err, &operator) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(operator.Remedy, tt.remedy) {
+			t.Errorf("%s: %v", tt.table, err)
+		}
+	}
+}
+
+// txSink keeps the transactions that came.
+type txSink struct {
+	*listSink
+	open *capture.Transaction
+	txs  chan capture.Transaction
+}
+
+func (s txSink) Begin(tx *capture.Transaction) error {
+	*s.open = *tx
+	return s.listSink.Begin(tx)
+}
+
+// Change implements [capture.Sink]. A transaction without changes comes from old servers too.
+func (s txSink) Change(c *capture.Change) error {
+	s.txs <- *s.open
+	return s.listSink.Change(c)
+}
+
+// TestReaderKnowsWhatItHasSeen holds a transaction that is in the stream while it waits for a
+// synchronous standby: a read does not see it, and knows.
+func TestReaderKnowsWhatItHasSeen(t *testing.T) {
+	t.Parallel()
+	for _, major := range capturetest.Majors() {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t, capturetest.Options{Major: major}, "create table t (id int primary key, n int)", "insert into t values (1, 1)",
+				"select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
+			sink := txSink{newListSink(""), &capture.Transaction{}, make(chan capture.Transaction, 10)}
+			s := newSource(t, pg.DSN)
+			follow(t, s, capture.StartOptions{}, sink)
+			r := newReader(t, s)
+			read := func() (*capture.Chunk, string) {
+				t.Helper()
+				chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+				capturetest.Must(t, err)
+				return chunk, rowLine(chunk.Table, chunk.Rows[0])
+			}
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			chunk, line := read()
+			eventually(t, "the mark", chunk.Passed)
+			pg.Run(t, "update t set n = 2")
+			seen := <-sink.txs
+			if later, _ := read(); chunk.Sees(&seen) != capture.Unseen || later.Sees(&seen) != capture.Seen || line != "(id:1 n:1)" {
+				t.Errorf("a transaction after the first read and before the second is %v, %v", chunk.Sees(&seen), later.Sees(&seen))
+			}
+
+			pg.Run(t, "alter system set synchronous_standby_names = 'nobody'", "select pg_reload_conf()")
+			eventually(t, "the setting", func() bool { return pg.Rows(t, "show synchronous_standby_names")[0][0] == "nobody" })
+			done := make(chan error, 1)
+			go func() {
+				done <- pg.Exec(context.Background(), "postgres", "set synchronous_commit = on; update t set n = 3")
+			}()
+			hidden := <-sink.txs
+			chunk, line = read()
+			if chunk.Sees(&hidden) != capture.Unseen || line != "(id:1 n:2)" {
+				t.Errorf("a transaction that waits for its standby is %v, and the row reads %s", chunk.Sees(&hidden), line)
+			}
+			short, cancel := context.WithTimeout(t.Context(), settleGrace+time.Second)
+			defer cancel()
+			told := ""
+			if err := r.Settle(short, func(what string) { told = what }); err == nil || !strings.Contains(told, "synchronous standby") {
+				t.Errorf("settled: %v, told %q", err, told)
+			}
+			pg.Run(t, "alter system reset synchronous_standby_names", "select pg_reload_conf()")
+			capturetest.Must(t, <-done)
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			if chunk, line = read(); chunk.Sees(&hidden) != capture.Seen || line != "(id:1 n:3)" {
+				t.Errorf("a transaction that is over is %v, and the row reads %s", chunk.Sees(&hidden), line)
+			}
+		})
+	}
+}
+
+// TestReaderPassesUnflushedMarks holds that a chunk of a quiet server does not wait for WAL that
+// nobody flushes.
+func TestReaderPassesUnflushedMarks(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{Settings: map[string]string{"wal_log_hints": "on", "autovacuum": "off", "bgwriter_delay": "10s"}},
+		"create table t (id int primary key, pad text)", "insert into t select n, repeat('x', 500) from generate_series(1, 5000) n", "checkpoint")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	var after []string
+	for range 5 {
+		chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", After: after, Limit: 100})
+		capturetest.Must(t, err)
+		after, _ = chunk.Table.RowKey(chunk.Rows[len(chunk.Rows)-1])
+		began := time.Now()
+		eventually(t, "the mark", func() bool {
+			capturetest.Must(t, chunk.Hasten(t.Context()))
+			return chunk.Passed()
+		})
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("a chunk waited for %s", took)
+		}
+	}
+}
+
+func TestSight(t *testing.T) {
+	t.Parallel()
+	tx := func(xid uint32, commit capture.Position) *capture.Transaction {
+		return &capture.Transaction{ID: fmt.Sprint(xid), Position: commit}
+	}
+	const epoch = 5 << 32
+	wide := func(n uint64) string { return fmt.Sprint(n) }
+	for _, tt := range []struct {
+		name, snapshot, mark, received, replayed string
+		tx                                       *capture.Transaction
+		want                                     capture.Sight
+	}{
+		{"before all that run", "100:110:100,105", "0/100", "", "", tx(99, "0/10"), capture.Seen},
+		{"runs", "100:110:100,105", "0/100", "", "", tx(105, "0/10"), capture.Unseen},
+		{"over, between those that run", "100:110:100,105", "0/100", "", "", tx(104, "0/10"), capture.Seen},
+		{"later", "100:110:100,105", "0/100", "", "", tx(110, "0/10"), capture.Unseen},
+		{"nobody runs", "110:110:", "0/100", "", "", tx(109, "0/10"), capture.Seen},
+		{"epoch, seen", wide(epoch+100) + ":" + wide(epoch+110) + ":" + wide(epoch+105), "0/100", "", "", tx(99, "0/10"), capture.Seen},
+		{"epoch, runs", wide(epoch+100) + ":" + wide(epoch+110) + ":" + wide(epoch+105), "0/100", "", "", tx(105, "0/10"), capture.Unseen},
+		{"before the wraparound", wide(epoch+3) + ":" + wide(epoch+5) + ":", "0/100", "", "", tx(4294967290, "0/10"), capture.Seen},
+		{"behind the wraparound", wide(epoch-6) + ":" + wide(epoch-4) + ":", "0/100", "", "", tx(3, "0/10"), capture.Unseen},
+		{"standby, replayed before", "100:110:", "0/100", "0/200", "0/80", tx(105, "0/70"), capture.Seen},
+		{"standby, received", "100:110:", "0/100", "0/200", "0/80", tx(105, "0/80"), capture.Unclear},
+		{"standby, not received", "100:110:", "0/100", "0/200", "0/80", tx(105, "0/200"), capture.Unseen},
+		{"standby, later", "100:110:", "0/100", "0/200", "0/80", tx(110, "0/70"), capture.Unseen},
+		{"standby, before all that run", "100:110:", "0/100", "", "0/80", tx(99, "0/300"), capture.Seen},
+		{"no xid", "100:110:", "0/100", "", "", &capture.Transaction{ID: "x"}, capture.Unclear},
+	} {
+		s, err := newSight(tt.snapshot, tt.mark, tt.received, tt.replayed)
+		capturetest.Must(t, err)
+		if got := s.Sees(tt.tx); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	for _, bad := range [][2]string{{"", "0/1"}, {"1:2", "0/1"}, {"a:2:", "0/1"}, {"1:b:", "0/1"}, {"1:2:c", "0/1"}, {"1:2:", "x"}} {
+		if _, err := newSight(bad[0], bad[1], "", ""); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestEndOf(t *testing.T) {
+	t.Parallel()
+	w := walSizes{page: 8192, segment: 16 << 20}
+	for insert, want := range map[pglogrepl.LSN]pglogrepl.LSN{
+		0x1000028: 0x1000000, // behind a file's header
+		0x1002018: 0x1002000, // behind a page's
+		0x1002028: 0x1002028, // 16 bytes of a record that goes on
+		0x1000018: 0x1000018,
+		0x1000029: 0x1000029,
+		0x1002000: 0x1002000,
+	} {
+		if got := w.endOf(insert); got != want {
+			t.Errorf("end of %s is %s, want %s", insert, got, want)
+		}
+	}
+}
