@@ -25,5 +25,8 @@
 // [Pipeline.Exchange] lets another mapping and other recipients take over between two
 // transactions, when everything before is stored.
 //
+// A [Tracking] puts rows that were read beside the stream between its transactions, so that no older
+// state of a row follows a newer one.
+//
 // The package knows no config, no profile and no agent. It gets compiled rules and a router.
 package pipeline

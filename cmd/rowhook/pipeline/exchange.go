@@ -52,6 +52,7 @@ func (p *Pipeline) takeOver() {
 		return
 	}
 	p.coming = nil
+	p.rules, p.reader = ex.to.Rules, nil
 	p.mapper = ex.to.Rules.NewMapper((*mapperOutput)(p), p.identity)
 	p.router, p.codes, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Rounded
 	p.settling = ex

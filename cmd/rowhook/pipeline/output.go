@@ -87,6 +87,9 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 	}
 	p.counts.changes.Add(1)
 	p.atWork(u.Ordinal)
+	if p.tracking != nil && (u.Table == "" || u.Table == p.tracking.schema+"."+p.tracking.name) {
+		p.tracking.trackAll()
+	}
 	if u.Size > 0 {
 		return p.parkPassed(u)
 	}

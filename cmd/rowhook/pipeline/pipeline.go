@@ -45,6 +45,7 @@ var errParkedFull = &capture.OperatorError{
 // being stored the next is filled, so that transactions share appends under load and go at once
 // when there is none.
 type Pipeline struct {
+	rules    *mapping.Rules
 	mapper   *mapping.Mapper
 	identity mapping.Identity // as the mapper has it
 	router   *delivery.Router
@@ -83,11 +84,14 @@ type Pipeline struct {
 	failure    error            // why nothing can be stored any more
 	roomless   bool             // the appender waits for room on the disk
 	work       chan storeBatch
-	injections []injection // what comes beside the stream, for the next batch
-	coming     *exchange   // waits for the end of a transaction
-	settling   *exchange   // has taken over; what came before is being stored
-	lazy       *time.Timer // hands over a batch that holds a position only
-	idle       *sync.Cond  // the appender has stored a batch, or failed
+	injections []injection     // what comes beside the stream, for the next batch
+	tracking   *Tracking       // while rows are read beside the stream
+	reader     *mapping.Mapper // of these rows; nil until there are some
+	reading    *merging        // whose row it maps
+	coming     *exchange       // waits for the end of a transaction
+	settling   *exchange       // has taken over; what came before is being stored
+	lazy       *time.Timer     // hands over a batch that holds a position only
+	idle       *sync.Cond      // the appender has stored a batch, or failed
 }
 
 // storeBatch is what is stored at once, with the log lines that belong to it.
@@ -132,7 +136,7 @@ type Routing struct {
 func New(to Routing, o Options) (*Pipeline, error) {
 	p := &Pipeline{
 		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing,
-		router: to.Router, codes: to.Codes, rounded: to.Rounded,
+		rules: to.Rules, router: to.Router, codes: to.Codes, rounded: to.Rounded,
 		cur:   storeBatch{batch: o.Spool.NewBatch()},
 		spare: &storeBatch{batch: o.Spool.NewBatch()},
 		work:  make(chan storeBatch, 1),
@@ -369,7 +373,7 @@ func (p *Pipeline) Abandon(position capture.Position) { p.abandoned.Store(&posit
 func (p *Pipeline) Identify(id mapping.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.identity = id
+	p.identity, p.reader = id, nil
 	p.mapper.SetIdentity(id)
 }
 
@@ -391,6 +395,11 @@ func (p *Pipeline) Change(change *capture.Change) error {
 		return p.failure
 	}
 	p.counts.changes.Add(1)
+	if p.tracking != nil {
+		if err := p.tracking.trackChange(change); err != nil {
+			return err
+		}
+	}
 	if err := p.mapper.Change(change); err != nil {
 		return err
 	}
@@ -469,6 +478,9 @@ func (p *Pipeline) settle(end capture.Position) {
 		p.cur.urgent = true
 	}
 	p.injections = p.injections[:0]
+	if err := p.mergeDue(); err != nil && p.failure == nil {
+		p.failure = err
+	}
 	p.end = end
 	p.cur.batch.Commit(string(end))
 	p.cur.settled = len(p.cur.lines)
@@ -485,6 +497,7 @@ func (p *Pipeline) settle(end capture.Position) {
 func (p *Pipeline) Abort() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.dropRead()
 	if !p.open {
 		return
 	}

@@ -54,9 +54,11 @@ type pipelineWorld struct {
 	next  int // transaction number
 }
 
-func newPipelineWorld(t *testing.T) *pipelineWorld {
+func newPipelineWorld(t *testing.T) *pipelineWorld { return newPipelineWorldOf(t, pipelineConfig) }
+
+func newPipelineWorldOf(t *testing.T, text string) *pipelineWorld {
 	t.Helper()
-	conf, err := config.Parse("config.yaml", []byte(pipelineConfig), func(string) (string, bool) { return "", false }, nil)
+	conf, err := config.Parse("config.yaml", []byte(text), func(string) (string, bool) { return "", false }, nil)
 	must(t, err)
 	w := &pipelineWorld{t: t, lines: filepath.Join(t.TempDir(), "deliveries.jsonl"), to: Routing{Rules: conf.Rules(), Codes: map[delivery.ProfileID]string{}}}
 	logger := slog.New(slog.DiscardHandler)
@@ -78,12 +80,12 @@ func newPipelineWorld(t *testing.T) *pipelineWorld {
 	}
 	w.to.Router = delivery.NewRouter(targets)
 	w.pipe = w.newPipeline()
-	text := &capture.Type{Name: "text", Kind: capture.Text, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+	typ := &capture.Type{Name: "text", Kind: capture.Text, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		return fmt.Appendf(dst, "%q", text), true
 	}}
 	w.table = &capture.Table{
 		Schema: "public", Name: "loans", Key: []int{0}, Identity: capture.IdentityFull,
-		Columns: []capture.Column{{Name: "id", Type: text, Identity: true}, {Name: "note", Type: text, Identity: true}},
+		Columns: []capture.Column{{Name: "id", Type: typ, Identity: true}, {Name: "note", Type: typ, Identity: true}},
 	}
 	return w
 }
@@ -152,11 +154,20 @@ func (w *pipelineWorld) commit(end capture.Position) {
 // keys returns the keys of the events in the spool, in order.
 func (w *pipelineWorld) keys() string {
 	w.t.Helper()
+	var keys []string
+	for _, ev := range w.events() {
+		keys = append(keys, string(ev.Key))
+	}
+	return strings.Join(keys, "")
+}
+
+// events returns the events in the spool, in order.
+func (w *pipelineWorld) events() (events []*delivery.Event) {
+	w.t.Helper()
 	id, err := w.spool.Register("desk")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var keys []string
 	for next, end := delivery.Seq(0), false; !end; {
 		var entries []delivery.Entry
 		entries, next, end, err = w.spool.Read(id, next, nil, 100, 1<<20)
@@ -164,10 +175,10 @@ func (w *pipelineWorld) keys() string {
 			w.t.Fatal(err)
 		}
 		for _, e := range entries {
-			keys = append(keys, string(e.Event.Key))
+			events = append(events, e.Event)
 		}
 	}
-	return strings.Join(keys, "")
+	return events
 }
 
 func TestPipelineStoresWholeTransactions(t *testing.T) {
