@@ -21,6 +21,8 @@ type console struct {
 	err io.Writer // messages
 	env func(string) (string, bool)
 
+	screen io.Writer // the terminal that messages go to; nil where they do not
+
 	configPath string
 	given      bool           // -c was: remedies repeat it
 	remedies   *regexp.Regexp // commands as remedies name them
@@ -106,6 +108,8 @@ func newRootCommand(c *console) *cobra.Command {
 		newQueueCommand(c),
 		newFailedCommand(c),
 		newReplayCommand(c),
+		newBackfillCommand(c),
+		newTriggerCommand(c),
 		newProfileCommand(c),
 		newSourceCommand(c),
 		newListenCommand(c),
@@ -192,7 +196,7 @@ func newHelpCommand() *cobra.Command {
 }
 
 // laterCommands are those that a later version has.
-var laterCommands = []string{"backfill", "console", "explain", "handover", "trigger"}
+var laterCommands = []string{"console", "explain", "handover"}
 
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 

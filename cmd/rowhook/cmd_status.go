@@ -115,6 +115,9 @@ func printStatus(w io.Writer, r *operation.StatusReport) error {
 	if r.Parked.Count > 0 {
 		line("parked", "%d changes, %s", r.Parked.Count, humanBytes(r.Parked.Bytes))
 	}
+	for i := range r.Backfills {
+		line("backfill", "%s", backfillLine(&r.Backfills[i]))
+	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ func main() {
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, c *console) int {
+	c.screen = c.terminal(c.err)
 	c.out, c.err = &plainWriter{w: c.out}, c.runnable(&plainWriter{w: c.err})
 	root := newRootCommand(c)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args

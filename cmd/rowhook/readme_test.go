@@ -128,7 +128,7 @@ func TestPagesCommandsExist(t *testing.T) {
 			t.Errorf("%s: rowhook %s: there is no such command", m.path, line)
 			continue
 		}
-		if cmd.HasSubCommands() {
+		if cmd.HasSubCommands() && !strings.Contains(cmd.Use, " ") { // it does nothing by itself
 			t.Errorf("%s: rowhook %s: %q needs one of its own commands", m.path, line, cmd.Name())
 		}
 		for _, word := range rest {

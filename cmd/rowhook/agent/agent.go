@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
@@ -117,6 +118,9 @@ func (a *Agent) build() error {
 	if a.pipe, err = a.newPipeline(); err != nil {
 		return err
 	}
+	if a.backfills, err = backfill.New(a.backfillOptions()); err != nil {
+		return err
+	}
 	a.suspension.engine = a.engine
 	a.connection = connection{State: "connecting", Since: a.began}
 	a.suspension.set(suspendStart, "the stream has not begun yet")
@@ -181,6 +185,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	act(func() error { return a.serveAdmin(ctx, admin) })
 	act(func() error { return a.sample(ctx) })
 	act(func() error { return a.watchFiles(ctx) })
+	act(func() error { return a.backfills.Run(ctx) })
 	act(func() error {
 		// The appender outlives the source: the last batch is stored and confirmed after reading
 		// has stopped.

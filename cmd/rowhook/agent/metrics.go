@@ -38,6 +38,7 @@ type agentMetrics struct {
 	source                                          sourceMetrics
 	spool                                           spoolMetrics
 	profile                                         profileMetrics
+	backfill                                        backfillMetrics
 }
 
 // sourceMetrics are those of the stream.
@@ -66,7 +67,7 @@ var profileStates = []string{"active", "waiting", "pending", "inactive"}
 
 func newAgentMetrics(a *Agent) *agentMetrics {
 	return &agentMetrics{
-		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(),
+		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(), backfill: newBackfillMetrics(),
 		build:           gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
 		ready:           gauge("ready", "Whether /readyz answers ok."),
 		reloadOK:        gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
@@ -145,6 +146,7 @@ func (m *agentMetrics) Collect(ch chan<- prometheus.Metric) {
 	c.put(m.build, 1, m.agent.options.Version, runtime.Version())
 	c.put(m.ready, c.flag(len(m.agent.readiness(now).Reasons) == 0))
 	m.collectSource(&c)
+	m.collectBackfills(&c)
 	profiles, err := m.agent.engine.Stats()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(m.spool.events.desc, err)

@@ -35,6 +35,7 @@ func (w *workspace) operations() map[string]control.Operation {
 	maps.Copy(all, w.deliveryOperations())
 	maps.Copy(all, w.parkedOperations())
 	maps.Copy(all, w.profileOperations())
+	maps.Copy(all, w.backfillOperations())
 	return all
 }
 

@@ -38,6 +38,8 @@ type Source interface {
 	Drift(ctx context.Context, patterns []string) ([]capture.Finding, error)
 	// Tables describes the tables that the patterns name.
 	Tables(ctx context.Context, patterns []string) ([]*capture.Table, error)
+	// Reader returns what reads existing rows beside the stream; it does not connect.
+	Reader() capture.Reader
 	// DecodeRaw decodes a parked change again.
 	DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Change, error)
 	// Hosts and Database are as configured.

@@ -77,6 +77,11 @@ func (w *workspace) report() (*operation.StatusReport, error) {
 			Bytes: usage.Bytes, MaxBytes: usage.Max, HistoryBytes: usage.History, FreeBytes: usage.Free, ReserveBytes: usage.Reserve,
 		},
 	}
+	for _, b := range w.backfills.List() {
+		if !b.State.Over() {
+			report.Backfills = append(report.Backfills, b)
+		}
+	}
 	if err := w.spool.Room(); err != nil {
 		report.Spool.Error = err.Error()
 	}
@@ -185,6 +190,11 @@ func judge(r *operation.StatusReport) {
 	}
 	if r.Mail != nil && r.Mail.Error != "" {
 		say("mail cannot be sent since %s: %s", r.Mail.Since.UTC().Format(time.RFC3339), r.Mail.Error)
+	}
+	for i := range r.Backfills {
+		if b := &r.Backfills[i]; b.State == operation.BackfillFailed {
+			say("backfill %s of %s failed: %s%s", b.ID, b.What(), b.Error, remedyWords(b.Hint))
+		}
 	}
 	if r.Parked.Count > 0 {
 		say("%d changes are parked: `rowhook failed list --source`", r.Parked.Count)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
@@ -27,6 +28,8 @@ type workspace struct {
 	log     *deliverylog.Log
 	engine  *engine.Engine
 	audit   *auditLog
+
+	backfills *backfill.Manager
 
 	here *environment.Environment // how the profiles' requests go, and where to
 
@@ -95,6 +98,10 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	w.engine, err = engine.New(w.spool, w.log, profiles, engine.Options{
 		Logger: w.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: w.stateChanged, OnFailure: w.failed,
 	})
+	if err != nil {
+		return err
+	}
+	w.backfills, err = backfill.New(backfill.Options{Store: w.spool, Logger: w.logger})
 	return err
 }
 

@@ -21,8 +21,10 @@ type StatusReport struct {
 	Profiles []delivery.ProfileStatus `json:"profiles"`
 	Mail     *alert.Status            `json:"mail,omitempty"` // to the profiles' contacts; only of a running agent with a mail server
 	// Removed are profiles that the config no longer has and whose events the spool still holds.
-	Removed  []RemovedStatus   `json:"removed,omitempty"`
-	Findings []capture.Finding `json:"findings,omitempty"`
+	Removed []RemovedStatus `json:"removed,omitempty"`
+	// Backfills are those that are not over.
+	Backfills []Backfill        `json:"backfills,omitempty"`
+	Findings  []capture.Finding `json:"findings,omitempty"`
 	// Attention says what needs a hand; empty when nothing does.
 	Attention []string `json:"attention,omitempty"`
 }

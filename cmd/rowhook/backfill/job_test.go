@@ -1,0 +1,143 @@
+package backfill
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
+)
+
+// memory is a store in memory.
+type memory map[string][]byte
+
+func (m memory) Meta(key string) ([]byte, error)        { return m[key], nil }
+func (m memory) SetMeta(key string, value []byte) error { m[key] = value; return nil }
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	table := &capture.Table{Schema: "app", Name: "t", Key: []int{0}, Columns: []capture.Column{{Name: "id"}}}
+	chunk := func(more bool, keys ...string) *capture.Chunk {
+		c := &capture.Chunk{Table: table, More: more}
+		for _, k := range keys {
+			c.Rows = append(c.Rows, capture.Row{{State: capture.Present, Text: []byte(k)}})
+		}
+		return c
+	}
+	k := func(keys ...string) (out [][]string) {
+		for _, key := range keys {
+			out = append(out, []string{key})
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name   string
+		before progress
+		keys   [][]string // read by their own
+		chunk  *capture.Chunk
+		again  [][]string
+		want   progress
+	}{
+		{"first", progress{}, nil, chunk(true, "1", "2"), nil, progress{After: []string{"2"}}},
+		{"conflict", progress{After: []string{"2"}}, nil, chunk(true, "3", "4"), k("3"), progress{After: []string{"4"}, Again: k("3")}},
+		{"again", progress{After: []string{"4"}, Again: k("3", "1")}, k("3"), chunk(false, "3"), nil, progress{After: []string{"4"}, Again: k("1")}},
+		{"again, in vain", progress{After: []string{"4"}, Again: k("3", "1")}, k("3"), chunk(false, "3"), k("3"), progress{After: []string{"4"}, Again: k("1", "3")}},
+		{"last, with conflicts", progress{After: []string{"4"}, Again: k("3")}, nil, chunk(false, "5"), nil, progress{After: []string{"5"}, Read: true, Again: k("3")}},
+		{"nothing left in order", progress{After: []string{"5"}}, nil, chunk(false), nil, progress{Part: 1}},
+		{"last conflict of the last part", progress{Part: 1, After: []string{"5"}, Read: true, Again: k("3")}, k("3"), chunk(false), nil, progress{Part: 2, Done: true}},
+	} {
+		got := tt.before.after(&capture.ReadRequest{Keys: tt.keys}, tt.chunk, tt.again, 2)
+		if len(got.Again) == 0 {
+			got.Again = nil
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestProgressReadsInTurns(t *testing.T) {
+	t.Parallel()
+	p := progress{Again: make([][]string, 60)}
+	if got := len(p.again(true)); got != 0 {
+		t.Errorf("%d rows again where rows are to be read in order", got)
+	}
+	if got := len(p.again(false)); got != againMost {
+		t.Errorf("%d rows again at once", got)
+	}
+	if p.Read = true; len(p.again(true)) != againMost {
+		t.Error("nothing again though all is read in order")
+	}
+	p = progress{Again: make([][]string, 20*againMost)}
+	if len(p.again(true)) != againMost {
+		t.Error("rows to be read again grow without bound")
+	}
+}
+
+// TestManagerRemembers holds that backfills are there after a restart, that those which are over go
+// at last, and that one that was killed at its very end is done.
+func TestManagerRemembers(t *testing.T) {
+	t.Parallel()
+	store := memory{}
+	list := jobs{Next: kept + 5}
+	for i := range kept + 3 {
+		list.Jobs = append(list.Jobs, &Job{ID: fmt.Sprint("b", i), State: operation.BackfillCancelled, Created: time.Unix(int64(i), 0)})
+	}
+	list.Jobs = append(list.Jobs,
+		&Job{ID: "paused", State: operation.BackfillPaused, Parts: []Part{{"loans", "app.loans", 1000}}},
+		&Job{ID: "ended", State: operation.BackfillRunning, Parts: []Part{{"loans", "app.loans", -1}}})
+	m := &Manager{Options: Options{Store: store}, jobs: &list, progress: map[string]*progress{}}
+	if err := m.saveProgress("paused", &progress{Rows: 250, After: []string{"250"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.saveProgress("ended", &progress{Part: 1, Rows: 7, Done: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.save(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := New(Options{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := again.List()
+	if len(views) != kept+2 || views[0].ID != "b3" {
+		t.Errorf("%d backfills, the first %s", len(views), views[0].ID)
+	}
+	paused, ended := views[kept], views[kept+1]
+	if paused.State != operation.BackfillPaused || paused.Rows != 250 || paused.Total != 1000 || paused.Table != "app.loans" {
+		t.Errorf("paused: %+v", paused)
+	}
+	if ended.State != operation.BackfillDone || ended.Total != -1 || ended.Rows != 7 {
+		t.Errorf("ended: %+v", ended)
+	}
+	if _, err := again.Start(t.Context(), operation.BackfillRequest{}); err == nil {
+		t.Error("a backfill begins without an agent")
+	}
+	if _, err := again.Cancel("paused"); err != nil {
+		t.Error(err)
+	}
+	if _, err := again.Resume("paused"); err == nil {
+		t.Error("a cancelled backfill goes on")
+	}
+}
+
+func TestMeter(t *testing.T) {
+	t.Parallel()
+	m := newMeter()
+	at := time.Unix(1000, 0)
+	if m.rate(at, 5) != 0 {
+		t.Error("a rate of nothing")
+	}
+	for i := range 40 {
+		m.add(at.Add(time.Duration(i)*time.Second), int64(i*100))
+	}
+	if got := m.rate(at.Add(40*time.Second), 4000); got != 100 {
+		t.Errorf("%g rows a second, want 100", got)
+	}
+	if len(m.samples) > 20 {
+		t.Errorf("%d samples are kept", len(m.samples))
+	}
+}

@@ -1,0 +1,310 @@
+package backfill
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/pipeline"
+)
+
+const (
+	// retryFirst and retryMost are how long a broken connection is left alone.
+	retryFirst = 250 * time.Millisecond
+	retryMost  = 15 * time.Second
+	// againSoon is the pause before rows are read again that could not be placed.
+	againSoon = 5 * time.Millisecond
+	// roomEvery is how often the receivers' backlog is looked at while it is too large.
+	roomEvery = 200 * time.Millisecond
+	// rateSlice is for how long one chunk should last at a limited rate.
+	rateSlice = 200 * time.Millisecond
+	// rowsMost is how many rows a chunk has at most.
+	rowsMost = 1000
+)
+
+// worker is what Run has in hand.
+type worker struct {
+	*Manager
+	reader   capture.Reader
+	tracking *pipeline.Tracking // of table; nil when there is none, or it is lost
+	table    string
+	inOrder  bool // the last read was in order no more: the next one is
+	failures int
+	due      map[string]time.Time // when a backfill may read again, by its rate
+}
+
+// Run works on the backfills until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	w := &worker{Manager: m, reader: m.Reader(), due: map[string]time.Time{}}
+	defer w.reader.Close()
+	defer w.untrack()
+	for ctx.Err() == nil {
+		job, wait := w.next(time.Now())
+		if job == nil {
+			w.untrack() // nobody need keep what the stream changes
+			if !w.pause(ctx, wait) {
+				return nil
+			}
+			continue
+		}
+		wait, err := w.step(ctx, job)
+		if err != nil {
+			return err
+		}
+		if wait > 0 && !w.pause(ctx, wait) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// pause waits, or for a nudge; it reports whether ctx goes on.
+func (w *worker) pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.wake:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// untrack ends the tracking.
+func (w *worker) untrack() {
+	if w.tracking != nil {
+		w.tracking.End()
+	}
+	w.tracking, w.table = nil, ""
+}
+
+// next is the backfill to work at: single rows first, then the oldest that its rate lets go on.
+func (w *worker) next(now time.Time) (next *Job, wait time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wait = time.Hour
+	for _, j := range w.jobs.Jobs {
+		if j.State != operation.BackfillRunning {
+			continue
+		}
+		if late := w.due[j.ID].Sub(now); late > 0 {
+			wait = min(wait, late)
+			continue
+		}
+		if next == nil || j.Key != nil && next.Key == nil {
+			next = j
+		}
+	}
+	return next, wait
+}
+
+// step reads and places one chunk, and returns how long to wait until the next. An error ends the
+// agent.
+func (w *worker) step(ctx context.Context, job *Job) (wait time.Duration, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.mu.Lock()
+	if job.State != operation.BackfillRunning {
+		w.mu.Unlock()
+		return 0, nil
+	}
+	w.current, w.cancel = job.ID, cancel
+	before := *w.progress[job.ID]
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.current, w.cancel = "", nil
+		w.mu.Unlock()
+	}()
+	if before.Done {
+		return 0, w.finish(job)
+	}
+	if full := w.full(job, before.Part); full != "" {
+		w.waits(job, full)
+		return roomEvery, nil
+	}
+	err = w.chunk(ctx, job, before)
+	var operator *capture.OperatorError
+	switch {
+	case err == nil:
+		w.failures = 0
+		w.waits(job, "")
+		return 0, nil
+	case ctx.Err() != nil:
+		w.untrack()
+		return 0, nil
+	case errors.Is(err, pipeline.ErrTrackingLost):
+		w.untrack()
+		return againSoon, nil
+	case errors.As(err, &operator):
+		w.untrack()
+		return 0, w.fail(job, err)
+	}
+	w.untrack()
+	wait = min(retryFirst<<min(w.failures, 10), retryMost)
+	if w.failures++; w.failures == 1 {
+		w.Logger.Warn("backfill waits for the database", "backfill", job.ID, "err", err)
+	}
+	w.waits(job, "the database: "+err.Error())
+	return wait, nil
+}
+
+// waits notes what a backfill waits for; empty for nothing.
+func (w *worker) waits(job *Job, what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if what == "" {
+		delete(w.waiting, job.ID)
+	} else {
+		w.waiting[job.ID] = what
+	}
+}
+
+// full says whose backlog is too large for more to be read; empty for nobody's.
+func (w *worker) full(job *Job, part int) string {
+	entry := job.Parts[part].Entry
+	for _, info := range w.Rules().Events() {
+		if info.Entry != entry {
+			continue
+		}
+		for _, code := range w.Subscribers(info.Type, entry) {
+			if job.Profile != "" && code != job.Profile {
+				continue
+			}
+			waiting, err := w.Backlog(code)
+			if err == nil && (waiting.Events > mostBacklog || waiting.Bytes > w.MostBacklog(code)) {
+				return fmt.Sprintf("profile %s, which has a backlog of %d events", code, waiting.Events)
+			}
+		}
+	}
+	return ""
+}
+
+// chunk reads one chunk and has it placed.
+func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
+	part := job.Parts[before.Part]
+	if err := w.track(ctx, job, part.Table); err != nil {
+		return err
+	}
+	w.inOrder = !w.inOrder
+	request := &capture.ReadRequest{Table: part.Table, Where: job.Where, After: before.After, Limit: w.limit(job), Keys: before.again(w.inOrder)}
+	if request.Keys != nil {
+		request.After = nil
+	}
+	chunk, err := w.reader.Read(ctx, request)
+	if err != nil {
+		return err
+	}
+	now := before
+	merged, err := w.tracking.Merge(ctx, &pipeline.Merge{
+		Chunk: chunk, Entry: part.Entry, Profile: job.Profile,
+		Identity: fmt.Sprintf("backfill %s %d", job.ID, job.Created.UnixNano()),
+		Store: func(merged pipeline.Merged) (string, []byte) {
+			now = before.after(request, chunk, merged.Again, len(job.Parts))
+			now.Rows += int64(merged.Rows)
+			now.Events += int64(merged.Events)
+			now.Failed += int64(merged.Failed)
+			raw, _ := json.Marshal(&now) // numbers and texts
+			return metaProgress + job.ID, raw
+		},
+	})
+	if err != nil {
+		return err
+	}
+	w.advance(job, now)
+	if len(merged.Again) > 0 && len(merged.Again) == len(chunk.Rows) {
+		_ = capture.Sleep(ctx, againSoon) // the stream is at work on just these
+	}
+	if now.Done && ctx.Err() == nil { // and the rows are stored
+		return w.finish(job)
+	}
+	if before.Part != now.Part {
+		w.untrack()
+	}
+	return nil
+}
+
+// advance notes how far a backfill is.
+func (w *worker) advance(job *Job, now progress) {
+	at := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	read := now.Rows - w.progress[job.ID].Rows
+	meter := w.meters[job.ID]
+	if meter == nil {
+		meter = newMeter()
+		w.meters[job.ID] = meter
+		meter.add(at, w.progress[job.ID].Rows)
+	}
+	*w.progress[job.ID] = now
+	meter.add(at, now.Rows)
+	if job.Rate > 0 {
+		from := w.due[job.ID]
+		if from.Before(at.Add(-rateSlice)) {
+			from = at.Add(-rateSlice)
+		}
+		w.due[job.ID] = from.Add(time.Duration(float64(read) / job.Rate * float64(time.Second)))
+	}
+}
+
+// limit is how many rows a backfill's chunk may have.
+func (w *worker) limit(job *Job) int {
+	if job.Rate <= 0 {
+		return rowsMost
+	}
+	return max(1, min(rowsMost, int(math.Ceil(job.Rate*rateSlice.Seconds()))))
+}
+
+// track sees to it that what the stream changes in the table is kept, and that the reads to come have
+// seen what came before.
+func (w *worker) track(ctx context.Context, job *Job, table string) error {
+	if w.tracking != nil && w.table == table {
+		return nil
+	}
+	w.untrack()
+	found, err := w.reader.Describe(ctx, table)
+	if err != nil {
+		return err
+	}
+	tracking := w.Track(found.Table)
+	err = w.reader.Settle(ctx, func(what string) { w.waits(job, what) })
+	if err != nil {
+		tracking.End()
+		return err
+	}
+	w.tracking, w.table = tracking, table
+	return nil
+}
+
+// fail ends a backfill that a person has to look after.
+func (w *worker) fail(job *Job, err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if job.State != operation.BackfillRunning {
+		return nil
+	}
+	job.State, job.Error, job.Hint = operation.BackfillFailed, err.Error(), hint(err)
+	delete(w.waiting, job.ID)
+	w.Logger.Error("backfill failed", "backfill", job.ID, "err", err, "remedy", job.Hint)
+	return w.save()
+}
+
+// finish ends a backfill whose rows are all stored.
+func (w *worker) finish(job *Job) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if job.State != operation.BackfillRunning {
+		return nil
+	}
+	job.State, job.Ended = operation.BackfillDone, time.Now().UTC()
+	p := w.progress[job.ID]
+	delete(w.waiting, job.ID)
+	delete(w.meters, job.ID)
+	w.Logger.Info("backfill done", "backfill", job.ID, "rows", p.Rows, "events", p.Events, "failed", p.Failed, "took", job.Ended.Sub(job.Created).Round(time.Millisecond))
+	return w.save()
+}
