@@ -8,6 +8,11 @@ export GOFLAGS := -buildvcs=false $(GOFLAGS)
 # Go may be installed without being on this shell's path.
 export PATH := $(PATH):/usr/local/go/bin
 
+# nfpm is built once and kept out of go.mod, which is of what rowhook itself needs. The version stands in the
+# name, so that another one is built when it changes here.
+NFPM_VERSION := 2.43.4
+NFPM         := .tools/nfpm-$(NFPM_VERSION)
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -27,7 +32,7 @@ demo: ## show the product in a minute (SOURCE=mysql or mariadb; ARGS=-keep to pl
 # Lint runs beside them, and its words come at the end.
 PARALLEL ?= 4
 .PHONY: test
-test: tools vet ## install what is missing, then run every check and test
+test: tools vet $(NFPM) ## install what is missing, then run every check and test
 	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
 	  nice $(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
 	  $(GO) test -race -timeout 30m -parallel $(PARALLEL) ./...; tests=$$?; \
@@ -46,6 +51,23 @@ vet: ## gofmt and go vet
 build: ## build bin/rowhook, static and stripped
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/rowhook ./cmd/rowhook
+
+# A commit without a tag is older than every release.
+PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g' | grep . || \
+  git log -1 --format='0~%cd.%h' --date=format:%Y%m%d%H%M 2>/dev/null || echo '0~dev')
+.PHONY: package
+package: build $(NFPM) ## build bin/*.deb and bin/*.rpm for this machine's architecture
+	@NFPM=$(CURDIR)/$(NFPM) docker/package/build bin/rowhook '$(PACKAGE_VERSION)' bin
+	@ls bin/*.deb bin/*.rpm
+
+.PHONY: nfpm
+nfpm: $(NFPM) # for the packages' tests
+	@echo $(CURDIR)/$(NFPM)
+
+$(NFPM):
+	@mkdir -p .tools
+	@GOBIN=$(CURDIR)/.tools/new-nfpm CGO_ENABLED=0 $(GO) install -ldflags '-s -w' github.com/goreleaser/nfpm/v2/cmd/nfpm@v$(NFPM_VERSION)
+	@mv .tools/new-nfpm/nfpm $@ && rmdir .tools/new-nfpm
 
 # DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
 # profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each; EARLIER=COMMIT measures

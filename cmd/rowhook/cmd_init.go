@@ -23,7 +23,8 @@ for what is not given, on a terminal, and changes nothing in the database.
 
 The config has no password: one in the URL goes to a file beside it, db.password, and the secret
 that requests are signed with to listen.secret. A URL may name variables, as the config's own may:
-postgres://rowhook:${DB_PASSWORD}@host/library. No file is ever overwritten.`
+postgres://rowhook:${DB_PASSWORD}@host/library. No file is ever overwritten, but for a config of
+comments alone, as packages bring it.`
 
 const initExample = `  rowhook init                                                  asks
   rowhook init --url postgres://rowhook@db.example.org/library --password-file /etc/rowhook/db
@@ -163,7 +164,7 @@ func (in *initial) choosePath() error {
 		in.path = ""
 		return nil
 	}
-	if _, err := os.Lstat(in.path); err == nil {
+	if _, err := os.Lstat(in.path); err == nil && !onlyComments(in.path) {
 		return existsError(in.path)
 	}
 	return nil

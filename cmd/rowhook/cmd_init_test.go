@@ -229,6 +229,23 @@ func TestInitFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "other.yaml")); err == nil {
 		t.Error("a config was written beside another's password")
 	}
+	packaged, err := os.ReadFile("../../docker/package/config.yaml")
+	must(t, err)
+	for name, test := range map[string]struct {
+		text string
+		code int
+	}{"packaged.yaml": {string(packaged), exitDone}, "begun.yaml": {string(packaged) + "source: {}\n", exitFailed}} {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, []byte(test.text), 0o640))
+		got := run(nil, "--url", "postgres://rowhook@"+address, "-o", path)
+		text, err := os.ReadFile(path)
+		must(t, err)
+		info, err := os.Stat(path)
+		must(t, err)
+		if replaced := strings.Contains(string(text), "\nprofiles:\n"); got.code != test.code || replaced == (string(text) == test.text) || replaced != (test.code == exitDone) || info.Mode().Perm() != 0o640 {
+			t.Errorf("%s, mode %o: %+v\n%s", name, info.Mode().Perm(), got, text)
+		}
+	}
 	after, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
 	if err != nil || string(after) != before {
 		t.Errorf("the config is another now: %v", err)

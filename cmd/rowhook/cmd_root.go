@@ -117,6 +117,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newSchemaCommand(c),
 		newVersionCommand(c),
 		newCompletionCommand(c),
+		newManCommand(),
 	)
 	c.remedies = commandPattern(root)
 	c.markStart(root)

@@ -52,14 +52,16 @@ func (f *newFiles) secretOrOwn(name, secret string) {
 	f.secret(name, secret)
 }
 
-// create writes a new file. What is there stays.
+// create writes a new file, or over one of comments alone. Anything else that is there stays.
 func (f *newFiles) create(path string, content []byte, mode fs.FileMode) {
 	if f.err != nil {
 		return
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
-		f.err = existsError(path)
+		if f.err = existsError(path); onlyComments(path) {
+			f.err = os.WriteFile(path, content, mode) // whose it is and who reads it stays
+		}
 		return
 	}
 	if err != nil {
@@ -69,6 +71,24 @@ func (f *newFiles) create(path string, content []byte, mode fs.FileMode) {
 	f.made = append(f.made, path)
 	_, err = file.Write(content)
 	f.err = errors.Join(err, file.Sync(), file.Close())
+}
+
+// onlyComments reports whether a file holds comments and no word of a config, such as the one that a
+// package brings.
+func onlyComments(path string) bool {
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {
+		return false
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return false
+		}
+	}
+	return true
 }
 
 // undo takes away what was written.
