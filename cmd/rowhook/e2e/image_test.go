@@ -149,3 +149,30 @@ func TestImageForeignVolume(t *testing.T) {
 	a.says("hint: give it to the user that rowhook runs as")
 	a.says("or run it as #0, who owns /var/lib/rowhook")
 }
+
+// Kubernetes gives a volume to root, and the pod's group may write there. The agent makes state and
+// log below it, for itself.
+func TestImageKubernetesVolume(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../README.md")
+	capturetest.Must(t, err)
+	config := strings.Replace(string(readmeBlock.FindSubmatch(page)[1]), "db.example.org/", "127.0.0.1:1/", 1)
+	config = strings.NewReplacer("state: /var/lib/rowhook\n", "state: /var/lib/rowhook/state\n", "/var/log/rowhook/", "/var/lib/rowhook/log/").Replace(config)
+	m := newImage(t, config)
+	volume := m.root + "/var/lib/rowhook"
+	capturetest.Must(t, os.Chown(volume, 0, int(m.id)))
+	capturetest.Must(t, os.Chmod(volume, 0o775|os.ModeSetgid))
+	a := launch(t, m.process(m.command...))
+	eventually(t, patience, "the image's health check is content", func() bool {
+		if !a.running() {
+			t.Fatalf("the agent ends with %d", a.code)
+		}
+		return m.process(m.health...).Run() == nil
+	})
+	for _, name := range []string{"state", "log"} {
+		if info, err := os.Stat(filepath.Join(volume, name)); err != nil || info.Mode().Perm()&0o007 != 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	a.term()
+}
