@@ -45,6 +45,11 @@ type Product struct {
 	// UsualBody is how large a body receivers take where nobody has set them up otherwise.
 	UsualBody UsualBody
 
+	// Schema is the schema of a body with one event, for those who write a receiver. GroupSchema is
+	// that of several: alone has the events', and ref the schemas of their bodies.
+	Schema      func(c *ProfileConfig, e *EventShape) Schema
+	GroupSchema func(c *ProfileConfig, alone []EventShape, ref []Schema) Schema
+
 	// Signature is the product's way to sign, where it has one.
 	Signature *Signature
 	// Mail writes the mail about a failure in the product's words, where it has such.

@@ -118,6 +118,9 @@ func toolsDir() string {
 	return filepath.Join(cache, "rowhook")
 }
 
+// Tools is where .ci/install puts the programs that only tests need.
+func Tools() string { return toolsDir() }
+
 // owner is the user that servers run as: nil for ourselves.
 func owner() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {

@@ -30,6 +30,7 @@ func almaProduct() delivery.Product {
 		},
 		Formatter:   func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newAlma(c) },
 		XML:         true,
+		Schema:      almaSchema,
 		DeletedRows: true,
 		UsualBody: delivery.UsualBody{
 			Size:   100 << 10,

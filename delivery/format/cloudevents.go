@@ -15,6 +15,10 @@ func cloudEventsProduct() delivery.Product {
 		Section:   func(c *delivery.ProfileConfig) { c.CloudEvents.Mode = "structured" },
 		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newCloudEvents(c) },
 		Bigints:   true,
+		Schema:    cloudEventsSchema,
+		GroupSchema: func(_ *delivery.ProfileConfig, _ []delivery.EventShape, ref []delivery.Schema) delivery.Schema {
+			return delivery.Schema{"type": "array", "minItems": 1, "items": eitherSchema(ref)}
+		},
 	}
 }
 

@@ -18,8 +18,10 @@ func nativeProduct() delivery.Product {
 			}
 			return newNative(c)
 		},
-		XML:     true,
-		Bigints: true,
+		XML:         true,
+		Bigints:     true,
+		Schema:      nativeSchema,
+		GroupSchema: nativeGroupSchema,
 	}
 }
 

@@ -37,10 +37,12 @@ func rakurakuProduct() delivery.Product {
 			Text:   "rakuraku knows records and operations",
 			Remedy: "write record, or type for what one transaction did of one kind",
 		},
-		Keyed:     true,
-		Formatter: func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newRakuraku(c) },
-		Whole:     true,
-		Mail:      rakurakuMail,
+		Keyed:       true,
+		Formatter:   func(c delivery.ProfileConfig) (delivery.Formatter, error) { return newRakuraku(c) },
+		Whole:       true,
+		Schema:      rakurakuRecordSchema,
+		GroupSchema: rakurakuGroupSchema,
+		Mail:        rakurakuMail,
 		Items: func(p *delivery.ProfileConfig, entries map[string]delivery.RakurakuEntry) {
 			p.Rakuraku.Entries = entries
 		},

@@ -19,6 +19,10 @@ func slackProduct() delivery.Product {
 		Preset:     func(c *delivery.ProfileConfig) { c.Signature = "none" },
 		SecretPath: true,
 		Formatter:  func(delivery.ProfileConfig) (delivery.Formatter, error) { return newSlack(), nil },
+		Schema:     func(*delivery.ProfileConfig, *delivery.EventShape) delivery.Schema { return slackSchema() },
+		GroupSchema: func(*delivery.ProfileConfig, []delivery.EventShape, []delivery.Schema) delivery.Schema {
+			return slackSchema()
+		},
 	}
 }
 

@@ -188,6 +188,7 @@ func (w *writer) entry(l capture.Listing) {
 	for _, op := range [][2]string{{"inserted", "insert"}, {"updated", "update"}, {"deleted", "delete"}} {
 		w.line(3, "record.%s: {op: %s}", op[0], op[1])
 	}
+	w.noted(3, "record.read: {op: read}", "rows that are there already, by rowhook backfill")
 	for _, e := range p.events {
 		w.noted(3, "# "+e.typ+": "+e.rule, e.note)
 	}

@@ -37,6 +37,7 @@ type library struct {
 	requests []*request
 	answer   func(*request) (status int) // nil: 200; a challenge is always answered,
 	deaf     map[string]bool             // but by these profiles' receivers
+	held     sync.Once                   // to the contract, at the test's end
 }
 
 // request is what a receiver got.
@@ -153,6 +154,10 @@ func (l *library) start() *library {
 		}
 		n, err := l.db.readers(context.Background(), nil)
 		return err == nil && n == 1
+	})
+	l.held.Do(func() {
+		tb := l.tb // parts of the test have one of their own
+		tb.Cleanup(func() { l.tb = tb; l.holdToContract() })
 	})
 	return l
 }
