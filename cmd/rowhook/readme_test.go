@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"gopkg.in/yaml.v3"
+
 	"rowhook/cmd/rowhook/config"
 )
 
@@ -201,22 +203,56 @@ func TestPagesWidth(t *testing.T) {
 	}
 }
 
-// TestFailuresNamesAlerts: each alert rule has its place on the page of failures.
-func TestFailuresNamesAlerts(t *testing.T) {
+// TestRunbooks: each alert has its section of the page, which its runbook_url leads to, and each
+// section is some alert's. A section says what to look at, what to do and when it ends.
+func TestRunbooks(t *testing.T) {
 	t.Parallel()
-	rules, err := os.ReadFile("../../docker/prometheus-alerts.yaml")
+	raw, err := os.ReadFile("../../docker/prometheus-alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _ := page(t, "../../docs/failures.md")
-	alerts := regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1)
-	for _, alert := range alerts {
-		if !strings.Contains(text, "| "+string(alert[1])+" |") {
-			t.Errorf("docs/failures.md has no row for %s", alert[1])
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string
+				Expr        string
+				Labels      map[string]string
+				Annotations map[string]string
+			}
 		}
 	}
-	if len(alerts) < 10 {
-		t.Errorf("found only %d alerts", len(alerts))
+	if err := yaml.Unmarshal(raw, &rules); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := page(t, "../../docs/runbooks.md")
+	sections := map[string]string{}
+	for _, section := range strings.Split(text, "\n## ")[1:] {
+		name, body, _ := strings.Cut(section, "\n")
+		sections[name] = body
+	}
+	delete(sections, "Sizing the spool")
+	alerts := 0
+	for _, rule := range rules.Groups[0].Rules {
+		alerts++
+		if want := "file:///usr/share/doc/rowhook/docs/runbooks.md#" + strings.ToLower(rule.Alert); rule.Annotations["runbook_url"] != want || rule.Annotations["summary"] == "" {
+			t.Errorf("%s has %q", rule.Alert, rule.Annotations)
+		}
+		if !slices.Contains([]string{"critical", "warning", "info"}, rule.Labels["severity"]) || rule.Expr == "" {
+			t.Errorf("%s has %q and asks for %q", rule.Alert, rule.Labels, rule.Expr)
+		}
+		section := sections[rule.Alert]
+		for _, part := range []string{"\n- **Look**", "\n- **Do**", "\n- **It ends** "} {
+			if !strings.Contains(section, part) {
+				t.Errorf("the section of %s lacks %q", rule.Alert, part)
+			}
+		}
+		delete(sections, rule.Alert)
+	}
+	for name := range sections {
+		t.Errorf("no alert leads to the section %s", name)
+	}
+	if alerts < 15 {
+		t.Errorf("found only %d alerts", alerts)
 	}
 }
 

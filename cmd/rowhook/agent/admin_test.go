@@ -223,8 +223,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	used := map[string]bool{}
-	for _, file := range []string{"grafana-dashboard.json", "prometheus-alerts.yaml"} {
-		raw, err := os.ReadFile(filepath.Join("..", "..", "..", "docker", file))
+	for _, file := range []string{"docker/grafana-dashboard.json", "docker/prometheus-alerts.yaml", "docs/runbooks.md", "docs/failures.md"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", "..", file))
 		if err != nil {
 			t.Fatal(err)
 		}
