@@ -39,9 +39,15 @@ func templateProduct() delivery.Product {
 // or not there shows as nothing; objects and lists show as JSON; numbers compare as texts. The functions are those of [run.funcs] and
 // text/template's own. What a template may make and do is counted for each body, whatever it does: one that runs away
 // ends with [errRunaway], by the bounds below, and its delivery is a dead letter.
+//
+// Most templates are rendered by a [program] of theirs instead, with the same bytes, for a tenth of
+// the cost. text/template renders what has no program, and what the program gives up.
 type templated struct {
 	template    *template.Template
 	runs        sync.Pool // of *run
+	event       *program  // of an event's body, or nil
+	group       *program  // of a group's body, or nil
+	renderers   sync.Pool // of *renderer
 	contentType string
 	rows        []string // which of key, data and previous it looks at
 	bigints     bool     // 64-bit integers are texts in JSON
@@ -85,6 +91,10 @@ func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
 			t.rows = append(t.rows, name)
 		}
 	}
+	if len(parsed.Templates()) == 1 {
+		t.event, t.group = compile(parsed.Tree, false), compile(parsed.Tree, true)
+	}
+	t.renderers.New = func() any { return newRenderer(t.rows, t.bigints) }
 	for _, one := range parsed.Templates() {
 		bound(one.Tree)
 	}
@@ -120,10 +130,10 @@ func (t *templated) try(unit string) ([]byte, error) {
 		Key: []byte(`{"id":1}`), Data: []byte(`{"id":1}`), Previous: []byte(`{"id":1}`),
 	}
 	if unit == "" || unit == "record" {
-		return t.AppendBody(nil, sample)
+		return t.execute(nil, sample)
 	}
 	var out bytes.Buffer
-	err := t.WriteGroup(&out, &delivery.Group{
+	err := t.executeGroup(&out, &delivery.Group{
 		ID: "grp_ca6u7mhyqhq6oqylqqvbgc2nqm", Unit: unit, Type: sample.Type, Count: 1, First: sample,
 		Events: func(yield func(*delivery.Event, error) bool) { yield(sample, nil) },
 	})
@@ -137,6 +147,19 @@ func (t *templated) Head(*delivery.Event) delivery.Head {
 
 // AppendBody appends the body of one event.
 func (t *templated) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
+	if t.event != nil {
+		r := t.renderers.Get().(*renderer)
+		body, ok := r.append(dst, t.event, ev)
+		t.renderers.Put(r)
+		if ok {
+			return body, nil
+		}
+	}
+	return t.execute(dst, ev)
+}
+
+// execute appends the body of one event by text/template.
+func (t *templated) execute(dst []byte, ev *delivery.Event) ([]byte, error) {
 	values, err := t.values(ev)
 	if err != nil {
 		return dst, err
@@ -147,8 +170,21 @@ func (t *templated) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error) {
 // GroupHead returns the media type.
 func (t *templated) GroupHead(g *delivery.Group) delivery.Head { return t.Head(g.First) }
 
-// WriteGroup collects the events and writes the body.
+// WriteGroup writes the body of a group.
 func (t *templated) WriteGroup(w io.Writer, g *delivery.Group) error {
+	if t.group != nil {
+		r := t.renderers.Get().(*renderer)
+		ok, err := r.writeGroup(w, t.group, g)
+		t.renderers.Put(r)
+		if ok {
+			return err
+		}
+	}
+	return t.executeGroup(w, g)
+}
+
+// executeGroup collects the events and writes the body by text/template.
+func (t *templated) executeGroup(w io.Writer, g *delivery.Group) error {
 	events := make([]any, 0, g.Count)
 	for ev, err := range g.Events {
 		if err != nil {
