@@ -17,7 +17,7 @@ require (
 	github.com/jackc/pgx/v5 v5.13.0 // the connection to PostgreSQL
 	github.com/klauspost/compress v1.20.4 // zstd, in which MySQL compresses transactions
 	github.com/prometheus/client_golang v1.25.0 // /metrics
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the judge of the config's schema
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the judge of the schemas that we print
 	github.com/spf13/cobra v1.10.2 // commands, flags, completion
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // tests: the judge of our signatures
 	github.com/wneessen/go-mail v0.8.1 // mail to contacts

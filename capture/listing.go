@@ -10,7 +10,7 @@ type Listing struct {
 	// Left is why its changes cannot be had as it is, in words that follow its name; empty where
 	// they can. Remedy is what would cure that, where something does.
 	Left, Remedy string
-	// Denied says that our account may not read it.
+	// Denied says that our account may not read it. Remedy then grants it, where nothing else is amiss.
 	Denied bool
 	// Facts are those of Table.Columns, in their order.
 	Facts []ColumnFacts

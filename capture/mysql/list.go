@@ -45,10 +45,14 @@ func (s *Source) List(ctx context.Context, patterns []string) ([]capture.Listing
 			warnings[f.Table] = append(warnings[f.Table], f.Text)
 		}
 	}
+	account := s.currentAccount(ctx, db)
 	for _, f := range in.tables {
 		l, err := listing(ctx, db, f)
 		if err != nil {
 			return nil, fmt.Errorf("describe %s: %w", f.table, err)
+		}
+		if l.Denied && l.Left == "" {
+			l.Remedy = fmt.Sprintf("GRANT SELECT ON %s TO %s;", f.sql(), account)
 		}
 		l.Warnings = warnings[f.table.String()]
 		list = append(list, l)

@@ -94,7 +94,7 @@ func (s *Source) listOn(ctx context.Context, c *pgx.Conn, patterns []string) ([]
 			if f == nil {
 				continue // it was dropped meanwhile
 			}
-			l = in.listing(f, facts[f.oid])
+			l = in.listing(f, facts[f.oid], s.connect.User)
 			l.Warnings = warnings[f.table.String()]
 		}
 		list = append(list, l)
@@ -103,7 +103,7 @@ func (s *Source) listOn(ctx context.Context, c *pgx.Conn, patterns []string) ([]
 }
 
 // listing says of one relation whether it can be had, and what its columns are.
-func (in *inspection) listing(f *tableFacts, facts map[string]capture.ColumnFacts) capture.Listing {
+func (in *inspection) listing(f *tableFacts, facts map[string]capture.ColumnFacts, role string) capture.Listing {
 	l := capture.Listing{Table: f.table, Left: f.streamed(), Denied: !f.usage || !f.selectable}
 	if l.Left != "" {
 		return l
@@ -121,6 +121,8 @@ func (in *inspection) listing(f *tableFacts, facts map[string]capture.ColumnFact
 		l.Left = strings.TrimSpace(l.Left)
 	case len(f.table.Key) == 0:
 		l.Left, l.Remedy = capture.Keyless, needsKey(f.sql)
+	case l.Denied:
+		l.Remedy = fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s;", f.schemaSQL(), quoteIdent(role), f.sql, quoteIdent(role))
 	}
 	return l
 }

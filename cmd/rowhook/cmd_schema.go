@@ -118,10 +118,10 @@ func (c *console) eventSchema(ctx context.Context, flags schemaFlags) error {
 	if missing == nil {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("keys and payloads are told as objects of any members: %w", missing), findingsError{})
+	return errors.Join(missing, findingsError{})
 }
 
-// eventContract is what a config's receivers get. missing is why the columns are not told.
+// eventContract is what a config's receivers get. missing is which columns are not told, and why.
 func eventContract(ctx context.Context, conf *config.Config, only []string) (what *contract.Contract, missing, err error) {
 	in := environment.New(conf, readVersion().Version)
 	endpoints, err := in.Endpoints(conf)
@@ -137,8 +137,9 @@ func eventContract(ctx context.Context, conf *config.Config, only []string) (wha
 		return nil, nil, err
 	}
 	shapes, missing := eventShapes(ctx, conf)
-	if missing != nil {
-		what.Missing = "what keys and payloads hold, since the database could not be asked."
+	var unknown *untoldError
+	if errors.As(missing, &unknown) {
+		what.Missing = unknown.what()
 	}
 	for _, code := range only {
 		if !slices.ContainsFunc(profiles, func(p *engine.Profile) bool { return p.Code() == code }) {
@@ -187,7 +188,7 @@ func receiverOf(conf *config.Config, p *delivery.ProfileConfig) (contract.Receiv
 }
 
 // eventShapes describes all events that can come, with those that rowhook tells of itself. missing
-// is why the columns are not known.
+// says which columns are not known, and why.
 func eventShapes(ctx context.Context, conf *config.Config) (shapes []delivery.EventShape, missing error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -211,5 +212,45 @@ func eventShapes(ctx context.Context, conf *config.Config) (shapes []delivery.Ev
 	open := func(typ string) delivery.EventShape {
 		return delivery.EventShape{EventType: delivery.EventType{Type: typ, Ops: []string{"signal"}}, Open: true}
 	}
-	return append(shapes, open("rowhook.gap")), missing
+	untold := &untoldError{cause: missing}
+	for _, e := range shapes {
+		if e.Open && e.Entry != "" && !slices.Contains(untold.entries, e.Entry) {
+			untold.entries = append(untold.entries, e.Entry)
+		}
+	}
+	shapes = append(shapes, open("rowhook.gap"))
+	if missing == nil && len(untold.entries) == 0 {
+		return shapes, nil
+	}
+	return shapes, untold
+}
+
+// untoldError says of which entries the columns are not known.
+type untoldError struct {
+	entries []string
+	cause   error // why the database could not be asked; nil where it was
+}
+
+// what is for those who read the document: it is given away, and says nothing of the database.
+func (e *untoldError) what() string {
+	return "the members of keys and payloads of " + strings.Join(e.entries, ", ") + "."
+}
+
+func (e *untoldError) Error() string {
+	text := "keys and payloads are objects of any members, of " + strings.Join(e.entries, ", ")
+	if e.cause != nil {
+		return text + ": " + e.cause.Error()
+	}
+	return text + ": the database shows no such table, or not as the mapping says"
+}
+
+// Unwrap returns the cause.
+func (e *untoldError) Unwrap() error { return e.cause }
+
+// Hint returns what to do.
+func (e *untoldError) Hint() string {
+	if e.cause != nil {
+		return config.Hint(e.cause)
+	}
+	return "rowhook check"
 }

@@ -38,7 +38,7 @@ func TestContractsAreAccepted(t *testing.T) {
 		if got.code != doc.code || strings.Contains(got.out, "127.0.0.1") || strings.Contains(got.out, "rowhook-test-secret") {
 			t.Errorf("%s: exit %d, want %d\n%s", doc.name, got.code, doc.code, got.err)
 		}
-		if open := doc.code == exitFindings; open != strings.Contains(got.err, "objects of any members") || open != strings.Contains(got.out, "the database could not be asked") {
+		if open := doc.code == exitFindings; open != strings.Contains(got.err, "objects of any members") || open != strings.Contains(got.out, "Not told here: the members of keys and payloads of ") {
 			t.Errorf("%s: messages %s", doc.name, got.err)
 		}
 		path := filepath.Join(dir, doc.name+".json")
@@ -112,6 +112,11 @@ func TestContractGolden(t *testing.T) {
 		golden(t, filepath.Join("schema", format+".json"), got.out)
 	}
 	golden(t, filepath.Join("schema", "log.json"), rowhook(t, "schema", "--log").out)
+	capturetest.Must(t, pg.Exec(t.Context(), "library", "alter table circulation.loans drop column email"))
+	if got := rowhook(t, "schema", "--events", "-c", path); got.code != exitFindings || !strings.Contains(got.err, "of circulation.loans: the database shows no such table, or not as the mapping says") ||
+		!strings.Contains(got.out, "Not told here: the members of keys and payloads of circulation.loans.") {
+		t.Errorf("a mapping that does not fit: exit %d, %s", got.code, got.err)
+	}
 	if got := rowhook(t, "schema", "--events", "--profile", "nobody", "-c", path); got.code != exitUsage || !strings.Contains(got.err, `no profile "nobody"`) {
 		t.Errorf("a profile that is not there: %+v", got)
 	}
