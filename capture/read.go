@@ -52,7 +52,8 @@ type ReadCondition struct {
 type Chunk struct {
 	Table *Table
 	Rows  []Row // theirs who get it
-	// More says that there may be rows behind the last one.
+	// More says that there may be rows behind the last one; of those that were asked for by their
+	// keys, that some were left out, though not all.
 	More bool
 	Time time.Time
 	Snapshot

@@ -191,7 +191,10 @@ type readPlan struct {
 }
 
 // keyOperators are how a key's column is compared, in the order that ORDER BY has.
-type keyOperators struct{ more, equal string }
+type keyOperators struct{ more, equal, least string }
+
+// builtinMore is the operator that rows of built-in types are compared with.
+const builtinMore = "operator(pg_catalog.>)"
 
 // printSQL is what changes when the table's columns do.
 const printSQL = `select coalesce(pg_catalog.md5(pg_catalog.string_agg(a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.attgenerated::text, ',' order by a.attnum)), '')
@@ -283,7 +286,13 @@ select a.attname::text, pg_catalog.format('%I.%I', n.nspname, t.typname),
     join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
     join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amoplefttype = b.oid and p.amoprighttype = b.oid and p.amopstrategy = 3
     join pg_catalog.pg_operator o on o.oid = p.amopopr join pg_catalog.pg_namespace opn on opn.oid = o.oprnamespace
-    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.=)')
+    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.=)'),
+  coalesce((select pg_catalog.format('operator(%I.%s)', opn.nspname, o.oprname) from based b
+    join pg_catalog.pg_opclass c on c.opcintype = b.oid and c.opcdefault
+    join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+    join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amoplefttype = b.oid and p.amoprighttype = b.oid and p.amopstrategy = 4
+    join pg_catalog.pg_operator o on o.oid = p.amopopr join pg_catalog.pg_namespace opn on opn.oid = o.oprnamespace
+    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.>=)')
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_type t on t.oid = a.atttypid
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
@@ -298,7 +307,7 @@ func (p *readPlan) learn(ctx context.Context, c *pgx.Conn) error {
 	}
 	var name, typ string
 	var ops keyOperators
-	_, err = pgx.ForEachRow(rows, []any{&name, &typ, &ops.more, &ops.equal}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &typ, &ops.more, &ops.equal, &ops.least}, func() error {
 		types[name], operators[name] = typ, ops
 		return nil
 	})
@@ -327,25 +336,25 @@ func (p *readPlan) literal(col int, value string, encoded bool) string {
 	return quoteLiteral(value) + "::" + p.types[col]
 }
 
-// behind is the condition for rows behind a key, by the order of ORDER BY. The first column's own
-// condition is there for the index.
+// behind is the condition for rows behind a key, by the order of ORDER BY. Rows are compared as a
+// whole where they can be: only that is a place in the index. Else the first column's own condition
+// is there for the index.
 func (p *readPlan) behind(key []string, encoded bool) string {
-	var out strings.Builder
+	columns, literals := make([]string, len(key)), make([]string, len(key))
+	whole := true
 	for i := range key {
-		col := p.table.Key[i]
-		literal := p.literal(col, key[i], encoded)
-		more := fmt.Sprintf("%s %s %s", p.columns[col], p.before[i].more, literal)
-		if i == len(key)-1 {
-			out.WriteString("(" + more)
-			break
-		}
-		equal := fmt.Sprintf("%s %s %s", p.columns[col], p.before[i].equal, literal)
-		if i == 0 {
-			fmt.Fprintf(&out, "(%s or %s) and ", more, equal)
-		}
-		fmt.Fprintf(&out, "(%s or %s and ", more, equal)
+		columns[i], literals[i] = p.columns[p.table.Key[i]], p.literal(p.table.Key[i], key[i], encoded)
+		whole = whole && p.before[i].more == builtinMore
 	}
-	return out.String() + strings.Repeat(")", len(key))
+	if whole {
+		return fmt.Sprintf("(%s) %s (%s)", strings.Join(columns, ", "), builtinMore, strings.Join(literals, ", "))
+	}
+	last := len(key) - 1
+	out := fmt.Sprintf("%s %s %s", columns[last], p.before[last].more, literals[last])
+	for i := last - 1; i >= 0; i-- {
+		out = fmt.Sprintf("(%s %s %s or %s %s %s and %s)", columns[i], p.before[i].more, literals[i], columns[i], p.before[i].equal, literals[i], out)
+	}
+	return fmt.Sprintf("%s %s %s and %s", columns[0], p.before[0].least, literals[0], out)
 }
 
 // sql is the statement that reads a request's rows.
@@ -451,7 +460,7 @@ func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadReq
 		limit = min(limit, what.Limit)
 	}
 	if what.Keys != nil {
-		limit = len(what.Keys)
+		limit = min(plan.limit, len(what.Keys))
 	}
 	conn, err := r.session(ctx)
 	if err != nil {
@@ -470,7 +479,7 @@ func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadReq
 		}
 		return nil, err
 	}
-	chunk.More = chunk.More || len(chunk.Rows) == limit && what.Keys == nil
+	chunk.More = chunk.More || len(chunk.Rows) == limit && (what.Keys == nil || limit < len(what.Keys))
 	if n := len(chunk.Rows); n > 0 && what.Keys == nil {
 		bytes := 0
 		for _, row := range chunk.Rows {
@@ -495,12 +504,17 @@ func (r *Reader) transact(ctx context.Context, conn *pgconn.PgConn, plan *readPl
 	if err != nil {
 		return nil, err
 	}
-	batch := "begin isolation level repeatable read read only; " + fmt.Sprintf(markSQL, plan.oid) + "; " + sql + "; commit"
+	// The lock comes before the snapshot: a table that was rewritten by whoever held it looks empty to
+	// an older one. LOCK TABLE takes no snapshot itself.
+	batch := "begin isolation level repeatable read read only; lock table " + plan.from + " in access share mode; " +
+		fmt.Sprintf(markSQL, plan.oid) + "; " + sql + "; commit"
 	results := conn.Exec(ctx, batch)
 	defer results.Close()
 	chunk := &capture.Chunk{Table: plan.table, Time: time.Now()}
-	if err := skipResult(results); err != nil { // begin
-		return nil, err
+	for range 2 { // begin, lock
+		if err := skipResult(results); err != nil {
+			return nil, err
+		}
 	}
 	var seen *sight
 	misfit := false

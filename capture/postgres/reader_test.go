@@ -104,7 +104,7 @@ func TestReaderPages(t *testing.T) {
 	const words = `(values ('a'),('A'),('b'),('B'),('ä'),('Ä'),('z'),('Z'),('é'),('e'),('E'),(''),(' '),('a b'),('a-b'),('ab'),('a''b'),('a\b'),('漢'),('🙂')) w(w)`
 	pg := startServer(t, capturetest.Options{}, `create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
 		`create type mood as enum ('sad', 'ok', 'happy')`, `create domain code as text`,
-		`create schema "Odd ""S"`)
+		`create schema "Odd ""S"`, "create extension citext")
 	tables := []struct{ name, columns, fill string }{
 		{"public.number", "id bigint primary key, v text", "select n * 7919 - 40000, 'x' from generate_series(1, 40) n"},
 		{"public.words", `w text primary key`, "select w from " + words},
@@ -115,6 +115,7 @@ func TestReaderPages(t *testing.T) {
 		{"public.triple", `a code, b mood, c timestamptz, primary key (b, c, a)`, "select w, m, '2026-01-01'::timestamptz + n * '1us'::interval from " + words + ", unnest(enum_range(null::mood)) m, generate_series(1, 2) n"},
 		{"public.padded", `c char(6) primary key`, "select w from (select distinct w::char(6) from " + words + ") x(w)"},
 		{"public.bytes", `b bytea primary key, f float8 unique`, `select decode(lpad(to_hex(n), 2, '0'), 'hex'), n / 3.0 from generate_series(0, 255, 9) n`},
+		{"public.cased", `c citext, n int, primary key (c, n)`, "select distinct on (w::citext, n) w, n from " + words + ", generate_series(1, 3) n"},
 		{"public.floats", `f float8 primary key`, `select * from (values ('NaN'::float8), ('Infinity'), ('-Infinity'), (0.1), (1e300), (5e-324), (1.0/3)) v`},
 		{"public.list", `l text[] primary key`, `select array[w, null, '{,}"'] from ` + words},
 		{`Odd "S.Odd "T`, `"Odd ""C" int, "select" text, primary key ("select", "Odd ""C")`, "select n, w from " + words + ", generate_series(1, 2) n"},
@@ -153,8 +154,104 @@ func TestReaderPages(t *testing.T) {
 				if len(chunk.Rows) != 2 {
 					t.Errorf("%d rows by the keys %q", len(chunk.Rows), keys[:2])
 				}
+				plan := r.(*Reader).plans[tt.name]
+				sql, err := plan.sql(&capture.ReadRequest{Table: tt.name, After: keys[len(keys)/2]}, 10, false)
+				capturetest.Must(t, err)
+				checkIndexed(t, pg, sql, len(plan.table.Key))
 			}
 		})
+	}
+}
+
+// checkIndexed holds that a statement begins at its place in an index of some columns.
+func checkIndexed(t *testing.T, pg *capturetest.Postgres, sql string, columns int) {
+	t.Helper()
+	conn := pg.Connect(t, pg.DSN)
+	results, err := conn.PgConn().Exec(t.Context(), "set search_path = ''; set enable_seqscan = off; set enable_bitmapscan = off; explain (costs off) "+sql).ReadAll()
+	capturetest.Must(t, err)
+	var plan []string
+	place := ""
+	for _, row := range results[len(results)-1].Rows {
+		plan = append(plan, string(row[0]))
+		if _, cond, ok := strings.Cut(string(row[0]), "Index Cond: "); ok {
+			place = cond
+		}
+	}
+	if place == "" || columns > 1 && !strings.Contains(place, "ROW(") && !strings.Contains(place, ">=") {
+		t.Errorf("%s\nis planned\n%s", sql, strings.Join(plan, "\n"))
+	}
+}
+
+// TestReaderWaitsForRewrites holds that a table which is rewritten while it is read does not look
+// empty.
+func TestReaderWaitsForRewrites(t *testing.T) {
+	t.Parallel()
+	for _, major := range capturetest.Majors() {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t, capturetest.Options{Major: major}, "create table t (id int primary key, n int)", "insert into t values (1, 1), (2, 1)",
+				"create role agent login replication", "grant select on t to agent", "select pg_create_logical_replication_slot('rowhook', 'pgoutput')")
+			s := newSource(t, pg.TCP("postgres", "agent"))
+			follow(t, s, capture.StartOptions{}, newListSink(""))
+			r := newReader(t, s)
+			_, err := r.Describe(t.Context(), "public.t")
+			capturetest.Must(t, err)
+			for _, rewrite := range []string{"alter table t alter column n type bigint", "truncate t; insert into t values (1, 2), (2, 2)"} {
+				writer := pg.Connect(t, pg.DSN)
+				_, err := writer.PgConn().Exec(t.Context(), "begin; "+rewrite).ReadAll()
+				capturetest.Must(t, err)
+				type read struct {
+					chunk *capture.Chunk
+					err   error
+				}
+				done := make(chan read, 1)
+				go func() {
+					chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+					done <- read{chunk, err}
+				}()
+				eventually(t, "the reader to wait for the table", func() bool {
+					return len(pg.Rows(t, "select 1 from pg_locks where not granted and relation = 't'::regclass")) > 0
+				})
+				_, err = writer.PgConn().Exec(t.Context(), "commit").ReadAll()
+				capturetest.Must(t, err)
+				got := <-done
+				capturetest.Must(t, got.err)
+				if len(got.chunk.Rows) != 2 {
+					t.Errorf("%d rows after %s", len(got.chunk.Rows), rewrite)
+				}
+			}
+		})
+	}
+}
+
+// TestReaderBoundsRowsByKey holds that rows too large to be read at once are read one after the
+// other, by their keys too.
+func TestReaderBoundsRowsByKey(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create table t (id int primary key, pad text)",
+		"insert into t select n, repeat('x', 3 << 20) from generate_series(1, 3) n", "insert into t select n, '' from generate_series(10, 200) n")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	keys := [][]string{{"2"}, {"3"}, {"4"}, {"1"}}
+	for want := 1; want <= 3; want++ {
+		chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Keys: keys})
+		capturetest.Must(t, err)
+		if len(chunk.Rows) != 1 || string(chunk.Rows[0][0].Text) != strconv.Itoa(want) || chunk.More != (want < 3) {
+			t.Fatalf("%d rows, more: %t, where row %d is next", len(chunk.Rows), chunk.More, want)
+		}
+		keys = slices.DeleteFunc(keys, func(key []string) bool { return key[0] == strconv.Itoa(want) })
+	}
+	var small [][]string
+	for n := 10; n <= 200; n++ {
+		small = append(small, []string{strconv.Itoa(n)})
+	}
+	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Keys: small})
+	capturetest.Must(t, err)
+	if len(chunk.Rows) != readFirst || !chunk.More {
+		t.Errorf("%d rows at once while nobody knows how large they are, more: %t", len(chunk.Rows), chunk.More)
 	}
 }
 

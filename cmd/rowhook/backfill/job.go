@@ -82,6 +82,9 @@ func (p *progress) again(inOrder bool) [][]string {
 func (p progress) after(read *capture.ReadRequest, chunk *capture.Chunk, again [][]string, parts int) progress {
 	p.Again = slices.Clone(p.Again[len(read.Keys):])
 	p.Again = append(p.Again, again...)
+	if read.Keys != nil && chunk.More {
+		p.Again = append(p.Again, unread(read.Keys, chunk)...)
+	}
 	if read.Keys == nil {
 		if n := len(chunk.Rows); n > 0 {
 			p.After, _ = chunk.Table.RowKey(chunk.Rows[n-1])
@@ -93,6 +96,19 @@ func (p progress) after(read *capture.ReadRequest, chunk *capture.Chunk, again [
 		p.Done = p.Part >= parts
 	}
 	return p
+}
+
+// unread are the keys whose rows a chunk does not have.
+func unread(keys [][]string, chunk *capture.Chunk) [][]string {
+	var have [][]string
+	for _, row := range chunk.Rows {
+		if key, ok := chunk.Table.RowKey(row); ok {
+			have = append(have, key)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(key []string) bool {
+		return slices.ContainsFunc(have, func(k []string) bool { return slices.Equal(k, key) })
+	})
 }
 
 // Store is the part of the spool that holds the agent's own values.

@@ -44,6 +44,8 @@ func TestProgress(t *testing.T) {
 		{"conflict", progress{After: []string{"2"}}, nil, chunk(true, "3", "4"), k("3"), progress{After: []string{"4"}, Again: k("3")}},
 		{"again", progress{After: []string{"4"}, Again: k("3", "1")}, k("3"), chunk(false, "3"), nil, progress{After: []string{"4"}, Again: k("1")}},
 		{"again, in vain", progress{After: []string{"4"}, Again: k("3", "1")}, k("3"), chunk(false, "3"), k("3"), progress{After: []string{"4"}, Again: k("1", "3")}},
+		{"again, not all at once", progress{After: []string{"4"}, Read: true, Again: k("1", "2", "3", "9")}, k("1", "2", "3"), chunk(true, "2"), nil,
+			progress{After: []string{"4"}, Read: true, Again: k("9", "1", "3")}},
 		{"last, with conflicts", progress{After: []string{"4"}, Again: k("3")}, nil, chunk(false, "5"), nil, progress{After: []string{"5"}, Read: true, Again: k("3")}},
 		{"nothing left in order", progress{After: []string{"5"}}, nil, chunk(false), nil, progress{Part: 1}},
 		{"last conflict of the last part", progress{Part: 1, After: []string{"5"}, Read: true, Again: k("3")}, k("3"), chunk(false), nil, progress{Part: 2, Done: true}},
