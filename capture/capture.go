@@ -71,6 +71,13 @@ type Transaction struct {
 	Identity string    // what makes it unique within the lineage, hashed into event ids: commit LSN, xid and commit time; a GTID; ...
 	Position Position  // of its commit, as payloads show it
 	Time     time.Time // of its commit, UTC
+	Begins   LogPlace  // MySQL, MariaDB: in the binlog
+}
+
+// LogPlace is a place in a file of the server's log. Zero is none.
+type LogPlace struct {
+	File   string
+	Offset uint64
 }
 
 // Change is one row change. It is valid until the sink's call returns.

@@ -29,6 +29,8 @@ type decoder struct {
 	// room waits while the sink is busy; nil does not.
 	room   func() error
 	replay *replay // a prepared transaction to read again, instead of following
+	// passage hears how far the stream has come; nil where nobody asks.
+	passage *passage
 
 	tables   map[uint64]*tableMap
 	maps     map[string]*tableMap // those seen before, by their bytes
@@ -77,6 +79,9 @@ func (r *replay) Error() string { return "prepared transaction " + r.id + " is r
 func (d *decoder) event(h header, body []byte) error {
 	kind := replication.EventType(h.kind)
 	d.file.reach(h.end)
+	if !d.tx.open && d.replay == nil {
+		d.passage.reach(d.file)
+	}
 	switch kind {
 	case replication.TABLE_MAP_EVENT:
 		return d.tableMap(h, body)
@@ -187,7 +192,8 @@ func (d *decoder) mysqlHead(kind replication.EventType, h header, body []byte) e
 		return d.head(start.stamped(), capture.Transaction{ID: start.String(), Position: capture.Position(start.String()), Time: at}, start.stamped(), nil)
 	}
 	name := id.String()
-	return d.head(name, capture.Transaction{ID: name, Position: capture.Position(name), Time: at}, name, func(p *place) { p.mysql.add(id) })
+	begins := capture.LogPlace{File: start.name, Offset: start.offset}
+	return d.head(name, capture.Transaction{ID: name, Position: capture.Position(name), Time: at, Begins: begins}, name, func(p *place) { p.mysql.add(id) })
 }
 
 // Flags of MariaDB's GTID event.
@@ -207,7 +213,8 @@ func (d *decoder) mariaHead(h header, body []byte) error {
 	id.server = h.server
 	name := id.String()
 	from := name + "/" + d.at.maria.String()
-	tx := capture.Transaction{ID: name, Position: capture.Position(name), Time: time.Unix(int64(h.at), 0).UTC()}
+	tx := capture.Transaction{ID: name, Position: capture.Position(name), Time: time.Unix(int64(h.at), 0).UTC(),
+		Begins: capture.LogPlace{File: d.file.name, Offset: d.file.offset - min(uint64(h.size), d.file.offset)}}
 	if err := d.head(name, tx, from, func(p *place) { p.maria.add(id) }); err != nil {
 		return err
 	}
@@ -237,6 +244,7 @@ func (d *decoder) begin() error {
 		return nil
 	}
 	d.tx.begun = true
+	d.passage.begin(&d.tx.Transaction)
 	if err := d.sink.Begin(&d.tx.Transaction); err != nil {
 		return capture.Permanent(err)
 	}
@@ -268,6 +276,7 @@ func (d *decoder) commit() error {
 		d.at = d.tx.end(d.at, d.file)
 	}
 	end, begun := d.at.position(), d.tx.begun
+	d.passage.end(end, d.at.file) // the sink may ask for it
 	d.tx = transaction{}
 	clear(d.tables)
 	var err error

@@ -66,6 +66,8 @@ type Source struct {
 	patience time.Duration // how long the server is told to bear it
 	received atomic.Uint64
 
+	passage passage // for readers
+
 	mu       sync.Mutex
 	pools    map[host]*sql.DB
 	charsets map[host]*charsets

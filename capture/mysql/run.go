@@ -136,6 +136,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	r.passage.start(h, started.Server, started.Position)
 	r.log.Info("streaming", "host", h.String(), "position", started.Position, "resumed", started.Resumed)
 	r.start.Start = "" // it holds for this start only
 	if r.start.OnStarted != nil {

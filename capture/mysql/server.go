@@ -138,7 +138,7 @@ func retention(v map[string]string) time.Duration {
 }
 
 // binlogEnd asks where the binlog ends, and which GTIDs have been executed (MySQL).
-func binlogEnd(ctx context.Context, db *sql.DB, mariaDB bool, version int) (filePlace, string, error) {
+func binlogEnd(ctx context.Context, db asker, mariaDB bool, version int) (filePlace, string, error) {
 	query := "SHOW MASTER STATUS"
 	if !mariaDB && version >= 80200 {
 		query = "SHOW BINARY LOG STATUS"
@@ -166,6 +166,11 @@ func binlogEnd(ctx context.Context, db *sql.DB, mariaDB bool, version int) (file
 		executed = values[4].String
 	}
 	return filePlace{name: values[0].String, offset: offset}, executed, err
+}
+
+// asker is a server's connections, or one of them.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // unmarked are the errors of a server that has no table rowhook.environment: no such table or

@@ -49,7 +49,8 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 			}
 			return t, err
 		},
-		lookup: func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
+		passage: &r.passage,
+		lookup:  func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
 	st.room, st.limit = st.awaitRoom, r.config.ChangeLimit()
 	if mariaDB {
