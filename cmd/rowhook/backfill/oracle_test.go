@@ -2,6 +2,7 @@ package backfill_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/capture/capturetest"
+	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
 	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
@@ -77,6 +79,21 @@ func (w pgWriter) Exec(sql string) error {
 
 func (w pgWriter) Close() { w.conn.Close(context.Background()) }
 
+type sqlWriter struct {
+	db   *sql.DB
+	conn *sql.Conn
+}
+
+func (w sqlWriter) Exec(sql string) error {
+	_, err := w.conn.ExecContext(context.Background(), sql)
+	return err
+}
+
+func (w sqlWriter) Close() {
+	_ = w.conn.Close() // the server may be gone
+	_ = w.db.Close()
+}
+
 func startPostgres(t *testing.T) *database {
 	pg := capturetest.StartPostgres(t, capturetest.Options{Major: 15})
 	pg.Run(t, "create publication rowhook for all tables with (publish_via_partition_root = true)")
@@ -97,6 +114,37 @@ func startPostgres(t *testing.T) *database {
 			must(t, pg.Crash())
 			must(t, pg.Start())
 		},
+	}
+}
+
+func startMySQL(start func(capturetest.TB, capturetest.MySQLOptions) *capturetest.MySQL) func(*testing.T) *database {
+	return func(t *testing.T) *database {
+		server := start(t, capturetest.MySQLOptions{})
+		s, err := mysql.New(capture.SourceConfig{URL: server.URL(capturetest.MySQLDatabase), Name: "library"}, mysql.Options{Logger: slog.New(slog.DiscardHandler), AgentID: "test"})
+		must(t, err)
+		t.Cleanup(s.Close)
+		return &database{
+			source: s, schema: capturetest.MySQLDatabase,
+			exec: func(sql ...string) error { return server.Exec(context.Background(), capturetest.MySQLDatabase, sql...) },
+			session: func() (writer, error) {
+				db, err := server.Open(capturetest.MySQLDatabase)
+				if err != nil {
+					return nil, err
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				defer cancel()
+				conn, err := db.Conn(ctx)
+				if err != nil {
+					return nil, errors.Join(err, db.Close())
+				}
+				return sqlWriter{db, conn}, nil
+			},
+			rows: func(query string) [][]string { return server.Rows(t, query) },
+			restart: func() {
+				must(t, server.Crash())
+				must(t, server.Start())
+			},
+		}
 	}
 }
 
@@ -291,6 +339,8 @@ var databases = []struct {
 	start func(*testing.T) *database
 }{
 	{"PostgreSQL", startPostgres},
+	{"MySQL", startMySQL(capturetest.StartMySQL)},
+	{"MariaDB", startMySQL(capturetest.StartMariaDB)},
 }
 
 // load is what writers do to the table while it is read. Each has keys of its own, so that it knows

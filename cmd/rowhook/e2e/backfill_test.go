@@ -113,7 +113,7 @@ func (w *world) judgeReads(cold int) {
 // database too: each row arrives, in order with its changes.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
-	testBackfill(t, newWorldOf(t, "postgres", nil))
+	onEach(t, nil, testBackfill)
 }
 
 func testBackfill(t *testing.T, w *world) {
@@ -152,7 +152,7 @@ func testBackfill(t *testing.T, w *world) {
 // sent by itself.
 func TestBackfillCommands(t *testing.T) {
 	t.Parallel()
-	testBackfillCommands(t, newWorldOf(t, "postgres", nil))
+	onEach(t, nil, testBackfillCommands)
 }
 
 func testBackfillCommands(t *testing.T, w *world) {
