@@ -5,6 +5,8 @@ go 1.26.8
 require (
 	code.dny.dev/ssrf v0.3.0 // the ranges that the dial guard refuses, kept by somebody
 	github.com/cenkalti/backoff/v4 v4.3.0 // the pace of reconnects to the database
+	github.com/chromedp/cdproto v0.160.1 // tests: the commands of a browser
+	github.com/chromedp/chromedp v0.23.1 // tests: the console in a real browser
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // tests: the judge of our CloudEvents
 	github.com/cockroachdb/pebble/v2 v2.1.7 // the spool's store
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // tests: the login of a mail server
@@ -45,6 +47,7 @@ require (
 	github.com/cockroachdb/swiss v0.0.0-20260820225851-333444432258 // indirect
 	github.com/cockroachdb/tokenbucket v0.0.0-20230807174530-cc333fc44b06 // indirect
 	github.com/getsentry/sentry-go v0.27.0 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/snappy v0.0.5-0.20231225225746-43d5d4cd4e0e // indirect

@@ -197,7 +197,7 @@ func newHelpCommand() *cobra.Command {
 }
 
 // laterCommands are those that a later version has.
-var laterCommands = []string{"console", "explain", "handover"}
+var laterCommands = []string{"explain", "handover"}
 
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 

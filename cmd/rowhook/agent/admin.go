@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/console"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/operation"
 )
@@ -32,6 +33,7 @@ func isLoopback(host string) bool {
 type adminServer struct {
 	agent   *Agent
 	metrics http.Handler
+	console *console.Console
 	local   bool
 }
 
@@ -39,7 +41,7 @@ func newAdminServer(a *Agent) *adminServer {
 	host, _, _ := net.SplitHostPort(a.config().Admin.Listen)
 	registry := newRegistry(a)
 	return &adminServer{
-		agent: a, local: isLoopback(host),
+		agent: a, local: isLoopback(host), console: newConsole(a),
 		metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelError), Registry: prometheus.NewRegistry()}),
 	}
 }
@@ -49,8 +51,10 @@ func (a *Agent) serveAdmin(ctx context.Context, listener net.Listener) error {
 	if listener == nil {
 		return nil
 	}
+	pages := newAdminServer(a)
+	defer pages.console.Wait()
 	server := &http.Server{
-		Handler: newAdminServer(a), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan struct{})
@@ -84,6 +88,10 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if s.agent.config().Admin.Console && console.Serves(r.URL.Path) {
+		s.console.ServeHTTP(w, r)
+		return
+	}
 	route := r.Method + " " + r.URL.Path
 	if r.Method == http.MethodHead {
 		route = http.MethodGet + " " + r.URL.Path

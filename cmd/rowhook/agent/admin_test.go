@@ -130,9 +130,13 @@ func TestAdminConfig(t *testing.T) {
 		`{listen: "127.0.0.1:x"}`:                         "admin.listen: expected an address and a port",
 		`{tokens: [{name: a, file: short, role: admin}]}`: "admin.tokens.0.file: the token has fewer than 16 characters",
 		`{tokens: [{name: a, file: none, role: admin}]}`:  "admin.tokens.0.file: cannot read the file: no such file or directory",
-		`{tokens: [{name: a, file: good, role: admin}, {name: a, file: good, role: viewer}]}`: "admin.tokens.1.name: a token needs a name of its own",
-		`{tokens: [{name: a, file: good}]}`:                                                   "admin.tokens.0.role: missing",
-		`{tokens: [{name: a, file: good, role: owner}]}`:                                      "admin.tokens.0.role: expected admin or viewer",
+		`{tokens: [{name: a, file: good, role: admin}, {name: a, file: good, role: viewer}]}`:      "admin.tokens.1.name: a token needs a name of its own",
+		`{console: true, tokens: [{name: a, file: good, role: admin}]}`:                            "admin.console: the console needs an address to listen on",
+		`{console: true, listen: "127.0.0.1:8642"}`:                                                "admin.console: the console needs a token",
+		`{console: true, listen: "127.0.0.1:8642", tokens: [{name: a, file: good, role: viewer}]}`: "",
+		`{tokens: [{name: a, file: good, role: admin}, {name: b, file: good, role: viewer}]}`:      "admin.tokens.1.file: it holds the same token as that of a",
+		`{tokens: [{name: a, file: good}]}`:                                                        "admin.tokens.0.role: missing",
+		`{tokens: [{name: a, file: good, role: owner}]}`:                                           "admin.tokens.0.role: expected admin or viewer",
 	} {
 		file := filepath.Join(dir, "config.yaml")
 		writeFile(t, file, reloadHead+"admin: "+conf+"\nprofiles:\n"+deskProfile)

@@ -13,6 +13,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/console"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
@@ -50,6 +51,9 @@ type Agent struct {
 	startedWith *config.Config
 	read        *config.Config // the one that was read last, whether it could be used or not
 	growth      spoolGrowth
+
+	history *console.History // what the console plots
+	noted   time.Time        // when that was added to; sample's own
 }
 
 // Start says where the stream starts.
@@ -94,6 +98,7 @@ func New(c *config.Config, start Start, options Options) (*Agent, error) {
 	a := &Agent{
 		workspace: w, start: start, adopted: make(chan struct{}, 1), began: time.Now(),
 		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), quietPeriod: cmp.Or(options.QuietPeriod, defaultQuietPeriod),
+		history: console.NewHistory(),
 	}
 	a.read, a.startedWith = c, c
 	a.reloaded = operation.ReloadStatus{Time: a.began.UTC(), OK: true, By: operation.ReloadByStart}

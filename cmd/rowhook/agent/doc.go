@@ -18,6 +18,7 @@
 //   - reload.go, reload_files.go, removed.go: another config while it runs
 //   - access.go, operations.go, profiles.go, parked.go, replay.go, audit.go: what commands ask for
 //   - status.go, stall.go, health.go, metrics.go, admin.go, watch.go: how it stands
+//   - console.go: what the web console asks for besides
 //
 // The package speaks with no database and prints nothing. The program gives it the source, in
 // [Options], and shows its answers, which are words of package operation.

@@ -38,6 +38,7 @@ func (a *Agent) sampleOnce(ctx context.Context) {
 		next.stream = &stream
 	}
 	a.observe(next)
+	a.noteHistory(next.stream, next.at)
 }
 
 // health tells whether the agent works at all: whether a restart might help.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"net"
@@ -11,17 +12,17 @@ import (
 
 // adminConfig is the HTTP side of a running agent.
 type adminConfig struct {
-	Listen string        `yaml:"listen" doc:"address of /metrics, /healthz and /readyz; off when empty"`
-	Hosts  []string      `yaml:"hosts,oneormany" doc:"names by which the pages may be asked for, besides addresses and localhost; empty: by any name where others than this machine can reach the address, else by none"`
-	_      struct{}      `later:"console"`
-	Tokens []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
+	Listen  string        `yaml:"listen" doc:"address of /metrics, /healthz, /readyz and the console; off when empty"`
+	Console bool          `yaml:"console" doc:"serve the web console under /console/; it shows row data to whoever holds a token"`
+	Hosts   []string      `yaml:"hosts,oneormany" doc:"names by which the pages may be asked for, besides addresses and localhost; empty: by any name where others than this machine can reach the address, else by none. The console is never asked for by other names"`
+	Tokens  []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
 }
 
 // tokenConfig is a bearer token.
 type tokenConfig struct {
 	Name string `yaml:"name" doc:"whose it is, for the audit log"`
 	File string `yaml:"file" path:"file" doc:"file that holds the token, at least 16 characters"`
-	Role string `yaml:"role" enum:"admin,viewer" doc:"a viewer sees the status, an admin may change something too"`
+	Role string `yaml:"role" enum:"admin,viewer" doc:"a viewer sees the status, and the console if there is one; an admin may change something too"`
 
 	token string
 }
@@ -34,12 +35,15 @@ const shortestToken = 16
 // Holder returns who holds a bearer token, and whether the holder may change something. ok is false
 // for a token that the section does not name.
 func (a *adminConfig) Holder(token string) (name string, admin, ok bool) {
+	given := sha256.Sum256([]byte(token)) // of one length, so that the time tells nothing
 	for i := range a.Tokens {
-		if t := &a.Tokens[i]; subtle.ConstantTimeCompare([]byte(t.token), []byte(token)) == 1 {
-			return t.Name, t.Role == roleAdmin, true
+		t := &a.Tokens[i]
+		own := sha256.Sum256([]byte(t.token))
+		if subtle.ConstantTimeCompare(own[:], given[:]) == 1 && !ok {
+			name, admin, ok = t.Name, t.Role == roleAdmin, true
 		}
 	}
-	return "", false, false
+	return name, admin, ok
 }
 
 // validateAdmin checks the section and reads the tokens.
@@ -56,7 +60,7 @@ func (c *Config) validateAdmin(readFile func(string) ([]byte, error)) configErro
 		}
 		local = err != nil || loopback(host)
 	}
-	names := map[string]bool{}
+	names, holders := map[string]bool{}, map[string]string{}
 	for i := range c.Admin.Tokens {
 		t, at := &c.Admin.Tokens[i], strconv.Itoa(i)
 		data, err := readFile(t.File)
@@ -75,10 +79,21 @@ func (c *Config) validateAdmin(readFile func(string) ([]byte, error)) configErro
 		case len(t.token) < shortestToken:
 			refuse(fmt.Sprintf("the token has fewer than %d characters", shortestToken), "make one with: openssl rand -hex 32", "tokens", at, "file")
 		}
-		names[t.Name] = true
+		if holder := holders[t.token]; holder != "" && err == nil && t.token != "" {
+			refuse("it holds the same token as that of "+holder+": nobody could tell who acts", "make one with: openssl rand -hex 32", "tokens", at, "file")
+		}
+		names[t.Name], holders[t.token] = true, t.Name
 	}
 	if !local && len(c.Admin.Tokens) == 0 {
 		refuse("others than this machine can reach this address, and there is no token", "add admin.tokens, or listen on 127.0.0.1", "listen")
+	}
+	switch {
+	case !c.Admin.Console:
+	case c.Admin.Listen == "":
+		refuse("the console needs an address to listen on", "write admin.listen, such as 127.0.0.1:8642", "console")
+	case len(c.Admin.Tokens) == 0:
+		refuse("the console needs a token: without one, nobody could log in",
+			"make one with: openssl rand -hex 32 > admin-token && chmod 600 admin-token; then write admin.tokens: [{name: YOU, file: admin-token, role: admin}]", "console")
 	}
 	return errs
 }

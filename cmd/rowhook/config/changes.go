@@ -13,7 +13,8 @@ import (
 // it would be another agent. The others wait for a restart, and are named.
 
 // takenByReload are the sections that take effect at a reload.
-var takenByReload = []string{"mapping", "defaults", "profiles", "alerts", "source.context", "source.signals", "admin.tokens"}
+var takenByReload = []string{"mapping", "defaults", "profiles", "alerts", "source.context", "source.signals",
+	"admin.console", "admin.hosts", "admin.tokens"}
 
 // StartOnly returns the keys that differ from the config before and take effect at the next start.
 // Those that would make it another agent are an error.

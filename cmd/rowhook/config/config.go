@@ -32,9 +32,9 @@ type Config struct {
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
-	Admin         adminConfig              `yaml:"admin" doc:"metrics, health and status over HTTP"`
+	Admin         adminConfig              `yaml:"admin" doc:"metrics, health, status and the console over HTTP"`
 
-	_ struct{} `later:"backfill cluster console handover jetstream lookups memory store trigger"`
+	_ struct{} `later:"backfill cluster handover jetstream lookups memory store trigger"`
 
 	rules    *mapping.Rules // Mapping, compiled
 	products delivery.Products

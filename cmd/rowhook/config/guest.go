@@ -19,7 +19,7 @@ const guestSecret = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 // tells the errors that come of it.
 func (c *Config) ParseGuest(data []byte) (*Config, error) {
 	env := func(name string) (string, bool) {
-		if mentions(c.root, "${"+name+"}") || mentions(c.root, "${"+name+":") {
+		if name == environmentVariable || mentions(c.root, "${"+name+"}") || mentions(c.root, "${"+name+":") {
 			return c.env(name)
 		}
 		return "guest", true

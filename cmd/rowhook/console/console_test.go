@@ -1,0 +1,882 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rowhook/cmd/rowhook/catalogue"
+	"rowhook/cmd/rowhook/operation"
+	"rowhook/delivery"
+	"rowhook/delivery/deliverylog"
+	"rowhook/delivery/engine"
+)
+
+// double stands for an agent: it answers operations with what a test gives it, by way of JSON as a
+// real one does, and writes down what it is asked.
+type double struct {
+	mu      sync.Mutex
+	answers map[string]any
+	asked   []asked
+}
+
+type asked struct {
+	operation string
+	request   string
+}
+
+// Call implements [Agent].
+func (d *double) Call(_ context.Context, operation string, request, answer any) error {
+	raw, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.asked = append(d.asked, asked{operation, string(raw)})
+	given, known := d.answers[operation]
+	d.mu.Unlock()
+	if !known {
+		return fmt.Errorf("the double has no answer for %s", operation)
+	}
+	if err, bad := given.(error); bad {
+		return err
+	}
+	if raw, err = json.Marshal(given); err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, answer)
+}
+
+// requests are those of one operation so far.
+func (d *double) requests(operation string) (list []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.asked {
+		if a.operation == operation {
+			list = append(list, a.request)
+		}
+	}
+	return list
+}
+
+func (d *double) answer(operation string, given any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.answers[operation] = given
+}
+
+// evil is a text that is markup, a template, and turns the direction of what follows.
+const evil = "<b>\"'{{.}}\u202e\x07"
+
+// newDouble has an agent with a profile in trouble, a dead letter, a parked change and a log, all of
+// which say evil things wherever they can.
+func newDouble() *double {
+	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
+	status := operation.StatusReport{Time: at, Attention: []string{"profile desk: `rowhook status` " + evil}}
+	status.Source.Name, status.Source.State, status.Source.Error = "library"+evil, "streaming", evil
+	status.Reload = &operation.ReloadStatus{Time: at, OK: true, By: operation.ReloadByStart, Restart: []string{"log.level"}}
+	status.Parked.Count = 1
+	status.Backfills = []operation.Backfill{{ID: "1", State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Hint: evil}}
+	profile := delivery.ProfileStatus{Profile: "desk", Name: evil, State: "inactive", Reason: "status_5xx", Problem: evil, Breaker: "open", Dead: 2,
+		LastFailure: at, LastReason: evil, Outcomes: map[delivery.Outcome]int64{"delivered": 5}}
+	status.Profiles = []delivery.ProfileStatus{profile}
+	rec := delivery.LogRecord{Time: at, Profile: "desk", Outcome: "retrying", Event: "evt_1", Type: "loan.created", Table: evil,
+		Key: []byte(`{"id":` + quoted(evil) + `}`), Attempt: 2, Method: "POST", URL: "http://desk/" + evil, Status: 503, Reason: "status_5xx",
+		Error: evil, Flags: []string{evil}, Body: []byte(`{"x":` + quoted(evil) + `}`), Response: []byte(evil), Bytes: 9}
+	line := deliverylog.AppendLine(nil, &rec, 4000)
+	item := engine.Item{Profile: "desk", State: "dead", ID: "evt_1", Type: "loan.created", Key: []byte(`{"id":` + quoted(evil) + `}`), Reason: "status_4xx", Status: 422, Error: evil, Since: at}
+	return &double{answers: map[string]any{
+		"status":        status,
+		"profile/list":  []operation.ProfileListing{{ProfileStatus: profile, Description: evil, Format: "native", Subscriptions: []string{evil}}},
+		"profile/pause": operation.StateAnswer{State: "inactive"}, "profile/resume": operation.StateAnswer{State: "active"},
+		"profile/test":     operation.EndpointAnswer{OK: false, Asked: true, Status: 500, Response: evil, Error: evil},
+		"profile/activate": operation.EndpointAnswer{OK: true, Asked: true, Status: 200, State: "active"},
+		"queue/retry-all":  []engine.Hastened{{Profile: "desk", Retries: 3}},
+		"queue/list":       engine.Items{Items: []engine.Item{{Profile: "desk", State: "retrying", ID: "evt_1", Attempts: 2}}},
+		"queue/retry-now":  operation.None{}, "queue/skip": operation.None{},
+		"failed/list": engine.Items{Items: []engine.Item{item}}, "failed/show": []engine.Letter{{Item: item, Body: "{}"}},
+		"failed/retry": engine.Changed{Count: 1}, "failed/discard": engine.Changed{Count: 1},
+		"parked/list":  operation.ParkedList{Items: []operation.ParkedItem{{Seq: 7, Table: evil, Reason: "undecidable", Error: evil, Position: "0/1", Time: at}}},
+		"parked/retry": engine.Changed{Count: 1}, "parked/discard": engine.Changed{Count: 1},
+		"body":   operation.BodyAnswer{Found: true, Body: []byte(evil)},
+		"reload": operation.ReloadStatus{OK: true},
+		OpLog:    LogPage{Lines: []json.RawMessage{line}, Next: &deliverylog.Place{File: 7, Offset: 9}},
+		OpEvents: catalogue.Catalogue{Problem: evil, Events: []catalogue.Event{{Type: "loan.created", Title: evil, Table: evil, Ops: []string{"insert"},
+			Rules:   []catalogue.Rule{{Ops: []string{"insert"}, Where: []string{evil}, If: evil, Set: "a", Cleared: "b", Changed: []string{"c"}, Becomes: []string{"d = e"}}},
+			Payload: []catalogue.Member{{Name: evil, JSON: "string", Type: "text", Key: true}}, Profiles: []string{"desk"},
+			Examples: []catalogue.Example{{Profile: "desk", Format: "native", Body: evil}}}}},
+		OpConfig:      ConfigInForce{File: "config.yaml", Text: evil},
+		OpConfigCheck: ConfigFindings{Errors: []ConfigProblem{{Text: evil, Remedy: evil}}},
+		OpAudit:       AuditPage{Lines: []operation.AuditLine{{Time: at, User: evil, Command: "profile pause", Profile: "desk", Key: evil, Old: evil, New: evil, Reason: evil}}, Next: 5},
+		OpHistory:     Series{Hour: []Point{{At: at, Events: 5, Lag: 1 << 20}, {At: at.Add(time.Minute), Failures: 2, Backlog: 9}}},
+	}}
+}
+
+func quoted(text string) string {
+	raw, _ := json.Marshal(text)
+	return string(raw)
+}
+
+const viewerToken, adminToken = "viewer-0123456789abcdef", "admin-0123456789abcdef"
+
+// bench is a console behind a real server, and a clock.
+type bench struct {
+	t      *testing.T
+	agent  *double
+	web    *Console
+	server *httptest.Server
+	mu     sync.Mutex
+	now    time.Time
+	tokens map[string]bool // token to whether it is an admin's
+}
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, agent: newDouble(), now: time.Date(2026, 11, 22, 2, 0, 0, 0, time.UTC), tokens: map[string]bool{viewerToken: false, adminToken: true}}
+	b.web = New(b.agent, Options{
+		Logger: slog.New(slog.DiscardHandler), Now: b.clock, Hosts: func() []string { return []string{"rowhook.example.org"} },
+		Holder: func(token string) (string, bool, bool) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			admin, ok := b.tokens[token]
+			return map[bool]string{true: "ada", false: "bo"}[admin], admin, ok
+		},
+	})
+	b.server = httptest.NewServer(b.web)
+	t.Cleanup(func() { b.server.Close(); b.web.Wait() })
+	return b
+}
+
+func (b *bench) clock() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+func (b *bench) move(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now = b.now.Add(d)
+}
+
+// visitor is somebody with a browser's cookies, and without its JavaScript.
+type visitor struct {
+	*bench
+	http *http.Client
+}
+
+func (b *bench) visitor() *visitor {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &visitor{b, &http.Client{Jar: jar}}
+}
+
+// reply is an answer, read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	path   string // where it led to
+}
+
+func (v *visitor) send(r *http.Request) reply {
+	v.t.Helper()
+	resp, err := v.http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(raw), resp.Request.URL.Path}
+}
+
+func (v *visitor) get(path string) reply {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, v.server.URL+path, nil)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return v.send(r)
+}
+
+func (v *visitor) post(path string, fields url.Values) reply {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, v.server.URL+path, strings.NewReader(fields.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return v.send(r)
+}
+
+// login begins a session and returns the token of its forms.
+func (v *visitor) login(token string) (csrf string) {
+	v.t.Helper()
+	if got := v.post("/console/login", url.Values{"token": {token}}); got.status != 200 || got.path != "/console/" {
+		v.t.Fatalf("login: %d at %s", got.status, got.path)
+	}
+	found := regexp.MustCompile(`name="csrf" value="([A-Z0-9]{26})"`).FindStringSubmatch(v.get("/console/profiles/desk").body)
+	if found == nil {
+		v.t.Fatal("no page has a token for its forms")
+	}
+	return found[1]
+}
+
+// allPages are the pages for looking.
+var allPages = []string{
+	"/console/", "/console/profiles", "/console/profiles/desk", "/console/deliveries", "/console/deliveries?at=7-9", "/console/deliveries/desk/evt_1",
+	"/console/failed", "/console/events", "/console/events/loan.created", "/console/config", "/console/audit", "/console/audit?before=5",
+}
+
+// allActs are the forms that change something, confirmed, with the operation that they are.
+var allActs = map[string]struct {
+	fields    url.Values
+	operation string
+}{
+	"/console/profiles/desk/pause":         {nil, "profile/pause"},
+	"/console/profiles/desk/resume":        {nil, "profile/resume"},
+	"/console/profiles/desk/resume-now":    {url.Values{"confirmed": {"yes"}}, "profile/resume"},
+	"/console/profiles/desk/activate":      {nil, "profile/activate"},
+	"/console/profiles/desk/test":          {nil, "profile/test"},
+	"/console/profiles/desk/retry":         {nil, "queue/retry-all"},
+	"/console/deliveries/desk/evt_1/retry": {nil, "queue/retry-now"},
+	"/console/deliveries/desk/evt_1/skip":  {url.Values{"confirmed": {"yes"}}, "queue/skip"},
+	"/console/failed/act":                  {url.Values{"act": {"retry-marked"}, "item": {"desk/evt_1"}}, "failed/retry"},
+	"/console/failed/act?discard":          {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, "failed/discard"},
+	"/console/failed/source":               {url.Values{"act": {"retry-marked"}, "seq": {"7"}}, "parked/retry"},
+	"/console/failed/source?discard":       {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, "parked/discard"},
+	"/console/config/check":                {url.Values{"config": {"source: {}"}}, OpConfigCheck},
+	"/console/config/reload":               {nil, "reload"},
+}
+
+// TestPages shows every page in both languages, whole and with every hostile text as text.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, lang := range languages {
+		b := setup(t)
+		v := b.visitor()
+		v.login(adminToken)
+		v.get("/console/language/" + lang + "?back=/")
+		for _, path := range allPages {
+			got := v.get(path)
+			if got.status != 200 || !strings.HasSuffix(strings.TrimSpace(got.body), "</html>") || !strings.Contains(got.body, `<html lang="`+lang+`">`) {
+				t.Errorf("%s in %s: %d\n%s", path, lang, got.status, got.body)
+			}
+			for _, raw := range []string{"<b>\"", "\u202e", "\x07", "{{.}}<", "ZgotmplZ", "%!"} {
+				if strings.Contains(got.body, raw) {
+					t.Errorf("%s in %s has %q", path, lang, raw)
+				}
+			}
+			if !strings.Contains(got.body, "&lt;b&gt;") && !strings.HasPrefix(path, "/console/deliveries?") {
+				t.Errorf("%s does not show what it should", path)
+			}
+		}
+	}
+}
+
+// TestHeaders holds every answer to its protection, whoever asks.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	in, out := b.visitor(), b.visitor()
+	in.login(viewerToken)
+	for _, v := range []*visitor{in, out} {
+		for _, path := range append(slices.Clone(allPages), "/console/login", "/console/static/console.css", "/console/static/none", "/console/nothing",
+			"/console/deliveries/desk/evt_1/body", "/console/profiles/nobody", "/console/tasks/none", "/console/live/none", "/console/language/xx") {
+			got := v.get(path)
+			for name, want := range map[string]string{
+				"Content-Security-Policy": "default-src 'none'", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
+				"Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+			} {
+				if !strings.HasPrefix(got.header.Get(name), want) {
+					t.Errorf("%s: %s is %q", path, name, got.header.Get(name))
+				}
+			}
+			policy := got.header.Get("Content-Security-Policy")
+			if !strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe") {
+				t.Errorf("%s: policy %s", path, policy)
+			}
+			if cached := got.header.Get("Cache-Control"); cached != "no-store" && !strings.Contains(path, "/static/") {
+				t.Errorf("%s may be kept: %s", path, cached)
+			}
+		}
+	}
+}
+
+// TestNothingWithoutASession: no page shows and no form does anything without a login.
+func TestNothingWithoutASession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	for _, path := range allPages {
+		if got := v.get(path); got.path != "/console/login" || strings.Contains(got.body, "library") {
+			t.Errorf("%s: %d at %s", path, got.status, got.path)
+		}
+	}
+	for path, act := range allActs {
+		if got := v.post(path, act.fields); got.status != 403 {
+			t.Errorf("%s: %d", path, got.status)
+		}
+	}
+	if got := v.get("/console/live/overview"); got.status != 403 {
+		t.Errorf("live: %d", got.status)
+	}
+	if len(b.agent.asked) > 0 {
+		t.Errorf("the agent was asked for %v", b.agent.asked)
+	}
+}
+
+// TestActs holds who may do what: a viewer nothing, an admin with the form's own token everything,
+// each under the token's name.
+func TestActs(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	viewer, admin := b.visitor(), b.visitor()
+	viewers, admins := viewer.login(viewerToken), admin.login(adminToken)
+	for path, act := range allActs {
+		with := func(csrf string) url.Values {
+			fields := maps.Clone(act.fields)
+			if fields == nil {
+				fields = url.Values{}
+			}
+			if csrf != "" {
+				fields.Set("csrf", csrf)
+			}
+			return fields
+		}
+		before := len(b.agent.requests(act.operation))
+		for what, try := range map[string]func() reply{
+			"a viewer":                      func() reply { return viewer.post(path, with(viewers)) },
+			"an admin without its token":    func() reply { return admin.post(path, with("")) },
+			"an admin with another's token": func() reply { return admin.post(path, with(viewers)) },
+			"GET": func() reply {
+				got := admin.get(path)
+				if got.status == 405 || got.status == 404 {
+					got.status = 403
+				}
+				return got
+			},
+		} {
+			if got := try(); got.status != 403 {
+				t.Errorf("%s as %s: %d", path, what, got.status)
+			}
+		}
+		if n := len(b.agent.requests(act.operation)); n != before {
+			t.Errorf("%s: %s was asked for all the same", path, act.operation)
+		}
+		if got := admin.post(path, with(admins)); got.status != 200 {
+			t.Errorf("%s as an admin: %d %s", path, got.status, got.body)
+		}
+		requests := b.agent.requests(act.operation)
+		if len(requests) != before+1 {
+			t.Errorf("%s: %s was asked %d times", path, act.operation, len(requests)-before)
+			continue
+		}
+		if act.operation != OpConfigCheck && !strings.Contains(requests[len(requests)-1], `"user":"token ada"`) {
+			t.Errorf("%s: the request does not say who asks: %s", path, requests[len(requests)-1])
+		}
+	}
+}
+
+// TestConfirmations: what is destructive, or about many, asks first, says how many and which, and
+// does nothing by itself.
+func TestConfirmations(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	for _, test := range []struct {
+		path      string
+		fields    url.Values
+		says      []string
+		operation string
+	}{
+		{"/console/failed/act", url.Values{"act": {"discard-marked"}, "item": {"desk/evt_1", "desk/evt_2"}}, []string{"Discard dead letters: 2", "desk  evt_2"}, "failed/discard"},
+		{"/console/failed/act", url.Values{"act": {"discard-all"}}, []string{"Discard dead letters: 1", "desk  evt_1"}, "failed/discard"},
+		{"/console/failed/act", url.Values{"act": {"retry-all"}}, []string{"Retry dead letters: 1"}, "failed/retry"},
+		{"/console/failed/source", url.Values{"act": {"discard-marked"}, "seq": {"7"}}, []string{"Discard parked changes: 1", "#7"}, "parked/discard"},
+		{"/console/failed/source", url.Values{"act": {"retry-all"}}, []string{"Retry parked changes: 1"}, "parked/retry"},
+		{"/console/deliveries/desk/evt_1/skip", nil, []string{"evt_1", "becomes a dead letter of desk"}, "queue/skip"},
+		{"/console/profiles/desk/resume-now", nil, []string{"Resume desk without what was held"}, "profile/resume"},
+	} {
+		fields := url.Values{"csrf": {csrf}}
+		maps.Copy(fields, test.fields)
+		got := v.post(test.path, fields)
+		for _, want := range append(test.says, `name="confirmed" value="yes"`, csrf) {
+			if !strings.Contains(got.body, want) {
+				t.Errorf("%s %v does not say %q:\n%s", test.path, test.fields, want, got.body)
+			}
+		}
+		if n := len(b.agent.requests(test.operation)); n > 0 {
+			t.Errorf("%s %v was done unasked", test.path, test.fields)
+		}
+	}
+	for _, nothing := range []url.Values{{"act": {"retry-marked"}}, {"act": {"discard-marked"}, "item": {"desk"}}, {"act": {"retry-none"}}} {
+		nothing.Set("csrf", csrf)
+		if got := v.post("/console/failed/act", nothing); got.status != 422 || !strings.Contains(got.body, "Nothing was chosen") {
+			t.Errorf("%v: %d", nothing, got.status)
+		}
+	}
+}
+
+// TestHost refuses names that are not ours, which a page elsewhere may make lead here.
+func TestHost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	for host, want := range map[string]int{
+		"evil.example.org": 421, "evil.example.org:8642": 421, "localhost.evil.example.org": 421, "rowhook.example.org": 200, "ROWHOOK.example.org:8642": 200,
+		"localhost:1": 200, "10.1.2.3:8642": 200, "[::1]:8642": 200,
+	} {
+		for _, path := range []string{"/console/login", "/console/static/console.js"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			if got := v.send(r); got.status != want {
+				t.Errorf("%s of %s: %d, want %d", path, host, got.status, want)
+			}
+		}
+	}
+}
+
+// TestOtherSites: a form of another site is refused, cookie or not.
+func TestOtherSites(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	for name, value := range map[string]string{"Origin": "https://evil.example.org", "Sec-Fetch-Site": "cross-site"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.server.URL+"/console/profiles/desk/pause", strings.NewReader("csrf="+csrf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set(name, value)
+		if got := v.send(r); got.status != 403 || len(b.agent.requests("profile/pause")) > 0 {
+			t.Errorf("with %s %s: %d", name, value, got.status)
+		}
+	}
+}
+
+// TestSessions: a session's cookie is closed to scripts and other sites, and a session ends with its
+// time, its token, and on request.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	v.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	got := v.post("/console/login", url.Values{"token": {" " + adminToken + "\n"}, "back": {"//evil.example.org"}})
+	cookie := got.header.Get("Set-Cookie")
+	if got.status != 303 || got.header.Get("Location") != "/console/" || !strings.Contains(cookie, "HttpOnly; SameSite=Strict") || strings.Contains(cookie, "Secure") || strings.Contains(cookie, adminToken) {
+		t.Errorf("login: %d to %s with %s", got.status, got.header.Get("Location"), cookie)
+	}
+	if got := v.get("/console/"); got.status != 200 {
+		t.Errorf("with a session: %d", got.status)
+	}
+	for what, end := range map[string]func(*visitor, string){
+		"idle":            func(*visitor, string) { b.move(sessionIdle + time.Second) },
+		"its life":        func(w *visitor, _ string) { stay(w, sessionLife) },
+		"a token no more": func(*visitor, string) { b.mu.Lock(); delete(b.tokens, adminToken); b.mu.Unlock() },
+		"logout":          func(w *visitor, csrf string) { w.post("/console/logout", url.Values{"csrf": {csrf}}) },
+	} {
+		b.mu.Lock()
+		b.tokens[adminToken] = true
+		b.mu.Unlock()
+		w := b.visitor()
+		csrf := w.login(adminToken)
+		end(w, csrf)
+		if got := w.get("/console/"); got.path != "/console/login" {
+			t.Errorf("after %s: %s", what, got.path)
+		}
+		if got := w.post("/console/profiles/desk/pause", url.Values{"csrf": {csrf}}); got.status != 403 {
+			t.Errorf("an act after %s: %d", what, got.status)
+		}
+	}
+	// Becoming a viewer takes effect at once.
+	b.mu.Lock()
+	b.tokens[adminToken] = true
+	b.mu.Unlock()
+	w := b.visitor()
+	csrf := w.login(adminToken)
+	b.mu.Lock()
+	b.tokens[adminToken] = false
+	b.mu.Unlock()
+	if got := w.post("/console/profiles/desk/pause", url.Values{"csrf": {csrf}}); got.status != 403 {
+		t.Errorf("an act of a token that is a viewer's now: %d", got.status)
+	}
+}
+
+// stay looks now and then, so that a session is not idle.
+func stay(v *visitor, d time.Duration) {
+	for range int(d/time.Hour) + 1 {
+		v.move(time.Hour)
+		v.get("/console/")
+	}
+}
+
+// TestSecureCookie: behind TLS the cookie never goes without.
+func TestSecureCookie(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for proto, secure := range map[string]bool{"https": true, "http": false, "": false} {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/console/login", strings.NewReader("token="+adminToken))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Forwarded-Proto", proto)
+		w := httptest.NewRecorder()
+		b.web.ServeHTTP(w, r)
+		if got := strings.Contains(w.Header().Get("Set-Cookie"), "; Secure"); got != secure || w.Code != 303 {
+			t.Errorf("over %q: %d, secure is %t", proto, w.Code, got)
+		}
+	}
+}
+
+// TestGuessing: wrong tokens are few, from one address, and sessions and addresses are bounded.
+func TestGuessing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	try := func(from, token string) int {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/console/login", strings.NewReader("token="+token))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = from + ":1234"
+		w := httptest.NewRecorder()
+		b.web.ServeHTTP(w, r)
+		if w.Code == 429 && w.Header().Get("Retry-After") == "" {
+			t.Error("nothing says when to try again")
+		}
+		return w.Code
+	}
+	for range loginBurst {
+		if code := try("192.0.2.1", "wrong"); code != 403 {
+			t.Errorf("a wrong token: %d", code)
+		}
+	}
+	if code := try("192.0.2.1", adminToken); code != 429 {
+		t.Errorf("the right token after too many wrong ones: %d", code)
+	}
+	if code := try("192.0.2.2", adminToken); code != 303 {
+		t.Errorf("from elsewhere: %d", code)
+	}
+	for range 3 * loginBurst {
+		if code := try("192.0.2.3", adminToken); code != 303 {
+			t.Errorf("right tokens cost nothing: %d", code)
+		}
+	}
+	for i := range loginBurst {
+		try(fmt.Sprintf("[2001:db8::%d]", i), "wrong")
+	}
+	if code := try("[2001:db8::ffff]", "wrong"); code != 429 {
+		t.Errorf("from the same network: %d", code)
+	}
+	b.move(loginPace + time.Second)
+	if code := try("192.0.2.1", adminToken); code != 303 {
+		t.Errorf("after a while: %d", code)
+	}
+	for i := range 2 * maxAddresses {
+		try(fmt.Sprintf("10.%d.%d.1", i/256, i%256), "wrong")
+	}
+	if n := len(b.web.attempts.full); n > maxAddresses+1 {
+		t.Errorf("%d addresses are remembered", n)
+	}
+	if n := len(b.web.sessions.all); n > maxSessions {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+// TestSearchesStayOutOfURLs: what is searched for is in the session, and only there.
+func TestSearchesStayOutOfURLs(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(viewerToken)
+	v.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for path, op := range map[string]string{"/console/deliveries": OpLog, "/console/failed": "failed/list"} {
+		got := v.post(path, url.Values{"csrf": {csrf}, "profile": {"desk"}, "type": {"loan.*"}, "key": {"4711"}, "payload": {"key.id=4711"}, "since": {"2h"}})
+		to := got.header.Get("Location")
+		if got.status != 303 || !regexp.MustCompile(`^`+path+`\?q=[a-z0-9]{10}$`).MatchString(to) {
+			t.Fatalf("%s: %d to %s", path, got.status, to)
+		}
+		page := v.get(to)
+		requests := b.agent.requests(op)
+		if last := requests[len(requests)-1]; !strings.Contains(last, "4711") || !strings.Contains(last, `"since":"2026-11-22T00:00:00Z"`) || page.status != 200 {
+			t.Errorf("%s: %d, asked %s", to, page.status, last)
+		}
+		if !strings.Contains(page.body, "4711") {
+			t.Errorf("%s does not show what was searched for", to)
+		}
+		other := b.visitor()
+		other.login(viewerToken)
+		if got := other.get(to); got.path != path || strings.Contains(got.body, "4711") {
+			t.Errorf("another session sees the search %s at %s", to, got.path)
+		}
+		bad := v.post(path, url.Values{"csrf": {csrf}, "since": {"yesterday"}}).header.Get("Location")
+		if got := v.get(bad); got.status != 422 || !strings.Contains(got.body, "is no time") {
+			t.Errorf("a time that is none: %d", got.status)
+		}
+	}
+	for _, bad := range []url.Values{{"status": {"abc"}}, {"payload": {"=x"}}, {"outcome": {"lost"}}} {
+		bad.Set("csrf", csrf)
+		if got := v.get(v.post("/console/deliveries", bad).header.Get("Location")); got.status != 422 {
+			t.Errorf("%v: %d", bad, got.status)
+		}
+	}
+	if got := v.get("/console/deliveries?at=x"); got.status != 404 {
+		t.Errorf("a place that is none: %d", got.status)
+	}
+}
+
+// TestAll goes for what was searched for, until the moment of the question.
+func TestAllThatFit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	stop := v.http.CheckRedirect
+	v.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	q := strings.TrimPrefix(v.post("/console/failed", url.Values{"csrf": {csrf}, "reason": {"status_4xx"}}).header.Get("Location"), "/console/failed?q=")
+	v.http.CheckRedirect = stop
+	page := v.post("/console/failed/act", url.Values{"csrf": {csrf}, "q": {q}, "act": {"discard-all"}}).body
+	asked := regexp.MustCompile(`name="asked" value="(\d+)"`).FindStringSubmatch(page)
+	if asked == nil {
+		t.Fatalf("the question does not say when it was asked:\n%s", page)
+	}
+	b.move(time.Minute)
+	v.post("/console/failed/act", url.Values{"csrf": {csrf}, "q": {q}, "act": {"discard-all"}, "asked": {asked[1]}, "confirmed": {"yes"}})
+	want := `{"user":"token ada","filter":{"reason":"status_4xx","until":"2026-11-22T02:00:00Z"}}`
+	if got := b.agent.requests("failed/discard"); len(got) != 1 || got[0] != want {
+		t.Errorf("asked %v, want %s", got, want)
+	}
+}
+
+// TestErrors: what the agent refuses is shown with its remedy.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	b.agent.answer("queue/retry-now", &pageError{Text: "the delivery is being sent", Remedy: "look at `rowhook log`"})
+	got := v.post("/console/deliveries/desk/evt_1/retry", url.Values{"csrf": {csrf}})
+	if got.status != 422 || !strings.Contains(got.body, "the delivery is being sent") || !strings.Contains(got.body, "<code>rowhook log</code>") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	b.agent.answer("failed/retry", errors.New("the spool is closed"))
+	got = v.post("/console/failed/act", url.Values{"csrf": {csrf}, "act": {"retry-marked"}, "item": {"desk/evt_1"}})
+	if !strings.Contains(got.body, "the spool is closed") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	b.agent.answer("status", errors.New("no status"))
+	b.move(time.Minute)
+	if got := v.get("/console/"); got.status != 422 || !strings.Contains(got.body, "no status") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// TestLive sends a page's live part when it changes, and ends with the session.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	v.login(viewerToken)
+	for _, page := range []string{"overview", "profiles"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.URL+"/console/live/"+page, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := v.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, 4096)
+		n, err := io.ReadAtLeast(resp.Body, first, 100)
+		if err != nil || resp.Header.Get("Content-Type") != "text/event-stream" || !strings.HasPrefix(string(first[:n]), "data: ") {
+			t.Errorf("%s: %v, %q", page, err, first[:n])
+		}
+		if strings.ContainsAny(string(first[:n]), "\u202e\x07") {
+			t.Errorf("%s has what nobody sees", page)
+		}
+		b.mu.Lock()
+		delete(b.tokens, viewerToken)
+		b.mu.Unlock()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Errorf("%s does not end with the token: %v", page, err)
+		}
+		resp.Body.Close()
+		cancel()
+		b.mu.Lock()
+		b.tokens[viewerToken] = false
+		b.mu.Unlock()
+		v.login(viewerToken)
+	}
+	if b.web.watchers.n != 0 {
+		t.Errorf("%d are still counted", b.web.watchers.n)
+	}
+}
+
+// TestProgress: a task that takes long shows how far it is, and its end.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	release := make(chan struct{})
+	b.web.agent = slowAgent{b.agent, release}
+	got := v.post("/console/failed/act", url.Values{"csrf": {csrf}, "act": {"retry-marked"}, "item": {"desk/evt_1"}})
+	if !strings.HasPrefix(got.path, "/console/tasks/") || !strings.Contains(got.body, "Under way since") || !strings.Contains(got.body, "<progress") {
+		t.Fatalf("at %s: %s", got.path, got.body)
+	}
+	close(release)
+	b.web.Wait()
+	if after := v.get(got.path); !strings.Contains(after.body, "It is done.") {
+		t.Errorf("afterwards: %s", after.body)
+	}
+}
+
+// slowAgent takes until it is released to retry.
+type slowAgent struct {
+	Agent
+	release chan struct{}
+}
+
+func (s slowAgent) Call(ctx context.Context, operation string, request, answer any) error {
+	if operation == "failed/retry" {
+		<-s.release
+	}
+	return s.Agent.Call(ctx, operation, request, answer)
+}
+
+// TestAtRest: a console that nobody has looked at has begun nothing, and holds next to nothing.
+func TestAtRest(t *testing.T) { // not parallel: it looks at what the whole process has
+	heap := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before, routines := heap(), runtime.NumGoroutine()
+	c, h := New(newDouble(), Options{}), NewHistory()
+	for i := range 3 * 24 * 60 {
+		h.Add(Sample{At: time.Unix(int64(60*i), 0), Events: int64(i)})
+	}
+	if grown := heap() - before; grown > 256<<10 {
+		t.Errorf("a console at rest takes %d bytes", grown)
+	}
+	if n := runtime.NumGoroutine(); n > routines {
+		t.Errorf("a console at rest runs %d goroutines", n-routines)
+	}
+	if c.pages.sets != nil || len(h.Series().Day) != dayPoints {
+		t.Error("templates were parsed for nobody")
+	}
+	runtime.KeepAlive(c)
+}
+
+// TestLanguages takes the browser's, or what was chosen, and leads nowhere else.
+func TestLanguages(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"": "en", "ja": "ja", "ja-JP,en;q=0.5": "ja", "de,en;q=0.8,ja;q=0.9": "ja", "fr": "en", "en-GB, ja;q=0.9": "en", "ja;q=0": "en", "ja;q=x": "en", ";;,": "en",
+	} {
+		if got := accepted(header); got != want {
+			t.Errorf("%q: %s, want %s", header, got, want)
+		}
+	}
+	b := setup(t)
+	v := b.visitor()
+	if got := v.get("/console/language/ja?back=/login"); got.path != "/console/login" || !strings.Contains(got.body, "ログイン") {
+		t.Errorf("at %s: %s", got.path, got.body)
+	}
+	for _, back := range []string{"//evil.example.org", "https://evil.example.org", `/\evil.example.org`, "x", "/a\r\nSet-Cookie: x"} {
+		if got := local(back); got != "/" {
+			t.Errorf("%q leads to %q", back, got)
+		}
+	}
+}
+
+// FuzzAccepted reads any header.
+func FuzzAccepted(f *testing.F) {
+	f.Add("ja-JP,en;q=0.5")
+	f.Add(";q=,,")
+	f.Fuzz(func(t *testing.T, header string) {
+		if got := accepted(header); !slices.Contains(languages, got) {
+			t.Errorf("%q: %s", header, got)
+		}
+	})
+}
+
+// FuzzMoment reads any time.
+func FuzzMoment(f *testing.F) {
+	for _, text := range []string{"2h", "2026-11-22", "2026-11-22 10:00", "-1h", "x"} {
+		f.Add(text)
+	}
+	now := time.Date(2026, 11, 22, 2, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, text string) {
+		at, err := moment(text, now)
+		if err != nil && !at.IsZero() {
+			t.Errorf("%q: %v with %v", text, at, err)
+		}
+	})
+}
+
+// TestVisible shows what nobody sees, and leaves all else alone.
+func TestVisible(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"plain ünï 日本\n\t": "plain ünï 日本\n\t", "a\u202eb": `a\u202eb`, "\u2066\u200b\ufeff\u061c": `\u2066\u200b\ufeff\u061c`, "\x00\x1b[31m\x7f\u0085": `\u0000\u001b[31m\u007f\u0085`,
+	} {
+		if got := string(visible([]byte(text))); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestHistory keeps an hour by minutes and a day by quarters, and no more.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	h := NewHistory()
+	if s := h.Series(); len(s.Hour) != 0 || len(s.Day) != 0 {
+		t.Errorf("at first: %+v", s)
+	}
+	at := time.Date(2026, 11, 22, 0, 0, 30, 0, time.UTC)
+	for i := range 3 * 24 * 60 {
+		h.Add(Sample{At: at.Add(time.Duration(i) * time.Minute), Events: int64(10 * i), Failures: int64(i), Lag: int64(i), Backlog: 3})
+	}
+	s := h.Series()
+	if len(s.Hour) != hourPoints || len(s.Day) != dayPoints {
+		t.Fatalf("%d and %d points", len(s.Hour), len(s.Day))
+	}
+	for i, p := range s.Hour {
+		if p.Events != 10 || p.Failures != 1 || p.Backlog != 3 || i > 0 && p.At.Sub(s.Hour[i-1].At) != time.Minute {
+			t.Errorf("minute %d: %+v", i, p)
+		}
+	}
+	for i, p := range s.Day[:dayPoints-1] {
+		if p.Events != 150 || p.Failures != 15 || i > 0 && p.At.Sub(s.Day[i-1].At) != 15*time.Minute {
+			t.Errorf("quarter %d: %+v", i, p)
+		}
+	}
+	h.Add(Sample{At: at.Add(4 * 24 * time.Hour)}) // an agent that counts from 0 again
+	if last := h.Series().Hour[hourPoints-1]; last.Events != 0 || last.Failures != 0 {
+		t.Errorf("after counters began again: %+v", last)
+	}
+}
