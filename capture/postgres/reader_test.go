@@ -339,7 +339,9 @@ func (s txSink) Begin(tx *capture.Transaction) error {
 
 // Change implements [capture.Sink]. A transaction without changes comes from old servers too.
 func (s txSink) Change(c *capture.Change) error {
-	s.txs <- *s.open
+	if c.Table.Name == "t" {
+		s.txs <- *s.open
+	}
 	return s.listSink.Change(c)
 }
 
@@ -480,5 +482,63 @@ func TestEndOf(t *testing.T) {
 		if got := w.endOf(insert); got != want {
 			t.Errorf("end of %s is %s, want %s", insert, got, want)
 		}
+	}
+}
+
+// TestReaderOnAStandby holds that a read of a standby never takes a transaction for seen that it has
+// not: the standby's snapshots do not list those that run.
+func TestReaderOnAStandby(t *testing.T) {
+	t.Parallel()
+	for _, major := range []int{16, 18} {
+		t.Run(strconv.Itoa(major), func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t, capturetest.Options{Major: major}, "create table t (id int primary key, n int)", "insert into t values (1, 1)")
+			standby := standbyOf(t, pg)
+			s := newSource(t, standby.DSN)
+			sink := txSink{newListSink(""), &capture.Transaction{}, make(chan capture.Transaction, 10)}
+			// A slot on a standby begins with a record of the primary's running transactions.
+			logged, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for capture.Sleep(logged, 100*time.Millisecond) == nil {
+					_ = pg.Exec(logged, "postgres", "select pg_log_standby_snapshot()") // again, when it failed
+				}
+			}()
+			follow(t, s, capture.StartOptions{}, sink)
+			stop()
+			<-done
+			r := newReader(t, s)
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			read := func() (*capture.Chunk, string) {
+				t.Helper()
+				chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+				capturetest.Must(t, err)
+				return chunk, rowLine(chunk.Table, chunk.Rows[0])
+			}
+			open := pg.Connect(t, pg.DSN)
+			_, err := open.Exec(t.Context(), "begin; update t set n = 2; savepoint s; update t set n = 3")
+			capturetest.Must(t, err)
+			pg.Run(t, "create table other (id int)", "insert into other values (1)") // a later transaction, which ends first
+			behind := func() bool {
+				return standby.Rows(t, "select pg_last_wal_replay_lsn() < '"+pg.Rows(t, "select pg_current_wal_flush_lsn()")[0][0]+"'::pg_lsn")[0][0] == "t"
+			}
+			eventually(t, "the standby to follow", func() bool { return !behind() })
+			t.Logf("the standby's snapshot while a transaction runs: %s", standby.Rows(t, "select pg_current_snapshot()::text")[0][0])
+			chunk, line := read()
+			_, err = open.Exec(t.Context(), "commit")
+			capturetest.Must(t, err)
+			tx := <-sink.txs
+			if got := chunk.Sees(&tx); got == capture.Seen || line != "(id:1 n:1)" {
+				t.Errorf("a transaction that ran is %v, and the row reads %s", got, line)
+			}
+			eventually(t, "the new state", func() bool { _, line = read(); return line == "(id:1 n:3)" })
+			later, _ := read()
+			if got := later.Sees(&tx); got == capture.Unseen {
+				t.Error("a transaction that was seen is taken for unseen")
+			}
+			pg.Run(t, "insert into other values (2)")
+			eventually(t, "the mark", later.Passed)
+		})
 	}
 }
