@@ -157,6 +157,7 @@ type world struct {
 	manager *backfill.Manager
 	pipe    *pipeline.Pipeline
 	stop    func()
+	gone    atomic.Bool // nobody subscribes any more
 }
 
 const worldConfig = `
@@ -168,8 +169,9 @@ mapping:
     events: {few.read: {op: read, where: {a: [1, 2]}}}
   deaf: {table: %[1]s.loans, events: {loan.added: {op: insert}}}
   keyless: {table: %[1]s.keyless}
+  rest: {table: "%[1]s.*", events: {rest.read: {op: read}}}
 profiles:
-  desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: ["record.*", few.read, end]}]}
+  desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: ["record.*", few.read, rest.read]}]}
   other: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.added]}]}
 `
 
@@ -205,7 +207,7 @@ func newWorld(t *testing.T, d *database) *world {
 		Rules: conf.Rules,
 		Subscribers: func(eventType, entry string) (codes []string) {
 			for _, p := range conf.Profiles {
-				if subscriptions[p.Code].Names(eventType, entry) {
+				if !w.gone.Load() && subscriptions[p.Code].Names(eventType, entry) {
 					codes = append(codes, p.Code)
 				}
 			}
@@ -649,6 +651,11 @@ func TestStartRefuses(t *testing.T) {
 			if few.Rows != 3 || few.Events != 2 || few.Failed != 0 {
 				t.Errorf("a rule for some rows: %+v", few)
 			}
+			must(t, w.exec("create table more (id int primary key)", "create table others (id int primary key)", "insert into more values (1), (2)", "insert into others values (3)"))
+			rest := w.done(w.start(operation.BackfillRequest{Entries: []string{"rest"}}).ID)
+			if rest.Rows != 3 || rest.Events != 3 {
+				t.Errorf("a schema's other tables: %+v", rest)
+			}
 			one := w.done(w.start(operation.BackfillRequest{Entries: []string{"loans"}, Key: map[string]string{"a": "3", "b": "z"}}).ID)
 			some := w.done(w.start(operation.BackfillRequest{Entries: []string{"loans", "few"}, Where: []capture.ReadCondition{{Column: "b", Value: "y"}}}).ID)
 			if one.Rows != 1 || one.Events != 1 || some.Rows != 2 || some.Events != 2 {
@@ -658,12 +665,34 @@ func TestStartRefuses(t *testing.T) {
 			w.each(0, func(ev *delivery.Event) {
 				got = append(got, fmt.Sprintf("%s %s %s", ev.Type, ev.Origin.Op, ev.Key))
 			})
-			want := []string{`few.read read {"b":"x","a":1}`, `few.read read {"b":"y","a":2}`, `record.read read {"b":"z","a":3}`,
+			want := []string{`few.read read {"b":"x","a":1}`, `few.read read {"b":"y","a":2}`, `rest.read read {"id":1}`, `rest.read read {"id":2}`, `rest.read read {"id":3}`, `record.read read {"b":"z","a":3}`,
 				`record.read read {"b":"y","a":2}`, `few.read read {"b":"y","a":2}`}
 			reads := slices.DeleteFunc(got, func(s string) bool { return !strings.Contains(s, " read ") })
 			if !slices.Equal(reads, want) {
 				t.Errorf("events\n%s\nwant\n%s", strings.Join(reads, "\n"), strings.Join(want, "\n"))
 			}
 		})
+	}
+}
+
+// TestReloadTakesAway holds that a backfill whose rule is gone fails, and goes on when it is back.
+func TestReloadTakesAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, startPostgres(t))
+	must(t, w.exec("create table loans (a int not null, b varchar(40) not null, version int not null, primary key (b, a))",
+		"insert into loans select n, 'x', 1 from generate_series(1, 300) n"))
+	b := w.start(operation.BackfillRequest{Entries: []string{"loans"}, Rate: 100})
+	w.eventually("some rows", func() bool { return w.backfill(b.ID).Rows > 20 })
+	w.gone.Store(true)
+	w.eventually("the failure", func() bool { return w.backfill(b.ID).State == operation.BackfillFailed })
+	if got := w.backfill(b.ID); !strings.Contains(got.Error, `no profile subscribes`) || got.Hint == "" {
+		t.Errorf("failed: %+v", got)
+	}
+	w.gone.Store(false)
+	if _, err := w.manager.Resume(b.ID); err != nil {
+		t.Fatal(err)
+	}
+	if done := w.done(b.ID); done.Rows != 300 {
+		t.Errorf("done: %+v", done)
 	}
 }

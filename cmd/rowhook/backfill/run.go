@@ -124,6 +124,11 @@ func (w *worker) step(ctx context.Context, job *Job) (wait time.Duration, err er
 	if before.Done {
 		return 0, w.finish(job)
 	}
+	// A reload may have taken entry, rule, profile or subscription away.
+	if _, err := w.readable(job.Parts[before.Part].Entry, job.Profile); err != nil {
+		w.untrack()
+		return 0, w.fail(job, err)
+	}
 	if full := w.full(job, before.Part); full != "" {
 		w.waits(job, full)
 		return roomEvery, nil
