@@ -217,8 +217,8 @@ func (a *Agent) catalogue(ctx context.Context) (catalogue.Catalogue, error) {
 }
 
 // checkText says what is wrong or odd about a config that somebody pasted, against the database
-// that the agent works on. Files that it names are not read, unless the config in force names them,
-// too: an account of the console is none of this machine.
+// that the agent works on. What it names of this machine is not looked at, unless the config in
+// force names it there, too: an account of the console is none of this machine.
 func (a *Agent) checkText(ctx context.Context, r console.ConfigText) (console.ConfigFindings, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -238,6 +238,7 @@ func (a *Agent) checkText(ctx context.Context, r console.ConfigText) (console.Co
 	}
 	slices.SortStableFunc(all, func(x, y capture.Finding) int { return int(y.Severity) - int(x.Severity) })
 	for _, f := range all {
+		f = next.Hide(f)
 		found.Findings = append(found.Findings, console.Finding{Severity: f.Severity.String(), Finding: f})
 	}
 	return found, nil
@@ -245,7 +246,7 @@ func (a *Agent) checkText(ctx context.Context, r console.ConfigText) (console.Co
 
 // checkGuest is what is odd about a config that can be read.
 func (a *Agent) checkGuest(ctx context.Context, next *config.Config) []capture.Finding {
-	all := next.Findings()
+	all := next.GuestFindings()
 	if _, err := next.StartOnly(a.startedWith); err != nil {
 		for _, one := range config.Errors(err) {
 			all = append(all, capture.Finding{Severity: capture.Warning, Code: "restart", Text: one.Error(), Remedy: config.Hint(one)})

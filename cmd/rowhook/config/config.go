@@ -46,6 +46,7 @@ type Config struct {
 	inline  [][2]int
 	secrets []readFrom
 	read    filesRead
+	host    *Config // the config in force, of one that a guest shows; nil otherwise
 }
 
 // sourceConfig is the source's connection and what of its stream concerns the mapping.
@@ -171,13 +172,18 @@ func LoadWithStandIn(path string, env func(string) (string, bool), standIn strin
 // Parse is [Load] for a file's content. The file's name places errors and relative paths. readFile
 // reads the files that the config names.
 func Parse(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error)) (*Config, error) {
+	return parse(file, data, env, readFile, nil)
+}
+
+// parse is [Parse]; host is the config in force, if this one is a guest's.
+func parse(file string, data []byte, env func(string) (string, bool), readFile func(string) ([]byte, error), host *Config) (*Config, error) {
 	c := defaultConfig(filepath.Dir(file))
 	c.read = filesRead{file: sha256.Sum256(data)}
 	root, err := parseYAML(file, data)
 	if err != nil {
 		return c, err
 	}
-	c.file, c.root, c.env = file, root, env
+	c.file, c.root, c.env, c.host = file, root, env, host
 	readOutside := readFile
 	readFile = func(path string) ([]byte, error) {
 		data, err := readOutside(path)
@@ -185,6 +191,10 @@ func Parse(file string, data []byte, env func(string) (string, bool), readFile f
 		return data, err
 	}
 	d := &decoder{file: file, dir: filepath.Dir(file), env: env, readFile: readFile}
+	if host != nil {
+		d.known = map[*yaml.Node]bool{}
+		noteKnown(d.known, root, host.root)
+	}
 	d.prefill = map[reflect.Type]func(*yaml.Node) reflect.Value{
 		reflect.TypeFor[delivery.ProfileConfig](): func(profile *yaml.Node) reflect.Value {
 			return reflect.ValueOf(profileDefaults(d, c.products, child(root, "defaults"), profile))

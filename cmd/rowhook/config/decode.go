@@ -23,6 +23,10 @@ type decoder struct {
 	// prefill gives the elements of ordered maps their defaults, by the elements' type.
 	prefill map[reflect.Type]func(entry *yaml.Node) reflect.Value
 
+	// known are the scalars of a guest's config that stand in the config in force, too, at the same
+	// place. Only they get environment variables and files. nil is all of them.
+	known map[*yaml.Node]bool
+
 	path    []string
 	errs    configErrors
 	hidden  []string   // values that must not be shown: secrets, and whatever came from the environment

@@ -67,7 +67,11 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field) {
 
 // expand replaces ${NAME} in a scalar.
 func (d *decoder) expand(n *yaml.Node, f *field) (text string, fromEnv, ok bool) {
-	text, values, err := expandEnv(n.Value, d.env, f.url())
+	env := d.env
+	if d.known != nil && !d.known[n] {
+		env = guestEnv(env)
+	}
+	text, values, err := expandEnv(n.Value, env, f.url())
 	var unset *unsetError
 	if errors.As(err, &unset) && f.sensitive() && !unset.certain(n.Value, f.url() || f.secretMap) {
 		err = errors.New("there is a ${…} in it that is not a variable's that is set; a dollar sign before { is written $$")

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -53,13 +54,17 @@ const unreadURL = "https://unread.invalid/"
 // rooms do not complain of a missing one as well.
 const unreadSecret = "the file of this secret could not be read"
 
-// secretFile reads a secret without the newline that ends it. read tells whether it did, or
+// secretFile reads a secret without the newline that ends it. real tells whether it did, or
 // something stands for it.
-func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret string, read bool) {
+func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret string, real bool) {
 	if path == "" {
 		return "", false
 	}
-	data, err := d.readFile(path)
+	read := d.readFile
+	if d.known != nil && !d.known[n] {
+		read = guestFile
+	}
+	data, err := read(path)
 	var absent *absentSecret
 	if errors.As(err, &absent) && !public {
 		return absent.standIn, false
@@ -118,7 +123,12 @@ func (c *Config) hide(text string) string { return hideIn(text, c.hidden) }
 // nothing, and replacing them would garble the text.
 func hideIn(text string, hidden []string) string {
 	const shortest = 4
-	longestFirst := slices.SortedFunc(slices.Values(hidden), func(a, b string) int { return len(b) - len(a) })
+	forms := make([]string, 0, 3*len(hidden))
+	for _, value := range hidden { // as it is, and as %q and URLs have it
+		quoted := strconv.Quote(value)
+		forms = append(forms, value, quoted[1:len(quoted)-1], percentEncode(value))
+	}
+	longestFirst := slices.SortedFunc(slices.Values(forms), func(a, b string) int { return len(b) - len(a) })
 	for _, value := range longestFirst {
 		if len(value) >= shortest {
 			text = strings.ReplaceAll(text, value, "…")
@@ -143,6 +153,9 @@ func kindOf(mode fs.FileMode) string {
 // secretFindings says which files with secrets others than their owner may read: the config
 // itself, when secrets stand in it, and the files it names; and the delivery log, which holds rows.
 func (c *Config) secretFindings() []capture.Finding {
+	if c.host != nil {
+		return nil // a guest is not told which files there are
+	}
 	var found []capture.Finding
 	if info, err := os.Stat(c.file); err == nil && len(c.inline) > 0 && info.Mode().Perm()&0o044 != 0 {
 		found = append(found, capture.Finding{

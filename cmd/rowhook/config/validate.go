@@ -127,13 +127,22 @@ func (c *Config) validateSource() configErrors {
 }
 
 // openSource makes the source, which says what is wrong with its settings, and takes it down again.
+// A URL may name files, which are read then. So a guest's settings are looked at under the URL in
+// force.
 func (c *Config) openSource() error {
+	settings := c.Source.SourceConfig
+	if c.host != nil {
+		if settings.Type != c.host.Source.Type {
+			return nil
+		}
+		settings.URL = c.host.Source.URL
+	}
 	var s interface{ Close() }
 	var err error
 	if c.Source.Type == typeMySQL {
-		s, err = mysql.New(c.Source.SourceConfig, mysql.Options{Logger: slog.New(slog.DiscardHandler), ServerID: uint32(c.Source.ServerID)})
+		s, err = mysql.New(settings, mysql.Options{Logger: slog.New(slog.DiscardHandler), ServerID: uint32(c.Source.ServerID)})
 	} else {
-		s, err = postgres.New(c.Source.SourceConfig, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
+		s, err = postgres.New(settings, postgres.Options{Logger: slog.New(slog.DiscardHandler)})
 	}
 	if err == nil {
 		s.Close()
