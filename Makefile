@@ -57,6 +57,7 @@ PACKAGE_VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | s
   git log -1 --format='0~%cd.%h' --date=format:%Y%m%d%H%M 2>/dev/null || echo '0~dev')
 .PHONY: package
 package: build $(NFPM) ## build bin/*.deb and bin/*.rpm for this machine's architecture
+	@rm -f bin/*.deb bin/*.rpm
 	@NFPM=$(CURDIR)/$(NFPM) docker/package/build bin/rowhook '$(PACKAGE_VERSION)' bin
 	@ls bin/*.deb bin/*.rpm
 
