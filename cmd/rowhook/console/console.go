@@ -182,11 +182,16 @@ func (v *visit) user() string { return "token " + v.name }
 // t translates a text.
 func (v *visit) t(text string, args ...any) string { return v.pages.words(v.lang).say(text, args...) }
 
+// patience is how long whoever asks waits for an answer.
+const patience = 2 * time.Minute
+
 // visited asks who it is before a page, and whether they may before an act. Every form has to bring
 // its session's token.
 func (c *Console) visited(do func(*visit) error, changes bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Console: c, w: w, r: r, lang: language(r)}
+		// An endpoint or a database may take its time to answer, longer than a page does.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))
 		live := strings.HasPrefix(r.URL.Path, prefix+"/live/")
 		v.session = c.sessions.find(r, !live)
 		if v.session != nil {

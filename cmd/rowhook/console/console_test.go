@@ -646,6 +646,29 @@ func TestSearchesStayOutOfURLs(t *testing.T) {
 	}
 }
 
+// TestOldDelivery: a delivery that was found far back in the log is looked for there.
+func TestOldDelivery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	v.login(viewerToken)
+	found := b.agent.answers[OpLog].(LogPage)
+	found.Reached = time.Date(2026, 11, 22, 1, 30, 0, 0, time.UTC)
+	b.agent.answer(OpLog, found)
+	page := v.get("/console/deliveries").body
+	link := regexp.MustCompile(`/console/deliveries/desk/evt_1\?t=(\d+)`).FindStringSubmatch(page)
+	if link == nil || link[1] != fmt.Sprint(time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC).Unix()) {
+		t.Fatalf("the link does not say when: %v", link)
+	}
+	if got := v.get(link[0]); strings.Count(got.body, "<li><svg") != 2 { // here and there
+		t.Errorf("%d\n%s", got.status, got.body)
+	}
+	requests := b.agent.requests(OpLog)
+	if last := requests[len(requests)-1]; !strings.Contains(last, `"until":"2026-11-22T`) {
+		t.Errorf("asked %s", last)
+	}
+}
+
 // TestAll goes for what was searched for, until the moment of the question.
 func TestAllThatFit(t *testing.T) {
 	t.Parallel()

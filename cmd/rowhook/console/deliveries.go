@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -205,6 +206,11 @@ func (v *visit) deliveryData(code, event string) (*deliveryData, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found.Next != nil {
+		if err := v.around(&found, code, event); err != nil {
+			return nil, err
+		}
+	}
 	for _, line := range found.lines {
 		if line.Profile == code && (line.Event == event || line.Unit != "") { // globs of codes select others too
 			data.Lines = append(data.Lines, line)
@@ -226,6 +232,25 @@ func (v *visit) deliveryData(code, event string) (*deliveryData, error) {
 	}
 	slices.Reverse(data.Lines)
 	return data, v.deliveryState(data)
+}
+
+// around adds lines of the time at which the delivery was found, where the search from the log's end
+// did not come that far: the link says when it was.
+func (v *visit) around(found *foundLines, code, event string) error {
+	at, err := strconv.ParseInt(v.r.URL.Query().Get("t"), 10, 64)
+	if err != nil || found.Reached.IsZero() || !time.Unix(at, 0).Before(found.Reached) {
+		return nil
+	}
+	then, err := v.searchLog(LogQuery{Profile: code, Event: event, Until: time.Unix(at+1, 0)}, eventLines)
+	if err != nil {
+		return err
+	}
+	for _, line := range then.lines {
+		if line.Time.Before(found.Reached) {
+			found.lines = append(found.lines, line)
+		}
+	}
+	return nil
 }
 
 // deliveryState adds where it stands now.

@@ -492,7 +492,11 @@ func (w *consoleWorld) pictures(dir string, pages map[string]string) {
 		b := w.browse(language)
 		for _, name := range names {
 			b.open(pages[name])
-			b.do(chromedp.EmulateViewport(1180, 820))
+			height := int64(820)
+			if name == "overview" {
+				height = 1180 // down to the plots
+			}
+			b.do(chromedp.EmulateViewport(1100, height))
 			suffix := map[string]string{"en": "", "ja": "-ja"}[language]
 			b.picture(filepath.Join(dir, name+suffix+".png"))
 		}
