@@ -341,9 +341,9 @@ func newPlot(text words, title, of string, day bool, points []Point) plot {
 	if p.Empty {
 		return p
 	}
-	step, slots := hourStep, hourPoints
+	step, slots, clock := hourStep, hourPoints, "15:04"
 	if day {
-		step, slots = dayStep, dayPoints
+		step, slots, clock = dayStep, dayPoints, "01-02 15:04"
 	}
 	newest := points[len(points)-1].At
 	most := int64(0)
@@ -362,7 +362,7 @@ func newPlot(text words, title, of string, day bool, points []Point) plot {
 	}
 	last := points[len(points)-1]
 	p.Most, p.Last = show(most), show(value(&last))
-	p.From, p.To = newest.Add(-time.Duration(slots)*step).Local().Format("15:04"), newest.Local().Format("15:04 MST")
+	p.From, p.To = newest.Add(-time.Duration(slots)*step).Local().Format(clock), newest.Local().Format("15:04 MST")
 	p.Summary = text.say("%s: at most %s a step, now %s", title, p.Most, p.Last)
 	return p
 }
