@@ -173,6 +173,9 @@ func (w *consoleWorld) testDeliveryActs() {
 
 	find := func(id int) {
 		t.Helper()
+		eventually(t, patience, "the log has it", func() bool {
+			return strings.Contains(w.rowhook("log", "--profile", "desk", "--payload", fmt.Sprintf("key.loan_id=%d", id)).stdout, "loan_id")
+		})
 		b.open("/deliveries")
 		b.do(chromedp.SetValue(chromedp.CSS(`input[name=payload]`), fmt.Sprintf("key.loan_id=%d", id)),
 			chromedp.SetValue(chromedp.CSS(`input[name=profile]`), "desk"))
@@ -412,6 +415,9 @@ func (w *consoleWorld) testHostile() {
 	w.exec(fmt.Sprintf(`insert into catalog.items values ('%s', '%s', 1)`, strings.ReplaceAll(hostile, "'", "''"), long))
 	eventually(t, patience, "it waits", func() bool {
 		return strings.Contains(w.rowhook("queue", "list", "--profile", "desk").stdout, "retrying")
+	})
+	eventually(t, patience, "the log has it", func() bool {
+		return strings.Contains(w.rowhook("log", "--profile", "discovery", "--json").stdout, "pwned")
 	})
 	b.open("/deliveries")
 	b.says(`<script>window.pwned=1</script>`)
