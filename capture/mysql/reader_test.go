@@ -204,3 +204,48 @@ func TestSight(t *testing.T) {
 		}
 	}
 }
+
+// TestReaderSeeks holds that a chunk begins at its place in the index, also where the first columns
+// of the key say little.
+func TestReaderSeeks(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		source := newTestSource(t, s, database)
+		n := newNotes()
+		defer n.capture(t, source, capture.StartOptions{})()
+		statements := []string{"USE " + database, "CREATE TABLE t (a INT, b INT, c INT, PRIMARY KEY (a, b, c))"}
+		for from := 0; from < 4000; from += 1000 {
+			var values []string
+			for i := from; i < from+1000; i++ {
+				values = append(values, fmt.Sprintf("(1, %d, %d)", i/2000, i))
+			}
+			statements = append(statements, "INSERT INTO t VALUES "+strings.Join(values, ","))
+		}
+		s.exec(t, append(statements, "ANALYZE TABLE t")...)
+		r := newReader(t, source).(*Reader)
+		_, err := r.Describe(t.Context(), database+".t")
+		capturetest.Must(t, err)
+		read := func() (total int) {
+			rows, err := r.conn.QueryContext(t.Context(), "SHOW SESSION STATUS LIKE 'Handler_read%'")
+			capturetest.Must(t, err)
+			defer rows.Close()
+			for rows.Next() {
+				var name string
+				var n int
+				capturetest.Must(t, rows.Scan(&name, &n))
+				if strings.HasSuffix(name, "next") || strings.HasSuffix(name, "rnd") {
+					total += n
+				}
+			}
+			capturetest.Must(t, rows.Err())
+			return total
+		}
+		before := read()
+		chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: database + ".t", After: []string{"1", "1", "3500"}, Limit: 10})
+		capturetest.Must(t, err)
+		if n := read() - before; len(chunk.Rows) != 10 || n > 500 {
+			t.Errorf("%d rows read for a chunk of %d", n, len(chunk.Rows))
+		}
+	})
+}

@@ -95,9 +95,12 @@ func (w *world) judgeReads(cold int) {
 		}
 		return ""
 	}
-	deadline := time.Now().Add(patience)
-	eventually(w.tb, 2*patience, "events and table agree", func() bool {
+	deadline, arrived := time.Now().Add(patience), 0
+	eventually(w.tb, 10*patience, "events and table agree", func() bool {
 		why := agree()
+		if n := w.hook.distinct("main"); n > arrived { // they are still under way
+			deadline, arrived = time.Now().Add(patience), n
+		}
 		if why != "" && time.Now().After(deadline) {
 			w.tb.Fatal(why)
 		}
