@@ -84,6 +84,7 @@ type Reader struct {
 	source  *Source
 	query   *querier // of the characters' look-ups
 	conn    *pgx.Conn
+	reached string // the instance that conn has reached
 	texts   *encoding
 	name    string // of the session's encoding
 	plans   map[string]*readPlan
@@ -121,10 +122,10 @@ func (r *Reader) session(ctx context.Context) (*pgconn.PgConn, error) {
 	if want == nil {
 		return nil, errors.New("the stream has not begun")
 	}
-	if r.conn != nil && !r.conn.IsClosed() {
+	if r.conn != nil && !r.conn.IsClosed() && r.reached == *want {
 		return r.conn.PgConn(), nil
 	}
-	r.conn = nil
+	r.drop()
 	config := r.source.connect.Copy()
 	config.AfterConnect = pin(readerPinned + fmt.Sprintf("; set statement_timeout = %d", readTimeout.Milliseconds()))
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -134,23 +135,26 @@ func (r *Reader) session(ctx context.Context) (*pgconn.PgConn, error) {
 		return nil, r.source.refused(fmt.Errorf("connect to read rows: %w", err))
 	}
 	r.conn = conn
-	if err := r.acquaint(ctx, conn.PgConn()); err != nil {
+	if err = r.acquaint(ctx, conn.PgConn()); err == nil && r.reached != *want {
+		err = errElsewhere
+	}
+	if err != nil {
 		r.drop()
 		return nil, err
 	}
 	return conn.PgConn(), nil
 }
 
-// acquaint sets the session's encoding to the stream's.
+// acquaint learns which server it is, and sets the session's encoding to the stream's.
 func (r *Reader) acquaint(ctx context.Context, conn *pgconn.PgConn) error {
 	got, err := rows(ctx, conn, `select pg_catalog.current_setting('server_encoding'),
   pg_catalog.max(setting) filter (where name = 'wal_writer_delay'),
   pg_catalog.max(setting) filter (where name = 'wal_block_size'),
-  pg_catalog.max(setting) filter (where name = 'wal_segment_size'), pg_catalog.pg_is_in_recovery() from pg_catalog.pg_settings`)
+  pg_catalog.max(setting) filter (where name = 'wal_segment_size'), pg_catalog.pg_is_in_recovery(), (`+instanceSQL+`) from pg_catalog.pg_settings`)
 	if err != nil {
 		return fmt.Errorf("ask for the server's settings: %w", err)
 	}
-	r.name, r.standby = string(got[0][0]), string(got[0][4]) == "t"
+	r.name, r.standby, r.reached = string(got[0][0]), string(got[0][4]) == "t", string(got[0][5])
 	var numbers [3]uint64
 	for i := range numbers {
 		if numbers[i], err = strconv.ParseUint(string(got[0][i+1]), 10, 64); err != nil || numbers[i] == 0 {
@@ -186,7 +190,8 @@ type readPlan struct {
 	before  []keyOperators // of the key's columns
 	rows    int64
 	oid     uint32
-	print   string // of its columns when it was described
+	member  uint32 // the publication's oid
+	print   string // of its columns, and of what is published of it, when it was described
 	limit   int    // rows that make a chunk of readBytes
 }
 
@@ -196,9 +201,11 @@ type keyOperators struct{ more, equal, least string }
 // builtinMore is the operator that rows of built-in types are compared with.
 const builtinMore = "operator(pg_catalog.>)"
 
-// printSQL is what changes when the table's columns do.
-const printSQL = `select coalesce(pg_catalog.md5(pg_catalog.string_agg(a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.attgenerated::text, ',' order by a.attnum)), '')
-  from pg_catalog.pg_attribute a where a.attrelid = %d and a.attnum > 0 and not a.attisdropped`
+// printSQL is what changes when the table's columns do, or what is published of them.
+const printSQL = `select coalesce((select pg_catalog.md5(pg_catalog.to_jsonb(p)::text) from pg_catalog.pg_publication p where p.oid = %[2]d), '') ||
+  coalesce((select pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(m)::text, ',' order by m.oid)) from pg_catalog.pg_publication_rel m where m.prpubid = %[2]d and m.prrelid = %[1]d), '') ||
+  coalesce(pg_catalog.md5(pg_catalog.string_agg(a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.attgenerated::text, ',' order by a.attnum)), '')
+  from pg_catalog.pg_attribute a where a.attrelid = %[1]d and a.attnum > 0 and not a.attisdropped`
 
 // Describe implements [capture.Reader].
 func (r *Reader) Describe(ctx context.Context, table string) (*capture.Readable, error) {
@@ -218,7 +225,7 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 		return nil, &capture.OperatorError{Err: fmt.Errorf("table %s does not exist", table), Remedy: "`rowhook check` shows what the mapping and the database have in common"}
 	}
 	f := in.tables[0]
-	if err := r.readable(f); err != nil {
+	if err := r.readable(f, &in.publication); err != nil {
 		return nil, err
 	}
 	plan := &readPlan{table: f.table, from: f.sql, oid: f.oid, filter: in.publication.members[table].filter, limit: readFirst}
@@ -234,7 +241,7 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 			plan.table = was.table // the pointer is a key for caches
 		}
 	}
-	err = r.query.do(ctx, func(c *pgx.Conn) error { return plan.learn(ctx, c) })
+	err = r.query.do(ctx, func(c *pgx.Conn) error { return plan.learn(ctx, c, r.source.config.Publication) })
 	if err != nil {
 		return nil, fmt.Errorf("look at table %s: %w", table, err)
 	}
@@ -243,10 +250,16 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 }
 
 // readable says why a table cannot be read in chunks.
-func (r *Reader) readable(f *tableFacts) error {
+func (r *Reader) readable(f *tableFacts, p *publication) error {
 	name := f.table.String()
 	if why := f.streamed(); why != "" {
 		return &capture.OperatorError{Err: fmt.Errorf("table %s %s", name, why), Remedy: "only what the stream can bring is read beside it"}
+	}
+	if _, ok := p.members[name]; !ok {
+		return &capture.OperatorError{
+			Err:    fmt.Errorf("the stream does not bring table %s: publication %s does not have it", name, r.source.config.Publication),
+			Remedy: "`rowhook check` shows the statement that puts it there",
+		}
 	}
 	if len(f.table.Key) == 0 {
 		return &capture.OperatorError{
@@ -299,7 +312,7 @@ join pg_catalog.pg_namespace n on n.oid = t.typnamespace
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped`
 
 // learn asks the catalog for what the statements are made of.
-func (p *readPlan) learn(ctx context.Context, c *pgx.Conn) error {
+func (p *readPlan) learn(ctx context.Context, c *pgx.Conn, publication string) error {
 	types, operators := map[string]string{}, map[string]keyOperators{}
 	rows, err := c.Query(ctx, columnTypesSQL, p.oid)
 	if err != nil {
@@ -320,7 +333,10 @@ func (p *readPlan) learn(ctx context.Context, c *pgx.Conn) error {
 	for _, i := range p.table.Key {
 		p.before = append(p.before, operators[p.table.Columns[i].Name])
 	}
-	if err := c.QueryRow(ctx, fmt.Sprintf(printSQL, p.oid)).Scan(&p.print); err != nil {
+	if err := c.QueryRow(ctx, "select oid from pg_catalog.pg_publication where pubname = $1", publication).Scan(&p.member); err != nil {
+		return err
+	}
+	if err := c.QueryRow(ctx, fmt.Sprintf(printSQL, p.oid, p.member)).Scan(&p.print); err != nil {
 		return err
 	}
 	return c.QueryRow(ctx, `select coalesce(nullif(pg_catalog.sum(greatest(c.reltuples, 0))::bigint, 0), -1)
@@ -474,6 +490,10 @@ func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadReq
 	if err != nil || chunk == nil {
 		r.drop() // with whatever is left of the transaction
 		var operator *capture.OperatorError
+		var answer *pgconn.PgError
+		if errors.As(err, &answer) {
+			err = serverWords(answer)
+		}
 		if err != nil && !errors.As(err, &operator) {
 			err = fmt.Errorf("read table %s: %w", what.Table, err)
 		}
@@ -507,7 +527,7 @@ func (r *Reader) transact(ctx context.Context, conn *pgconn.PgConn, plan *readPl
 	// The lock comes before the snapshot: a table that was rewritten by whoever held it looks empty to
 	// an older one. LOCK TABLE takes no snapshot itself.
 	batch := "begin isolation level repeatable read read only; lock table " + plan.from + " in access share mode; " +
-		fmt.Sprintf(markSQL, plan.oid) + "; " + sql + "; commit"
+		fmt.Sprintf(markSQL, plan.oid, plan.member) + "; " + sql + "; commit"
 	results := conn.Exec(ctx, batch)
 	defer results.Close()
 	chunk := &capture.Chunk{Table: plan.table, Time: time.Now()}

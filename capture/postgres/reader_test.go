@@ -288,12 +288,92 @@ func TestReaderLeavesOut(t *testing.T) {
 			t.Errorf("row %s", lines[0])
 		}
 	}
+	// A filter that comes meanwhile holds from then on.
+	pg.Run(t, "alter publication rowhook set table only t (id, branch) where (id > 10)")
+	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+	capturetest.Must(t, err)
+	if len(chunk.Rows) != 2 {
+		t.Errorf("%d rows by a newer filter", len(chunk.Rows))
+	}
 	// A column that comes meanwhile is read from then on.
 	pg.Run(t, "alter publication rowhook set table only t", "alter table t add note text default 'n'")
-	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Keys: [][]string{{"1"}}})
+	chunk, err = r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Keys: [][]string{{"1"}}})
 	capturetest.Must(t, err)
 	if got := rowLine(chunk.Table, chunk.Rows[0]); got != `(id:1 branch:null secret:"s" note:"n")` {
 		t.Errorf("row %s", got)
+	}
+	// A table that is not published any more is not read.
+	pg.Run(t, "create table other (id int primary key)", "alter publication rowhook set table other")
+	_, err = r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+	var operator *capture.OperatorError
+	if !errors.As(err, &operator) || !strings.Contains(err.Error(), "publication rowhook does not have it") {
+		t.Errorf("a table that is not published: %v", err)
+	}
+}
+
+// TestReaderKeepsRowsToItself holds that the server's answers are passed on without the values that
+// they quote.
+func TestReaderKeepsRowsToItself(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create table t (id int primary key)", "insert into t values (1)")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	_, err = r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: "id", Value: "A-4711"}}})
+	if err == nil || strings.Contains(err.Error(), "4711") || !strings.Contains(err.Error(), "invalid input syntax for type integer") {
+		t.Errorf("a value that is no number: %v", err)
+	}
+}
+
+// abortSink tells each end of a connection, with the server that reads must come from then.
+type abortSink struct {
+	*listSink
+	source *Source
+	aborts chan string
+}
+
+func (s abortSink) Abort() {
+	if instance := s.source.instance.Load(); instance != nil {
+		s.aborts <- *instance
+	}
+	s.listSink.Abort()
+}
+
+// TestReaderFollowsTheStream holds that a reader's session is one with the stream's server, and that
+// what was read before is given up once the stream comes from another.
+func TestReaderFollowsTheStream(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create table t (id int primary key)", "insert into t values (1)")
+	s := newSource(t, pg.DSN)
+	sink := abortSink{newListSink(""), s, make(chan string, 100)}
+	follow(t, s, capture.StartOptions{}, sink)
+	r := newReader(t, s)
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+	capturetest.Must(t, err)
+	capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+
+	own, other := s.instance.Load(), "1"
+	s.instance.Store(&other)
+	if err := r.Settle(t.Context(), func(string) {}); !errors.Is(err, errElsewhere) {
+		t.Errorf("settled on a server that the stream does not come from: %v", err)
+	}
+	chunk.Snapshot.(*sight).taken = time.Time{}
+	if err := chunk.Hasten(t.Context()); !errors.Is(err, errElsewhere) {
+		t.Errorf("hastened on a server that the stream does not come from: %v", err)
+	}
+	s.instance.Store(own)
+	capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+
+	capturetest.Must(t, pg.Crash())
+	capturetest.Must(t, pg.Start())
+	for instance := range sink.aborts {
+		if instance != *own {
+			break
+		}
 	}
 }
 

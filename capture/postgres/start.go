@@ -227,6 +227,7 @@ func (r *run) acquaint(ctx context.Context, conn *pgconn.PgConn, query *querier,
 	name, started := conn.ParameterStatus("server_encoding"), string(instance[0][0])
 	r.reached.Store(0) // what a reader takes from this server is not passed by what came from another
 	r.instance.Store(&started)
+	r.sink.Abort() // what was read meanwhile came from the server before
 	if r.texts == nil || r.texts.name != name {
 		r.texts = newEncoding(name, nil)
 	}

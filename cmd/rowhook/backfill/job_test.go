@@ -1,13 +1,17 @@
 package backfill
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
+	"rowhook/delivery"
 )
 
 // memory is a store in memory.
@@ -123,6 +127,49 @@ func TestManagerRemembers(t *testing.T) {
 	}
 	if _, err := again.Resume("paused"); err == nil {
 		t.Error("a cancelled backfill goes on")
+	}
+}
+
+// TestFullLooksAtReads holds that a backfill waits for those alone that get what it reads.
+func TestFullLooksAtReads(t *testing.T) {
+	t.Parallel()
+	conf, err := config.Parse("config.yaml", []byte(`
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+mapping:
+  loans: {table: public.loans, events: {loan.added: {op: insert}, loan.present: {op: read}}}
+profiles:
+  desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.present]}]}
+  archive: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.added]}]}
+`), func(string) (string, bool) { return "", false }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backlog := map[string]int64{"archive": mostBacklog + 1}
+	w := &worker{Manager: &Manager{Options: Options{
+		Rules: conf.Rules,
+		Subscribers: func(eventType, _ string) []string {
+			return []string{map[string]string{"loan.added": "archive", "loan.present": "desk"}[eventType]}
+		},
+		Backlog:     func(profile string) (delivery.Backlog, error) { return delivery.Backlog{Events: backlog[profile]}, nil },
+		MostBacklog: func(string) int64 { return 1 << 40 },
+	}}}
+	job := &Job{Parts: []Part{{Entry: "loans", Table: "public.loans"}}}
+	if full := w.full(job, 0); full != "" {
+		t.Errorf("waits for %s", full)
+	}
+	backlog["desk"] = mostBacklog + 1
+	if full := w.full(job, 0); !strings.Contains(full, "profile desk") {
+		t.Errorf("waits for %q", full)
+	}
+}
+
+// TestViewHasNoValues holds that the values of conditions are not shown.
+func TestViewHasNoValues(t *testing.T) {
+	t.Parallel()
+	m := &Manager{jobs: &jobs{}, progress: map[string]*progress{"b1": {}}}
+	view, err := json.Marshal(m.view(&Job{ID: "b1", Where: []capture.ReadCondition{{Column: "name", Value: "Ada"}}}))
+	if err != nil || strings.Contains(string(view), "Ada") || !strings.Contains(string(view), `"where":["name"]`) {
+		t.Errorf("%s, %v", view, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"rowhook/capture"
@@ -174,7 +175,7 @@ func (w *worker) waits(job *Job, what string) {
 func (w *worker) full(job *Job, part int) string {
 	entry := job.Parts[part].Entry
 	for _, info := range w.Rules().Events() {
-		if info.Entry != entry {
+		if info.Entry != entry || !slices.Contains(info.Ops, capture.Read.String()) {
 			continue
 		}
 		for _, code := range w.Subscribers(info.Type, entry) {

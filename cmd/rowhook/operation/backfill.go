@@ -42,12 +42,13 @@ type BackfillChange struct {
 
 // Backfill is a backfill as people and programs see it.
 type Backfill struct {
-	ID      string                  `json:"id"`
-	State   BackfillState           `json:"state"`
-	Entries []string                `json:"entries"`
-	Profile string                  `json:"profile,omitempty"`
-	Where   []capture.ReadCondition `json:"where,omitempty"`
-	Rate    float64                 `json:"rate,omitempty"`
+	ID      string        `json:"id"`
+	State   BackfillState `json:"state"`
+	Entries []string      `json:"entries"`
+	Profile string        `json:"profile,omitempty"`
+	// Where are the columns that conditions look at. Their values may be row data.
+	Where []string `json:"where,omitempty"`
+	Rate  float64  `json:"rate,omitempty"`
 	// Table is the one that is read.
 	Table string `json:"table,omitempty"`
 	Rows  int64  `json:"rows"`

@@ -497,7 +497,9 @@ func (p *Pipeline) settle(end capture.Position) {
 func (p *Pipeline) Abort() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dropRead()
+	if p.tracking != nil {
+		p.tracking.lose()
+	}
 	if !p.open {
 		return
 	}

@@ -31,8 +31,9 @@ import (
 // read has seen yet. It is bounded: when too many come together, it is lost, and whoever reads
 // begins another. What came before it must be seen by the reads.
 //
-// A chunk that waits is dropped when the connection is lost: the server may have been another one,
-// and a transaction that was open comes again. It is read again from where the last one ended.
+// The tracking is lost with the connection, and a chunk that waits is dropped: the server may have
+// been another one, whose snapshots tell nothing of this stream, and a transaction that was open
+// comes again. Reading goes on from where the last chunk ended.
 
 const (
 	// trackMost is how many changed rows, and transactions, a tracking keeps.

@@ -301,6 +301,25 @@ func TestReadsModel(t *testing.T) {
 	}
 }
 
+// TestReadsEndWithTheConnection holds that nothing read from one server is put into the stream of
+// another, whether a chunk waits or not.
+func TestReadsEndWithTheConnection(t *testing.T) {
+	t.Parallel()
+	m := &model{pipelineWorld: newPipelineWorldOf(t, readsConfig)}
+	m.start()
+	must(t, m.pipe.Idle("0/1"))
+	track := m.pipe.Track(m.table)
+	m.pipe.Abort()
+	chunk := &capture.Chunk{Table: m.table, Snapshot: &modelSight{m: m}, Rows: []capture.Row{modelRow("01", 1)}}
+	if _, err := track.handIn(&Merge{Chunk: chunk, Entry: "public.loans", Identity: "backfill 1"}); !errors.Is(err, ErrTrackingLost) {
+		t.Errorf("a chunk that was read before the connection broke: %v", err)
+	}
+	m.pipe.Flush(t.Context())
+	if events := m.events(); len(events) != 0 {
+		t.Errorf("%d events", len(events))
+	}
+}
+
 func (m *model) judge() {
 	m.t.Helper()
 	last := map[string]int{} // twice the version, and one for a delete
