@@ -1,8 +1,12 @@
 package backfill
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,7 +15,9 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
+	"rowhook/mapping"
 )
 
 // memory is a store in memory.
@@ -130,34 +136,161 @@ func TestManagerRemembers(t *testing.T) {
 	}
 }
 
+// bench is a worker without a database: whatever is to be read ends with err.
+type bench struct {
+	*worker
+	backlog map[string]int64
+	mapping string
+	err     error
+	log     bytes.Buffer
+}
+
+const benchMapping = `
+  loans: {table: public.loans, events: {loan.added: {op: insert}, loan.present: {op: read}}}
+  visits: {table: public.visits, events: {visit.present: {op: read}}}
+`
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{backlog: map[string]int64{}, mapping: benchMapping}
+	m := &Manager{
+		Options: Options{
+			Store: memory{}, Logger: slog.New(slog.NewTextHandler(&b.log, nil)), Reader: func() capture.Reader { return brokenReader{b} },
+			Rules: func() *mapping.Rules {
+				conf, err := config.Parse("config.yaml", []byte(`
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+profiles:
+  desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback]}
+mapping:`+b.mapping), func(string) (string, bool) { return "", false }, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return conf.Rules()
+			},
+			Subscribers: func(eventType, _ string) []string {
+				return []string{map[string]string{"loan.added": "archive", "loan.present": "desk", "visit.present": "guests"}[eventType]}
+			},
+			Backlog: func(profile string) (delivery.Backlog, error) {
+				return delivery.Backlog{Events: b.backlog[profile]}, nil
+			},
+			MostBacklog: func(string) int64 { return 1 << 40 },
+		},
+		wake: make(chan struct{}, 1), jobs: &jobs{}, progress: map[string]*progress{}, meters: map[string]*meter{}, waiting: map[string]string{},
+	}
+	b.worker = newWorker(m)
+	return b
+}
+
+// begin adds a running backfill.
+func (b *bench) begin(id, entry string) *Job {
+	job := &Job{ID: id, State: operation.BackfillRunning, Parts: []Part{{Entry: entry, Table: "public." + entry}}}
+	b.jobs.Jobs = append(b.jobs.Jobs, job)
+	b.progress[id] = &progress{}
+	return job
+}
+
+type brokenReader struct{ b *bench }
+
+func (r brokenReader) Settle(context.Context, func(string)) error { return r.b.err }
+func (r brokenReader) Describe(context.Context, string) (*capture.Readable, error) {
+	return nil, r.b.err
+}
+func (r brokenReader) Read(context.Context, *capture.ReadRequest) (*capture.Chunk, error) {
+	return nil, r.b.err
+}
+func (r brokenReader) Close() {}
+
+// TestOneWaitsForItself holds that a backfill which waits leaves the others to go on.
+func TestOneWaitsForItself(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{nil, errors.New("the connection is refused"), pipeline.ErrTrackingLost} {
+		w := newBench(t)
+		first, second := w.begin("b1", "loans"), w.begin("b2", "visits")
+		if w.err = err; err == nil {
+			w.backlog["desk"] = mostBacklog + 1
+		}
+		at := time.Now()
+		if job, _ := w.next(at); job != first {
+			t.Fatalf("%v: the first is not the first", err)
+		}
+		if err := w.step(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if job, _ := w.next(at); job != second {
+			t.Errorf("%v: the second does not go on", err)
+		}
+	}
+}
+
+// TestIdleKeepsTracking holds that a short pause does not have a backfill begin anew, and a long one
+// does.
+func TestIdleKeepsTracking(t *testing.T) {
+	t.Parallel()
+	w := newBench(t)
+	w.table = "public.loans"
+	if !w.idle(t.Context(), time.Millisecond) || w.table == "" {
+		t.Error("a short pause ends the tracking")
+	}
+	w.nudge()
+	if w.idle(t.Context(), time.Hour); w.table != "" {
+		t.Error("the tracking is kept while nothing is to be read")
+	}
+}
+
+// TestLostAgainAndAgain holds that a backfill whose rows can never be placed makes less and less ado,
+// and says so.
+func TestLostAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	w := newBench(t)
+	job := w.begin("b1", "loans")
+	w.err = pipeline.ErrTrackingLost
+	for range 3 * lostTold {
+		if err := w.step(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if wait := time.Until(w.due["b1"]); wait < lostMost/2 || wait > lostMost {
+		t.Errorf("tries again in %s", wait)
+	}
+	if waiting := w.view(job).Waiting; !strings.Contains(waiting, "changed too much") {
+		t.Errorf("waits for %q", waiting)
+	}
+	if n := strings.Count(w.log.String(), "waits for the stream"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// TestMappingTakesTheGroundAway holds that a backfill fails, and does not end well, once a new mapping
+// makes nothing of what it reads.
+func TestMappingTakesTheGroundAway(t *testing.T) {
+	t.Parallel()
+	for mapping, want := range map[string]string{
+		"\n  visits: {table: public.visits}":                                   "no entry",
+		"\n  loans: {table: public.loans, events: {loan.added: {op: insert}}}": "no event of a row that is read",
+		"\n  loans: {table: public.lent, events: {loan.present: {op: read}}}":  "public.lent now",
+	} {
+		w := newBench(t)
+		job := w.begin("b1", "loans")
+		w.mapping = mapping
+		if err := w.step(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+		if job.State != operation.BackfillFailed || !strings.Contains(job.Error, want) || job.Hint == "" {
+			t.Errorf("%s: %s, %q, %q, want %q", mapping, job.State, job.Error, job.Hint, want)
+		}
+	}
+}
+
 // TestFullLooksAtReads holds that a backfill waits for those alone that get what it reads.
 func TestFullLooksAtReads(t *testing.T) {
 	t.Parallel()
-	conf, err := config.Parse("config.yaml", []byte(`
-source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
-mapping:
-  loans: {table: public.loans, events: {loan.added: {op: insert}, loan.present: {op: read}}}
-profiles:
-  desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.present]}]}
-  archive: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.added]}]}
-`), func(string) (string, bool) { return "", false }, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	backlog := map[string]int64{"archive": mostBacklog + 1}
-	w := &worker{Manager: &Manager{Options: Options{
-		Rules: conf.Rules,
-		Subscribers: func(eventType, _ string) []string {
-			return []string{map[string]string{"loan.added": "archive", "loan.present": "desk"}[eventType]}
-		},
-		Backlog:     func(profile string) (delivery.Backlog, error) { return delivery.Backlog{Events: backlog[profile]}, nil },
-		MostBacklog: func(string) int64 { return 1 << 40 },
-	}}}
-	job := &Job{Parts: []Part{{Entry: "loans", Table: "public.loans"}}}
+	w := newBench(t)
+	w.backlog["archive"] = mostBacklog + 1
+	job := w.begin("b1", "loans")
 	if full := w.full(job, 0); full != "" {
 		t.Errorf("waits for %s", full)
 	}
-	backlog["desk"] = mostBacklog + 1
+	w.backlog["desk"] = mostBacklog + 1
 	if full := w.full(job, 0); !strings.Contains(full, "profile desk") {
 		t.Errorf("waits for %q", full)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"rowhook/capture"
@@ -24,6 +25,12 @@ const (
 	roomEvery = 200 * time.Millisecond
 	// rateSlice is for how long one chunk should last at a limited rate.
 	rateSlice = 200 * time.Millisecond
+	// lostTold is how many times in a row rows could not be placed before that is told, and lostMost
+	// the longest pause then.
+	lostTold = 4
+	lostMost = 5 * time.Second
+	// trackIdle is for how long what the stream changes is kept while nothing is read.
+	trackIdle = time.Minute
 	// rowsMost is how many rows a chunk has at most.
 	rowsMost = 1000
 )
@@ -34,34 +41,43 @@ type worker struct {
 	reader   capture.Reader
 	tracking *pipeline.Tracking // of table; nil when there is none, or it is lost
 	table    string
-	inOrder  bool // the last read was in order no more: the next one is
-	failures int
-	due      map[string]time.Time // when a backfill may read again, by its rate
+	inOrder  bool                 // the last read was in order no more: the next one is
+	failures map[string]int       // of a backfill, in a row
+	lost     map[string]int       // how often in a row a backfill's rows could not be placed
+	due      map[string]time.Time // when a backfill may read again
 }
 
 // Run works on the backfills until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
-	w := &worker{Manager: m, reader: m.Reader(), due: map[string]time.Time{}}
+	w := newWorker(m)
 	defer w.reader.Close()
 	defer w.untrack()
 	for ctx.Err() == nil {
 		job, wait := w.next(time.Now())
 		if job == nil {
-			w.untrack() // nobody need keep what the stream changes
-			if !w.pause(ctx, wait) {
+			if !w.idle(ctx, wait) {
 				return nil
 			}
 			continue
 		}
-		wait, err := w.step(ctx, job)
-		if err != nil {
+		if err := w.step(ctx, job); err != nil {
 			return err
-		}
-		if wait > 0 && !w.pause(ctx, wait) {
-			return nil
 		}
 	}
 	return nil
+}
+
+func newWorker(m *Manager) *worker {
+	return &worker{Manager: m, reader: m.Reader(), failures: map[string]int{}, lost: map[string]int{}, due: map[string]time.Time{}}
+}
+
+// idle waits while nothing is to be read. What the stream changes is not kept for long meanwhile, but
+// a rate's short pauses do not have each chunk begin anew.
+func (w *worker) idle(ctx context.Context, wait time.Duration) bool {
+	if wait > trackIdle {
+		w.untrack()
+	}
+	return w.pause(ctx, wait)
 }
 
 // pause waits, or for a nudge; it reports whether ctx goes on.
@@ -84,7 +100,7 @@ func (w *worker) untrack() {
 	w.tracking, w.table = nil, ""
 }
 
-// next is the backfill to work at: single rows first, then the oldest that its rate lets go on.
+// next is the backfill to work at: single rows first, then the oldest that may go on.
 func (w *worker) next(now time.Time) (next *Job, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,15 +120,14 @@ func (w *worker) next(now time.Time) (next *Job, wait time.Duration) {
 	return next, wait
 }
 
-// step reads and places one chunk, and returns how long to wait until the next. An error ends the
-// agent.
-func (w *worker) step(ctx context.Context, job *Job) (wait time.Duration, err error) {
+// step reads and places one chunk, or puts off when the next is read. An error ends the agent.
+func (w *worker) step(ctx context.Context, job *Job) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.mu.Lock()
 	if job.State != operation.BackfillRunning {
 		w.mu.Unlock()
-		return 0, nil
+		return nil
 	}
 	w.current, w.cancel = job.ID, cancel
 	before := *w.progress[job.ID]
@@ -123,41 +138,65 @@ func (w *worker) step(ctx context.Context, job *Job) (wait time.Duration, err er
 		w.mu.Unlock()
 	}()
 	if before.Done {
-		return 0, w.finish(job)
+		return w.finish(job)
 	}
-	// A reload may have taken entry, rule, profile or subscription away.
-	if _, err := w.readable(job.Parts[before.Part].Entry, job.Profile); err != nil {
+	if err := w.wanted(job, before.Part); err != nil {
 		w.untrack()
-		return 0, w.fail(job, err)
+		return w.fail(job, err)
 	}
 	if full := w.full(job, before.Part); full != "" {
 		w.waits(job, full)
-		return roomEvery, nil
+		w.putOff(job, roomEvery)
+		return nil
 	}
-	err = w.chunk(ctx, job, before)
+	err := w.chunk(ctx, job, before)
 	var operator *capture.OperatorError
 	switch {
 	case err == nil:
-		w.failures = 0
+		delete(w.failures, job.ID)
+		delete(w.lost, job.ID)
 		w.waits(job, "")
-		return 0, nil
+		return nil
 	case ctx.Err() != nil:
 		w.untrack()
-		return 0, nil
+		return nil
 	case errors.Is(err, pipeline.ErrTrackingLost):
 		w.untrack()
-		return againSoon, nil
+		w.putOff(job, min(againSoon<<min(w.lost[job.ID], 12), lostMost))
+		if w.lost[job.ID]++; w.lost[job.ID] == lostTold {
+			w.Logger.Warn("backfill waits for the stream", "backfill", job.ID, "err", err)
+		}
+		if w.lost[job.ID] >= lostTold {
+			w.waits(job, "the stream: "+err.Error())
+		}
+		return nil
 	case errors.As(err, &operator):
 		w.untrack()
-		return 0, w.fail(job, err)
+		return w.fail(job, err)
 	}
 	w.untrack()
-	wait = min(retryFirst<<min(w.failures, 10), retryMost)
-	if w.failures++; w.failures == 1 {
+	w.putOff(job, min(retryFirst<<min(w.failures[job.ID], 10), retryMost))
+	if w.failures[job.ID]++; w.failures[job.ID] == 1 {
 		w.Logger.Warn("backfill waits for the database", "backfill", job.ID, "err", err)
 	}
 	w.waits(job, "the database: "+err.Error())
-	return wait, nil
+	return nil
+}
+
+// putOff has others go first for some time.
+func (w *worker) putOff(job *Job, wait time.Duration) { w.due[job.ID] = time.Now().Add(wait) }
+
+// wanted says why nobody would get what is read any more: the mapping may have been loaded anew.
+func (w *worker) wanted(job *Job, part int) error {
+	p := job.Parts[part]
+	table, err := w.readable(p.Entry, job.Profile)
+	if err == nil && !strings.Contains(table, "*") && table != p.Table {
+		return &capture.OperatorError{
+			Err:    fmt.Errorf("entry %s maps table %s now, and the backfill reads %s", p.Entry, table, p.Table),
+			Remedy: fmt.Sprintf("rowhook backfill cancel %s; rowhook backfill %s", job.ID, p.Entry),
+		}
+	}
+	return err
 }
 
 // waits notes what a backfill waits for; empty for nothing.
