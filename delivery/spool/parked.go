@@ -59,6 +59,9 @@ func (s *Spool) parkedFrom(from delivery.Seq) (chunk []delivery.Parked, err erro
 	return chunk, err
 }
 
+// LastParked returns the number of the source's last dead letter, whether it is still there or not.
+func (s *Spool) LastParked() delivery.Seq { return s.lastParked() }
+
 // lastParked returns the number of the last visible dead letter.
 func (s *Spool) lastParked() delivery.Seq {
 	s.write.Lock()

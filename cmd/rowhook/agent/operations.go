@@ -185,9 +185,12 @@ func (w *workspace) auditedCount(user, command, profile, key string, changed eng
 	return errors.Join(err, w.audit.append(line))
 }
 
-// describeParked is a choice of parked changes as the audit log shows it: numbers, or a table.
+// describeParked is a choice of parked changes as the audit log shows it: numbers, or a table, or up to which number.
 func describeParked(r operation.ParkedRequest) string {
 	if len(r.Seqs) == 0 {
+		if r.UpTo > 0 {
+			return strings.TrimSpace(fmt.Sprintf("%s up to %d", r.Table, r.UpTo))
+		}
 		return r.Table
 	}
 	numbers := make([]string, len(r.Seqs))

@@ -22,6 +22,9 @@ func (w *workspace) eachParked(r operation.ParkedRequest, fn func(delivery.Parke
 		wanted[seq] = true
 	}
 	err := w.spool.Parked(0, func(p delivery.Parked) bool {
+		if r.UpTo > 0 && p.Seq > r.UpTo {
+			return false
+		}
 		if len(wanted) > 0 && !wanted[p.Seq] || r.Table != "" && !delivery.MatchGlob(r.Table, p.Table) {
 			return true
 		}
@@ -34,7 +37,7 @@ func (w *workspace) eachParked(r operation.ParkedRequest, fn func(delivery.Parke
 }
 
 func (w *workspace) listParked(r operation.ParkedRequest) (operation.ParkedList, error) {
-	list := operation.ParkedList{Items: []operation.ParkedItem{}}
+	list := operation.ParkedList{Items: []operation.ParkedItem{}, Last: w.spool.LastParked()}
 	limit := r.Limit
 	if limit <= 0 {
 		limit = parkedLimit

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rowhook/cmd/rowhook/operation"
@@ -74,8 +75,38 @@ func Serves(path string) bool {
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// maxForm is how large a form may be: a config that is pasted.
-const maxForm = 1 << 20
+// How large a form may be: the one to log in, which anybody can send, a config that is pasted, and
+// any other.
+const (
+	maxLogin = 4 << 10
+	maxPaste = 1 << 20
+	maxForm  = 64 << 10
+)
+
+// formLimit is how large a form to a path may be.
+func formLimit(path string) int64 {
+	switch path {
+	case prefix + "/login":
+		return maxLogin
+	case prefix + "/config/check":
+		return maxPaste
+	}
+	return maxForm
+}
+
+// readForm reads the form that a request brings.
+func readForm(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	if err := r.ParseMultipartForm(maxPaste); !errors.Is(err, http.ErrNotMultipart) {
+		return err
+	}
+	return nil
+}
 
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +127,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The form comes from another site.", http.StatusForbidden)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, formLimit(r.URL.Path))
 	c.mux.ServeHTTP(w, r)
 }
 
@@ -201,7 +232,13 @@ func (c *Console) visited(do func(*visit) error, changes bool) http.HandlerFunc 
 				v.session = nil
 			}
 		}
+		var unread error
+		if v.session != nil {
+			unread = readForm(r)
+		}
 		switch {
+		case unread != nil:
+			v.fail(unread)
 		case v.session == nil && (live || r.Method != http.MethodGet && r.Method != http.MethodHead):
 			v.fail(&pageError{Status: http.StatusForbidden, Text: v.t("You are not logged in, or not any more."),
 				Remedy: v.t("Log in and do it again. Nothing was changed.")})
@@ -341,8 +378,11 @@ func (v *visit) ok(p page) error {
 // than one.
 type glance struct {
 	mu   sync.Mutex
-	at   time.Time
+	at   time.Time // when the last answer came
 	last *status
+	err  error
+
+	name atomic.Pointer[string] // the source's
 }
 
 const glanceFor = 2 * time.Second
@@ -352,14 +392,19 @@ func (c *Console) status(ctx context.Context) (*status, error) {
 	g := &c.glance
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now := c.now(); g.last == nil || now.Sub(g.at) > glanceFor || now.Before(g.at) {
-		var s status
-		if err := c.agent.Call(ctx, "status", operation.None{}, &s); err != nil {
-			return nil, fmt.Errorf("ask the agent how it stands: %w", err)
+	if now := c.now(); g.at.IsZero() || now.Sub(g.at) > glanceFor || now.Before(g.at) {
+		// The answer is for everybody who looks, so whoever asked first may leave. The agent bounds by
+		// itself how long it takes; those who waited meanwhile take this answer, too.
+		s := new(status)
+		err := c.agent.Call(context.WithoutCancel(ctx), "status", operation.None{}, s)
+		if err != nil {
+			s, err = nil, fmt.Errorf("ask the agent how it stands: %w", err)
+		} else {
+			g.name.Store(&s.Source.Name)
 		}
-		g.at, g.last = now, &s
+		g.at, g.last, g.err = c.now(), s, err
 	}
-	return g.last, nil
+	return g.last, g.err
 }
 
 // forget has the next look ask again, after something was changed.
@@ -371,12 +416,10 @@ func (g *glance) forget() {
 
 // source is the source's name, as it was last seen.
 func (g *glance) source() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.last == nil {
-		return ""
+	if name := g.name.Load(); name != nil {
+		return *name
 	}
-	return g.last.Source.Name
+	return ""
 }
 
 // language is which one a request wants: the cookie's, or the browser's.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -111,7 +112,7 @@ func newDouble() *double {
 		"queue/retry-now":  operation.None{}, "queue/skip": operation.None{},
 		"failed/list": engine.Items{Items: []engine.Item{item}}, "failed/show": []engine.Letter{{Item: item, Body: "{}"}},
 		"failed/retry": engine.Changed{Count: 1}, "failed/discard": engine.Changed{Count: 1},
-		"parked/list":  operation.ParkedList{Items: []operation.ParkedItem{{Seq: 7, Table: evil, Reason: "undecidable", Error: evil, Position: "0/1", Time: at}}},
+		"parked/list":  operation.ParkedList{Items: []operation.ParkedItem{{Seq: 7, Table: evil, Reason: "undecidable", Error: evil, Position: "0/1", Time: at}}, Last: 9},
 		"parked/retry": engine.Changed{Count: 1}, "parked/discard": engine.Changed{Count: 1},
 		"body":   operation.BodyAnswer{Found: true, Body: []byte(evil)},
 		"reload": operation.ReloadStatus{OK: true},
@@ -264,7 +265,7 @@ var allActs = map[string]struct {
 	"/console/failed/act":                  {url.Values{"act": {"retry-marked"}, "item": {"desk/evt_1"}}, "failed/retry"},
 	"/console/failed/act?discard":          {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, "failed/discard"},
 	"/console/failed/source":               {url.Values{"act": {"retry-marked"}, "seq": {"7"}}, "parked/retry"},
-	"/console/failed/source?discard":       {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, "parked/discard"},
+	"/console/failed/source?discard":       {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}, "upto": {"9"}}, "parked/discard"},
 	"/console/config/check":                {url.Values{"config": {"source: {}"}}, OpConfigCheck},
 	"/console/config/reload":               {nil, "reload"},
 }
@@ -414,8 +415,9 @@ func TestConfirmations(t *testing.T) {
 		{"/console/failed/act", url.Values{"act": {"discard-marked"}, "item": {"desk/evt_1", "desk/evt_2"}}, []string{"Discard dead letters: 2", "desk  evt_2"}, "failed/discard"},
 		{"/console/failed/act", url.Values{"act": {"discard-all"}}, []string{"Discard dead letters: 1", "desk  evt_1"}, "failed/discard"},
 		{"/console/failed/act", url.Values{"act": {"retry-all"}}, []string{"Retry dead letters: 1"}, "failed/retry"},
-		{"/console/failed/source", url.Values{"act": {"discard-marked"}, "seq": {"7"}}, []string{"Discard parked changes: 1", "#7"}, "parked/discard"},
-		{"/console/failed/source", url.Values{"act": {"retry-all"}}, []string{"Retry parked changes: 1"}, "parked/retry"},
+		{"/console/failed/source", url.Values{"act": {"discard-marked"}, "seq": {"7"}}, []string{"Discard parked changes: 1", "#7  &lt;b&gt;"}, "parked/discard"},
+		{"/console/failed/source", url.Values{"act": {"retry-all"}}, []string{"Retry parked changes: 1", "#7  &lt;b&gt;", `name="upto" value="9"`}, "parked/retry"},
+		{"/console/failed/source", url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, []string{`name="upto" value="9"`}, "parked/discard"},
 		{"/console/deliveries/desk/evt_1/skip", nil, []string{"evt_1", "becomes a dead letter of desk"}, "queue/skip"},
 		{"/console/profiles/desk/resume-now", nil, []string{"Resume desk without what was held"}, "profile/resume"},
 	} {
@@ -552,7 +554,8 @@ func TestSecureCookie(t *testing.T) {
 	}
 }
 
-// TestGuessing: wrong tokens are few, from one address, and sessions and addresses are bounded.
+// TestGuessing: wrong tokens are answered a few times, from one address, a right one always gets in,
+// and sessions and addresses are bounded.
 func TestGuessing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -572,8 +575,11 @@ func TestGuessing(t *testing.T) {
 			t.Errorf("a wrong token: %d", code)
 		}
 	}
-	if code := try("192.0.2.1", adminToken); code != 429 {
-		t.Errorf("the right token after too many wrong ones: %d", code)
+	if code := try("192.0.2.1", "wrong"); code != 429 {
+		t.Errorf("one wrong token too many: %d", code)
+	}
+	if code := try("192.0.2.1", adminToken); code != 303 {
+		t.Errorf("the right token after wrong ones of somebody behind the same address: %d", code)
 	}
 	if code := try("192.0.2.2", adminToken); code != 303 {
 		t.Errorf("from elsewhere: %d", code)
@@ -590,7 +596,7 @@ func TestGuessing(t *testing.T) {
 		t.Errorf("from the same network: %d", code)
 	}
 	b.move(loginPace + time.Second)
-	if code := try("192.0.2.1", adminToken); code != 303 {
+	if code := try("192.0.2.1", "wrong"); code != 403 {
 		t.Errorf("after a while: %d", code)
 	}
 	for i := range 2 * maxAddresses {
@@ -599,7 +605,13 @@ func TestGuessing(t *testing.T) {
 	if n := len(b.web.attempts.full); n > maxAddresses+1 {
 		t.Errorf("%d addresses are remembered", n)
 	}
-	if n := len(b.web.sessions.all); n > maxSessions {
+	if n := len(b.web.sessions.all); n > maxOfToken {
+		t.Errorf("one token has %d sessions", n)
+	}
+	for i := range 2 * maxSessions {
+		b.web.sessions.begin(fmt.Sprint(i))
+	}
+	if n := len(b.web.sessions.all); n != maxSessions {
 		t.Errorf("%d sessions", n)
 	}
 }
@@ -689,6 +701,145 @@ func TestAllThatFit(t *testing.T) {
 	want := `{"user":"token ada","filter":{"reason":"status_4xx","until":"2026-11-22T02:00:00Z"}}`
 	if got := b.agent.requests("failed/discard"); len(got) != 1 || got[0] != want {
 		t.Errorf("asked %v, want %s", got, want)
+	}
+}
+
+// TestAllParked goes for what was parked when the question was asked.
+func TestAllParked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	v.post("/console/failed/source", url.Values{"csrf": {csrf}, "act": {"discard-all"}, "confirmed": {"yes"}, "upto": {"9"}})
+	want := `{"user":"token ada","all":true,"up_to":9}`
+	if got := b.agent.requests("parked/discard"); len(got) != 1 || got[0] != want {
+		t.Errorf("asked %v, want %s", got, want)
+	}
+}
+
+// TestRelativeTimes count from the question: what died since is not part of the answer.
+func TestRelativeTimes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	for until, want := range map[string]string{"30m": `"until":"2026-11-22T01:30:00Z"`, "2026-11-22T05:00:00Z": `"until":"2026-11-22T02:00:00Z"`} {
+		q := b.web.sessions.remember(only(b.web.sessions), failedTerms{Since: "1h", Until: until})
+		asked := fmt.Sprint(time.Date(2026, 11, 22, 2, 0, 0, 0, time.UTC).UnixNano())
+		b.move(time.Hour)
+		v.post("/console/failed/act", url.Values{"csrf": {csrf}, "q": {q}, "act": {"discard-all"}, "asked": {asked}, "confirmed": {"yes"}})
+		got := b.agent.requests("failed/discard")
+		if last := got[len(got)-1]; !strings.Contains(last, want) || !strings.Contains(last, `"since":"2026-11-22T01:00:00Z"`) {
+			t.Errorf("until %s asks %s, want %s", until, last, want)
+		}
+	}
+}
+
+// only is the one session that there is.
+func only(s *sessions) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.all {
+		return one
+	}
+	return nil
+}
+
+// TestGlance: however many look while the database is slow, it is asked once, for as long as it
+// takes, whoever leaves.
+func TestGlance(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	slow := &slowStatus{Agent: b.agent, bench: b, began: make(chan struct{}, 100), release: make(chan struct{})}
+	b.web.agent = slow
+	ctx, leave := context.WithCancel(t.Context())
+	answers := make(chan error, 10)
+	look := func(ctx context.Context) {
+		_, err := b.web.status(ctx)
+		answers <- err
+	}
+	go look(ctx)
+	<-slow.began
+	for range 9 {
+		go look(t.Context())
+	}
+	leave()
+	if b.web.glance.source() != "" {
+		t.Error("there is a name before anything answered")
+	}
+	close(slow.release)
+	for range 10 {
+		if err := <-answers; err != nil {
+			t.Errorf("somebody left, and others are told: %v", err)
+		}
+	}
+	if n := len(b.agent.requests("status")); n != 1 {
+		t.Errorf("the agent was asked %d times", n)
+	}
+}
+
+// slowStatus takes longer than an answer is kept, on the bench's clock.
+type slowStatus struct {
+	Agent
+	bench          *bench
+	began, release chan struct{}
+}
+
+func (s *slowStatus) Call(ctx context.Context, operation string, request, answer any) error {
+	s.began <- struct{}{}
+	<-s.release
+	s.bench.move(5 * glanceFor)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.Agent.Call(ctx, operation, request, answer)
+}
+
+// TestForms are as large as they have to be, and what is too large is said to be.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for what, test := range map[string]struct {
+		path   string
+		fields url.Values
+		want   int
+	}{
+		"a login":           {"/console/login", url.Values{"token": {long(maxLogin)}}, 413},
+		"another form":      {"/console/profiles/desk/pause", url.Values{"reason": {long(maxForm)}, "csrf": {csrf}}, 413},
+		"a config":          {"/console/config/check", url.Values{"config": {long(maxForm)}, "csrf": {csrf}}, 200},
+		"too long a config": {"/console/config/check", url.Values{"config": {long(maxPaste)}, "csrf": {csrf}}, 413},
+	} {
+		if got := v.post(test.path, test.fields); got.status != test.want || test.want == 413 && !strings.Contains(got.body, "The form is too large") {
+			t.Errorf("%s: %d", what, got.status)
+		}
+	}
+	var body strings.Builder
+	form := multipart.NewWriter(&body)
+	pasted := "mapping: {日本: {}}\n" + long(maxForm)
+	for name, value := range map[string]string{"csrf": csrf, "config": pasted} {
+		if err := form.WriteField(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	form.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.server.URL+"/console/config/check", strings.NewReader(body.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	got := v.send(r)
+	checked := b.agent.requests(OpConfigCheck)
+	if last := checked[len(checked)-1]; got.status != 200 || !strings.Contains(last, "日本") || len(checked) != 2 {
+		t.Errorf("in parts: %d, %d checked", got.status, len(checked))
+	}
+	for range 3 * maxFlashes {
+		b.web.sessions.say(only(b.web.sessions), flash{Text: "x"})
+	}
+	if n := len(b.web.sessions.said(only(b.web.sessions))); n != maxFlashes {
+		t.Errorf("%d things wait to be said", n)
 	}
 }
 

@@ -63,6 +63,8 @@ const (
 	// listed.
 	groupedLetters = 1000
 	shownLetters   = 100
+	// shownChosen is how many of what an act is about a question names.
+	shownChosen = 20
 )
 
 // letterID names a dead letter in a form.
@@ -187,6 +189,7 @@ func (v *visit) failedAct() error {
 	var which []string
 	count, more := int64(0), false
 	of := ""
+	asked := askedAt(v.r.PostFormValue("asked"), v.now())
 	switch scope {
 	case "marked":
 		for _, id := range v.r.Form["item"] {
@@ -205,14 +208,14 @@ func (v *visit) failedAct() error {
 			v.say("warn", v.t("That search is over. Search again."))
 			return v.redirect("/failed")
 		}
-		filter, err := terms.filter(v.now())
+		filter, err := terms.filter(asked) // how long ago is counted from the question, too
 		if err != nil {
 			return err
 		}
 		of = terms.Profile
 		// What dies after the question was asked is not part of the answer.
-		if filter.Until.IsZero() {
-			filter.Until = askedAt(v.r.PostFormValue("asked"), v.now())
+		if filter.Until.IsZero() || filter.Until.After(asked) {
+			filter.Until = asked
 		}
 		filters = []engine.Filter{filter}
 		if which, count, more, err = v.chosen(filter); err != nil {
@@ -223,7 +226,7 @@ func (v *visit) failedAct() error {
 		return v.errChoose()
 	}
 	if v.r.PostFormValue("confirmed") == "" && (act == "discard" || scope == "all") {
-		return v.confirmFailed(act, scope, q, back, which, count, more)
+		return v.confirmFailed(act, scope, q, back, asked, which, count, more)
 	}
 	title := v.t("Retried dead letters")
 	if act == "discard" {
@@ -281,12 +284,12 @@ func (v *visit) chosen(filter engine.Filter) (which []string, count int64, more 
 }
 
 // confirmFailed asks whether it is meant.
-func (v *visit) confirmFailed(act, scope, q, back string, which []string, count int64, more bool) error {
+func (v *visit) confirmFailed(act, scope, q, back string, asked time.Time, which []string, count int64, more bool) error {
 	number := writeNumber(count)
 	if more {
 		number = v.t("more than %s", number)
 	}
-	fields := url.Values{"act": {act + "-" + scope}, "q": {q}, "asked": {fmt.Sprint(v.now().UnixNano())}}
+	fields := url.Values{"act": {act + "-" + scope}, "q": {q}, "asked": {fmt.Sprint(asked.UnixNano())}}
 	if scope == "marked" {
 		fields["item"] = v.r.Form["item"]
 	}
@@ -298,12 +301,26 @@ func (v *visit) confirmFailed(act, scope, q, back string, which []string, count 
 		about.Title, about.Do = v.t("Retry dead letters: %s", number), v.t("Retry them")
 		about.Text = v.t("They are delivered again, in the order of their keys.")
 	}
-	const shown = 20
 	about.Which, about.More = which, more
-	if len(which) > shown {
-		about.Which, about.More = which[:shown], true
+	if len(which) > shownChosen {
+		about.Which, about.More = which[:shownChosen], true
 	}
 	return v.confirm(about)
+}
+
+// chosenParked are the first of the parked changes that a request selects, and the highest number
+// that there is.
+func (v *visit) chosenParked(request operation.ParkedRequest) (which []string, more bool, last delivery.Seq, err error) {
+	request.Limit = shownChosen
+	var list operation.ParkedList
+	if err := v.call("parked/list", request, &list); err != nil {
+		return nil, false, 0, err
+	}
+	for i := range list.Items {
+		item := &list.Items[i]
+		which = append(which, fmt.Sprintf("#%d  %s  %s", item.Seq, item.Table, v.pages.words(v.lang).word(item.Reason)))
+	}
+	return which, list.More, list.Last, nil
 }
 
 // parkedAct retries or discards parked changes: those that are marked, those of a table, or all.
@@ -313,19 +330,20 @@ func (v *visit) parkedAct() error {
 		return &pageError{Status: http.StatusNotFound, Text: v.t("There is no such page.")}
 	}
 	request := operation.ParkedRequest{User: v.user()}
-	var which []string
 	count := int64(0)
 	switch scope {
 	case "marked":
 		for _, text := range v.r.Form["seq"] {
 			if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 				request.Seqs = append(request.Seqs, delivery.Seq(n))
-				which = append(which, "#"+text)
 			}
 		}
 		count = int64(len(request.Seqs))
 	case "all":
-		request.All = true
+		// What is parked after the question was asked is not part of the answer.
+		upTo, _ := strconv.ParseUint(v.r.PostFormValue("upto"), 10, 64)
+		request.All, request.UpTo = true, delivery.Seq(upTo)
+		v.glance.forget()
 		s, err := v.status(v.r.Context())
 		if err != nil {
 			return err
@@ -335,10 +353,15 @@ func (v *visit) parkedAct() error {
 	if count == 0 {
 		return v.errChoose()
 	}
-	if v.r.PostFormValue("confirmed") == "" && (act == "discard" || scope == "all") {
+	unbounded := request.All && request.UpTo == 0
+	if unbounded || v.r.PostFormValue("confirmed") == "" && (act == "discard" || scope == "all") {
+		which, more, last, err := v.chosenParked(request)
+		if err != nil {
+			return err
+		}
 		about := confirmation{
-			Nav: "failed", Act: prefix + "/failed/source", Back: "/failed", Which: which,
-			Fields: url.Values{"act": {act + "-" + scope}, "seq": v.r.Form["seq"]},
+			Nav: "failed", Act: prefix + "/failed/source", Back: "/failed", Which: which, More: more,
+			Fields: url.Values{"act": {act + "-" + scope}, "seq": v.r.Form["seq"], "upto": {fmt.Sprint(last)}},
 			Title:  v.t("Retry parked changes: %s", writeNumber(count)), Do: v.t("Retry them"),
 			Text: v.t("They are decoded and mapped again, in their order. What fails again stays parked."),
 		}

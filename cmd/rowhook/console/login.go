@@ -13,6 +13,9 @@ import (
 // sendToLogin asks who it is, and comes back afterwards.
 func (c *Console) sendToLogin(w http.ResponseWriter, r *http.Request) {
 	back := strings.TrimPrefix(r.URL.RequestURI(), prefix)
+	if len(back) > maxLogin/4 {
+		back = "/" // it would not fit the form
+	}
 	http.Redirect(w, r, prefix+"/login?back="+url.QueryEscape(back), http.StatusSeeOther)
 }
 
@@ -39,21 +42,24 @@ func fromHere(r *http.Request) bool {
 // login begins a session for the holder of a token.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Console: c, w: w, r: r, lang: language(r)}
-	back := local(r.PostFormValue("back"))
-	if wait := c.attempts.take(r); wait > 0 {
-		seconds := int(wait/time.Second) + 1
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		v.showLogin(http.StatusTooManyRequests, back, v.t("Too many wrong tokens: try again in %d seconds.", seconds))
+	if err := readForm(r); err != nil {
+		v.fail(err)
 		return
 	}
+	back := local(r.PostFormValue("back"))
 	token := strings.TrimSpace(r.PostFormValue("token"))
 	name, _, ok := c.options.Holder(token)
 	if !ok {
+		if wait := c.attempts.take(r); wait > 0 {
+			seconds := int(wait/time.Second) + 1
+			w.Header().Set("Retry-After", strconv.Itoa(seconds))
+			v.showLogin(http.StatusTooManyRequests, back, v.t("Too many wrong tokens: try again in %d seconds.", seconds))
+			return
+		}
 		c.options.Logger.Warn("a wrong token was given to the console", "from", r.RemoteAddr)
 		v.showLogin(http.StatusForbidden, back, v.t("That is none of the config's tokens."))
 		return
 	}
-	c.attempts.giveBack(r)
 	if old := c.sessions.find(r, false); old != nil {
 		c.sessions.end(old)
 	}

@@ -23,6 +23,10 @@ const (
 	maxSessions = 64
 	// maxQueries is how many searches a session remembers.
 	maxQueries = 20
+	// maxFlashes is how much waits to be said on a session's next page.
+	maxFlashes = 20
+	// maxOfToken is how many sessions one token has: the one that was idle longest gives way.
+	maxOfToken = 8
 )
 
 // session is somebody who logged in. Its fields are guarded by the sessions' lock, but for those
@@ -70,8 +74,11 @@ func (s *sessions) begin(token string) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(now)
-	for len(s.all) >= maxSessions {
-		s.dropIdlest()
+	if own := func(o *session) bool { return o.token == token }; s.count(own) >= maxOfToken {
+		s.dropIdlest(own)
+	}
+	if len(s.all) >= maxSessions {
+		s.dropIdlest(func(*session) bool { return true })
 	}
 	s.all[sha256.Sum256([]byte(one.id))] = one
 	return one
@@ -110,11 +117,22 @@ func (s *sessions) expire(now time.Time) {
 	}
 }
 
-func (s *sessions) dropIdlest() {
+// count counts sessions. The lock is held.
+func (s *sessions) count(of func(*session) bool) (n int) {
+	for _, one := range s.all {
+		if of(one) {
+			n++
+		}
+	}
+	return n
+}
+
+// dropIdlest ends the session that was idle longest of some. The lock is held.
+func (s *sessions) dropIdlest(of func(*session) bool) {
 	var idlest [sha256.Size]byte
 	var seen time.Time
 	for key, one := range s.all {
-		if seen.IsZero() || one.seen.Before(seen) {
+		if of(one) && (seen.IsZero() || one.seen.Before(seen)) {
 			idlest, seen = key, one.seen
 		}
 	}
@@ -126,6 +144,9 @@ func (s *sessions) say(one *session, f flash) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one.flashes = append(one.flashes, f)
+	if len(one.flashes) > maxFlashes {
+		one.flashes = one.flashes[1:]
+	}
 }
 
 // said takes what is to be said.
@@ -193,7 +214,8 @@ const (
 	maxAddresses = 1024
 )
 
-// attempts bounds how often tokens can be guessed. It is safe for concurrent use.
+// attempts bounds how often wrong tokens are answered and noted. Guessing is hopeless by the tokens'
+// length; a right one always gets in, whoever else guesses from the same address, as behind a proxy. It is safe for concurrent use.
 type attempts struct {
 	now func() time.Time
 	mu  sync.Mutex
@@ -205,8 +227,7 @@ func newAttempts(now func() time.Time) *attempts {
 	return &attempts{now: now, full: map[netip.Prefix]time.Time{}}
 }
 
-// take counts a try. It returns how long the sender has to wait instead, when there were too many.
-// Counting comes first, so that many tries at once are no way around.
+// take counts a wrong try. It returns how long the sender has to wait instead, when there were too many.
 func (a *attempts) take(r *http.Request) time.Duration {
 	now := a.now()
 	a.mu.Lock()
@@ -221,14 +242,6 @@ func (a *attempts) take(r *http.Request) time.Duration {
 	}
 	a.full[key] = full.Add(loginPace)
 	return 0
-}
-
-// giveBack takes a try back that was none: the token was right.
-func (a *attempts) giveBack(r *http.Request) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	key := a.account(r, a.now())
-	a.full[key] = a.full[key].Add(-loginPace)
 }
 
 // account is under which an address is counted: IPv6 by the network that one customer has.

@@ -67,6 +67,8 @@ type ParkedRequest struct {
 	Table string         `json:"table,omitempty"`
 	All   bool           `json:"all,omitempty"`
 	Limit int            `json:"limit,omitempty"`
+	// UpTo leaves out what has a higher number: what was parked after somebody looked. 0 is no bound.
+	UpTo delivery.Seq `json:"up_to,omitempty"`
 }
 
 // ParkedItem is a dead letter of the source as commands show it: never its row.
@@ -92,6 +94,8 @@ type ParkedItem struct {
 type ParkedList struct {
 	Items []ParkedItem `json:"items"`
 	More  bool         `json:"more,omitempty"`
+	// Last is the highest number there was.
+	Last delivery.Seq `json:"last,omitempty"`
 }
 
 // ReplayRequest asks for a replay, or for its end.
