@@ -43,7 +43,8 @@ import (
 //
 // The insert position may lie behind pages that nobody flushes for long on a quiet server (hint bits
 // under checksums). Asynchronous commits are flushed by the WAL writer within three of its delays, so
-// that after these the flush position does as a mark.
+// that after these the flush position does as a mark, if two looks a delay apart find the writer not
+// behind.
 //
 // A standby replays commits one by one, and its snapshots list no xids (all of them are in the list
 // of subtransactions, which the function leaves out). There a transaction whose commit record lies
@@ -55,7 +56,7 @@ import (
 // another of several hosts is refused by the time its server started.
 
 const (
-	// readTimeout bounds one chunk's statement.
+	// readTimeout bounds one chunk's statement, and a third of it the wait for the table's lock.
 	readTimeout = 30 * time.Second
 	// readBytes is what a chunk should have, readMost what of it is kept at most, but for one row.
 	readBytes = 512 << 10
@@ -89,6 +90,7 @@ type Reader struct {
 	name    string // of the session's encoding
 	plans   map[string]*readPlan
 	standby bool
+	timeout time.Duration
 	flush   time.Duration // after which the WAL writer has flushed asynchronous commits
 	wal     walSizes
 }
@@ -97,7 +99,7 @@ var _ capture.Reader = (*Reader)(nil)
 
 // Reader returns a reader. It does not connect.
 func (s *Source) Reader() capture.Reader {
-	return &Reader{source: s, query: s.newQuerier(queryTimeout), plans: map[string]*readPlan{}}
+	return &Reader{source: s, query: s.newQuerier(queryTimeout), plans: map[string]*readPlan{}, timeout: readTimeout}
 }
 
 // Close ends the reader's connections.
@@ -127,7 +129,7 @@ func (r *Reader) session(ctx context.Context) (*pgconn.PgConn, error) {
 	}
 	r.drop()
 	config := r.source.connect.Copy()
-	config.AfterConnect = pin(readerPinned + fmt.Sprintf("; set statement_timeout = %d", readTimeout.Milliseconds()))
+	config.AfterConnect = pin(readerPinned + fmt.Sprintf("; set statement_timeout = %d; set lock_timeout = %d", r.timeout.Milliseconds(), r.timeout.Milliseconds()/3))
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -268,6 +270,9 @@ func (r *Reader) readable(f *tableFacts, p *publication) error {
 				f.sql, f.sql),
 		}
 	}
+	if err := tellsApart(f); err != nil {
+		return err
+	}
 	if !f.selectable || !f.usage {
 		role := quoteIdent(r.source.connect.User)
 		return &capture.OperatorError{
@@ -276,6 +281,26 @@ func (r *Reader) readable(f *tableFacts, p *publication) error {
 		}
 	}
 	return nil
+}
+
+// tellsApart refuses a partitioned table some of whose partitions send old rows without the key: no
+// other columns tell its rows apart, since an index is unique within its partition only.
+func tellsApart(f *tableFacts) error {
+	if f.kind != 'p' || !slices.ContainsFunc(f.table.Key, func(i int) bool { return !f.table.Columns[i].Identity }) {
+		return nil
+	}
+	var names, remedy []string
+	for _, leaf := range f.leaves {
+		lacks := func(i int) bool { return !slices.Contains(leaf.columns, f.table.Columns[i].Name) }
+		if leaf.identity != capture.IdentityFull && slices.ContainsFunc(f.table.Key, lacks) {
+			names = append(names, leaf.table)
+			remedy = append(remedy, "ALTER TABLE "+leaf.sql+" REPLICA IDENTITY DEFAULT;")
+		}
+	}
+	return &capture.OperatorError{
+		Err:    fmt.Errorf("partitions of table %s have a replica identity without its key, so that rows cannot be told apart in the stream: %s", f.table, strings.Join(names, ", ")),
+		Remedy: strings.Join(remedy, " "),
+	}
 }
 
 // columnTypesSQL reads the columns' types by which literals are cast, and the operators of their
@@ -457,8 +482,17 @@ func (r *Reader) Read(ctx context.Context, what *capture.ReadRequest) (*capture.
 			if plan, err = r.describe(ctx, what.Table); err != nil {
 				return nil, err
 			}
-		case answer != nil && answer.Code == "57014" && plan.limit > 1 && ctx.Err() == nil: // statement_timeout
-			plan.limit = max(1, plan.limit/4)
+		case answer != nil && answer.Code == "57014" && ctx.Err() == nil: // statement_timeout
+			limit := plan.limitOf(what)
+			if plan.limit = max(1, limit/4); limit > 1 {
+				continue
+			}
+			if len(what.Where) == 0 && plan.filter == "" {
+				return nil, err
+			}
+			return nil, plan.noIndex(what, err)
+		case answer != nil && answer.Code == "55P03":
+			return nil, fmt.Errorf("another session keeps table %s locked: %w", what.Table, err)
 		case answer != nil && answer.Code == "42501":
 			return nil, &capture.OperatorError{Err: fmt.Errorf("read table %s: %w", what.Table, err),
 				Remedy: "the role needs SELECT on the table, and BYPASSRLS or no policies where row-level security is on"}
@@ -468,16 +502,38 @@ func (r *Reader) Read(ctx context.Context, what *capture.ReadRequest) (*capture.
 	}
 }
 
+// limitOf is how many rows are read at once.
+func (p *readPlan) limitOf(what *capture.ReadRequest) int {
+	switch {
+	case what.Keys != nil:
+		return min(p.limit, len(what.Keys))
+	case what.Limit > 0:
+		return min(p.limit, what.Limit)
+	}
+	return p.limit
+}
+
+// noIndex says that even a single row takes too long to be found.
+func (p *readPlan) noIndex(what *capture.ReadRequest, err error) error {
+	if len(what.Where) == 0 {
+		return &capture.OperatorError{Err: err, Remedy: "the publication's row filter leaves out so much of the table that its next row is not found in time: an index whose condition is that filter helps, on the key's columns"}
+	}
+	var columns []string
+	for _, w := range what.Where {
+		columns = append(columns, quoteIdent(w.Column))
+	}
+	for _, i := range p.table.Key {
+		if !slices.Contains(columns, p.columns[i]) {
+			columns = append(columns, p.columns[i])
+		}
+	}
+	return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s); -- then resume the backfill", strings.TrimPrefix(p.from, "only "), strings.Join(columns, ", "))}
+}
+
 // read reads one chunk in one transaction. The chunk is nil where the table is not as the plan has
 // it.
 func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadRequest) (*capture.Chunk, error) {
-	limit := plan.limit
-	if what.Limit > 0 {
-		limit = min(limit, what.Limit)
-	}
-	if what.Keys != nil {
-		limit = min(plan.limit, len(what.Keys))
-	}
+	limit := plan.limitOf(what)
 	conn, err := r.session(ctx)
 	if err != nil {
 		return nil, err
@@ -653,6 +709,7 @@ type sight struct {
 
 	reader *Reader
 	taken  time.Time
+	looked time.Time // when all that was written was flushed first
 }
 
 // newSight reads what markSQL and replayedSQL tell.
@@ -756,16 +813,30 @@ func (s *sight) Hasten(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := rows(ctx, conn, `select pg_catalog.pg_current_wal_flush_lsn()`)
+	got, err := rows(ctx, conn, `select pg_catalog.pg_current_wal_flush_lsn(), pg_catalog.pg_current_wal_lsn(),
+  (select setting from pg_catalog.pg_settings where name = 'wal_writer_delay')`)
 	if err != nil {
 		s.reader.drop()
 		return fmt.Errorf("ask how far the WAL is flushed: %w", err)
 	}
 	flushed, err := pglogrepl.ParseLSN(string(got[0][0]))
-	if err == nil && uint64(flushed) < s.mark.Load() {
+	if err != nil {
+		return fmt.Errorf("malformed position %q", got[0][0])
+	}
+	delay, err := strconv.Atoi(string(got[0][2])) // it may have been set meanwhile
+	if err != nil {
+		return fmt.Errorf("malformed wal_writer_delay %q", got[0][2])
+	}
+	// A WAL writer that is late has written what it does not get flushed, or writes it within a delay.
+	switch {
+	case string(got[0][0]) != string(got[0][1]):
+		s.looked = time.Time{}
+	case s.looked.IsZero():
+		s.looked = time.Now()
+	case time.Since(s.looked) >= time.Duration(delay)*time.Millisecond && uint64(flushed) < s.mark.Load():
 		s.mark.Store(uint64(flushed))
 	}
-	return err
+	return nil
 }
 
 // runningSQL lists the transactions that run, those that wait for a synchronous standby included,

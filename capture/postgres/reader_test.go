@@ -327,6 +327,37 @@ func TestReaderKeepsRowsToItself(t *testing.T) {
 	}
 }
 
+// TestReaderGivesUpWaiting holds that a statement which takes too long for a single row is not tried
+// for ever, and that a wait for a lock is told as what it is.
+func TestReaderGivesUpWaiting(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create domain slow as text check (pg_sleep(5) is not null)", "create table t (id int primary key, v slow)",
+		"insert into t (id) values (1)")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	r.(*Reader).timeout = 300 * time.Millisecond
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	_, err = r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: "v", Value: "x"}}})
+	var operator *capture.OperatorError
+	if !errors.As(err, &operator) || !strings.Contains(operator.Remedy, `CREATE INDEX CONCURRENTLY ON public.t ("v", "id");`) {
+		t.Errorf("a condition that takes for ever: %v", err)
+	}
+
+	writer := pg.Connect(t, pg.DSN)
+	_, err = writer.PgConn().Exec(t.Context(), "begin; lock table t").ReadAll()
+	capturetest.Must(t, err)
+	limit := r.(*Reader).plans["public.t"].limit
+	_, err = r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
+	if err == nil || !strings.Contains(err.Error(), "another session keeps table public.t locked") {
+		t.Errorf("a locked table: %v", err)
+	}
+	if got := r.(*Reader).plans["public.t"].limit; got != limit {
+		t.Errorf("chunks have %d rows after a wait for a lock, and had %d", got, limit)
+	}
+}
+
 // abortSink tells each end of a connection, with the server that reads must come from then.
 type abortSink struct {
 	*listSink
@@ -382,7 +413,10 @@ func TestReaderRefuses(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, "create table keyless (v text)", "create table t (id int primary key)", "create view v as select * from t",
 		"create table policed (id int primary key)", "alter table policed enable row level security", "create table part (id int primary key) partition by range (id)",
-		"create table part_1 partition of part default", "create role agent login replication", "grant select on keyless, policed to agent")
+		"create table part_1 partition of part default",
+		"create table mixed (id int, region text, code text not null, primary key (id, region)) partition by list (region)",
+		"create table mixed_n partition of mixed for values in ('n')", "create table mixed_s partition of mixed for values in ('s')",
+		"create unique index mixed_s_code on mixed_s (code)", "alter table mixed_s replica identity using index mixed_s_code", "create role agent login replication", "grant select on keyless, policed to agent")
 	s := newSource(t, pg.TCP("postgres", "agent"))
 	follow(t, s, capture.StartOptions{}, newListSink(""))
 	for _, tt := range []struct{ table, want, remedy string }{
@@ -390,6 +424,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"public.gone", "does not exist", "check"},
 		{"public.v", "is a view", "stream"},
 		{"public.part_1", "is a partition of public.part", "stream"},
+		{"public.mixed", "without its key, so that rows cannot be told apart in the stream: public.mixed_s", "ALTER TABLE public.mixed_s REPLICA IDENTITY DEFAULT;"},
 		{"public.t", "may not read", `GRANT SELECT ON public.t TO "agent"`},
 		{"public.policed", "row-level security", "BYPASSRLS"},
 	} {
@@ -496,6 +531,13 @@ func TestReaderPassesUnflushedMarks(t *testing.T) {
 		chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", After: after, Limit: 100})
 		capturetest.Must(t, err)
 		after, _ = chunk.Table.RowKey(chunk.Rows[len(chunk.Rows)-1])
+		// One look does not tell whether the WAL writer is late.
+		chunk.Snapshot.(*sight).taken = time.Time{}
+		mark := chunk.Mark()
+		capturetest.Must(t, chunk.Hasten(t.Context()))
+		if got := chunk.Mark(); got != mark {
+			t.Errorf("the mark %s is lowered to %s at once", mark, got)
+		}
 		began := time.Now()
 		eventually(t, "the mark", func() bool {
 			capturetest.Must(t, chunk.Hasten(t.Context()))
