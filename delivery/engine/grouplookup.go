@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"iter"
 
@@ -9,7 +10,7 @@ import (
 
 // GroupOf returns the group that a line of the delivery log is about, as long as the store has all
 // of its events; else nil. The line has no part numbers, so that the group has none.
-func (e *Engine) GroupOf(rec *delivery.LogRecord) (*delivery.Group, error) {
+func (e *Engine) GroupOf(ctx context.Context, rec *delivery.LogRecord) (*delivery.Group, error) {
 	d := e.find(rec.Profile)
 	if d == nil || rec.Count <= 1 {
 		return nil, nil
@@ -17,7 +18,7 @@ func (e *Engine) GroupOf(rec *delivery.LogRecord) (*delivery.Group, error) {
 	var first *delivery.Event
 	var id delivery.GroupID
 	from, count, whole := delivery.Seq(0), 0, false
-	for entry, err := range d.entriesFrom(1) {
+	for entry, err := range d.entriesFrom(ctx, 1) {
 		if err != nil {
 			return nil, err
 		}
@@ -38,7 +39,7 @@ func (e *Engine) GroupOf(rec *delivery.LogRecord) (*delivery.Group, error) {
 	if !whole || count != rec.Count || id.Sum() != rec.Event {
 		return nil, nil
 	}
-	g := &delivery.Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.eventsTogether(rec.Unit, first, from, count)}
+	g := &delivery.Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.eventsTogether(ctx, rec.Unit, first, from, count)}
 	if rec.Unit == delivery.UnitType {
 		g.Type = first.Type
 	}
@@ -57,11 +58,15 @@ func together(unit string, first, ev *delivery.Event) bool {
 }
 
 // entriesFrom ranges over the profile's entries of the log, each valid until the next.
-func (d *dispatcher) entriesFrom(from delivery.Seq) iter.Seq2[*delivery.Entry, error] {
+func (d *dispatcher) entriesFrom(ctx context.Context, from delivery.Seq) iter.Seq2[*delivery.Entry, error] {
 	return func(yield func(*delivery.Entry, error) bool) {
 		var entries []delivery.Entry
 		for next, end := from, false; !end; {
-			var err error
+			err := ctx.Err()
+			if err != nil {
+				yield(nil, err)
+				return
+			}
 			if entries, next, end, err = d.store.Read(d.id, next, entries[:0], readChunk, 1<<20); err != nil {
 				yield(nil, fmt.Errorf("read spool at %d: %w", next, err))
 				return
@@ -76,10 +81,10 @@ func (d *dispatcher) entriesFrom(from delivery.Seq) iter.Seq2[*delivery.Entry, e
 }
 
 // eventsTogether ranges over a group's events in the log.
-func (d *dispatcher) eventsTogether(unit string, first *delivery.Event, from delivery.Seq, count int) iter.Seq2[*delivery.Event, error] {
+func (d *dispatcher) eventsTogether(ctx context.Context, unit string, first *delivery.Event, from delivery.Seq, count int) iter.Seq2[*delivery.Event, error] {
 	return func(yield func(*delivery.Event, error) bool) {
 		left := count
-		for entry, err := range d.entriesFrom(from) {
+		for entry, err := range d.entriesFrom(ctx, from) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -30,7 +30,7 @@ func TestGroupOfALine(t *testing.T) {
 				b.stopped()
 				groups, members := 0, map[string]int{}
 				for _, line := range b.lines.of("") {
-					group, err := b.engine.GroupOf(&line)
+					group, err := b.engine.GroupOf(t.Context(), &line)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -58,7 +58,7 @@ func TestGroupOfALine(t *testing.T) {
 					}
 					forged := line
 					forged.Event = "grp_another"
-					if group, err := b.engine.GroupOf(&forged); group != nil || err != nil {
+					if group, err := b.engine.GroupOf(t.Context(), &forged); group != nil || err != nil {
 						t.Errorf("another group was taken for it: %+v, %v", group, err)
 					}
 				}

@@ -95,7 +95,7 @@ func (a *Agent) logPage(ctx context.Context, q console.LogQuery) (console.LogPag
 	}
 	ctx, cancel := context.WithTimeout(ctx, pageBudget)
 	defer cancel()
-	bodies := &pageBodies{station: a.workspace}
+	bodies := &pageBodies{ctx: ctx, station: a.workspace}
 	found := console.LogPage{Lines: []json.RawMessage{}}
 	page, err := deliverylog.ReadPage(ctx, deliverylog.Query{
 		Path: a.config().Log.Deliveries, Profile: q.Profile, Event: q.Event, Type: q.Type, Status: statuses, Outcome: q.Outcome,
@@ -115,6 +115,7 @@ func (a *Agent) logPage(ctx context.Context, q console.LogQuery) (console.LogPag
 // pageBodies finds whole bodies in the spool for one page, which has no index by id: it gives up
 // after a while.
 type pageBodies struct {
+	ctx     context.Context // the page's
 	station *workspace
 	spent   time.Duration
 }
@@ -125,7 +126,7 @@ func (b *pageBodies) ask(rec *deliverylog.ParsedRecord, member string) operation
 	}
 	began := time.Now()
 	defer func() { b.spent += time.Since(began) }()
-	answer, err := b.station.body(operation.BodyRequest{
+	answer, err := b.station.body(b.ctx, operation.BodyRequest{
 		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
 	})
 	if err != nil {
@@ -272,7 +273,7 @@ func unasked(hosts string, err error) capture.Finding {
 }
 
 // checkTimeout bounds what a check asks of the database.
-const checkTimeout = 30 * time.Second
+const checkTimeout = 20 * time.Second
 
 // historyPace is how often what the console plots is noted.
 const historyPace = time.Minute

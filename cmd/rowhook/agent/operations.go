@@ -78,8 +78,8 @@ func (w *workspace) deliveryOperations() map[string]control.Operation {
 		"replay/stop": control.Typed(func(_ context.Context, r operation.ReplayRequest) (operation.ReplayStopped, error) {
 			return w.stopReplay(r)
 		}),
-		"body": control.Typed(func(_ context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
-			return w.body(r)
+		"body": control.Typed(func(ctx context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
+			return w.body(ctx, r)
 		}),
 	}
 }
@@ -246,7 +246,15 @@ var errNothingToAdopt = &control.Failure{
 
 // body returns the whole body of an event for a profile, as long as the spool has it: as it was
 // sent where that is kept, else rendered again.
-func (w *workspace) body(r operation.BodyRequest) (operation.BodyAnswer, error) {
+func (w *workspace) body(ctx context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
+	answer, err := w.findBody(ctx, r)
+	if r.Most > 0 && len(answer.Body) > r.Most {
+		answer.Body, answer.Cut = answer.Body[:r.Most], true
+	}
+	return answer, err
+}
+
+func (w *workspace) findBody(ctx context.Context, r operation.BodyRequest) (operation.BodyAnswer, error) {
 	if letters, err := w.engine.FailedShow(r.Event); err == nil {
 		for _, letter := range letters {
 			if letter.Profile == r.Profile && letter.Body != "" {
@@ -259,9 +267,9 @@ func (w *workspace) body(r operation.BodyRequest) (operation.BodyAnswer, error) 
 		return operation.BodyAnswer{}, nil
 	}
 	if r.Count > 1 {
-		return w.groupBody(r, to)
+		return w.groupBody(ctx, r, to)
 	}
-	event, err := w.findEvent(r)
+	event, err := w.findEvent(ctx, r)
 	if err != nil || event == nil {
 		return operation.BodyAnswer{}, err
 	}
@@ -270,8 +278,8 @@ func (w *workspace) body(r operation.BodyRequest) (operation.BodyAnswer, error) 
 }
 
 // groupBody is body for a group, or tells whether an event is in it.
-func (w *workspace) groupBody(r operation.BodyRequest, to *environment.Endpoint) (operation.BodyAnswer, error) {
-	group, err := w.engine.GroupOf(&delivery.LogRecord{
+func (w *workspace) groupBody(ctx context.Context, r operation.BodyRequest, to *environment.Endpoint) (operation.BodyAnswer, error) {
+	group, err := w.engine.GroupOf(ctx, &delivery.LogRecord{
 		Profile: r.Profile, Event: r.Event, Unit: r.Unit, Count: r.Count, First: r.First, Last: r.Last,
 	})
 	if err != nil || group == nil {
@@ -289,19 +297,41 @@ func (w *workspace) groupBody(r operation.BodyRequest, to *environment.Endpoint)
 	if !groups {
 		return operation.BodyAnswer{}, nil
 	}
-	var body bytes.Buffer
-	err = formatter.WriteGroup(&body, group)
+	body := bodyUpTo{most: r.Most}
+	if err = formatter.WriteGroup(&body, group); errors.Is(err, errEnough) {
+		err = nil
+	}
 	return operation.BodyAnswer{Found: err == nil, Body: body.Bytes()}, err
 }
 
+// bodyUpTo keeps a body, and ends its making once there is more than is wanted.
+type bodyUpTo struct {
+	bytes.Buffer
+	most int
+}
+
+var errEnough = errors.New("enough of the body")
+
+// Write implements [io.Writer].
+func (b *bodyUpTo) Write(p []byte) (int, error) {
+	n, err := b.Buffer.Write(p)
+	if err == nil && b.most > 0 && b.Len() > b.most {
+		err = errEnough
+	}
+	return n, err
+}
+
 // findEvent reads the spool's log for an event of a profile; nil when it is not there any more.
-func (w *workspace) findEvent(r operation.BodyRequest) (*delivery.Event, error) {
+func (w *workspace) findEvent(ctx context.Context, r operation.BodyRequest) (*delivery.Event, error) {
 	id, err := w.spool.Register(r.Profile)
 	if err != nil {
 		return nil, err
 	}
 	var entries []delivery.Entry
 	for next, end := delivery.Seq(0), false; !end; {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("look for event %s: %w", r.Event, err)
+		}
 		entries, next, end, err = w.spool.Read(id, next, entries[:0], 1000, 1<<20)
 		if err != nil {
 			return nil, fmt.Errorf("look for event %s: %w", r.Event, err)

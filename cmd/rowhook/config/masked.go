@@ -85,12 +85,17 @@ func (m *masker) scalar(n *yaml.Node, path []string) string {
 	file := strings.HasSuffix(last, "_file") || last == "file"
 	switch {
 	case last == "url" && len(path) == 3 && path[0] == "profiles" && !strings.Contains(n.Value, "${"):
-		return m.shown[path[1]]
-	case last == "url" || strings.HasSuffix(last, "_url"):
+		if shown := m.shown[path[1]]; shown != "" {
+			return shown
+		}
+		return hostOf(n.Value)
+	case last == "url" && path[0] == "source":
 		return maskURL(n.Value)
+	case last == "url" || strings.HasSuffix(last, "_url"):
+		return hostOf(n.Value)
 	case m.inline[[2]int{n.Line, n.Column}], !file && secretKey.MatchString(last):
 		return maskedValue
-	case len(path) > 1 && path[len(path)-2] == "headers" && !strings.HasPrefix(n.Value, "${"):
+	case len(path) > 1 && (path[len(path)-2] == "headers" || path[len(path)-2] == "endpoint_params") && !oneVariable.MatchString(n.Value):
 		return maskedValue
 	}
 	return n.Value
@@ -100,6 +105,28 @@ var (
 	urlUser  = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*://[^:@/]*):.*@`)
 	urlQuery = regexp.MustCompile(`(?i)([?&][^=&]*(?:password|secret|token|key|sig|auth)[^=&]*=)[^&#]*`)
 )
+
+var (
+	oneVariable = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
+	urlParts    = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/?#@]*@)?` +
+		`((?:[A-Za-z0-9_.-]|\$\{[A-Za-z_][A-Za-z0-9_]*\}|\[[0-9A-Fa-f:.]+\])+(?::(?:[0-9]+|\$\{[A-Za-z_][A-Za-z0-9_]*\}))?)(/?)([^@]*)$`)
+)
+
+// hostOf is of a URL what cannot be a credential: its scheme and host. Many receivers have them in
+// the path, the query, or as the user.
+func hostOf(text string) string {
+	if oneVariable.MatchString(text) {
+		return text
+	}
+	parts := urlParts.FindStringSubmatch(text)
+	switch {
+	case parts == nil || parts[4] != "" && parts[3] == "" && !strings.ContainsAny(parts[4][:1], "?#"):
+		return maskedValue
+	case parts[4] != "":
+		return parts[1] + parts[2] + "/" + maskedValue
+	}
+	return parts[1] + parts[2] + parts[3]
+}
 
 // maskURL takes password and credentials out of a URL. What is no URL is not shown.
 func maskURL(text string) string {

@@ -44,6 +44,11 @@ func (v *visit) checkConfig() error {
 	}
 	data.Pasted = strings.ReplaceAll(v.r.PostFormValue("config"), "\r\n", "\n")
 	data.Checked = &ConfigFindings{}
+	leave, err := v.checks.take(v.r.Context(), patience/2)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if err := v.call(OpConfigCheck, ConfigText{Text: data.Pasted}, data.Checked); err != nil {
 		return err
 	}
@@ -53,7 +58,7 @@ func (v *visit) checkConfig() error {
 // reload reads the config file again.
 func (v *visit) reload() error {
 	var came operation.ReloadStatus
-	err := v.call("reload", operation.ReloadRequest{User: v.user(), By: "command"}, &came)
+	err := v.call("reload", operation.ReloadRequest{User: v.user(), By: operation.ReloadByCommand}, &came)
 	v.glance.forget()
 	switch {
 	case err != nil:

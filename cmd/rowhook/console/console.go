@@ -50,6 +50,8 @@ type Console struct {
 	glance   glance
 	watchers watchers
 	tasks    tasks
+	searches turns // of the spool
+	checks   turns // of pasted configs
 }
 
 // New returns a console of an agent. It does nothing until it is asked.
@@ -58,9 +60,25 @@ func New(agent Agent, o Options) *Console {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	c.searches, c.checks = make(turns, 1), make(turns, 1)
 	c.sessions, c.attempts = newSessions(c.now), newAttempts(c.now)
 	c.routes()
 	return c
+}
+
+// turns let so many do something at once.
+type turns chan struct{}
+
+// take waits for a turn, and not for longer than patience.
+func (t turns) take(ctx context.Context, patience time.Duration) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case t <- struct{}{}:
+		return func() { <-t }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // Wait returns when what was begun for people who look is over.

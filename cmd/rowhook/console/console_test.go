@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -841,6 +842,60 @@ func TestForms(t *testing.T) {
 	if n := len(b.web.sessions.said(only(b.web.sessions))); n != maxFlashes {
 		t.Errorf("%d things wait to be said", n)
 	}
+}
+
+// TestSpoolSearches are made one at a time, for a while only, and for no more than is shown.
+func TestSpoolSearches(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	v.login(viewerToken)
+	endless := endlessSearch{b.agent, make(chan int, 100), new(atomic.Int32)}
+	b.web.agent = endless
+	statuses := make(chan int, 2)
+	for range 2 {
+		go func() { statuses <- v.get("/console/deliveries/desk/evt_1").status }()
+	}
+	for range 2 {
+		if status := <-statuses; status != 200 {
+			t.Errorf("a delivery whose body is not found in time: %d", status)
+		}
+	}
+	for range len(endless.at) {
+		if n := <-endless.at; n > 1 {
+			t.Errorf("%d search the spool at once", n)
+		}
+	}
+	if got := b.agent.requests("body"); len(got) == 0 || !strings.Contains(got[0], `"most":`) {
+		t.Errorf("asked %v", got)
+	}
+	if got := v.get("/console/deliveries/desk/evt_1/body"); got.status != 503 || !strings.Contains(got.body, "in time") {
+		t.Errorf("the whole body: %d", got.status)
+	}
+}
+
+// endlessSearch looks for bodies until it may no longer.
+type endlessSearch struct {
+	Agent
+	at chan int
+	n  *atomic.Int32
+}
+
+func (e endlessSearch) Call(ctx context.Context, operation string, request, answer any) error {
+	if operation != "body" {
+		return e.Agent.Call(ctx, operation, request, answer)
+	}
+	n := int(e.n.Add(1))
+	defer e.n.Add(-1)
+	if err := e.Agent.Call(ctx, operation, request, answer); err != nil {
+		return err
+	}
+	select {
+	case e.at <- n:
+	default:
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // TestErrors: what the agent refuses is shown with its remedy.

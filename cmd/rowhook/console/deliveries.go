@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -286,10 +287,10 @@ func (v *visit) deliveryState(data *deliveryData) error {
 	if data.Body == "" && data.Letter != nil {
 		data.Body, data.Whole = data.Letter.Body, true
 	}
-	whole, err := v.bodyOf(data)
+	whole, err := v.bodyOf(data, 4*shownBody+1) // as many bytes as its characters may have
 	data.Kept = err == nil && whole.Found
 	if data.Body == "" && data.Kept {
-		data.Body, data.Whole = string(whole.Body), true
+		data.Body, data.Whole = string(whole.Body), !whole.Cut
 	}
 	if text := cut(data.Body, shownBody); len(text) < len(data.Body) {
 		data.Body, data.Whole = strings.TrimSuffix(text, "…"), false
@@ -297,14 +298,25 @@ func (v *visit) deliveryState(data *deliveryData) error {
 	return nil
 }
 
-// bodyOf asks the spool for the whole body.
-func (v *visit) bodyOf(data *deliveryData) (operation.BodyAnswer, error) {
-	request := operation.BodyRequest{Profile: data.Profile, Event: data.Event}
+// spoolBudget is how long one page waits for its turn to search the spool, and how long it searches.
+const spoolBudget = 2 * time.Second
+
+// bodyOf asks the spool for so many bytes of the body, or 0 for all. The spool has no index by id, so
+// one page at a time searches it, and not for long.
+func (v *visit) bodyOf(data *deliveryData, most int) (operation.BodyAnswer, error) {
+	request := operation.BodyRequest{Profile: data.Profile, Event: data.Event, Most: most}
 	if l := data.Last; l != nil {
 		request.Event, request.Unit, request.Count, request.First, request.Last = l.Event, l.Unit, l.Count, l.First, l.Last
 	}
 	var answer operation.BodyAnswer
-	err := v.call("body", request, &answer)
+	leave, err := v.searches.take(v.r.Context(), spoolBudget)
+	if err != nil {
+		return answer, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(v.r.Context(), spoolBudget)
+	defer cancel()
+	err = v.agent.Call(ctx, "body", request, &answer)
 	return answer, err
 }
 
@@ -323,7 +335,11 @@ func (v *visit) wholeBody() error {
 	if err != nil {
 		return err
 	}
-	whole, err := v.bodyOf(data)
+	whole, err := v.bodyOf(data, 0)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &pageError{Status: http.StatusServiceUnavailable, Text: v.t("The spool could not be searched for this body in time."),
+			Remedy: v.t("Try again later. The commands search without this limit.")}
+	}
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,8 @@ type BodyRequest struct {
 	First   string `json:"first,omitempty"`
 	Last    string `json:"last,omitempty"`
 	Member  string `json:"member,omitempty"`
+	// Most is how many bytes of the body are wanted; 0 is all.
+	Most int `json:"most,omitempty"`
 }
 
 // BodyAnswer is the whole body, or whether the group has the member.
@@ -50,6 +52,7 @@ type BodyAnswer struct {
 	Found  bool   `json:"found"`
 	Body   []byte `json:"body,omitempty"`
 	Member bool   `json:"member,omitempty"`
+	Cut    bool   `json:"cut,omitempty"` // there is more of the body
 }
 
 // AgentAnswer is the agent's own id, which marks its connections.
