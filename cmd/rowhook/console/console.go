@@ -263,13 +263,18 @@ func (c *Console) visited(do func(*visit) error, changes bool) http.HandlerFunc 
 		case v.session == nil:
 			c.sendToLogin(w, r)
 		case r.Method == http.MethodPost && !sameText(r.PostFormValue("csrf"), v.session.csrf):
+			c.options.Logger.Warn("a form of another session was sent to the console", "token", v.name, "path", r.URL.Path, "from", r.RemoteAddr)
 			v.fail(&pageError{Status: http.StatusForbidden, Text: v.t("The form is not of this session."),
 				Remedy: v.t("Open the page again and repeat it. Nothing was changed.")})
 		case changes && !v.admin:
+			c.options.Logger.Warn("a viewer's token was to change something", "token", v.name, "path", r.URL.Path, "from", r.RemoteAddr)
 			v.fail(&pageError{Status: http.StatusForbidden, Text: v.t("The token of %s is a viewer's.", v.name),
 				Remedy: v.t("Changes need a token with role: admin. Nothing was changed.")})
 		default:
 			if err := do(v); err != nil {
+				if changes {
+					c.options.Logger.Warn("what was asked for in the console failed", "token", v.name, "path", r.URL.Path, "err", err)
+				}
 				v.fail(err)
 			}
 		}

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,7 +96,7 @@ func newDouble() *double {
 	status.Reload = &operation.ReloadStatus{Time: at, OK: true, By: operation.ReloadByStart, Restart: []string{"log.level"}}
 	status.Parked.Count = 1
 	status.Backfills = []operation.Backfill{{ID: "1", State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Hint: evil}}
-	profile := delivery.ProfileStatus{Profile: "desk", Name: evil, State: "inactive", Reason: "status_5xx", Problem: evil, Breaker: "open", Dead: 2,
+	profile := delivery.ProfileStatus{Profile: "desk", Name: evil, State: "inactive", Reason: "status_5xx", Problem: evil, Breaker: "open", Dead: 2, BacklogEvents: 123,
 		LastFailure: at, LastReason: evil, Outcomes: map[delivery.Outcome]int64{"delivered": 5}}
 	status.Profiles = []delivery.ProfileStatus{profile}
 	rec := delivery.LogRecord{Time: at, Profile: "desk", Outcome: "retrying", Event: "evt_1", Type: "loan.created", Table: evil,
@@ -420,7 +422,7 @@ func TestConfirmations(t *testing.T) {
 		{"/console/failed/source", url.Values{"act": {"retry-all"}}, []string{"Retry parked changes: 1", "#7  &lt;b&gt;", `name="upto" value="9"`}, "parked/retry"},
 		{"/console/failed/source", url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, []string{`name="upto" value="9"`}, "parked/discard"},
 		{"/console/deliveries/desk/evt_1/skip", nil, []string{"evt_1", "becomes a dead letter of desk"}, "queue/skip"},
-		{"/console/profiles/desk/resume-now", nil, []string{"Resume desk without what was held"}, "profile/resume"},
+		{"/console/profiles/desk/resume-now", nil, []string{"Resume desk without what was held", "Events that are held: 123"}, "profile/resume"},
 	} {
 		fields := url.Values{"csrf": {csrf}}
 		maps.Copy(fields, test.fields)
@@ -942,6 +944,9 @@ func TestLive(t *testing.T) {
 		if err != nil || resp.Header.Get("Content-Type") != "text/event-stream" || !strings.HasPrefix(string(first[:n]), "data: ") {
 			t.Errorf("%s: %v, %q", page, err, first[:n])
 		}
+		if lines := bufio.NewScanner(io.MultiReader(bytes.NewReader(first[:n]), resp.Body)); !scanTo(lines, "event: beat") || !scanTo(lines, "data: .") {
+			t.Errorf("%s: nothing says that the page is up to date", page)
+		}
 		if strings.ContainsAny(string(first[:n]), "\u202e\x07") {
 			t.Errorf("%s has what nobody sees", page)
 		}
@@ -960,6 +965,43 @@ func TestLive(t *testing.T) {
 	}
 	if b.web.watchers.n != 0 {
 		t.Errorf("%d are still counted", b.web.watchers.n)
+	}
+}
+
+// scanTo goes on to a line.
+func scanTo(lines *bufio.Scanner, want string) bool {
+	for lines.Scan() {
+		if lines.Text() == want {
+			return true
+		}
+	}
+	return false
+}
+
+// TestRefusalsAreNoted in the agent's own log, with who and what, and without the form.
+func TestRefusalsAreNoted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var log bytes.Buffer
+	b.web.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	viewer, admin := b.visitor(), b.visitor()
+	viewers, admins := viewer.login(viewerToken), admin.login(adminToken)
+	b.agent.answer("profile/pause", errors.New("the spool is closed"))
+	viewer.post("/console/profiles/desk/pause", url.Values{"csrf": {viewers}})
+	admin.post("/console/profiles/desk/pause", url.Values{"csrf": {viewers}})
+	admin.post("/console/profiles/desk/pause", url.Values{"csrf": {admins}})
+	b.server.Close()
+	for _, want := range []string{
+		"viewer's token was to change something\" token=bo path=/console/profiles/desk/pause",
+		"another session was sent to the console\" token=ada path=/console/profiles/desk/pause",
+		"failed\" token=ada path=/console/profiles/desk/pause err=\"the spool is closed\"",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%q is not in the log:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), viewers) || strings.Contains(log.String(), adminToken) {
+		t.Errorf("the log has secrets: %s", log.String())
 	}
 }
 

@@ -62,7 +62,7 @@ func (v *visit) live() error {
 		if err := v.pages.part(&html, v.lang, name, &page{Lang: v.lang, Admin: v.admin, Data: data}); err != nil {
 			return nil
 		}
-		event := []byte(": still there\n\n")
+		event := []byte("event: beat\ndata: .\n\n") // a comment would not reach the page
 		if sum := sha256.Sum256(html.Bytes()); sum != sent {
 			sent, event = sum, eventOf(visible(html.Bytes()))
 		}

@@ -71,7 +71,12 @@ func (v *visit) profileAct() error {
 		err = v.resume(code, engine.ResumeHeld)
 	case "resume-now":
 		if v.r.PostFormValue("confirmed") == "" {
+			which, err := v.heldOf(code)
+			if err != nil {
+				return err
+			}
 			return v.confirm(confirmation{
+				Which: which,
 				Title: v.t("Resume %s without what was held", code), Nav: "profiles", Act: v.r.URL.Path, Do: v.t("Resume and skip"), Back: "/profiles/" + url.PathEscape(code),
 				Text: v.t("The events that were held for %s while it was paused are skipped. They are not sent later, and not kept as dead letters.", code),
 			})
@@ -94,6 +99,21 @@ func (v *visit) profileAct() error {
 	return v.redirect("/profiles/" + url.PathEscape(code))
 }
 
+// heldOf says how much a profile holds.
+func (v *visit) heldOf(code string) ([]string, error) {
+	v.glance.forget()
+	s, err := v.status(v.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Profiles {
+		if s.Profiles[i].Profile == code {
+			return []string{v.t("Events that are held: %s", writeNumber(s.Profiles[i].BacklogEvents))}, nil
+		}
+	}
+	return nil, nil
+}
+
 func (v *visit) resume(code, from string) error {
 	var answer operation.StateAnswer
 	if err := v.call("profile/resume", operation.ResumeRequest{User: v.user(), Profile: code, From: from}, &answer); err != nil {
@@ -112,7 +132,7 @@ func (v *visit) sayHastened(code string, answer []engine.Hastened) {
 		v.say("ok", v.t("Nothing waits for another try at %s.", code))
 	}
 	for _, h := range answer {
-		v.say("ok", v.t("%s: %d deliveries are tried now.", h.Profile, h.Retries))
+		v.say("ok", v.t("%s: deliveries tried now: %d", h.Profile, h.Retries))
 	}
 }
 

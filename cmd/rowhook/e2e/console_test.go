@@ -152,7 +152,7 @@ func (w *consoleWorld) testProfileActs() {
 	b.open("/profiles/desk")
 	b.says("Next try")
 	b.press("Retry all that waits now")
-	b.says("desk: 1 deliveries are tried now.")
+	b.says("desk: deliveries tried now: 1")
 	w.auditHas(`"user":"token ada"`, `"command":"queue retry-now"`, `"profile":"desk"`)
 	w.hooks.got(t, "desk", `"loan_id":1003`)
 	b.open("/audit")

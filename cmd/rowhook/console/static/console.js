@@ -23,20 +23,59 @@
     next = null;
   };
   const say = (word) => {
+    if (state.dataset.now === word) return;
     state.textContent = state.dataset[word];
     state.dataset.now = word;
   };
 
-  const source = new EventSource(part.dataset.live);
-  source.onopen = () => say("fresh");
-  source.onmessage = (event) => {
-    next = event.data;
-    put();
+  // The agent sends a beat every few seconds, also when nothing has changed. Where none comes, what is
+  // shown is old, whatever the connection looks like.
+  const patience = 10000;
+  let source = null;
+  let last = Date.now(); // of loading
+  let begun = false;
+  const tell = () => {
+    if (!source || Date.now() - last > patience) say("stale");
+    else if (begun) say(next === null ? "fresh" : "held");
   };
-  source.onerror = () => say("stale"); // the browser tries again by itself
-  part.addEventListener("focusout", () => setTimeout(put));
-  document.addEventListener("selectionchange", put);
-  window.addEventListener("pagehide", () => source.close());
+  const heard = () => {
+    last = Date.now();
+    begun = true;
+    tell();
+  };
+  const open = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(part.dataset.live);
+    source.onmessage = (event) => {
+      next = event.data;
+      put();
+      heard();
+    };
+    source.addEventListener("beat", heard);
+    source.onerror = () => { // the browser tries again by itself
+      last = 0;
+      tell();
+    };
+  };
+  const close = () => {
+    if (source) source.close();
+    source = null;
+    tell();
+  };
+  const left = () => {
+    put();
+    tell();
+  };
+
+  open();
+  setInterval(tell, 1000);
+  part.addEventListener("focusout", () => setTimeout(left));
+  document.addEventListener("selectionchange", left);
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload(); // a page of before is no page of now
+  });
 })();
 
 // Marks all rows of a table, or none.
