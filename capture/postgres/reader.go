@@ -122,7 +122,7 @@ var errElsewhere = errors.New("the connection for reading has reached another se
 func (r *Reader) session(ctx context.Context) (*pgconn.PgConn, error) {
 	want := r.source.instance.Load()
 	if want == nil {
-		return nil, errors.New("the stream has not begun")
+		return nil, errors.New("the stream has not begun: `rowhook status` tells what the agent waits for")
 	}
 	if r.conn != nil && !r.conn.IsClosed() && r.reached == *want {
 		return r.conn.PgConn(), nil

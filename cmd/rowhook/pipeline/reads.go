@@ -173,25 +173,30 @@ func (t *Tracking) Merge(ctx context.Context, m *Merge) (Merged, error) {
 			return Merged{}, ErrTrackingLost
 		case <-poll.C:
 			if err := t.look(); err != nil {
-				return Merged{}, err
+				return t.give(c, err)
 			}
 		case <-hasten.C:
 			if err := m.Chunk.Hasten(ctx); err != nil {
-				return Merged{}, err
+				return t.give(c, err)
 			}
 		case <-ctx.Done():
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if t.chunk == c {
-				p.dropRead()
-				return Merged{}, context.Cause(ctx)
-			}
-			if dropped(c) {
-				return Merged{}, ErrTrackingLost
-			}
-			return c.merged, nil // it goes to the spool with whatever comes first
+			return t.give(c, context.Cause(ctx))
 		}
 	}
+}
+
+// give ends the wait for a chunk: it is dropped, or goes to the spool with whatever comes first.
+func (t *Tracking) give(c *merging, err error) (Merged, error) {
+	t.pipe.mu.Lock()
+	defer t.pipe.mu.Unlock()
+	if t.chunk == c {
+		t.pipe.dropRead()
+		return Merged{}, err
+	}
+	if dropped(c) {
+		return Merged{}, ErrTrackingLost
+	}
+	return c.merged, nil
 }
 
 func dropped(c *merging) bool {

@@ -320,6 +320,32 @@ func TestReadsEndWithTheConnection(t *testing.T) {
 	}
 }
 
+// deafSight is a snapshot whose server does not answer any more.
+type deafSight struct{ *modelSight }
+
+var errDeaf = errors.New("no answer")
+
+func (deafSight) Hasten(context.Context) error { return errDeaf }
+
+// TestReadsGivenUp holds that a chunk for which nobody waits any more is not put into the stream.
+func TestReadsGivenUp(t *testing.T) {
+	t.Parallel()
+	m := &model{pipelineWorld: newPipelineWorldOf(t, readsConfig)}
+	m.start()
+	must(t, m.pipe.Idle("0/1"))
+	track := m.pipe.Track(m.table)
+	chunk := &capture.Chunk{Table: m.table, Snapshot: deafSight{&modelSight{m: m, mark: 1}}, Rows: []capture.Row{modelRow("01", 1)}}
+	if _, err := track.Merge(t.Context(), &Merge{Chunk: chunk, Entry: "public.loans", Identity: "backfill 1"}); !errors.Is(err, errDeaf) {
+		t.Errorf("merged: %v", err)
+	}
+	m.streamed = 1
+	must(t, m.pipe.Idle("0/2"))
+	m.pipe.Flush(t.Context())
+	if events := m.events(); len(events) != 0 {
+		t.Errorf("%d events", len(events))
+	}
+}
+
 func (m *model) judge() {
 	m.t.Helper()
 	last := map[string]int{} // twice the version, and one for a delete
