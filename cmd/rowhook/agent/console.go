@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,9 +32,25 @@ func newConsole(a *Agent) *console.Console {
 	maps.Copy(all, a.consoleOperations())
 	return console.New(operationCalls(all), console.Options{
 		Logger: a.logger,
-		Holder: func(token string) (string, bool, bool) { return a.config().Admin.Holder(token) },
-		Hosts:  func() []string { return a.config().Admin.Hosts },
+		Mark:   stateMark(a.config().State),
+		Holder: func(token string) (string, bool, bool) {
+			admin := &a.config().Admin
+			if !admin.Console { // it was turned off: whoever is in is out, open pages included
+				return "", false, false
+			}
+			return admin.Holder(token)
+		},
+		Hosts: func() []string { return a.config().Admin.Hosts },
 	})
+}
+
+// stateMark tells agents on one machine apart by their state directories.
+func stateMark(dir string) string {
+	if whole, err := filepath.Abs(dir); err == nil {
+		dir = whole
+	}
+	sum := sha256.Sum256([]byte(dir))
+	return hex.EncodeToString(sum[:4])
 }
 
 // operationCalls calls operations in this process, as the socket would.

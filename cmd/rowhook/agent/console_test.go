@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -243,5 +244,37 @@ func TestServeAdminEndsLivePages(t *testing.T) {
 		must(t, err)
 	case <-time.After(30 * time.Second):
 		t.Fatal("a page that updates itself keeps the agent from stopping")
+	}
+}
+
+// TestConsolesSideBySide have cookies of their own, and one that is turned off ends its open pages.
+func TestConsolesSideBySide(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for range 2 {
+		w := newConsoleWorld(t, true)
+		login, err := client.PostForm(w.server.URL+"/console/login", map[string][]string{"token": {adminToken}})
+		must(t, err)
+		login.Body.Close()
+		cookie := login.Cookies()[0]
+		names[cookie.Name] = true
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/console/live/overview", nil)
+		must(t, err)
+		r.AddCookie(cookie)
+		live, err := client.Do(r)
+		must(t, err)
+		defer live.Body.Close()
+		raw, err := os.ReadFile(w.file)
+		must(t, err)
+		writeFile(t, w.file, strings.Replace(string(raw), "console: true", "console: false", 1))
+		_, err = w.reload(t.Context(), operation.ReloadRequest{By: operation.ReloadByCommand})
+		must(t, err)
+		if _, err := io.Copy(io.Discard, live.Body); err != nil || live.StatusCode != http.StatusOK {
+			t.Errorf("the open page: %d, %v", live.StatusCode, err)
+		}
+	}
+	if len(names) != 2 {
+		t.Errorf("two agents have the cookies %v", names)
 	}
 }

@@ -33,6 +33,8 @@ type Options struct {
 	// Hosts are names by which the console may be asked for, besides addresses and localhost.
 	Hosts  func() []string
 	Logger *slog.Logger
+	// Mark tells the cookies of agents on one machine apart: browsers do not, by their ports.
+	Mark string
 	// Now is the clock; nil for the system's.
 	Now func() time.Time
 }
@@ -62,6 +64,10 @@ func New(agent Agent, o Options) *Console {
 	}
 	c.searches, c.checks = make(turns, 1), make(turns, 1)
 	c.sessions, c.attempts = newSessions(c.now), newAttempts(c.now)
+	c.sessions.cookie = sessionCookie
+	if o.Mark != "" {
+		c.sessions.cookie += "_" + o.Mark
+	}
 	c.routes()
 	return c
 }

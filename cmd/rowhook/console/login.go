@@ -65,13 +65,13 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	}
 	one := c.sessions.begin(token)
 	c.options.Logger.Info("somebody logged in to the console", "token", name, "from", r.RemoteAddr)
-	setCookie(w, r, sessionCookie, one.id, sessionLife)
+	setCookie(w, r, c.sessions.cookie, one.id, sessionLife)
 	http.Redirect(w, r, prefix+back, http.StatusSeeOther)
 }
 
 // logout ends the session.
 func (v *visit) logout() error {
 	v.sessions.end(v.session)
-	setCookie(v.w, v.r, sessionCookie, "", 0)
+	setCookie(v.w, v.r, v.sessions.cookie, "", 0)
 	return v.redirect("/login")
 }

@@ -58,9 +58,10 @@ type flash struct {
 
 // sessions are those who are logged in. It is safe for concurrent use.
 type sessions struct {
-	now func() time.Time
-	mu  sync.Mutex
-	all map[[sha256.Size]byte]*session // by the digest of the id, so that a look-up tells nothing of it
+	now    func() time.Time
+	cookie string // its name
+	mu     sync.Mutex
+	all    map[[sha256.Size]byte]*session // by the digest of the id, so that a look-up tells nothing of it
 }
 
 func newSessions(now func() time.Time) *sessions {
@@ -87,7 +88,7 @@ func (s *sessions) begin(token string) *session {
 // find returns the session of a request; nil without one. A look that nobody made, of a page that
 // updates itself, keeps no session alive.
 func (s *sessions) find(r *http.Request, looked bool) *session {
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(s.cookie)
 	if err != nil {
 		return nil
 	}
