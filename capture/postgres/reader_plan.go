@@ -1,0 +1,284 @@
+package postgres
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture"
+)
+
+// readPlan is how a table is read.
+type readPlan struct {
+	table   *capture.Table
+	columns []string // quoted
+	from    string
+	filter  string // the publication's row filter
+	types   []string
+	before  []keyOperators // of the key's columns
+	rows    int64
+	oid     uint32
+	member  uint32 // the publication's oid
+	print   string // of its columns, and of what is published of it, when it was described
+	limit   int    // rows that make a chunk of readBytes
+}
+
+// keyOperators are how a key's column is compared, in the order that ORDER BY has.
+type keyOperators struct{ more, equal, least string }
+
+// builtinMore is the operator that rows of built-in types are compared with.
+const builtinMore = "operator(pg_catalog.>)"
+
+// printSQL is what changes when the table's columns do, or what is published of them.
+const printSQL = `select coalesce((select pg_catalog.md5(pg_catalog.to_jsonb(p)::text) from pg_catalog.pg_publication p where p.oid = %[2]d), '') ||
+  coalesce((select pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(m)::text, ',' order by m.oid)) from pg_catalog.pg_publication_rel m where m.prpubid = %[2]d and m.prrelid = %[1]d), '') ||
+  coalesce(pg_catalog.md5(pg_catalog.string_agg(a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.attgenerated::text, ',' order by a.attnum)), '')
+  from pg_catalog.pg_attribute a where a.attrelid = %[1]d and a.attnum > 0 and not a.attisdropped`
+
+// Describe implements [capture.Reader].
+func (r *Reader) Describe(ctx context.Context, table string) (*capture.Readable, error) {
+	plan, err := r.describe(ctx, table)
+	if err != nil {
+		return nil, err
+	}
+	return &capture.Readable{Table: plan.table, Rows: plan.rows}, nil
+}
+
+func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) {
+	in, err := r.source.inspect(ctx, []string{table})
+	if err != nil {
+		return nil, err
+	}
+	if len(in.tables) != 1 {
+		return nil, &capture.OperatorError{Err: fmt.Errorf("table %s does not exist", table), Remedy: "`rowhook check` shows what the mapping and the database have in common"}
+	}
+	f := in.tables[0]
+	if err := r.readable(f, &in.publication); err != nil {
+		return nil, err
+	}
+	plan := &readPlan{table: f.table, from: f.sql, oid: f.oid, filter: in.publication.members[table].filter, limit: readFirst}
+	if f.kind == 'r' {
+		plan.from = "only " + f.sql
+	}
+	for i := range f.table.Columns {
+		plan.columns = append(plan.columns, quoteIdent(f.table.Columns[i].Name))
+	}
+	if was := r.plans[table]; was != nil {
+		plan.limit = was.limit
+		if sameTable(was.table, plan.table) {
+			plan.table = was.table // the pointer is a key for caches
+		}
+	}
+	err = r.query.do(ctx, func(c *pgx.Conn) error { return plan.learn(ctx, c, r.source.config.Publication) })
+	if err != nil {
+		return nil, fmt.Errorf("look at table %s: %w", table, err)
+	}
+	r.plans[table] = plan
+	return plan, nil
+}
+
+// readable says why a table cannot be read in chunks.
+func (r *Reader) readable(f *tableFacts, p *publication) error {
+	name := f.table.String()
+	if why := f.streamed(); why != "" {
+		return &capture.OperatorError{Err: fmt.Errorf("table %s %s", name, why), Remedy: "only what the stream can bring is read beside it"}
+	}
+	if _, ok := p.members[name]; !ok {
+		return &capture.OperatorError{
+			Err:    fmt.Errorf("the stream does not bring table %s: publication %s does not have it", name, r.source.config.Publication),
+			Remedy: "`rowhook check` shows the statement that puts it there",
+		}
+	}
+	if len(f.table.Key) == 0 {
+		return &capture.OperatorError{
+			Err: fmt.Errorf("table %s has no key: rows without one cannot be read in chunks, nor told apart in the stream", name),
+			Remedy: fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…), or a unique index on NOT NULL columns and ALTER TABLE %s REPLICA IDENTITY USING INDEX …",
+				f.sql, f.sql),
+		}
+	}
+	if err := tellsApart(f); err != nil {
+		return err
+	}
+	if !f.selectable || !f.usage {
+		role := quoteIdent(r.source.connect.User)
+		return &capture.OperatorError{
+			Err:    fmt.Errorf("our role may not read table %s", name),
+			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s;", f.schemaSQL(), role, f.sql, role),
+		}
+	}
+	return nil
+}
+
+// tellsApart refuses a partitioned table some of whose partitions send old rows without the key: no
+// other columns tell its rows apart, since an index is unique within its partition only.
+func tellsApart(f *tableFacts) error {
+	if f.kind != 'p' || !slices.ContainsFunc(f.table.Key, func(i int) bool { return !f.table.Columns[i].Identity }) {
+		return nil
+	}
+	var names, remedy []string
+	for _, leaf := range f.leaves {
+		lacks := func(i int) bool { return !slices.Contains(leaf.columns, f.table.Columns[i].Name) }
+		if leaf.identity != capture.IdentityFull && slices.ContainsFunc(f.table.Key, lacks) {
+			names = append(names, leaf.table)
+			remedy = append(remedy, "ALTER TABLE "+leaf.sql+" REPLICA IDENTITY DEFAULT;")
+		}
+	}
+	return &capture.OperatorError{
+		Err:    fmt.Errorf("partitions of table %s have a replica identity without its key, so that rows cannot be told apart in the stream: %s", f.table, strings.Join(names, ", ")),
+		Remedy: strings.Join(remedy, " "),
+	}
+}
+
+// columnTypesSQL reads the columns' types by which literals are cast, and the operators of their
+// default order where these are not the built-in ones: ORDER BY goes by the type, but an operator's
+// name by the search path.
+const columnTypesSQL = `
+with recursive based as (
+  select a.attname, t.oid, t.typbasetype, 0 as depth from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+  where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  union all select b.attname, t.oid, t.typbasetype, b.depth + 1 from based b join pg_catalog.pg_type t on t.oid = b.typbasetype
+)
+select a.attname::text, pg_catalog.format('%I.%I', n.nspname, t.typname),
+  coalesce((select pg_catalog.format('operator(%I.%s)', opn.nspname, o.oprname) from based b
+    join pg_catalog.pg_opclass c on c.opcintype = b.oid and c.opcdefault
+    join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+    join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amoplefttype = b.oid and p.amoprighttype = b.oid and p.amopstrategy = 5
+    join pg_catalog.pg_operator o on o.oid = p.amopopr join pg_catalog.pg_namespace opn on opn.oid = o.oprnamespace
+    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.>)'),
+  coalesce((select pg_catalog.format('operator(%I.%s)', opn.nspname, o.oprname) from based b
+    join pg_catalog.pg_opclass c on c.opcintype = b.oid and c.opcdefault
+    join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+    join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amoplefttype = b.oid and p.amoprighttype = b.oid and p.amopstrategy = 3
+    join pg_catalog.pg_operator o on o.oid = p.amopopr join pg_catalog.pg_namespace opn on opn.oid = o.oprnamespace
+    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.=)'),
+  coalesce((select pg_catalog.format('operator(%I.%s)', opn.nspname, o.oprname) from based b
+    join pg_catalog.pg_opclass c on c.opcintype = b.oid and c.opcdefault
+    join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+    join pg_catalog.pg_amop p on p.amopfamily = c.opcfamily and p.amoplefttype = b.oid and p.amoprighttype = b.oid and p.amopstrategy = 4
+    join pg_catalog.pg_operator o on o.oid = p.amopopr join pg_catalog.pg_namespace opn on opn.oid = o.oprnamespace
+    where b.attname = a.attname order by b.depth desc limit 1), 'operator(pg_catalog.>=)')
+from pg_catalog.pg_attribute a
+join pg_catalog.pg_type t on t.oid = a.atttypid
+join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped`
+
+// learn asks the catalog for what the statements are made of.
+func (p *readPlan) learn(ctx context.Context, c *pgx.Conn, publication string) error {
+	types, operators := map[string]string{}, map[string]keyOperators{}
+	rows, err := c.Query(ctx, columnTypesSQL, p.oid)
+	if err != nil {
+		return err
+	}
+	var name, typ string
+	var ops keyOperators
+	_, err = pgx.ForEachRow(rows, []any{&name, &typ, &ops.more, &ops.equal, &ops.least}, func() error {
+		types[name], operators[name] = typ, ops
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range p.table.Columns {
+		p.types = append(p.types, types[p.table.Columns[i].Name])
+	}
+	for _, i := range p.table.Key {
+		p.before = append(p.before, operators[p.table.Columns[i].Name])
+	}
+	if err := c.QueryRow(ctx, "select oid from pg_catalog.pg_publication where pubname = $1", publication).Scan(&p.member); err != nil {
+		return err
+	}
+	if err := c.QueryRow(ctx, fmt.Sprintf(printSQL, p.oid, p.member)).Scan(&p.print); err != nil {
+		return err
+	}
+	return c.QueryRow(ctx, `select coalesce(nullif(pg_catalog.sum(greatest(c.reltuples, 0))::bigint, 0), -1)
+from pg_catalog.pg_class c where c.oid = $1 and c.relkind = 'r'
+  or c.oid in (select t.relid from pg_catalog.pg_partition_tree($1) t where t.isleaf)`, p.oid).Scan(&p.rows)
+}
+
+// literal writes a value as the column's type, in a session whose encoding is the database's.
+func (p *readPlan) literal(col int, value string, encoded bool) string {
+	if encoded && !isASCII([]byte(value)) {
+		return fmt.Sprintf("(pg_catalog.convert_from(pg_catalog.decode('%s', 'hex'), 'UTF8'))::%s", hex.EncodeToString([]byte(value)), p.types[col])
+	}
+	return quoteLiteral(value) + "::" + p.types[col]
+}
+
+// behind is the condition for rows behind a key, by the order of ORDER BY. Rows are compared as a
+// whole where they can be: only that is a place in the index. Else the first column's own condition
+// is there for the index.
+func (p *readPlan) behind(key []string, encoded bool) string {
+	columns, literals := make([]string, len(key)), make([]string, len(key))
+	whole := true
+	for i := range key {
+		columns[i], literals[i] = p.columns[p.table.Key[i]], p.literal(p.table.Key[i], key[i], encoded)
+		whole = whole && p.before[i].more == builtinMore
+	}
+	if whole {
+		return fmt.Sprintf("(%s) %s (%s)", strings.Join(columns, ", "), builtinMore, strings.Join(literals, ", "))
+	}
+	last := len(key) - 1
+	out := fmt.Sprintf("%s %s %s", columns[last], p.before[last].more, literals[last])
+	for i := last - 1; i >= 0; i-- {
+		out = fmt.Sprintf("(%s %s %s or %s %s %s and %s)", columns[i], p.before[i].more, literals[i], columns[i], p.before[i].equal, literals[i], out)
+	}
+	return fmt.Sprintf("%s %s %s and %s", columns[0], p.before[0].least, literals[0], out)
+}
+
+// sql is the statement that reads a request's rows.
+func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (string, error) {
+	var conditions []string
+	if p.filter != "" {
+		conditions = append(conditions, "("+p.filter+")")
+	}
+	for _, w := range what.Where {
+		col := p.table.Column(w.Column)
+		switch {
+		case col < 0:
+			return "", &capture.OperatorError{Err: fmt.Errorf("table %s has no column %q that is published", p.table, w.Column), Remedy: "name one of the table's columns, as the database calls it"}
+		case w.Null:
+			conditions = append(conditions, p.columns[col]+" is null")
+		default:
+			conditions = append(conditions, p.columns[col]+" = "+p.literal(col, w.Value, encoded))
+		}
+	}
+	if what.Keys != nil {
+		var any []string
+		for _, key := range what.Keys {
+			if len(key) != len(p.table.Key) {
+				return "", keyMisfit(p.table, key)
+			}
+			var all []string
+			for i, col := range p.table.Key {
+				all = append(all, fmt.Sprintf("%s %s %s", p.columns[col], p.before[i].equal, p.literal(col, key[i], encoded)))
+			}
+			any = append(any, "("+strings.Join(all, " and ")+")")
+		}
+		conditions = append(conditions, "("+strings.Join(any, " or ")+")")
+	} else if what.After != nil {
+		if len(what.After) != len(p.table.Key) {
+			return "", keyMisfit(p.table, what.After)
+		}
+		conditions = append(conditions, p.behind(what.After, encoded))
+	}
+	where := ""
+	if len(conditions) > 0 {
+		where = " where " + strings.Join(conditions, " and ")
+	}
+	order := make([]string, len(p.table.Key))
+	for i, col := range p.table.Key {
+		order[i] = p.columns[col]
+	}
+	return fmt.Sprintf("select %s from %s%s order by %s limit %d", strings.Join(p.columns, ", "), p.from, where, strings.Join(order, ", "), limit), nil
+}
+
+// keyMisfit says that the table's key is not what it was.
+func keyMisfit(t *capture.Table, key []string) error {
+	return &capture.OperatorError{
+		Err:    fmt.Errorf("the key of table %s has %d columns, and %d were given", t, len(t.Key), len(key)),
+		Remedy: "cancel the backfill, if it began with another key, and begin it again",
+	}
+}
