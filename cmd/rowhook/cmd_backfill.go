@@ -25,7 +25,7 @@ for op read names (record.read where the entry names no events), to the profiles
 it. Rows are read in chunks by key beside the running stream, without locks, and nothing is written
 to the database. Events of a row keep their order: no older state of it arrives after a newer one.
 
-The agent does the work, one backfill after the other, and goes on with it after a restart. It waits
+The agent does the work, one chunk after the other, and goes on with it after a restart. It waits
 while much waits for a profile that gets the events. A row has the same event id however often it is
 read within one backfill.`
 

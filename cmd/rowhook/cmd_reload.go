@@ -23,8 +23,9 @@ If a profile is no longer in the config while deliveries or dead letters wait fo
 do with them: drain delivers them, park keeps them until the profile is back or dropped, drop ends
 each with a line in the delivery log.
 
-source (except context and signals) and state cannot change while the agent runs. Other keys
-outside mapping, defaults and profiles take effect with the next start, and are named.`
+mapping, defaults, profiles, alerts, source.context and source.signals take effect at once, and
+admin's console, hosts and tokens. The rest of source, and state, cannot change while the agent
+runs. What waits for the next start, such as a new password of the database, is named.`
 
 const reloadExample = `  rowhook reload
   rowhook reload --removed old-desk=drain --removed test=drop`

@@ -10,7 +10,7 @@ import (
 // BackfillState is how a backfill stands.
 type BackfillState string
 
-// The states. A failed one can be resumed once its cause is mended.
+// The states. A failed one can be resumed once its cause is fixed.
 const (
 	BackfillRunning   BackfillState = "running"
 	BackfillPaused    BackfillState = "paused"
