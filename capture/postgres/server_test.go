@@ -137,6 +137,7 @@ func serveGarbage(b *pgproto3.Backend, streams *atomic.Int64) error {
 		"IDENTIFY":                           {"77", "1", "0/200", "library"},
 		"select current_setting('server_ver": {"150000", "library", "f", "60000", "-1", "", "0"},
 		"select 1 from pg_catalog.pg_publi":  {"1"},
+		"select extract(epoch from pg_cata":  {"1790000000"},
 		"select coalesce(s.plugin":           {"pgoutput", "library", "f", "0", "0/80", "0/100", "reserved", "", "f"},
 	}
 	for {

@@ -158,6 +158,8 @@ type world struct {
 	pipe    *pipeline.Pipeline
 	stop    func()
 	gone    atomic.Bool // nobody subscribes any more
+	// Transactions that writers have committed, and that the stream has brought.
+	written, streamed atomic.Int64
 }
 
 const worldConfig = `
@@ -230,7 +232,7 @@ func newWorld(t *testing.T, d *database) *world {
 	working.Go(func() {
 		err := d.source.Run(ctx, capture.StartOptions{
 			OnStarted: func(capture.Started) { started <- struct{}{} }, Final: func() capture.Position { return w.pipe.Flush(context.Background()) },
-		}, &laggingSink{Pipeline: w.pipe})
+		}, &laggingSink{Pipeline: w.pipe, w: w})
 		if err != nil {
 			t.Error(err)
 		}
@@ -261,10 +263,12 @@ func newWorld(t *testing.T, d *database) *world {
 // laggingSink keeps the stream behind the database at times.
 type laggingSink struct {
 	*pipeline.Pipeline
+	w *world
 	n int
 }
 
 func (s *laggingSink) Begin(tx *capture.Transaction) error {
+	s.w.streamed.Add(1)
 	if s.n++; s.n%200 < 100 {
 		<-time.After(time.Millisecond)
 	}
@@ -357,6 +361,9 @@ type load struct {
 	failures atomic.Int64
 }
 
+// most is how many transactions the writers may be ahead of the stream.
+const most = 500
+
 // run has one writer change rows until ended.
 func (l *load) run(n int) {
 	rnd := rand.New(rand.NewPCG(uint64(n), 7))
@@ -378,6 +385,10 @@ func (l *load) run(n int) {
 		case <-l.ended:
 			return
 		default:
+		}
+		// A stream that lags more and more never comes to where a chunk was read.
+		for wait := 0; wait < 50 && l.w.written.Load() > l.w.streamed.Load()+most; wait++ {
+			<-time.After(2 * time.Millisecond)
 		}
 		if session == nil {
 			s, err := l.w.session()
@@ -438,6 +449,7 @@ func (l *load) run(n int) {
 				live[k] = v
 			}
 			l.commits[n]++
+			l.w.written.Add(1)
 		}
 		if err != nil { // nobody knows whether the last transaction is there
 			l.failures.Add(1)
