@@ -341,6 +341,15 @@ type Value struct {
 // Row holds one value for each of the table's columns. A nil Row is no row.
 type Row []Value
 
+// Size is about how many bytes of memory a row's values take.
+func (r Row) Size() int {
+	bytes := 0
+	for i := range r {
+		bytes += len(r[i].Text) + 8
+	}
+	return bytes
+}
+
 // Kind is the family that a type belongs to, for conditions and expressions.
 type Kind uint8
 

@@ -188,19 +188,11 @@ func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadReq
 	if n := len(chunk.Rows); n > 0 && what.Keys == nil {
 		bytes := 0
 		for _, row := range chunk.Rows {
-			bytes += rowSize(row)
+			bytes += row.Size()
 		}
 		plan.limit = max(1, min(1000, readBytes*n/max(bytes, 1), 4*limit))
 	}
 	return chunk, nil
-}
-
-func rowSize(row capture.Row) int {
-	bytes := 0
-	for i := range row {
-		bytes += len(row[i].Text) + 8
-	}
-	return bytes
 }
 
 // transact runs the transaction of one chunk.
@@ -321,7 +313,7 @@ func (p *readPlan) take(rows *sql.Rows, chunk *capture.Chunk) error {
 				row[i] = capture.Value{State: capture.Present, Text: append([]byte{}, v...)}
 			}
 		}
-		if bytes += rowSize(row); bytes > readMost && len(chunk.Rows) > 0 {
+		if bytes += row.Size(); bytes > readMost && len(chunk.Rows) > 0 {
 			chunk.More = true
 			continue
 		}

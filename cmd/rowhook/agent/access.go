@@ -2,9 +2,7 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -20,7 +18,7 @@ import (
 type Access struct {
 	client    *control.Client
 	workspace *workspace
-	local     map[string]control.Operation
+	local     operationCalls
 }
 
 // Reach reaches the agent or opens the state directory. An agent that is starting or ending has it
@@ -62,22 +60,10 @@ func (a *Access) Call(ctx context.Context, name string, req, resp any) error {
 	if a.client != nil {
 		return a.client.Call(ctx, name, req, resp)
 	}
-	do, known := a.local[name]
-	if !known { // only an agent does it
+	if _, known := a.local[name]; !known { // only an agent does it
 		return control.ErrNoAgent
 	}
-	raw, err := json.Marshal(req)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	answer, err := do(ctx, raw)
-	if err != nil {
-		return err
-	}
-	if raw, err = json.Marshal(answer); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
-	return json.Unmarshal(raw, resp)
+	return a.local.Call(ctx, name, req, resp)
 }
 
 // Close gives the agent or the state directory up.

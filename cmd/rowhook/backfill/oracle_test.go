@@ -393,7 +393,10 @@ func (l *load) run(n int) {
 		if session == nil {
 			s, err := l.w.session()
 			if err != nil {
-				time.Sleep(20 * time.Millisecond)
+				select { // the server is starting
+				case <-l.ended:
+				case <-time.After(20 * time.Millisecond):
+				}
 				continue
 			}
 			session = s
