@@ -271,13 +271,7 @@ func (l *bodyLookup) find(rec *deliverylog.ParsedRecord) ([]byte, bool) {
 
 // inGroup tells whether an event is in the group that a line is about.
 func (l *bodyLookup) inGroup(rec *deliverylog.ParsedRecord, event string) delivery.Truth {
-	switch answer := l.ask(rec, event); {
-	case !answer.Found:
-		return delivery.Undecidable
-	case answer.Member:
-		return delivery.True
-	}
-	return delivery.False
+	return l.ask(rec, event).InGroup()
 }
 
 func (l *bodyLookup) ask(rec *deliverylog.ParsedRecord, member string) operation.BodyAnswer {

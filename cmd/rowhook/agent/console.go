@@ -114,7 +114,7 @@ func (a *Agent) logPage(ctx context.Context, q console.LogQuery) (console.LogPag
 	}
 	ctx, cancel := context.WithTimeout(ctx, pageBudget)
 	defer cancel()
-	bodies := &pageBodies{ctx: ctx, station: a.workspace}
+	bodies := &pageBodies{ctx: ctx, workspace: a.workspace}
 	found := console.LogPage{Lines: []json.RawMessage{}}
 	page, err := deliverylog.ReadPage(ctx, deliverylog.Query{
 		Path: a.config().Log.Deliveries, Profile: q.Profile, Event: q.Event, Type: q.Type, Status: statuses, Outcome: q.Outcome,
@@ -134,9 +134,9 @@ func (a *Agent) logPage(ctx context.Context, q console.LogQuery) (console.LogPag
 // pageBodies finds whole bodies in the spool for one page, which has no index by id: it gives up
 // after a while.
 type pageBodies struct {
-	ctx     context.Context // the page's
-	station *workspace
-	spent   time.Duration
+	ctx       context.Context // the page's
+	workspace *workspace
+	spent     time.Duration
 }
 
 func (b *pageBodies) ask(rec *deliverylog.ParsedRecord, member string) operation.BodyAnswer {
@@ -145,7 +145,7 @@ func (b *pageBodies) ask(rec *deliverylog.ParsedRecord, member string) operation
 	}
 	began := time.Now()
 	defer func() { b.spent += time.Since(began) }()
-	answer, err := b.station.body(b.ctx, operation.BodyRequest{
+	answer, err := b.workspace.body(b.ctx, operation.BodyRequest{
 		Profile: rec.Profile, Event: rec.Event, Unit: rec.Unit, Count: rec.Count, First: rec.First, Last: rec.Last, Member: member,
 	})
 	if err != nil {
@@ -160,13 +160,7 @@ func (b *pageBodies) find(rec *deliverylog.ParsedRecord) ([]byte, bool) {
 }
 
 func (b *pageBodies) inGroup(rec *deliverylog.ParsedRecord, event string) delivery.Truth {
-	switch answer := b.ask(rec, event); {
-	case !answer.Found:
-		return delivery.Undecidable
-	case answer.Member:
-		return delivery.True
-	}
-	return delivery.False
+	return b.ask(rec, event).InGroup()
 }
 
 // auditBlock is how much of the audit log is read at once.

@@ -55,6 +55,17 @@ type BodyAnswer struct {
 	Cut    bool   `json:"cut,omitempty"` // there is more of the body
 }
 
+// InGroup tells whether the member that was asked for is in the group.
+func (a BodyAnswer) InGroup() delivery.Truth {
+	switch {
+	case !a.Found:
+		return delivery.Undecidable
+	case a.Member:
+		return delivery.True
+	}
+	return delivery.False
+}
+
 // AgentAnswer is the agent's own id, which marks its connections.
 type AgentAnswer struct {
 	ID string `json:"id"`
