@@ -256,3 +256,50 @@ func (s *subscription) matchRow(row Row) Truth {
 	}
 	return s.where.Match(row)
 }
+
+// Matching is how one profile's subscriptions stand to an event.
+type Matching struct {
+	ID     ProfileID
+	Answer Truth
+	// Column is the one whose value did not fit, or is not known. It is empty where the event's
+	// operation did not fit, or everything did.
+	Column string
+}
+
+// Named appends the profiles that have a subscription for events of that type and mapping entry, its
+// conditions on rows and operations aside.
+func (r *Router) Named(eventType, entry string, dst []ProfileID) []ProfileID {
+	for _, route := range r.lookup(eventType, entry) {
+		dst = append(dst, route.id)
+	}
+	return dst
+}
+
+// Explain appends how the profiles that [Router.Named] names stand to the event, in its order. The
+// answers are Match's.
+func (r *Router) Explain(ev *Event, row Row, dst []Matching) []Matching {
+	routes := r.lookup(ev.Type, ev.Entry)
+	for i := range routes {
+		m := Matching{ID: routes[i].id, Answer: routes[i].match(ev, row)}
+		if m.Answer != True {
+			m.Column = routes[i].column(ev, row, m.Answer)
+		}
+		dst = append(dst, m)
+	}
+	return dst
+}
+
+// column is the column that kept the first subscription for the event's operation from matching.
+func (r *route) column(ev *Event, row Row, answer Truth) string {
+	for _, s := range r.subscriptions {
+		if row == nil || !s.operation(ev) {
+			continue
+		}
+		for i := range s.where {
+			if s.where[i].match(row) == answer {
+				return s.where[i].Column
+			}
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -89,16 +90,17 @@ func TestRouterMatch(t *testing.T) {
 		event           Event
 		row             Row
 		want, undecided string
+		others          string // profiles that name the event and do not get it, with the column that decided
 	}{
-		{"plain", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "EAST", "kind": "CD"}, "all loans table not", ""},
-		{"again, from the cache", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "MAIN", "kind": "CD"}, "all loans table branch either not", ""},
-		{"second subscription", Event{Type: "item.lost", Entry: "catalog.items"}, row{"branch": "EAST", "kind": "BOOK"}, "all either not", ""},
-		{"unknown column", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "CD"}, "all loans not", "branch either"},
-		{"unknown, but another holds", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "BOOK"}, "all loans either not", "branch"},
-		{"known operation", Event{Type: "a", Operation: "web_form"}, row{}, "all only", ""},
-		{"other operation", Event{Type: "a", Operation: "desk"}, row{}, "all not", ""},
-		{"assumed operation", Event{Type: "a", Operation: "web_form", Assumed: true}, row{}, "all not", ""},
-		{"no row", Event{Type: "a"}, nil, "all not", ""},
+		{"plain", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "EAST", "kind": "CD"}, "all loans table not", "", "branch:branch either:branch only:"},
+		{"again, from the cache", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "MAIN", "kind": "CD"}, "all loans table branch either not", "", "only:"},
+		{"second subscription", Event{Type: "item.lost", Entry: "catalog.items"}, row{"branch": "EAST", "kind": "BOOK"}, "all either not", "", "only:"},
+		{"unknown column", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "CD"}, "all loans not", "branch either", "branch:branch either:branch only:"},
+		{"unknown, but another holds", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "BOOK"}, "all loans either not", "branch", "branch:branch only:"},
+		{"known operation", Event{Type: "a", Operation: "web_form"}, row{}, "all only", "", "either:branch not:"},
+		{"other operation", Event{Type: "a", Operation: "desk"}, row{}, "all not", "", "either:branch only:"},
+		{"assumed operation", Event{Type: "a", Operation: "web_form", Assumed: true}, row{}, "all not", "", "either:branch only:"},
+		{"no row", Event{Type: "a"}, nil, "all not", "", "either: only:"},
 	} {
 		got, undecided := router.Match(&tt.event, tt.row, nil, nil)
 		if s := codes(names, got); s != tt.want {
@@ -106,6 +108,25 @@ func TestRouterMatch(t *testing.T) {
 		}
 		if s := codes(names, undecided); s != tt.undecided {
 			t.Errorf("%s: undecidable %q, want %q", tt.name, s, tt.undecided)
+		}
+		named := router.Named(tt.event.Type, tt.event.Entry, nil)
+		var others []string
+		for i, m := range router.Explain(&tt.event, tt.row, nil) {
+			want := False
+			if slices.Contains(got, m.ID) {
+				want = True
+			} else if slices.Contains(undecided, m.ID) {
+				want = Undecidable
+			}
+			if m.ID != named[i] || m.Answer != want {
+				t.Errorf("%s: %s answers %d, want %d", tt.name, names[m.ID], m.Answer, want)
+			}
+			if m.Answer != True {
+				others = append(others, names[m.ID]+":"+m.Column)
+			}
+		}
+		if s := strings.Join(others, " "); s != tt.others {
+			t.Errorf("%s: others %q, want %q", tt.name, s, tt.others)
 		}
 	}
 	if !targets[1].Subscriptions.Names("loan.lost", "x") || targets[1].Subscriptions.Names("item.lost", "x") {

@@ -21,6 +21,7 @@ type binding struct {
 	// moveKey are the columns by which a delete turns out to be half of a row's move between
 	// partitions: what all entries take for the row's key. None when rows cannot move.
 	moveKey []int
+	watched bool // somebody is told of an entry's changes
 }
 
 // boundEntry is an entry with its columns found in one table.
@@ -44,6 +45,7 @@ type boundEntry struct {
 	actor    int
 	opColumn int
 	bigints  []string
+	observer Observer // who is told of its changes; nil for nobody
 }
 
 type boundEvent struct {
@@ -92,6 +94,14 @@ func (r *Rules) bind(t *capture.Table) *binding {
 		b.ops |= 1<<capture.Delete | 1<<capture.Insert
 	}
 	return b
+}
+
+// watch asks who is told of the entries' changes.
+func (b *binding) watch(w Watcher) {
+	for _, be := range b.entries {
+		be.observer = w.Watch(be.watched())
+		b.watched = b.watched || be.observer != nil
+	}
 }
 
 // moveKey is every column that is part of an entry's key. The table's own key would not

@@ -81,6 +81,9 @@ type Mapper struct {
 	changes  []*capture.Change
 	whole    *capture.Change // the change at hand as rules see it
 
+	watcher   Watcher   // nil while nobody asks for verdicts
+	judgement Judgement // of the entry that was mapped last
+
 	eval     evaluation
 	fired    []firing
 	made     []string // types of events that the change made before it was parked
@@ -139,6 +142,9 @@ func (m *Mapper) Change(c *capture.Change) error {
 		}
 	}
 	if !b.ops.has(c.Op) {
+		if b.watched {
+			m.passOver(b, c)
+		}
 		return nil
 	}
 	if c.Op == capture.Delete && m.held.take(c, b.moveKey) {
@@ -154,6 +160,9 @@ func (m *Mapper) bind(t *capture.Table) *binding {
 	b := m.bindings[t]
 	if b == nil {
 		b = m.rules.bind(t)
+		if m.watcher != nil {
+			b.watch(m.watcher)
+		}
 		for old := range m.bindings {
 			if old.Schema == t.Schema && old.Name == t.Name {
 				delete(m.bindings, old)
@@ -193,11 +202,13 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 	m.contexts.reach(c.Statement)
 	m.eval = evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
 	for _, be := range b.entries {
-		if !be.ops.has(c.Op) {
-			continue
+		if be.ops.has(c.Op) {
+			if err := m.mapEntry(be); err != nil {
+				return err
+			}
 		}
-		if err := m.mapEntry(be); err != nil {
-			return err
+		if be.observer != nil {
+			m.tell(be, true)
 		}
 	}
 	if c.Op != capture.Insert {
@@ -326,10 +337,31 @@ func (ev *boundEvent) fires(e *evaluation) (answer delivery.Truth, rule int) {
 // fail hands out a failure.
 func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error, made ...string) error {
 	t := m.contexts.transaction()
-	return m.out.Fail(&Failure{
+	f := &Failure{
 		Table: m.bound.name, Entry: be.Name, Made: made, Reason: reason, Err: err,
 		Actor: t.actor, Operation: t.operation,
-	})
+	}
+	if be.observer != nil {
+		m.judgement.failure = f
+	}
+	return m.out.Fail(f)
+}
+
+// passOver tells of a change that no rule is for.
+func (m *Mapper) passOver(b *binding, c *capture.Change) {
+	m.bound, m.whole = b, c
+	for _, be := range b.entries {
+		if be.observer != nil {
+			m.tell(be, false)
+		}
+	}
+}
+
+// tell tells an entry's observer of the change at hand. ready says that it has been evaluated.
+func (m *Mapper) tell(be *boundEntry, ready bool) {
+	m.judgement.be, m.judgement.ready = be, ready
+	be.observer.Mapped(&m.judgement)
+	m.judgement.failure = nil
 }
 
 // Message takes a logical message or a statement's comment: context, a signal, or somebody else's.
