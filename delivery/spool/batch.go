@@ -35,6 +35,7 @@ type Batch struct {
 	seen     int // of parked, likewise
 	values   []metaValue
 	set      int // of values, likewise
+	kept     keptChanges
 }
 
 // metaValue is one of the agent's own values.
@@ -79,6 +80,7 @@ func (b *Batch) Put(key string, value []byte) { b.values = append(b.values, meta
 func (b *Batch) Commit(position string) {
 	b.commits, b.position = true, position
 	b.visible, b.seen, b.set = len(b.entries), len(b.parked), len(b.values)
+	b.kept.settled = len(b.kept.list)
 }
 
 // Rollback takes what was added since the last Commit, or since Reset, out of the batch.
@@ -97,13 +99,14 @@ func (b *Batch) Rollback() {
 		size = b.ends[b.visible-1]
 	}
 	b.records = b.records[:size]
+	b.kept.rollback()
 }
 
 // Len returns the number of events and dead letters.
 func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
 
-// Bytes returns the encoded size of the events.
-func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) + b.away }
+// Bytes returns the encoded size of the events, and of what is kept of rows.
+func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) + b.away + b.kept.size() }
 
 // Reset empties the batch for use again. What was applied is not affected.
 func (b *Batch) Reset() {
@@ -114,6 +117,7 @@ func (b *Batch) Reset() {
 	b.entries, b.parked, b.values = b.entries[:0], b.parked[:0], b.values[:0]
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
+	b.kept.reset()
 	b.commits, b.position, b.visible, b.seen, b.set, b.away = false, "", 0, 0, 0, 0
 }
 
@@ -137,22 +141,24 @@ type appender struct {
 	sent   []tally // by profile number
 	parked tally
 	marks  []mark
+	undone bool // there are undo records of kept rows: parts of it are stored
 
 	marked  mark         // the last one
 	totaled delivery.Seq // event up to which the totals are written
+	keeps   bool         // there are kept rows, or there have been
 }
 
 // Apply writes the batch as one atomic change, unsynced; see Durable. Events get
 // contiguous numbers, in the order of Add. A [*NoRoomError] leaves everything as it was:
 // wait for room and apply the batch again.
 func (s *Spool) Apply(b *Batch) error {
-	if !b.commits && b.Len() == 0 {
+	if !b.commits && b.Len() == 0 && len(b.kept.list) == 0 {
 		return nil
 	}
 	if err := s.failed(); err != nil {
 		return err
 	}
-	if b.Len() > 0 {
+	if b.Len() > 0 || len(b.kept.list) > 0 {
 		if err := s.room.check(time.Now()); err != nil {
 			return err
 		}
@@ -213,6 +219,7 @@ type transaction struct {
 // fill writes a batch's keys. The result is nil when the batch does not commit.
 func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 	visible, seen := 0, 0
+	s.appender.keeps = s.appender.keeps || len(b.kept.list) > 0
 	if b.commits {
 		visible, seen = b.visible, b.seen
 		if err := s.fillPart(w, b, 0, visible, 0, seen); err != nil {
@@ -226,6 +233,12 @@ func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 				return nil, err
 			}
 		}
+		if err := s.fillKept(w, &b.kept); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.fillOpen(w, &b.kept); err != nil {
+		return nil, err
 	}
 	return done, s.fillPart(w, b, visible, len(b.entries), seen, len(b.parked))
 }
@@ -291,7 +304,7 @@ func (s *Spool) markSize() uint64 {
 func (s *Spool) fillCommit(w *pebble.Batch, position string) (*transaction, error) {
 	a := &s.appender
 	done := &transaction{
-		commit: commitRecord{seq: a.next - 1, parked: a.nextParked - 1, bytes: a.written, position: position},
+		commit: commitRecord{seq: a.next - 1, parked: a.nextParked - 1, bytes: a.written, position: position, keeps: a.keeps},
 		sent:   slices.Clone(a.sent),
 		parked: a.parked,
 		marks:  a.marks,
@@ -352,7 +365,7 @@ func (s *Spool) Abort() error {
 	s.write.Lock()
 	to := s.committed
 	s.write.Unlock()
-	if a.next == to.seq+1 && a.nextParked == to.parked+1 {
+	if a.next == to.seq+1 && a.nextParked == to.parked+1 && !a.undone {
 		return nil
 	}
 	if err := s.dropOpen(to); err != nil {
@@ -368,6 +381,9 @@ func (s *Spool) Abort() error {
 
 // dropOpen removes what lies behind a commit from the store.
 func (s *Spool) dropOpen(to commitRecord) error {
+	if err := s.undo(); err != nil {
+		return err
+	}
 	w := s.db.NewBatch()
 	defer w.Close()
 	for _, tail := range [...]struct {

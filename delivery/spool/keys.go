@@ -14,6 +14,7 @@ const (
 	prefixFloor    = 'f' // the first event that is still in the log
 	prefixMark     = 'h' // + seq: time and size of the log up to there
 	prefixPiece    = 'i' // + seq + part + index: piece of an event that is large
+	prefixKept     = 'k' // + key: row of the database that the agent keeps
 	prefixLog      = 'l' // + seq: event
 	prefixMeta     = 'm' // + name: the agent's own values
 	prefixOps      = 'n' // how many batches were applied
@@ -22,6 +23,7 @@ const (
 	prefixParking  = 'Q' // number and size of the source's dead letters
 	prefixRegistry = 'r' // + profile: code
 	prefixTotals   = 't' // what profiles have been sent in all
+	prefixUndo     = 'u' // + key: what was kept there before the open transaction
 )
 
 // Kinds of keys below prefixProfile.

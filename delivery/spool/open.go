@@ -285,6 +285,13 @@ func (s *Spool) recoverCommit() error {
 	s.retention.first.Store(uint64(floor))
 	s.tail.reset(c.seq)
 	s.appender = appender{next: c.seq + 1, nextParked: c.parked + 1, written: c.bytes}
+	err = s.scan([]byte{prefixKept}, []byte{prefixKept + 1}, func(_, _ []byte) (bool, error) {
+		s.appender.keeps = true
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
 	open, err := s.hasOpen(c)
 	if err == nil && open {
 		err = s.dropOpen(c)
@@ -304,6 +311,9 @@ func (s *Spool) hasOpen(c commitRecord) (found bool, err error) {
 	}
 	if err == nil {
 		err = s.scan(seqKey(prefixParked, c.parked+1), []byte{prefixParked + 1}, see)
+	}
+	if err == nil {
+		err = s.scan([]byte{prefixUndo}, []byte{prefixUndo + 1}, see)
 	}
 	return found, err
 }

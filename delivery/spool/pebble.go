@@ -21,6 +21,7 @@ const (
 	memtableSize  = 2 << 20
 	cacheSize     = 4 << 20
 	cacheReader   = 128 << 10 // more for each profile
+	cacheKept     = 4 << 20   // more where rows are kept
 	maxCache      = 32 << 20
 	tableSize     = 4 << 20
 	formatVersion = pebble.FormatValueSeparation
@@ -28,13 +29,17 @@ const (
 
 // pebbleOptions are small on purpose: the agent is a guest on the database's machine.
 func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
+	cache := cacheSize + int64(s.options.Readers)*cacheReader
+	if s.options.Keeps {
+		cache += cacheKept
+	}
 	o := &pebble.Options{
 		FS:                          logGuard{fs, s},
 		Logger:                      storeLogger{s},
 		EventListener:               s.listener(),
 		Merger:                      opsMerger,
 		FormatMajorVersion:          formatVersion,
-		CacheSize:                   min(cacheSize+int64(s.options.Readers)*cacheReader, maxCache),
+		CacheSize:                   min(cache, maxCache),
 		MemTableSize:                memtableSize,
 		MemTableStopWritesThreshold: 3,
 		MaxOpenFiles:                256,

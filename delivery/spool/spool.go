@@ -43,6 +43,8 @@ type Options struct {
 	// Readers is how many profiles will read the log, about: each that has fallen behind reads it
 	// by itself, and the memory for what several read grows with them.
 	Readers int
+	// Keeps says that rows are kept, which are read at random: the store's cache is larger for them.
+	Keeps bool
 	// Logger gets the spool's own messages. Defaults to none.
 	Logger *slog.Logger
 	// FS is the file system. Defaults to the machine's; tests inject faults here.

@@ -1,0 +1,429 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"pgregory.net/rapid"
+)
+
+// keptRows returns all kept rows, as "key=row", as of what was applied or of the last commit.
+func keptRows(t errorer, s *Spool, before bool) map[string]string {
+	scan, get := s.KeptRange, s.Kept
+	if before {
+		scan, get = s.KeptRangeBefore, s.KeptBefore
+	}
+	rows := map[string]string{}
+	err := scan(nil, nil, func(key, row []byte) (bool, error) {
+		rows[string(key)] = string(row)
+		return true, nil
+	})
+	if err != nil {
+		t.Fatalf("scan: %v", err)
+	}
+	for key, want := range rows {
+		if row, ok, err := get([]byte(key), []byte("x")); err != nil || !ok || string(row) != "x"+want {
+			t.Fatalf("%s is %q, %t, %v; by a scan %q", key, row, ok, err, want)
+		}
+	}
+	if row, ok, err := get([]byte("none"), nil); err != nil || ok || row != nil {
+		t.Fatalf("a row that nobody kept is %q, %t, %v", row, ok, err)
+	}
+	return rows
+}
+
+type errorer interface {
+	Fatalf(format string, args ...any)
+}
+
+func apply(t errorer, s *Spool, position string, changes ...string) {
+	b := s.NewBatch()
+	fillBatch(b, changes)
+	if position != "" {
+		b.Commit(position)
+	}
+	if err := s.Apply(b); err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+}
+
+// fillBatch takes "key=row" for a row that is kept and "-key" for one that is forgotten.
+func fillBatch(b *Batch, changes []string) {
+	for _, c := range changes {
+		if key, gone := strings.CutPrefix(c, "-"); gone {
+			b.Forget([]byte(key))
+			continue
+		}
+		key, row, _ := strings.Cut(c, "=")
+		b.Keep([]byte(key), []byte(row))
+	}
+}
+
+func wantKept(t errorer, s *Spool, before bool, want ...string) {
+	rows := keptRows(t, s, before)
+	var got []string
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		got = append(got, key+"="+rows[key])
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("kept (before: %t) %q, want %q", before, got, want)
+	}
+}
+
+// TestKept follows rows through the parts of a transaction: its end keeps them, an abort puts back
+// what stood there before the first part, however often it was overwritten.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	apply(t, s, "p1", "a=1", "b=1", "c=1")
+	wantKept(t, s, false, "a=1", "b=1", "c=1")
+	apply(t, s, "", "a=2", "-b", "d=2")
+	apply(t, s, "", "a=3", "b=3", "e=3", "-e")
+	wantKept(t, s, false, "a=3", "b=3", "c=1", "d=2")
+	wantKept(t, s, true, "a=1", "b=1", "c=1")
+	if err := s.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	wantKept(t, s, false, "a=1", "b=1", "c=1")
+	wantKept(t, s, true, "a=1", "b=1", "c=1")
+
+	// A batch ends one transaction and begins the next, whose undo is what the first one left.
+	apply(t, s, "", "a=4")
+	b := s.NewBatch()
+	fillBatch(b, []string{"a=5", "-c", "f=5"})
+	b.Commit("p2")
+	fillBatch(b, []string{"a=6", "c=6", "f=6", "-b"})
+	if err := s.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	wantKept(t, s, false, "a=6", "c=6", "f=6")
+	wantKept(t, s, true, "a=5", "b=1", "f=5")
+	if err := s.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	wantKept(t, s, false, "a=5", "b=1", "f=5")
+
+	// What is rolled back in the batch was never there.
+	b.Reset()
+	fillBatch(b, []string{"a=7"})
+	b.Commit("p3")
+	fillBatch(b, []string{"a=8", "b=8"})
+	b.Rollback()
+	if err := s.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	wantKept(t, s, false, "a=7", "b=1", "f=5")
+	if err := s.ForgetKept([]byte("b"), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantKept(t, s, false, "a=7")
+}
+
+// keptModel is what a correct store keeps, beside the real one.
+type keptModel struct {
+	files     *vfs.MemFS
+	s         *Spool
+	committed map[string]string
+	open      map[string]string
+	parts     bool
+	at        map[string]map[string]string // by position
+	n         int
+}
+
+func (m *keptModel) reopen(t *rapid.T) {
+	s, err := Open(memDir, Options{FS: m.files, Reserve: -1, Sync: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.s = s
+}
+
+func (m *keptModel) Apply(t *rapid.T) {
+	b := m.s.NewBatch()
+	change := func(rows map[string]string) {
+		for range rapid.IntRange(0, 4).Draw(t, "rows") {
+			key := rapid.SampledFrom([]string{"a", "b", "ba", "c", "d"}).Draw(t, "key")
+			m.n++
+			if rapid.IntRange(0, 3).Draw(t, "forget") == 0 {
+				b.Forget([]byte(key))
+				delete(rows, key)
+			} else {
+				rows[key] = fmt.Sprint(m.n)
+				b.Keep([]byte(key), []byte(rows[key]))
+			}
+		}
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "commits") {
+		change(m.open)
+		if rapid.IntRange(0, 3).Draw(t, "event") == 0 {
+			b.Add(testEvent(m.n), nil)
+		}
+		m.n++
+		position := fmt.Sprint("p", m.n)
+		b.Commit(position)
+		m.committed = maps.Clone(m.open)
+		m.at[position] = m.committed
+		m.parts = false
+	}
+	before := maps.Clone(m.open)
+	change(m.open)
+	if rapid.Bool().Draw(t, "rollback") && !m.parts {
+		b.Rollback()
+		m.open = before
+	}
+	if err := m.s.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	m.parts = m.parts || !maps.Equal(m.open, before)
+}
+
+func (m *keptModel) Abort(t *rapid.T) {
+	if err := m.s.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	m.open, m.parts = maps.Clone(m.committed), false
+}
+
+func (m *keptModel) Reopen(t *rapid.T) {
+	if err := m.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.reopen(t)
+	m.open, m.parts = maps.Clone(m.committed), false
+}
+
+// Crash leaves any of the commits, but no earlier one than was synced.
+func (m *keptModel) Crash(t *rapid.T) {
+	rng := newRand(rapid.Uint64().Draw(t, "seed"))
+	durable := m.s.Durable()
+	left := m.files.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rapid.SampledFrom([]int{0, 50, 100}).Draw(t, "percent"), RNG: rng})
+	if err := m.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.files = left
+	m.reopen(t)
+	position := m.s.Position()
+	var from, to int
+	fmt.Sscanf(durable, "p%d", &from)
+	fmt.Sscanf(position, "p%d", &to)
+	if to < from {
+		t.Fatalf("position %q is before %q, which was synced", position, durable)
+	}
+	m.committed = m.at[position]
+	m.open, m.parts = maps.Clone(m.committed), false
+}
+
+func (m *keptModel) Check(t *rapid.T) {
+	if got := keptRows(t, m.s, false); !maps.Equal(got, m.open) {
+		t.Fatalf("kept %v, want %v", got, m.open)
+	}
+	if got := keptRows(t, m.s, true); !maps.Equal(got, m.committed) {
+		t.Fatalf("kept before %v, want %v", got, m.committed)
+	}
+}
+
+// TestKeptModel has random transactions, in parts and several in a batch, aborted, crashed and
+// reopened: kept rows are always as of the position that the store is at.
+func TestKeptModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := &keptModel{files: vfs.NewCrashableMem(), committed: map[string]string{}, open: map[string]string{}, at: map[string]map[string]string{"": {}}}
+		m.reopen(t)
+		defer func() {
+			if err := m.s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		t.Repeat(map[string]func(*rapid.T){"apply": m.Apply, "abort": m.Abort, "reopen": m.Reopen, "crash": m.Crash, "": m.Check})
+	})
+}
+
+// TestKeptUndoIsKilled has the process end at each write of an abort with many undo records: the
+// next opening puts back what is left of them.
+func TestKeptUndoIsKilled(t *testing.T) {
+	t.Parallel()
+	disk := vfs.NewCrashableMem()
+	var left []*vfs.MemFS
+	watching, writes := false, 0
+	files := faulty(disk, func(op errorfs.Op) error {
+		if !watching || op.Kind != errorfs.OpFileWrite {
+			return nil
+		}
+		if writes++; writes%10 == 0 && len(left) < 20 {
+			left = append(left, disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: newRand(uint64(len(left)))}))
+		}
+		return nil
+	})
+	s := openSpool(t, memDir, memOptions(t, files))
+	const rows = 300
+	row := strings.Repeat("x", 8<<10) // two chunks and more
+	var before, parts []string
+	for i := range rows {
+		before = append(before, fmt.Sprintf("k%03d=%s", i, row))
+		parts = append(parts, fmt.Sprintf("k%03d=part", i), fmt.Sprintf("n%03d=new", i))
+	}
+	apply(t, s, "p1", before...)
+	apply(t, s, "", parts...)
+	flush(t, s)
+	watching = true
+	if err := s.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	watching = false
+	if len(left) < 3 {
+		t.Fatalf("%d writes are looked at", len(left))
+	}
+	wantKept(t, s, false, before...)
+	for _, files := range left {
+		after, err := Open(memDir, memOptions(t, files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantKept(t, after, false, before...)
+		if err := after.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestKeptRefusesOlder holds that a program which knows no kept rows does not move their position.
+func TestKeptRefusesOlder(t *testing.T) {
+	t.Parallel()
+	files := vfs.NewCrashableMem()
+	version := func(position string, changes ...string) byte {
+		s := openSpool(t, memDir, memOptions(t, files))
+		apply(t, s, position, changes...)
+		value, err := s.get([]byte{prefixCommit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return value[0]
+	}
+	if got := version("p1"); got != 1 {
+		t.Errorf("without kept rows the commit has version %d", got)
+	}
+	if got := version("p2", "a=1"); got != 2 {
+		t.Errorf("with one the commit has version %d", got)
+	}
+	if got := version("p3", "-a"); got != 2 {
+		t.Errorf("while the last one goes the commit has version %d", got)
+	}
+	if got := version("p4"); got != 1 {
+		t.Errorf("when all are gone the commit has version %d", got)
+	}
+}
+
+func FuzzUndo(f *testing.F) {
+	f.Add(encodeUndo([]byte("row"), true))
+	f.Add(encodeUndo(nil, false))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		row, was, err := decodeUndo(b)
+		if err != nil {
+			if !errors.Is(err, errMalformed) && !errors.As(err, new(*VersionError)) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again := encodeUndo(row, was); string(again) != string(b) {
+			t.Errorf("%x is written as %x", b, again)
+		}
+	})
+}
+
+// BenchmarkKept looks rows up among a million, in no order and among the few that are hot, and keeps
+// them as a stream of single updates does.
+func BenchmarkKept(b *testing.B) {
+	const rows = 1_000_000
+	o := testOptions(b)
+	o.Keeps = true
+	s := openSpool(b, benchDir(b), o)
+	key := func(dst []byte, n uint64) []byte { return fmt.Appendf(dst, "\x01\x00\x00\x00\x01%010d", n) }
+	// About 50 bytes that differ from row to row, as columns of times, states and names do.
+	row := func(dst []byte, n uint64) []byte {
+		n *= 0x9e3779b97f4a7c15
+		return fmt.Appendf(dst, "\x01\x1a2026-11-%02d %02d:%02d:%02d.%06d\x03OUT\x0c%012x", n%30, n>>8%24, n>>16%60, n>>24%60, n>>32%1e6, n>>16)
+	}
+	batch := s.NewBatch()
+	for i := range uint64(rows) {
+		batch.Keep(key(nil, i), row(nil, i))
+		if i%1000 == 999 {
+			batch.Commit("0/16B3748")
+			if err := s.Apply(batch); err != nil {
+				b.Fatal(err)
+			}
+			batch.Reset()
+		}
+	}
+	flush(b, s)
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	size, err := s.KeptSize(nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, hot := range []uint64{rows, 1000} {
+		b.Run(fmt.Sprintf("get/rows=%d", hot), func(b *testing.B) {
+			rng, buf, k := newRand(1), []byte(nil), []byte(nil)
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				k = key(k[:0], rng.Uint64N(hot))
+				var ok bool
+				var err error
+				if buf, ok, err = s.Kept(k, buf[:0]); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+			}
+			b.ReportMetric((cpu(b)-before)/float64(b.N), "cpu-ns/row")
+			b.ReportMetric(float64(size)/rows, "disk-bytes/row")
+			b.ReportMetric(resident(b)/(1<<20), "MiB-resident")
+		})
+	}
+	b.Run("absent", func(b *testing.B) {
+		rng, k := newRand(1), []byte(nil)
+		before := cpu(b)
+		for b.Loop() {
+			k = append(key(k[:0], rng.Uint64N(rows)), 'x')
+			if _, ok, err := s.Kept(k, nil); err != nil || ok {
+				b.Fatal(ok, err)
+			}
+		}
+		b.ReportMetric((cpu(b)-before)/float64(b.N), "cpu-ns/row")
+	})
+	for _, parts := range []bool{false, true} {
+		b.Run(fmt.Sprintf("keep/parts=%t", parts), func(b *testing.B) {
+			rng, k, n := newRand(1), []byte(nil), 0
+			before := cpu(b)
+			for b.Loop() {
+				k = key(k[:0], rng.Uint64N(rows))
+				batch.Keep(k, row(nil, uint64(n)))
+				if n++; n%1000 == 0 {
+					if !parts || n%100_000 == 0 {
+						batch.Commit("0/16B3748")
+					}
+					if err := s.Apply(batch); err != nil {
+						b.Fatal(err)
+					}
+					batch.Reset()
+				}
+			}
+			flush(b, s)
+			b.ReportMetric((cpu(b)-before)/float64(b.N), "cpu-ns/row")
+			batch.Reset()
+			if err := s.Abort(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
