@@ -6,7 +6,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,10 +173,57 @@ func clockOf(tb testing.TB, pid int) *wallClock {
 	}
 	c := &wallClock{tb, memory, from + place + int64(len(code)) - 8}
 	c.put(from+place, code)
-	// jmp, seen whole or not at all by whoever comes by.
 	distance := uint32(int32(place - entry - 5))
-	c.put(from+entry, []byte{0xe9, byte(distance), byte(distance >> 8), byte(distance >> 16), byte(distance >> 24)})
+	jump := []byte{0xe9, byte(distance), byte(distance >> 8), byte(distance >> 16), byte(distance >> 24)}
+	stopOutside(tb, pid, from+entry+1, from+entry+int64(len(jump)))
+	c.put(from+entry, jump)
+	capturetest.Must(tb, syscall.Kill(pid, syscall.SIGCONT))
 	return c
+}
+
+// stopOutside stops a process where none of its threads is between the instructions of [from, to),
+// which it may then be given others for.
+func stopOutside(tb testing.TB, pid int, from, to int64) {
+	tb.Helper()
+	eventually(tb, patience, "no thread is inside the code", func() bool {
+		capturetest.Must(tb, syscall.Kill(pid, syscall.SIGSTOP))
+		places := threads(tb, pid)
+		inside := func(at int64) bool { return from <= at && at < to }
+		if places != nil && !slices.ContainsFunc(places, inside) {
+			return true
+		}
+		capturetest.Must(tb, syscall.Kill(pid, syscall.SIGCONT))
+		return false
+	})
+}
+
+// threads tells where the threads of a process stand; nil unless all have been stopped.
+func threads(tb testing.TB, pid int) (places []int64) {
+	tb.Helper()
+	for {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+		capturetest.Must(tb, err)
+		places = places[:0]
+		moving := len(files) == 0
+		for _, file := range files {
+			call, err := os.ReadFile(file)
+			if err != nil {
+				return nil // a thread has ended
+			}
+			if string(call) == "running\n" {
+				moving = true
+				break
+			}
+			// The last of the fields is the program counter.
+			fields := strings.Fields(string(call))
+			at, err := strconv.ParseInt(strings.TrimPrefix(fields[len(fields)-1], "0x"), 16, 64)
+			capturetest.Must(tb, err)
+			places = append(places, at)
+		}
+		if !moving {
+			return places
+		}
+	}
 }
 
 // set makes the process's wall clock differ from the machine's.
