@@ -181,6 +181,8 @@ type Parked struct {
 	Made []string
 	// Second is the insert of a row's move between partitions, whose delete is Change.
 	Second []byte
+	// Merged are the changes of the same row behind Change which became one with it.
+	Merged [][]byte
 	// Size is how many bytes a change had that was read past, so that Change does not have it; 0
 	// for others. Key is the row's then, where it is known, as events have it.
 	Size int64

@@ -64,3 +64,44 @@ func BenchmarkChange(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCoalesce is a transaction of four updates of one row, which become one, and of four rows,
+// each with the transaction's end, beside the same without coalescing.
+func BenchmarkCoalesce(b *testing.B) {
+	const due = "2026-12-01 14:00:00+00"
+	full := loans(capture.IdentityFull)
+	for _, bb := range []struct {
+		name, coalesce string
+		rows, events   int
+	}{{"one row, each", "", 1, 4}, {"one row, merged", "transaction", 1, 1}, {"four rows, each", "", 4, 4}, {"four rows, merged", "transaction", 4, 4}} {
+		b.Run(bb.name, func(b *testing.B) {
+			rules, err := Compile(Config{{Name: "circulation.loans", Coalesce: bb.coalesce}}, Options{Context: DefaultContext()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var changes []capture.Change
+			for i := range 4 {
+				open := loanRow("ACTIVE", due, null, "a note of ordinary length")
+				open[0].Text = []byte{byte('1' + i%bb.rows)}
+				changes = append(changes, capture.Change{Op: capture.Update, Table: full, Old: open, New: open, Ordinal: i})
+			}
+			out := &sink{}
+			m := rules.NewMapper(out, Identity{Source: "library", Lineage: "7301234567890123456"})
+			b.ReportAllocs()
+			for b.Loop() {
+				m.Begin(&testTransaction)
+				for i := range changes {
+					if err := m.Change(&changes[i]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := m.End(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if out.events != bb.events*b.N || out.failures > 0 {
+				b.Errorf("%d events, %d failures", out.events, out.failures)
+			}
+		})
+	}
+}

@@ -14,7 +14,9 @@ type binding struct {
 	table   *capture.Table
 	name    string
 	entries []*boundEntry
-	ops     opSet // that any entry, the context or the signals want
+	ops     opSet // that any entry that takes changes as they come, the context or the signals want
+	merging opSet // that any entry wants which takes what a row's changes come to
+	rowKey  []int // by which these tell rows apart
 	columns map[string]int
 	context *contextColumns // set for the context table
 	signal  *signalColumns  // set for the signal table
@@ -29,6 +31,7 @@ type boundEntry struct {
 	*entry
 	table    *capture.Table
 	ops      opSet
+	merges   bool      // it takes what a row's changes in a transaction come to
 	problems []problem // a faulty entry maps nothing: its changes are parked
 	faults   []problem // of single rules: what they cannot decide is parked, the others go on
 	warnings []problem // what is allowed, but hardly meant
@@ -77,6 +80,11 @@ func (r *Rules) bind(t *capture.Table) *binding {
 	for _, e := range r.entriesOf(t) {
 		be := bindEntry(e, t)
 		b.entries = append(b.entries, be)
+		if be.merges {
+			b.merging |= be.ops
+			b.rowKey = rowKey(t)
+			continue
+		}
 		b.ops |= be.ops
 	}
 	if t.Partitioned && b.ops&rowOps != 0 {
@@ -110,6 +118,9 @@ func (b *binding) watch(w Watcher) {
 func moveKey(entries []*boundEntry) []int {
 	var cols []int
 	for _, e := range entries {
+		if e.merges {
+			continue
+		}
 		for _, m := range e.key {
 			if !slices.Contains(cols, m.col) {
 				cols = append(cols, m.col)
@@ -140,6 +151,7 @@ func bindEntry(e *entry, t *capture.Table) *boundEntry {
 	b.bindKey()
 	b.bindShape()
 	b.bindLink()
+	b.bindCoalesce()
 	for _, c := range []struct {
 		name string
 		key  []string
@@ -353,6 +365,24 @@ func newMember(name, parent string) member {
 		path = parent + "." + name
 	}
 	return member{label: append(appendString(nil, name), ':'), path: path, col: none}
+}
+
+// bindCoalesce looks whether the table's rows can be told apart.
+func (b *binder) bindCoalesce() {
+	if b.Coalesce == "" {
+		return
+	}
+	at := b.path.at("coalesce")
+	b.merges = len(rowKey(b.table)) > 0
+	switch {
+	case !b.merges && b.wildcard():
+		b.warnings = append(b.warnings, problem{at, fmt.Sprintf("table %s has no key, so that its changes are not merged", b.table), "add a primary key"})
+	case !b.merges:
+		b.problem(at, fmt.Sprintf("table %s has no key by which the changes of a row are told from those of others", b.table),
+			"add a primary key, or leave coalesce out")
+	case b.table.Partitioned && b.table.Identity != capture.IdentityFull && b.ops.has(capture.Update):
+		b.warnings = append(b.warnings, problem{at, "an update of a partitioned table comes without its old key, and is not merged with what came before it", wholeRows(b.table)})
+	}
 }
 
 // bindShape lays out the payload: the fields as configured, or every column that is not excluded.

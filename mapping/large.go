@@ -7,7 +7,10 @@ import (
 )
 
 // Wants reports whether anything may come of a table's change.
-func (m *Mapper) Wants(t *capture.Table, op capture.Op) bool { return m.bind(t).ops.has(op) }
+func (m *Mapper) Wants(t *capture.Table, op capture.Op) bool {
+	b := m.bind(t)
+	return b.ops.has(op) || b.merging != 0
+}
 
 // Listens reports whether a message of that prefix is context or a signal.
 func (m *Mapper) Listens(prefix string) bool {

@@ -78,7 +78,9 @@ type Mapper struct {
 	tx       capture.Transaction
 	contexts contexts
 	held     heldDelete
+	window   window
 	changes  []*capture.Change
+	merged   bool            // changes are those of a row that became one
 	whole    *capture.Change // the change at hand as rules see it
 
 	watcher   Watcher   // nil while nobody asks for verdicts
@@ -96,6 +98,7 @@ func (r *Rules) NewMapper(out Output, id Identity) *Mapper {
 	m := &Mapper{
 		rules: r, out: out, source: id.Source, lineage: id.Lineage,
 		signalTypes: map[string]signalType{}, bindings: map[*capture.Table]*binding{},
+		window: window{most: windowBytes, rows: map[*capture.Table]*rowGroups{}, relations: map[*capture.Table][]byte{}},
 	}
 	for _, s := range r.signals.Types {
 		m.signalTypes[s.Type] = signalType{s, s.As.names()}
@@ -113,26 +116,46 @@ func (m *Mapper) SetIdentity(id Identity) { m.source, m.lineage = id.Source, id.
 func (m *Mapper) Begin(tx *capture.Transaction) {
 	m.tx = *tx
 	m.contexts.begin()
-	m.held.on = false
+	m.Abort()
 }
 
 // Abort forgets the open transaction.
-func (m *Mapper) Abort() { m.held.on = false }
+func (m *Mapper) Abort() {
+	m.held.on = false
+	if m.window.on() {
+		m.window.reset()
+	}
+}
 
-// End closes the transaction, and maps a delete that was held for it.
-func (m *Mapper) End() error { return m.flush() }
+// End closes the transaction, and maps what was held for it.
+func (m *Mapper) End() error {
+	if m.window.on() {
+		if err := m.empty(); err != nil {
+			return err
+		}
+	}
+	return m.flush()
+}
 
-// Changes returns the raw changes at hand, for parking: one, or the delete and the insert that a
-// row's move between partitions consists of. It is valid inside Output's methods; empty for
-// messages.
+// Changes returns the raw changes at hand, for parking: one, the delete and the insert that a
+// row's move between partitions consists of, or, where Merged says so, all of a row that became
+// one. It is valid inside Output's methods; empty for messages.
 func (m *Mapper) Changes() []*capture.Change { return m.changes }
 
-// Change maps one change.
+// Change maps one change, or holds it for the transaction's end.
 func (m *Mapper) Change(c *capture.Change) error {
 	b := m.bound
 	if b == nil || b.table != c.Table {
 		b = m.bind(c.Table)
 	}
+	if b.merging != 0 || m.window.on() {
+		return m.hold(b, c)
+	}
+	return m.now(b, c)
+}
+
+// now maps one change for the entries that take each as it comes.
+func (m *Mapper) now(b *binding, c *capture.Change) error {
 	if m.held.on {
 		if m.held.movedBy(c, b.moveKey) {
 			return m.mapMove(b, c)
@@ -151,7 +174,7 @@ func (m *Mapper) Change(c *capture.Change) error {
 		return nil
 	}
 	m.changes = append(m.changes[:0], c)
-	return m.mapChange(b, c)
+	return m.mapChange(b, c, false)
 }
 
 // bind finds the table's binding, making it when the table is new, in place of the one
@@ -166,6 +189,7 @@ func (m *Mapper) bind(t *capture.Table) *binding {
 		for old := range m.bindings {
 			if old.Schema == t.Schema && old.Name == t.Name {
 				delete(m.bindings, old)
+				delete(m.window.rows, old)
 			}
 		}
 		m.bindings[t] = b
@@ -184,7 +208,7 @@ func (m *Mapper) flush() error {
 	m.changes = append(m.changes[:0], c)
 	b := m.bound
 	defer func() { m.bound = b }()
-	return m.mapChange(m.bind(c.Table), c)
+	return m.mapChange(m.bind(c.Table), c, false)
 }
 
 // mapMove maps a delete and an insert of one key as the update that they are.
@@ -193,15 +217,19 @@ func (m *Mapper) mapMove(b *binding, c *capture.Change) error {
 	m.changes = append(m.changes[:0], &m.held.change, c)
 	return m.mapChange(b, &capture.Change{
 		Op: capture.Update, Table: c.Table, Old: m.held.change.Old, New: c.New, Ordinal: c.Ordinal,
-	})
+	}, false)
 }
 
-// mapChange maps a change for every entry of its table.
-func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
+// mapChange maps a change for the entries of its table: those that take each change as it comes, or
+// those that take what a row's changes come to.
+func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 	m.bound, m.whole = b, c
 	m.contexts.reach(c.Statement)
 	m.eval = evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
 	for _, be := range b.entries {
+		if be.merges != merging {
+			continue
+		}
 		if be.ops.has(c.Op) {
 			if err := m.mapEntry(be); err != nil {
 				return err
@@ -211,7 +239,7 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change) error {
 			m.tell(be, true)
 		}
 	}
-	if c.Op != capture.Insert {
+	if c.Op != capture.Insert || merging {
 		return nil
 	}
 	m.eval.entry = nil
@@ -347,11 +375,11 @@ func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error, made .
 	return m.out.Fail(f)
 }
 
-// passOver tells of a change that no rule is for.
+// passOver tells of a change that no rule is for, of those that are asked about each.
 func (m *Mapper) passOver(b *binding, c *capture.Change) {
 	m.bound, m.whole = b, c
 	for _, be := range b.entries {
-		if be.observer != nil {
+		if be.observer != nil && !be.merges {
 			m.tell(be, false)
 		}
 	}
@@ -367,17 +395,25 @@ func (m *Mapper) tell(be *boundEntry, ready bool) {
 // Message takes a logical message or a statement's comment: context, a signal, or somebody else's.
 func (m *Mapper) Message(msg *capture.Message) error {
 	r := m.rules
+	ours := msg.Prefix == capture.CommentPrefix && r.context.Comment || m.Listens(msg.Prefix)
+	if !ours {
+		return nil
+	}
+	if m.window.on() {
+		return m.holdMessage(msg)
+	}
+	return m.message(msg)
+}
+
+// message takes a message of ours when its turn has come.
+func (m *Mapper) message(msg *capture.Message) error {
 	if msg.Prefix == capture.CommentPrefix {
 		return m.comment(msg)
-	}
-	isContext := r.context.Message != "" && msg.Prefix == r.context.Message
-	if !isContext && (r.signals.Message == "" || msg.Prefix != r.signals.Message) {
-		return nil
 	}
 	if err := m.flush(); err != nil {
 		return err
 	}
-	if isContext {
+	if msg.Prefix == m.rules.context.Message {
 		if err := m.contexts.take(msg.Content); err != nil {
 			m.notice(ContextMalformed, "", msg.Ordinal, err)
 		}
@@ -397,9 +433,6 @@ func (m *Mapper) Ignored(prefix string) {
 
 // comment takes the comment of the statement that made the changes which follow.
 func (m *Mapper) comment(msg *capture.Message) error {
-	if !m.rules.context.Comment {
-		return nil
-	}
 	if err := m.flush(); err != nil {
 		return err
 	}

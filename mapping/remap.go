@@ -45,5 +45,8 @@ func (m *Mapper) Remap(p *Parked, c *capture.Change) (mapped bool, err error) {
 		return false, nil
 	}
 	m.changes, m.made = append(m.changes[:0], c), p.Made
-	return true, m.mapChange(&b, c)
+	if err := m.mapChange(&b, c, false); err != nil {
+		return true, err
+	}
+	return true, m.mapChange(&b, c, true)
 }

@@ -63,6 +63,13 @@ func fullParked() *delivery.Parked {
 	}
 }
 
+// mergedParked is a parked change of several that became one.
+func mergedParked() *delivery.Parked {
+	p := fullParked()
+	p.Second, p.Merged = nil, [][]byte{{7}, {8, 9}}
+	return p
+}
+
 // records are one value of each kind.
 func records() map[string][]byte {
 	return map[string][]byte{
@@ -78,6 +85,7 @@ func records() map[string][]byte {
 		"key_undo":     undoKey([]byte("key")),
 		"key_kept":     keptKey([]byte("key")),
 		"parked":       encodeParked(nil, fullParked()),
+		"merged":       encodeParked(nil, mergedParked()),
 		"totals":       (&totalsRecord{seq: 300, sent: map[delivery.ProfileID]tally{1: {300, 70000}}}).encode(nil),
 		"mark":         (&mark{time: epoch, before: 70000}).encode(nil),
 		"registration": (&registration{code: "desk", retired: true}).encode(nil),

@@ -15,8 +15,9 @@ const (
 	undoVersion     = 1
 	deliveryVersion = 3
 	progressVersion = 1
-	parkedVersion   = 3
-	keptVersion     = 2 // of a parked change that was not read past
+	parkedVersion   = 4
+	passedVersion   = 3 // of a parked change that was read past
+	keptVersion     = 2 // of any other that stands for itself
 	totalsVersion   = 1
 	markVersion     = 1
 	registryVersion = 1
@@ -205,8 +206,11 @@ func decodeDelivery(seq delivery.Seq, b []byte) (d storedDelivery, err error) {
 
 func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	version := byte(keptVersion)
-	if p.Size > 0 {
+	switch {
+	case len(p.Merged) > 0:
 		version = parkedVersion
+	case p.Size > 0:
+		version = passedVersion
 	}
 	dst = appendTime(append(dst, version), p.Time)
 	dst = binary.AppendUvarint(dst, zigzag(int64(p.Ordinal)))
@@ -225,7 +229,15 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	if version == keptVersion {
 		return dst
 	}
-	return appendText(binary.AppendUvarint(dst, uint64(p.Size)), p.Key)
+	dst = appendText(binary.AppendUvarint(dst, uint64(p.Size)), p.Key)
+	if version == passedVersion {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(p.Merged)))
+	for _, change := range p.Merged {
+		dst = appendText(dst, change)
+	}
+	return dst
 }
 
 func decodeParked(b []byte) (p delivery.Parked, err error) {
@@ -253,6 +265,11 @@ func decodeParked(b []byte) (p delivery.Parked, err error) {
 	if r.version >= 3 {
 		p.Size = int64(r.uvarint())
 		p.Key = append([]byte(nil), r.bytes()...)
+	}
+	if r.version >= 4 {
+		for n := r.count(); n > 0 && !r.bad; n-- {
+			p.Merged = append(p.Merged, append([]byte(nil), r.bytes()...))
+		}
 	}
 	return p, r.close("parked change")
 }

@@ -10,6 +10,7 @@ import (
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
+	"rowhook/mapping"
 )
 
 // parkedLimit is how many dead letters of the source one list or one step shows.
@@ -50,11 +51,18 @@ func (w *workspace) listParked(r operation.ParkedRequest) (operation.ParkedList,
 		list.Items = append(list.Items, operation.ParkedItem{
 			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Made: p.Made, Reason: p.Reason, Error: p.Error,
 			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
-			Bytes: len(p.Relation) + len(p.Change) + len(p.Second), Size: p.Size, Key: p.Key,
+			Bytes: len(p.Relation) + len(p.Change) + len(p.Second) + sizeOf(p.Merged), Size: p.Size, Key: p.Key,
 		})
 		return true
 	})
 	return list, err
+}
+
+func sizeOf(raws [][]byte) (bytes int) {
+	for _, raw := range raws {
+		bytes += len(raw)
+	}
+	return bytes
 }
 
 // errSelect refuses to touch all dead letters of the source by accident.
@@ -144,6 +152,17 @@ func (a *Agent) retryOne(ctx context.Context, p *delivery.Parked) error {
 	change, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
 	if err != nil {
 		return err
+	}
+	if len(p.Merged) > 0 {
+		changes := []*capture.Change{change}
+		for _, raw := range p.Merged {
+			next, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: raw})
+			if err != nil {
+				return err
+			}
+			changes = append(changes, next)
+		}
+		change = mapping.Merge(changes)
 	}
 	if len(p.Second) > 0 {
 		second, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})

@@ -87,6 +87,7 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 	}
 	p.counts.changes.Add(1)
 	p.atWork(u.Ordinal)
+	p.mapper.Undecoded(u.Table)
 	if p.tracking != nil && (u.Table == "" || u.Table == p.tracking.schema+"."+p.tracking.name) {
 		p.tracking.trackAll()
 	}
@@ -98,18 +99,22 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 }
 
 // park keeps a change as a dead letter of the source, with its line for the delivery log. A
-// row's move between partitions is two raw changes. Called with mu held.
+// row's move between partitions is two raw changes, and what coalescing made one is as many as it
+// was. Called with mu held.
 func (p *Pipeline) park(parked *delivery.Parked, changes []*capture.Change) error {
 	usage := p.spool.Usage()
 	if float64(usage.Parked) > parkedShare*float64(usage.Max) {
 		return errParkedFull
 	}
 	for i, c := range changes {
-		switch i {
-		case 0:
+		switch {
+		case i == 0:
 			parked.Ordinal = c.Ordinal
 			parked.Relation, parked.Change = bytes.Clone(c.Raw.Relation), bytes.Clone(c.Raw.Change)
-		case 1:
+		case p.mapper.Merged(): // the event's place is the last one's
+			parked.Ordinal = c.Ordinal
+			parked.Merged = append(parked.Merged, bytes.Clone(c.Raw.Change))
+		default:
 			parked.Second = bytes.Clone(c.Raw.Change)
 		}
 	}

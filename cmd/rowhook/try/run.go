@@ -2,11 +2,13 @@ package try
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +40,11 @@ type trial struct {
 	results  []resultLine
 	problems bool
 
-	at            string // the line at hand
-	tx            string // the transaction at hand; empty for one without a name
+	at            string       // the line at hand, or the one that what is made comes from
+	lines         []string     // of the transaction's changes and messages
+	quiet         []resultLine // lines of changes that are held, should nothing come of them
+	first         int          // of results, the transaction's first
+	tx            string       // the transaction at hand; empty for one without a name
 	open          bool
 	number        int // of transactions
 	ordinal       int
@@ -164,10 +169,37 @@ func (t *trial) line(line *recorded) error {
 	err := t.mapper.Change(&capture.Change{
 		Op: line.op, Table: table.table, Old: table.row(line.Old, capture.Unknown), New: table.row(line.New, absent), Ordinal: t.next(),
 	})
-	if err == nil && len(t.results) == before {
-		t.results = append(t.results, resultLine{Kind: kindNothing, At: t.at, Table: line.Table, Op: line.Op})
+	nothing := resultLine{Kind: kindNothing, At: line.at, Table: line.Table, Op: line.Op}
+	switch {
+	case err == nil && t.mapper.Holding():
+		t.quiet = append(t.quiet, nothing)
+	case err == nil && len(t.results) == before:
+		t.results = append(t.results, nothing)
 	}
 	return err
+}
+
+// tellHeld puts what was held to the end of the transaction in the order of its lines, and tells the
+// changes that nothing came of.
+func (t *trial) tellHeld() {
+	if len(t.quiet) == 0 {
+		return
+	}
+	place := map[string]int{}
+	for i, at := range t.lines {
+		place[at] = i
+	}
+	told := map[string]bool{}
+	for _, r := range t.results[t.first:] {
+		told[r.At] = true
+	}
+	for _, r := range t.quiet {
+		if !told[r.At] {
+			t.results = append(t.results, r)
+		}
+	}
+	t.quiet = nil
+	slices.SortStableFunc(t.results[t.first:], func(a, b resultLine) int { return cmp.Compare(place[a.At], place[b.At]) })
 }
 
 // reach opens the line's transaction, unless it is open.
@@ -201,6 +233,7 @@ func (t *trial) reach(line *recorded) error {
 	if t.began.IsZero() {
 		t.began, tx.Time = defaultTime, defaultTime
 	}
+	t.lines, t.first = t.lines[:0], len(t.results)
 	t.mapper.Begin(&tx)
 	return nil
 }
@@ -214,6 +247,7 @@ func (t *trial) end() error {
 	if err := t.mapper.End(); err != nil {
 		return err
 	}
+	t.tellHeld()
 	for i := range t.profiles {
 		if t.profiles[i].config.Unit == "batch" {
 			continue
@@ -227,6 +261,7 @@ func (t *trial) end() error {
 
 func (t *trial) next() int {
 	t.ordinal++
+	t.lines = append(t.lines, t.at)
 	return t.ordinal - 1
 }
 
@@ -270,6 +305,7 @@ func (t *trial) signal(line *recorded) error {
 
 // Event implements [mapping.Output].
 func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
+	t.at = t.lines[ev.Origin.Seq]
 	t.to, t.undecided = t.router.Match(ev, row, t.to[:0], t.undecided[:0])
 	codes := []string{}
 	for _, id := range t.to {
@@ -307,6 +343,8 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 
 // Fail implements [mapping.Output].
 func (t *trial) Fail(f *mapping.Failure) error {
+	changes := t.mapper.Changes()
+	t.at = t.lines[changes[len(changes)-1].Ordinal]
 	result := resultLine{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
 	if table := t.tables.tables[f.Table]; table != nil && !table.live {
 		if missing := noColumn.FindStringSubmatch(result.Error); missing != nil {
@@ -322,6 +360,7 @@ func (t *trial) Notice(n mapping.Notice) {
 	if n.Kind == mapping.BigintRounded {
 		return
 	}
+	t.at = t.lines[n.Ordinal]
 	text := map[mapping.NoticeKind]string{
 		mapping.ContextMalformed: "the context is left out",
 		mapping.SignalMalformed:  "the signal is left out",

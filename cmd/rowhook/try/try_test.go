@@ -72,3 +72,41 @@ func FuzzTry(f *testing.F) {
 		}
 	})
 }
+
+// What is held to the end of a transaction is told at the line that it comes from, and of the lines
+// that became part of another that nothing came of them.
+func TestHeldLines(t *testing.T) {
+	t.Parallel()
+	conf, err := config.Parse("config.yaml", []byte(`
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+mapping: {public.loans: {coalesce: transaction, key: [id]}, public.other: {key: [id]}}
+profiles: {desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback]}}
+`), func(string) (string, bool) { return "", false }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := `{"transaction":"7","table":"public.loans","op":"insert","key":["id"],"new":{"id":1,"n":1}}
+{"transaction":"7","table":"public.other","op":"insert","key":["id"],"new":{"id":5}}
+{"transaction":"7","table":"public.loans","op":"update","key":["id"],"new":{"id":1,"n":2}}
+{"transaction":"7","table":"public.loans","op":"insert","key":["id"],"new":{"id":2,"n":1}}
+{"transaction":"7","table":"public.loans","op":"delete","key":["id"],"old":{"id":2}}
+`
+	changes, err := parseRecorded("in", strings.NewReader(lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := Run(conf, "library", changes, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range results.list {
+		if r.Kind != kindRequest {
+			got = append(got, r.At+" "+r.Kind+" "+r.Op)
+		}
+	}
+	want := "in:1 nothing insert|in:2 event insert|in:3 event insert|in:4 nothing insert|in:5 nothing delete"
+	if strings.Join(got, "|") != want {
+		t.Errorf("got %s\nwant %s", strings.Join(got, "|"), want)
+	}
+}
