@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"strings"
 	"time"
 )
 
@@ -115,8 +114,8 @@ const (
 // a delete), by the table's own column names; for signals the members of data.
 type Row interface {
 	// Column returns a column's value as plain text, booleans as true and false.
-	// numeric says that it compares by value. An absent column is reported by ok = false.
-	Column(name string) (text string, known Known, numeric, ok bool)
+	// sense says how it compares. An absent column is reported by ok = false.
+	Column(name string) (text string, known Known, sense Sense, ok bool)
 }
 
 // Literal is a value in a condition, as written in the config: 01 stays 01.
@@ -166,7 +165,7 @@ func (w Where) Match(row Row) Truth {
 }
 
 func (c *Condition) match(row Row) Truth {
-	text, known, numeric, ok := row.Column(c.Column)
+	text, known, sense, ok := row.Column(c.Column)
 	if !ok {
 		return False
 	}
@@ -174,65 +173,17 @@ func (c *Condition) match(row Row) Truth {
 		return Undecidable
 	}
 	for _, want := range c.Values {
-		if want.Matches(text, known == ValueNull, numeric) {
+		if want.Matches(text, known == ValueNull, sense) {
 			return True
 		}
 	}
 	return False
 }
 
-// Matches reports whether a known value equals the literal. Numeric values
-// compare by value where both are plain decimal numbers, all others as text.
-func (l Literal) Matches(text string, null, numeric bool) bool {
+// Matches reports whether a known value equals the literal.
+func (l Literal) Matches(text string, null bool, sense Sense) bool {
 	if null || l.Null {
 		return null && l.Null
 	}
-	if text == l.Text {
-		return true
-	}
-	if !numeric || isInteger(text) && isInteger(l.Text) {
-		return false // integers have one spelling
-	}
-	return equalNumbers(text, l.Text)
-}
-
-// isInteger reports whether a number is a positive integer without leading zeros, as most are.
-func isInteger(s string) bool {
-	if s == "" || s[0] == '0' {
-		return false
-	}
-	for i := range len(s) {
-		if s[i]-'0' > 9 {
-			return false
-		}
-	}
-	return true
-}
-
-// equalNumbers compares two plain decimal numbers (no exponent) digit by digit.
-func equalNumbers(a, b string) bool {
-	aNeg, aInt, aFrac, aOK := SplitNumber(a)
-	bNeg, bInt, bFrac, bOK := SplitNumber(b)
-	if !aOK || !bOK || aInt != bInt || aFrac != bFrac {
-		return false
-	}
-	return aNeg == bNeg || aInt == "" && aFrac == ""
-}
-
-// SplitNumber returns a plain decimal number's sign and its digits without leading and trailing
-// zeros.
-func SplitNumber(s string) (negative bool, integer, fraction string, ok bool) {
-	s, negative = strings.CutPrefix(s, "-")
-	integer, fraction, _ = strings.Cut(s, ".")
-	if integer == "" && fraction == "" {
-		return false, "", "", false
-	}
-	for _, part := range [2]string{integer, fraction} {
-		for i := range len(part) {
-			if part[i] < '0' || part[i] > '9' {
-				return false, "", "", false
-			}
-		}
-	}
-	return negative, strings.TrimLeft(integer, "0"), strings.TrimRight(fraction, "0"), true
+	return sense.Same(text, l.Text)
 }

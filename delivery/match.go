@@ -121,26 +121,27 @@ type seenRow struct {
 }
 
 type seenColumn struct {
-	name, text  string
-	known       Known
-	numeric, ok bool
+	name, text string
+	known      Known
+	sense      Sense
+	ok         bool
 }
 
 // maxSeen bounds the columns that are remembered: profiles mostly filter by the same few.
 const maxSeen = 8
 
 // Column implements [Row].
-func (s *seenRow) Column(name string) (text string, known Known, numeric, ok bool) {
+func (s *seenRow) Column(name string) (text string, known Known, sense Sense, ok bool) {
 	for i := range s.columns {
 		if c := &s.columns[i]; c.name == name {
-			return c.text, c.known, c.numeric, c.ok
+			return c.text, c.known, c.sense, c.ok
 		}
 	}
-	text, known, numeric, ok = s.row.Column(name)
+	text, known, sense, ok = s.row.Column(name)
 	if len(s.columns) < maxSeen {
-		s.columns = append(s.columns, seenColumn{name, text, known, numeric, ok})
+		s.columns = append(s.columns, seenColumn{name, text, known, sense, ok})
 	}
-	return text, known, numeric, ok
+	return text, known, sense, ok
 }
 
 // Target is a profile as a router sees it.

@@ -57,12 +57,12 @@ func isASCII(s string) bool {
 // row is a [Row] of text columns; a missing one is absent, "?" is unknown.
 type row map[string]string
 
-func (r row) Column(name string) (string, Known, bool, bool) {
+func (r row) Column(name string) (string, Known, Sense, bool) {
 	text, ok := r[name]
 	if text == "?" {
-		return "", ValueUnknown, false, ok
+		return "", ValueUnknown, SenseText, ok
 	}
-	return text, ValuePresent, false, ok
+	return text, ValuePresent, SenseText, ok
 }
 
 func TestRouterMatch(t *testing.T) {
@@ -237,7 +237,7 @@ func BenchmarkRouterWhere(b *testing.B) {
 // numbers is a row of numeric columns.
 type numbers map[string]string
 
-func (n numbers) Column(name string) (text string, known Known, numeric, ok bool) {
+func (n numbers) Column(name string) (text string, known Known, sense Sense, ok bool) {
 	text, ok = n[name]
-	return text, ValuePresent, true, ok
+	return text, ValuePresent, SenseNumber, ok
 }

@@ -18,8 +18,9 @@ type binding struct {
 	merging opSet // that any entry wants which takes what a row's changes come to
 	rowKey  []int // by which these tell rows apart
 	columns map[string]int
-	context *contextColumns // set for the context table
-	signal  *signalColumns  // set for the signal table
+	senses  []delivery.Sense // of the columns, see [senseOf]
+	context *contextColumns  // set for the context table
+	signal  *signalColumns   // set for the signal table
 	// moveKey are the columns by which a delete turns out to be half of a row's move between
 	// partitions: what all entries take for the row's key. None when rows cannot move.
 	moveKey []int
@@ -76,6 +77,7 @@ func (r *Rules) bind(t *capture.Table) *binding {
 	b := &binding{table: t, name: t.String(), columns: make(map[string]int, len(t.Columns))}
 	for i := range t.Columns {
 		b.columns[t.Columns[i].Name] = i
+		b.senses = append(b.senses, senseOf(t.Columns[i].Type))
 	}
 	for _, e := range r.entriesOf(t) {
 		be := bindEntry(e, t)
@@ -283,20 +285,15 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 			continue
 		}
 		col := b.table.Column(c.Column)
-		kind := b.table.Columns[col].Type.Kind
-		bound := boundCondition{col: col, numeric: numeric(kind), untyped: kind == capture.Untyped, values: c.Values}
-		if kind == capture.Bool {
-			bound.values = b.booleans(c.Values, at.at(c.Column))
-		}
-		for _, v := range c.Values {
-			if _, ok := parseNumber(v.Text); bound.numeric && !v.Null && !ok {
-				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column is a number and never %q", v.Text), ""})
-			}
-			if text, hint := b.table.Columns[col].Type.Unlabelled(v.Text); !v.Null && text != "" {
-				if meant := didYouMean(text, b.table.Columns[col].Type.Labels); meant != "" {
-					hint = meant + " " + hint
+		t := b.table.Columns[col].Type
+		bound := boundCondition{col: col, sense: senseOf(t), untyped: t.Kind == capture.Untyped, values: c.Values}
+		if t.Kind == capture.Bool {
+			bound.values = b.booleans(t, c.Values, at.at(c.Column))
+		} else {
+			for _, v := range c.Values {
+				if text, hint := NeverHolds(t, v); text != "" {
+					b.warnings = append(b.warnings, problem{at.at(c.Column), text, hint})
 				}
-				b.warnings = append(b.warnings, problem{at.at(c.Column), fmt.Sprintf("the column never holds %q, so that the condition never holds for it", text), hint})
 			}
 		}
 		list = append(list, bound)
@@ -305,7 +302,7 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 }
 
 // booleans turns true and false into the database's text.
-func (b *binder) booleans(values []delivery.Literal, at path) []delivery.Literal {
+func (b *binder) booleans(t *capture.Type, values []delivery.Literal, at path) []delivery.Literal {
 	list := slices.Clone(values)
 	for i, v := range list {
 		switch {
@@ -315,7 +312,8 @@ func (b *binder) booleans(values []delivery.Literal, at path) []delivery.Literal
 		case v.Text == "false":
 			list[i].Text = "f"
 		default:
-			b.problem(at, fmt.Sprintf("the column is a boolean and never %q", v.Text), "write true or false")
+			text, hint := NeverHolds(t, v)
+			b.problem(at, text, hint)
 		}
 	}
 	return list

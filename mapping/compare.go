@@ -3,6 +3,8 @@ package mapping
 import (
 	"strings"
 	"time"
+
+	"rowhook/delivery"
 )
 
 // compareValues orders numbers, times, durations and texts. A text beside a number or a time
@@ -43,7 +45,7 @@ func readAs(text string, beside any) any {
 		}
 	default:
 		if _, isTime := beside.(time.Time); isTime {
-			if t, ok := parseTime(text); ok {
+			if t, ok := delivery.ParseTime(text); ok {
 				return t
 			}
 		}

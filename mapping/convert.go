@@ -176,7 +176,7 @@ func toBool(value []byte) ([]byte, bool) {
 // toDate keeps the day of a date or time as it is written.
 func toDate(value []byte) ([]byte, bool) {
 	s, ok := unquote(value)
-	if _, isTime := parseTime(s); !ok || !isTime || len(s) < 10 || s[4] != '-' {
+	if !ok || !isoTime(s) {
 		return value, false
 	}
 	return appendString(nil, s[:10]), true
@@ -185,13 +185,20 @@ func toDate(value []byte) ([]byte, bool) {
 // toDateTime keeps times as they are written, and gives dates a midnight.
 func toDateTime(value []byte) ([]byte, bool) {
 	s, ok := unquote(value)
-	if _, isTime := parseTime(s); !ok || !isTime || len(s) < 10 || s[4] != '-' {
+	if !ok || !isoTime(s) {
 		return value, false
 	}
 	if len(s) == 10 {
 		return appendString(nil, s+"T00:00:00.000000"), true
 	}
 	return appendString(nil, s[:10]+"T"+s[11:]), true
+}
+
+// isoTime reports whether a text is a date or time of our era's first 9999 years. Others have no form
+// but the database's.
+func isoTime(s string) bool {
+	_, ok := delivery.ParseTime(s)
+	return ok && len(s) >= 10 && s[4] == '-' && !strings.HasSuffix(s, " BC")
 }
 
 // withFraction gives a time so many digits behind the second, without rounding: a time never moves
@@ -220,7 +227,7 @@ func withFraction(value []byte, digits int) []byte {
 // inZone turns a time that tells no zone, and was written down in this one, into UTC.
 func inZone(value []byte, zone *time.Location) []byte {
 	s := string(value[1 : len(value)-1])
-	at, ok := parseTime(s)
+	at, ok := delivery.ParseTime(s)
 	if !ok || strings.HasSuffix(s, "Z") || strings.ContainsAny(s[len("2006-01-02"):], "+-") {
 		return value
 	}

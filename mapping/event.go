@@ -254,21 +254,21 @@ type changeRow struct{ m *Mapper }
 
 // Column returns a column of the new row, or of the old one for a delete. A truncate has no
 // columns.
-func (r changeRow) Column(name string) (text string, state delivery.Known, isNumber, ok bool) {
+func (r changeRow) Column(name string) (text string, state delivery.Known, sense delivery.Sense, ok bool) {
 	b, e := r.m.bound, &r.m.eval
 	col, ok := b.columns[name]
 	if !ok || e.op == capture.Truncate {
-		return "", delivery.ValueUnknown, false, false
+		return "", delivery.ValueUnknown, delivery.SenseText, false
 	}
-	kind := e.table.Columns[col].Type.Kind
+	t := e.table.Columns[col].Type
 	switch v := e.current(col); v.State {
 	case capture.Null:
-		return "", delivery.ValueNull, numeric(kind), true
+		return "", delivery.ValueNull, b.senses[col], true
 	case capture.Present:
-		if kind == capture.Untyped {
+		if t.Kind == capture.Untyped {
 			break
 		}
-		return string(plainText(v, kind)), delivery.ValuePresent, numeric(kind), true
+		return string(plainText(v, t.Kind)), delivery.ValuePresent, b.senses[col], true
 	}
-	return "", delivery.ValueUnknown, numeric(kind), true
+	return "", delivery.ValueUnknown, b.senses[col], true
 }

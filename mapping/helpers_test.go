@@ -57,7 +57,7 @@ var testTypes = map[string]*capture.Type{
 		return jsonAsIs(dst, []byte(boolText(text)))
 	}},
 	"time": {Name: "timestamp with time zone", Kind: capture.Instant, AppendJSON: func(dst, text []byte) ([]byte, bool) {
-		at, ok := parseTime(string(text))
+		at, ok := delivery.ParseTime(string(text))
 		if !ok {
 			return appendString(dst, text), false
 		}
@@ -71,7 +71,16 @@ var testTypes = map[string]*capture.Type{
 	"list":     {Name: "text[]", Kind: capture.List, AppendJSON: jsonAsIs},
 	"longtext": {Name: "mediumtext", Kind: capture.Text, AppendJSON: jsonText},
 	"bytes":    {Name: "bytea", Kind: capture.Bytes, AppendJSON: jsonText},
-	"other":    {Name: "inet", Kind: capture.Other, AppendJSON: jsonText},
+	"char":     {Name: padded, Kind: capture.Text, AppendJSON: jsonText},
+	"uuid":     {Name: "uuid", Kind: capture.Text, AppendJSON: jsonText},
+	"citext":   {Name: "citext", Kind: capture.Text, AppendJSON: jsonText},
+	"money":    {Name: "money", Kind: capture.Other, AppendJSON: jsonText},
+	"bit":      {Name: "bit", Kind: capture.Text, AppendJSON: jsonText},
+	"interval": {Name: "interval", Kind: capture.Other, AppendJSON: jsonText},
+	"binary": {Name: "bytea", Kind: capture.Bytes, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+		return appendString(dst, text), strings.HasPrefix(string(text), `\x`)
+	}},
+	"other": {Name: "inet", Kind: capture.Other, AppendJSON: jsonText},
 }
 
 // table makes a table of columns such as "loan_id bigint key". Key columns are the replica

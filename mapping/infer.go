@@ -8,6 +8,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 
 	"rowhook/capture"
+	"rowhook/delivery"
 )
 
 // Whether the kinds of an expression's values go together shows as soon as the table's columns are
@@ -74,6 +75,7 @@ type inferred struct {
 	node    ast.Node
 	literal *string // a text that is written out
 	column  string  // the type, where the part is a column
+	spelled bool    // a column whose texts do not stand in the order of its values
 }
 
 // String is the part as messages show it.
@@ -144,7 +146,7 @@ func (in *inference) walk(n ast.Node) inferred {
 			v.kinds = in.vars[i]
 		}
 	case *ast.MemberNode:
-		v.kinds, v.column = in.member(n)
+		v.kinds, v.column, v.spelled = in.member(n)
 	case *ast.ChainNode:
 		return in.walk(n.Node)
 	case *ast.UnaryNode:
@@ -177,19 +179,19 @@ func (in *inference) walk(n ast.Node) inferred {
 }
 
 // member is a column, a member of actor, or what a computed value holds.
-func (in *inference) member(n *ast.MemberNode) (k kinds, column string) {
+func (in *inference) member(n *ast.MemberNode) (k kinds, column string, spelled bool) {
 	if base, ok := n.Node.(*ast.IdentifierNode); ok && !slices.Contains(in.names, base.Value) {
 		if _, name := rowColumn(n); name != "" {
 			t := in.table.Columns[in.table.Column(name)].Type
-			return kindsOf(t.Kind), t.Name
+			return kindsOf(t.Kind), t.Name, t.Kind == capture.Other
 		}
 		if base.Value == "actor" {
-			return kindText, ""
+			return kindText, "", false
 		}
 	}
 	in.need("a member", in.walk(n.Node), kindList|kindObject)
 	in.walk(n.Property)
-	return anyKind, ""
+	return anyKind, "", false
 }
 
 func (in *inference) unary(n *ast.UnaryNode) kinds {
@@ -238,15 +240,18 @@ func (in *inference) comparison(op string, a, b inferred) {
 	if a.kinds == noKind || b.kinds == noKind {
 		return
 	}
+	equality := op == "==" || op == "!="
 	for _, k := range []kinds{kindNumber, kindText, kindTime, kindDuration} {
 		if a.has(k) && b.has(k) {
+			if k == kindText && !equality && (a.spelled || b.spelled) {
+				in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their texts, whose order is not that of the values", op, a, b), hint: "have the table keep what decides in a column of its own", idle: true})
+			}
 			return
 		}
 	}
 	if a.readsAs(b.kinds) || b.readsAs(a.kinds) {
 		return
 	}
-	equality := op == "==" || op == "!="
 	switch {
 	case equality && a.has(b.kinds):
 	case equality && (a.isText() && b.has(kindNumber|kindTime) || b.isText() && a.has(kindNumber|kindTime)):
@@ -267,7 +272,7 @@ func (v inferred) readsAs(k kinds) bool {
 		return false
 	}
 	_, isNumber := parseNumber(*v.literal)
-	_, isTime := parseTime(*v.literal)
+	_, isTime := delivery.ParseTime(*v.literal)
 	return k.has(kindNumber) && isNumber || k.has(kindTime) && isTime
 }
 

@@ -2,8 +2,10 @@ package mapping
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -70,7 +72,7 @@ func appendValue(dst []byte, v any) []byte {
 	case string:
 		return appendString(dst, x)
 	case time.Time:
-		return appendString(dst, x.UTC().Format("2006-01-02T15:04:05.000000Z"))
+		return appendString(dst, timeText(x))
 	case time.Duration:
 		return appendString(dst, x.String())
 	case []any:
@@ -116,3 +118,33 @@ func unquote(value []byte) (string, bool) {
 	err := json.Unmarshal(value, &s)
 	return s, err == nil
 }
+
+// timeText is a time as payloads have it: an instant in UTC, and what a column without a zone or a
+// clock told without them. One before our era ends as PostgreSQL's text does.
+func timeText(t time.Time) string {
+	layout := "2006-01-02T15:04:05.000000"
+	switch t.Location() {
+	case wallClock:
+	case calendar:
+		if t.Equal(t.Truncate(24 * time.Hour)) {
+			layout = time.DateOnly
+		}
+	default:
+		t = t.UTC()
+		layout += "Z"
+	}
+	year := t.Year()
+	switch {
+	case year > lastYear:
+		return "infinity"
+	case year < -lastYear:
+		return "-infinity"
+	case year <= 0:
+		_, rest, _ := strings.Cut(strings.TrimPrefix(t.Format(layout), "-"), "-")
+		return fmt.Sprintf("%04d-%s BC", 1-year, rest)
+	}
+	return t.Format(layout)
+}
+
+// lastYear is beyond all that a database can hold, and before the times that infinity stands for.
+const lastYear = 300_000

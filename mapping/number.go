@@ -199,7 +199,7 @@ func calculate(op string, a, b any) (result any, ok bool) {
 	x, _ := asDecimal(a)
 	y, _ := asDecimal(b)
 	if x.special != finite || y.special != finite {
-		return &decimal{special: notANumber}, true
+		return calculateSpecial(op, x, y)
 	}
 	r := new(big.Rat)
 	switch op {
@@ -225,6 +225,72 @@ func calculate(op string, a, b any) (result any, ok bool) {
 		return nil, false
 	}
 	return (&decimal{rat: r}).reduce(), true
+}
+
+// calculateSpecial is PostgreSQL's arithmetic beyond the number line: infinity plus one is infinity,
+// infinity less itself is no number.
+func calculateSpecial(op string, x, y *decimal) (any, bool) {
+	if x.special == notANumber || y.special == notANumber {
+		return &decimal{special: notANumber}, true
+	}
+	signs := x.sign() * y.sign()
+	switch op {
+	case "-":
+		y = y.negated()
+		fallthrough
+	case "+":
+		if x.special != finite && y.special != finite && x.special != y.special {
+			break
+		}
+		if x.special != finite {
+			return x, true
+		}
+		return y, true
+	case "/":
+		switch {
+		case y.special == finite && y.sign() == 0:
+			return nil, false
+		case x.special == finite:
+			return 0, true
+		case y.special == finite:
+			return infinite(signs), true
+		}
+	case "*":
+		if signs != 0 {
+			return infinite(signs), true
+		}
+	case "%":
+		switch {
+		case y.special == finite && y.sign() == 0:
+			return nil, false
+		case x.special == finite:
+			return x.reduce(), true
+		}
+	default:
+		return nil, false
+	}
+	return &decimal{special: notANumber}, true
+}
+
+func infinite(sign int) *decimal {
+	if sign < 0 {
+		return &decimal{special: negInfinity}
+	}
+	return &decimal{special: posInfinity}
+}
+
+func (d *decimal) sign() int {
+	if d.special == finite {
+		return d.rat.Sign()
+	}
+	return d.rank()
+}
+
+func (d *decimal) negated() *decimal {
+	if d.special == finite {
+		return &decimal{rat: new(big.Rat).Neg(d.rat)}
+	}
+	return infinite(-d.rank())
 }
 
 // calculateInts does without big numbers where the result cannot overflow.

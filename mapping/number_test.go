@@ -4,9 +4,12 @@ import (
 	"math"
 	"math/big"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"rowhook/capture"
 )
 
 // TestArithmeticIsExact: whichever way a result is computed, it is the rational number's.
@@ -66,6 +69,29 @@ func TestNumbersBeyondTheLine(t *testing.T) {
 	for _, text := range []string{"", "-", "1e", "1e999999999", "0x10", "1_000", "1/3", "--1", "1.2.3", "inf", " 1"} {
 		if _, ok := parseNumber(text); ok {
 			t.Errorf("%q was read as a number", text)
+		}
+	}
+}
+
+// TestSpecialNumbers: arithmetic beyond the number line is PostgreSQL's.
+func TestSpecialNumbers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"inf + 1": "Infinity", "1 + inf": "Infinity", "inf - 1": "Infinity", "1 - inf": "-Infinity", "-inf": "-Infinity", "-low": "Infinity",
+		"low + 1": "-Infinity", "inf + inf": "Infinity", "inf - inf": "NaN", "inf + low": "NaN", "inf * -2": "-Infinity", "inf * 0": "NaN",
+		"low * low": "Infinity", "inf / 2": "Infinity", "inf / -2": "-Infinity", "1 / inf": "0", "inf / inf": "NaN", "nan + 1": "NaN", "nan * 0": "NaN",
+		"5 % inf": "5", "inf % 5": "NaN", "abs(low)": "Infinity", "abs(inf)": "Infinity", "round(low)": "-Infinity", "ceil(low)": "-Infinity", "floor(inf)": "Infinity",
+	} {
+		x, err := compileExpression(strings.NewReplacer("inf", "row.i", "low", "row.l", "nan", "row.n").Replace(text), false)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		tb := table("a.b", capture.IdentityFull, "i numeric", "l numeric", "n numeric")
+		b := binder{&boundEntry{entry: &entry{schema: "a", table: "b"}, table: tb}}
+		change := &capture.Change{Op: capture.Insert, Table: tb, New: row("Infinity", "-Infinity", "NaN")}
+		got, _, err := b.expression(x, nil).value(&evaluation{rows: newRows(change), at: testTransaction.Time, context: &contexts{}})
+		if err != nil || string(appendPlain(nil, got)) != want {
+			t.Errorf("%s: got %s (%v), want %s", text, appendPlain(nil, got), err, want)
 		}
 	}
 }

@@ -33,7 +33,7 @@ type boundRule struct {
 // boundCondition is a column with the values it may have.
 type boundCondition struct {
 	col     int
-	numeric bool
+	sense   delivery.Sense
 	untyped bool
 	values  []delivery.Literal // of booleans in the database's text
 }
@@ -49,7 +49,7 @@ func (c *boundCondition) holds(v capture.Value) bool {
 			}
 		case string(v.Text) == want.Text:
 			return true
-		case c.numeric && want.Matches(string(v.Text), false, true):
+		case c.sense != delivery.SenseText && c.sense.Same(string(v.Text), want.Text):
 			return true
 		}
 	}

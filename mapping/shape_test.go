@@ -80,6 +80,33 @@ func TestShapes(t *testing.T) {
 	golden(t, "shapes.golden", b.String())
 }
 
+// TestTimeShapes: what an expression gives of a time tells no more than its column does, and no time
+// loses its era or becomes another.
+func TestTimeShapes(t *testing.T) {
+	t.Parallel()
+	m, out := setup(t, Config{{Name: "app.messages", Fields: []FieldConfig{
+		operator("day", "expr=row.day"), operator("due", "expr=row.due_at"), operator("local", "expr=row.local_at"),
+		operator("later", `expr=row.local_at + duration("1h")`), operator("noon", `expr=row.day + duration("12h")`), operator("now", "expr=now()"),
+		operator("as_date", "column=day", "type=date"), operator("as_time", "column=day", "type=datetime"), operator("due_date", "column=due_at", "type=date"),
+		operator("due_s", "column=due_at", "format=seconds"), operator("tokyo", "column=local_at", "zone=Asia/Tokyo"),
+	}}}, Options{})
+	var b strings.Builder
+	for _, times := range [][3]string{
+		{"2026-12-01", "2026-12-08 14:00:00.5+00", "2026-12-08 09:30:00"},
+		{"0044-03-15 BC", "0044-03-15 12:00:00+00 BC", "0001-03-15 12:00:00 BC"},
+		{"infinity", "infinity", "-infinity"},
+		{"12026-12-01", "12026-12-08 14:00:00+00", "12026-12-08 09:30:00"},
+	} {
+		values := row("42", null, times[0], times[1], times[2], null, null, null, null, null, null, null, null, null, null)
+		if err := m.Change(&capture.Change{Op: capture.Insert, Table: messages(capture.IdentityFull), New: values}); err != nil {
+			t.Fatal(err)
+		}
+		ev := out.events[len(out.events)-1]
+		fmt.Fprintf(&b, "%s\nflags %q\n", strings.ReplaceAll(string(ev.Data), `,"`, ",\n\""), ev.Flags)
+	}
+	golden(t, "times.golden", b.String())
+}
+
 func cvOf(column string) FieldConfig {
 	return FieldConfig{Name: "desc", Value: FieldValue{Text: column}}
 }

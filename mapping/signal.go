@@ -83,18 +83,21 @@ func (s *signal) row() (delivery.Row, error) {
 type signalRow map[string]json.RawMessage
 
 // Column returns a member: texts plain, numbers by value, anything else as its JSON.
-func (r signalRow) Column(name string) (text string, known delivery.Known, numeric, ok bool) {
+func (r signalRow) Column(name string) (text string, known delivery.Known, sense delivery.Sense, ok bool) {
 	v, ok := r[name]
 	if !ok {
-		return "", delivery.ValueUnknown, false, false
+		return "", delivery.ValueUnknown, delivery.SenseText, false
 	}
 	if string(v) == "null" {
-		return "", delivery.ValueNull, false, true
+		return "", delivery.ValueNull, delivery.SenseText, true
 	}
 	if s, isText := unquote(v); isText {
-		return s, delivery.ValuePresent, false, true
+		return s, delivery.ValuePresent, delivery.SenseText, true
 	}
-	return string(v), delivery.ValuePresent, isJSONNumber(v), true
+	if isJSONNumber(v) {
+		return string(v), delivery.ValuePresent, delivery.SenseNumber, true
+	}
+	return string(v), delivery.ValuePresent, delivery.SenseJSON, true
 }
 
 // signalColumns are the columns of the signal table; none where it lacks one.

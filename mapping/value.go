@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"rowhook/capture"
+	"rowhook/delivery"
 )
 
 // expressionValue turns a known value into what expressions see: nil for NULL, exact numbers,
@@ -24,10 +27,14 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 	case capture.Bool:
 		return boolText(v.Text) == "true", nil
 	case capture.Instant, capture.DateTime, capture.Date:
-		if at, ok := parseTime(string(v.Text)); ok {
-			return at, nil
+		if at, ok := delivery.ParseTime(string(v.Text)); ok {
+			return at.In(locationOf(t.Kind)), nil
 		}
 		return nil, fmt.Errorf("value is not a time")
+	case capture.Text:
+		if t.Name == padded { // as the server's own casts to text have it
+			return strings.TrimRight(string(v.Text), " "), nil
+		}
 	case capture.JSON, capture.List:
 		text, ok := t.AppendJSON(nil, v.Text)
 		if !ok { // it was written as a text, which is not what it is
@@ -36,6 +43,23 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 		return decodeJSON(text)
 	}
 	return string(v.Text), nil
+}
+
+// The locations of times in expressions tell what the column told: a wall clock without a zone, or a
+// day. To compute with they are UTC.
+var (
+	wallClock = time.FixedZone("wall clock", 0) // zones of one name are one
+	calendar  = time.FixedZone("calendar", 0)
+)
+
+func locationOf(k capture.Kind) *time.Location {
+	switch k {
+	case capture.DateTime:
+		return wallClock
+	case capture.Date:
+		return calendar
+	}
+	return time.UTC
 }
 
 var errNotJSON = errors.New("value is not JSON")
@@ -73,15 +97,6 @@ func exactNumbers(v any) (_ any, err error) {
 		}
 	}
 	return v, nil
-}
-
-// numeric reports whether values of the kind compare by value.
-func numeric(k capture.Kind) bool {
-	switch k {
-	case capture.Integer, capture.Bigint, capture.Decimal, capture.Float:
-		return true
-	}
-	return false
 }
 
 // plainText is a present value as conditions and payload texts see it: booleans as true and false.

@@ -42,7 +42,14 @@ const configPageHead = "# Configuration\n\n" +
 	"When the config lies in `/etc`, `state` is `/var/lib/rowhook` by default, and `log.deliveries` is\n" +
 	"`log/deliveries.jsonl` in the state directory.\n"
 
-const configPageTail = "\n## Fields\n\n" +
+const configPageTail = "\n## Conditions\n\n" +
+	"A condition (`where`, `becomes`) names values: the database's, as SELECT shows them. Numbers compare\n" +
+	"by value (1.50 is 1.5), and so do dates and times, which may also be written as payloads have them.\n" +
+	"Without a zone they are UTC. Spaces at the end of a PostgreSQL `char(n)`, white space in JSON and\n" +
+	"capitals in a `uuid` or `citext` do not count. Intervals are written as in payloads (P1DT2H). All\n" +
+	"else, texts above all, compares as written, whatever the collation: 01 is not 1, `a` is not `A`.\n" +
+	"`rowhook check` names values that a column never has.\n" +
+	"\n## Fields\n\n" +
 	"An entry's `fields` are the payload's shape, in this order. A text is a column. A map with `column`,\n" +
 	"`const` or `expr` is an operator, any other map nests. Beside an operator stand:\n\n" +
 	"| Member | Values |\n|---|---|\n" +

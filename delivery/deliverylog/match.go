@@ -267,7 +267,7 @@ func (c *payloadCondition) equals(token json.Token) bool {
 	case string:
 		return v == c.value
 	case json.Number:
-		return delivery.Literal{Text: c.value}.Matches(v.String(), false, true)
+		return delivery.SenseNumber.Same(v.String(), c.value)
 	case bool:
 		return c.value == "true" && v || c.value == "false" && !v
 	}

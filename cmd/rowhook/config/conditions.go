@@ -6,6 +6,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/mapping"
 )
 
 // ConditionFindings are conditions of subscriptions on columns that none of their tables has.
@@ -30,7 +31,7 @@ func (c *Config) ConditionFindings(tables []*capture.Table) []capture.Finding {
 }
 
 // conditionProblem says why a condition can never hold on any of the tables: none has the column,
-// or none knows the label.
+// or none ever holds the value.
 func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (text, hint string) {
 	var types []*capture.Type
 	var names []string
@@ -47,12 +48,12 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 			"name a column of the table; excluded columns count too"
 	}
 	for _, v := range condition.Values {
-		never := func(t *capture.Type) bool { part, _ := t.Unlabelled(v.Text); return part != "" }
-		if v.Null || slices.ContainsFunc(types, func(t *capture.Type) bool { return !never(t) }) {
+		never := func(t *capture.Type) bool { text, _ := mapping.NeverHolds(t, v); return text != "" }
+		if slices.ContainsFunc(types, func(t *capture.Type) bool { return !never(t) }) {
 			continue
 		}
-		part, hint := types[0].Unlabelled(v.Text)
-		return fmt.Sprintf("column %q never holds %q%s", condition.Column, v.Text, DidYouMean(part, types[0].Labels)), hint
+		text, hint := mapping.NeverHolds(types[0], v)
+		return fmt.Sprintf("condition on column %q: %s", condition.Column, text), hint
 	}
 	return "", ""
 }

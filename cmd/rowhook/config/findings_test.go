@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"rowhook/capture"
 )
 
 func codes(c *Config) string {
@@ -263,6 +265,35 @@ func TestLaterKeys(t *testing.T) {
 		_, err := Parse("c.yaml", []byte(text), env(nil), nil)
 		if err == nil || !strings.Contains(err.Error(), "c.yaml:"+place+": not in this version of rowhook") {
 			t.Errorf("%s\nis refused with %v, want %s", text, err, place)
+		}
+	}
+}
+
+// TestFindingsOfConditions: values of a subscription that no column of its tables has.
+func TestFindingsOfConditions(t *testing.T) {
+	t.Parallel()
+	column := func(name, typ string, kind capture.Kind) capture.Column {
+		return capture.Column{Name: name, Type: &capture.Type{Name: typ, Kind: kind, AppendJSON: capture.AppendJSONString}}
+	}
+	loans := &capture.Table{Schema: "circulation", Name: "loans", Columns: []capture.Column{
+		column("due_at", "timestamptz", capture.Instant), column("fee", "numeric", capture.Decimal), column("lost", "bool", capture.Bool),
+	}}
+	for where, want := range map[string]string{
+		"due_at: 2026-12-01T10:00:00+09:00": "",
+		"due_at: tomorrow":                  `profile desk: condition on column "due_at": the column is a timestamptz and never "tomorrow"`,
+		"fee: [1e3, null]":                  "",
+		"fee: free":                         `profile desk: condition on column "fee": the column is a number and never "free"`,
+		"lost: yes":                         `profile desk: condition on column "lost": the column is a boolean and never "yes"`,
+		"los: true":                         `profile desk: no table of the subscription has a column "los"; did you mean "lost"?`,
+	} {
+		c, _ := write(t, "source: {type: postgres, url: 'postgres://u@h/d'}\nmapping: {circulation.loans: {}}\n"+
+			"profiles: {desk: {url: 'https://h.example.org/', secret: '${SECRET}', subscriptions: [{where: {"+where+"}}]}}\n")
+		var said []string
+		for _, finding := range c.ConditionFindings([]*capture.Table{loans}) {
+			said = append(said, finding.Text)
+		}
+		if got := strings.Join(said, "; "); got != want {
+			t.Errorf("%s: got %s, want %s", where, got, want)
 		}
 	}
 }

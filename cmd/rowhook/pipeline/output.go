@@ -180,6 +180,6 @@ func orNone(p capture.Position) string {
 type emptyRow struct{}
 
 // Column implements [delivery.Row].
-func (emptyRow) Column(string) (string, delivery.Known, bool, bool) {
-	return "", delivery.ValueUnknown, false, false
+func (emptyRow) Column(string) (string, delivery.Known, delivery.Sense, bool) {
+	return "", delivery.ValueUnknown, delivery.SenseText, false
 }

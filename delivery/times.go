@@ -1,4 +1,4 @@
-package mapping
+package delivery
 
 import (
 	"strconv"
@@ -15,10 +15,10 @@ func endOfTime(negative bool) time.Time {
 	return time.Date(year, time.January, 1, 0, 0, 0, 0, time.UTC)
 }
 
-// parseTime reads a date or a time as PostgreSQL and MySQL print them in ISO style, or as
+// ParseTime reads a date or a time as PostgreSQL and MySQL print them in ISO style, or as
 // RFC 3339 has it. Without a zone it is taken as UTC, so that columns without
 // zones compare with each other. ok is false for what is no time, such as MySQL's zero date.
-func parseTime(text string) (t time.Time, ok bool) {
+func ParseTime(text string) (t time.Time, ok bool) {
 	switch text {
 	case "infinity":
 		return endOfTime(false), true
