@@ -59,7 +59,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 		return err
 	}
 	var first *delivery.Delivery
-	err := d.store.Deliveries(d.id, 0, []delivery.State{delivery.Retrying, delivery.Blocked}, func(r delivery.Delivery) bool {
+	err := d.store.Deliveries(d.store.id, 0, []delivery.State{delivery.Retrying, delivery.Blocked}, func(r delivery.Delivery) bool {
 		first = &r
 		return false
 	})
@@ -74,7 +74,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	case first == nil || first.Seq != seq || first.State == delivery.Retrying && d.waits(first, now) > 0:
 		return nil // a dead letter, or its time has not come
 	}
-	whole, ok, err := d.store.Delivery(d.id, seq)
+	whole, ok, err := d.store.Delivery(d.store.id, seq)
 	if err != nil || !ok {
 		return err
 	}

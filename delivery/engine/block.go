@@ -24,7 +24,7 @@ func (d *dispatcher) holdAgain(r *delivery.Delivery) {
 func (d *dispatcher) reviewHolds() error {
 	d.rehold = false
 	if d.profile.holdsKeys() {
-		return d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+		return d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
 			d.holdAgain(r)
 			return true, nil
 		})
@@ -90,11 +90,11 @@ func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, e
 	if committed, err := d.commitRecords(); err != nil || !committed {
 		return nil, err
 	}
-	records, err := d.store.Lane(d.id, l.hash, from, nil, 1)
+	records, err := d.store.Lane(d.store.id, l.hash, from, nil, 1)
 	if err != nil || len(records) == 0 {
 		return nil, err
 	}
-	return d.store.Event(d.id, records[0].Seq)
+	return d.store.Event(d.store.id, records[0].Seq)
 }
 
 // givesWay makes a dead letter of a delivery that has kept its key waiting for too long.

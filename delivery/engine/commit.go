@@ -37,7 +37,7 @@ func (d *dispatcher) write(c *commit) {
 		return
 	}
 	p := &c.pending
-	c.err = d.store.Update(d.id, delivery.Update{
+	c.err = d.store.Update(d.store.id, delivery.Update{
 		Progress: &c.progress, State: c.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
 	})
 }
@@ -154,7 +154,7 @@ func (d *dispatcher) loadState() error {
 		return nil
 	}
 	d.reset()
-	b, err := d.store.LoadState(d.id)
+	b, err := d.store.LoadState(d.store.id)
 	if err == nil && len(b) > 0 {
 		err = json.Unmarshal(b, &d.state)
 	}
@@ -166,7 +166,7 @@ func (d *dispatcher) loadState() error {
 	d.inactive.told = d.state.Told
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
-	progress, err := d.store.Progress(d.id)
+	progress, err := d.store.Progress(d.store.id)
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
 	}
@@ -175,7 +175,7 @@ func (d *dispatcher) loadState() error {
 		return err
 	}
 	var unread error
-	err = d.store.Deliveries(d.id, 0, nil, func(r delivery.Delivery) bool {
+	err = d.store.Deliveries(d.store.id, 0, nil, func(r delivery.Delivery) bool {
 		unread = d.recall(&r, progress.Cursor)
 		return unread == nil
 	})
@@ -222,7 +222,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 	var entries []delivery.Entry
 	for next, end := max(r.Seq, cursor), false; !end; {
 		var err error
-		if entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, d.memory.max); err != nil {
+		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.memory.max); err != nil {
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {

@@ -47,8 +47,7 @@ const (
 type dispatcher struct {
 	engine *Engine
 	code   string // of its profile
-	id     delivery.ProfileID
-	store  delivery.Store
+	store  profileStore
 	log    Recorder
 	cancel context.CancelFunc // ends run; set by the engine when it starts it
 	ended  chan struct{}      // closed when run has ended
@@ -112,8 +111,7 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	d := &dispatcher{
 		engine:  e,
 		code:    p.code,
-		id:      id,
-		store:   e.store,
+		store:   profileStore{e.store, id},
 		log:     e.log,
 		wake:    make(chan struct{}, 1),
 		lanes:   lanes{byKey: make(map[uint64]*lane)},

@@ -18,7 +18,7 @@ func (e *Engine) GroupOf(ctx context.Context, rec *delivery.LogRecord) (*deliver
 	var first *delivery.Event
 	var id delivery.GroupID
 	from, count, whole := delivery.Seq(0), 0, false
-	for entry, err := range d.entriesFrom(ctx, 1) {
+	for entry, err := range d.store.entriesFrom(ctx, 1) {
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func (e *Engine) GroupOf(ctx context.Context, rec *delivery.LogRecord) (*deliver
 	if !whole || count != rec.Count || id.Sum() != rec.Event {
 		return nil, nil
 	}
-	g := &delivery.Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.eventsTogether(ctx, rec.Unit, first, from, count)}
+	g := &delivery.Group{ID: rec.Event, Unit: rec.Unit, Count: count, First: first, Events: d.store.eventsTogether(ctx, rec.Unit, first, from, count)}
 	if rec.Unit == delivery.UnitType {
 		g.Type = first.Type
 	}
@@ -58,7 +58,7 @@ func together(unit string, first, ev *delivery.Event) bool {
 }
 
 // entriesFrom ranges over the profile's entries of the log, each valid until the next.
-func (d *dispatcher) entriesFrom(ctx context.Context, from delivery.Seq) iter.Seq2[*delivery.Entry, error] {
+func (s *profileStore) entriesFrom(ctx context.Context, from delivery.Seq) iter.Seq2[*delivery.Entry, error] {
 	return func(yield func(*delivery.Entry, error) bool) {
 		var entries []delivery.Entry
 		for next, end := from, false; !end; {
@@ -67,7 +67,7 @@ func (d *dispatcher) entriesFrom(ctx context.Context, from delivery.Seq) iter.Se
 				yield(nil, err)
 				return
 			}
-			if entries, next, end, err = d.store.Read(d.id, next, entries[:0], readChunk, 1<<20); err != nil {
+			if entries, next, end, err = s.Read(s.id, next, entries[:0], readChunk, 1<<20); err != nil {
 				yield(nil, fmt.Errorf("read spool at %d: %w", next, err))
 				return
 			}
@@ -81,10 +81,10 @@ func (d *dispatcher) entriesFrom(ctx context.Context, from delivery.Seq) iter.Se
 }
 
 // eventsTogether ranges over a group's events in the log.
-func (d *dispatcher) eventsTogether(ctx context.Context, unit string, first *delivery.Event, from delivery.Seq, count int) iter.Seq2[*delivery.Event, error] {
+func (s *profileStore) eventsTogether(ctx context.Context, unit string, first *delivery.Event, from delivery.Seq, count int) iter.Seq2[*delivery.Event, error] {
 	return func(yield func(*delivery.Event, error) bool) {
 		left := count
-		for entry, err := range d.entriesFrom(ctx, from) {
+		for entry, err := range s.entriesFrom(ctx, from) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -82,7 +82,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	if lowest, _ := d.ledger.window.progress(d.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
-	entries, next, end, err := d.store.Read(d.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.memory.max)
+	entries, next, end, err := d.store.Read(d.store.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.memory.max)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", r.told, err)
 	}

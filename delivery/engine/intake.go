@@ -66,7 +66,7 @@ func (d *dispatcher) readSome(now time.Time) error {
 	if !r.caughtUp() || r.forming.large != nil {
 		limit, room = readChunk, d.memory.max
 	}
-	moved, err := r.read(d.store, d.id, &d.state.ordering, limit, room)
+	moved, err := r.read(d.store, d.store.id, &d.state.ordering, limit, room)
 	if err != nil {
 		return err
 	}

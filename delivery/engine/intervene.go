@@ -127,7 +127,7 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 	if err != nil || !active {
 		return done, err
 	}
-	err = d.eachRecord([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
+	err = d.store.each([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
 		return true, d.update(func(now time.Time) error {
 			var gone *operatorError
 			if err := d.hasten(r.Seq, now); errors.As(err, &gone) {
@@ -163,13 +163,13 @@ func (e *Engine) Skip(profile, id string) error {
 		if r != nil {
 			seq = r.Seq
 		}
-		ev, err := d.store.Event(d.id, seq)
+		ev, err := d.store.Event(d.store.id, seq)
 		if err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
 		unread := r == nil
 		if unread {
-			fresh := d.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.sizeOf(seq)})
+			fresh := d.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.store.sizeOf(seq)})
 			r = &fresh
 			d.reader.know(seq)
 		}
@@ -204,7 +204,7 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	if committed, err := d.commit(); err != nil || !committed {
 		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
 	}
-	r, ok, err := d.store.Delivery(d.id, head)
+	r, ok, err := d.store.Delivery(d.store.id, head)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read delivery: %w", err)
@@ -223,15 +223,6 @@ func firstError(a, b error) error {
 	return b
 }
 
-// sizeOf returns what an entry of the log that was not read yet takes in the spool.
-func (d *dispatcher) sizeOf(seq delivery.Seq) int {
-	entries, _, _, err := d.store.Read(d.id, seq, nil, 1, 1)
-	if err != nil || len(entries) == 0 || entries[0].Seq != seq {
-		return 0
-	}
-	return entries[0].Bytes
-}
-
 // FailedShow returns the dead letters of an event, one for each profile that gave it up.
 func (e *Engine) FailedShow(id string) ([]Letter, error) {
 	items, err := e.Failed(Filter{ID: id})
@@ -247,7 +238,7 @@ func (e *Engine) FailedShow(id string) ([]Letter, error) {
 		if d == nil {
 			continue // a reload has taken its profile away
 		}
-		r, _, err := d.store.Delivery(d.id, item.seq)
+		r, _, err := d.store.Delivery(d.store.id, item.seq)
 		if err != nil {
 			return nil, fmt.Errorf("read delivery: %w", err)
 		}
@@ -270,7 +261,7 @@ func (e *Engine) renderDead(d *dispatcher, r *delivery.Delivery) error {
 	if r.Body != nil || r.Members != nil || r.Attempts == 0 || r.Reason == delivery.ReasonOversize || r.Reason == delivery.ReasonFormat {
 		return nil
 	}
-	ev, err := d.store.Event(d.id, r.Seq)
+	ev, err := d.store.Event(d.store.id, r.Seq)
 	if err != nil || ev.Away == nil {
 		return err
 	}
@@ -282,7 +273,7 @@ func (e *Engine) renderDead(d *dispatcher, r *delivery.Delivery) error {
 	case <-turn.C:
 		return nil
 	}
-	full, err := d.whole(ev, r.Seq)
+	full, err := d.store.whole(ev, r.Seq)
 	if err != nil {
 		return err
 	}
@@ -340,20 +331,20 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 		return changed, err
 	}
 	for _, d := range chosen {
-		err := d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+		err := d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
 			if f.Reason != "" && f.Reason != r.Reason {
 				return true, nil
 			}
-			ev, err := d.store.Event(d.id, r.Seq)
+			ev, err := d.store.Event(d.store.id, r.Seq)
 			if err != nil {
 				return false, fmt.Errorf("read event of a dead letter: %w", err)
 			}
-			if fits, err := d.fits(&f, r, ev); err != nil || !fits {
+			if fits, err := d.store.fits(&f, r, ev); err != nil || !fits {
 				return err == nil, err
 			}
 			more := true
 			err = d.withLock(func(now time.Time) error {
-				whole, ok, err := d.store.Delivery(d.id, r.Seq)
+				whole, ok, err := d.store.Delivery(d.store.id, r.Seq)
 				if err != nil {
 					return fmt.Errorf("read delivery: %w", err)
 				}

@@ -238,7 +238,7 @@ func (d *dispatcher) unrecordStored() error {
 	if base == 0 {
 		return nil
 	}
-	err := d.store.Deliveries(d.id, base, nil, func(r delivery.Delivery) bool {
+	err := d.store.Deliveries(d.store.id, base, nil, func(r delivery.Delivery) bool {
 		if r.Members != nil && r.Attempts == 0 && r.State != delivery.Dead {
 			d.ledger.pending.removes = append(d.ledger.pending.removes, r.Seq)
 		}

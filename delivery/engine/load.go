@@ -43,7 +43,7 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 // order.
 func (d *dispatcher) loadDue(now time.Time) error {
 	limit := len(d.ledger.stored) + dueChunk
-	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit)
+	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit)
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
 	}
@@ -106,7 +106,7 @@ const (
 
 // load brings a record into memory.
 func (d *dispatcher) load(r delivery.Delivery) error {
-	ev, err := d.store.Event(d.id, r.Seq)
+	ev, err := d.store.Event(d.store.id, r.Seq)
 	if err != nil {
 		return fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
@@ -153,7 +153,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	if d.profile.config.Unit != delivery.UnitRecord {
 		chunk = 1 // one that stands in several lanes is not loaded behind another
 	}
-	records, err := d.store.Lane(d.id, l.hash, l.lowest, d.records[:0], chunk)
+	records, err := d.store.Lane(d.store.id, l.hash, l.lowest, d.records[:0], chunk)
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
@@ -210,7 +210,7 @@ func (d *dispatcher) firstInOthers(l *lane, r *delivery.Delivery) (bool, error) 
 		if other == l || other.lowest == r.Seq {
 			continue
 		}
-		records, err := d.store.Lane(d.id, hash, other.lowest, nil, 1)
+		records, err := d.store.Lane(d.store.id, hash, other.lowest, nil, 1)
 		if err != nil {
 			return false, fmt.Errorf("read lane: %w", err)
 		}

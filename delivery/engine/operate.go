@@ -149,7 +149,7 @@ func (e *Engine) Queue(f Filter) (Items, error) {
 		if err := l.observe(); err != nil {
 			return err
 		}
-		if err := d.eachRecord([]delivery.State{delivery.Retrying, delivery.Blocked}, l.record); err != nil {
+		if err := d.store.each([]delivery.State{delivery.Retrying, delivery.Blocked}, l.record); err != nil {
 			return err
 		}
 		return l.log()
@@ -159,7 +159,7 @@ func (e *Engine) Queue(f Filter) (Items, error) {
 // Failed lists dead letters, profile by profile, the oldest first.
 func (e *Engine) Failed(f Filter) (Items, error) {
 	return e.list(f, func(d *dispatcher, l *listing) error {
-		return d.eachRecord([]delivery.State{delivery.Dead}, l.record)
+		return d.store.each([]delivery.State{delivery.Dead}, l.record)
 	})
 }
 
@@ -240,7 +240,7 @@ func (l *listing) record(r *delivery.Delivery) (more bool, err error) {
 	if l.filter.State != "" && l.filter.State != item.State || l.filter.Reason != "" && l.filter.Reason != r.Reason {
 		return true, nil
 	}
-	ev, err := l.d.store.Event(l.d.id, r.Seq)
+	ev, err := l.d.store.Event(l.d.store.id, r.Seq)
 	if err != nil {
 		return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
@@ -253,7 +253,7 @@ func (l *listing) log() error {
 		return nil
 	}
 	d := l.d
-	progress, err := d.store.Progress(d.id)
+	progress, err := d.store.Progress(d.store.id)
 	if err != nil {
 		return fmt.Errorf("read progress: %w", err)
 	}
@@ -262,7 +262,7 @@ func (l *listing) log() error {
 		settled[seq] = true
 	}
 	var groups []delivery.Delivery
-	err = d.store.Deliveries(d.id, progress.Cursor, nil, func(r delivery.Delivery) bool {
+	err = d.store.Deliveries(d.store.id, progress.Cursor, nil, func(r delivery.Delivery) bool {
 		if settled[r.Seq] = true; r.Members != nil {
 			groups = append(groups, r)
 		}
@@ -282,7 +282,7 @@ func (l *listing) log() error {
 	}
 	var entries []delivery.Entry
 	for next, end := progress.Cursor, false; !end; {
-		entries, next, end, err = d.store.Read(d.id, next, entries[:0], readChunk, 1<<20)
+		entries, next, end, err = d.store.Read(d.store.id, next, entries[:0], readChunk, 1<<20)
 		if err != nil {
 			return fmt.Errorf("read spool at %d: %w", next, err)
 		}
@@ -305,7 +305,7 @@ func (l *listing) log() error {
 // add completes an item and keeps it if the filter lets it pass. It reports whether there is room
 // for more.
 func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (more bool, err error) {
-	if fits, err := l.d.fits(&l.filter, r, ev); err != nil || !fits {
+	if fits, err := l.d.store.fits(&l.filter, r, ev); err != nil || !fits {
 		return err == nil, err
 	}
 	item.Profile = l.d.code
@@ -326,7 +326,7 @@ func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (mor
 
 // fits reports whether the filter selects a delivery, whose first event is ev. One event of a group
 // is enough.
-func (d *dispatcher) fits(f *Filter, r *delivery.Delivery, ev *delivery.Event) (bool, error) {
+func (s *profileStore) fits(f *Filter, r *delivery.Delivery, ev *delivery.Event) (bool, error) {
 	at := ev.Time
 	if r.State == delivery.Dead {
 		at = r.Since
@@ -344,7 +344,7 @@ func (d *dispatcher) fits(f *Filter, r *delivery.Delivery, ev *delivery.Event) (
 	var entries []delivery.Entry
 	for next, end := r.Seq, false; !end; {
 		var err error
-		entries, next, end, err = d.store.Events(d.id, r, next, entries[:0], readChunk, renderBytes)
+		entries, next, end, err = s.Events(s.id, r, next, entries[:0], readChunk, renderBytes)
 		if err != nil {
 			return false, fmt.Errorf("read events of a waiting delivery: %w", err)
 		}

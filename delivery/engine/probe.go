@@ -59,7 +59,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
-	records, err := d.store.Due(d.id, now.Add(farFuture), d.records[:0], limit+len(d.ledger.stored))
+	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit+len(d.ledger.stored))
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (e *Engine) Status() ([]delivery.ProfileStatus, error) {
 }
 
 func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
-	backlog, err := d.store.Backlog(d.id)
+	backlog, err := d.store.Backlog(d.store.id)
 	if err != nil {
 		return delivery.ProfileStatus{}, err
 	}

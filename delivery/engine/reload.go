@@ -88,7 +88,7 @@ func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Rel
 			r.changes = append(r.changes, change{d, p})
 			r.Changed = append(r.Changed, p.code)
 		}
-		dispatchers, ids = append(dispatchers, d), append(ids, d.id)
+		dispatchers, ids = append(dispatchers, d), append(ids, d.store.id)
 	}
 	r.router = newRouter(profiles, ids)
 	for _, removed := range r.removals {
@@ -131,7 +131,7 @@ func (r *Reload) removeMissing(kept map[string]bool, words map[string]Removal) (
 		if kept[d.code] {
 			continue
 		}
-		waits, err := r.engine.waitsFor(d.id)
+		waits, err := d.store.waits()
 		if err != nil {
 			return nil, err
 		}
@@ -172,21 +172,6 @@ func (r *Reload) removeParked(code string, how Removal, kept bool) error {
 	r.removals = append(r.removals, removal{newDispatcher(r.engine, nobody, id, 0), how})
 	r.Removed = append(r.Removed, code)
 	return nil
-}
-
-// waitsFor reports whether the store has anything for a profile that is not over, dead letters
-// included.
-func (e *Engine) waitsFor(id delivery.ProfileID) (bool, error) {
-	backlog, err := e.store.Backlog(id)
-	if err != nil {
-		return false, fmt.Errorf("read backlog: %w", err)
-	}
-	waits := backlog.Events > 0
-	err = e.store.Deliveries(id, 0, nil, func(delivery.Delivery) bool {
-		waits = true
-		return false
-	})
-	return waits, err
 }
 
 // Router returns the router over the new profiles.
@@ -286,7 +271,7 @@ func (d *dispatcher) forgetProfile() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gone = true
-	waits, err := d.engine.waitsFor(d.id)
+	waits, err := d.store.waits()
 	if err != nil {
 		return err
 	}
@@ -312,8 +297,8 @@ func (d *dispatcher) dropAll() error {
 		return err
 	}
 	return d.update(func(now time.Time) error {
-		return d.eachRecord([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
-			ev, err := d.store.Event(d.id, r.Seq)
+		return d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			ev, err := d.store.Event(d.store.id, r.Seq)
 			if err != nil {
 				return false, fmt.Errorf("read event of a dead letter: %w", err)
 			}

@@ -114,7 +114,7 @@ func (e *Engine) StopReplay(profile string) (int64, error) {
 // countReplay goes through history without sending anything.
 func (d *dispatcher) countReplay(r *replay) (Replayed, error) {
 	counted := Replayed{Types: make(map[string]int64)}
-	progress, err := d.store.Progress(d.id)
+	progress, err := d.store.Progress(d.store.id)
 	if err != nil {
 		return counted, fmt.Errorf("read progress: %w", err)
 	}
@@ -164,7 +164,7 @@ func (p *Profile) wouldGet(entry *delivery.Entry) delivery.Truth {
 // passHistory calls fn for the next entries of history that a replay selects, below limit, and
 // moves on behind them. waits says that the entry has a record: it waits, or is a dead letter.
 func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *delivery.Entry, waits bool) error) error {
-	entries, next, end, err := d.store.History(d.id, r.Next, nil, readChunk, 1<<20)
+	entries, next, end, err := d.store.History(d.store.id, r.Next, nil, readChunk, 1<<20)
 	if err != nil {
 		return fmt.Errorf("read history at %d: %w", r.Next, err)
 	}
@@ -204,7 +204,7 @@ func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[deliver
 		from = 0
 	}
 	found := make(map[delivery.Seq]bool)
-	err := d.store.Deliveries(d.id, from, nil, func(rec delivery.Delivery) bool {
+	err := d.store.Deliveries(d.store.id, from, nil, func(rec delivery.Delivery) bool {
 		found[rec.Seq] = true
 		if rec.Members != nil && rec.Members.Last >= first && rec.Seq <= last {
 			groups = append(groups, delivery.Delivery{Seq: rec.Seq, Members: rec.Members})

@@ -38,7 +38,7 @@ func (d *dispatcher) busy() bool {
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
 func (d *dispatcher) excess() int64 {
 	limit := d.store.Usage().Max
-	backlog, err := d.store.Backlog(d.id)
+	backlog, err := d.store.Backlog(d.store.id)
 	if err != nil || limit <= 0 {
 		return 0
 	}
@@ -60,7 +60,7 @@ func (d *dispatcher) shed(now time.Time) error {
 	}
 	excess := d.excess()
 	if excess <= 0 && !now.Before(d.shedAt) && d.engine.largestWhenFull(d) {
-		backlog, err := d.store.Backlog(d.id)
+		backlog, err := d.store.Backlog(d.store.id)
 		if err != nil {
 			return fmt.Errorf("read backlog: %w", err)
 		}
@@ -84,7 +84,7 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 	if usage.Max <= 0 || usage.Bytes-usage.History < usage.Max {
 		return false
 	}
-	own, err := e.store.Backlog(d.id)
+	own, err := e.store.Backlog(d.store.id)
 	if err != nil || own.Bytes == 0 {
 		return false
 	}
@@ -92,7 +92,7 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 		if other == d || other.budget.Load().pauses {
 			continue
 		}
-		if b, err := e.store.Backlog(other.id); err == nil && (b.Bytes > own.Bytes || b.Bytes == own.Bytes && other.id < d.id) {
+		if b, err := e.store.Backlog(other.store.id); err == nil && (b.Bytes > own.Bytes || b.Bytes == own.Bytes && other.store.id < d.store.id) {
 			return false
 		}
 	}
@@ -176,14 +176,14 @@ func (c *clearing) end(ev *delivery.Event, r *delivery.Delivery) {
 // records ends what waits on disk.
 func (c *clearing) records() error {
 	d := c.d
-	return d.eachRecord([]delivery.State{delivery.Retrying, delivery.Blocked}, func(r *delivery.Delivery) (bool, error) {
+	return d.store.each([]delivery.State{delivery.Retrying, delivery.Blocked}, func(r *delivery.Delivery) (bool, error) {
 		if c.left <= 0 {
 			return false, nil
 		}
 		if d.ledger.stored[r.Seq] != nil {
 			return true, nil
 		}
-		ev, err := d.store.Event(d.id, r.Seq)
+		ev, err := d.store.Event(d.store.id, r.Seq)
 		if err != nil {
 			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 		}
@@ -239,31 +239,4 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 	}
 	_, err := d.commit()
 	return err
-}
-
-// recordChunk is how many records are looked at between two reads of the store.
-const recordChunk = 256
-
-// eachRecord calls fn for the records in the given states, in order, until it returns false.
-// Records may be changed meanwhile.
-func (d *dispatcher) eachRecord(states []delivery.State, fn func(*delivery.Delivery) (bool, error)) error {
-	chunk := make([]delivery.Delivery, 0, recordChunk)
-	for from := delivery.Seq(0); ; from = chunk[len(chunk)-1].Seq + 1 {
-		chunk = chunk[:0]
-		err := d.store.Deliveries(d.id, from, states, func(r delivery.Delivery) bool {
-			chunk = append(chunk, r)
-			return len(chunk) < recordChunk
-		})
-		if err != nil {
-			return fmt.Errorf("read waiting deliveries: %w", err)
-		}
-		for i := range chunk {
-			if more, err := fn(&chunk[i]); err != nil || !more {
-				return err
-			}
-		}
-		if len(chunk) < recordChunk {
-			return nil
-		}
-	}
 }

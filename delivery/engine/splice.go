@@ -16,9 +16,9 @@ func heldInMemory(e *delivery.Event, bytes int) int {
 }
 
 // whole is WithPayload of an event in the store.
-func (d *dispatcher) whole(ev *delivery.Event, seq delivery.Seq) (*delivery.Event, error) {
+func (s *profileStore) whole(ev *delivery.Event, seq delivery.Seq) (*delivery.Event, error) {
 	return ev.WithPayload(func(part delivery.Part, yield func([]byte) error) error {
-		return d.store.Payload(d.id, seq, part, yield)
+		return s.Payload(s.id, seq, part, yield)
 	})
 }
 
@@ -72,15 +72,15 @@ func (p *Profile) splices(ev *delivery.Event) (list []splice, size int64, ok boo
 
 // writeSplices writes a body whose parts lie in the store. It tells errors of the writer and of the
 // store apart.
-func (d *dispatcher) writeSplices(list []splice, seq delivery.Seq, w io.Writer) (written, read error) {
-	for _, s := range list {
-		if _, written = w.Write(s.text); written != nil {
+func (s *profileStore) writeSplices(list []splice, seq delivery.Seq, w io.Writer) (written, read error) {
+	for _, one := range list {
+		if _, written = w.Write(one.text); written != nil {
 			return written, nil
 		}
-		if s.part == delivery.Parts {
+		if one.part == delivery.Parts {
 			continue
 		}
-		read = d.store.Payload(d.id, seq, s.part, func(piece []byte) error {
+		read = s.Payload(s.id, seq, one.part, func(piece []byte) error {
 			_, written = w.Write(piece)
 			return written
 		})

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"time"
 
 	"rowhook/delivery"
@@ -26,7 +25,7 @@ func (d *dispatcher) cutsOf(j *job) []int {
 
 // split puts the parts of a group in its place. Each is a delivery of its own.
 func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
-	entries, err := d.membersOf(j)
+	entries, err := d.store.membersOf(j, d.memory.max)
 	if err != nil {
 		return err
 	}
@@ -61,23 +60,4 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 		d.lanes.alones.add(r.Seq)
 	}
 	return r
-}
-
-// membersOf returns the events of a batch, which are few enough to be in memory together.
-func (d *dispatcher) membersOf(j *job) ([]delivery.Entry, error) {
-	if j.members != nil {
-		return j.members, nil
-	}
-	var entries []delivery.Entry
-	for next, end := j.seq, false; !end; {
-		var err error
-		entries, next, end, err = d.store.Events(d.id, &j.record, next, entries, j.record.Events()-len(entries), d.memory.max)
-		if err != nil {
-			return nil, fmt.Errorf("read events of a waiting delivery: %w", err)
-		}
-	}
-	if len(entries) != j.record.Events() {
-		return nil, fmt.Errorf("read events of a waiting delivery: %d of %d are there", len(entries), j.record.Events())
-	}
-	return entries, nil
 }

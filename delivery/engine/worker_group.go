@@ -47,7 +47,7 @@ func (d *dispatcher) groupOf(j *job) delivery.Group {
 // flagged.
 func (d *dispatcher) flagged(j *job) iter.Seq2[*delivery.Event, error] {
 	return func(yield func(*delivery.Event, error) bool) {
-		for ev, err := range d.eventsOf(j) {
+		for ev, err := range d.store.eventsOf(j) {
 			if err == nil {
 				j.flags = appendNew(j.flags, d.profile.flags(ev))
 			}
@@ -114,55 +114,7 @@ func (w *worker) cut(j *job) {
 		return
 	}
 	s := newSizer(p)
-	j.cuts, _ = s.cuts(w.d.eventsOf(j), p.config.MaxBody) // an error is in the job
-}
-
-// eventsOf ranges over the events of a group, which are in memory or in the store. An error of the
-// store, which is not the delivery's fault, is left in the job as well.
-func (d *dispatcher) eventsOf(j *job) iter.Seq2[*delivery.Event, error] {
-	// One that is away is read for as long as it takes to render it.
-	give := func(ev *delivery.Event, seq delivery.Seq, yield func(*delivery.Event, error) bool) bool {
-		full, err := d.whole(ev, seq)
-		if err != nil {
-			j.err = fmt.Errorf("read a large event: %w", err)
-			return yield(nil, j.err)
-		}
-		return yield(full, nil)
-	}
-	if j.members != nil {
-		return func(yield func(*delivery.Event, error) bool) {
-			for i := range j.members {
-				if !give(j.members[i].Event, j.members[i].Seq, yield) {
-					return
-				}
-			}
-		}
-	}
-	if j.record.Events() == 1 {
-		return func(yield func(*delivery.Event, error) bool) { give(j.event, j.seq, yield) }
-	}
-	return func(yield func(*delivery.Event, error) bool) {
-		var entries []delivery.Entry
-		left := j.record.Events()
-		for next, end := j.seq, false; !end; {
-			var err error
-			entries, next, end, err = d.store.Events(d.id, &j.record, next, entries[:0], min(renderChunk, left), renderBytes)
-			if end && err == nil && len(entries) < left {
-				err = fmt.Errorf("%d events are missing", left-len(entries))
-			}
-			if err != nil {
-				j.err = fmt.Errorf("read events of a waiting delivery: %w", err)
-				yield(nil, j.err)
-				return
-			}
-			left -= len(entries)
-			for i := range entries {
-				if !give(entries[i].Event, entries[i].Seq, yield) {
-					return
-				}
-			}
-		}
-	}
+	j.cuts, _ = s.cuts(w.d.store.eventsOf(j), p.config.MaxBody) // an error is in the job
 }
 
 // bodyWriter collects a body up to a limit.

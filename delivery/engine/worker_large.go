@@ -24,7 +24,7 @@ func (w *worker) attemptLarge(ctx context.Context, j *job) {
 		return
 	}
 	write := func(out io.Writer) error {
-		written, broken := w.d.writeSplices(list, j.seq, out)
+		written, broken := w.d.store.writeSplices(list, j.seq, out)
 		if broken != nil {
 			j.err = fmt.Errorf("read a large event: %w", broken)
 		}
@@ -61,7 +61,7 @@ func (w *worker) attemptWhole(ctx context.Context, j *job) {
 }
 
 func (w *worker) renderWhole(j *job) ([]byte, error) {
-	full, err := w.d.whole(j.event, j.seq)
+	full, err := w.d.store.whole(j.event, j.seq)
 	if err != nil {
 		j.err = fmt.Errorf("read a large event: %w", err)
 		return nil, err
