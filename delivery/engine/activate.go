@@ -21,14 +21,14 @@ func (d *dispatcher) ask(now time.Time, ctx context.Context) {
 		return
 	}
 	if refused {
-		d.logger().Warn("profile is pending activation: its endpoint does not accept the challenge",
+		d.logger.Warn("profile is pending activation: its endpoint does not accept the challenge",
 			"reason", a.reply.Reason, "status", a.reply.Status, "err", a.reply.Error,
 			"remedy", "rowhook profile activate "+d.profile.code)
 	}
 	if challenge := a.challenge(now, ctx); challenge != nil {
 		d.helpers.Go(func() {
 			challenge()
-			d.notify()
+			d.wake.notify()
 		})
 	}
 }
@@ -40,7 +40,7 @@ func (d *dispatcher) activated(now time.Time, at delivery.Endpoint, allowed deli
 	d.setPace()
 	d.endpoint.restart()
 	if before != standsActive {
-		d.logger().Info("profile is active", "was", before)
+		d.logger.Info("profile is active", "was", before)
 	}
 	d.keepState(now)
 }
@@ -66,8 +66,8 @@ func (d *dispatcher) deactivate(now time.Time, reason string) {
 	if reason != delivery.ReasonOperator {
 		d.engine.stateChanged(d.profile.code, before, standsInactive, reason)
 	}
-	d.halted.Store(true)
-	d.logger().Warn("profile is inactive", "reason", reason,
+	d.crew.halt()
+	d.logger.Warn("profile is inactive", "reason", reason,
 		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
 	d.keepState(now)
 }

@@ -44,7 +44,7 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 		d.expiring = r.Seq
 		d.ledger.expire(&r)
 		d.lanes.unhold(&r)
-		d.notify()
+		d.wake.notify()
 		return nil
 	})
 }

@@ -47,7 +47,7 @@ func (d *dispatcher) commitLoop(commits <-chan *commit) {
 	for c := range commits {
 		d.write(c)
 		c.done <- struct{}{}
-		d.notify()
+		d.wake.notify()
 	}
 }
 
@@ -236,7 +236,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 func (d *dispatcher) reset() {
 	d.reader.start(new(delivery.Progress))
 	d.ledger.window = window{}
-	d.memory.jobs, d.memory.bytes, d.handed = 0, 0, 0
+	d.memory.jobs, d.memory.bytes, d.crew.handed = 0, 0, 0
 	d.lanes.reset()
 	clear(d.ledger.stored)
 	d.ledger.counts, d.ledger.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}

@@ -52,18 +52,11 @@ type dispatcher struct {
 	cancel context.CancelFunc // ends run; set by the engine when it starts it
 	ended  chan struct{}      // closed when run has ended
 	budget atomic.Pointer[budget]
+	logger *slog.Logger
+	wake   signal // wakes run
 
-	// What workers share.
-	handout   chan *job
-	wake      chan struct{}
-	halted    atomic.Bool // hand out is over for now: workers give back what they have not begun
-	calm      atomic.Bool // nothing waits for results, which need not be looked at at once
-	resultsMu sync.Mutex
-	results   []*job
-	taken     []*job
-	helpers   sync.WaitGroup // workers and the committer
-
-	warnedOfSize atomic.Bool // see noteSize
+	crew    crew           // the workers
+	helpers sync.WaitGroup // the committer and those who ask
 
 	mu     sync.Mutex
 	loaded bool // the state below reflects the store
@@ -78,8 +71,6 @@ type dispatcher struct {
 
 	skip func(*delivery.Entry) bool // set while what is read is not to be delivered
 
-	handed  int                 // requests with workers, or on the way there and back
-	workers int                 // that were started
 	records []delivery.Delivery // buffer
 
 	// Who owns what; none of them knows the dispatcher.
@@ -113,16 +104,17 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		code:    p.code,
 		store:   profileStore{e.store, id},
 		log:     e.log,
-		wake:    make(chan struct{}, 1),
+		logger:  e.logger.With("profile", p.code),
+		wake:    newSignal(),
 		lanes:   lanes{byKey: make(map[uint64]*lane)},
 		ledger:  ledger{stored: make(map[delivery.Seq]*job)},
 		tally:   tally{endings: make(map[Ending]int64)},
 		current: commit{done: make(chan struct{}, 1)},
 
-		endpoint: endpoint{log: e.logger.With("profile", p.code)},
-
 		configured: p,
 	}
+	d.endpoint.log = d.logger
+	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
 	d.memory.max = max(bytes, minWindowBytes)
 	d.use(p)
 	d.budget.Store(newBudget(p))
@@ -136,9 +128,8 @@ func (d *dispatcher) use(p *Profile) {
 	d.activation.profile = p
 	d.lanes.ordered, d.gaps.ordered = p.ordered(), p.ordered()
 	d.reader.profile = p
+	d.crew.follow(p)
 }
-
-func (d *dispatcher) logger() *slog.Logger { return d.engine.logger.With("profile", d.code) }
 
 // run delivers until stop ends. Requests in flight then go on until they end or the context sends
 // does.
@@ -148,18 +139,15 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	if err := d.loadState(); err != nil {
 		return err
 	}
-	d.handout = make(chan *job, 2*d.profile.config.Concurrency)
 	d.commits = make(chan *commit, 1)
-	d.halted.Store(false)
+	d.crew.open()
 	d.helpers.Go(func() { d.commitLoop(d.commits) })
 	asks, endAsks := context.WithCancel(stop)
 	defer func() {
 		endAsks()
-		close(d.handout)
+		d.crew.close()
 		close(d.commits)
-		d.handout = nil
 		d.helpers.Wait()
-		d.workers = 0
 	}()
 
 	timer := time.NewTimer(0)
@@ -171,7 +159,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 			d.drain()
 			return fmt.Errorf("profile %s: %w", d.profile.code, err)
 		}
-		if d.handed == 0 && (stop.Err() != nil || d.hasDrained()) {
+		if d.crew.handed == 0 && (stop.Err() != nil || d.hasDrained()) {
 			return d.finish()
 		}
 		if at := d.wakeAt(now, stop.Err() != nil); !at.IsZero() && (armed.IsZero() || at.Before(armed)) {
@@ -199,9 +187,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 
 // step does everything that can be done now.
 func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping bool) error {
-	results := d.takeResults()
-	d.handed -= len(results)
-	for _, j := range results {
+	for _, j := range d.crew.take() {
 		if err := d.handleResult(j, now); err != nil {
 			return err
 		}
@@ -210,7 +196,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		return err
 	}
 	if stopping {
-		d.halted.Store(true)
+		d.crew.halt()
 		return nil
 	}
 	if d.coming != nil {
@@ -275,8 +261,8 @@ func (d *dispatcher) finish() error {
 
 // drain waits for the workers without looking at what they bring.
 func (d *dispatcher) drain() {
-	d.halted.Store(true) // so that workers notify
-	for d.handed -= len(d.takeResults()); d.handed > 0; d.handed -= len(d.takeResults()) {
+	d.crew.halt() // so that workers notify
+	for d.crew.take(); d.crew.handed > 0; d.crew.take() {
 		d.mu.Unlock()
 		<-d.wake
 		d.mu.Lock()
@@ -287,20 +273,10 @@ func (d *dispatcher) drain() {
 // has nothing in memory but what is being sent. A wake-up for each result would cost it as much as
 // the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.reader.end && d.memory.jobs == d.handed && d.profile.config.Unit == delivery.UnitRecord &&
+	calm := !stopping && d.reader.end && d.memory.jobs == d.crew.handed && d.profile.config.Unit == delivery.UnitRecord &&
 		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
 		d.coming == nil && !d.draining && len(d.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
-	d.calm.Store(calm)
-	if calm {
-		return
-	}
-	// A worker that saw calm weather before has left its result without a word.
-	d.resultsMu.Lock()
-	waits := len(d.results) > 0
-	d.resultsMu.Unlock()
-	if waits {
-		d.notify()
-	}
+	d.crew.soothe(calm)
 }
 
 // wakeAt returns when there will be something to do if nothing else happens; zero for never.
@@ -318,7 +294,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	default:
 		sooner(d.ledger.pending.at)
 	}
-	if d.handed > 0 {
+	if d.crew.handed > 0 {
 		sooner(now.Add(commitDelay))
 	}
 	if stopping || d.coming != nil {

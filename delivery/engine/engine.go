@@ -287,7 +287,7 @@ func (e *Engine) logFlushed(err error) {
 
 func (e *Engine) wakeAll() {
 	for _, d := range e.all() {
-		d.notify()
+		d.wake.notify()
 	}
 }
 

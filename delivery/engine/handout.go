@@ -8,7 +8,7 @@ import (
 // handOut gives workers what they may send now.
 func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	limit, fresh := d.gate(now)
-	for d.handed < limit {
+	for d.crew.handed < limit {
 		if !d.ready(fresh) || !d.endpoint.pace.ready(now) {
 			return
 		}
@@ -16,15 +16,8 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 		if d.endpoint.spend() {
 			fresh = false
 		}
-		j.state = jobHanded
-		d.handed++
 		d.gaps.mark(j)
-		if d.handed > d.workers && d.workers < d.profile.config.Concurrency {
-			d.workers++
-			handout := d.handout
-			d.helpers.Go(func() { d.work(sends, handout) })
-		}
-		d.handout <- j
+		d.crew.give(j, sends)
 	}
 }
 
@@ -32,9 +25,9 @@ func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 // It tells the workers when there may be no more.
 func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 	if reason, _ := d.engine.waiting(); reason == "" && d.active() {
-		limit, fresh = d.endpoint.gate(now, d.handed)
+		limit, fresh = d.endpoint.gate(now, d.crew.handed)
 	}
-	d.halted.Store(limit == 0 || d.handed > limit) // then what was handed out ahead comes back
+	d.crew.halted.Store(limit == 0 || d.crew.handed > limit) // then what was handed out ahead comes back
 	return limit, fresh
 }
 

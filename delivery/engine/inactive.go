@@ -21,7 +21,7 @@ type inactive struct {
 // its line, and an endpoint that has not agreed is asked. While all deliveries wait nothing of this
 // is done, for the wait may be for knowing where we are.
 func (d *dispatcher) stepInactive(now time.Time, ctx context.Context) error {
-	d.halted.Store(true)
+	d.crew.halt()
 	d.unform()
 	if hold, _ := d.engine.waiting(); hold != "" {
 		return nil

@@ -458,7 +458,7 @@ func (e *Engine) Resume(profile, from string) error {
 		}
 		d.activation.resume()
 		d.endpoint.restart()
-		d.logger().Info("profile is active again", "from", from)
+		d.logger.Info("profile is active again", "from", from)
 		d.keepState(now)
 		return nil
 	})

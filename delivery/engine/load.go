@@ -17,7 +17,7 @@ func (d *dispatcher) mayLoad() bool {
 // one is enough.
 func (d *dispatcher) dueWanted(now time.Time) bool {
 	if d.endpoint.down() && !d.endpoint.listed() {
-		return d.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.handed)
+		return d.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.crew.handed)
 	}
 	return d.lanes.retries.n < d.profile.config.Concurrency
 }

@@ -97,7 +97,7 @@ func (d *dispatcher) update(fn func(now time.Time) error) error {
 	if err == nil && !committed {
 		err = fmt.Errorf("write delivery log: %w", d.engine.LogError())
 	}
-	d.notify()
+	d.wake.notify()
 	return err
 }
 

@@ -13,7 +13,7 @@ const pullForward = 256
 // not begun.
 func (d *dispatcher) leftAlone(waits bool, now time.Time) {
 	if waits {
-		d.halted.Store(true)
+		d.crew.halt()
 		d.keepState(now)
 	}
 }
@@ -39,7 +39,7 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 func (d *dispatcher) seekProbe(now time.Time) error {
 	e := &d.endpoint
 	due := !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
-	if !e.mayProbe(now, d.handed) || due || e.listed() || d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] == 0 {
+	if !e.mayProbe(now, d.crew.handed) || due || e.listed() || d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, 1)

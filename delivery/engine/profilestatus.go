@@ -83,7 +83,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 		LastSuccess: d.tally.last.success, LastFailure: d.tally.last.failure, LastReason: d.tally.last.reason, LastStatus: d.tally.last.status,
 		NextAttempt:   d.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
-		InFlight: d.handed, Retrying: d.ledger.events[delivery.Retrying], Blocked: d.ledger.events[delivery.Blocked], Dead: d.ledger.events[delivery.Dead],
+		InFlight: d.crew.handed, Retrying: d.ledger.events[delivery.Retrying], Blocked: d.ledger.events[delivery.Blocked], Dead: d.ledger.events[delivery.Dead],
 		ClockSkewSeconds: d.tally.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.tally.delivered},
 	}

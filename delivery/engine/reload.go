@@ -262,7 +262,7 @@ func (d *dispatcher) retire(how Removal) {
 		err = d.forgetProfile()
 	}
 	if err != nil {
-		d.logger().Error("profile could not be removed whole", "err", err)
+		d.logger.Error("profile could not be removed whole", "err", err)
 	}
 }
 
@@ -276,14 +276,14 @@ func (d *dispatcher) forgetProfile() error {
 		return err
 	}
 	if waits {
-		d.logger().Warn("profile is no longer in the config, and what the spool holds for it stays",
+		d.logger.Warn("profile is no longer in the config, and what the spool holds for it stays",
 			"remedy", "put it back into the config, or: rowhook reload --removed "+d.code+"=drop")
 		return nil
 	}
 	if err := d.store.Retire(d.code); err != nil {
 		return err
 	}
-	d.logger().Info("profile is no longer in the config and is forgotten: nothing waits for it")
+	d.logger.Info("profile is no longer in the config and is forgotten: nothing waits for it")
 	return nil
 }
 
@@ -357,10 +357,10 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	defer d.mu.Unlock()
 	d.coming, d.draining = p, false
 	d.budget.Store(newBudget(p))
-	if d.handout == nil {
+	if !d.crew.isOpen() {
 		d.adopt(time.Now())
 	}
-	d.notify()
+	d.wake.notify()
 	return nil
 }
 
@@ -394,7 +394,7 @@ func (d *dispatcher) drainUpTo(end delivery.Seq) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.draining, d.drainTo = true, end
-	d.notify()
+	d.wake.notify()
 }
 
 // hasDrained reports whether nothing is left to be drained.
@@ -416,16 +416,15 @@ func (d *dispatcher) adopt(now time.Time) bool {
 	if d.coming == nil {
 		return true
 	}
-	if d.handed > 0 {
-		d.halted.Store(true)
+	if d.crew.handed > 0 {
+		d.crew.halt()
 		return false
 	}
 	before := d.configured
 	d.configured, d.coming = d.coming, nil
 	d.use(d.state.inForce(d.configured))
-	if d.handout != nil {
-		close(d.handout) // the idle workers end; new ones come with the next jobs
-		d.handout, d.workers = make(chan *job, 2*d.profile.config.Concurrency), 0
+	if d.crew.isOpen() {
+		d.crew.renew()
 	}
 	if !before.reachesSame(d.configured) {
 		d.pull = d.pull || d.endpoint.down()

@@ -245,7 +245,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 		return err
 	}
 	if r.Next >= r.End {
-		d.logger().Info("replay is on its way", "round", r.Round)
+		d.logger.Info("replay is on its way", "round", r.Round)
 		d.state.Replay = nil
 	}
 	d.keepState(now)

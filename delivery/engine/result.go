@@ -154,7 +154,7 @@ func (d *dispatcher) tellBuried(now time.Time) {
 	if d.tally.buried == 0 || now.Sub(d.tally.buriedAt) < buriedInterval {
 		return
 	}
-	d.logger().Warn("deliveries given up", "count", d.tally.buried, "reason", d.tally.last.reason,
+	d.logger.Warn("deliveries given up", "count", d.tally.buried, "reason", d.tally.last.reason,
 		"remedy", "rowhook failed list --profile "+d.profile.code)
 	d.tally.buried, d.tally.buriedAt = 0, now
 }

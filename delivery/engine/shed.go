@@ -72,7 +72,7 @@ func (d *dispatcher) shed(now time.Time) error {
 	}
 	dropped, err := d.clear(now, delivery.OutcomeDropped, delivery.ReasonShare, excess)
 	if dropped > 0 {
-		d.logger().Error("spool share is used up: oldest events are dropped", "events", dropped)
+		d.logger.Error("spool share is used up: oldest events are dropped", "events", dropped)
 	}
 	return err
 }

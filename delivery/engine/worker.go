@@ -11,7 +11,7 @@ import (
 // worker makes attempts. Its buffers live as long as it does, so that an attempt that
 // succeeds allocates nothing of its own.
 type worker struct {
-	d       *dispatcher
+	crew    *crew
 	request delivery.Request
 	group   delivery.Group
 	line    delivery.LogRecord
@@ -21,50 +21,11 @@ type worker struct {
 // maxKeptBuffer is the largest body buffer that a worker keeps for the next attempt.
 const maxKeptBuffer = 256 << 10
 
-// work makes the attempts that are handed out until the dispatcher closes the channel.
-func (d *dispatcher) work(ctx context.Context, handout <-chan *job) {
-	w := &worker{d: d}
-	for {
-		var j *job
-		var ok bool
-		select {
-		case j, ok = <-handout:
-		default:
-			// Nothing to do: now the dispatcher must look at the results, if anything waits for
-			// them.
-			if !d.calm.Load() || d.halted.Load() {
-				d.notify()
-			}
-			j, ok = <-handout
-		}
-		if !ok {
-			return
-		}
-		if j.sent = !d.halted.Load(); j.sent {
-			w.attempt(ctx, j)
-			d.slowDown(j.reply.Class)
-		}
-		d.giveBack(j)
-	}
-}
-
-// slowDown keeps the other workers from going on at an endpoint that wants to be left alone, and
-// has the dispatcher look at a failure at once.
-func (d *dispatcher) slowDown(class delivery.Class) {
-	switch class {
-	case delivery.ClassOK:
-		return
-	case delivery.ClassThrottle, delivery.ClassAuth, delivery.ClassProfile, delivery.ClassGone:
-		d.halted.Store(true)
-	}
-	d.notify()
-}
-
 // attempt renders and sends one delivery. A success is logged here; what else may come of it
 // is for the dispatcher to decide, which gets the body along.
 func (w *worker) attempt(ctx context.Context, j *job) {
 	body := j.record.Body
-	if body != nil && w.d.profile.endpoint().Sandbox {
+	if body != nil && w.crew.profile.endpoint().Sandbox {
 		body = nil // it may have been rendered in production, before the state directory was copied
 	}
 	head := j.record.Head
@@ -74,7 +35,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 	if body == nil {
 		rendered, rendering, err := w.render(j)
-		if errors.Is(err, errBodyFull) && w.d.profile.streams(j.record.Members) {
+		if errors.Is(err, errBodyFull) && w.crew.profile.streams(j.record.Members) {
 			w.stream(ctx, j)
 			return
 		}
@@ -93,20 +54,20 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		}
 	}
 	j.size = len(body)
-	w.d.noteSize(j)
-	if int64(len(body)) > w.d.profile.config.MaxBody {
+	w.crew.noteSize(j)
+	if int64(len(body)) > w.crew.profile.config.MaxBody {
 		j.reply = delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonOversize}
-	} else if w.d.profile.dry() {
+	} else if w.crew.profile.dry() {
 		w.rehearse(j, body)
 		return
 	} else {
 		w.request = delivery.Request{ID: j.id(), Body: body, Head: head, Gap: j.gap}
-		j.reply = w.d.profile.sender.Send(ctx, &w.request)
+		j.reply = w.crew.profile.sender.Send(ctx, &w.request)
 	}
 	if j.reply.Class == delivery.ClassOK {
-		w.d.profile.line(&w.line, j, delivery.OutcomeDelivered, body)
-		w.line.Method, w.line.URL = w.d.profile.sender.Describe()
-		w.d.log.Append(&w.line)
+		w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, body)
+		w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
+		w.crew.log.Append(&w.line)
 		return
 	}
 	if j.record.Body == nil {
@@ -115,23 +76,14 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 	}
 }
 
-// noteSize warns once of a body that is larger than receivers of the format usually take. Each line
-// of the delivery log has its size.
-func (d *dispatcher) noteSize(j *job) {
-	if usual := d.profile.product.UsualBody; usual.Size > 0 && j.size > usual.Size && !d.warnedOfSize.Swap(true) {
-		d.logger().Warn("a body is larger than listeners of this format usually take: they may refuse it with status 413", "event", j.id(),
-			"bytes", j.size, "usual", usual.Size, "remedy", usual.Remedy)
-	}
-}
-
 // rehearse ends a delivery of a profile that sends nothing, with a line of what would have been
 // sent.
 func (w *worker) rehearse(j *job, body []byte) {
 	j.reply = delivery.Reply{Class: delivery.ClassOK}
-	w.d.profile.line(&w.line, j, delivery.OutcomeDryRun, body)
+	w.crew.profile.line(&w.line, j, delivery.OutcomeDryRun, body)
 	w.line.Attempt = 0
-	w.line.Method, w.line.URL = w.d.profile.sender.Describe()
-	w.d.log.Append(&w.line)
+	w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
+	w.crew.log.Append(&w.line)
 }
 
 // render renders what a delivery carries.
@@ -139,11 +91,11 @@ func (w *worker) render(j *job) ([]byte, delivery.Head, error) {
 	if j.record.Members != nil {
 		return w.renderGroup(j)
 	}
-	body, err := w.d.profile.formatter.AppendBody(w.buf[:0], j.event)
+	body, err := w.crew.profile.formatter.AppendBody(w.buf[:0], j.event)
 	if err != nil {
 		return nil, delivery.Head{}, err
 	}
-	return body, w.d.profile.formatter.Head(j.event), nil
+	return body, w.crew.profile.formatter.Head(j.event), nil
 }
 
 // line fills in a line of the delivery log about an attempt.
@@ -184,30 +136,5 @@ func (p *Profile) lineAbout(rec *delivery.LogRecord, ev *delivery.Event, m *deli
 	}
 	if m != nil {
 		rec.About(ev, m)
-	}
-}
-
-// giveBack returns a job to the dispatcher, which looks at results when a worker runs dry and
-// something waits for them, and in any case soon (see dispatcher.wakeAt): there is no wake-up for
-// each of them.
-func (d *dispatcher) giveBack(j *job) {
-	d.resultsMu.Lock()
-	d.results = append(d.results, j)
-	d.resultsMu.Unlock()
-}
-
-// takeResults returns what workers gave back. It is valid until the next call.
-func (d *dispatcher) takeResults() []*job {
-	d.resultsMu.Lock()
-	d.results, d.taken = d.taken[:0], d.results
-	d.resultsMu.Unlock()
-	return d.taken
-}
-
-// notify wakes the dispatcher.
-func (d *dispatcher) notify() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
 	}
 }

@@ -18,16 +18,16 @@ const (
 
 // renderGroup renders a group. One that turns out larger than max_body is given up at that size.
 func (w *worker) renderGroup(j *job) ([]byte, delivery.Head, error) {
-	formatter, ok := w.d.profile.formatter.(delivery.GroupFormatter)
+	formatter, ok := w.crew.profile.formatter.(delivery.GroupFormatter)
 	if !ok {
-		return nil, delivery.Head{}, fmt.Errorf("format %s has no requests with several events", w.d.profile.config.Format)
+		return nil, delivery.Head{}, fmt.Errorf("format %s has no requests with several events", w.crew.profile.config.Format)
 	}
-	if w.d.profile.streams(j.record.Members) && j.record.Events() > delivery.MaxGroupEvents {
+	if w.crew.profile.streams(j.record.Members) && j.record.Events() > delivery.MaxGroupEvents {
 		return nil, delivery.Head{}, errBodyFull
 	}
 	g := &w.group
-	*g = w.d.groupOf(j)
-	out := bodyWriter{buf: w.buf[:0], limit: w.d.profile.config.MaxBody}
+	*g = w.groupOf(j)
+	out := bodyWriter{buf: w.buf[:0], limit: w.crew.profile.config.MaxBody}
 	if err := formatter.WriteGroup(&out, g); err != nil || out.full {
 		return nil, delivery.Head{}, firstError(out.err(), err)
 	}
@@ -35,21 +35,21 @@ func (w *worker) renderGroup(j *job) ([]byte, delivery.Head, error) {
 }
 
 // groupOf returns a group as formats see it.
-func (d *dispatcher) groupOf(j *job) delivery.Group {
+func (w *worker) groupOf(j *job) delivery.Group {
 	m := j.record.Members
 	return delivery.Group{
 		ID: m.ID, Unit: m.Unit, Type: m.Type, Count: m.Count, Part: m.Part, Parts: m.Parts,
-		First: j.event, Events: d.flagged(j),
+		First: j.event, Events: w.flagged(j),
 	}
 }
 
 // flagged ranges over a group's events and notes in the job which of their columns are to be
 // flagged.
-func (d *dispatcher) flagged(j *job) iter.Seq2[*delivery.Event, error] {
+func (w *worker) flagged(j *job) iter.Seq2[*delivery.Event, error] {
 	return func(yield func(*delivery.Event, error) bool) {
-		for ev, err := range d.store.eventsOf(j) {
+		for ev, err := range w.crew.store.eventsOf(j) {
 			if err == nil {
-				j.flags = appendNew(j.flags, d.profile.flags(ev))
+				j.flags = appendNew(j.flags, w.crew.profile.flags(ev))
 			}
 			if !yield(ev, err) {
 				return
@@ -65,9 +65,9 @@ func (p *Profile) streams(m *delivery.Members) bool { return m != nil && m.Parts
 // stream renders a group straight to its receiver, after a first pass that tells its size. A later
 // attempt renders it again.
 func (w *worker) stream(ctx context.Context, j *job) {
-	formatter := w.d.profile.formatter.(delivery.GroupFormatter)
+	formatter := w.crew.profile.formatter.(delivery.GroupFormatter)
 	write := func(out io.Writer) error {
-		g := w.d.groupOf(j)
+		g := w.groupOf(j)
 		return formatter.WriteGroup(out, &g)
 	}
 	var start bodyStart
@@ -76,19 +76,19 @@ func (w *worker) stream(ctx context.Context, j *job) {
 		return
 	}
 	j.size, j.shown = int(start.size), start.kept
-	g := w.d.groupOf(j)
+	g := w.groupOf(j)
 	w.sendStream(ctx, j, &delivery.Stream{Size: start.size, Write: write}, formatter.GroupHead(&g))
 }
 
 // sendStream sends a body that is not held.
 func (w *worker) sendStream(ctx context.Context, j *job, body *delivery.Stream, head delivery.Head) {
 	w.request = delivery.Request{ID: j.id(), Stream: body, Head: head, Gap: j.gap}
-	if j.reply = w.d.profile.sender.Send(ctx, &w.request); j.reply.Class != delivery.ClassOK || j.err != nil {
+	if j.reply = w.crew.profile.sender.Send(ctx, &w.request); j.reply.Class != delivery.ClassOK || j.err != nil {
 		return
 	}
-	w.d.profile.line(&w.line, j, delivery.OutcomeDelivered, j.shown)
-	w.line.Method, w.line.URL = w.d.profile.sender.Describe()
-	w.d.log.Append(&w.line)
+	w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, j.shown)
+	w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
+	w.crew.log.Append(&w.line)
 }
 
 // bodyStart counts a body and keeps its start, as much as the delivery log may want.
@@ -109,12 +109,12 @@ func (b *bodyStart) Write(p []byte) (int, error) {
 // cut finds out where a group whose body is too large is to be divided. A part is not divided
 // again.
 func (w *worker) cut(j *job) {
-	m, p := j.record.Members, w.d.profile
+	m, p := j.record.Members, w.crew.profile
 	if m == nil || m.Unit == delivery.UnitBatch || m.Parts > 0 || m.Count == 1 {
 		return
 	}
 	s := newSizer(p)
-	j.cuts, _ = s.cuts(w.d.store.eventsOf(j), p.config.MaxBody) // an error is in the job
+	j.cuts, _ = s.cuts(w.crew.store.eventsOf(j), p.config.MaxBody) // an error is in the job
 }
 
 // bodyWriter collects a body up to a limit.

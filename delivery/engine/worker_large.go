@@ -14,7 +14,7 @@ import (
 // body goes from the store to the receiver without being held; otherwise the event is read and
 // rendered, one at a time. The body is not kept for later attempts: each renders it again.
 func (w *worker) attemptLarge(ctx context.Context, j *job) {
-	list, size, ok, err := w.d.profile.splices(j.event)
+	list, size, ok, err := w.crew.profile.splices(j.event)
 	if err != nil {
 		j.reply = delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonFormat, Error: err.Error()}
 		return
@@ -24,7 +24,7 @@ func (w *worker) attemptLarge(ctx context.Context, j *job) {
 		return
 	}
 	write := func(out io.Writer) error {
-		written, broken := w.d.store.writeSplices(list, j.seq, out)
+		written, broken := w.crew.store.writeSplices(list, j.seq, out)
 		if broken != nil {
 			j.err = fmt.Errorf("read a large event: %w", broken)
 		}
@@ -36,14 +36,14 @@ func (w *worker) attemptLarge(ctx context.Context, j *job) {
 // attemptWhole is attemptLarge where the body has to be rendered in memory.
 func (w *worker) attemptWhole(ctx context.Context, j *job) {
 	select {
-	case w.d.engine.whole <- struct{}{}:
+	case w.crew.whole <- struct{}{}:
 	case <-ctx.Done():
 		j.reply = delivery.Reply{Class: delivery.ClassStopped, Reason: delivery.ReasonInterrupted}
 		return
 	}
 	defer func() {
 		debug.FreeOSMemory()
-		<-w.d.engine.whole
+		<-w.crew.whole
 	}()
 	body, err := w.renderWhole(j)
 	if j.err != nil {
@@ -61,12 +61,12 @@ func (w *worker) attemptWhole(ctx context.Context, j *job) {
 }
 
 func (w *worker) renderWhole(j *job) ([]byte, error) {
-	full, err := w.d.store.whole(j.event, j.seq)
+	full, err := w.crew.store.whole(j.event, j.seq)
 	if err != nil {
 		j.err = fmt.Errorf("read a large event: %w", err)
 		return nil, err
 	}
-	return w.d.profile.formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full)
+	return w.crew.profile.formatter.AppendBody(make([]byte, 0, full.PayloadSize()+maxKeptBuffer), full)
 }
 
 // goLarge sends a large body, unless it is larger than its receiver takes.
@@ -79,8 +79,8 @@ func (w *worker) goLarge(ctx context.Context, j *job, body *delivery.Stream) {
 		return
 	}
 	j.size, j.shown = int(body.Size), start.kept
-	w.d.noteSize(j)
-	switch p := w.d.profile; {
+	w.crew.noteSize(j)
+	switch p := w.crew.profile; {
 	case body.Size > p.config.MaxBody:
 		j.reply = delivery.Reply{Class: delivery.ClassOurs, Reason: delivery.ReasonOversize}
 	case p.dry():
