@@ -81,7 +81,7 @@ type dispatcher struct {
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
 	gaps       gaps       // what the receiver is still to be told of
-	flood      flood      // which lines are collapsed
+	lines      lines      // of the delivery log
 	tally      tally      // what status shows
 
 	inactive inactive
@@ -95,7 +95,6 @@ type dispatcher struct {
 	commits chan *commit
 	tickAt  time.Time
 	shedAt  time.Time // when the spool as a whole may be relieved again
-	lineBuf delivery.LogRecord
 }
 
 func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {
@@ -108,12 +107,13 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		wake:    newSignal(),
 		lanes:   lanes{byKey: make(map[uint64]*lane)},
 		ledger:  ledger{stored: make(map[delivery.Seq]*job)},
-		tally:   tally{endings: make(map[Ending]int64)},
+		lines:   lines{log: e.log, endings: make(map[Ending]int64), onFailure: e.options.OnFailure},
 		current: commit{done: make(chan struct{}, 1)},
 
 		configured: p,
 	}
 	d.endpoint.log = d.logger
+	d.lines.logger = d.logger
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
 	d.memory.max = max(bytes, minWindowBytes)
 	d.use(p)
@@ -129,6 +129,7 @@ func (d *dispatcher) use(p *Profile) {
 	d.lanes.ordered, d.gaps.ordered = p.ordered(), p.ordered()
 	d.reader.profile = p
 	d.crew.follow(p)
+	d.lines.follow(p)
 }
 
 // run delivers until stop ends. Requests in flight then go on until they end or the context sends
@@ -246,7 +247,9 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 
 // finish makes everything durable that was decided.
 func (d *dispatcher) finish() error {
-	d.sumUp(time.Now(), true)
+	if now := time.Now(); d.lines.sumUp(now, true) {
+		d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
+	}
 	committed, err := d.commit()
 	if err == nil && !committed {
 		err = d.engine.LogError()

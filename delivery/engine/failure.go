@@ -8,26 +8,6 @@ import (
 	"rowhook/delivery"
 )
 
-// tellFailure hands an attempt's line on to whoever tells people.
-func (d *dispatcher) tellFailure(rec *delivery.LogRecord, ev *delivery.Event) {
-	tell := d.engine.options.OnFailure
-	if tell == nil || rec.Outcome == delivery.OutcomeInterrupted || len(d.profile.config.Contacts) == 0 {
-		return
-	}
-	f := delivery.Failure{
-		Profile: rec.Profile, Time: rec.Time, Outcome: rec.Outcome, Event: rec.Event, Type: ev.Type, Op: ev.Origin.Op, As: ev.As,
-		Code: ev.Code, Title: ev.Title, URL: rec.URL, Attempt: rec.Attempt, Status: rec.Status, Reason: rec.Reason, Error: rec.Error,
-		Next: rec.NextAttempt,
-	}
-	if n := len(d.profile.config.Retry.Schedule); n > 0 {
-		f.Attempts = n + 1
-	}
-	if rec.Count <= 1 && !repeatsData(rec.Response, ev) {
-		f.Response = string(rec.Response)
-	}
-	tell(f)
-}
-
 // shortestTelltale is the length from which on a value of the data is looked for in a reply.
 const shortestTelltale = 3
 

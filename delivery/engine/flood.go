@@ -60,27 +60,3 @@ func (f *flood) kind(rec *delivery.LogRecord) *delivery.LogRecord {
 	})
 	return &f.kinds[len(f.kinds)-1]
 }
-
-// append appends a line to the delivery log and counts it.
-func (d *dispatcher) append(rec *delivery.LogRecord) {
-	d.tally.endings[Ending{rec.Outcome, rec.Reason}] += int64(max(1, rec.Count))
-	if d.flood.collapses(rec) {
-		d.flood.add(rec)
-		return
-	}
-	d.log.Append(rec)
-}
-
-// sumUp writes what was collapsed, when it is time or the dispatcher stops.
-func (d *dispatcher) sumUp(now time.Time, stopping bool) {
-	f := &d.flood
-	if len(f.kinds) == 0 || !stopping && now.Before(f.due) {
-		return
-	}
-	for i := range f.kinds {
-		d.log.Append(&f.kinds[i])
-	}
-	clear(f.kinds)
-	f.kinds = f.kinds[:0]
-	d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
-}

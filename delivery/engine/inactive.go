@@ -89,7 +89,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	d.reader.chunk = entries
 	for i := range entries {
 		if d.untouched(entries[i].Seq) {
-			d.writeEvent(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
+			d.lines.event(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
 		}
 	}
 	clear(entries)

@@ -175,7 +175,7 @@ func (e *Engine) Skip(profile, id string) error {
 		}
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
 		d.ledger.giveUp(r, unread)
-		d.writeEvent(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
+		d.lines.event(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
 		d.noteGap(r, ev.ID, now)
 		d.lanes.aloneOver(r)
 		d.lanes.recheck(r)
@@ -317,7 +317,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 
 // discard takes a dead letter away for good, with a line.
 func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
-	d.writeEvent(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
+	d.lines.event(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
 	d.ledger.discard(r, now)
 	d.lanes.unhold(r)
 }

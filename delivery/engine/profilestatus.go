@@ -11,12 +11,9 @@ import (
 type tally struct {
 	rate      throughput
 	last      lastResults
-	delivered int64 // events
-	endings   map[Ending]int64
+	delivered int64     // events
 	latency   Histogram // from commit to delivery, in events
 	duration  Histogram // of requests
-	buried    int       // dead letters that the engine's own messages have not told of
-	buriedAt  time.Time // when they last did
 }
 
 // lastResults is what the last attempts came to.
@@ -87,7 +84,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 		ClockSkewSeconds: d.tally.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.tally.delivered},
 	}
-	for ending, n := range d.tally.endings {
+	for ending, n := range d.lines.endings {
 		s.Outcomes[ending.Outcome] += n
 	}
 	for _, l := range d.lanes.byKey {

@@ -25,7 +25,7 @@ func (d *dispatcher) handleResult(j *job, now time.Time) error {
 	}
 	d.ledger.pending.reply(&j.reply, now)
 	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
-		d.tally.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
+		d.lines.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
 		d.over(j)
 		return nil
 	}
@@ -114,7 +114,7 @@ func (d *dispatcher) forgetJob(j *job) {
 
 // die gives a delivery up after an attempt.
 func (d *dispatcher) die(j *job, now time.Time) {
-	d.writeAttempt(j, delivery.OutcomeDead, time.Time{})
+	d.lines.attempt(j, delivery.OutcomeDead, time.Time{})
 	j.record.Attempts++
 	d.bury(j, now)
 }
@@ -122,8 +122,8 @@ func (d *dispatcher) die(j *job, now time.Time) {
 // bury makes a dead letter of a job.
 func (d *dispatcher) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
-	d.tally.buried++
-	d.tellBuried(now)
+	d.lines.buried++
+	d.lines.tellBuried(now, d.tally.last.reason)
 	d.ledger.bury(j)
 	d.noteGap(&j.record, j.event.ID, now)
 	if !d.profile.holdsKeys() {
@@ -144,19 +144,6 @@ func (d *dispatcher) noteGap(r *delivery.Delivery, id string, now time.Time) {
 	if d.gaps.growKey(r, id) {
 		d.keepState(now)
 	}
-}
-
-// buriedInterval is the least time between two messages about dead letters: the delivery log has
-// each of them.
-const buriedInterval = time.Minute
-
-func (d *dispatcher) tellBuried(now time.Time) {
-	if d.tally.buried == 0 || now.Sub(d.tally.buriedAt) < buriedInterval {
-		return
-	}
-	d.logger.Warn("deliveries given up", "count", d.tally.buried, "reason", d.tally.last.reason,
-		"remedy", "rowhook failed list --profile "+d.profile.code)
-	d.tally.buried, d.tally.buriedAt = 0, now
 }
 
 // retry spends an attempt and has the next one wait for the schedule, or gives up. The event's
@@ -183,7 +170,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 		r.Clock += wait
 	}
 	due := d.endpoint.notBefore(now.Add(wait))
-	d.writeAttempt(j, delivery.OutcomeRetrying, due)
+	d.lines.attempt(j, delivery.OutcomeRetrying, due)
 	r.Attempts++
 	d.waitOnDisk(j, due)
 	return nil
@@ -195,7 +182,7 @@ func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
 	if outcome != delivery.OutcomeRetrying {
 		next = time.Time{}
 	}
-	d.writeAttempt(j, outcome, next)
+	d.lines.attempt(j, outcome, next)
 	d.waitOnDisk(j, due)
 }
 
@@ -206,27 +193,4 @@ func (d *dispatcher) waitOnDisk(j *job, due time.Time) {
 	d.lanes.leave(j)
 	d.spill(d.lanes.block(j.nodes, j.seq)...)
 	d.forgetJob(j)
-}
-
-// writeAttempt writes the line of an attempt that did not succeed, before the record counts it.
-func (d *dispatcher) writeAttempt(j *job, outcome delivery.Outcome, next time.Time) {
-	rec := &d.lineBuf
-	body := j.record.Body
-	if body == nil {
-		body = j.shown
-	}
-	d.profile.line(rec, j, outcome, body)
-	rec.NextAttempt = next
-	rec.Method, rec.URL = d.profile.sender.Describe()
-	d.append(rec)
-	d.tellFailure(rec, j.event)
-}
-
-// writeEvent writes a line about an event, or with members about the group that begins with it,
-// that no attempt was made of.
-func (d *dispatcher) writeEvent(ev *delivery.Event, m *delivery.Members, outcome delivery.Outcome, reason string, now time.Time) {
-	rec := &d.lineBuf
-	d.profile.lineAbout(rec, ev, m, outcome)
-	rec.Time, rec.Reason = now, reason
-	d.append(rec)
 }

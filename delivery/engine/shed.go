@@ -25,14 +25,16 @@ func (d *dispatcher) tick(now time.Time) error {
 		return nil
 	}
 	d.tickAt = now.Add(tickDelay)
-	d.tellBuried(now)
-	d.sumUp(now, false)
+	d.lines.tellBuried(now, d.tally.last.reason)
+	if d.lines.sumUp(now, false) {
+		d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
+	}
 	return d.shed(now)
 }
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.flood.kinds) > 0 || d.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.ledger.waiting() > 0
+	return !d.active() || len(d.lines.flood.kinds) > 0 || d.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.ledger.waiting() > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -165,7 +167,7 @@ type clearing struct {
 
 // end writes the line of a delivery and counts it off.
 func (c *clearing) end(ev *delivery.Event, r *delivery.Delivery) {
-	c.d.writeEvent(ev, r.Members, c.outcome, c.reason, c.now)
+	c.d.lines.event(ev, r.Members, c.outcome, c.reason, c.now)
 	if c.outcome == delivery.OutcomeDropped {
 		c.d.gaps.grow(ev.ID, r.Members)
 	}

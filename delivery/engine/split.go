@@ -30,7 +30,7 @@ func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
 		return err
 	}
 	if j.reply.Class != delivery.ClassOurs { // otherwise nothing was sent
-		d.writeAttempt(j, delivery.OutcomeRetrying, now)
+		d.lines.attempt(j, delivery.OutcomeRetrying, now)
 	}
 	d.ledger.split(j, now)
 	d.lanes.aloneOver(&j.record)

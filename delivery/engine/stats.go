@@ -43,8 +43,8 @@ func (d *dispatcher) stats(now time.Time) (ProfileStats, error) {
 		return ProfileStats{}, err
 	}
 	status, err := d.status(now)
-	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.tally.endings)+1), Latency: d.tally.latency, Duration: d.tally.duration}
-	for ending, n := range d.tally.endings {
+	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.lines.endings)+1), Latency: d.tally.latency, Duration: d.tally.duration}
+	for ending, n := range d.lines.endings {
 		s.Endings[ending] = n
 	}
 	s.Endings[Ending{Outcome: delivery.OutcomeDelivered}] = d.tally.delivered
