@@ -44,11 +44,11 @@ func (a *alones) add(seq delivery.Seq) {
 
 // turnOfAlone has the first group that goes alone sent, once nothing before it is left.
 func (d *dispatcher) turnOfAlone(now time.Time) error {
-	seq, j := d.lanes.alones.first(), d.lanes.alones.job
-	if seq == 0 || d.state.Recording != 0 && seq >= d.state.Recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
+	seq, j := d.queue.lanes.alones.first(), d.queue.lanes.alones.job
+	if seq == 0 || d.queue.recording != 0 && seq >= d.queue.recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
 		return nil
 	}
-	others := d.memory.jobs
+	others := d.queue.memory.jobs
 	if j != nil {
 		others--
 	}
@@ -69,7 +69,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	case first != nil && first.Seq < seq:
 		return nil
 	case j != nil:
-		d.lanes.ready(j)
+		d.queue.lanes.ready(j)
 		return nil
 	case first == nil || first.Seq != seq || first.State == delivery.Retrying && d.waits(first, now) > 0:
 		return nil // a dead letter, or its time has not come
@@ -81,6 +81,6 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	if err := d.load(whole); err != nil {
 		return err
 	}
-	d.lanes.ready(d.lanes.alones.job)
+	d.queue.lanes.ready(d.queue.lanes.alones.job)
 	return nil
 }

@@ -127,5 +127,5 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 
 // live reports whether anything that was read is not over.
 func (d *dispatcher) live() bool {
-	return d.ledger.window.n > 0 || d.reader.forming.any() || d.ledger.waiting() > 0
+	return d.queue.ledger.window.n > 0 || d.reader.forming.any() || d.queue.ledger.waiting() > 0
 }

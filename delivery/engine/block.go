@@ -14,8 +14,8 @@ func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "h
 // holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The
 // bound is met only by those of a time when they held nothing back.
 func (d *dispatcher) holdAgain(r *delivery.Delivery) {
-	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.lanes.byKey) < 2*maxLanes {
-		d.spill(d.lanes.hold(r)...)
+	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.queue.lanes.byKey) < 2*maxLanes {
+		d.queue.spill(d.queue.lanes.hold(r)...)
 	}
 }
 
@@ -29,7 +29,7 @@ func (d *dispatcher) reviewHolds() error {
 			return true, nil
 		})
 	}
-	d.lanes.unholdAll()
+	d.queue.lanes.unholdAll()
 	return nil
 }
 
@@ -42,8 +42,8 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	}
 	return d.withLock(func(time.Time) error {
 		d.expiring = r.Seq
-		d.ledger.expire(&r)
-		d.lanes.unhold(&r)
+		d.queue.ledger.expire(&r)
+		d.queue.lanes.unhold(&r)
 		d.wake.notify()
 		return nil
 	})

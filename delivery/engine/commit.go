@@ -55,14 +55,15 @@ func (d *dispatcher) commitLoop(commits <-chan *commit) {
 func (d *dispatcher) begin() *commit {
 	c := &d.current
 	buffers := c.pending
-	c.pending = d.ledger.pending
+	c.pending = d.queue.ledger.pending
 	clear(buffers.puts)
-	d.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
-	c.progress.Cursor, c.progress.Done = d.ledger.window.progress(d.reader.unread(), c.pending.done[:0])
+	d.queue.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	c.progress.Cursor, c.progress.Done = d.queue.ledger.window.progress(d.reader.unread(), c.pending.done[:0])
 	c.pending.done = c.progress.Done
 	c.state = nil
 	if d.dirty {
 		d.state.Outage, d.state.consent, d.state.untold = d.endpoint.outage, d.activation.consent, d.gaps.untold
+		d.state.Recording = d.queue.recording
 		c.state, c.err = json.Marshal(&d.state)
 		d.dirty = false
 	}
@@ -87,7 +88,7 @@ func (d *dispatcher) commitSoon(now time.Time) error {
 		if now.Before(c.retryAt) {
 			return nil
 		}
-	} else if !d.ledger.pending.due(now) {
+	} else if !d.queue.ledger.pending.due(now) {
 		return nil
 	} else {
 		d.begin()
@@ -108,7 +109,7 @@ func (d *dispatcher) commit() (bool, error) {
 	if c.logError != nil {
 		d.write(c)
 	}
-	if c.err == nil && c.logError == nil && !d.ledger.pending.empty() {
+	if c.err == nil && c.logError == nil && !d.queue.ledger.pending.empty() {
 		d.write(d.begin())
 	}
 	if c.err != nil {
@@ -120,7 +121,7 @@ func (d *dispatcher) commit() (bool, error) {
 // commitRecords is commit where only records matter, not progress: before they are read.
 func (d *dispatcher) commitRecords() (bool, error) {
 	c := &d.current
-	touched := len(d.ledger.pending.puts)+len(d.ledger.pending.removes) > 0
+	touched := len(d.queue.ledger.pending.puts)+len(d.queue.ledger.pending.removes) > 0
 	if !touched && !c.running && !c.stuck() && c.err == nil {
 		return true, nil
 	}
@@ -145,7 +146,7 @@ type profileState struct {
 // keepState has the state stored with the next commit, which is soon.
 func (d *dispatcher) keepState(now time.Time) {
 	d.dirty = true
-	d.ledger.pending.by(now.Add(commitDelay))
+	d.queue.ledger.pending.by(now.Add(commitDelay))
 }
 
 // loadState reads where the profile stands, and what waits on disk.
@@ -163,7 +164,7 @@ func (d *dispatcher) loadState() error {
 	}
 	// The owners have what is stored before anything is committed, which stores it anew.
 	d.endpoint.outage, d.activation.consent, d.gaps.untold = d.state.Outage, d.state.consent, d.state.untold
-	d.inactive.told = d.state.Told
+	d.inactive.told, d.queue.recording = d.state.Told, d.state.Recording
 	d.use(d.state.inForce(d.configured))
 	d.setPace()
 	progress, err := d.store.Progress(d.store.id)
@@ -182,14 +183,14 @@ func (d *dispatcher) loadState() error {
 	if err = firstError(err, unread); err != nil {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
 	}
-	d.endpoint.wake(d.ledger.counts[delivery.Retrying] > 0, time.Now())
+	d.endpoint.wake(d.queue.ledger.counts[delivery.Retrying] > 0, time.Now())
 	d.loaded = true
 	return nil
 }
 
 // recall takes note of a record that is in the store at start.
 func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
-	d.ledger.count(r, 1)
+	d.queue.ledger.count(r, 1)
 	if err := d.recallMembers(r, cursor); err != nil {
 		return err
 	}
@@ -200,9 +201,9 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 	d.reader.knowRecord(r)
 	if r.State == delivery.Retrying {
 		now := time.Now()
-		d.ledger.dueBy(now.Add(d.waits(r, now)))
+		d.queue.ledger.dueBy(now.Add(d.waits(r, now)))
 	}
-	d.lanes.put(r)
+	d.queue.lanes.put(r)
 	return nil
 }
 
@@ -222,7 +223,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 	var entries []delivery.Entry
 	for next, end := max(r.Seq, cursor), false; !end; {
 		var err error
-		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.memory.max); err != nil {
+		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.queue.memory.max); err != nil {
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {
@@ -235,17 +236,13 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
 	d.reader.start(new(delivery.Progress))
-	d.ledger.window = window{}
-	d.memory.jobs, d.memory.bytes, d.crew.handed = 0, 0, 0
-	d.lanes.reset()
-	clear(d.ledger.stored)
-	d.ledger.counts, d.ledger.events = [delivery.Dead + 1]int64{}, [delivery.Dead + 1]int64{}
-	d.ledger.nextDue = time.Time{}
+	d.queue.reset()
+	d.crew.handed = 0
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.state, d.dirty = profileState{}, false
 	d.inactive = inactive{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
-	d.ledger.pending, d.current = pending{}, commit{done: make(chan struct{}, 1)}
+	d.current = commit{done: make(chan struct{}, 1)}
 	d.tickAt = time.Time{}
 }

@@ -75,9 +75,7 @@ type dispatcher struct {
 
 	// Who owns what; none of them knows the dispatcher.
 	reader     reader     // where the log is read, and what goes together
-	lanes      lanes      // what waits for what, and what may go
-	memory     memory     // what is in memory
-	ledger     ledger     // what has a record, and what the store is to be told
+	queue      queue      // what waits
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
 	gaps       gaps       // what the receiver is still to be told of
@@ -105,8 +103,7 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		log:     e.log,
 		logger:  e.logger.With("profile", p.code),
 		wake:    newSignal(),
-		lanes:   lanes{byKey: make(map[uint64]*lane)},
-		ledger:  ledger{stored: make(map[delivery.Seq]*job)},
+		queue:   newQueue(max(bytes, minWindowBytes)),
 		lines:   lines{log: e.log, endings: make(map[Ending]int64), onFailure: e.options.OnFailure},
 		current: commit{done: make(chan struct{}, 1)},
 
@@ -115,7 +112,6 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	d.endpoint.log = d.logger
 	d.lines.logger = d.logger
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
-	d.memory.max = max(bytes, minWindowBytes)
 	d.use(p)
 	d.budget.Store(newBudget(p))
 	return d
@@ -126,7 +122,8 @@ func (d *dispatcher) use(p *Profile) {
 	d.profile = p
 	d.endpoint.follow(p)
 	d.activation.profile = p
-	d.lanes.ordered, d.gaps.ordered = p.ordered(), p.ordered()
+	d.queue.follow(p)
+	d.gaps.ordered = p.ordered()
 	d.reader.profile = p
 	d.crew.follow(p)
 	d.lines.follow(p)
@@ -248,7 +245,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 // finish makes everything durable that was decided.
 func (d *dispatcher) finish() error {
 	if now := time.Now(); d.lines.sumUp(now, true) {
-		d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
+		d.queue.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
 	}
 	committed, err := d.commit()
 	if err == nil && !committed {
@@ -276,9 +273,9 @@ func (d *dispatcher) drain() {
 // has nothing in memory but what is being sent. A wake-up for each result would cost it as much as
 // the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.reader.end && d.memory.jobs == d.crew.handed && d.profile.config.Unit == delivery.UnitRecord &&
-		d.ledger.waiting() == 0 && d.endpoint.unbounded() &&
-		d.coming == nil && !d.draining && len(d.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
+	calm := !stopping && d.reader.end && d.queue.memory.jobs == d.crew.handed && d.profile.config.Unit == delivery.UnitRecord &&
+		d.queue.ledger.waiting() == 0 && d.endpoint.unbounded() &&
+		d.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
 	d.crew.soothe(calm)
 }
 
@@ -295,7 +292,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	case d.current.logError != nil:
 		sooner(d.current.retryAt)
 	default:
-		sooner(d.ledger.pending.at)
+		sooner(d.queue.ledger.pending.at)
 	}
 	if d.crew.handed > 0 {
 		sooner(now.Add(commitDelay))
@@ -311,16 +308,16 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		sooner(d.inactiveWakeAt())
 	} else {
 		sooner(d.reader.forming.until)
-		if d.mayLoad() && len(d.lanes.waking) > 0 || d.replayWanted() {
+		if d.mayLoad() && len(d.queue.lanes.waking) > 0 || d.replayWanted() {
 			return now
 		}
 		if d.mayLoad() && d.dueWanted(now) {
-			sooner(d.ledger.nextDue)
+			sooner(d.queue.ledger.nextDue)
 		}
-		if left := d.endpoint.left(now); left > 0 && (d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] > 0) {
+		if left := d.endpoint.left(now); left > 0 && (d.queue.lanes.queued() > 0 || d.queue.ledger.counts[delivery.Retrying] > 0) {
 			sooner(now.Add(left))
 		}
-		if d.lanes.queued() > 0 && d.endpoint.pace.at.After(now) {
+		if d.queue.lanes.queued() > 0 && d.endpoint.pace.at.After(now) {
 			sooner(d.endpoint.pace.at)
 		}
 	}

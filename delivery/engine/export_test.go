@@ -4,8 +4,8 @@ package engine
 func InMemory(e *Engine) (jobs, lanes int) {
 	for _, d := range e.all() {
 		d.mu.Lock()
-		jobs += d.memory.jobs
-		lanes += len(d.lanes.byKey)
+		jobs += d.queue.memory.jobs
+		lanes += len(d.queue.lanes.byKey)
 		d.mu.Unlock()
 	}
 	return jobs, lanes

@@ -16,7 +16,7 @@ func (d *dispatcher) unform() {
 
 // collect adds an entry of the log to the batch that is being formed.
 func (d *dispatcher) collect(entry *delivery.Entry, now time.Time) error {
-	if !d.reader.collect(entry, now, d.memory.max/4) {
+	if !d.reader.collect(entry, now, d.queue.memory.max/4) {
 		return nil
 	}
 	return d.closeBatch(now)
@@ -38,20 +38,19 @@ func (d *dispatcher) closeBatch(now time.Time) error {
 	}
 	j := d.newGroup(members)
 	for i := range j.members {
-		place := d.ledger.window.push(j.members[i].Seq, j)
+		place := d.queue.ledger.window.push(j.members[i].Seq, j)
 		if i == 0 {
 			j.slot = place
 		}
 	}
 	j.slots = len(j.members)
-	d.memory.take(j)
-	d.place(j)
+	d.queue.take(j)
 	return d.boundSpan(now)
 }
 
 // newGroup returns a job that carries these events, which it keeps.
 func (d *dispatcher) newGroup(members []delivery.Entry) *job {
-	j := d.memory.newJob()
+	j := d.queue.memory.newJob()
 	j.members = members
 	j.record = delivery.Delivery{Round: 1}
 	d.reader.describe(&j.record, members, d.profile.config.Unit)

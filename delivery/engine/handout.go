@@ -33,18 +33,18 @@ func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 
 // ready reports whether there is a job to pick.
 func (d *dispatcher) ready(fresh bool) bool {
-	for j := d.lanes.gone(); j != nil; j = d.lanes.gone() {
-		d.memory.reuse(j)
+	for j := d.queue.lanes.gone(); j != nil; j = d.queue.lanes.gone() {
+		d.queue.memory.reuse(j)
 	}
-	return d.lanes.retries.n > 0 || fresh && d.lanes.fresh.n > 0
+	return d.queue.lanes.retries.n > 0 || fresh && d.queue.lanes.fresh.n > 0
 }
 
 // pick takes the next job to send, of which there is one, see ready. Probes have turns of their
 // own.
 func (d *dispatcher) pick(fresh bool) *job {
-	turn := d.lanes.turnOfRetries()
+	turn := d.queue.lanes.turnOfRetries()
 	if retries, ok := d.endpoint.retriesFirst(); ok {
 		turn = retries
 	}
-	return d.lanes.pick(fresh, turn)
+	return d.queue.lanes.pick(fresh, turn)
 }

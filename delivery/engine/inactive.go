@@ -79,10 +79,10 @@ func (d *dispatcher) leaveInactive(now time.Time) error {
 // events stay where they are.
 func (d *dispatcher) tellHeld(now time.Time) error {
 	r := &d.inactive
-	if lowest, _ := d.ledger.window.progress(d.reader.next, nil); r.told < lowest {
+	if lowest, _ := d.queue.ledger.window.progress(d.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
-	entries, next, end, err := d.store.Read(d.store.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.memory.max)
+	entries, next, end, err := d.store.Read(d.store.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.queue.memory.max)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", r.told, err)
 	}
@@ -100,7 +100,7 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	if r.told == d.state.Told {
 		return nil
 	}
-	d.ledger.pending.result(now)
+	d.queue.ledger.pending.result(now)
 	committed, err := d.commit()
 	if err != nil || !committed {
 		return err
@@ -116,7 +116,7 @@ func (d *dispatcher) untouched(seq delivery.Seq) bool {
 	if seq >= d.reader.next {
 		return !d.reader.known(seq)
 	}
-	j := d.ledger.window.find(seq)
+	j := d.queue.ledger.window.find(seq)
 	return j != nil && j.state != jobHanded
 }
 

@@ -66,8 +66,8 @@ func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
 	if !r.Since.IsZero() && r.Since.Before(now) {
 		due = r.Since // before what has become due meanwhile
 	}
-	d.ledger.hasten(r, due, now)
-	d.lanes.recheck(r)
+	d.queue.ledger.hasten(r, due, now)
+	d.queue.lanes.recheck(r)
 	return nil
 }
 
@@ -174,11 +174,11 @@ func (e *Engine) Skip(profile, id string) error {
 			d.reader.know(seq)
 		}
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
-		d.ledger.giveUp(r, unread)
+		d.queue.ledger.giveUp(r, unread)
 		d.lines.event(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
 		d.noteGap(r, ev.ID, now)
-		d.lanes.aloneOver(r)
-		d.lanes.recheck(r)
+		d.queue.lanes.aloneOver(r)
+		d.queue.lanes.recheck(r)
 		return nil
 	})
 }
@@ -186,9 +186,9 @@ func (e *Engine) Skip(profile, id string) error {
 // takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in
 // memory. It returns nil for one that was not read from the log yet.
 func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Delivery, error) {
-	j := d.ledger.stored[seq]
+	j := d.queue.ledger.stored[seq]
 	if j == nil {
-		j = d.ledger.window.find(seq)
+		j = d.queue.ledger.window.find(seq)
 	}
 	if j != nil && j.state == jobHanded {
 		return nil, errInFlight
@@ -199,7 +199,7 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	head := seq
 	if j != nil {
 		head = j.seq // of the group that it has become a part of
-		d.unload(j)
+		d.queue.unload(j)
 	}
 	if committed, err := d.commit(); err != nil || !committed {
 		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
@@ -296,7 +296,7 @@ type Changed struct {
 // events of its key.
 func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
-		if len(d.lanes.byKey) >= maxLanes || d.ledger.counts[delivery.Retrying] >= maxLanes {
+		if len(d.queue.lanes.byKey) >= maxLanes || d.queue.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
 		if d.gaps.fill(r, ev.ID) {
@@ -318,8 +318,8 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 // discard takes a dead letter away for good, with a line.
 func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
 	d.lines.event(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
-	d.ledger.discard(r, now)
-	d.lanes.unhold(r)
+	d.queue.ledger.discard(r, now)
+	d.queue.lanes.unhold(r)
 }
 
 // eachDead calls fn for the dead letters that the filter selects, until it returns false. The
@@ -394,28 +394,9 @@ func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
 	}
 	r.Round++
 	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
-	d.ledger.revive(&r)
-	d.lanes.unhold(&r)
-	d.queueUp(r, now)
-}
-
-// queueUp has a delivery wait that was over: in its place in the order, before newer ones of its
-// key that have not gone.
-func (d *dispatcher) queueUp(r delivery.Delivery, now time.Time) {
-	d.ledger.pending.result(now)
-	if !d.profile.ordered() {
-		if r.Alone() { // of a time when there was order
-			members := *r.Members
-			members.Alone = false
-			r.Members = &members
-		}
-		r.State, r.Due = delivery.Retrying, now
-		d.ledger.add(&r)
-		return
-	}
-	r.State, r.Due = delivery.Blocked, time.Time{}
-	d.ledger.add(&r)
-	d.spill(d.lanes.insert(&r)...)
+	d.queue.ledger.revive(&r)
+	d.queue.lanes.unhold(&r)
+	d.queue.putBack(r, now)
 }
 
 // Pause makes a profile inactive: requests in flight finish, its events are held in the spool.

@@ -180,6 +180,15 @@ func (w *window) at(place uint64) *slot {
 	return &w.slots[(w.head+int(place-w.front))&(len(w.slots)-1)]
 }
 
+// open ranges over the entries that are not settled and have a job.
+func (w *window) open(yield func(*slot) bool) {
+	for i := range w.n {
+		if s := &w.slots[(w.head+i)&(len(w.slots)-1)]; s.job != nil && !yield(s) {
+			return
+		}
+	}
+}
+
 // oldest returns the job that holds the window open; nil when the window is empty.
 func (w *window) oldest() *job {
 	for i := range w.n {

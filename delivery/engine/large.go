@@ -73,15 +73,15 @@ func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
 		g.measure(entry.Event, d.profile)
 		return nil
 	}
-	if d.state.Recording == 0 {
-		d.state.Recording = l.base
+	if d.queue.recording == 0 {
+		d.queue.recording = l.base
 		d.keepState(now)
 	}
 	if r := d.reader.recordMember(l, g, entry); r != nil {
-		d.ledger.record(r)
+		d.queue.ledger.record(r)
 		l.put = append(l.put, delivery.Delivery{Seq: r.Seq, State: r.State, Members: r.Members})
 	}
-	if !d.ledger.pending.due(now) {
+	if !d.queue.ledger.pending.due(now) {
 		return nil
 	}
 	_, err := d.commit()
@@ -131,12 +131,12 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	}
 	d.reader.forming.large = nil
 	d.reader.prune(l.last)
-	d.state.Recording = 0
+	d.queue.recording = 0
 	d.keepState(now)
-	d.ledger.pending.result(now)
+	d.queue.ledger.pending.result(now)
 	for i := range l.put {
-		if d.lanes.put(&l.put[i]); !d.profile.ordered() {
-			d.ledger.dueBy(now)
+		if d.queue.lanes.put(&l.put[i]); !d.profile.ordered() {
+			d.queue.ledger.dueBy(now)
 		}
 	}
 	return nil
@@ -225,29 +225,29 @@ func (l *large) lanes() (n int) {
 
 // unrecord takes back what was recorded of a large transaction that is not complete.
 func (d *dispatcher) unrecord(l *large) {
-	d.ledger.unrecord(l.base, l.put)
-	if d.state.Recording != 0 {
-		d.state.Recording = 0
+	d.queue.ledger.unrecord(l.base, l.put)
+	if d.queue.recording != 0 {
+		d.queue.recording = 0
 		d.keepState(time.Now())
 	}
 }
 
 // unrecordStored takes away what a crash left of a large transaction that was being recorded.
 func (d *dispatcher) unrecordStored() error {
-	base := d.state.Recording
+	base := d.queue.recording
 	if base == 0 {
 		return nil
 	}
 	err := d.store.Deliveries(d.store.id, base, nil, func(r delivery.Delivery) bool {
 		if r.Members != nil && r.Attempts == 0 && r.State != delivery.Dead {
-			d.ledger.pending.removes = append(d.ledger.pending.removes, r.Seq)
+			d.queue.ledger.pending.removes = append(d.queue.ledger.pending.removes, r.Seq)
 		}
 		return true
 	})
 	if err != nil {
 		return fmt.Errorf("read what was recorded of a transaction: %w", err)
 	}
-	d.state.Recording = 0
+	d.queue.recording = 0
 	d.keepState(time.Now())
 	if committed, err := d.commit(); err != nil || !committed {
 		return fmt.Errorf("begin to record a transaction anew: %w", firstError(err, d.engine.LogError()))

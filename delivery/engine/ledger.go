@@ -22,6 +22,12 @@ type ledger struct {
 	nextDue time.Time                // when records may be due; zero when none is known
 }
 
+// reset empties the books.
+func (l *ledger) reset() {
+	clear(l.stored)
+	*l = ledger{stored: l.stored}
+}
+
 // waiting is how many records wait to be sent.
 func (l *ledger) waiting() int64 { return l.counts[delivery.Retrying] + l.counts[delivery.Blocked] }
 

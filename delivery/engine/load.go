@@ -10,28 +10,28 @@ import (
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded
 // while older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.reader.caughtUp() && !d.current.stuck() && d.memory.room()
+	return d.active() && d.reader.caughtUp() && !d.current.stuck() && d.queue.memory.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open
 // one is enough.
 func (d *dispatcher) dueWanted(now time.Time) bool {
 	if d.endpoint.down() && !d.endpoint.listed() {
-		return d.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.crew.handed)
+		return d.queue.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.crew.handed)
 	}
-	return d.lanes.retries.n < d.profile.config.Concurrency
+	return d.queue.lanes.retries.n < d.profile.config.Concurrency
 }
 
 // loadRecords brings records from disk into memory that are due or whose turn has come.
 func (d *dispatcher) loadRecords(now time.Time) error {
-	due := d.dueWanted(now) && !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
-	if len(d.lanes.waking) == 0 && !due || !d.mayLoad() {
+	due := d.dueWanted(now) && !d.queue.ledger.nextDue.IsZero() && !d.queue.ledger.nextDue.After(now)
+	if len(d.queue.lanes.waking) == 0 && !due || !d.mayLoad() {
 		return nil
 	}
 	if committed, err := d.commitRecords(); err != nil || !committed {
 		return err
 	}
-	if due && len(d.lanes.waking) == 0 {
+	if due && len(d.queue.lanes.waking) == 0 {
 		if err := d.loadDue(now); err != nil {
 			return err
 		}
@@ -42,31 +42,31 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 // loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no
 // order.
 func (d *dispatcher) loadDue(now time.Time) error {
-	limit := len(d.ledger.stored) + dueChunk
+	limit := len(d.queue.ledger.stored) + dueChunk
 	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit)
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
 	}
 	d.records = records[:0]
 	defer clear(records)
-	d.ledger.nextDue = time.Time{}
+	d.queue.ledger.nextDue = time.Time{}
 	found := 0
 	for i := range records {
 		r := &records[i]
 		if wait := d.waits(r, now); wait > 0 {
-			d.ledger.dueBy(now.Add(wait))
+			d.queue.ledger.dueBy(now.Add(wait))
 			continue
 		}
-		if d.ledger.stored[r.Seq] != nil || r.Alone() || d.heldBack(r.Seq) {
+		if d.queue.ledger.stored[r.Seq] != nil || r.Alone() || d.queue.heldBack(r.Seq) {
 			continue
 		}
 		if d.profile.ordered() {
 			var few [2]uint64
 			for _, hash := range r.Lanes(&few) {
-				l := d.lanes.of(hash)
+				l := d.queue.lanes.of(hash)
 				l.disk, l.asleep = true, false
 				if l.head == nil && !l.waking {
-					d.lanes.wake(l)
+					d.queue.lanes.wake(l)
 					found++
 				}
 			}
@@ -78,11 +78,11 @@ func (d *dispatcher) loadDue(now time.Time) error {
 		found++
 	}
 	switch {
-	case len(records) < limit || !d.ledger.nextDue.IsZero():
+	case len(records) < limit || !d.queue.ledger.nextDue.IsZero():
 	case found > 0:
-		d.ledger.nextDue = now
+		d.queue.ledger.nextDue = now
 	default:
-		d.ledger.nextDue = now.Add(commitDelay)
+		d.queue.ledger.nextDue = now.Add(commitDelay)
 	}
 	return nil
 }
@@ -110,22 +110,7 @@ func (d *dispatcher) load(r delivery.Delivery) error {
 	if err != nil {
 		return fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
-	j := d.memory.newJob()
-	j.seq, j.event, j.bytes, j.record = r.Seq, ev, r.Bytes, r
-	if r.Members != nil {
-		j.bytes = 0 // its events are read when they are sent
-	}
-	d.ledger.load(j)
-	d.memory.take(j)
-	switch {
-	case r.Alone():
-		d.lanes.goAlone(j)
-	case d.profile.ordered():
-		var few [2]uint64
-		d.lanes.enter(j, r.Lanes(&few))
-	default:
-		d.lanes.ready(j)
-	}
+	d.queue.load(r, ev)
 	return nil
 }
 
@@ -135,8 +120,8 @@ const laneChunk = 32
 // loadLanes looks at the lanes that were woken, while there is room. What was decided
 // before must have been committed: it reads the store.
 func (d *dispatcher) loadLanes(now time.Time) error {
-	for len(d.lanes.waking) > 0 && d.memory.room() {
-		if err := d.loadLane(d.lanes.woken(), now); err != nil {
+	for len(d.queue.lanes.waking) > 0 && d.queue.memory.room() {
+		if err := d.loadLane(d.queue.lanes.woken(), now); err != nil {
 			return err
 		}
 	}
@@ -146,7 +131,7 @@ func (d *dispatcher) loadLanes(now time.Time) error {
 // loadLane brings a lane's first records on disk into memory, if they may go.
 func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	if l.head != nil || !l.disk {
-		d.lanes.forget(l)
+		d.queue.lanes.forget(l)
 		return nil // woken again when it has drained
 	}
 	chunk := laneChunk
@@ -161,19 +146,19 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 	defer clear(records)
 	if len(records) == 0 {
 		l.disk, l.asleep, l.lowest = false, false, 0
-		d.lanes.forget(l)
+		d.queue.lanes.forget(l)
 		return nil
 	}
 	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
-		if l.holdsBack(r.Seq) || d.heldBack(r.Seq) {
+		if l.holdsBack(r.Seq) || d.queue.heldBack(r.Seq) {
 			return nil
 		}
 		if wait := d.waits(r, now); r.State == delivery.Retrying && wait > 0 {
 			if i == 0 {
 				l.asleep = true
-				d.ledger.dueBy(now.Add(wait))
+				d.queue.ledger.dueBy(now.Add(wait))
 			}
 			return nil
 		}
@@ -199,14 +184,14 @@ func (d *dispatcher) firstInOthers(l *lane, r *delivery.Delivery) (bool, error) 
 	var few [2]uint64
 	lanes := r.Lanes(&few)
 	for _, hash := range lanes {
-		other := d.lanes.of(hash)
+		other := d.queue.lanes.of(hash)
 		other.disk = true
 		if other != l && (other.head != nil || other.holdsBack(r.Seq)) {
 			return false, nil
 		}
 	}
 	for _, hash := range lanes {
-		other := d.lanes.of(hash)
+		other := d.queue.lanes.of(hash)
 		if other == l || other.lowest == r.Seq {
 			continue
 		}

@@ -200,19 +200,9 @@ type listing struct {
 // observe makes progress durable and notes what the store does not tell.
 func (l *listing) observe() error {
 	d := l.d
-	l.handed = make(map[delivery.Seq]bool)
 	return d.view(func(time.Time) error {
 		l.held = !d.active()
-		for i := range d.ledger.window.n {
-			if s := &d.ledger.window.slots[(d.ledger.window.head+i)&(len(d.ledger.window.slots)-1)]; s.job != nil && s.job.state == jobHanded {
-				l.handed[s.seq] = true
-			}
-		}
-		for seq, j := range d.ledger.stored {
-			if j.state == jobHanded {
-				l.handed[seq] = true
-			}
-		}
+		l.handed = d.queue.inFlight()
 		return nil
 	})
 }

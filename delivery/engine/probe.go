@@ -38,8 +38,8 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 // to be sent.
 func (d *dispatcher) seekProbe(now time.Time) error {
 	e := &d.endpoint
-	due := !d.ledger.nextDue.IsZero() && !d.ledger.nextDue.After(now)
-	if !e.mayProbe(now, d.crew.handed) || due || e.listed() || d.lanes.queued() > 0 || d.ledger.counts[delivery.Retrying] == 0 {
+	due := !d.queue.ledger.nextDue.IsZero() && !d.queue.ledger.nextDue.After(now)
+	if !e.mayProbe(now, d.crew.handed) || due || e.listed() || d.queue.lanes.queued() > 0 || d.queue.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, 1)
@@ -48,7 +48,7 @@ func (d *dispatcher) seekProbe(now time.Time) error {
 // bringForward makes retries due that wait although the endpoint has recovered.
 func (d *dispatcher) bringForward(now time.Time) error {
 	d.pull = false
-	if d.endpoint.listed() || d.ledger.counts[delivery.Retrying] == 0 {
+	if d.endpoint.listed() || d.queue.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
 	return d.makeDue(now, pullForward)
@@ -59,7 +59,7 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	if committed, err := d.commit(); err != nil || !committed {
 		return err
 	}
-	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit+len(d.ledger.stored))
+	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit+len(d.queue.ledger.stored))
 	if err != nil {
 		return err
 	}
@@ -67,10 +67,10 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 	defer clear(records)
 	for i := range records {
 		r := &records[i]
-		if !r.Due.After(now) || d.ledger.stored[r.Seq] != nil {
+		if !r.Due.After(now) || d.queue.ledger.stored[r.Seq] != nil {
 			continue
 		}
-		d.ledger.hasten(r, now, now)
+		d.queue.ledger.hasten(r, now, now)
 	}
 	_, err = d.commit()
 	return err

@@ -78,16 +78,16 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 	s := delivery.ProfileStatus{
 		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
 		LastSuccess: d.tally.last.success, LastFailure: d.tally.last.failure, LastReason: d.tally.last.reason, LastStatus: d.tally.last.status,
-		NextAttempt:   d.ledger.nextDue,
+		NextAttempt:   d.queue.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,
-		InFlight: d.crew.handed, Retrying: d.ledger.events[delivery.Retrying], Blocked: d.ledger.events[delivery.Blocked], Dead: d.ledger.events[delivery.Dead],
+		InFlight: d.crew.handed, Retrying: d.queue.ledger.events[delivery.Retrying], Blocked: d.queue.ledger.events[delivery.Blocked], Dead: d.queue.ledger.events[delivery.Dead],
 		ClockSkewSeconds: d.tally.last.skew.Round(time.Second).Seconds(),
 		Outcomes:         map[delivery.Outcome]int64{delivery.OutcomeDelivered: d.tally.delivered},
 	}
 	for ending, n := range d.lines.endings {
 		s.Outcomes[ending.Outcome] += n
 	}
-	for _, l := range d.lanes.byKey {
+	for _, l := range d.queue.lanes.byKey {
 		if l.disk {
 			s.BlockedKeys++
 		}

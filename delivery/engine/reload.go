@@ -345,7 +345,7 @@ func (d *dispatcher) isGone() bool {
 func (d *dispatcher) setMemory(bytes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.memory.max = max(bytes, minWindowBytes)
+	d.queue.memory.max = max(bytes, minWindowBytes)
 }
 
 // change has another config take over.

@@ -235,7 +235,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 		return err
 	}
 	err := d.passHistory(r, d.reader.unread(), func(entry *delivery.Entry, waits bool) error {
-		if !waits && d.ledger.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
+		if !waits && d.queue.ledger.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
 			d.sendAgain(entry, r.Round, now)
 			r.Left--
 		}
@@ -257,12 +257,12 @@ func (d *dispatcher) replaySome(now time.Time) error {
 func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
 	r := d.reader.newRecord(entry)
 	r.Round = round
-	d.ledger.again(&r)
-	d.queueUp(r, now)
+	d.queue.ledger.again(&r)
+	d.queue.putBack(r, now)
 }
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
 	return d.state.Replay != nil && !d.endpoint.down() && d.reader.caughtUp() && !d.current.stuck() &&
-		d.ledger.waiting() < replayWindow && d.state.Replay.Next < d.reader.unread()
+		d.queue.ledger.waiting() < replayWindow && d.state.Replay.Next < d.reader.unread()
 }

@@ -20,13 +20,13 @@ func (d *dispatcher) handleResult(j *job, now time.Time) error {
 	}
 	if !j.sent {
 		j.gap = ""
-		d.lanes.requeue(j)
+		d.queue.lanes.requeue(j)
 		return nil
 	}
-	d.ledger.pending.reply(&j.reply, now)
+	d.queue.ledger.pending.reply(&j.reply, now)
 	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
 		d.lines.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
-		d.over(j)
+		d.queue.done(j)
 		return nil
 	}
 	d.tally.last.clock(&j.reply)
@@ -38,7 +38,7 @@ func (d *dispatcher) handleResult(j *job, now time.Time) error {
 		}
 		d.answered(&j.reply, now)
 		d.tally.accepted(j, now)
-		d.over(j)
+		d.queue.done(j)
 		return nil
 	}
 	d.tally.failed(&j.reply, now)
@@ -90,28 +90,6 @@ func (d *dispatcher) failed(j *job, now time.Time) error {
 	return nil
 }
 
-// over ends a job for good.
-func (d *dispatcher) over(j *job) {
-	d.ledger.done(j)
-	d.lanes.aloneOver(&j.record)
-	d.depart(j)
-}
-
-// depart lets go of a job that its lanes need not wait for any longer.
-func (d *dispatcher) depart(j *job) {
-	d.lanes.leave(j)
-	d.lanes.advance(j.nodes)
-	d.forgetJob(j)
-}
-
-// forgetJob lets go of a job that went alone or in lanes, whatever became of its delivery.
-func (d *dispatcher) forgetJob(j *job) {
-	if d.lanes.alones.job == j {
-		d.lanes.alones.job = nil
-	}
-	d.memory.release(j)
-}
-
 // die gives a delivery up after an attempt.
 func (d *dispatcher) die(j *job, now time.Time) {
 	d.lines.attempt(j, delivery.OutcomeDead, time.Time{})
@@ -124,19 +102,8 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
 	d.lines.buried++
 	d.lines.tellBuried(now, d.tally.last.reason)
-	d.ledger.bury(j)
 	d.noteGap(&j.record, j.event.ID, now)
-	if !d.profile.holdsKeys() {
-		d.lanes.aloneOver(&j.record)
-		d.depart(j)
-		return
-	}
-	r := j.record
-	r.Body = nil
-	d.lanes.leave(j)
-	d.spill(d.lanes.hold(&r)...)
-	d.lanes.advance(j.nodes)
-	d.forgetJob(j)
+	d.queue.bury(j, d.profile.holdsKeys())
 }
 
 // noteGap takes note that the receiver will not get a delivery that was given up.
@@ -172,7 +139,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 	due := d.endpoint.notBefore(now.Add(wait))
 	d.lines.attempt(j, delivery.OutcomeRetrying, due)
 	r.Attempts++
-	d.waitOnDisk(j, due)
+	d.queue.wait(j, due)
 	return nil
 }
 
@@ -183,14 +150,5 @@ func (d *dispatcher) postpone(j *job, outcome delivery.Outcome, due time.Time) {
 		next = time.Time{}
 	}
 	d.lines.attempt(j, outcome, next)
-	d.waitOnDisk(j, due)
-}
-
-// waitOnDisk has a job wait on disk until it is due, and lets what stands behind it in its lanes
-// follow it there.
-func (d *dispatcher) waitOnDisk(j *job, due time.Time) {
-	d.ledger.retry(j, due)
-	d.lanes.leave(j)
-	d.spill(d.lanes.block(j.nodes, j.seq)...)
-	d.forgetJob(j)
+	d.queue.wait(j, due)
 }

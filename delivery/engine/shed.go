@@ -27,14 +27,14 @@ func (d *dispatcher) tick(now time.Time) error {
 	d.tickAt = now.Add(tickDelay)
 	d.lines.tellBuried(now, d.tally.last.reason)
 	if d.lines.sumUp(now, false) {
-		d.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
+		d.queue.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
 	}
 	return d.shed(now)
 }
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.lines.flood.kinds) > 0 || d.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.ledger.waiting() > 0
+	return !d.active() || len(d.lines.flood.kinds) > 0 || d.queue.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.queue.ledger.waiting() > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -112,9 +112,7 @@ func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason strin
 		}
 	}
 	d.unform()
-	if err := d.unloadAll(); err != nil {
-		return 0, err
-	}
+	d.queue.unloadAll()
 	if committed, err := d.commit(); err != nil || !committed {
 		return 0, err
 	}
@@ -128,29 +126,6 @@ func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason strin
 		_, err = d.commit()
 	}
 	return c.count, err
-}
-
-// unloadAll brings all jobs to disk that no worker has.
-func (d *dispatcher) unloadAll() error {
-	var loose []*job
-	for i := range d.ledger.window.n {
-		s := &d.ledger.window.slots[(d.ledger.window.head+i)&(len(d.ledger.window.slots)-1)]
-		if s.job != nil && s.job.state != jobHanded {
-			loose = append(loose, s.job)
-		}
-	}
-	for _, j := range d.ledger.stored {
-		if j.state != jobHanded {
-			loose = append(loose, j)
-		}
-	}
-	for _, j := range loose {
-		// One that went to disk behind another is reused already.
-		if j.seq != 0 && (j.nodes != nil || j.record.Alone() || !d.profile.ordered()) {
-			d.unload(j)
-		}
-	}
-	return nil
 }
 
 // clearing is one go of [dispatcher.clear].
@@ -182,7 +157,7 @@ func (c *clearing) records() error {
 		if c.left <= 0 {
 			return false, nil
 		}
-		if d.ledger.stored[r.Seq] != nil {
+		if d.queue.ledger.stored[r.Seq] != nil {
 			return true, nil
 		}
 		ev, err := d.store.Event(d.store.id, r.Seq)
@@ -190,9 +165,9 @@ func (c *clearing) records() error {
 			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 		}
 		c.end(ev, r)
-		d.ledger.drop(r, c.now)
-		d.lanes.aloneOver(r)
-		d.lanes.recheck(r)
+		d.queue.ledger.drop(r, c.now)
+		d.queue.lanes.aloneOver(r)
+		d.queue.lanes.recheck(r)
 		return true, d.commitIfDue(c.now)
 	})
 }
@@ -213,7 +188,7 @@ func (c *clearing) log() error {
 		c.last = entry.Event
 		r := delivery.Delivery{Seq: entry.Seq, Bytes: entry.Bytes}
 		c.end(entry.Event, &r)
-		d.ledger.pass(&r, c.now)
+		d.queue.ledger.pass(&r, c.now)
 		return true
 	}
 	defer func() { d.skip = nil }()
@@ -236,7 +211,7 @@ func (c *clearing) log() error {
 }
 
 func (d *dispatcher) commitIfDue(now time.Time) error {
-	if !d.ledger.pending.due(now) {
+	if !d.queue.ledger.pending.due(now) {
 		return nil
 	}
 	_, err := d.commit()

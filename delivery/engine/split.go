@@ -25,27 +25,24 @@ func (d *dispatcher) cutsOf(j *job) []int {
 
 // split puts the parts of a group in its place. Each is a delivery of its own.
 func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
-	entries, err := d.store.membersOf(j, d.memory.max)
+	entries, err := d.store.membersOf(j, d.queue.memory.max)
 	if err != nil {
 		return err
 	}
 	if j.reply.Class != delivery.ClassOurs { // otherwise nothing was sent
 		d.lines.attempt(j, delivery.OutcomeRetrying, now)
 	}
-	d.ledger.split(j, now)
-	d.lanes.aloneOver(&j.record)
+	parts := make([]delivery.Delivery, 0, len(cuts)+1)
 	from := 0
 	for i, to := range append(cuts, len(entries)) {
 		r := d.part(j, entries[from:to], now)
 		if r.Members.Unit != delivery.UnitBatch {
 			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
 		}
-		d.ledger.add(&r)
+		parts = append(parts, r)
 		from = to
 	}
-	d.lanes.leave(j)
-	d.spill(d.lanes.split(j.nodes, j.seq)...)
-	d.forgetJob(j)
+	d.queue.split(j, parts, now)
 	return nil
 }
 
@@ -56,8 +53,5 @@ func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) deliv
 		r.State, r.Due = delivery.Retrying, now
 	}
 	d.reader.describe(&r, entries, j.record.Members.Unit)
-	if r.Alone() {
-		d.lanes.alones.add(r.Seq)
-	}
 	return r
 }

@@ -23,7 +23,7 @@ func (d *dispatcher) collectTransaction(entry *delivery.Entry, now time.Time) er
 			return err
 		}
 	}
-	if d.reader.collectTransaction(entry, d.memory.max/4) {
+	if d.reader.collectTransaction(entry, d.queue.memory.max/4) {
 		return d.enlarge(now)
 	}
 	return nil
@@ -45,7 +45,7 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 	}
 	var jobs []*job
 	var over []uint64
-	lead := d.ledger.window.front + uint64(d.ledger.window.n)
+	lead := d.queue.ledger.window.front + uint64(d.queue.ledger.window.n)
 	for _, members := range groups {
 		members, done := d.reader.wanting(members)
 		if len(members) == 0 {
@@ -53,20 +53,19 @@ func (d *dispatcher) closeTransaction(now time.Time) error {
 		}
 		head := members[0].Seq
 		if done {
-			over = append(over, d.ledger.window.join(head, nil, lead))
+			over = append(over, d.queue.ledger.window.join(head, nil, lead))
 			continue
 		}
 		j := d.newGroup(members)
-		j.slot, j.slots = d.ledger.window.join(head, j, lead), 1
+		j.slot, j.slots = d.queue.ledger.window.join(head, j, lead), 1
 		jobs = append(jobs, j)
 	}
 	d.reader.prune(last)
 	for _, place := range over {
-		d.ledger.window.settle(place)
+		d.queue.ledger.window.settle(place)
 	}
 	for _, j := range jobs {
-		d.memory.take(j)
-		d.place(j)
+		d.queue.take(j)
 	}
 	return d.boundSpan(now)
 }
