@@ -87,8 +87,10 @@ func TestReplay(t *testing.T) {
 			if err != nil || got.Events != 4 || got.Waiting != 2 {
 				t.Fatalf("%+v, %v", got, err)
 			}
-			if _, err := b.engine.Replay(engine.ReplayFilter{Profile: "desk"}, false); err == nil && !running {
-				t.Error("two replays at once")
+			if !running { // otherwise the first may be over already
+				if _, err := b.engine.Replay(engine.ReplayFilter{Profile: "desk"}, false); err == nil {
+					t.Error("two replays at once")
+				}
 			}
 			if !running && round == 2 {
 				b.start()
