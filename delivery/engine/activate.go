@@ -42,7 +42,7 @@ func (d *dispatcher) activated(now time.Time, at delivery.Endpoint, allowed deli
 	if before != standsActive {
 		d.logger.Info("profile is active", "was", before)
 	}
-	d.keepState(now)
+	d.commits.keep(now)
 }
 
 // noteActive remembers the endpoint of a profile that is active without having been asked.
@@ -53,7 +53,7 @@ func (d *dispatcher) noteActive(now time.Time) {
 	}
 	if news {
 		d.setPace()
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 }
 
@@ -69,7 +69,7 @@ func (d *dispatcher) deactivate(now time.Time, reason string) {
 	d.crew.halt()
 	d.logger.Warn("profile is inactive", "reason", reason,
 		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
-	d.keepState(now)
+	d.commits.keep(now)
 }
 
 // StateChange is a profile's change of state that no operator's command made.

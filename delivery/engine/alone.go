@@ -52,10 +52,10 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	if j != nil {
 		others--
 	}
-	if others > 0 || !d.reader.caughtUp() && j == nil || d.current.stuck() {
+	if others > 0 || !d.reader.caughtUp() && j == nil || d.commits.stuck() {
 		return nil
 	}
-	if committed, err := d.commitRecords(); err != nil || !committed {
+	if committed, err := d.commits.records(); err != nil || !committed {
 		return err
 	}
 	var first *delivery.Delivery

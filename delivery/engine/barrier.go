@@ -110,7 +110,7 @@ func (o *ordering) cut(entries []delivery.Entry, next delivery.Seq, end bool) ([
 }
 
 // barred reports whether nothing is read for a barrier.
-func (d *dispatcher) barred() bool { return d.state.ordering.barred(d.reader.next) }
+func (d *dispatcher) barred() bool { return d.ordering.barred(d.reader.next) }
 
 // passBarriers takes away the barriers below which everything is over.
 func (d *dispatcher) passBarriers(now time.Time) error {
@@ -118,10 +118,10 @@ func (d *dispatcher) passBarriers(now time.Time) error {
 		return nil
 	}
 	for d.barred() {
-		d.state.Barriers = d.state.Barriers[1:]
+		d.ordering.Barriers = d.ordering.Barriers[1:]
 	}
-	d.use(d.state.inForce(d.configured))
-	d.keepState(now)
+	d.use(d.ordering.inForce(d.configured))
+	d.commits.keep(now)
 	return nil
 }
 

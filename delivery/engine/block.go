@@ -87,7 +87,7 @@ func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 // firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is
 // none, or the store cannot be asked while the delivery log fails.
 func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, error) {
-	if committed, err := d.commitRecords(); err != nil || !committed {
+	if committed, err := d.commits.records(); err != nil || !committed {
 		return nil, err
 	}
 	records, err := d.store.Lane(d.store.id, l.hash, from, nil, 1)

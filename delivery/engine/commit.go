@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,229 +19,170 @@ type commit struct {
 	retryAt  time.Time
 }
 
-// stuck reports whether the commit waits for the delivery log. While it runs, its errors are the
-// committer's.
-func (c *commit) stuck() bool { return !c.running && c.logError != nil }
+// committer brings what was decided into the store, after the delivery log's lines that it rests on.
+// One commit at a time is under way: beside the dispatcher, or while that waits for it. It decides
+// when; what is in it the owners know.
+type committer struct {
+	store   *profileStore
+	log     Recorder
+	flushed func(error) // hears how each flush of the log went
+	wake    signal      // the dispatcher's
+	ledger  *ledger
+	reader  *reader
+	kept    *kept
+
+	dirty   bool   // what is kept is to be stored with the next commit
+	current commit // on its way into the store, or waiting for the delivery log
+	commits chan *commit
+}
+
+// reset forgets what was under way.
+func (c *committer) reset() { c.dirty, c.current = false, commit{done: make(chan struct{}, 1)} }
 
 // write makes the store agree with what was decided, after the delivery log's lines that this rests
 // on are written.
-func (d *dispatcher) write(c *commit) {
-	c.logError = d.log.Flush()
-	d.engine.logFlushed(c.logError)
-	if c.logError != nil {
-		c.retryAt = time.Now().Add(tickDelay)
+func (c *committer) write(w *commit) {
+	w.logError = c.log.Flush()
+	c.flushed(w.logError)
+	if w.logError != nil {
+		w.retryAt = time.Now().Add(tickDelay)
 		return
 	}
-	if c.err != nil {
+	if w.err != nil {
 		return
 	}
-	p := &c.pending
-	c.err = d.store.Update(d.store.id, delivery.Update{
-		Progress: &c.progress, State: c.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
+	p := &w.pending
+	w.err = c.store.Update(c.store.id, delivery.Update{
+		Progress: &w.progress, State: w.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
 	})
 }
 
-// commitLoop writes commits while the dispatcher goes on.
-func (d *dispatcher) commitLoop(commits <-chan *commit) {
-	for c := range commits {
-		d.write(c)
-		c.done <- struct{}{}
-		d.wake.notify()
+// open returns what writes commits while the dispatcher goes on, until close. It is to be called
+// once, beside the dispatcher.
+func (c *committer) open() func() {
+	commits := make(chan *commit, 1)
+	c.commits = commits
+	return func() {
+		for w := range commits {
+			c.write(w)
+			w.done <- struct{}{}
+			c.wake.notify()
+		}
 	}
 }
+
+func (c *committer) close() { close(c.commits) }
 
 // begin moves what is pending into the commit, which is free.
-func (d *dispatcher) begin() *commit {
-	c := &d.current
-	buffers := c.pending
-	c.pending = d.queue.ledger.pending
+func (c *committer) begin() *commit {
+	w := &c.current
+	buffers := w.pending
+	w.pending = c.ledger.pending
 	clear(buffers.puts)
-	d.queue.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
-	c.progress.Cursor, c.progress.Done = d.queue.ledger.window.progress(d.reader.unread(), c.pending.done[:0])
-	c.pending.done = c.progress.Done
-	c.state = nil
-	if d.dirty {
-		d.state.Outage, d.state.consent, d.state.untold = d.endpoint.outage, d.activation.consent, d.gaps.untold
-		d.state.Recording = d.queue.recording
-		c.state, c.err = json.Marshal(&d.state)
-		d.dirty = false
+	c.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	w.progress.Cursor, w.progress.Done = c.ledger.window.progress(c.reader.unread(), w.pending.done[:0])
+	w.pending.done = w.progress.Done
+	w.state = nil
+	if c.dirty {
+		w.state, w.err = c.kept.bytes()
+		c.dirty = false
 	}
-	return c
+	return w
 }
 
-// commitSoon has what is due written by the committer.
-func (d *dispatcher) commitSoon(now time.Time) error {
-	c := &d.current
-	if c.running {
+// soon has what is due written beside the dispatcher.
+func (c *committer) soon(now time.Time) error {
+	w := &c.current
+	if w.running {
 		select {
-		case <-c.done:
-			c.running = false
+		case <-w.done:
+			w.running = false
 		default:
 			return nil
 		}
 	}
-	if c.err != nil {
-		return fmt.Errorf("store progress: %w", c.err)
+	if w.err != nil {
+		return fmt.Errorf("store progress: %w", w.err)
 	}
-	if c.logError != nil {
-		if now.Before(c.retryAt) {
+	if w.logError != nil {
+		if now.Before(w.retryAt) {
 			return nil
 		}
-	} else if !d.queue.ledger.pending.due(now) {
+	} else if !c.ledger.pending.due(now) {
 		return nil
 	} else {
-		d.begin()
+		c.begin()
 	}
-	c.running = true
-	d.commits <- c
+	w.running = true
+	c.commits <- w
 	return nil
 }
+
+// dueAt is when soon is to be called again; zero when that is known when something happens.
+func (c *committer) dueAt() time.Time {
+	switch w := &c.current; {
+	case w.running: // notifies
+		return time.Time{}
+	case w.logError != nil:
+		return w.retryAt
+	}
+	return c.ledger.pending.at
+}
+
+// stuck reports whether the commit waits for the delivery log. While it runs, its errors are not
+// ours to look at.
+func (c *committer) stuck() bool { return !c.current.running && c.current.logError != nil }
 
 // commit writes everything that is pending and returns when the store has it. It reports false when
 // the delivery log cannot be written; then it is tried again later, and nothing is sent meanwhile.
-func (d *dispatcher) commit() (bool, error) {
-	c := &d.current
-	if c.running {
-		<-c.done
-		c.running = false
+func (c *committer) commit() (bool, error) {
+	w := &c.current
+	if w.running {
+		<-w.done
+		w.running = false
 	}
-	if c.logError != nil {
-		d.write(c)
+	if w.logError != nil {
+		c.write(w)
 	}
-	if c.err == nil && c.logError == nil && !d.queue.ledger.pending.empty() {
-		d.write(d.begin())
+	if w.err == nil && w.logError == nil && !c.ledger.pending.empty() {
+		c.write(c.begin())
 	}
-	if c.err != nil {
-		return false, fmt.Errorf("store progress: %w", c.err)
+	if w.err != nil {
+		return false, fmt.Errorf("store progress: %w", w.err)
 	}
-	return c.logError == nil, nil
+	return w.logError == nil, nil
 }
 
-// commitRecords is commit where only records matter, not progress: before they are read.
-func (d *dispatcher) commitRecords() (bool, error) {
-	c := &d.current
-	touched := len(d.queue.ledger.pending.puts)+len(d.queue.ledger.pending.removes) > 0
-	if !touched && !c.running && !c.stuck() && c.err == nil {
+// whole is commit where a delivery log that cannot be written is an error.
+func (c *committer) whole() error {
+	committed, err := c.commit()
+	if err == nil && !committed {
+		err = c.current.logError
+	}
+	return err
+}
+
+// records is commit where only records matter, not progress: before they are read.
+func (c *committer) records() (bool, error) {
+	w := &c.current
+	touched := len(c.ledger.pending.puts)+len(c.ledger.pending.removes) > 0
+	if !touched && !w.running && w.logError == nil && w.err == nil {
 		return true, nil
 	}
-	return d.commit()
+	return c.commit()
 }
 
-// profileState is what outlives a restart besides progress.
-type profileState struct {
-	consent
-	untold
-	// Told is below what the delivery log has lines of for having been held.
-	Told    delivery.Seq `json:"told,omitempty"`
-	Outage  *outage      `json:"outage,omitempty"`
-	Replay  *replay      `json:"replay,omitempty"`
-	Replays int          `json:"replays,omitempty"` // ever
-	// Recording is where a large transaction begins whose records are being written; 0 when none
-	// is.
-	Recording delivery.Seq `json:"recording,omitempty"`
-	ordering
-}
-
-// keepState has the state stored with the next commit, which is soon.
-func (d *dispatcher) keepState(now time.Time) {
-	d.dirty = true
-	d.queue.ledger.pending.by(now.Add(commitDelay))
-}
-
-// loadState reads where the profile stands, and what waits on disk.
-func (d *dispatcher) loadState() error {
-	if d.loaded {
+// ifDue is commit once as much is pending as a commit takes.
+func (c *committer) ifDue(now time.Time) error {
+	if !c.ledger.pending.due(now) {
 		return nil
 	}
-	d.reset()
-	b, err := d.store.LoadState(d.store.id)
-	if err == nil && len(b) > 0 {
-		err = json.Unmarshal(b, &d.state)
-	}
-	if err != nil {
-		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
-	}
-	// The owners have what is stored before anything is committed, which stores it anew.
-	d.endpoint.outage, d.activation.consent, d.gaps.untold = d.state.Outage, d.state.consent, d.state.untold
-	d.inactive.told, d.queue.recording = d.state.Told, d.state.Recording
-	d.use(d.state.inForce(d.configured))
-	d.setPace()
-	progress, err := d.store.Progress(d.store.id)
-	if err != nil {
-		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
-	}
-	d.reader.start(&progress)
-	if err := d.unrecordStored(); err != nil {
-		return err
-	}
-	var unread error
-	err = d.store.Deliveries(d.store.id, 0, nil, func(r delivery.Delivery) bool {
-		unread = d.recall(&r, progress.Cursor)
-		return unread == nil
-	})
-	if err = firstError(err, unread); err != nil {
-		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
-	}
-	d.endpoint.wake(d.queue.ledger.counts[delivery.Retrying] > 0, time.Now())
-	d.loaded = true
-	return nil
+	_, err := c.commit()
+	return err
 }
 
-// recall takes note of a record that is in the store at start.
-func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
-	d.queue.ledger.count(r, 1)
-	if err := d.recallMembers(r, cursor); err != nil {
-		return err
-	}
-	if r.State == delivery.Dead {
-		d.holdAgain(r)
-		return nil
-	}
-	d.reader.knowRecord(r)
-	if r.State == delivery.Retrying {
-		now := time.Now()
-		d.queue.ledger.dueBy(now.Add(d.waits(r, now)))
-	}
-	d.queue.lanes.put(r)
-	return nil
-}
-
-// recallMembers takes note of which events at or above the cursor a record carries. Those of a
-// transaction's group are known by the first of them, as they are for progress.
-func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
-	switch m := r.Members; {
-	case r.Last() < cursor:
-		return nil
-	case m == nil || m.Count == 1 && m.Parts == 0:
-		d.reader.know(r.Seq)
-		return nil
-	case m.Unit != delivery.UnitBatch:
-		d.reader.knowGroup(r.Seq)
-		return nil
-	}
-	var entries []delivery.Entry
-	for next, end := max(r.Seq, cursor), false; !end; {
-		var err error
-		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.queue.memory.max); err != nil {
-			return fmt.Errorf("read events of a waiting delivery: %w", err)
-		}
-		for i := range entries {
-			d.reader.know(entries[i].Seq)
-		}
-	}
-	return nil
-}
-
-// reset empties what is in memory.
-func (d *dispatcher) reset() {
-	d.reader.start(new(delivery.Progress))
-	d.queue.reset()
-	d.crew.handed = 0
-	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
-	d.state, d.dirty = profileState{}, false
-	d.inactive = inactive{}
-	d.activation.consent, d.activation.asking = consent{}, asking{}
-	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
-	d.current = commit{done: make(chan struct{}, 1)}
-	d.tickAt = time.Time{}
+// keep has what outlives a restart stored with the next commit, which is soon.
+func (c *committer) keep(now time.Time) {
+	c.dirty = true
+	c.ledger.pending.by(now.Add(commitDelay))
 }

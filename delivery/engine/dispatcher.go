@@ -48,7 +48,6 @@ type dispatcher struct {
 	engine *Engine
 	code   string // of its profile
 	store  profileStore
-	log    Recorder
 	cancel context.CancelFunc // ends run; set by the engine when it starts it
 	ended  chan struct{}      // closed when run has ended
 	budget atomic.Pointer[budget]
@@ -83,34 +82,40 @@ type dispatcher struct {
 	tally      tally      // what status shows
 
 	inactive inactive
-	state    profileState
-	dirty    bool         // state is to be stored with the next commit
+	ordering ordering // barriers, and what events are ordered by
+	replays  replays
+	kept     kept // what outlives a restart
+	commits  committer
 	expiring delivery.Seq // a dead letter that is being removed from the store
 	rehold   bool         // on_dead has changed
 	pull     bool         // retries are to be brought forward
 
-	current commit // on its way into the store, or waiting for the delivery log
-	commits chan *commit
-	tickAt  time.Time
-	shedAt  time.Time // when the spool as a whole may be relieved again
+	tickAt time.Time
+	shedAt time.Time // when the spool as a whole may be relieved again
 }
 
 func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {
 	d := &dispatcher{
-		engine:  e,
-		code:    p.code,
-		store:   profileStore{e.store, id},
-		log:     e.log,
-		logger:  e.logger.With("profile", p.code),
-		wake:    newSignal(),
-		queue:   newQueue(max(bytes, minWindowBytes)),
-		lines:   lines{log: e.log, endings: make(map[Ending]int64), onFailure: e.options.OnFailure},
-		current: commit{done: make(chan struct{}, 1)},
+		engine: e,
+		code:   p.code,
+		store:  profileStore{e.store, id},
+		logger: e.logger.With("profile", p.code),
+		wake:   newSignal(),
+		queue:  newQueue(max(bytes, minWindowBytes)),
+		lines:  lines{log: e.log, endings: make(map[Ending]int64), onFailure: e.options.OnFailure},
 
 		configured: p,
 	}
 	d.endpoint.log = d.logger
 	d.lines.logger = d.logger
+	d.kept = kept{
+		endpoint: &d.endpoint, activation: &d.activation, gaps: &d.gaps, inactive: &d.inactive, replays: &d.replays,
+		queue: &d.queue, ordering: &d.ordering,
+	}
+	d.commits = committer{
+		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.reader, kept: &d.kept,
+	}
+	d.commits.reset()
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
 	d.use(p)
 	d.budget.Store(newBudget(p))
@@ -137,14 +142,13 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	if err := d.loadState(); err != nil {
 		return err
 	}
-	d.commits = make(chan *commit, 1)
 	d.crew.open()
-	d.helpers.Go(func() { d.commitLoop(d.commits) })
+	d.helpers.Go(d.commits.open())
 	asks, endAsks := context.WithCancel(stop)
 	defer func() {
 		endAsks()
 		d.crew.close()
-		close(d.commits)
+		d.commits.close()
 		d.helpers.Wait()
 	}()
 
@@ -190,7 +194,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 			return err
 		}
 	}
-	if err := d.commitSoon(now); err != nil {
+	if err := d.commits.soon(now); err != nil {
 		return err
 	}
 	if stopping {
@@ -247,11 +251,7 @@ func (d *dispatcher) finish() error {
 	if now := time.Now(); d.lines.sumUp(now, true) {
 		d.queue.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
 	}
-	committed, err := d.commit()
-	if err == nil && !committed {
-		err = d.engine.LogError()
-	}
-	if err != nil {
+	if err := d.commits.whole(); err != nil {
 		return fmt.Errorf("profile %s: keep progress: %w", d.profile.code, err)
 	}
 	d.loaded = false // what is in memory is in the store as well
@@ -275,7 +275,7 @@ func (d *dispatcher) drain() {
 func (d *dispatcher) calmDown(stopping bool) {
 	calm := !stopping && d.reader.end && d.queue.memory.jobs == d.crew.handed && d.profile.config.Unit == delivery.UnitRecord &&
 		d.queue.ledger.waiting() == 0 && d.endpoint.unbounded() &&
-		d.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.state.Barriers) == 0 && d.state.Replay == nil
+		d.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.ordering.Barriers) == 0 && d.replays.under == nil
 	d.crew.soothe(calm)
 }
 
@@ -287,13 +287,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 			at = t
 		}
 	}
-	switch {
-	case d.current.running: // notifies
-	case d.current.logError != nil:
-		sooner(d.current.retryAt)
-	default:
-		sooner(d.queue.ledger.pending.at)
-	}
+	sooner(d.commits.dueAt())
 	if d.crew.handed > 0 {
 		sooner(now.Add(commitDelay))
 	}

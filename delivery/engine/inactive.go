@@ -11,7 +11,8 @@ import (
 
 // inactive is how far a profile that is not active has looked at what came for it meanwhile.
 type inactive struct {
-	told     delivery.Seq // below it, what waits has its line; ahead of profileState.Told until that is stored
+	told     delivery.Seq // below it, what waits has its line
+	stored   delivery.Seq // told, as far as the lines are in the log for good
 	next     time.Time
 	end      bool            // nothing new at appended
 	appended <-chan struct{} // closed when there is
@@ -97,16 +98,16 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 	if end {
 		r.appended = d.store.Appended(next)
 	}
-	if r.told == d.state.Told {
+	if r.told == d.inactive.stored {
 		return nil
 	}
 	d.queue.ledger.pending.result(now)
-	committed, err := d.commit()
+	committed, err := d.commits.commit()
 	if err != nil || !committed {
 		return err
 	}
-	d.state.Told = r.told
-	d.keepState(now)
+	d.inactive.stored = r.told
+	d.commits.keep(now)
 	return nil
 }
 

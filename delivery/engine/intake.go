@@ -16,7 +16,7 @@ func (d *dispatcher) readable() bool {
 		return false
 	}
 	if l := d.reader.forming.large; l != nil {
-		return !d.current.stuck() && (!l.again || d.queue.ledger.window.n == 0)
+		return !d.commits.stuck() && (!l.again || d.queue.ledger.window.n == 0)
 	}
 	return !d.reader.caughtUp() || len(d.queue.lanes.byKey) < maxLanes+maxWindowJobs && d.queue.ledger.counts[delivery.Retrying] < maxLanes &&
 		len(d.queue.lanes.alones.seqs) == 0 && d.queue.memory.half(d.reader.forming.bytes)
@@ -64,7 +64,7 @@ func (d *dispatcher) readSome(now time.Time) error {
 	if !r.caughtUp() || r.forming.large != nil {
 		limit, room = readChunk, d.queue.memory.max
 	}
-	moved, err := r.read(d.store, d.store.id, &d.state.ordering, limit, room)
+	moved, err := r.read(d.store, d.store.id, &d.ordering, limit, room)
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,6 @@ func (d *dispatcher) boundSpan(now time.Time) error {
 		return nil
 	}
 	d.queue.ledger.claim(j, now)
-	_, err := d.commit()
+	_, err := d.commits.commit()
 	return err
 }

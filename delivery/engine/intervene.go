@@ -76,7 +76,7 @@ func (d *dispatcher) tryEndpoint(now time.Time) (waited bool) {
 	if !d.endpoint.tryNow(now) {
 		return false
 	}
-	d.keepState(now)
+	d.commits.keep(now)
 	return true
 }
 
@@ -201,8 +201,8 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 		head = j.seq // of the group that it has become a part of
 		d.queue.unload(j)
 	}
-	if committed, err := d.commit(); err != nil || !committed {
-		return nil, fmt.Errorf("keep progress: %w", firstError(err, d.engine.LogError()))
+	if err := d.commits.whole(); err != nil {
+		return nil, fmt.Errorf("keep progress: %w", err)
 	}
 	r, ok, err := d.store.Delivery(d.store.id, head)
 	switch {
@@ -300,7 +300,7 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 			return false, nil
 		}
 		if d.gaps.fill(r, ev.ID) {
-			d.keepState(now)
+			d.commits.keep(now)
 		}
 		d.revive(*r, now)
 		return true, nil
@@ -357,7 +357,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 				if more {
 					changed.Count++
 				}
-				return d.commitIfDue(now)
+				return d.commits.ifDue(now)
 			})
 			changed.More = changed.More || !more
 			return more, err
@@ -440,7 +440,7 @@ func (e *Engine) Resume(profile, from string) error {
 		d.activation.resume()
 		d.endpoint.restart()
 		d.logger.Info("profile is active again", "from", from)
-		d.keepState(now)
+		d.commits.keep(now)
 		return nil
 	})
 }

@@ -75,7 +75,7 @@ func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
 	}
 	if d.queue.recording == 0 {
 		d.queue.recording = l.base
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 	if r := d.reader.recordMember(l, g, entry); r != nil {
 		d.queue.ledger.record(r)
@@ -84,7 +84,7 @@ func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
 	if !d.queue.ledger.pending.due(now) {
 		return nil
 	}
-	_, err := d.commit()
+	_, err := d.commits.commit()
 	return err
 }
 
@@ -132,7 +132,7 @@ func (d *dispatcher) endLarge(now time.Time) error {
 	d.reader.forming.large = nil
 	d.reader.prune(l.last)
 	d.queue.recording = 0
-	d.keepState(now)
+	d.commits.keep(now)
 	d.queue.ledger.pending.result(now)
 	for i := range l.put {
 		if d.queue.lanes.put(&l.put[i]); !d.profile.ordered() {
@@ -228,7 +228,7 @@ func (d *dispatcher) unrecord(l *large) {
 	d.queue.ledger.unrecord(l.base, l.put)
 	if d.queue.recording != 0 {
 		d.queue.recording = 0
-		d.keepState(time.Now())
+		d.commits.keep(time.Now())
 	}
 }
 
@@ -248,9 +248,9 @@ func (d *dispatcher) unrecordStored() error {
 		return fmt.Errorf("read what was recorded of a transaction: %w", err)
 	}
 	d.queue.recording = 0
-	d.keepState(time.Now())
-	if committed, err := d.commit(); err != nil || !committed {
-		return fmt.Errorf("begin to record a transaction anew: %w", firstError(err, d.engine.LogError()))
+	d.commits.keep(time.Now())
+	if err := d.commits.whole(); err != nil {
+		return fmt.Errorf("begin to record a transaction anew: %w", err)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded
 // while older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.reader.caughtUp() && !d.current.stuck() && d.queue.memory.room()
+	return d.active() && d.reader.caughtUp() && !d.commits.stuck() && d.queue.memory.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open
@@ -28,7 +28,7 @@ func (d *dispatcher) loadRecords(now time.Time) error {
 	if len(d.queue.lanes.waking) == 0 && !due || !d.mayLoad() {
 		return nil
 	}
-	if committed, err := d.commitRecords(); err != nil || !committed {
+	if committed, err := d.commits.records(); err != nil || !committed {
 		return err
 	}
 	if due && len(d.queue.lanes.waking) == 0 {

@@ -93,7 +93,7 @@ func (d *dispatcher) update(fn func(now time.Time) error) error {
 	if err := fn(now); err != nil {
 		return err
 	}
-	committed, err := d.commit()
+	committed, err := d.commits.commit()
 	if err == nil && !committed {
 		err = fmt.Errorf("write delivery log: %w", d.engine.LogError())
 	}
@@ -110,7 +110,7 @@ func (d *dispatcher) view(fn func(now time.Time) error) error {
 	if err := d.attend(); err != nil {
 		return err
 	}
-	if _, err := d.commit(); err != nil {
+	if _, err := d.commits.commit(); err != nil {
 		return err
 	}
 	return fn(time.Now())

@@ -14,7 +14,7 @@ const pullForward = 256
 func (d *dispatcher) leftAlone(waits bool, now time.Time) {
 	if waits {
 		d.crew.halt()
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 }
 
@@ -23,7 +23,7 @@ func (d *dispatcher) leftAlone(waits bool, now time.Time) {
 func (d *dispatcher) answered(r *delivery.Reply, now time.Time) {
 	if d.endpoint.answered(r, now) {
 		d.pull = true
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 }
 
@@ -56,7 +56,7 @@ func (d *dispatcher) bringForward(now time.Time) error {
 
 // makeDue rewrites the due time of retries that are not due, the next ones first.
 func (d *dispatcher) makeDue(now time.Time, limit int) error {
-	if committed, err := d.commit(); err != nil || !committed {
+	if committed, err := d.commits.commit(); err != nil || !committed {
 		return err
 	}
 	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit+len(d.queue.ledger.stored))
@@ -72,6 +72,6 @@ func (d *dispatcher) makeDue(now time.Time, limit int) error {
 		}
 		d.queue.ledger.hasten(r, now, now)
 	}
-	_, err = d.commit()
+	_, err = d.commits.commit()
 	return err
 }

@@ -99,8 +99,8 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 	if s.Rate > 0 && d.active() {
 		s.DrainSeconds = float64(backlog.Events) / s.Rate
 	}
-	if d.state.Replay != nil {
-		s.Replaying = d.state.Replay.Left
+	if d.replays.under != nil {
+		s.Replaying = d.replays.under.Left
 	}
 	d.statusState(&s, now)
 	return s, nil

@@ -303,7 +303,7 @@ func (d *dispatcher) dropAll() error {
 				return false, fmt.Errorf("read event of a dead letter: %w", err)
 			}
 			d.discard(r, ev, now)
-			return true, d.commitIfDue(now)
+			return true, d.commits.ifDue(now)
 		})
 	})
 }
@@ -371,11 +371,11 @@ func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
 	if err := d.loadState(); err != nil {
 		return err
 	}
-	if !d.state.follow(p, end) {
+	if !d.ordering.follow(p, end) {
 		return nil
 	}
-	d.keepState(time.Now())
-	_, err := d.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
+	d.commits.keep(time.Now())
+	_, err := d.commits.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
 	return err
 }
 
@@ -422,14 +422,14 @@ func (d *dispatcher) adopt(now time.Time) bool {
 	}
 	before := d.configured
 	d.configured, d.coming = d.coming, nil
-	d.use(d.state.inForce(d.configured))
+	d.use(d.ordering.inForce(d.configured))
 	if d.crew.isOpen() {
 		d.crew.renew()
 	}
 	if !before.reachesSame(d.configured) {
 		d.pull = d.pull || d.endpoint.down()
 		d.endpoint.restart()
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()
 	if before.rate != d.configured.rate {

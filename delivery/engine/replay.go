@@ -49,6 +49,12 @@ type replay struct {
 	looked bool
 }
 
+// replays are a profile's: the one under way, if any, and how many there were.
+type replays struct {
+	under *replay
+	ever  int
+}
+
 func (r *replay) selects(ev *delivery.Event) bool {
 	return (r.Type == "" || delivery.MatchGlob(r.Type, ev.Type)) &&
 		(r.Since.IsZero() || !ev.Time.Before(r.Since)) && (r.Until.IsZero() || ev.Time.Before(r.Until))
@@ -79,14 +85,14 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 		return counted, err
 	}
 	return counted, d.update(func(now time.Time) error {
-		if under := d.state.Replay; under != nil {
+		if under := d.replays.under; under != nil {
 			return &operatorError{fmt.Sprintf("a replay to %s is under way, with %d events to go", d.code, under.Left),
 				"wait for its end, or `rowhook replay --profile " + d.code + " --stop`"}
 		}
-		d.state.Replays++
-		r.Round, r.Left = d.state.Replays+1, counted.Events
-		d.state.Replay = &r
-		d.keepState(now)
+		d.replays.ever++
+		r.Round, r.Left = d.replays.ever+1, counted.Events
+		d.replays.under = &r
+		d.commits.keep(now)
 		return nil
 	})
 }
@@ -100,12 +106,12 @@ func (e *Engine) StopReplay(profile string) (int64, error) {
 	}
 	var left int64
 	err = d.update(func(now time.Time) error {
-		if d.state.Replay == nil {
+		if d.replays.under == nil {
 			return &operatorError{"no replay to " + d.code + " is under way", "`rowhook queue list` shows what waits"}
 		}
-		left = d.state.Replay.Left
-		d.state.Replay = nil
-		d.keepState(now)
+		left = d.replays.under.Left
+		d.replays.under = nil
+		d.commits.keep(now)
 		return nil
 	})
 	return left, err
@@ -230,8 +236,8 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	if !d.replayWanted() {
 		return nil
 	}
-	r := d.state.Replay
-	if committed, err := d.commit(); err != nil || !committed {
+	r := d.replays.under
+	if committed, err := d.commits.commit(); err != nil || !committed {
 		return err
 	}
 	err := d.passHistory(r, d.reader.unread(), func(entry *delivery.Entry, waits bool) error {
@@ -246,9 +252,9 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	}
 	if r.Next >= r.End {
 		d.logger.Info("replay is on its way", "round", r.Round)
-		d.state.Replay = nil
+		d.replays.under = nil
 	}
-	d.keepState(now)
+	d.commits.keep(now)
 	return nil
 }
 
@@ -263,6 +269,6 @@ func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) 
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
-	return d.state.Replay != nil && !d.endpoint.down() && d.reader.caughtUp() && !d.current.stuck() &&
-		d.queue.ledger.waiting() < replayWindow && d.state.Replay.Next < d.reader.unread()
+	return d.replays.under != nil && !d.endpoint.down() && d.reader.caughtUp() && !d.commits.stuck() &&
+		d.queue.ledger.waiting() < replayWindow && d.replays.under.Next < d.reader.unread()
 }

@@ -34,7 +34,7 @@ func (d *dispatcher) handleResult(j *job, now time.Time) error {
 	if j.reply.Class == delivery.ClassOK {
 		if j.gap != "" {
 			d.gaps.told(j, carried)
-			d.keepState(now)
+			d.commits.keep(now)
 		}
 		d.answered(&j.reply, now)
 		d.tally.accepted(j, now)
@@ -109,7 +109,7 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 // noteGap takes note that the receiver will not get a delivery that was given up.
 func (d *dispatcher) noteGap(r *delivery.Delivery, id string, now time.Time) {
 	if d.gaps.growKey(r, id) {
-		d.keepState(now)
+		d.commits.keep(now)
 	}
 }
 

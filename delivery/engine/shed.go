@@ -113,7 +113,7 @@ func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason strin
 	}
 	d.unform()
 	d.queue.unloadAll()
-	if committed, err := d.commit(); err != nil || !committed {
+	if committed, err := d.commits.commit(); err != nil || !committed {
 		return 0, err
 	}
 	c := clearing{d: d, now: now, outcome: outcome, reason: reason, left: bytes}
@@ -121,9 +121,9 @@ func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason strin
 		return c.count, err
 	}
 	err := c.log()
-	d.keepState(now)
+	d.commits.keep(now)
 	if err == nil {
-		_, err = d.commit()
+		_, err = d.commits.commit()
 	}
 	return c.count, err
 }
@@ -168,7 +168,7 @@ func (c *clearing) records() error {
 		d.queue.ledger.drop(r, c.now)
 		d.queue.lanes.aloneOver(r)
 		d.queue.lanes.recheck(r)
-		return true, d.commitIfDue(c.now)
+		return true, d.commits.ifDue(c.now)
 	})
 }
 
@@ -200,7 +200,7 @@ func (c *clearing) log() error {
 		if err := d.readSome(c.now); err != nil {
 			return err
 		}
-		if err := d.commitIfDue(c.now); err != nil {
+		if err := d.commits.ifDue(c.now); err != nil {
 			return err
 		}
 		if d.reader.end || d.reader.next == before {
@@ -214,6 +214,6 @@ func (d *dispatcher) commitIfDue(now time.Time) error {
 	if !d.queue.ledger.pending.due(now) {
 		return nil
 	}
-	_, err := d.commit()
+	_, err := d.commits.commit()
 	return err
 }

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// profileState is what outlives a restart besides progress.
+type profileState struct {
+	consent
+	untold
+	// Told is below what the delivery log has lines of for having been held.
+	Told    delivery.Seq `json:"told,omitempty"`
+	Outage  *outage      `json:"outage,omitempty"`
+	Replay  *replay      `json:"replay,omitempty"`
+	Replays int          `json:"replays,omitempty"` // ever
+	// Recording is where a large transaction begins whose records are being written; 0 when none
+	// is.
+	Recording delivery.Seq `json:"recording,omitempty"`
+	ordering
+}
+
+// kept is what of a profile outlives a restart besides progress and records: parts of several
+// owners, which are stored as one.
+type kept struct {
+	endpoint   *endpoint
+	activation *activation
+	gaps       *gaps
+	inactive   *inactive
+	replays    *replays
+	queue      *queue
+	ordering   *ordering
+}
+
+// bytes returns what is to be stored.
+func (k *kept) bytes() ([]byte, error) {
+	return json.Marshal(&profileState{
+		consent: k.activation.consent, untold: k.gaps.untold, Told: k.inactive.stored, Outage: k.endpoint.outage,
+		Replay: k.replays.under, Replays: k.replays.ever, Recording: k.queue.recording, ordering: *k.ordering,
+	})
+}
+
+// restore gives the owners what was stored; nothing is as good as an empty one.
+func (k *kept) restore(b []byte) error {
+	var s profileState
+	if len(b) > 0 {
+		if err := json.Unmarshal(b, &s); err != nil {
+			return err
+		}
+	}
+	k.activation.consent, k.gaps.untold, k.endpoint.outage = s.consent, s.untold, s.Outage
+	k.inactive.told, k.inactive.stored = s.Told, s.Told
+	k.replays.under, k.replays.ever = s.Replay, s.Replays
+	k.queue.recording, *k.ordering = s.Recording, s.ordering
+	return nil
+}
+
+// loadState reads where the profile stands, and what waits on disk.
+func (d *dispatcher) loadState() error {
+	if d.loaded {
+		return nil
+	}
+	d.reset()
+	b, err := d.store.LoadState(d.store.id)
+	if err == nil {
+		err = d.kept.restore(b) // before anything is committed, which stores it anew
+	}
+	if err != nil {
+		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
+	}
+	d.use(d.ordering.inForce(d.configured))
+	d.setPace()
+	progress, err := d.store.Progress(d.store.id)
+	if err != nil {
+		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
+	}
+	d.reader.start(&progress)
+	if err := d.unrecordStored(); err != nil {
+		return err
+	}
+	var unread error
+	err = d.store.Deliveries(d.store.id, 0, nil, func(r delivery.Delivery) bool {
+		unread = d.recall(&r, progress.Cursor)
+		return unread == nil
+	})
+	if err = firstError(err, unread); err != nil {
+		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
+	}
+	d.endpoint.wake(d.queue.ledger.counts[delivery.Retrying] > 0, time.Now())
+	d.loaded = true
+	return nil
+}
+
+// recall takes note of a record that is in the store at start.
+func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
+	d.queue.ledger.count(r, 1)
+	if err := d.recallMembers(r, cursor); err != nil {
+		return err
+	}
+	if r.State == delivery.Dead {
+		d.holdAgain(r)
+		return nil
+	}
+	d.reader.knowRecord(r)
+	if r.State == delivery.Retrying {
+		now := time.Now()
+		d.queue.ledger.dueBy(now.Add(d.waits(r, now)))
+	}
+	d.queue.lanes.put(r)
+	return nil
+}
+
+// recallMembers takes note of which events at or above the cursor a record carries. Those of a
+// transaction's group are known by the first of them, as they are for progress.
+func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
+	switch m := r.Members; {
+	case r.Last() < cursor:
+		return nil
+	case m == nil || m.Count == 1 && m.Parts == 0:
+		d.reader.know(r.Seq)
+		return nil
+	case m.Unit != delivery.UnitBatch:
+		d.reader.knowGroup(r.Seq)
+		return nil
+	}
+	var entries []delivery.Entry
+	for next, end := max(r.Seq, cursor), false; !end; {
+		var err error
+		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.queue.memory.max); err != nil {
+			return fmt.Errorf("read events of a waiting delivery: %w", err)
+		}
+		for i := range entries {
+			d.reader.know(entries[i].Seq)
+		}
+	}
+	return nil
+}
+
+// reset empties what is in memory.
+func (d *dispatcher) reset() {
+	d.reader.start(new(delivery.Progress))
+	d.queue.reset()
+	d.crew.handed = 0
+	d.commits.reset()
+	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
+	d.ordering, d.replays = ordering{}, replays{}
+	d.inactive = inactive{}
+	d.activation.consent, d.activation.asking = consent{}, asking{}
+	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
+	d.tickAt = time.Time{}
+}
