@@ -16,14 +16,14 @@ func (d *dispatcher) ask(now time.Time, ctx context.Context) {
 	a := &d.activation
 	agreed, refused := a.replied(now)
 	if agreed {
-		d.engine.stateChanged(d.profile.code, standsPending, standsActive, "")
+		d.engine.stateChanged(d.terms.profile.code, standsPending, standsActive, "")
 		d.activated(now, a.about, a.reply.Allowed)
 		return
 	}
 	if refused {
 		d.logger.Warn("profile is pending activation: its endpoint does not accept the challenge",
 			"reason", a.reply.Reason, "status", a.reply.Status, "err", a.reply.Error,
-			"remedy", "rowhook profile activate "+d.profile.code)
+			"remedy", "rowhook profile activate "+d.terms.profile.code)
 	}
 	if challenge := a.challenge(now, ctx); challenge != nil {
 		d.helpers.Go(func() {
@@ -64,11 +64,11 @@ func (d *dispatcher) deactivate(now time.Time, reason string) {
 		return
 	}
 	if reason != delivery.ReasonOperator {
-		d.engine.stateChanged(d.profile.code, before, standsInactive, reason)
+		d.engine.stateChanged(d.terms.profile.code, before, standsInactive, reason)
 	}
 	d.crew.halt()
 	d.logger.Warn("profile is inactive", "reason", reason,
-		"remedy", fmt.Sprintf("rowhook profile resume %s", d.profile.code))
+		"remedy", fmt.Sprintf("rowhook profile resume %s", d.terms.profile.code))
 	d.commits.keep(now)
 }
 
@@ -111,7 +111,7 @@ func (e *Engine) Activate(ctx context.Context, profile string) (delivery.Reply, 
 		}
 	}
 	err = d.update(func(now time.Time) error {
-		if d.profile.endpoint() != at {
+		if d.terms.profile.endpoint() != at {
 			return &operatorError{"the profile's URL changed while its endpoint was asked", "activate it again"}
 		}
 		d.activated(now, at, reply.Allowed)
@@ -138,7 +138,7 @@ func (e *Engine) State(profile string) (string, error) {
 func (d *dispatcher) profileNow() *Profile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.profile
+	return d.terms.profile
 }
 
 // sendable returns why no request may be made for a profile by hand either; nil when one may.

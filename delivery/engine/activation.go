@@ -42,6 +42,8 @@ type activation struct {
 	asking
 }
 
+func (a *activation) follow(p *Profile) { a.profile = p }
+
 // asking is the agent's own attempt to activate its profile.
 type asking struct {
 	result  chan delivery.Reply

@@ -52,7 +52,7 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	if j != nil {
 		others--
 	}
-	if others > 0 || !d.reader.caughtUp() && j == nil || d.commits.stuck() {
+	if others > 0 || !d.intake.reader.caughtUp() && j == nil || d.commits.stuck() {
 		return nil
 	}
 	if committed, err := d.commits.records(); err != nil || !committed {

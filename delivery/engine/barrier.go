@@ -110,22 +110,22 @@ func (o *ordering) cut(entries []delivery.Entry, next delivery.Seq, end bool) ([
 }
 
 // barred reports whether nothing is read for a barrier.
-func (d *dispatcher) barred() bool { return d.ordering.barred(d.reader.next) }
+func (in *intake) barred() bool { return in.ordering.barred(in.reader.next) }
 
 // passBarriers takes away the barriers below which everything is over.
-func (d *dispatcher) passBarriers(now time.Time) error {
-	if !d.barred() || d.live() {
+func (in *intake) passBarriers(now time.Time) error {
+	if !in.barred() || in.live() {
 		return nil
 	}
-	for d.barred() {
-		d.ordering.Barriers = d.ordering.Barriers[1:]
+	for in.barred() {
+		in.ordering.Barriers = in.ordering.Barriers[1:]
 	}
-	d.use(d.ordering.inForce(d.configured))
-	d.commits.keep(now)
+	in.terms.use(in.ordering.inForce(in.terms.configured))
+	in.commits.keep(now)
 	return nil
 }
 
 // live reports whether anything that was read is not over.
-func (d *dispatcher) live() bool {
-	return d.queue.ledger.window.n > 0 || d.reader.forming.any() || d.queue.ledger.waiting() > 0
+func (in *intake) live() bool {
+	return in.queue.ledger.window.n > 0 || in.reader.forming.any() || in.queue.ledger.waiting() > 0
 }

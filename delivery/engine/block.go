@@ -14,7 +14,7 @@ func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "h
 // holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The
 // bound is met only by those of a time when they held nothing back.
 func (d *dispatcher) holdAgain(r *delivery.Delivery) {
-	if d.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.queue.lanes.byKey) < 2*maxLanes {
+	if d.terms.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.queue.lanes.byKey) < 2*maxLanes {
 		d.queue.spill(d.queue.lanes.hold(r)...)
 	}
 }
@@ -23,7 +23,7 @@ func (d *dispatcher) holdAgain(r *delivery.Delivery) {
 // keys, or let them go. Nothing is in flight.
 func (d *dispatcher) reviewHolds() error {
 	d.rehold = false
-	if d.profile.holdsKeys() {
+	if d.terms.profile.holdsKeys() {
 		return d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
 			d.holdAgain(r)
 			return true, nil
@@ -53,8 +53,8 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 // longer than max_block of its clock, and reports when that time is over. A list of waits is not
 // cut short.
 func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
-	limit := d.profile.config.MaxBlock
-	if limit <= 0 || !d.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
+	limit := d.terms.profile.config.MaxBlock
+	if limit <= 0 || !d.terms.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
 		return wait, false, nil
 	}
 	waited, err := d.keptWaiting(j, now)
@@ -101,7 +101,7 @@ func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, e
 func (d *dispatcher) givesWay(j *job, now time.Time) {
 	last := cmp.Or(j.reply.Error, j.reply.Reason)
 	j.reply.Reason = delivery.ReasonMaxBlock
-	j.reply.Error = fmt.Sprintf("kept its key waiting for %v, at last by: %s", d.profile.config.MaxBlock, last)
+	j.reply.Error = fmt.Sprintf("kept its key waiting for %v, at last by: %s", d.terms.profile.config.MaxBlock, last)
 	j.record.Reason, j.record.Error = j.reply.Reason, j.reply.Error
 	d.die(j, now)
 }

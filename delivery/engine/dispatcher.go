@@ -61,19 +61,15 @@ type dispatcher struct {
 	loaded bool // the state below reflects the store
 
 	// What it works by: see reload.go.
-	profile    *Profile     // in force
-	configured *Profile     // as the config has it; differs from the one in force while a barrier stands
-	coming     *Profile     // takes over when no worker uses the one in force; nil when none is coming
-	gone       bool         // another config has no such profile: nothing is to be done any more
-	draining   bool         // it ends when what waits is over
-	drainTo    delivery.Seq // nothing comes for it beyond
-
-	skip func(*delivery.Entry) bool // set while what is read is not to be delivered
+	terms    terms
+	gone     bool         // another config has no such profile: nothing is to be done any more
+	draining bool         // it ends when what waits is over
+	drainTo  delivery.Seq // nothing comes for it beyond
 
 	records []delivery.Delivery // buffer
 
 	// Who owns what; none of them knows the dispatcher.
-	reader     reader     // where the log is read, and what goes together
+	intake     intake     // takes events from the log
 	queue      queue      // what waits
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
@@ -82,7 +78,6 @@ type dispatcher struct {
 	tally      tally      // what status shows
 
 	inactive inactive
-	ordering ordering // barriers, and what events are ordered by
 	replays  replays
 	kept     kept // what outlives a restart
 	commits  committer
@@ -103,35 +98,23 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		wake:   newSignal(),
 		queue:  newQueue(max(bytes, minWindowBytes)),
 		lines:  lines{log: e.log, endings: make(map[Ending]int64), onFailure: e.options.OnFailure},
-
-		configured: p,
 	}
 	d.endpoint.log = d.logger
 	d.lines.logger = d.logger
 	d.kept = kept{
 		endpoint: &d.endpoint, activation: &d.activation, gaps: &d.gaps, inactive: &d.inactive, replays: &d.replays,
-		queue: &d.queue, ordering: &d.ordering,
+		queue: &d.queue, ordering: &d.intake.ordering,
 	}
+	d.intake = intake{store: &d.store, terms: &d.terms, queue: &d.queue, commits: &d.commits}
 	d.commits = committer{
-		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.reader, kept: &d.kept,
+		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.intake.reader, kept: &d.kept,
 	}
 	d.commits.reset()
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
-	d.use(p)
+	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.crew, &d.lines}}
+	d.terms.use(p)
 	d.budget.Store(newBudget(p))
 	return d
-}
-
-// use has a profile be in force.
-func (d *dispatcher) use(p *Profile) {
-	d.profile = p
-	d.endpoint.follow(p)
-	d.activation.profile = p
-	d.queue.follow(p)
-	d.gaps.ordered = p.ordered()
-	d.reader.profile = p
-	d.crew.follow(p)
-	d.lines.follow(p)
 }
 
 // run delivers until stop ends. Requests in flight then go on until they end or the context sends
@@ -159,7 +142,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		now := time.Now()
 		if err := d.step(now, asks, sends, stop.Err() != nil); err != nil {
 			d.drain()
-			return fmt.Errorf("profile %s: %w", d.profile.code, err)
+			return fmt.Errorf("profile %s: %w", d.terms.profile.code, err)
 		}
 		if d.crew.handed == 0 && (stop.Err() != nil || d.hasDrained()) {
 			return d.finish()
@@ -172,7 +155,7 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		stopped, readable := stop.Done(), d.readableSoon()
 		if stop.Err() != nil {
 			stopped, readable = nil, nil
-		} else if d.coming != nil {
+		} else if d.terms.coming != nil {
 			readable = nil // nothing is read until it has taken over
 		}
 		d.mu.Unlock()
@@ -201,7 +184,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 		d.crew.halt()
 		return nil
 	}
-	if d.coming != nil {
+	if d.terms.coming != nil {
 		if err := d.leaveInactive(now); err != nil {
 			return err
 		}
@@ -217,17 +200,17 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if err := d.tick(now); err != nil {
 		return err
 	}
-	if err := d.passBarriers(now); err != nil {
+	if err := d.intake.passBarriers(now); err != nil {
 		return err
 	}
 	if !d.active() {
 		return d.stepInactive(now, asks)
 	}
 	d.noteActive(now)
-	if err := d.read(now); err != nil {
+	if err := d.intake.read(now); err != nil {
 		return err
 	}
-	if err := d.closeDue(now); err != nil {
+	if err := d.intake.closeDue(now); err != nil {
 		return err
 	}
 	if err := d.replaySome(now); err != nil {
@@ -252,7 +235,7 @@ func (d *dispatcher) finish() error {
 		d.queue.ledger.pending.by(now.Add(commitDelay)) // which flushes the log
 	}
 	if err := d.commits.whole(); err != nil {
-		return fmt.Errorf("profile %s: keep progress: %w", d.profile.code, err)
+		return fmt.Errorf("profile %s: keep progress: %w", d.terms.profile.code, err)
 	}
 	d.loaded = false // what is in memory is in the store as well
 	d.reset()
@@ -273,9 +256,9 @@ func (d *dispatcher) drain() {
 // has nothing in memory but what is being sent. A wake-up for each result would cost it as much as
 // the rest of the dispatcher's work.
 func (d *dispatcher) calmDown(stopping bool) {
-	calm := !stopping && d.reader.end && d.queue.memory.jobs == d.crew.handed && d.profile.config.Unit == delivery.UnitRecord &&
+	calm := !stopping && d.intake.reader.end && d.queue.memory.jobs == d.crew.handed && d.terms.profile.config.Unit == delivery.UnitRecord &&
 		d.queue.ledger.waiting() == 0 && d.endpoint.unbounded() &&
-		d.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.ordering.Barriers) == 0 && d.replays.under == nil
+		d.terms.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.intake.ordering.Barriers) == 0 && d.replays.under == nil
 	d.crew.soothe(calm)
 }
 
@@ -291,17 +274,17 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 	if d.crew.handed > 0 {
 		sooner(now.Add(commitDelay))
 	}
-	if stopping || d.coming != nil {
+	if stopping || d.terms.coming != nil {
 		return at
 	}
 	sooner(d.tickAt)
-	if !d.reader.end && d.readable() {
+	if !d.intake.reader.end && d.active() && d.intake.readable() {
 		return now
 	}
 	if !d.active() {
 		sooner(d.inactiveWakeAt())
 	} else {
-		sooner(d.reader.forming.until)
+		sooner(d.intake.reader.forming.until)
 		if d.mayLoad() && len(d.queue.lanes.waking) > 0 || d.replayWanted() {
 			return now
 		}
@@ -316,4 +299,19 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		}
 	}
 	return at
+}
+
+// readableSoon returns a channel that is closed when there is more to read; nil when it is of no
+// interest.
+func (d *dispatcher) readableSoon() <-chan struct{} {
+	if !d.active() {
+		if d.inactive.end {
+			return d.inactive.appended
+		}
+		return nil
+	}
+	if !d.intake.reader.end || !d.intake.readable() {
+		return nil
+	}
+	return d.intake.reader.appended
 }

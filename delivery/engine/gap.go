@@ -47,6 +47,8 @@ type gaps struct {
 	carrier *job // carries the profile's own; nil when none does, or when the gap has grown since
 }
 
+func (g *gaps) follow(p *Profile) { g.ordered = p.ordered() }
+
 // grow takes note of an event, or the group that begins with it, that was dropped: the profile's
 // next delivery tells of it.
 func (g *gaps) grow(id string, m *delivery.Members) {

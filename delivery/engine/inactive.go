@@ -23,7 +23,7 @@ type inactive struct {
 // is done, for the wait may be for knowing where we are.
 func (d *dispatcher) stepInactive(now time.Time, ctx context.Context) error {
 	d.crew.halt()
-	d.unform()
+	d.intake.unform()
 	if hold, _ := d.engine.waiting(); hold != "" {
 		return nil
 	}
@@ -63,7 +63,7 @@ func (d *dispatcher) skipNew(now time.Time) error {
 	}
 	_, err := d.clear(now, delivery.OutcomeSkipped, d.activation.idleReason(), math.MaxInt64)
 	r := &d.inactive
-	r.end, r.appended, r.told = d.reader.end, d.reader.appended, d.reader.next
+	r.end, r.appended, r.told = d.intake.reader.end, d.intake.reader.appended, d.intake.reader.next
 	return err
 }
 
@@ -80,14 +80,14 @@ func (d *dispatcher) leaveInactive(now time.Time) error {
 // events stay where they are.
 func (d *dispatcher) tellHeld(now time.Time) error {
 	r := &d.inactive
-	if lowest, _ := d.queue.ledger.window.progress(d.reader.next, nil); r.told < lowest {
+	if lowest, _ := d.queue.ledger.window.progress(d.intake.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
-	entries, next, end, err := d.store.Read(d.store.id, r.told, d.reader.chunk[:0], readChunks*readChunk, d.queue.memory.max)
+	entries, next, end, err := d.store.Read(d.store.id, r.told, d.intake.reader.chunk[:0], readChunks*readChunk, d.queue.memory.max)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", r.told, err)
 	}
-	d.reader.chunk = entries
+	d.intake.reader.chunk = entries
 	for i := range entries {
 		if d.untouched(entries[i].Seq) {
 			d.lines.event(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
@@ -114,8 +114,8 @@ func (d *dispatcher) tellHeld(now time.Time) error {
 // untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a
 // record nor a worker.
 func (d *dispatcher) untouched(seq delivery.Seq) bool {
-	if seq >= d.reader.next {
-		return !d.reader.known(seq)
+	if seq >= d.intake.reader.next {
+		return !d.intake.reader.known(seq)
 	}
 	j := d.queue.ledger.window.find(seq)
 	return j != nil && j.state != jobHanded

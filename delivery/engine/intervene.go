@@ -169,9 +169,9 @@ func (e *Engine) Skip(profile, id string) error {
 		}
 		unread := r == nil
 		if unread {
-			fresh := d.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.store.sizeOf(seq)})
+			fresh := d.intake.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.store.sizeOf(seq)})
 			r = &fresh
-			d.reader.know(seq)
+			d.intake.reader.know(seq)
 		}
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
 		d.queue.ledger.giveUp(r, unread)
@@ -193,8 +193,8 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	if j != nil && j.state == jobHanded {
 		return nil, errInFlight
 	}
-	if j == nil && seq >= d.reader.unread() {
-		d.unform() // it stays unread until its record is there
+	if j == nil && seq >= d.intake.reader.unread() {
+		d.intake.unform() // it stays unread until its record is there
 	}
 	head := seq
 	if j != nil {
@@ -208,7 +208,7 @@ func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Deli
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read delivery: %w", err)
-	case ok && r.State == delivery.Dead, !ok && seq < d.reader.next:
+	case ok && r.State == delivery.Dead, !ok && seq < d.intake.reader.next:
 		return nil, &operatorError{"the delivery does not wait any more", fmt.Sprintf("`rowhook log --profile %s` shows what came of it", d.code)}
 	case !ok:
 		return nil, nil

@@ -38,14 +38,14 @@ type largeGroup struct {
 }
 
 // enlarge goes on with a transaction that has turned out to be large.
-func (d *dispatcher) enlarge(now time.Time) error {
-	f := &d.reader.forming
+func (in *intake) enlarge(now time.Time) error {
+	f := &in.reader.forming
 	l := &large{first: f.entries[0].Event, base: f.entries[0].Seq}
 	entries := slices.Clone(f.entries)
 	f.clear()
 	f.large = l
 	for i := range entries {
-		if err := d.readLarge(&entries[i], now); err != nil {
+		if err := in.readLarge(&entries[i], now); err != nil {
 			return err
 		}
 	}
@@ -53,38 +53,38 @@ func (d *dispatcher) enlarge(now time.Time) error {
 }
 
 // readLarge takes the next entry of the log while a large transaction is read.
-func (d *dispatcher) readLarge(entry *delivery.Entry, now time.Time) error {
-	l := d.reader.forming.large
+func (in *intake) readLarge(entry *delivery.Entry, now time.Time) error {
+	l := in.reader.forming.large
 	if !sameTransaction(l.first, entry.Event) {
-		if err := d.endLarge(now); err != nil {
+		if err := in.endLarge(now); err != nil {
 			return err
 		}
-		if d.reader.forming.large != nil {
+		if in.reader.forming.large != nil {
 			return nil // it is read again
 		}
-		return d.collectTransaction(entry, now)
+		return in.collectTransaction(entry, now)
 	}
 	l.last = entry.Seq
-	if d.reader.known(entry.Seq) {
+	if in.reader.known(entry.Seq) {
 		return nil
 	}
-	g := l.group(d.profile, entry.Event)
+	g := l.group(in.reader.profile, entry.Event)
 	if !l.again {
-		g.measure(entry.Event, d.profile)
+		g.measure(entry.Event, in.reader.profile)
 		return nil
 	}
-	if d.queue.recording == 0 {
-		d.queue.recording = l.base
-		d.commits.keep(now)
+	if in.queue.recording == 0 {
+		in.queue.recording = l.base
+		in.commits.keep(now)
 	}
-	if r := d.reader.recordMember(l, g, entry); r != nil {
-		d.queue.ledger.record(r)
+	if r := in.reader.recordMember(l, g, entry); r != nil {
+		in.queue.ledger.record(r)
 		l.put = append(l.put, delivery.Delivery{Seq: r.Seq, State: r.State, Members: r.Members})
 	}
-	if !d.queue.ledger.pending.due(now) {
+	if !in.queue.ledger.pending.due(now) {
 		return nil
 	}
-	_, err := d.commits.commit()
+	_, err := in.commits.commit()
 	return err
 }
 
@@ -118,25 +118,25 @@ func (g *largeGroup) measure(ev *delivery.Event, p *Profile) {
 
 // endLarge takes note that a large transaction was read to its end: for the first time, then it
 // is read again, or for the second.
-func (d *dispatcher) endLarge(now time.Time) error {
-	l := d.reader.forming.large
+func (in *intake) endLarge(now time.Time) error {
+	l := in.reader.forming.large
 	if !l.again {
 		for _, g := range l.groups {
 			g.parts = append(g.parts, g.n)
 			g.n, g.size = 0, 0
 		}
 		l.again = true
-		d.reader.next, d.reader.end = l.base, false
+		in.reader.next, in.reader.end = l.base, false
 		return nil
 	}
-	d.reader.forming.large = nil
-	d.reader.prune(l.last)
-	d.queue.recording = 0
-	d.commits.keep(now)
-	d.queue.ledger.pending.result(now)
+	in.reader.forming.large = nil
+	in.reader.prune(l.last)
+	in.queue.recording = 0
+	in.commits.keep(now)
+	in.queue.ledger.pending.result(now)
 	for i := range l.put {
-		if d.queue.lanes.put(&l.put[i]); !d.profile.ordered() {
-			d.queue.ledger.dueBy(now)
+		if in.queue.lanes.put(&l.put[i]); !in.reader.profile.ordered() {
+			in.queue.ledger.dueBy(now)
 		}
 	}
 	return nil
@@ -224,32 +224,32 @@ func (l *large) lanes() (n int) {
 }
 
 // unrecord takes back what was recorded of a large transaction that is not complete.
-func (d *dispatcher) unrecord(l *large) {
-	d.queue.ledger.unrecord(l.base, l.put)
-	if d.queue.recording != 0 {
-		d.queue.recording = 0
-		d.commits.keep(time.Now())
+func (in *intake) unrecord(l *large) {
+	in.queue.ledger.unrecord(l.base, l.put)
+	if in.queue.recording != 0 {
+		in.queue.recording = 0
+		in.commits.keep(time.Now())
 	}
 }
 
 // unrecordStored takes away what a crash left of a large transaction that was being recorded.
-func (d *dispatcher) unrecordStored() error {
-	base := d.queue.recording
+func (in *intake) unrecordStored() error {
+	base := in.queue.recording
 	if base == 0 {
 		return nil
 	}
-	err := d.store.Deliveries(d.store.id, base, nil, func(r delivery.Delivery) bool {
+	err := in.store.Deliveries(in.store.id, base, nil, func(r delivery.Delivery) bool {
 		if r.Members != nil && r.Attempts == 0 && r.State != delivery.Dead {
-			d.queue.ledger.pending.removes = append(d.queue.ledger.pending.removes, r.Seq)
+			in.queue.ledger.pending.removes = append(in.queue.ledger.pending.removes, r.Seq)
 		}
 		return true
 	})
 	if err != nil {
 		return fmt.Errorf("read what was recorded of a transaction: %w", err)
 	}
-	d.queue.recording = 0
-	d.commits.keep(time.Now())
-	if err := d.commits.whole(); err != nil {
+	in.queue.recording = 0
+	in.commits.keep(time.Now())
+	if err := in.commits.whole(); err != nil {
 		return fmt.Errorf("begin to record a transaction anew: %w", err)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded
 // while older events of its lane may be unread in the log, as is the case after a start.
 func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.reader.caughtUp() && !d.commits.stuck() && d.queue.memory.room()
+	return d.active() && d.intake.reader.caughtUp() && !d.commits.stuck() && d.queue.memory.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open
@@ -19,7 +19,7 @@ func (d *dispatcher) dueWanted(now time.Time) bool {
 	if d.endpoint.down() && !d.endpoint.listed() {
 		return d.queue.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.crew.handed)
 	}
-	return d.queue.lanes.retries.n < d.profile.config.Concurrency
+	return d.queue.lanes.retries.n < d.terms.profile.config.Concurrency
 }
 
 // loadRecords brings records from disk into memory that are due or whose turn has come.
@@ -60,7 +60,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 		if d.queue.ledger.stored[r.Seq] != nil || r.Alone() || d.queue.heldBack(r.Seq) {
 			continue
 		}
-		if d.profile.ordered() {
+		if d.terms.profile.ordered() {
 			var few [2]uint64
 			for _, hash := range r.Lanes(&few) {
 				l := d.queue.lanes.of(hash)
@@ -91,7 +91,7 @@ func (d *dispatcher) loadDue(now time.Time) error {
 // the wall clock's, which may have been set back since: what lies further ahead than any wait after
 // so many attempts has waited for long enough.
 func (d *dispatcher) waits(r *delivery.Delivery, now time.Time) time.Duration {
-	wait, most := r.Due.Sub(now), d.profile.schedule.wait(r.Attempts+1, 1)
+	wait, most := r.Due.Sub(now), d.terms.profile.schedule.wait(r.Attempts+1, 1)
 	if wait > max(most, d.endpoint.left(now)) {
 		return 0
 	}
@@ -135,7 +135,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 		return nil // woken again when it has drained
 	}
 	chunk := laneChunk
-	if d.profile.config.Unit != delivery.UnitRecord {
+	if d.terms.profile.config.Unit != delivery.UnitRecord {
 		chunk = 1 // one that stands in several lanes is not loaded behind another
 	}
 	records, err := d.store.Lane(d.store.id, l.hash, l.lowest, d.records[:0], chunk)

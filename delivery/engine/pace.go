@@ -45,7 +45,7 @@ func newPace(limiters ...*rate.Limiter) pace {
 // setPace holds the profile to its own rate, to what its endpoint allowed, and to that of all
 // profiles.
 func (d *dispatcher) setPace() {
-	d.endpoint.pace = newPace(newLimiter(d.configured.rate), newLimiter(d.activation.Allowed), d.engine.limiter)
+	d.endpoint.pace = newPace(newLimiter(d.terms.configured.rate), newLimiter(d.activation.Allowed), d.engine.limiter)
 }
 
 // limits reports whether there is any rate.

@@ -76,7 +76,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 		return delivery.ProfileStatus{}, err
 	}
 	s := delivery.ProfileStatus{
-		Profile: d.code, Name: d.profile.config.Name, Removed: d.draining,
+		Profile: d.code, Name: d.terms.profile.config.Name, Removed: d.draining,
 		LastSuccess: d.tally.last.success, LastFailure: d.tally.last.failure, LastReason: d.tally.last.reason, LastStatus: d.tally.last.status,
 		NextAttempt:   d.queue.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,

@@ -41,6 +41,8 @@ func (f *forming) clear() {
 // any reports whether something was read of a group that is not complete.
 func (f *forming) any() bool { return len(f.entries) > 0 || f.large != nil }
 
+func (r *reader) follow(p *Profile) { r.profile = p }
+
 // start begins at a profile's stored progress.
 func (r *reader) start(p *delivery.Progress) {
 	*r = reader{

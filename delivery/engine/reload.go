@@ -194,7 +194,7 @@ func (r *Reload) Apply() error {
 	}
 	for _, d := range r.fresh {
 		// It may have been there before, ordered in another way.
-		if err := d.follow(d.configured, end); err != nil {
+		if err := d.follow(d.terms.configured, end); err != nil {
 			return err
 		}
 	}
@@ -321,11 +321,7 @@ func (e *Engine) keep(p *Profile) (d *dispatcher, differs bool) {
 	if d.gone {
 		return nil, false
 	}
-	present := d.configured
-	if d.coming != nil {
-		present = d.coming
-	}
-	differs = d.draining || !reflect.DeepEqual(&present.config, &p.config)
+	differs = d.draining || !reflect.DeepEqual(&d.terms.latest().config, &p.config)
 	d.draining = false
 	return d, differs
 }
@@ -355,7 +351,7 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.coming, d.draining = p, false
+	d.terms.coming, d.draining = p, false
 	d.budget.Store(newBudget(p))
 	if !d.crew.isOpen() {
 		d.adopt(time.Now())
@@ -371,7 +367,7 @@ func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
 	if err := d.loadState(); err != nil {
 		return err
 	}
-	if !d.ordering.follow(p, end) {
+	if !d.intake.ordering.follow(p, end) {
 		return nil
 	}
 	d.commits.keep(time.Now())
@@ -399,7 +395,7 @@ func (d *dispatcher) drainUpTo(end delivery.Seq) {
 
 // hasDrained reports whether nothing is left to be drained.
 func (d *dispatcher) hasDrained() bool {
-	return d.draining && d.reader.next > d.drainTo && !d.live() && d.active()
+	return d.draining && d.intake.reader.next > d.drainTo && !d.intake.live() && d.active()
 }
 
 // attend loads the dispatcher's state for those who come from outside.
@@ -413,26 +409,25 @@ func (d *dispatcher) attend() error {
 // adopt lets the config that is coming take over once no worker uses the one in force, and reports
 // whether things may go on.
 func (d *dispatcher) adopt(now time.Time) bool {
-	if d.coming == nil {
+	if d.terms.coming == nil {
 		return true
 	}
 	if d.crew.handed > 0 {
 		d.crew.halt()
 		return false
 	}
-	before := d.configured
-	d.configured, d.coming = d.coming, nil
-	d.use(d.ordering.inForce(d.configured))
+	before := d.terms.takeOver()
+	d.terms.use(d.intake.ordering.inForce(d.terms.configured))
 	if d.crew.isOpen() {
 		d.crew.renew()
 	}
-	if !before.reachesSame(d.configured) {
+	if !before.reachesSame(d.terms.configured) {
 		d.pull = d.pull || d.endpoint.down()
 		d.endpoint.restart()
 		d.commits.keep(now)
 	}
-	d.rehold = d.rehold || before.holdsKeys() != d.configured.holdsKeys()
-	if before.rate != d.configured.rate {
+	d.rehold = d.rehold || before.holdsKeys() != d.terms.configured.holdsKeys()
+	if before.rate != d.terms.configured.rate {
 		d.setPace()
 	}
 	return true

@@ -74,7 +74,7 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	}
 	r := replay{Type: f.Type, Since: f.Since, Until: f.Until}
 	err = d.view(func(time.Time) error {
-		r.End = max(d.reader.next, d.reader.resume+1)
+		r.End = max(d.intake.reader.next, d.intake.reader.resume+1)
 		return nil
 	})
 	if err != nil {
@@ -240,8 +240,8 @@ func (d *dispatcher) replaySome(now time.Time) error {
 	if committed, err := d.commits.commit(); err != nil || !committed {
 		return err
 	}
-	err := d.passHistory(r, d.reader.unread(), func(entry *delivery.Entry, waits bool) error {
-		if !waits && d.queue.ledger.window.find(entry.Seq) == nil && d.profile.wouldGet(entry) == delivery.True {
+	err := d.passHistory(r, d.intake.reader.unread(), func(entry *delivery.Entry, waits bool) error {
+		if !waits && d.queue.ledger.window.find(entry.Seq) == nil && d.terms.profile.wouldGet(entry) == delivery.True {
 			d.sendAgain(entry, r.Round, now)
 			r.Left--
 		}
@@ -261,7 +261,7 @@ func (d *dispatcher) replaySome(now time.Time) error {
 // sendAgain has an event of history wait in its place in the order: in a request of its own, also
 // where requests carry groups.
 func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
-	r := d.reader.newRecord(entry)
+	r := d.intake.reader.newRecord(entry)
 	r.Round = round
 	d.queue.ledger.again(&r)
 	d.queue.putBack(r, now)
@@ -269,6 +269,6 @@ func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) 
 
 // replayWanted reports whether more of history may be sent again now.
 func (d *dispatcher) replayWanted() bool {
-	return d.replays.under != nil && !d.endpoint.down() && d.reader.caughtUp() && !d.commits.stuck() &&
-		d.queue.ledger.waiting() < replayWindow && d.replays.under.Next < d.reader.unread()
+	return d.replays.under != nil && !d.endpoint.down() && d.intake.reader.caughtUp() && !d.commits.stuck() &&
+		d.queue.ledger.waiting() < replayWindow && d.replays.under.Next < d.intake.reader.unread()
 }

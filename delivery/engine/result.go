@@ -24,7 +24,7 @@ func (d *dispatcher) handleResult(j *job, now time.Time) error {
 		return nil
 	}
 	d.queue.ledger.pending.reply(&j.reply, now)
-	if d.profile.dry() && j.reply.Class == delivery.ClassOK {
+	if d.terms.profile.dry() && j.reply.Class == delivery.ClassOK {
 		d.lines.endings[Ending{Outcome: delivery.OutcomeDryRun}] += int64(j.record.Events())
 		d.queue.done(j)
 		return nil
@@ -103,7 +103,7 @@ func (d *dispatcher) bury(j *job, now time.Time) {
 	d.lines.buried++
 	d.lines.tellBuried(now, d.tally.last.reason)
 	d.noteGap(&j.record, j.event.ID, now)
-	d.queue.bury(j, d.profile.holdsKeys())
+	d.queue.bury(j, d.terms.profile.holdsKeys())
 }
 
 // noteGap takes note that the receiver will not get a delivery that was given up.
@@ -120,7 +120,7 @@ func (d *dispatcher) retry(j *job, now time.Time) error {
 	if !down {
 		r.Clock += j.reply.Duration
 	}
-	wait, over := d.profile.schedule.next(r.Attempts+1, r.Clock, vary())
+	wait, over := d.terms.profile.schedule.next(r.Attempts+1, r.Clock, vary())
 	if over {
 		d.die(j, now)
 		return nil

@@ -34,7 +34,7 @@ func (d *dispatcher) tick(now time.Time) error {
 
 // busy reports whether anything waits, or might.
 func (d *dispatcher) busy() bool {
-	return !d.active() || len(d.lines.flood.kinds) > 0 || d.queue.ledger.window.n > 0 || d.reader.forming.any() || !d.reader.end || d.queue.ledger.waiting() > 0
+	return !d.active() || len(d.lines.flood.kinds) > 0 || d.queue.ledger.window.n > 0 || d.intake.reader.forming.any() || !d.intake.reader.end || d.queue.ledger.waiting() > 0
 }
 
 // excess returns by how many bytes the backlog is above the profile's share of the spool.
@@ -105,13 +105,13 @@ func (e *Engine) largestWhenFull(d *dispatcher) bool {
 // that many bytes are gone. It returns how many there were.
 func (d *dispatcher) clear(now time.Time, outcome delivery.Outcome, reason string, bytes int64) (int, error) {
 	// Which groups of a transaction are over is known when it has been read whole.
-	for before := delivery.Seq(0); d.profile.grouped() && !d.reader.caughtUp() && d.reader.unread()+d.reader.next != before; {
-		before = d.reader.unread() + d.reader.next
-		if err := d.readSome(now); err != nil {
+	for before := delivery.Seq(0); d.terms.profile.grouped() && !d.intake.reader.caughtUp() && d.intake.reader.unread()+d.intake.reader.next != before; {
+		before = d.intake.reader.unread() + d.intake.reader.next
+		if err := d.intake.readSome(now); err != nil {
 			return 0, err
 		}
 	}
-	d.unform()
+	d.intake.unform()
 	d.queue.unloadAll()
 	if committed, err := d.commits.commit(); err != nil || !committed {
 		return 0, err
@@ -178,8 +178,8 @@ func (c *clearing) log() error {
 	if c.left <= 0 {
 		return nil
 	}
-	grouped := d.profile.grouped()
-	d.skip = func(entry *delivery.Entry) bool {
+	grouped := d.terms.profile.grouped()
+	d.intake.skip = func(entry *delivery.Entry) bool {
 		// Nobody gets a part of what a transaction did.
 		begun := grouped && c.last != nil && sameTransaction(c.last, entry.Event)
 		if c.done = c.done || c.left <= 0 && !begun; c.done {
@@ -191,19 +191,19 @@ func (c *clearing) log() error {
 		d.queue.ledger.pass(&r, c.now)
 		return true
 	}
-	defer func() { d.skip = nil }()
+	defer func() { d.intake.skip = nil }()
 	for !c.done && (c.left > 0 || grouped) {
-		if err := d.passBarriers(c.now); err != nil {
+		if err := d.intake.passBarriers(c.now); err != nil {
 			return err
 		}
-		before := d.reader.next
-		if err := d.readSome(c.now); err != nil {
+		before := d.intake.reader.next
+		if err := d.intake.readSome(c.now); err != nil {
 			return err
 		}
 		if err := d.commits.ifDue(c.now); err != nil {
 			return err
 		}
-		if d.reader.end || d.reader.next == before {
+		if d.intake.reader.end || d.intake.reader.next == before {
 			return nil
 		}
 	}

@@ -34,7 +34,8 @@ func TestWaitsByAnotherClock(t *testing.T) {
 	now := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
 	retry := delivery.RetryConfig{Initial: time.Second, Max: time.Hour, Multiplier: 2, Jitter: 0.2}
 	d := &dispatcher{}
-	d.use(&Profile{schedule: newSchedule(retry)})
+	d.terms.followers = []follower{&d.endpoint}
+	d.terms.use(&Profile{schedule: newSchedule(retry)})
 	for _, tt := range []struct {
 		name     string
 		attempts int

@@ -49,9 +49,9 @@ func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
 // part returns the record of a part of a delivery, which waits in the delivery's place.
 func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) delivery.Delivery {
 	r := delivery.Delivery{State: delivery.Blocked, Round: j.record.Round, Clock: j.record.Clock}
-	if !d.profile.ordered() {
+	if !d.terms.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, now
 	}
-	d.reader.describe(&r, entries, j.record.Members.Unit)
+	d.intake.reader.describe(&r, entries, j.record.Members.Unit)
 	return r
 }

@@ -69,16 +69,16 @@ func (d *dispatcher) loadState() error {
 		err = d.kept.restore(b) // before anything is committed, which stores it anew
 	}
 	if err != nil {
-		return fmt.Errorf("read state of profile %s: %w", d.profile.code, err)
+		return fmt.Errorf("read state of profile %s: %w", d.terms.profile.code, err)
 	}
-	d.use(d.ordering.inForce(d.configured))
+	d.terms.use(d.intake.ordering.inForce(d.terms.configured))
 	d.setPace()
 	progress, err := d.store.Progress(d.store.id)
 	if err != nil {
-		return fmt.Errorf("read progress of profile %s: %w", d.profile.code, err)
+		return fmt.Errorf("read progress of profile %s: %w", d.terms.profile.code, err)
 	}
-	d.reader.start(&progress)
-	if err := d.unrecordStored(); err != nil {
+	d.intake.reader.start(&progress)
+	if err := d.intake.unrecordStored(); err != nil {
 		return err
 	}
 	var unread error
@@ -87,7 +87,7 @@ func (d *dispatcher) loadState() error {
 		return unread == nil
 	})
 	if err = firstError(err, unread); err != nil {
-		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.profile.code, err)
+		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.terms.profile.code, err)
 	}
 	d.endpoint.wake(d.queue.ledger.counts[delivery.Retrying] > 0, time.Now())
 	d.loaded = true
@@ -104,7 +104,7 @@ func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
 		d.holdAgain(r)
 		return nil
 	}
-	d.reader.knowRecord(r)
+	d.intake.reader.knowRecord(r)
 	if r.State == delivery.Retrying {
 		now := time.Now()
 		d.queue.ledger.dueBy(now.Add(d.waits(r, now)))
@@ -120,10 +120,10 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 	case r.Last() < cursor:
 		return nil
 	case m == nil || m.Count == 1 && m.Parts == 0:
-		d.reader.know(r.Seq)
+		d.intake.reader.know(r.Seq)
 		return nil
 	case m.Unit != delivery.UnitBatch:
-		d.reader.knowGroup(r.Seq)
+		d.intake.reader.knowGroup(r.Seq)
 		return nil
 	}
 	var entries []delivery.Entry
@@ -133,7 +133,7 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {
-			d.reader.know(entries[i].Seq)
+			d.intake.reader.know(entries[i].Seq)
 		}
 	}
 	return nil
@@ -141,12 +141,12 @@ func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) er
 
 // reset empties what is in memory.
 func (d *dispatcher) reset() {
-	d.reader.start(new(delivery.Progress))
+	d.intake.reader.start(new(delivery.Progress))
 	d.queue.reset()
 	d.crew.handed = 0
 	d.commits.reset()
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
-	d.ordering, d.replays = ordering{}, replays{}
+	d.intake.ordering, d.replays = ordering{}, replays{}
 	d.inactive = inactive{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0

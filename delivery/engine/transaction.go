@@ -14,17 +14,17 @@ func (p *Profile) grouped() bool {
 // collectTransaction adds an entry of the log to the transaction that is being read. Its groups are
 // formed when it has been read whole, so that they are the same again after a kill. What is too
 // large to be held in memory until then is recorded, see large.go.
-func (d *dispatcher) collectTransaction(entry *delivery.Entry, now time.Time) error {
-	if d.reader.forming.large != nil {
-		return d.readLarge(entry, now)
+func (in *intake) collectTransaction(entry *delivery.Entry, now time.Time) error {
+	if in.reader.forming.large != nil {
+		return in.readLarge(entry, now)
 	}
-	if d.reader.begins(entry) {
-		if err := d.closeTransaction(now); err != nil {
+	if in.reader.begins(entry) {
+		if err := in.closeTransaction(now); err != nil {
 			return err
 		}
 	}
-	if d.reader.collectTransaction(entry, d.queue.memory.max/4) {
-		return d.enlarge(now)
+	if in.reader.collectTransaction(entry, in.queue.memory.max/4) {
+		return in.enlarge(now)
 	}
 	return nil
 }
@@ -35,39 +35,39 @@ func sameTransaction(a, b *delivery.Event) bool {
 }
 
 // closeTransaction makes deliveries of the transaction that was read.
-func (d *dispatcher) closeTransaction(now time.Time) error {
-	if d.reader.forming.large != nil {
-		return d.endLarge(now)
+func (in *intake) closeTransaction(now time.Time) error {
+	if in.reader.forming.large != nil {
+		return in.endLarge(now)
 	}
-	groups, last := d.reader.takeTransaction()
+	groups, last := in.reader.takeTransaction()
 	if len(groups) == 0 {
 		return nil
 	}
 	var jobs []*job
 	var over []uint64
-	lead := d.queue.ledger.window.front + uint64(d.queue.ledger.window.n)
+	lead := in.queue.ledger.window.front + uint64(in.queue.ledger.window.n)
 	for _, members := range groups {
-		members, done := d.reader.wanting(members)
+		members, done := in.reader.wanting(members)
 		if len(members) == 0 {
 			continue
 		}
 		head := members[0].Seq
 		if done {
-			over = append(over, d.queue.ledger.window.join(head, nil, lead))
+			over = append(over, in.queue.ledger.window.join(head, nil, lead))
 			continue
 		}
-		j := d.newGroup(members)
-		j.slot, j.slots = d.queue.ledger.window.join(head, j, lead), 1
+		j := in.newGroup(members)
+		j.slot, j.slots = in.queue.ledger.window.join(head, j, lead), 1
 		jobs = append(jobs, j)
 	}
-	d.reader.prune(last)
+	in.reader.prune(last)
 	for _, place := range over {
-		d.queue.ledger.window.settle(place)
+		in.queue.ledger.window.settle(place)
 	}
 	for _, j := range jobs {
-		d.queue.take(j)
+		in.queue.take(j)
 	}
-	return d.boundSpan(now)
+	return in.boundSpan(now)
 }
 
 // headsOf tells the first event of the group that an entry of the log belongs to, as it comes upon
