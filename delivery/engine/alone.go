@@ -43,23 +43,23 @@ func (a *alones) add(seq delivery.Seq) {
 }
 
 // turnOfAlone has the first group that goes alone sent, once nothing before it is left.
-func (d *dispatcher) turnOfAlone(now time.Time) error {
-	seq, j := d.queue.lanes.alones.first(), d.queue.lanes.alones.job
-	if seq == 0 || d.queue.recording != 0 && seq >= d.queue.recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
+func (ld *loader) turnOfAlone(now time.Time) error {
+	seq, j := ld.queue.lanes.alones.first(), ld.queue.lanes.alones.job
+	if seq == 0 || ld.queue.recording != 0 && seq >= ld.queue.recording || j != nil && (j.seq != seq || j.state != jobWaiting) {
 		return nil
 	}
-	others := d.queue.memory.jobs
+	others := ld.queue.memory.jobs
 	if j != nil {
 		others--
 	}
-	if others > 0 || !d.intake.reader.caughtUp() && j == nil || d.commits.stuck() {
+	if others > 0 || !ld.reader.caughtUp() && j == nil || ld.commits.stuck() {
 		return nil
 	}
-	if committed, err := d.commits.records(); err != nil || !committed {
+	if committed, err := ld.commits.records(); err != nil || !committed {
 		return err
 	}
 	var first *delivery.Delivery
-	err := d.store.Deliveries(d.store.id, 0, []delivery.State{delivery.Retrying, delivery.Blocked}, func(r delivery.Delivery) bool {
+	err := ld.store.Deliveries(ld.store.id, 0, []delivery.State{delivery.Retrying, delivery.Blocked}, func(r delivery.Delivery) bool {
 		first = &r
 		return false
 	})
@@ -69,18 +69,18 @@ func (d *dispatcher) turnOfAlone(now time.Time) error {
 	case first != nil && first.Seq < seq:
 		return nil
 	case j != nil:
-		d.queue.lanes.ready(j)
+		ld.queue.lanes.ready(j)
 		return nil
-	case first == nil || first.Seq != seq || first.State == delivery.Retrying && d.waits(first, now) > 0:
+	case first == nil || first.Seq != seq || first.State == delivery.Retrying && ld.waits(first, now) > 0:
 		return nil // a dead letter, or its time has not come
 	}
-	whole, ok, err := d.store.Delivery(d.store.id, seq)
+	whole, ok, err := ld.store.Delivery(ld.store.id, seq)
 	if err != nil || !ok {
 		return err
 	}
-	if err := d.load(whole); err != nil {
+	if err := ld.bring(whole); err != nil {
 		return err
 	}
-	d.queue.lanes.ready(d.queue.lanes.alones.job)
+	ld.queue.lanes.ready(ld.queue.lanes.alones.job)
 	return nil
 }

@@ -13,23 +13,23 @@ func (p *Profile) holdsKeys() bool { return p.ordered() && p.config.OnDead == "h
 
 // holdAgain has a dead letter of the store hold its key back, unless an operator gave it up. The
 // bound is met only by those of a time when they held nothing back.
-func (d *dispatcher) holdAgain(r *delivery.Delivery) {
-	if d.terms.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(d.queue.lanes.byKey) < 2*maxLanes {
-		d.queue.spill(d.queue.lanes.hold(r)...)
+func (ld *loader) holdAgain(r *delivery.Delivery) {
+	if ld.profile.holdsKeys() && r.Reason != delivery.ReasonOperator && len(ld.queue.lanes.byKey) < 2*maxLanes {
+		ld.queue.spill(ld.queue.lanes.hold(r)...)
 	}
 }
 
 // reviewHolds does what a change of on_dead asks for: the dead letters that there are hold their
 // keys, or let them go. Nothing is in flight.
-func (d *dispatcher) reviewHolds() error {
-	d.rehold = false
-	if d.terms.profile.holdsKeys() {
-		return d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
-			d.holdAgain(r)
+func (ld *loader) reviewHolds() error {
+	ld.rehold = false
+	if ld.profile.holdsKeys() {
+		return ld.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			ld.holdAgain(r)
 			return true, nil
 		})
 	}
-	d.queue.lanes.unholdAll()
+	ld.queue.lanes.unholdAll()
 	return nil
 }
 
@@ -57,14 +57,14 @@ func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next t
 	if limit <= 0 || !d.terms.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
 		return wait, false, nil
 	}
-	waited, err := d.keptWaiting(j, now)
+	waited, err := d.loader.keptWaiting(j, now)
 	left := limit - min(waited, j.record.Clock)
 	return min(wait, left), left <= 0, err
 }
 
 // keptWaiting returns for how long the first event behind a job has been there; zero when there is
 // none.
-func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
+func (ld *loader) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 	var longest time.Duration
 	for i := range j.nodes {
 		at := &j.nodes[i]
@@ -73,7 +73,7 @@ func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 			behind = at.behind.event
 		} else if at.lane.disk {
 			var err error
-			if behind, err = d.firstOnDisk(at.lane, j.seq+1); err != nil {
+			if behind, err = ld.firstOnDisk(at.lane, j.seq+1); err != nil {
 				return 0, err
 			}
 		}
@@ -86,15 +86,15 @@ func (d *dispatcher) keptWaiting(j *job, now time.Time) (time.Duration, error) {
 
 // firstOnDisk returns the first event of a lane's part on disk from a place on; nil when there is
 // none, or the store cannot be asked while the delivery log fails.
-func (d *dispatcher) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, error) {
-	if committed, err := d.commits.records(); err != nil || !committed {
+func (ld *loader) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, error) {
+	if committed, err := ld.commits.records(); err != nil || !committed {
 		return nil, err
 	}
-	records, err := d.store.Lane(d.store.id, l.hash, from, nil, 1)
+	records, err := ld.store.Lane(ld.store.id, l.hash, from, nil, 1)
 	if err != nil || len(records) == 0 {
 		return nil, err
 	}
-	return d.store.Event(d.store.id, records[0].Seq)
+	return ld.store.Event(ld.store.id, records[0].Seq)
 }
 
 // givesWay makes a dead letter of a delivery that has kept its key waiting for too long.

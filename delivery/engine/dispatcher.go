@@ -66,11 +66,10 @@ type dispatcher struct {
 	draining bool         // it ends when what waits is over
 	drainTo  delivery.Seq // nothing comes for it beyond
 
-	records []delivery.Delivery // buffer
-
 	// Who owns what; none of them knows the dispatcher.
 	intake     intake     // takes events from the log
 	queue      queue      // what waits
+	loader     loader     // brings what waits on disk back
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
 	gaps       gaps       // what the receiver is still to be told of
@@ -82,8 +81,6 @@ type dispatcher struct {
 	kept     kept // what outlives a restart
 	commits  committer
 	expiring delivery.Seq // a dead letter that is being removed from the store
-	rehold   bool         // on_dead has changed
-	pull     bool         // retries are to be brought forward
 
 	tickAt time.Time
 	shedAt time.Time // when the spool as a whole may be relieved again
@@ -106,12 +103,13 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		queue: &d.queue, ordering: &d.intake.ordering,
 	}
 	d.intake = intake{store: &d.store, terms: &d.terms, queue: &d.queue, commits: &d.commits}
+	d.loader = loader{store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, endpoint: &d.endpoint}
 	d.commits = committer{
 		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.intake.reader, kept: &d.kept,
 	}
 	d.commits.reset()
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
-	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.crew, &d.lines}}
+	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.crew, &d.lines}}
 	d.terms.use(p)
 	d.budget.Store(newBudget(p))
 	return d
@@ -192,8 +190,8 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if !d.adopt(now) {
 		return nil
 	}
-	if d.rehold {
-		if err := d.reviewHolds(); err != nil {
+	if d.loader.rehold {
+		if err := d.loader.reviewHolds(); err != nil {
 			return err
 		}
 	}
@@ -216,13 +214,13 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if err := d.replaySome(now); err != nil {
 		return err
 	}
-	if err := d.seekProbe(now); err != nil {
+	if err := d.loader.seekProbe(now, d.crew.handed); err != nil {
 		return err
 	}
-	if err := d.loadRecords(now); err != nil {
+	if err := d.loader.load(now, d.crew.handed); err != nil {
 		return err
 	}
-	if err := d.turnOfAlone(now); err != nil {
+	if err := d.loader.turnOfAlone(now); err != nil {
 		return err
 	}
 	d.handOut(now, sends)
@@ -285,12 +283,10 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		sooner(d.inactiveWakeAt())
 	} else {
 		sooner(d.intake.reader.forming.until)
-		if d.mayLoad() && len(d.queue.lanes.waking) > 0 || d.replayWanted() {
+		if d.replayWanted() {
 			return now
 		}
-		if d.mayLoad() && d.dueWanted(now) {
-			sooner(d.queue.ledger.nextDue)
-		}
+		sooner(d.loader.dueAt(now, d.crew.handed))
 		if left := d.endpoint.left(now); left > 0 && (d.queue.lanes.queued() > 0 || d.queue.ledger.counts[delivery.Retrying] > 0) {
 			sooner(now.Add(left))
 		}

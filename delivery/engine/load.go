@@ -7,82 +7,112 @@ import (
 	"rowhook/delivery"
 )
 
+// loader brings records of an active profile from disk back into memory, when they are due or when
+// their turn in the order has come. It also knows the records of a start, and makes them due.
+type loader struct {
+	profile  *Profile // in force
+	store    *profileStore
+	reader   *reader
+	queue    *queue
+	commits  *committer
+	endpoint *endpoint
+	records  []delivery.Delivery // buffer
+	rehold   bool                // on_dead has changed
+	pull     bool                // retries are to be brought forward
+}
+
+func (ld *loader) follow(p *Profile) { ld.profile = p }
+
 // mayLoad reports whether records may be brought from disk into memory. A record must not be loaded
 // while older events of its lane may be unread in the log, as is the case after a start.
-func (d *dispatcher) mayLoad() bool {
-	return d.active() && d.intake.reader.caughtUp() && !d.commits.stuck() && d.queue.memory.room()
+func (ld *loader) mayLoad() bool {
+	return ld.reader.caughtUp() && !ld.commits.stuck() && ld.queue.memory.room()
 }
 
 // dueWanted reports whether retries are to be loaded when they are due. While the breaker is open
 // one is enough.
-func (d *dispatcher) dueWanted(now time.Time) bool {
-	if d.endpoint.down() && !d.endpoint.listed() {
-		return d.queue.lanes.retries.n == 0 && d.endpoint.mayProbe(now, d.crew.handed)
+func (ld *loader) dueWanted(now time.Time, underWay int) bool {
+	if ld.endpoint.down() && !ld.endpoint.listed() {
+		return ld.queue.lanes.retries.n == 0 && ld.endpoint.mayProbe(now, underWay)
 	}
-	return d.queue.lanes.retries.n < d.terms.profile.config.Concurrency
+	return ld.queue.lanes.retries.n < ld.profile.config.Concurrency
 }
 
-// loadRecords brings records from disk into memory that are due or whose turn has come.
-func (d *dispatcher) loadRecords(now time.Time) error {
-	due := d.dueWanted(now) && !d.queue.ledger.nextDue.IsZero() && !d.queue.ledger.nextDue.After(now)
-	if len(d.queue.lanes.waking) == 0 && !due || !d.mayLoad() {
+// load brings records from disk into memory that are due or whose turn has come, with so many
+// requests under way.
+func (ld *loader) load(now time.Time, underWay int) error {
+	due := ld.dueWanted(now, underWay) && !ld.queue.ledger.nextDue.IsZero() && !ld.queue.ledger.nextDue.After(now)
+	if len(ld.queue.lanes.waking) == 0 && !due || !ld.mayLoad() {
 		return nil
 	}
-	if committed, err := d.commits.records(); err != nil || !committed {
+	if committed, err := ld.commits.records(); err != nil || !committed {
 		return err
 	}
-	if due && len(d.queue.lanes.waking) == 0 {
-		if err := d.loadDue(now); err != nil {
+	if due && len(ld.queue.lanes.waking) == 0 {
+		if err := ld.loadDue(now); err != nil {
 			return err
 		}
 	}
-	return d.loadLanes(now)
+	return ld.loadLanes(now)
+}
+
+// dueAt is when load has something to do if nothing happens until then; zero for never.
+func (ld *loader) dueAt(now time.Time, underWay int) time.Time {
+	switch {
+	case !ld.mayLoad():
+		return time.Time{}
+	case len(ld.queue.lanes.waking) > 0:
+		return now
+	case ld.dueWanted(now, underWay):
+		return ld.queue.ledger.nextDue
+	}
+	return time.Time{}
 }
 
 // loadDue looks for retries that are due: they wake their lanes, or are loaded where there is no
 // order.
-func (d *dispatcher) loadDue(now time.Time) error {
-	limit := len(d.queue.ledger.stored) + dueChunk
-	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit)
+func (ld *loader) loadDue(now time.Time) error {
+	limit := len(ld.queue.ledger.stored) + dueChunk
+	records, err := ld.store.Due(ld.store.id, now.Add(farFuture), ld.records[:0], limit)
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
 	}
-	d.records = records[:0]
+	ld.records = records[:0]
 	defer clear(records)
-	d.queue.ledger.nextDue = time.Time{}
+	ld.queue.ledger.nextDue = time.Time{}
 	found := 0
 	for i := range records {
 		r := &records[i]
-		if wait := d.waits(r, now); wait > 0 {
-			d.queue.ledger.dueBy(now.Add(wait))
+		if wait := ld.waits(r, now); wait > 0 {
+			ld.queue.ledger.dueBy(now.Add(wait))
 			continue
 		}
-		if d.queue.ledger.stored[r.Seq] != nil || r.Alone() || d.queue.heldBack(r.Seq) {
+		if ld.queue.ledger.stored[r.Seq] != nil || r.Alone() || ld.queue.heldBack(r.Seq) {
 			continue
 		}
-		if d.terms.profile.ordered() {
+		if ld.profile.ordered() {
 			var few [2]uint64
 			for _, hash := range r.Lanes(&few) {
-				l := d.queue.lanes.of(hash)
+				l := ld.queue.lanes.of(hash)
 				l.disk, l.asleep = true, false
 				if l.head == nil && !l.waking {
-					d.queue.lanes.wake(l)
+					ld.queue.lanes.wake(l)
 					found++
 				}
 			}
 			continue
 		}
-		if err := d.load(*r); err != nil {
+		if err := ld.bring(*r); err != nil {
 			return err
 		}
 		found++
 	}
 	switch {
-	case len(records) < limit || !d.queue.ledger.nextDue.IsZero():
+	case len(records) < limit || !ld.queue.ledger.nextDue.IsZero():
 	case found > 0:
-		d.queue.ledger.nextDue = now
+		ld.queue.ledger.nextDue = now
 	default:
-		d.queue.ledger.nextDue = now.Add(commitDelay)
+		ld.queue.ledger.nextDue = now.Add(commitDelay)
 	}
 	return nil
 }
@@ -90,9 +120,9 @@ func (d *dispatcher) loadDue(now time.Time) error {
 // waits returns how long a retry is still to wait, 0 or less when it is due. A due time on disk is
 // the wall clock's, which may have been set back since: what lies further ahead than any wait after
 // so many attempts has waited for long enough.
-func (d *dispatcher) waits(r *delivery.Delivery, now time.Time) time.Duration {
-	wait, most := r.Due.Sub(now), d.terms.profile.schedule.wait(r.Attempts+1, 1)
-	if wait > max(most, d.endpoint.left(now)) {
+func (ld *loader) waits(r *delivery.Delivery, now time.Time) time.Duration {
+	wait, most := r.Due.Sub(now), ld.profile.schedule.wait(r.Attempts+1, 1)
+	if wait > max(most, ld.endpoint.left(now)) {
 		return 0
 	}
 	return wait
@@ -104,13 +134,13 @@ const (
 	farFuture = 100 * 365 * 24 * time.Hour
 )
 
-// load brings a record into memory.
-func (d *dispatcher) load(r delivery.Delivery) error {
-	ev, err := d.store.Event(d.store.id, r.Seq)
+// bring brings a record into memory.
+func (ld *loader) bring(r delivery.Delivery) error {
+	ev, err := ld.store.Event(ld.store.id, r.Seq)
 	if err != nil {
 		return fmt.Errorf("read event of a waiting delivery: %w", err)
 	}
-	d.queue.load(r, ev)
+	ld.queue.load(r, ev)
 	return nil
 }
 
@@ -119,9 +149,9 @@ const laneChunk = 32
 
 // loadLanes looks at the lanes that were woken, while there is room. What was decided
 // before must have been committed: it reads the store.
-func (d *dispatcher) loadLanes(now time.Time) error {
-	for len(d.queue.lanes.waking) > 0 && d.queue.memory.room() {
-		if err := d.loadLane(d.queue.lanes.woken(), now); err != nil {
+func (ld *loader) loadLanes(now time.Time) error {
+	for len(ld.queue.lanes.waking) > 0 && ld.queue.memory.room() {
+		if err := ld.loadLane(ld.queue.lanes.woken(), now); err != nil {
 			return err
 		}
 	}
@@ -129,41 +159,41 @@ func (d *dispatcher) loadLanes(now time.Time) error {
 }
 
 // loadLane brings a lane's first records on disk into memory, if they may go.
-func (d *dispatcher) loadLane(l *lane, now time.Time) error {
+func (ld *loader) loadLane(l *lane, now time.Time) error {
 	if l.head != nil || !l.disk {
-		d.queue.lanes.forget(l)
+		ld.queue.lanes.forget(l)
 		return nil // woken again when it has drained
 	}
 	chunk := laneChunk
-	if d.terms.profile.config.Unit != delivery.UnitRecord {
+	if ld.profile.config.Unit != delivery.UnitRecord {
 		chunk = 1 // one that stands in several lanes is not loaded behind another
 	}
-	records, err := d.store.Lane(d.store.id, l.hash, l.lowest, d.records[:0], chunk)
+	records, err := ld.store.Lane(ld.store.id, l.hash, l.lowest, ld.records[:0], chunk)
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
-	d.records = records[:0]
+	ld.records = records[:0]
 	defer clear(records)
 	if len(records) == 0 {
 		l.disk, l.asleep, l.lowest = false, false, 0
-		d.queue.lanes.forget(l)
+		ld.queue.lanes.forget(l)
 		return nil
 	}
 	l.lowest = records[0].Seq
 	for i := range records {
 		r := &records[i]
-		if l.holdsBack(r.Seq) || d.queue.heldBack(r.Seq) {
+		if l.holdsBack(r.Seq) || ld.queue.heldBack(r.Seq) {
 			return nil
 		}
-		if wait := d.waits(r, now); r.State == delivery.Retrying && wait > 0 {
+		if wait := ld.waits(r, now); r.State == delivery.Retrying && wait > 0 {
 			if i == 0 {
 				l.asleep = true
-				d.queue.ledger.dueBy(now.Add(wait))
+				ld.queue.ledger.dueBy(now.Add(wait))
 			}
 			return nil
 		}
 		if r.Members != nil || r.Lane != r.WaitLane {
-			first, err := d.firstInOthers(l, r)
+			first, err := ld.firstInOthers(l, r)
 			if err != nil {
 				return err
 			}
@@ -171,7 +201,7 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 				return nil
 			}
 		}
-		if err := d.load(*r); err != nil {
+		if err := ld.bring(*r); err != nil {
 			return err
 		}
 	}
@@ -180,22 +210,22 @@ func (d *dispatcher) loadLane(l *lane, now time.Time) error {
 
 // firstInOthers reports whether a record that stands in several lanes is first in those that are
 // not l. When it is not in one, that lane will come upon it.
-func (d *dispatcher) firstInOthers(l *lane, r *delivery.Delivery) (bool, error) {
+func (ld *loader) firstInOthers(l *lane, r *delivery.Delivery) (bool, error) {
 	var few [2]uint64
 	lanes := r.Lanes(&few)
 	for _, hash := range lanes {
-		other := d.queue.lanes.of(hash)
+		other := ld.queue.lanes.of(hash)
 		other.disk = true
 		if other != l && (other.head != nil || other.holdsBack(r.Seq)) {
 			return false, nil
 		}
 	}
 	for _, hash := range lanes {
-		other := d.queue.lanes.of(hash)
+		other := ld.queue.lanes.of(hash)
 		if other == l || other.lowest == r.Seq {
 			continue
 		}
-		records, err := d.store.Lane(d.store.id, hash, other.lowest, nil, 1)
+		records, err := ld.store.Lane(ld.store.id, hash, other.lowest, nil, 1)
 		if err != nil {
 			return false, fmt.Errorf("read lane: %w", err)
 		}

@@ -22,7 +22,7 @@ func (d *dispatcher) leftAlone(waits bool, now time.Time) {
 // forward when that ends an outage.
 func (d *dispatcher) answered(r *delivery.Reply, now time.Time) {
 	if d.endpoint.answered(r, now) {
-		d.pull = true
+		d.loader.pull = true
 		d.commits.keep(now)
 	}
 }
@@ -36,42 +36,42 @@ func (d *dispatcher) answeredBy(r *delivery.Reply, now time.Time) {
 
 // seekProbe brings a retry forward when the breaker lets one request pass and nothing else is there
 // to be sent.
-func (d *dispatcher) seekProbe(now time.Time) error {
-	e := &d.endpoint
-	due := !d.queue.ledger.nextDue.IsZero() && !d.queue.ledger.nextDue.After(now)
-	if !e.mayProbe(now, d.crew.handed) || due || e.listed() || d.queue.lanes.queued() > 0 || d.queue.ledger.counts[delivery.Retrying] == 0 {
+func (ld *loader) seekProbe(now time.Time, underWay int) error {
+	e := ld.endpoint
+	due := !ld.queue.ledger.nextDue.IsZero() && !ld.queue.ledger.nextDue.After(now)
+	if !e.mayProbe(now, underWay) || due || e.listed() || ld.queue.lanes.queued() > 0 || ld.queue.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
-	return d.makeDue(now, 1)
+	return ld.makeDue(now, 1)
 }
 
 // bringForward makes retries due that wait although the endpoint has recovered.
-func (d *dispatcher) bringForward(now time.Time) error {
-	d.pull = false
-	if d.endpoint.listed() || d.queue.ledger.counts[delivery.Retrying] == 0 {
+func (ld *loader) bringForward(now time.Time) error {
+	ld.pull = false
+	if ld.endpoint.listed() || ld.queue.ledger.counts[delivery.Retrying] == 0 {
 		return nil
 	}
-	return d.makeDue(now, pullForward)
+	return ld.makeDue(now, pullForward)
 }
 
 // makeDue rewrites the due time of retries that are not due, the next ones first.
-func (d *dispatcher) makeDue(now time.Time, limit int) error {
-	if committed, err := d.commits.commit(); err != nil || !committed {
+func (ld *loader) makeDue(now time.Time, limit int) error {
+	if committed, err := ld.commits.commit(); err != nil || !committed {
 		return err
 	}
-	records, err := d.store.Due(d.store.id, now.Add(farFuture), d.records[:0], limit+len(d.queue.ledger.stored))
+	records, err := ld.store.Due(ld.store.id, now.Add(farFuture), ld.records[:0], limit+len(ld.queue.ledger.stored))
 	if err != nil {
 		return err
 	}
-	d.records = records[:0]
+	ld.records = records[:0]
 	defer clear(records)
 	for i := range records {
 		r := &records[i]
-		if !r.Due.After(now) || d.queue.ledger.stored[r.Seq] != nil {
+		if !r.Due.After(now) || ld.queue.ledger.stored[r.Seq] != nil {
 			continue
 		}
-		d.queue.ledger.hasten(r, now, now)
+		ld.queue.ledger.hasten(r, now, now)
 	}
-	_, err = d.commits.commit()
+	_, err = ld.commits.commit()
 	return err
 }

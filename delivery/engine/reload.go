@@ -422,11 +422,11 @@ func (d *dispatcher) adopt(now time.Time) bool {
 		d.crew.renew()
 	}
 	if !before.reachesSame(d.terms.configured) {
-		d.pull = d.pull || d.endpoint.down()
+		d.loader.pull = d.loader.pull || d.endpoint.down()
 		d.endpoint.restart()
 		d.commits.keep(now)
 	}
-	d.rehold = d.rehold || before.holdsKeys() != d.terms.configured.holdsKeys()
+	d.loader.rehold = d.loader.rehold || before.holdsKeys() != d.terms.configured.holdsKeys()
 	if before.rate != d.terms.configured.rate {
 		d.setPace()
 	}

@@ -9,8 +9,8 @@ import (
 
 // tick looks once a second after what is not driven by results.
 func (d *dispatcher) tick(now time.Time) error {
-	if d.pull {
-		if err := d.bringForward(now); err != nil {
+	if d.loader.pull {
+		if err := d.loader.bringForward(now); err != nil {
 			return err
 		}
 	}

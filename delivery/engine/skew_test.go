@@ -33,9 +33,7 @@ func TestWaitsByAnotherClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
 	retry := delivery.RetryConfig{Initial: time.Second, Max: time.Hour, Multiplier: 2, Jitter: 0.2}
-	d := &dispatcher{}
-	d.terms.followers = []follower{&d.endpoint}
-	d.terms.use(&Profile{schedule: newSchedule(retry)})
+	ld := &loader{profile: &Profile{schedule: newSchedule(retry)}, endpoint: new(endpoint)}
 	for _, tt := range []struct {
 		name     string
 		attempts int
@@ -50,11 +48,11 @@ func TestWaitsByAnotherClock(t *testing.T) {
 		{"an hour ahead after one", 1, time.Hour, 0, 0},
 		{"an hour that the endpoint asked for", 1, time.Hour, time.Hour, time.Hour},
 	} {
-		d.endpoint.outage = nil
+		ld.endpoint.outage = nil
 		if tt.outage > 0 {
-			d.endpoint.outage = &outage{Until: now.Add(tt.outage)}
+			ld.endpoint.outage = &outage{Until: now.Add(tt.outage)}
 		}
-		if got := d.waits(&delivery.Delivery{Attempts: tt.attempts, Due: now.Add(tt.due)}, now); got != tt.want {
+		if got := ld.waits(&delivery.Delivery{Attempts: tt.attempts, Due: now.Add(tt.due)}, now); got != tt.want {
 			t.Errorf("%s: waits %s, want %s", tt.name, got, tt.want)
 		}
 	}

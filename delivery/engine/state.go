@@ -83,7 +83,7 @@ func (d *dispatcher) loadState() error {
 	}
 	var unread error
 	err = d.store.Deliveries(d.store.id, 0, nil, func(r delivery.Delivery) bool {
-		unread = d.recall(&r, progress.Cursor)
+		unread = d.loader.recall(&r, progress.Cursor)
 		return unread == nil
 	})
 	if err = firstError(err, unread); err != nil {
@@ -95,45 +95,45 @@ func (d *dispatcher) loadState() error {
 }
 
 // recall takes note of a record that is in the store at start.
-func (d *dispatcher) recall(r *delivery.Delivery, cursor delivery.Seq) error {
-	d.queue.ledger.count(r, 1)
-	if err := d.recallMembers(r, cursor); err != nil {
+func (ld *loader) recall(r *delivery.Delivery, cursor delivery.Seq) error {
+	ld.queue.ledger.count(r, 1)
+	if err := ld.recallMembers(r, cursor); err != nil {
 		return err
 	}
 	if r.State == delivery.Dead {
-		d.holdAgain(r)
+		ld.holdAgain(r)
 		return nil
 	}
-	d.intake.reader.knowRecord(r)
+	ld.reader.knowRecord(r)
 	if r.State == delivery.Retrying {
 		now := time.Now()
-		d.queue.ledger.dueBy(now.Add(d.waits(r, now)))
+		ld.queue.ledger.dueBy(now.Add(ld.waits(r, now)))
 	}
-	d.queue.lanes.put(r)
+	ld.queue.lanes.put(r)
 	return nil
 }
 
 // recallMembers takes note of which events at or above the cursor a record carries. Those of a
 // transaction's group are known by the first of them, as they are for progress.
-func (d *dispatcher) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
+func (ld *loader) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error {
 	switch m := r.Members; {
 	case r.Last() < cursor:
 		return nil
 	case m == nil || m.Count == 1 && m.Parts == 0:
-		d.intake.reader.know(r.Seq)
+		ld.reader.know(r.Seq)
 		return nil
 	case m.Unit != delivery.UnitBatch:
-		d.intake.reader.knowGroup(r.Seq)
+		ld.reader.knowGroup(r.Seq)
 		return nil
 	}
 	var entries []delivery.Entry
 	for next, end := max(r.Seq, cursor), false; !end; {
 		var err error
-		if entries, next, end, err = d.store.Events(d.store.id, r, next, entries[:0], readChunk, d.queue.memory.max); err != nil {
+		if entries, next, end, err = ld.store.Events(ld.store.id, r, next, entries[:0], readChunk, ld.queue.memory.max); err != nil {
 			return fmt.Errorf("read events of a waiting delivery: %w", err)
 		}
 		for i := range entries {
-			d.intake.reader.know(entries[i].Seq)
+			ld.reader.know(entries[i].Seq)
 		}
 	}
 	return nil
