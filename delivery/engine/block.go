@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"cmp"
-	"fmt"
 	"time"
 
 	"rowhook/delivery"
@@ -49,19 +47,6 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	})
 }
 
-// patience bounds the next wait of a delivery that has failed so that its key does not wait for it
-// longer than max_block of its clock, and reports when that time is over. A list of waits is not
-// cut short.
-func (d *dispatcher) patience(j *job, wait time.Duration, now time.Time) (next time.Duration, over bool, err error) {
-	limit := d.terms.profile.config.MaxBlock
-	if limit <= 0 || !d.terms.profile.ordered() || d.endpoint.listed() || j.record.Clock+wait < limit {
-		return wait, false, nil
-	}
-	waited, err := d.loader.keptWaiting(j, now)
-	left := limit - min(waited, j.record.Clock)
-	return min(wait, left), left <= 0, err
-}
-
 // keptWaiting returns for how long the first event behind a job has been there; zero when there is
 // none.
 func (ld *loader) keptWaiting(j *job, now time.Time) (time.Duration, error) {
@@ -95,13 +80,4 @@ func (ld *loader) firstOnDisk(l *lane, from delivery.Seq) (*delivery.Event, erro
 		return nil, err
 	}
 	return ld.store.Event(ld.store.id, records[0].Seq)
-}
-
-// givesWay makes a dead letter of a delivery that has kept its key waiting for too long.
-func (d *dispatcher) givesWay(j *job, now time.Time) {
-	last := cmp.Or(j.reply.Error, j.reply.Reason)
-	j.reply.Reason = delivery.ReasonMaxBlock
-	j.reply.Error = fmt.Sprintf("kept its key waiting for %v, at last by: %s", d.terms.profile.config.MaxBlock, last)
-	j.record.Reason, j.record.Error = j.reply.Reason, j.reply.Error
-	d.die(j, now)
 }

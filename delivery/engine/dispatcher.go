@@ -70,6 +70,7 @@ type dispatcher struct {
 	intake     intake     // takes events from the log
 	queue      queue      // what waits
 	loader     loader     // brings what waits on disk back
+	retrier    retrier    // what becomes of a delivery that failed
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
 	gaps       gaps       // what the receiver is still to be told of
@@ -104,12 +105,16 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	}
 	d.intake = intake{store: &d.store, terms: &d.terms, queue: &d.queue, commits: &d.commits}
 	d.loader = loader{store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, endpoint: &d.endpoint}
+	d.retrier = retrier{
+		store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, loader: &d.loader,
+		endpoint: &d.endpoint, gaps: &d.gaps, lines: &d.lines, tally: &d.tally,
+	}
 	d.commits = committer{
 		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.intake.reader, kept: &d.kept,
 	}
 	d.commits.reset()
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
-	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.crew, &d.lines}}
+	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.retrier, &d.crew, &d.lines}}
 	d.terms.use(p)
 	d.budget.Store(newBudget(p))
 	return d

@@ -176,7 +176,7 @@ func (e *Engine) Skip(profile, id string) error {
 		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
 		d.queue.ledger.giveUp(r, unread)
 		d.lines.event(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
-		d.noteGap(r, ev.ID, now)
+		d.retrier.noteGap(r, ev.ID, now)
 		d.queue.lanes.aloneOver(r)
 		d.queue.lanes.recheck(r)
 		return nil

@@ -10,7 +10,7 @@ import (
 // events come before each place. A batch that its receiver refuses is halved, so that in the end
 // the event that it refuses stands alone, and so is one that is too large. Other groups that are
 // too large are sent in numbered parts.
-func (d *dispatcher) cutsOf(j *job) []int {
+func cutsOf(j *job) []int {
 	m, oversize := j.record.Members, j.reply.Class == delivery.ClassOurs && j.reply.Reason == delivery.ReasonOversize
 	switch {
 	case m == nil || m.Count == 1:
@@ -24,34 +24,34 @@ func (d *dispatcher) cutsOf(j *job) []int {
 }
 
 // split puts the parts of a group in its place. Each is a delivery of its own.
-func (d *dispatcher) split(j *job, cuts []int, now time.Time) error {
-	entries, err := d.store.membersOf(j, d.queue.memory.max)
+func (rt *retrier) split(j *job, cuts []int, now time.Time) error {
+	entries, err := rt.store.membersOf(j, rt.queue.memory.max)
 	if err != nil {
 		return err
 	}
 	if j.reply.Class != delivery.ClassOurs { // otherwise nothing was sent
-		d.lines.attempt(j, delivery.OutcomeRetrying, now)
+		rt.lines.attempt(j, delivery.OutcomeRetrying, now)
 	}
 	parts := make([]delivery.Delivery, 0, len(cuts)+1)
 	from := 0
 	for i, to := range append(cuts, len(entries)) {
-		r := d.part(j, entries[from:to], now)
+		r := rt.part(j, entries[from:to], now)
 		if r.Members.Unit != delivery.UnitBatch {
 			r.Members.Part, r.Members.Parts = i+1, len(cuts)+1
 		}
 		parts = append(parts, r)
 		from = to
 	}
-	d.queue.split(j, parts, now)
+	rt.queue.split(j, parts, now)
 	return nil
 }
 
 // part returns the record of a part of a delivery, which waits in the delivery's place.
-func (d *dispatcher) part(j *job, entries []delivery.Entry, now time.Time) delivery.Delivery {
+func (rt *retrier) part(j *job, entries []delivery.Entry, now time.Time) delivery.Delivery {
 	r := delivery.Delivery{State: delivery.Blocked, Round: j.record.Round, Clock: j.record.Clock}
-	if !d.terms.profile.ordered() {
+	if !rt.profile.ordered() {
 		r.State, r.Due = delivery.Retrying, now
 	}
-	d.intake.reader.describe(&r, entries, j.record.Members.Unit)
+	rt.reader.describe(&r, entries, j.record.Members.Unit)
 	return r
 }
