@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"rowhook/delivery"
@@ -50,7 +49,7 @@ type dispatcher struct {
 	store  profileStore
 	cancel context.CancelFunc // ends run; set by the engine when it starts it
 	ended  chan struct{}      // closed when run has ended
-	budget atomic.Pointer[budget]
+	share  share              // of the spool; others ask for it at any time
 	logger *slog.Logger
 	wake   signal // wakes run
 
@@ -71,20 +70,20 @@ type dispatcher struct {
 	queue      queue      // what waits
 	loader     loader     // brings what waits on disk back
 	retrier    retrier    // what becomes of a delivery that failed
+	clearer    clearer    // ends what waits without an attempt
 	endpoint   endpoint   // whether and how fast requests go
 	activation activation // whether there are to be any
 	gaps       gaps       // what the receiver is still to be told of
 	lines      lines      // of the delivery log
 	tally      tally      // what status shows
 
-	inactive inactive
+	inactive inactive // what comes meanwhile where there are to be none
 	replays  replays
 	kept     kept // what outlives a restart
 	commits  committer
 	expiring delivery.Seq // a dead letter that is being removed from the store
 
 	tickAt time.Time
-	shedAt time.Time // when the spool as a whole may be relieved again
 }
 
 func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {
@@ -109,6 +108,11 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, loader: &d.loader,
 		endpoint: &d.endpoint, gaps: &d.gaps, lines: &d.lines, tally: &d.tally,
 	}
+	d.clearer = clearer{store: &d.store, intake: &d.intake, queue: &d.queue, commits: &d.commits, lines: &d.lines, gaps: &d.gaps}
+	d.inactive = inactive{
+		store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, lines: &d.lines,
+		clearer: &d.clearer, activation: &d.activation,
+	}
 	d.commits = committer{
 		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.intake.reader, kept: &d.kept,
 	}
@@ -116,7 +120,8 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
 	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.retrier, &d.crew, &d.lines}}
 	d.terms.use(p)
-	d.budget.Store(newBudget(p))
+	d.share.store = &d.store
+	d.share.set(p)
 	return d
 }
 
@@ -285,7 +290,9 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		return now
 	}
 	if !d.active() {
-		sooner(d.inactiveWakeAt())
+		if hold, _ := d.engine.waiting(); hold == "" {
+			sooner(d.inactive.wakeAt())
+		}
 	} else {
 		sooner(d.intake.reader.forming.until)
 		if d.replayWanted() {

@@ -295,7 +295,7 @@ func (e *Engine) wakeAll() {
 // source is to be paused. It costs little.
 func (e *Engine) Pausing() bool {
 	for _, d := range e.all() {
-		if d.budget.Load().pauses && d.excess() > 0 {
+		if d.share.pauses() && d.share.excess() > 0 {
 			return true
 		}
 	}

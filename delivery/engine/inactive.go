@@ -9,8 +9,20 @@ import (
 	"rowhook/delivery"
 )
 
-// inactive is how far a profile that is not active has looked at what came for it meanwhile.
+// inactive holds or skips what comes for a profile while it is not active, each with its line.
 type inactive struct {
+	store      *profileStore
+	reader     *reader
+	queue      *queue
+	commits    *committer
+	lines      *lines
+	clearer    *clearer
+	activation *activation
+	looked
+}
+
+// looked is how far a profile that is not active has looked at what came for it meanwhile.
+type looked struct {
 	told     delivery.Seq // below it, what waits has its line
 	stored   delivery.Seq // told, as far as the lines are in the log for good
 	next     time.Time
@@ -27,7 +39,7 @@ func (d *dispatcher) stepInactive(now time.Time, ctx context.Context) error {
 	if hold, _ := d.engine.waiting(); hold != "" {
 		return nil
 	}
-	if err := d.lookAtNew(now); err != nil {
+	if err := d.inactive.lookAtNew(now); err != nil {
 		return err
 	}
 	d.ask(now, ctx)
@@ -35,8 +47,7 @@ func (d *dispatcher) stepInactive(now time.Time, ctx context.Context) error {
 }
 
 // lookAtNew holds or skips what came, at most every commitDelay.
-func (d *dispatcher) lookAtNew(now time.Time) error {
-	r := &d.inactive
+func (r *inactive) lookAtNew(now time.Time) error {
 	if r.end {
 		select {
 		case <-r.appended:
@@ -49,21 +60,20 @@ func (d *dispatcher) lookAtNew(now time.Time) error {
 		return nil
 	}
 	r.next = now.Add(commitDelay)
-	if !d.activation.skips() {
-		return d.tellHeld(now)
+	if !r.activation.skips() {
+		return r.tellHeld(now)
 	}
-	return d.skipNew(now)
+	return r.skipNew(now)
 }
 
 // skipNew skips what came, unless the endpoint of a new profile is being asked for the first time:
 // nothing is to be lost if it agrees.
-func (d *dispatcher) skipNew(now time.Time) error {
-	if d.activation.mayAgree() {
+func (r *inactive) skipNew(now time.Time) error {
+	if r.activation.mayAgree() {
 		return nil
 	}
-	_, err := d.clear(now, delivery.OutcomeSkipped, d.activation.idleReason(), math.MaxInt64)
-	r := &d.inactive
-	r.end, r.appended, r.told = d.intake.reader.end, d.intake.reader.appended, d.intake.reader.next
+	_, err := r.clearer.clear(now, delivery.OutcomeSkipped, r.activation.idleReason(), math.MaxInt64)
+	r.end, r.appended, r.told = r.reader.end, r.reader.appended, r.reader.next
 	return err
 }
 
@@ -73,65 +83,60 @@ func (d *dispatcher) leaveInactive(now time.Time) error {
 	if hold, _ := d.engine.waiting(); hold != "" || d.active() || !d.activation.skips() {
 		return nil
 	}
-	return d.skipNew(now)
+	return d.inactive.skipNew(now)
 }
 
 // tellHeld writes the line of each delivery that was not begun and now waits for its profile. The
 // events stay where they are.
-func (d *dispatcher) tellHeld(now time.Time) error {
-	r := &d.inactive
-	if lowest, _ := d.queue.ledger.window.progress(d.intake.reader.next, nil); r.told < lowest {
+func (r *inactive) tellHeld(now time.Time) error {
+	if lowest, _ := r.queue.ledger.window.progress(r.reader.next, nil); r.told < lowest {
 		r.told = lowest
 	}
-	entries, next, end, err := d.store.Read(d.store.id, r.told, d.intake.reader.chunk[:0], readChunks*readChunk, d.queue.memory.max)
+	entries, next, end, err := r.store.Read(r.store.id, r.told, r.reader.chunk[:0], readChunks*readChunk, r.queue.memory.max)
 	if err != nil {
 		return fmt.Errorf("read spool at %d: %w", r.told, err)
 	}
-	d.intake.reader.chunk = entries
+	r.reader.chunk = entries
 	for i := range entries {
-		if d.untouched(entries[i].Seq) {
-			d.lines.event(entries[i].Event, nil, delivery.OutcomeHeld, d.activation.idleReason(), now)
+		if r.untouched(entries[i].Seq) {
+			r.lines.event(entries[i].Event, nil, delivery.OutcomeHeld, r.activation.idleReason(), now)
 		}
 	}
 	clear(entries)
 	r.told, r.end = next, end
 	if end {
-		r.appended = d.store.Appended(next)
+		r.appended = r.store.Appended(next)
 	}
-	if r.told == d.inactive.stored {
+	if r.told == r.stored {
 		return nil
 	}
-	d.queue.ledger.pending.result(now)
-	committed, err := d.commits.commit()
+	r.queue.ledger.pending.result(now)
+	committed, err := r.commits.commit()
 	if err != nil || !committed {
 		return err
 	}
-	d.inactive.stored = r.told
-	d.commits.keep(now)
+	r.stored = r.told
+	r.commits.keep(now)
 	return nil
 }
 
 // untouched reports whether an entry at or above the lowest unsettled one has neither an outcome, a
 // record nor a worker.
-func (d *dispatcher) untouched(seq delivery.Seq) bool {
-	if seq >= d.intake.reader.next {
-		return !d.intake.reader.known(seq)
+func (r *inactive) untouched(seq delivery.Seq) bool {
+	if seq >= r.reader.next {
+		return !r.reader.known(seq)
 	}
-	j := d.queue.ledger.window.find(seq)
+	j := r.queue.ledger.window.find(seq)
 	return j != nil && j.state != jobHanded
 }
 
-// inactiveWakeAt is when a profile that is not active has something to do; zero when only news can
-// change that.
-func (d *dispatcher) inactiveWakeAt() time.Time {
-	if hold, _ := d.engine.waiting(); hold != "" {
-		return time.Time{}
+// wakeAt is when a profile that is not active has something to do; zero when only news can change
+// that.
+func (r *inactive) wakeAt() (at time.Time) {
+	if !r.end {
+		at = r.next
 	}
-	at := time.Time{}
-	if !d.inactive.end {
-		at = d.inactive.next
-	}
-	if next := d.activation.challengeAt(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
+	if next := r.activation.challengeAt(); !next.IsZero() && (at.IsZero() || next.Before(at)) {
 		at = next
 	}
 	return at

@@ -431,7 +431,7 @@ func (e *Engine) Resume(profile, from string) error {
 			return &operatorError{fmt.Sprintf("profile %s is not paused", profile), fmt.Sprintf("`rowhook status` shows what it waits for, `rowhook queue retry-now --profile %s` tries at once what waits, `rowhook profile activate %s` asks the endpoint of one that is pending", profile, profile)}
 		}
 		if from == ResumeNow {
-			if _, err := d.clear(now, delivery.OutcomeSkipped, delivery.ReasonOperator, math.MaxInt64); err != nil {
+			if _, err := d.clearer.clear(now, delivery.OutcomeSkipped, delivery.ReasonOperator, math.MaxInt64); err != nil {
 				return err
 			}
 		} else if err := d.leaveInactive(now); err != nil {

@@ -290,7 +290,7 @@ func (d *dispatcher) forgetProfile() error {
 // dropAll ends everything that waits, and every dead letter, each with a line.
 func (d *dispatcher) dropAll() error {
 	err := d.update(func(now time.Time) error {
-		_, err := d.clear(now, delivery.OutcomeDropped, delivery.ReasonOperator, math.MaxInt64)
+		_, err := d.clearer.clear(now, delivery.OutcomeDropped, delivery.ReasonOperator, math.MaxInt64)
 		return err
 	})
 	if err != nil {
@@ -352,7 +352,7 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.terms.coming, d.draining = p, false
-	d.budget.Store(newBudget(p))
+	d.share.set(p)
 	if !d.crew.isOpen() {
 		d.adopt(time.Now())
 	}
@@ -443,14 +443,4 @@ func (p *Profile) reachesSame(other *Profile) bool {
 		}
 	}
 	return reflect.DeepEqual(what(p.config), what(other.config))
-}
-
-// budget is what others than the dispatcher ask of a profile, at any time.
-type budget struct {
-	share  float64
-	pauses bool // on_full: pause_source
-}
-
-func newBudget(p *Profile) *budget {
-	return &budget{share: float64(p.config.Share), pauses: p.config.OnFull == "pause_source"}
 }

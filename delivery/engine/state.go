@@ -147,7 +147,7 @@ func (d *dispatcher) reset() {
 	d.commits.reset()
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
 	d.intake.ordering, d.replays = ordering{}, replays{}
-	d.inactive = inactive{}
+	d.inactive.looked = looked{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
 	d.tickAt = time.Time{}
