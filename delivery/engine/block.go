@@ -39,9 +39,7 @@ func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 		return nil
 	}
 	return d.withLock(func(time.Time) error {
-		d.expiring = r.Seq
-		d.queue.ledger.expire(&r)
-		d.queue.lanes.unhold(&r)
+		d.commands.expire(&r)
 		d.wake.notify()
 		return nil
 	})

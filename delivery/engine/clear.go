@@ -80,9 +80,7 @@ func (c *clearing) records() error {
 			return false, fmt.Errorf("read event of a waiting delivery: %w", err)
 		}
 		c.end(ev, r)
-		c.queue.ledger.drop(r, c.now)
-		c.queue.lanes.aloneOver(r)
-		c.queue.lanes.recheck(r)
+		c.queue.drop(r, c.now)
 		return true, c.commits.ifDue(c.now)
 	})
 }

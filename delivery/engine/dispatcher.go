@@ -79,9 +79,9 @@ type dispatcher struct {
 
 	inactive inactive // what comes meanwhile where there are to be none
 	replays  replays
-	kept     kept // what outlives a restart
+	commands commands // what operators do to single deliveries
+	kept     kept     // what outlives a restart
 	commits  committer
-	expiring delivery.Seq // a dead letter that is being removed from the store
 
 	tickAt time.Time
 }
@@ -113,12 +113,18 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 		store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, lines: &d.lines,
 		clearer: &d.clearer, activation: &d.activation,
 	}
+	d.replays = replays{
+		store: &d.store, reader: &d.intake.reader, queue: &d.queue, commits: &d.commits, endpoint: &d.endpoint, logger: d.logger,
+	}
+	d.commands = commands{
+		code: d.code, store: &d.store, intake: &d.intake, queue: &d.queue, commits: &d.commits, lines: &d.lines, gaps: &d.gaps,
+	}
 	d.commits = committer{
 		store: &d.store, log: e.log, flushed: e.logFlushed, wake: d.wake, ledger: &d.queue.ledger, reader: &d.intake.reader, kept: &d.kept,
 	}
 	d.commits.reset()
 	d.crew.store, d.crew.log, d.crew.logger, d.crew.whole, d.crew.wake = &d.store, e.log, d.logger, e.whole, d.wake
-	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.retrier, &d.crew, &d.lines}}
+	d.terms = terms{configured: p, followers: []follower{&d.endpoint, &d.activation, &d.queue, &d.gaps, &d.intake.reader, &d.loader, &d.retrier, &d.replays, &d.crew, &d.lines}}
 	d.terms.use(p)
 	d.share.store = &d.store
 	d.share.set(p)
@@ -221,7 +227,7 @@ func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping b
 	if err := d.intake.closeDue(now); err != nil {
 		return err
 	}
-	if err := d.replaySome(now); err != nil {
+	if err := d.replays.some(now); err != nil {
 		return err
 	}
 	if err := d.loader.seekProbe(now, d.crew.handed); err != nil {
@@ -295,7 +301,7 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		}
 	} else {
 		sooner(d.intake.reader.forming.until)
-		if d.replayWanted() {
+		if d.replays.wanted() {
 			return now
 		}
 		sooner(d.loader.dueAt(now, d.crew.handed))

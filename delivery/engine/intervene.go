@@ -42,33 +42,12 @@ func (e *Engine) RetryNow(profile, id string) error {
 		return err
 	}
 	return d.update(func(now time.Time) error {
-		if err := d.hasten(seq, now); err != nil {
+		if err := d.commands.hasten(seq, now); err != nil {
 			return err
 		}
 		d.tryEndpoint(now)
 		return nil
 	})
-}
-
-// hasten makes a retry due at once.
-func (d *dispatcher) hasten(seq delivery.Seq, now time.Time) error {
-	r, err := d.takeRecord(seq, now)
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		return errUntried
-	}
-	if r.State != delivery.Retrying {
-		return errBlocked
-	}
-	due := now
-	if !r.Since.IsZero() && r.Since.Before(now) {
-		due = r.Since // before what has become due meanwhile
-	}
-	d.queue.ledger.hasten(r, due, now)
-	d.queue.lanes.recheck(r)
-	return nil
 }
 
 // tryEndpoint has an endpoint that is left alone be tried at once.
@@ -130,7 +109,7 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 	err = d.store.each([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
 		return true, d.update(func(now time.Time) error {
 			var gone *operatorError
-			if err := d.hasten(r.Seq, now); errors.As(err, &gone) {
+			if err := d.commands.hasten(r.Seq, now); errors.As(err, &gone) {
 				return nil // it is being sent, or was, in the meantime
 			} else if err != nil {
 				return err
@@ -149,71 +128,7 @@ func (e *Engine) Skip(profile, id string) error {
 	if err != nil {
 		return err
 	}
-	return d.update(func(now time.Time) error {
-		r, err := d.takeRecord(seq, now)
-		if err != nil {
-			return err
-		}
-		if r != nil && r.Events() > 1 && id != r.Members.ID {
-			return &operatorError{
-				fmt.Sprintf("event %s waits as one of the %d events of a request", id, r.Events()),
-				"skip them all by the request's id: `rowhook queue skip " + r.Members.ID + "`",
-			}
-		}
-		if r != nil {
-			seq = r.Seq
-		}
-		ev, err := d.store.Event(d.store.id, seq)
-		if err != nil {
-			return fmt.Errorf("read event: %w", err)
-		}
-		unread := r == nil
-		if unread {
-			fresh := d.intake.reader.newRecord(&delivery.Entry{Seq: seq, Event: ev, Bytes: d.store.sizeOf(seq)})
-			r = &fresh
-			d.intake.reader.know(seq)
-		}
-		r.Reason, r.Status, r.Error, r.Since = delivery.ReasonOperator, 0, "", now
-		d.queue.ledger.giveUp(r, unread)
-		d.lines.event(ev, r.Members, delivery.OutcomeDead, delivery.ReasonOperator, now)
-		d.retrier.noteGap(r, ev.ID, now)
-		d.queue.lanes.aloneOver(r)
-		d.queue.lanes.recheck(r)
-		return nil
-	})
-}
-
-// takeRecord returns the record of a waiting delivery, after bringing it to disk if it is in
-// memory. It returns nil for one that was not read from the log yet.
-func (d *dispatcher) takeRecord(seq delivery.Seq, now time.Time) (*delivery.Delivery, error) {
-	j := d.queue.ledger.stored[seq]
-	if j == nil {
-		j = d.queue.ledger.window.find(seq)
-	}
-	if j != nil && j.state == jobHanded {
-		return nil, errInFlight
-	}
-	if j == nil && seq >= d.intake.reader.unread() {
-		d.intake.unform() // it stays unread until its record is there
-	}
-	head := seq
-	if j != nil {
-		head = j.seq // of the group that it has become a part of
-		d.queue.unload(j)
-	}
-	if err := d.commits.whole(); err != nil {
-		return nil, fmt.Errorf("keep progress: %w", err)
-	}
-	r, ok, err := d.store.Delivery(d.store.id, head)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read delivery: %w", err)
-	case ok && r.State == delivery.Dead, !ok && seq < d.intake.reader.next:
-		return nil, &operatorError{"the delivery does not wait any more", fmt.Sprintf("`rowhook log --profile %s` shows what came of it", d.code)}
-	case !ok:
-		return nil, nil
-	}
-	return &r, nil
+	return d.update(func(now time.Time) error { return d.commands.skip(seq, id, now) })
 }
 
 func firstError(a, b error) error {
@@ -299,10 +214,7 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 		if len(d.queue.lanes.byKey) >= maxLanes || d.queue.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
-		if d.gaps.fill(r, ev.ID) {
-			d.commits.keep(now)
-		}
-		d.revive(*r, now)
+		d.commands.revive(*r, ev.ID, now)
 		return true, nil
 	})
 }
@@ -310,16 +222,9 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 // FailedDiscard takes dead letters away for good, each with a line in the delivery log.
 func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
-		d.discard(r, ev, now)
+		d.commands.discard(r, ev, now)
 		return true, nil
 	})
-}
-
-// discard takes a dead letter away for good, with a line.
-func (d *dispatcher) discard(r *delivery.Delivery, ev *delivery.Event, now time.Time) {
-	d.lines.event(ev, r.Members, delivery.OutcomeDiscarded, delivery.ReasonOperator, now)
-	d.queue.ledger.discard(r, now)
-	d.queue.lanes.unhold(r)
 }
 
 // eachDead calls fn for the dead letters that the filter selects, until it returns false. The
@@ -348,7 +253,7 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 				if err != nil {
 					return fmt.Errorf("read delivery: %w", err)
 				}
-				if !ok || whole.State != delivery.Dead || whole.Seq == d.expiring {
+				if !ok || whole.State != delivery.Dead || whole.Seq == d.commands.expiring {
 					return nil // somebody else took it in the meantime
 				}
 				if more, err = fn(d, &whole, ev, now); err != nil {
@@ -385,18 +290,6 @@ func (d *dispatcher) withLock(fn func(now time.Time) error) error {
 		return err
 	}
 	return fn(time.Now())
-}
-
-// revive has a dead letter wait in its place in the order again.
-func (d *dispatcher) revive(r delivery.Delivery, now time.Time) {
-	if r.Reason == delivery.ReasonFormat || r.Reason == delivery.ReasonOversize {
-		r.Body, r.Head = nil, delivery.Head{} // it was never sent: what stood in its way may be gone
-	}
-	r.Round++
-	r.Attempts, r.Refusals, r.Clock, r.Since = 0, 0, 0, time.Time{}
-	d.queue.ledger.revive(&r)
-	d.queue.lanes.unhold(&r)
-	d.queue.putBack(r, now)
 }
 
 // Pause makes a profile inactive: requests in flight finish, its events are held in the spool.

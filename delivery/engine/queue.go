@@ -231,3 +231,51 @@ func (q *queue) putBack(r delivery.Delivery, now time.Time) {
 	q.ledger.add(&r)
 	q.spill(q.lanes.insert(&r)...)
 }
+
+// The ways of records on disk.
+
+// hasten makes a record due: as of now, or of earlier to go before others.
+func (q *queue) hasten(r *delivery.Delivery, due, now time.Time) {
+	q.ledger.hasten(r, due, now)
+	q.lanes.recheck(r)
+}
+
+// drop ends a record that waits on disk.
+func (q *queue) drop(r *delivery.Delivery, now time.Time) {
+	q.ledger.drop(r, now)
+	q.lanes.aloneOver(r)
+	q.lanes.recheck(r)
+}
+
+// giveUp makes a dead letter of a record that waits on disk, or with fresh of a delivery that has
+// none. Its keys go on.
+func (q *queue) giveUp(r *delivery.Delivery, fresh bool) {
+	q.ledger.giveUp(r, fresh)
+	q.lanes.aloneOver(r)
+	q.lanes.recheck(r)
+}
+
+// discard takes a dead letter away for good.
+func (q *queue) discard(r *delivery.Delivery, now time.Time) {
+	q.ledger.discard(r, now)
+	q.lanes.unhold(r)
+}
+
+// expire takes note that the store removes a dead letter by itself.
+func (q *queue) expire(r *delivery.Delivery) {
+	q.ledger.expire(r)
+	q.lanes.unhold(r)
+}
+
+// revive has a dead letter wait again.
+func (q *queue) revive(r delivery.Delivery, now time.Time) {
+	q.ledger.revive(&r)
+	q.lanes.unhold(&r)
+	q.putBack(r, now)
+}
+
+// again has an event of history wait again.
+func (q *queue) again(r delivery.Delivery, now time.Time) {
+	q.ledger.again(&r)
+	q.putBack(r, now)
+}

@@ -302,7 +302,7 @@ func (d *dispatcher) dropAll() error {
 			if err != nil {
 				return false, fmt.Errorf("read event of a dead letter: %w", err)
 			}
-			d.discard(r, ev, now)
+			d.commands.discard(r, ev, now)
 			return true, d.commits.ifDue(now)
 		})
 	})

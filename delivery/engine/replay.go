@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"time"
@@ -49,11 +50,20 @@ type replay struct {
 	looked bool
 }
 
-// replays are a profile's: the one under way, if any, and how many there were.
+// replays sends history again: one replay at a time, as much of it as there is room for.
 type replays struct {
-	under *replay
-	ever  int
+	profile  *Profile // in force
+	store    *profileStore
+	reader   *reader
+	queue    *queue
+	commits  *committer
+	endpoint *endpoint
+	logger   *slog.Logger
+	under    *replay // under way; nil when none is
+	ever     int     // how many there were
 }
+
+func (rs *replays) follow(p *Profile) { rs.profile = p }
 
 func (r *replay) selects(ev *delivery.Event) bool {
 	return (r.Type == "" || delivery.MatchGlob(r.Type, ev.Type)) &&
@@ -80,19 +90,16 @@ func (e *Engine) Replay(f ReplayFilter, dry bool) (Replayed, error) {
 	if err != nil {
 		return Replayed{}, err
 	}
-	counted, err := d.countReplay(&r)
+	counted, err := d.replays.count(&r, d.profileNow())
 	if err != nil || dry || counted.Events == 0 {
 		return counted, err
 	}
 	return counted, d.update(func(now time.Time) error {
-		if under := d.replays.under; under != nil {
+		under, begun := d.replays.begin(r, counted.Events, now)
+		if !begun {
 			return &operatorError{fmt.Sprintf("a replay to %s is under way, with %d events to go", d.code, under.Left),
 				"wait for its end, or `rowhook replay --profile " + d.code + " --stop`"}
 		}
-		d.replays.ever++
-		r.Round, r.Left = d.replays.ever+1, counted.Events
-		d.replays.under = &r
-		d.commits.keep(now)
 		return nil
 	})
 }
@@ -106,21 +113,43 @@ func (e *Engine) StopReplay(profile string) (int64, error) {
 	}
 	var left int64
 	err = d.update(func(now time.Time) error {
-		if d.replays.under == nil {
+		stopped := d.replays.stop(now)
+		if stopped == nil {
 			return &operatorError{"no replay to " + d.code + " is under way", "`rowhook queue list` shows what waits"}
 		}
-		left = d.replays.under.Left
-		d.replays.under = nil
-		d.commits.keep(now)
+		left = stopped.Left
 		return nil
 	})
 	return left, err
 }
 
-// countReplay goes through history without sending anything.
-func (d *dispatcher) countReplay(r *replay) (Replayed, error) {
+// begin has a replay of so many events be under way, with a round of its own. While another is, it
+// returns that one and begins none.
+func (rs *replays) begin(r replay, events int64, now time.Time) (under *replay, begun bool) {
+	if rs.under != nil {
+		return rs.under, false
+	}
+	rs.ever++
+	r.Round, r.Left = rs.ever+1, events
+	rs.under = &r
+	rs.commits.keep(now)
+	return rs.under, true
+}
+
+// stop ends the replay that is under way and returns it; nil when none is.
+func (rs *replays) stop(now time.Time) (stopped *replay) {
+	if stopped = rs.under; stopped != nil {
+		rs.under = nil
+		rs.commits.keep(now)
+	}
+	return stopped
+}
+
+// count goes through history without sending anything. It needs the store only: the dispatcher goes
+// on meanwhile.
+func (rs *replays) count(r *replay, profile *Profile) (Replayed, error) {
 	counted := Replayed{Types: make(map[string]int64)}
-	progress, err := d.store.Progress(d.store.id)
+	progress, err := rs.store.Progress(rs.store.id)
 	if err != nil {
 		return counted, fmt.Errorf("read progress: %w", err)
 	}
@@ -128,9 +157,9 @@ func (d *dispatcher) countReplay(r *replay) (Replayed, error) {
 	for _, seq := range progress.Done {
 		done[seq] = true
 	}
-	profile, pass := d.profileNow(), *r
+	pass := *r
 	for pass.Next < pass.End {
-		err := d.passHistory(&pass, math.MaxInt64, func(entry *delivery.Entry, waits bool) error {
+		err := rs.pass(&pass, math.MaxInt64, func(entry *delivery.Entry, waits bool) error {
 			switch decided := profile.wouldGet(entry); {
 			case decided == delivery.False:
 			case decided == delivery.Undecidable:
@@ -167,14 +196,14 @@ func (p *Profile) wouldGet(entry *delivery.Entry) delivery.Truth {
 	return p.subscriptions.MatchHistory(entry.Event)
 }
 
-// passHistory calls fn for the next entries of history that a replay selects, below limit, and
+// pass calls fn for the next entries of history that a replay selects, below limit, and
 // moves on behind them. waits says that the entry has a record: it waits, or is a dead letter.
-func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *delivery.Entry, waits bool) error) error {
-	entries, next, end, err := d.store.History(d.store.id, r.Next, nil, readChunk, 1<<20)
+func (rs *replays) pass(r *replay, limit delivery.Seq, fn func(entry *delivery.Entry, waits bool) error) error {
+	entries, next, end, err := rs.store.History(rs.store.id, r.Next, nil, readChunk, 1<<20)
 	if err != nil {
 		return fmt.Errorf("read history at %d: %w", r.Next, err)
 	}
-	waiting, err := d.recordsOf(r, entries)
+	waiting, err := rs.recordsOf(r, entries)
 	if err != nil {
 		return err
 	}
@@ -199,7 +228,7 @@ func (d *dispatcher) passHistory(r *replay, limit delivery.Seq, fn func(entry *d
 
 // recordsOf returns the places of those entries that have a record, of their own or as members of a
 // group, which may have begun before them.
-func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[delivery.Seq]bool, error) {
+func (rs *replays) recordsOf(r *replay, entries []delivery.Entry) (map[delivery.Seq]bool, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -210,7 +239,7 @@ func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[deliver
 		from = 0
 	}
 	found := make(map[delivery.Seq]bool)
-	err := d.store.Deliveries(d.store.id, from, nil, func(rec delivery.Delivery) bool {
+	err := rs.store.Deliveries(rs.store.id, from, nil, func(rec delivery.Delivery) bool {
 		found[rec.Seq] = true
 		if rec.Members != nil && rec.Members.Last >= first && rec.Seq <= last {
 			groups = append(groups, delivery.Delivery{Seq: rec.Seq, Members: rec.Members})
@@ -231,18 +260,18 @@ func (d *dispatcher) recordsOf(r *replay, entries []delivery.Entry) (map[deliver
 	return found, nil
 }
 
-// replaySome sends more of history again when there is room for it.
-func (d *dispatcher) replaySome(now time.Time) error {
-	if !d.replayWanted() {
+// some sends more of history again when there is room for it.
+func (rs *replays) some(now time.Time) error {
+	if !rs.wanted() {
 		return nil
 	}
-	r := d.replays.under
-	if committed, err := d.commits.commit(); err != nil || !committed {
+	r := rs.under
+	if committed, err := rs.commits.commit(); err != nil || !committed {
 		return err
 	}
-	err := d.passHistory(r, d.intake.reader.unread(), func(entry *delivery.Entry, waits bool) error {
-		if !waits && d.queue.ledger.window.find(entry.Seq) == nil && d.terms.profile.wouldGet(entry) == delivery.True {
-			d.sendAgain(entry, r.Round, now)
+	err := rs.pass(r, rs.reader.unread(), func(entry *delivery.Entry, waits bool) error {
+		if !waits && rs.queue.ledger.window.find(entry.Seq) == nil && rs.profile.wouldGet(entry) == delivery.True {
+			rs.sendAgain(entry, r.Round, now)
 			r.Left--
 		}
 		return nil
@@ -251,24 +280,23 @@ func (d *dispatcher) replaySome(now time.Time) error {
 		return err
 	}
 	if r.Next >= r.End {
-		d.logger.Info("replay is on its way", "round", r.Round)
-		d.replays.under = nil
+		rs.logger.Info("replay is on its way", "round", r.Round)
+		rs.under = nil
 	}
-	d.commits.keep(now)
+	rs.commits.keep(now)
 	return nil
 }
 
 // sendAgain has an event of history wait in its place in the order: in a request of its own, also
 // where requests carry groups.
-func (d *dispatcher) sendAgain(entry *delivery.Entry, round int, now time.Time) {
-	r := d.intake.reader.newRecord(entry)
+func (rs *replays) sendAgain(entry *delivery.Entry, round int, now time.Time) {
+	r := rs.reader.newRecord(entry)
 	r.Round = round
-	d.queue.ledger.again(&r)
-	d.queue.putBack(r, now)
+	rs.queue.again(r, now)
 }
 
-// replayWanted reports whether more of history may be sent again now.
-func (d *dispatcher) replayWanted() bool {
-	return d.replays.under != nil && !d.endpoint.down() && d.intake.reader.caughtUp() && !d.commits.stuck() &&
-		d.queue.ledger.waiting() < replayWindow && d.replays.under.Next < d.intake.reader.unread()
+// wanted reports whether more of history may be sent again now.
+func (rs *replays) wanted() bool {
+	return rs.under != nil && !rs.endpoint.down() && rs.reader.caughtUp() && !rs.commits.stuck() &&
+		rs.queue.ledger.waiting() < replayWindow && rs.under.Next < rs.reader.unread()
 }

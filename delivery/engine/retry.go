@@ -90,15 +90,10 @@ func (rt *retrier) bury(j *job, now time.Time) {
 	j.record.Since, j.record.Due = now, time.Time{}
 	rt.lines.buried++
 	rt.lines.tellBuried(now, rt.tally.last.reason)
-	rt.noteGap(&j.record, j.event.ID, now)
-	rt.queue.bury(j, rt.profile.holdsKeys())
-}
-
-// noteGap takes note that the receiver will not get a delivery that was given up.
-func (rt *retrier) noteGap(r *delivery.Delivery, id string, now time.Time) {
-	if rt.gaps.growKey(r, id) {
+	if rt.gaps.growKey(&j.record, j.event.ID) {
 		rt.commits.keep(now)
 	}
+	rt.queue.bury(j, rt.profile.holdsKeys())
 }
 
 // postpone has a delivery wait without spending an attempt.

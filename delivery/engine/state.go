@@ -146,9 +146,9 @@ func (d *dispatcher) reset() {
 	d.crew.handed = 0
 	d.commits.reset()
 	d.endpoint.outage, d.endpoint.breaker = nil, breaker{}
-	d.intake.ordering, d.replays = ordering{}, replays{}
+	d.intake.ordering, d.replays.under, d.replays.ever = ordering{}, nil, 0
 	d.inactive.looked = looked{}
 	d.activation.consent, d.activation.asking = consent{}, asking{}
-	d.gaps.untold, d.gaps.carrier, d.expiring = untold{}, nil, 0
+	d.gaps.untold, d.gaps.carrier, d.commands.expiring = untold{}, nil, 0
 	d.tickAt = time.Time{}
 }
