@@ -47,43 +47,39 @@ type dispatcher struct {
 	engine *Engine
 	code   string // of its profile
 	store  profileStore
+	logger *slog.Logger
+	share  share              // of the spool; others ask for it at any time
+	wake   signal             // wakes run
 	cancel context.CancelFunc // ends run; set by the engine when it starts it
 	ended  chan struct{}      // closed when run has ended
-	share  share              // of the spool; others ask for it at any time
-	logger *slog.Logger
-	wake   signal // wakes run
 
 	crew    crew           // the workers
 	helpers sync.WaitGroup // the committer and those who ask
 
-	mu     sync.Mutex
-	loaded bool // the state below reflects the store
-
-	// What it works by: see reload.go.
-	terms    terms
+	mu       sync.Mutex
+	loaded   bool         // the state below reflects the store
 	gone     bool         // another config has no such profile: nothing is to be done any more
 	draining bool         // it ends when what waits is over
 	drainTo  delivery.Seq // nothing comes for it beyond
+	tickAt   time.Time
 
-	// Who owns what; none of them knows the dispatcher.
-	intake     intake     // takes events from the log
-	queue      queue      // what waits
-	loader     loader     // brings what waits on disk back
-	retrier    retrier    // what becomes of a delivery that failed
-	clearer    clearer    // ends what waits without an attempt
-	endpoint   endpoint   // whether and how fast requests go
-	activation activation // whether there are to be any
-	gaps       gaps       // what the receiver is still to be told of
-	lines      lines      // of the delivery log
-	tally      tally      // what status shows
-
-	inactive inactive // what comes meanwhile where there are to be none
-	replays  replays
-	commands commands // what operators do to single deliveries
-	kept     kept     // what outlives a restart
-	commits  committer
-
-	tickAt time.Time
+	// Who owns what, see the package comment; none of them knows the dispatcher.
+	terms      terms
+	intake     intake
+	queue      queue
+	commits    committer
+	kept       kept
+	loader     loader
+	retrier    retrier
+	clearer    clearer
+	inactive   inactive
+	replays    replays
+	commands   commands
+	endpoint   endpoint
+	activation activation
+	gaps       gaps
+	lines      lines
+	tally      tally
 }
 
 func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dispatcher {

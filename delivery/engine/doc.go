@@ -11,25 +11,39 @@
 //
 // # Who owns what
 //
-// A dispatcher holds the loop ([dispatcher.step]), the switch over classes of replies and what
-// operators do. What it decides by is kept by owners, none of which knows it, and each of which is
-// tested alone:
+// A dispatcher holds the loop ([dispatcher.step]), the switch over classes of replies and the lock.
+// What it decides by, and what it has done, is kept by owners. None of them knows it, each has its
+// own fields, and each is tested alone. Where an owner works with others it names them as fields;
+// newDispatcher joins them.
 //
+//	terms       the config in force, and who follows it
+//	intake      takes events from the log into the queue, and minds barriers
 //	reader      where the log is read, what is known of entries ahead, which events go together
+//	queue       what waits: keeps lanes, memory and ledger in step
 //	lanes       the order of ordering keys, and the queues of what may go
 //	memory      how much is in memory
 //	ledger      records, window, backlog: each way to leave a place is one method, drawn in
 //	            docs/delivery-states.md
+//	committer   brings what was decided into the store, after the delivery log's lines
+//	kept        what outlives a restart besides progress and records
+//	loader      brings records from disk back when they are due or their turn has come
+//	crew        the workers, jobs on their way out and results on their way back
+//	retrier     what becomes of a delivery whose attempt failed
+//	clearer     skips or drops what waits
+//	share       how much of the spool the backlog may take
+//	inactive    holds or skips what comes for a profile that is not active
+//	replays     sends history again
+//	commands    what operators do to single deliveries
 //	endpoint    breaker, probes, pace: whether requests go, and how many at once
 //	activation  whether the profile gets its events, and when its endpoint is asked
 //	gaps        what the receiver will not get, and has not been told of
-//	flood       which lines of the delivery log are collapsed
+//	lines       the profile's lines of the delivery log, and which are collapsed (flood)
 //	tally       what status and metrics show (profilestatus.go)
 //
 // A reply comes back to handleResult (result.go). A 429, for example, is a class of the sender;
-// endpoint.throttled decides how long the endpoint is left alone, ledger.retry writes the record.
-// When the next request goes is decided in wakeAt (dispatcher.go), seekProbe (probe.go), loadRecords
-// (load.go) and handOut (handout.go).
+// endpoint.throttled decides how long the endpoint is left alone, retrier.retry what becomes of the
+// delivery, queue.wait writes the record and has the lane wait. When the next request goes is decided
+// in wakeAt (dispatcher.go), loader (load.go, probe.go) and handOut (handout.go).
 //
 // # What must hold
 //

@@ -9,7 +9,7 @@ import (
 func (d *dispatcher) handOut(now time.Time, sends context.Context) {
 	limit, fresh := d.gate(now)
 	for d.crew.handed < limit {
-		if !d.ready(fresh) || !d.endpoint.pace.ready(now) {
+		if !d.queue.ready(fresh) || !d.endpoint.pace.ready(now) {
 			return
 		}
 		j := d.pick(fresh)
@@ -31,15 +31,7 @@ func (d *dispatcher) gate(now time.Time) (limit int, fresh bool) {
 	return limit, fresh
 }
 
-// ready reports whether there is a job to pick.
-func (d *dispatcher) ready(fresh bool) bool {
-	for j := d.queue.lanes.gone(); j != nil; j = d.queue.lanes.gone() {
-		d.queue.memory.reuse(j)
-	}
-	return d.queue.lanes.retries.n > 0 || fresh && d.queue.lanes.fresh.n > 0
-}
-
-// pick takes the next job to send, of which there is one, see ready. Probes have turns of their
+// pick takes the next job to send, of which there is one, see [queue.ready]. Probes have turns of their
 // own.
 func (d *dispatcher) pick(fresh bool) *job {
 	turn := d.queue.lanes.turnOfRetries()

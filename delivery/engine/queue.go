@@ -197,6 +197,14 @@ func (q *queue) unloadAll() {
 	}
 }
 
+// ready reports whether there is a job to pick.
+func (q *queue) ready(fresh bool) bool {
+	for j := q.lanes.gone(); j != nil; j = q.lanes.gone() {
+		q.memory.reuse(j)
+	}
+	return q.lanes.retries.n > 0 || fresh && q.lanes.fresh.n > 0
+}
+
 // inFlight returns the places of what workers have.
 func (q *queue) inFlight() map[delivery.Seq]bool {
 	handed := make(map[delivery.Seq]bool)
