@@ -205,8 +205,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the change has %d bytes, more than source.max_change: %d", e.Size, e.Limit)
 }
 
-// Hint tells the operator what to do.
-func (e *TooLargeError) Hint() string {
+// RemedyText tells the operator what to do.
+func (e *TooLargeError) RemedyText() string {
 	return "look the row up by its key; raise source.max_change, and the agent's memory to three times that, for rows of this size to come"
 }
 

@@ -33,7 +33,7 @@ type SourceConfig struct {
 type ConfigError struct {
 	Key    string
 	Err    error
-	Advice string // what would work; may be empty
+	Remedy string // what would work; may be empty
 }
 
 func (e *ConfigError) Error() string { return "source." + e.Key + ": " + e.Err.Error() }
@@ -44,5 +44,5 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // ConfigPath leads to the value from the top of the config.
 func (e *ConfigError) ConfigPath() []string { return []string{"source", e.Key} }
 
-// Hint returns the advice.
-func (e *ConfigError) Hint() string { return e.Advice }
+// RemedyText says what would work.
+func (e *ConfigError) RemedyText() string { return e.Remedy }

@@ -65,8 +65,8 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("stream gap: %s (stored position %s, server %s)", e.Text, orNone(e.Stored), orNone(e.Server))
 }
 
-// Hint returns the remedy for the operator.
-func (e *GapError) Hint() string { return e.Remedy }
+// RemedyText returns the remedy for the operator.
+func (e *GapError) RemedyText() string { return e.Remedy }
 
 func orNone(p Position) string {
 	if p == "" {
@@ -86,8 +86,8 @@ func (e *OperatorError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *OperatorError) Unwrap() error { return e.Err }
 
-// Hint returns the remedy for the operator.
-func (e *OperatorError) Hint() string { return e.Remedy }
+// RemedyText returns the remedy for the operator.
+func (e *OperatorError) RemedyText() string { return e.Remedy }
 
 // RefusedError is what a setup leaves out, since a person has to look at it first. The rest has
 // been done, or printed.

@@ -48,10 +48,10 @@ func (s *script) Rest(ctx context.Context) {
 	_ = Sleep(ctx, s.rest)
 }
 
-// hintedError is an error with a remedy.
-type hintedError struct{ error }
+// remediedError is an error with a remedy.
+type remediedError struct{ error }
 
-func (hintedError) Hint() string { return "start the server" }
+func (remediedError) RemedyText() string { return "start the server" }
 
 // supervised runs a script for so long, and returns what it ended with, what was lost and what was
 // logged.
@@ -209,7 +209,7 @@ func TestSuperviseStops(t *testing.T) {
 func TestSuperviseTellsTheRemedy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, log, _ := supervised(t, &script{sessions: []outcome{{err: fmt.Errorf("connect: %w", hintedError{errors.New("refused")})}}}, time.Minute)
+		_, log, _ := supervised(t, &script{sessions: []outcome{{err: fmt.Errorf("connect: %w", remediedError{errors.New("refused")})}}}, time.Minute)
 		if want := "level=WARN msg=\"replication connection lost\" err=\"connect: refused\" attempt=1 remedy=\"start the server\"\n"; log != want {
 			t.Errorf("logged %s, want %s", log, want)
 		}

@@ -19,8 +19,8 @@ func (e *ConfigError) Error() string { return strings.Join(e.Path, ".") + ": " +
 // ConfigPath leads to the value from the top of the config.
 func (e *ConfigError) ConfigPath() []string { return e.Path }
 
-// Hint says what would work.
-func (e *ConfigError) Hint() string { return e.Remedy }
+// RemedyText says what would work.
+func (e *ConfigError) RemedyText() string { return e.Remedy }
 
 // ConfigErrors collects what is wrong with one section of the config.
 type ConfigErrors struct {

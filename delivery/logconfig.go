@@ -32,7 +32,7 @@ const (
 	minLogKeep = time.Hour
 )
 
-// Validate reports every setting that cannot work, joined; each error has a ConfigPath and a Hint.
+// Validate reports every setting that cannot work, joined; each error has a ConfigPath and a remedy.
 func (c LogConfig) Validate() error {
 	v := ErrorsAt("log")
 	v.OneOf("level", c.Level, "debug", "info", "warn", "error")

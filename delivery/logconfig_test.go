@@ -24,7 +24,7 @@ func TestLogConfigValidate(t *testing.T) {
 		spoil(&cfg)
 		err := cfg.Validate()
 		var e *ConfigError
-		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != "log."+key || e.Hint() == "" {
+		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != "log."+key || e.RemedyText() == "" {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

@@ -192,11 +192,11 @@ func TestValidate(t *testing.T) {
 		found := joined.Unwrap()[0].(interface {
 			error
 			ConfigPath() []string
-			Hint() string
+			RemedyText() string
 		})
 		want := append([]string{"profiles", "desk"}, strings.Split(path, ".")...)
-		if got := found.ConfigPath(); !reflect.DeepEqual(got, want) || found.Hint() == "" {
-			t.Errorf("path %v, want %v, hint %q", got, want, found.Hint())
+		if got := found.ConfigPath(); !reflect.DeepEqual(got, want) || found.RemedyText() == "" {
+			t.Errorf("path %v, want %v, remedy %q", got, want, found.RemedyText())
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (all Products) Validate(c *ProfileConfig) error {
 	return v.Err()
 }
 
-// Formatter makes what writes a profile's bodies. The error has a ConfigPath and a Hint.
+// Formatter makes what writes a profile's bodies. The error has a ConfigPath and a remedy.
 func (all Products) Formatter(c ProfileConfig) (Formatter, error) {
 	product := all.Of(c.Format)
 	refuse := func(key, text, remedy string) error {

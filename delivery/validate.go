@@ -52,7 +52,7 @@ func Defaults() ProfileConfig {
 
 // Validate checks what the engine needs of a profile: subscriptions, retry, order and bounds. URL,
 // signature and replies are the sender's to check, and [Products.Validate] checks what depends on
-// the format. All that is wrong is told, joined; each error has a ConfigPath and a Hint.
+// the format. All that is wrong is told, joined; each error has a ConfigPath and a remedy.
 func (c *ProfileConfig) Validate() error {
 	v := validation{ErrorsAt("profiles", c.Code)}
 	for i := range c.Subscriptions {
@@ -136,7 +136,7 @@ func (v validation) unit(c *ProfileConfig) {
 }
 
 // CheckUnit refuses a profile's unit where its format has no such requests. The error has a
-// ConfigPath and a Hint.
+// ConfigPath and a remedy.
 func (c *ProfileConfig) CheckUnit(f Formatter) error {
 	_, groups := f.(GroupFormatter)
 	if c.Unit == UnitRecord || groups {

@@ -66,9 +66,9 @@ type boundLink struct {
 
 // problem is a fault that shows only once the table is known.
 type problem struct {
-	path path
-	text string
-	hint string
+	path   path
+	text   string
+	remedy string
 }
 
 func (p *problem) String() string { return strings.Join(p.path, ".") + ": " + p.text }
@@ -170,8 +170,8 @@ func bindEntry(e *entry, t *capture.Table) *boundEntry {
 	return b.boundEntry
 }
 
-func (b *binder) problem(at path, text, hint string) {
-	b.problems = append(b.problems, problem{at, text, hint})
+func (b *binder) problem(at path, text, remedy string) {
+	b.problems = append(b.problems, problem{at, text, remedy})
 }
 
 // column returns the column's index. Of one that is missing it returns 0, since an entry with a
@@ -243,7 +243,7 @@ func (b *binder) rule(r *rule) boundRule {
 // still tried: a side of and/or that is never reached does no harm.
 func (b *binder) inferCondition(r *rule) {
 	for _, f := range inferFaults(r.cond, b.table, true) {
-		p := problem{r.path.at("if"), fmt.Sprintf("rule %s, if: %s", r.name, f.text), f.hint}
+		p := problem{r.path.at("if"), fmt.Sprintf("rule %s, if: %s", r.name, f.text), f.remedy}
 		if f.idle {
 			b.warnings = append(b.warnings, p)
 		} else {
@@ -291,8 +291,8 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 			bound.values = b.booleans(t, c.Values, at.at(c.Column))
 		} else {
 			for _, v := range c.Values {
-				if text, hint := NeverHolds(t, v); text != "" {
-					b.warnings = append(b.warnings, problem{at.at(c.Column), text, hint})
+				if text, remedy := NeverHolds(t, v); text != "" {
+					b.warnings = append(b.warnings, problem{at.at(c.Column), text, remedy})
 				}
 			}
 		}
@@ -312,8 +312,8 @@ func (b *binder) booleans(t *capture.Type, values []delivery.Literal, at path) [
 		case v.Text == "false":
 			list[i].Text = "f"
 		default:
-			text, hint := NeverHolds(t, v)
-			b.problem(at, text, hint)
+			text, remedy := NeverHolds(t, v)
+			b.problem(at, text, remedy)
 		}
 	}
 	return list
@@ -451,7 +451,7 @@ func (b *binder) field(f *field) *boundExpression {
 		return bound
 	}
 	for _, fault := range inferFaults(f.expr, b.table, false) {
-		b.warnings = append(b.warnings, problem{f.path, "expr: " + fault.text, fault.hint})
+		b.warnings = append(b.warnings, problem{f.path, "expr: " + fault.text, fault.remedy})
 	}
 	return bound
 }

@@ -34,8 +34,8 @@ func (e *UndecidableError) Error() string {
 	return fmt.Sprintf("map %s: %s, %s: the %s of column %q is not in the stream", e.Table, what, e.Clause, value, e.Column)
 }
 
-// Hint returns the statement that makes the stream carry the value.
-func (e *UndecidableError) Hint() string { return e.remedy }
+// RemedyText returns the statement that makes the stream carry the value.
+func (e *UndecidableError) RemedyText() string { return e.remedy }
 
 func (be *boundEntry) undecidable(b blame) error {
 	err := &UndecidableError{
@@ -131,7 +131,7 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 			list     []problem
 		}{{capture.Error, be.problems}, {capture.Error, be.faults}, {capture.Warning, be.warnings}} {
 			for _, p := range said.list {
-				add(said.severity, "mapping", p.path, strings.Join(p.path, "."), p.text, p.hint)
+				add(said.severity, "mapping", p.path, strings.Join(p.path, "."), p.text, p.remedy)
 			}
 		}
 		if len(be.problems) > 0 {

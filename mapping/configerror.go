@@ -4,9 +4,9 @@ import "slices"
 
 // ConfigError is a fault in the config. The loader turns its path into file, line and column.
 type ConfigError struct {
-	path []string
-	text string
-	hint string
+	path   []string
+	text   string
+	remedy string
 }
 
 func (e *ConfigError) Error() string { return e.text }
@@ -14,17 +14,19 @@ func (e *ConfigError) Error() string { return e.text }
 // ConfigPath returns where in the config the fault is, key by key; list elements by their index.
 func (e *ConfigError) ConfigPath() []string { return e.path }
 
-// Hint returns what to write instead; it may be empty.
-func (e *ConfigError) Hint() string { return e.hint }
+// RemedyText returns what to write instead; it may be empty.
+func (e *ConfigError) RemedyText() string { return e.remedy }
 
 // path is a place in the config. Deeper places are made with at, which never shares memory.
 type path []string
 
 func (p path) at(segments ...string) path { return append(slices.Clip(p), segments...) }
 
-func (p path) err(text, hint string) error { return &ConfigError{path: p, text: text, hint: hint} }
+func (p path) err(text, remedy string) error {
+	return &ConfigError{path: p, text: text, remedy: remedy}
+}
 
-// didYouMean returns a hint naming the candidate nearest to what was written, or "".
+// didYouMean returns a remedy naming the candidate nearest to what was written, or "".
 func didYouMean(written string, candidates []string) string {
 	best, bestDistance := "", len(written)/3+2
 	for _, c := range candidates {

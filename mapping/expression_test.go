@@ -200,8 +200,8 @@ func TestUndecidableNamesItsPlace(t *testing.T) {
 	if f.Err.Error() != want || f.Reason != delivery.OutcomeUndecidable || f.Entry != "circulation.loans" {
 		t.Errorf("got %+v", f)
 	}
-	var hint interface{ Hint() string }
-	if !errors.As(f.Err, &hint) || hint.Hint() != "ALTER TABLE circulation.loans REPLICA IDENTITY FULL;" {
+	var remedy interface{ RemedyText() string }
+	if !errors.As(f.Err, &remedy) || remedy.RemedyText() != "ALTER TABLE circulation.loans REPLICA IDENTITY FULL;" {
 		t.Error("no remedy")
 	}
 }

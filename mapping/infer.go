@@ -96,8 +96,8 @@ func (v inferred) String() string {
 // fault is something that an expression cannot compute, or a comparison that gives the same answer
 // for every row.
 type fault struct {
-	text, hint string
-	idle       bool // nothing fails; the comparison only never tells rows apart
+	text, remedy string
+	idle         bool // nothing fails; the comparison only never tells rows apart
 }
 
 // inference is one walk through an expression for one table.
@@ -244,7 +244,7 @@ func (in *inference) comparison(op string, a, b inferred) {
 	for _, k := range []kinds{kindNumber, kindText, kindTime, kindDuration} {
 		if a.has(k) && b.has(k) {
 			if k == kindText && !equality && (a.spelled || b.spelled) {
-				in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their texts, whose order is not that of the values", op, a, b), hint: "have the table keep what decides in a column of its own", idle: true})
+				in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their texts, whose order is not that of the values", op, a, b), remedy: "have the table keep what decides in a column of its own", idle: true})
 			}
 			return
 		}
@@ -256,9 +256,9 @@ func (in *inference) comparison(op string, a, b inferred) {
 	case equality && a.has(b.kinds):
 	case equality && (a.isText() && b.has(kindNumber|kindTime) || b.isText() && a.has(kindNumber|kindTime)):
 	case equality:
-		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s, which are never equal", op, a, b), hint: in.remedy(a, b), idle: true})
+		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s, which are never equal", op, a, b), remedy: in.remedy(a, b), idle: true})
 	default:
-		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s", op, a, b), hint: in.remedy(a, b)})
+		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s", op, a, b), remedy: in.remedy(a, b)})
 	}
 }
 

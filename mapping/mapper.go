@@ -260,7 +260,7 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 	if len(be.problems) > 0 {
 		p := &be.problems[0]
 		return m.fail(be, delivery.OutcomeUnmapped, &capture.OperatorError{
-			Err: fmt.Errorf("map %s: %s", be.table, p), Remedy: p.hint,
+			Err: fmt.Errorf("map %s: %s", be.table, p), Remedy: p.remedy,
 		})
 	}
 	if err := m.eval.check(); err != nil {

@@ -70,7 +70,7 @@ func TestOmittedAtRunTime(t *testing.T) {
 	if out.types() != "t.any" || len(out.failures) != 1 || out.failures[0].Reason != delivery.OutcomeUndecidable {
 		t.Fatalf("events %q, failures %+v", out.types(), out.failures)
 	}
-	if hint, ok := out.failures[0].Err.(interface{ Hint() string }); !ok || hint.Hint() != "use n" {
+	if remedy, ok := out.failures[0].Err.(interface{ RemedyText() string }); !ok || remedy.RemedyText() != "use n" {
 		t.Errorf("failure %v", out.failures[0].Err)
 	}
 }

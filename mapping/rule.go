@@ -112,7 +112,7 @@ func (r *boundRule) fires(e *evaluation) delivery.Truth {
 	answer, before := delivery.True, e.blame
 	if r.fault != nil {
 		if !before.set() {
-			e.blame = blame{rule: r.rule.name, err: &capture.OperatorError{Err: errors.New(r.fault.String()), Remedy: r.fault.hint}}
+			e.blame = blame{rule: r.rule.name, err: &capture.OperatorError{Err: errors.New(r.fault.String()), Remedy: r.fault.remedy}}
 		}
 		return delivery.Undecidable
 	}

@@ -35,16 +35,16 @@ const padded = "bpchar"
 
 // NeverHolds says why a condition's value is none that a column of the type can have, and what to
 // write instead. It is empty where it can be.
-func NeverHolds(t *capture.Type, value delivery.Literal) (text, hint string) {
+func NeverHolds(t *capture.Type, value delivery.Literal) (text, remedy string) {
 	v := value.Text
 	if value.Null {
 		return "", ""
 	}
-	if label, hint := t.Unlabelled(v); label != "" {
+	if label, remedy := t.Unlabelled(v); label != "" {
 		if meant := didYouMean(label, t.Labels); meant != "" {
-			hint = meant + " " + hint
+			remedy = meant + " " + remedy
 		}
-		return fmt.Sprintf("the column never holds %q, so that the condition never holds for it", label), hint
+		return fmt.Sprintf("the column never holds %q, so that the condition never holds for it", label), remedy
 	}
 	switch t.Kind {
 	case capture.Bool:

@@ -56,7 +56,7 @@ func TestUntyped(t *testing.T) {
 					t.Errorf("got %d events and failures %v", len(out.events), out.failures)
 				}
 			case len(out.failures) != 1 || !errors.As(out.failures[0].Err, &undecidable) || !undecidable.Untyped || undecidable.Clause != test.want ||
-				!strings.Contains(undecidable.Error(), `the type of column "u" is not known`) || undecidable.Hint() != untypedRemedy:
+				!strings.Contains(undecidable.Error(), `the type of column "u" is not known`) || undecidable.RemedyText() != untypedRemedy:
 				t.Errorf("got %d events and failures %v, want one about %s", len(out.events), out.failures, test.want)
 			}
 		})

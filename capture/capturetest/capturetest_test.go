@@ -109,7 +109,7 @@ func TestMissingMajorSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	_, err := NewCluster(Options{Major: 9})
 	if err == nil || !strings.Contains(err.Error(), "make test") {
-		t.Errorf("error is %v, want a hint", err)
+		t.Errorf("error is %v, want a remedy", err)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestPurged(t *testing.T) {
 			}
 			err := runOnce(t, source, capture.StartOptions{Stored: n.Durable()}, n)
 			var gap *capture.GapError
-			if !errors.As(err, &gap) || gap.Stored == "" || gap.Hint() == "" {
+			if !errors.As(err, &gap) || gap.Stored == "" || gap.RemedyText() == "" {
 				t.Fatalf("got %v, want a gap", err)
 			}
 			// Accepted, the stream goes on after what is missing.

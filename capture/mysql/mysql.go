@@ -81,7 +81,7 @@ func (s *Source) Received() uint64 { return s.received.Load() }
 func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	a, err := parseAddress(cfg.URL)
 	if err != nil {
-		return nil, &capture.ConfigError{Key: "url", Err: err, Advice: "mysql://user@host:3306/database?tls=verify"}
+		return nil, &capture.ConfigError{Key: "url", Err: err, Remedy: "mysql://user@host:3306/database?tls=verify"}
 	}
 	if cfg.Password != "" {
 		a.password = cfg.Password
@@ -99,7 +99,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 	}
 	if len(s.lockName()) > 64 {
 		return nil, &capture.ConfigError{Key: "name", Err: fmt.Errorf("%q is too long for the lock that keeps a second agent away", s.config.Name),
-			Advice: "at most 56 characters"}
+			Remedy: "at most 56 characters"}
 	}
 	return s, nil
 }

@@ -18,7 +18,7 @@ import (
 func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
 	out := s.tlsFindings()
 	server, err := s.Identify(ctx)
-	var remedy interface{ Hint() string }
+	var remedy interface{ RemedyText() string }
 	if err != nil && (!errors.As(err, &remedy) || !answered(err)) {
 		return out, s.explainFurther(ctx, err)
 	}
@@ -27,7 +27,7 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 		return out, s.explainFurther(ctx, inspected)
 	}
 	if err != nil {
-		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: remedy.Hint()})
+		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: remedy.RemedyText()})
 	}
 	facts, unread := s.readSettings(ctx)
 	if unread != nil {

@@ -112,8 +112,8 @@ func TestUnreadableEncoding(t *testing.T) {
 	}
 	_, checked := s.Check(t.Context(), []string{"public.t"})
 	for _, err := range []error{ended, checked} {
-		var hint interface{ Hint() string }
-		if !errors.As(err, &hint) || hint.Hint() != unreadableEncoding {
+		var remedy interface{ RemedyText() string }
+		if !errors.As(err, &remedy) || remedy.RemedyText() != unreadableEncoding {
 			t.Errorf("no remedy: %v", err)
 		}
 	}

@@ -86,7 +86,7 @@ func New(cfg capture.SourceConfig, opts Options) (*Source, error) {
 		s.config.Publication = "rowhook"
 	}
 	if !validSlotName(s.config.Slot) {
-		return nil, &capture.ConfigError{Key: "slot", Err: fmt.Errorf("%q is no slot's name", s.config.Slot), Advice: "use lower-case letters, digits and underscores, at most 63"}
+		return nil, &capture.ConfigError{Key: "slot", Err: fmt.Errorf("%q is no slot's name", s.config.Slot), Remedy: "use lower-case letters, digits and underscores, at most 63"}
 	}
 	config, asked, err := parseURL(cfg.URL)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Source) refused(err error) error {
 func urlError(err error) *capture.ConfigError {
 	e := &capture.ConfigError{Key: "url", Err: err}
 	if strings.Contains(err.Error(), "sslmode is invalid") {
-		e.Advice = sslModes
+		e.Remedy = sslModes
 	}
 	return e
 }

@@ -27,8 +27,8 @@ type connectionError struct {
 func (e *connectionError) Error() string { return e.err.Error() }
 func (e *connectionError) Unwrap() error { return e.err }
 
-// Hint returns the remedy for the operator.
-func (e *connectionError) Hint() string { return e.remedy }
+// RemedyText returns the remedy for the operator.
+func (e *connectionError) RemedyText() string { return e.remedy }
 
 // explain adds the remedy to an error about connecting, where there is one.
 func explain(err error, config *pgconn.Config, asked bool) error {

@@ -62,9 +62,9 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			found, err := newSource(t, test.url).Check(t.Context(), nil)
 			text, remedy := "", ""
-			var hinted interface{ Hint() string }
-			if errors.As(err, &hinted) {
-				text, remedy = err.Error(), hinted.Hint()
+			var remedied interface{ RemedyText() string }
+			if errors.As(err, &remedied) {
+				text, remedy = err.Error(), remedied.RemedyText()
 			}
 			for _, f := range found {
 				text, remedy = text+f.Text, remedy+f.Remedy
@@ -151,8 +151,8 @@ func TestURLsAreNeverQuoted(t *testing.T) {
 		}
 	}
 	_, err := New(capture.SourceConfig{URL: "postgres://a@localhost/shop?sslmode=verify"}, Options{Logger: testLogger(t)})
-	var hinted interface{ Hint() string }
-	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "verify-full") {
+	var remedied interface{ RemedyText() string }
+	if !errors.As(err, &remedied) || !strings.Contains(remedied.RemedyText(), "verify-full") {
 		t.Errorf("a wrong sslmode does not list the right ones: %v", err)
 	}
 }

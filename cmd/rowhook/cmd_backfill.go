@@ -222,7 +222,7 @@ func backfillWords(b *operation.Backfill) string {
 func backfillError(b *operation.Backfill) error {
 	switch b.State {
 	case operation.BackfillFailed:
-		return &capture.OperatorError{Err: fmt.Errorf("backfill %s failed: %s", b.ID, b.Error), Remedy: strings.TrimSpace(b.Hint + "; then `rowhook backfill resume " + b.ID + "`")}
+		return &capture.OperatorError{Err: fmt.Errorf("backfill %s failed: %s", b.ID, b.Error), Remedy: strings.TrimSpace(b.Remedy + "; then `rowhook backfill resume " + b.ID + "`")}
 	case operation.BackfillCancelled, operation.BackfillPaused:
 		return fmt.Errorf("backfill %s was %s after %s", b.ID, b.State, plural(int(b.Rows), "row"))
 	}
@@ -358,8 +358,8 @@ func printBackfills(w io.Writer, list []operation.Backfill) error {
 		}
 		if b.Error != "" {
 			note = b.Error
-			if b.Hint != "" {
-				note += ": " + b.Hint
+			if b.Remedy != "" {
+				note += ": " + b.Remedy
 			}
 		}
 		t.add(b.ID, string(b.State), b.What(), orDash(b.Profile), fmt.Sprint(b.Rows), total, fmt.Sprint(b.Events), fmt.Sprint(b.Failed), rate, left, orDash(note))

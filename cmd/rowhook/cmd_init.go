@@ -105,7 +105,7 @@ func (c *console) init(ctx context.Context, flags initFlags) error {
 func (in *initial) usage(flag string, err error) error {
 	var of *capture.ConfigError
 	if errors.As(err, &of) {
-		err = &capture.OperatorError{Err: of.Err, Remedy: of.Advice}
+		err = &capture.OperatorError{Err: of.Err, Remedy: of.Remedy}
 	}
 	return &usageError{err: fmt.Errorf("%s: %w", flag, err), command: "rowhook init"}
 }

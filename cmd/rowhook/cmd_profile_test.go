@@ -18,8 +18,8 @@ func TestAnswerWithoutReply(t *testing.T) {
 	if out.String() != "no reply to the challenge after 2ms\ndesk is pending\n" {
 		t.Errorf("printed %q", out.String())
 	}
-	var hinted interface{ Hint() string }
-	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "allow_networks") {
+	var remedied interface{ RemedyText() string }
+	if !errors.As(err, &remedied) || !strings.Contains(remedied.RemedyText(), "allow_networks") {
 		t.Errorf("error %v", err)
 	}
 }

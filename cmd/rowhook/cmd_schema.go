@@ -247,10 +247,10 @@ func (e *untoldError) Error() string {
 // Unwrap returns the cause.
 func (e *untoldError) Unwrap() error { return e.cause }
 
-// Hint returns what to do.
-func (e *untoldError) Hint() string {
+// RemedyText returns what to do.
+func (e *untoldError) RemedyText() string {
 	if e.cause != nil {
-		return config.Hint(e.cause)
+		return config.Remedy(e.cause)
 	}
 	return "rowhook check"
 }

@@ -90,15 +90,15 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// report prints errors for people, each with its hint.
+// report prints errors for people, each with its remedy behind "hint:".
 func report(w io.Writer, err error) {
 	for _, one := range config.Errors(err) {
 		if errors.As(one, new(findingsError)) {
 			continue
 		}
 		fmt.Fprintf(w, "rowhook: %s\n", one)
-		if hint := config.Hint(one); hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(hint, "\n", "\n      "))
+		if remedy := config.Remedy(one); remedy != "" {
+			fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(remedy, "\n", "\n      "))
 		}
 		var usage *usageError
 		if errors.As(one, &usage) {

@@ -99,7 +99,7 @@ func TestExitCodes(t *testing.T) {
 		{"config", wrong, exitUsage,
 			"rowhook: config.yaml:1:1: source.url: missing; expected the database's URL, such as postgres://rowhook@127.0.0.1/library\n" +
 				"rowhook: config.yaml:1:1: mapping: missing; expected at least one table, such as circulation.loans: {}\n"},
-		{"config with a hint", empty, exitUsage, "rowhook: config.yaml:1:1: the file is empty\n" +
+		{"config with a remedy", empty, exitUsage, "rowhook: config.yaml:1:1: the file is empty\n" +
 			"hint: `rowhook init` writes one; config.example.yaml shows every key: source, mapping and profiles are what it takes\n"},
 		{"findings", findingsError{}, exitFindings, ""},
 		{"gap", fmt.Errorf("start the source: %w", gap), exitGap,

@@ -31,7 +31,7 @@ func DefaultConfig() Config { return Config{SMTP: SMTPConfig{TLS: "starttls"}} }
 // Enabled reports whether mails are sent at all.
 func (c *Config) Enabled() bool { return c.SMTP.Host != "" }
 
-// Validate says what cannot work. Each error has a ConfigPath and a Hint.
+// Validate says what cannot work. Each error has a ConfigPath and a remedy.
 func (c *Config) Validate() error {
 	wrong := delivery.ErrorsAt("alerts", "smtp")
 	s := &c.SMTP

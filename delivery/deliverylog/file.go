@@ -22,8 +22,8 @@ type fileError struct{ text, remedy string }
 
 func (e *fileError) Error() string { return e.text }
 
-// Hint says what would do.
-func (e *fileError) Hint() string { return e.remedy }
+// RemedyText says what would do.
+func (e *fileError) RemedyText() string { return e.remedy }
 
 // openLogFile opens the file of a delivery log and locks it for this process.
 func openLogFile(path string) (logFile, error) {

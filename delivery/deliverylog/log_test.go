@@ -156,8 +156,8 @@ func TestLogRefusesWhatIsNoFile(t *testing.T) {
 			_ = l.Close()
 			t.Errorf("%s was opened", path)
 		}
-		var remedy interface{ Hint() string }
-		if !errors.As(err, &remedy) || remedy.Hint() == "" {
+		var remedy interface{ RemedyText() string }
+		if !errors.As(err, &remedy) || remedy.RemedyText() == "" {
 			t.Errorf("%s: %v has no remedy", path, err)
 		}
 	}

@@ -74,12 +74,12 @@ type Letter struct {
 }
 
 // operatorError is something that an operator asked for and cannot have.
-type operatorError struct{ text, hint string }
+type operatorError struct{ text, remedy string }
 
 func (e *operatorError) Error() string { return e.text }
 
-// Hint says what could be done instead.
-func (e *operatorError) Hint() string { return e.hint }
+// RemedyText says what could be done instead.
+func (e *operatorError) RemedyText() string { return e.remedy }
 
 // update calls fn with the dispatcher's state at hand, whether it runs or not, and makes durable
 // what it decided.

@@ -176,8 +176,8 @@ func TestSkip(t *testing.T) {
 			}
 		}
 		err := b.engine.Skip("desk", "zzz")
-		var hint interface{ Hint() string }
-		if !errors.As(err, &hint) || hint.Hint() == "" {
+		var remedy interface{ RemedyText() string }
+		if !errors.As(err, &remedy) || remedy.RemedyText() == "" {
 			t.Errorf("skip of an unknown id: %v", err)
 		}
 		b.settle(running, time.Second)

@@ -287,8 +287,8 @@ func TestReloadRemovesProfiles(t *testing.T) {
 				time.Sleep(time.Second)
 				c.remove("desk")
 				_, err := c.engine.Prepare(c.profiles(), nil)
-				if err == nil || !strings.Contains(hint(err), "rowhook reload --removed desk=drain") {
-					t.Fatalf("a removed profile with a backlog: %v, hint %q", err, hint(err))
+				if err == nil || !strings.Contains(remedy(err), "rowhook reload --removed desk=drain") {
+					t.Fatalf("a removed profile with a backlog: %v, remedy %q", err, remedy(err))
 				}
 				if s := c.statusOf("desk"); s == nil || s.BacklogEvents != 2 {
 					t.Errorf("a refused reload left %+v", s)
@@ -509,9 +509,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	})
 }
 
-func hint(err error) string {
-	if h, ok := err.(interface{ Hint() string }); ok {
-		return h.Hint()
+func remedy(err error) string {
+	if h, ok := err.(interface{ RemedyText() string }); ok {
+		return h.RemedyText()
 	}
 	return ""
 }

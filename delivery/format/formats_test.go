@@ -230,7 +230,7 @@ func TestCloudEventsRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := Products().Formatter(profile("cloudevents", func(p *delivery.ProfileConfig) { p.CloudEvents.Mode, p.Unit = "binary", "batch" }))
 	var fault *delivery.ConfigError
-	if !errors.As(err, &fault) || strings.Join(fault.ConfigPath(), ".") != "profiles.desk.unit" || fault.Hint() == "" {
+	if !errors.As(err, &fault) || strings.Join(fault.ConfigPath(), ".") != "profiles.desk.unit" || fault.RemedyText() == "" {
 		t.Errorf("binary batches: %v", err)
 	}
 }

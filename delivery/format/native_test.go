@@ -266,7 +266,7 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		_, err := Products().Formatter(test.cfg)
 		var e *delivery.ConfigError
-		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != test.path || e.Hint() == "" {
+		if !errors.As(err, &e) || strings.Join(e.ConfigPath(), ".") != test.path || e.RemedyText() == "" {
 			t.Errorf("%+v: %v", test.cfg, err)
 		}
 	}

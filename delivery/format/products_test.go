@@ -177,7 +177,7 @@ func TestNoSuchProduct(t *testing.T) {
 		_, err := Products().Formatter(c)
 		fault, ok := err.(*delivery.ConfigError)
 		if !ok || fault.Error() != fmt.Sprintf("profiles.desk.format: format %q is not in this version", format) ||
-			fault.Hint() != "use native, cloudevents, alma, rakuraku, slack or template" {
+			fault.RemedyText() != "use native, cloudevents, alma, rakuraku, slack or template" {
 			t.Errorf("%s: %v, %v", format, err, fault)
 		}
 	}

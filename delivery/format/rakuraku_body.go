@@ -52,8 +52,8 @@ func newRakuraku(cfg delivery.ProfileConfig) (*rakuraku, error) {
 		codeField: "appCode", entries: own.Entries,
 		work: sync.Pool{New: func() any { return new(rakurakuWork) }},
 	}
-	refuse := func(text, hint string, path ...string) error {
-		return &delivery.ConfigError{Path: append([]string{"profiles", cfg.Code, "rakuraku"}, path...), Text: text, Remedy: hint}
+	refuse := func(text, remedy string, path ...string) error {
+		return &delivery.ConfigError{Path: append([]string{"profiles", cfg.Code, "rakuraku"}, path...), Text: text, Remedy: remedy}
 	}
 	if own.AppCodeField != "" {
 		r.codeField = own.AppCodeField
@@ -79,15 +79,15 @@ func newRakuraku(cfg delivery.ProfileConfig) (*rakuraku, error) {
 	}
 	var ok bool
 	if r.date, ok = layout(own.DateFormat, "2006-01-02"); !ok {
-		return nil, refuse(fmt.Sprintf("%q is not a format of dates", own.DateFormat), layoutHint, "date_format")
+		return nil, refuse(fmt.Sprintf("%q is not a format of dates", own.DateFormat), layoutRemedy, "date_format")
 	}
 	if r.datetime, ok = layout(own.DatetimeFormat, "2006-01-02 15:04:05"); !ok {
-		return nil, refuse(fmt.Sprintf("%q is not a format of times", own.DatetimeFormat), layoutHint, "datetime_format")
+		return nil, refuse(fmt.Sprintf("%q is not a format of times", own.DatetimeFormat), layoutRemedy, "datetime_format")
 	}
 	return r, nil
 }
 
-const layoutHint = "write YYYY or YY, MM or M, DD or D, hh, mm and ss, with other signs between them: YYYY/MM/DD hh:mm:ss"
+const layoutRemedy = "write YYYY or YY, MM or M, DD or D, hh, mm and ss, with other signs between them: YYYY/MM/DD hh:mm:ss"
 
 // layout turns a format such as YYYY-MM-DD into Go's layout.
 func layout(format, fallback string) (string, bool) {

@@ -200,7 +200,7 @@ func TestRakurakuRefuses(t *testing.T) {
 	} {
 		_, err := Products().Formatter(rakurakuConfig(func(c *delivery.ProfileConfig) { change(&c.Rakuraku) }))
 		var e *delivery.ConfigError
-		if !errors.As(err, &e) || !slices.Equal(e.ConfigPath(), []string{"profiles", "desk", "rakuraku", key}) || e.Hint() == "" {
+		if !errors.As(err, &e) || !slices.Equal(e.ConfigPath(), []string{"profiles", "desk", "rakuraku", key}) || e.RemedyText() == "" {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

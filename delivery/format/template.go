@@ -72,8 +72,8 @@ const (
 // newTemplate parses the template and tries it on a sample event, so that what is wrong shows at
 // load.
 func newTemplate(cfg delivery.ProfileConfig) (*templated, error) {
-	refuse := func(text, hint string) error {
-		return &delivery.ConfigError{Path: []string{"profiles", cfg.Code, "template"}, Text: text, Remedy: hint}
+	refuse := func(text, remedy string) error {
+		return &delivery.ConfigError{Path: []string{"profiles", cfg.Code, "template"}, Text: text, Remedy: remedy}
 	}
 	if strings.TrimSpace(cfg.Template) == "" {
 		return nil, refuse("missing; format template needs one", `write a body such as template: '{"text": {{json .desc}}}'`)

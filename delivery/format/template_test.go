@@ -114,7 +114,7 @@ func TestTemplateRefuses(t *testing.T) {
 	} {
 		_, err := Products().Formatter(withTemplate(text))
 		var fault *delivery.ConfigError
-		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || fault.Hint() == "" {
+		if !errors.As(err, &fault) || !strings.Contains(err.Error(), want) || fault.RemedyText() == "" {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}

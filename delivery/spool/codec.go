@@ -21,8 +21,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s in the spool has format version %d, which this rowhook does not know", e.What, e.Version)
 }
 
-// Hint tells the operator what to do.
-func (e *VersionError) Hint() string {
+// RemedyText tells the operator what to do.
+func (e *VersionError) RemedyText() string {
 	return "the spool was written by a newer rowhook: run that version, or a newer one"
 }
 

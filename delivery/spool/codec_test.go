@@ -235,7 +235,7 @@ func TestUnknownVersion(t *testing.T) {
 	for name, decode := range decoders() {
 		value := append([]byte{9}, all[name][1:]...)
 		var version *VersionError
-		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.Hint() == "" {
+		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.RemedyText() == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 		for n := range all[name] {

@@ -273,8 +273,8 @@ func expectDamage(t *testing.T, err error) {
 	t.Helper()
 	var damage *DamageError
 	var version *VersionError
-	var hint interface{ Hint() string }
-	if !errors.As(err, &damage) && !errors.As(err, &version) || !errors.As(err, &hint) {
+	var remedy interface{ RemedyText() string }
+	if !errors.As(err, &damage) && !errors.As(err, &version) || !errors.As(err, &remedy) {
 		t.Errorf("neither damage nor version: %T %v", err, err)
 	}
 }

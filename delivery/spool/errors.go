@@ -42,8 +42,8 @@ func (e *LockedError) Error() string {
 // written its own name, so it takes two looks to be sure.
 func (e *LockedError) Passing() bool { return e.Holder.PID == 0 || e.Holder.Passing }
 
-// Hint tells the operator what to do.
-func (e *LockedError) Hint() string {
+// RemedyText tells the operator what to do.
+func (e *LockedError) RemedyText() string {
 	if e.Holder.Passing {
 		return "another command works on the state directory while no agent runs: try again when it has ended"
 	}
@@ -78,8 +78,8 @@ func (e *DamageError) Error() string {
 // Unwrap returns the store's own finding.
 func (e *DamageError) Unwrap() error { return e.Err }
 
-// Hint tells the operator what to do.
-func (e *DamageError) Hint() string {
+// RemedyText tells the operator what to do.
+func (e *DamageError) RemedyText() string {
 	return "restore the state directory as it was when the agent stopped; without a copy move it aside, keep it, " +
 		"and start with `rowhook run --start slot`: the source then repeats what it was not confirmed, " +
 		"and undelivered events in the damaged spool are lost"
@@ -103,7 +103,7 @@ func (e *NoRoomError) Error() string {
 // Unwrap returns the disk's error.
 func (e *NoRoomError) Unwrap() error { return e.Err }
 
-// Hint tells the operator what to do.
-func (e *NoRoomError) Hint() string {
+// RemedyText tells the operator what to do.
+func (e *NoRoomError) RemedyText() string {
 	return "free space on the disk of the state directory; the source is paused until then"
 }

@@ -108,7 +108,7 @@ func TestRoom(t *testing.T) {
 		b.Add(testEvent(1), []delivery.ProfileID{id})
 		b.Commit("p2")
 		var full *NoRoomError
-		if err := s.Apply(b); !errors.As(err, &full) || full.Free != 50 || full.Reserve != 100 || full.Hint() == "" {
+		if err := s.Apply(b); !errors.As(err, &full) || full.Free != 50 || full.Reserve != 100 || full.RemedyText() == "" {
 			t.Fatalf("Apply: %v", err)
 		}
 		// Positions and acknowledgements go on.
@@ -151,7 +151,7 @@ func TestLocked(t *testing.T) {
 	}
 	_, err := Open(dir, testOptions(t))
 	var locked *LockedError
-	if !errors.As(err, &locked) || locked.Holder.PID != os.Getpid() || locked.Hint() == "" {
+	if !errors.As(err, &locked) || locked.Holder.PID != os.Getpid() || locked.RemedyText() == "" {
 		t.Fatalf("second Open: %v", err)
 	}
 	if since := time.Since(locked.Holder.Since); since < 0 || since > time.Hour {

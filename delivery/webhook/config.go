@@ -30,16 +30,16 @@ type parser struct {
 	warnings []error
 }
 
-func (p *parser) at(path []string, text, hint string) *delivery.ConfigError {
-	return &delivery.ConfigError{Path: append([]string{"profiles", p.cfg.Code}, path...), Text: text, Remedy: hint}
+func (p *parser) at(path []string, text, remedy string) *delivery.ConfigError {
+	return &delivery.ConfigError{Path: append([]string{"profiles", p.cfg.Code}, path...), Text: text, Remedy: remedy}
 }
 
-func (p *parser) wrong(text, hint string, path ...string) {
-	p.found = append(p.found, p.at(path, text, hint))
+func (p *parser) wrong(text, remedy string, path ...string) {
+	p.found = append(p.found, p.at(path, text, remedy))
 }
 
-func (p *parser) warn(text, hint string, path ...string) {
-	p.warnings = append(p.warnings, p.at(path, text, hint))
+func (p *parser) warn(text, remedy string, path ...string) {
+	p.warnings = append(p.warnings, p.at(path, text, remedy))
 }
 
 func (p *parser) networks() networks {

@@ -15,7 +15,7 @@ import (
 type explained interface {
 	error
 	ConfigPath() []string
-	Hint() string
+	RemedyText() string
 }
 
 func complaints(t *testing.T, err error) []explained {
@@ -30,7 +30,7 @@ func complaints(t *testing.T, err error) []explained {
 	}
 	for _, one := range joined.Unwrap() {
 		var e explained
-		if !errors.As(one, &e) || e.Hint() == "" {
+		if !errors.As(one, &e) || e.RemedyText() == "" {
 			t.Fatalf("%v explains nothing", one)
 		}
 		all = append(all, e)
@@ -94,7 +94,7 @@ func TestNewRefuses(t *testing.T) {
 			if got := strings.Join(all[0].ConfigPath(), "."); got != want {
 				t.Errorf("path %q, want %q", got, want)
 			}
-			if strings.Contains(err.Error()+all[0].Hint(), "hunter2") {
+			if strings.Contains(err.Error()+all[0].RemedyText(), "hunter2") {
 				t.Errorf("a secret is shown: %v", err)
 			}
 		})

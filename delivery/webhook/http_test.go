@@ -90,7 +90,7 @@ func TestHTTPErrors(t *testing.T) {
 			}
 			safe(t, err)
 			var at *delivery.ConfigError
-			if !errors.As(err, &at) || at.Hint() == "" {
+			if !errors.As(err, &at) || at.RemedyText() == "" {
 				t.Errorf("no hint: %v", err)
 			}
 		})

@@ -77,7 +77,7 @@ type Sender struct {
 }
 
 // New returns the sender of a profile. The error joins everything that is wrong with the profile's
-// settings; each part has a ConfigPath and a Hint.
+// settings; each part has a ConfigPath and a remedy.
 func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 	p := parser{cfg: &cfg, products: opts.Products}
 	s := &Sender{
@@ -127,7 +127,7 @@ func New(cfg delivery.ProfileConfig, opts Options) (*Sender, error) {
 }
 
 // Warnings returns what is allowed but should be known, such as unsigned requests. Each has a
-// ConfigPath and a Hint.
+// ConfigPath and a remedy.
 func (s *Sender) Warnings() []error { return s.warnings }
 
 // Describe returns method and URL for the delivery log, credentials masked.

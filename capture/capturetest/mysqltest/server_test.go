@@ -226,7 +226,7 @@ func TestMissingServerSaysWhatToDo(t *testing.T) {
 		return
 	}
 	if !strings.Contains(err.Error(), "make test") {
-		t.Errorf("error is %v, want a hint", err)
+		t.Errorf("error is %v, want a remedy", err)
 	}
 }
 

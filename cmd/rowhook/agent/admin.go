@@ -121,7 +121,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: config.Hint(err)})
+		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: config.Remedy(err)})
 		return
 	}
 	control.WriteAnswer(w, http.StatusOK, answer)

@@ -40,7 +40,7 @@ func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operatio
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
-		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Hint(err))
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Remedy(err))
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())

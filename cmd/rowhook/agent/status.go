@@ -193,7 +193,7 @@ func judge(r *operation.StatusReport) {
 	}
 	for i := range r.Backfills {
 		if b := &r.Backfills[i]; b.State == operation.BackfillFailed {
-			say("backfill %s of %s failed: %s%s", b.ID, b.What(), b.Error, remedyWords(b.Hint))
+			say("backfill %s of %s failed: %s%s", b.ID, b.What(), b.Error, remedyWords(b.Remedy))
 		}
 	}
 	if r.Parked.Count > 0 {

@@ -21,12 +21,12 @@ type Job struct {
 	Where   []capture.ReadCondition `json:"where,omitempty"`
 	Rate    float64                 `json:"rate,omitempty"` // rows a second; 0 is as fast as may be
 	// Key is of the only row that is read, for a trigger.
-	Key   []string                `json:"key,omitempty"`
-	Parts []Part                  `json:"parts"`
-	State operation.BackfillState `json:"state"`
-	Error string                  `json:"error,omitempty"` // why it failed
-	Hint  string                  `json:"hint,omitempty"`
-	Ended time.Time               `json:"ended,omitzero"`
+	Key    []string                `json:"key,omitempty"`
+	Parts  []Part                  `json:"parts"`
+	State  operation.BackfillState `json:"state"`
+	Error  string                  `json:"error,omitempty"` // why it failed
+	Remedy string                  `json:"hint,omitempty"`
+	Ended  time.Time               `json:"ended,omitzero"`
 }
 
 // Part is one table, read for one entry.
@@ -170,11 +170,11 @@ func (j *jobs) tidy() (gone []string) {
 	return gone
 }
 
-// hint is an error's remedy.
-func hint(err error) string {
-	var h interface{ Hint() string }
+// remedy is what an error says to do.
+func remedy(err error) string {
+	var h interface{ RemedyText() string }
 	if errors.As(err, &h) {
-		return h.Hint()
+		return h.RemedyText()
 	}
 	return ""
 }

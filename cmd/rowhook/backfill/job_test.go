@@ -275,8 +275,8 @@ func TestMappingTakesTheGroundAway(t *testing.T) {
 		if err := w.step(t.Context(), job); err != nil {
 			t.Fatal(err)
 		}
-		if job.State != operation.BackfillFailed || !strings.Contains(job.Error, want) || job.Hint == "" {
-			t.Errorf("%s: %s, %q, %q, want %q", mapping, job.State, job.Error, job.Hint, want)
+		if job.State != operation.BackfillFailed || !strings.Contains(job.Error, want) || job.Remedy == "" {
+			t.Errorf("%s: %s, %q, %q, want %q", mapping, job.State, job.Error, job.Remedy, want)
 		}
 	}
 }

@@ -249,7 +249,7 @@ func (m *Manager) change(id string, to operation.BackfillState, otherwise string
 	if !slices.Contains(from, job.State) {
 		return operation.Backfill{}, fmt.Errorf("backfill %s %s: it is %s", id, otherwise, job.State)
 	}
-	job.State, job.Error, job.Hint = to, "", ""
+	job.State, job.Error, job.Remedy = to, "", ""
 	if to.Over() {
 		job.Ended = time.Now().UTC()
 	}

@@ -700,7 +700,7 @@ func TestReloadTakesAway(t *testing.T) {
 	w.eventually("some rows", func() bool { return w.backfill(b.ID).Rows > 20 })
 	w.gone.Store(true)
 	w.eventually("the failure", func() bool { return w.backfill(b.ID).State == operation.BackfillFailed })
-	if got := w.backfill(b.ID); !strings.Contains(got.Error, `no profile subscribes`) || got.Hint == "" {
+	if got := w.backfill(b.ID); !strings.Contains(got.Error, `no profile subscribes`) || got.Remedy == "" {
 		t.Errorf("failed: %+v", got)
 	}
 	w.gone.Store(false)

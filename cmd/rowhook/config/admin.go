@@ -49,8 +49,8 @@ func (a *adminConfig) Holder(token string) (name string, admin, ok bool) {
 // validateAdmin checks the section and reads the tokens.
 func (c *Config) validateAdmin(readFile func(string) ([]byte, error)) configErrors {
 	var errs configErrors
-	refuse := func(text, hint string, path ...string) {
-		errs = append(errs, c.problem(append([]string{"admin"}, path...), text, hint))
+	refuse := func(text, remedy string, path ...string) {
+		errs = append(errs, c.problem(append([]string{"admin"}, path...), text, remedy))
 	}
 	local := true
 	if listen := c.Admin.Listen; listen != "" {

@@ -20,8 +20,8 @@ func (c *Config) ConditionFindings(tables []*capture.Table) []capture.Finding {
 				continue
 			}
 			for _, condition := range p.Subscriptions[j].Where {
-				if text, hint := conditionProblem(&condition, about); text != "" {
-					found = append(found, c.Finding("subscription_where", fmt.Sprintf("profile %s: %s", p.Code, text), hint,
+				if text, remedy := conditionProblem(&condition, about); text != "" {
+					found = append(found, c.Finding("subscription_where", fmt.Sprintf("profile %s: %s", p.Code, text), remedy,
 						"profiles", p.Code, "subscriptions", fmt.Sprint(j), "where", condition.Column))
 				}
 			}
@@ -32,7 +32,7 @@ func (c *Config) ConditionFindings(tables []*capture.Table) []capture.Finding {
 
 // conditionProblem says why a condition can never hold on any of the tables: none has the column,
 // or none ever holds the value.
-func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (text, hint string) {
+func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (text, remedy string) {
 	var types []*capture.Type
 	var names []string
 	for _, table := range tables {
@@ -52,8 +52,8 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 		if slices.ContainsFunc(types, func(t *capture.Type) bool { return !never(t) }) {
 			continue
 		}
-		text, hint := mapping.NeverHolds(types[0], v)
-		return fmt.Sprintf("condition on column %q: %s", condition.Column, text), hint
+		text, remedy := mapping.NeverHolds(types[0], v)
+		return fmt.Sprintf("condition on column %q: %s", condition.Column, text), remedy
 	}
 	return "", ""
 }

@@ -130,7 +130,7 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 		c := defaultConfig(filepath.Dir(path))
 		c.read = filesRead{path: sha256.Sum256(nil)}
 		return c, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
-			hint: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
+			remedy: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
 	return Parse(path, data, env, ReadSecret)
 }

@@ -43,13 +43,13 @@ func TestConfigFiles(t *testing.T) {
 	}
 }
 
-// printed is an error as rowhook prints it, each part with its hint.
+// printed is an error as rowhook prints it, each part with its remedy.
 func printed(err error) string {
 	var b strings.Builder
 	for _, one := range Errors(err) {
 		fmt.Fprintf(&b, "rowhook: %s\n", one)
-		if hint := Hint(one); hint != "" {
-			fmt.Fprintf(&b, "hint: %s\n", strings.ReplaceAll(hint, "\n", "\n      "))
+		if remedy := Remedy(one); remedy != "" {
+			fmt.Fprintf(&b, "hint: %s\n", strings.ReplaceAll(remedy, "\n", "\n      "))
 		}
 	}
 	return b.String()

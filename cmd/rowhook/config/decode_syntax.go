@@ -9,8 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// syntaxHints say what usually is behind a message of yaml.v3.
-var syntaxHints = map[string]string{
+// syntaxRemedies say what usually is behind a message of yaml.v3.
+var syntaxRemedies = map[string]string{
 	"did not find expected key":                              "the indentation does not fit the lines above, or a : is missing",
 	"could not find expected ':'":                            "a : is missing, or the indentation does not fit the lines above",
 	"did not find expected '-' indicator":                    "the indentation does not fit the list above",
@@ -31,11 +31,11 @@ var (
 // where the map or list around the mistake begins.
 func syntaxError(file string, data []byte, err error) *configError {
 	parts := yamlLine.FindStringSubmatch(err.Error())
-	e := &configError{file: file, line: 1, column: 1, text: parts[2], hint: syntaxHints[parts[2]]}
+	e := &configError{file: file, line: 1, column: 1, text: parts[2], remedy: syntaxRemedies[parts[2]]}
 	lines := strings.SplitAfter(string(data), "\n")
 	if anchor := unknownAnchor.FindStringSubmatch(e.text); anchor != nil {
 		// Neither is named: a secret without quotes may begin with *.
-		e.text, e.hint = "there is no anchor for this alias before it", "a text that begins with * needs quotes"
+		e.text, e.remedy = "there is no anchor for this alias before it", "a text that begins with * needs quotes"
 		for i, line := range lines {
 			if at := strings.Index(line, "*"+anchor[1]); at >= 0 {
 				e.line, e.column = i+1, at+1
@@ -50,7 +50,7 @@ func syntaxError(file string, data []byte, err error) *configError {
 	indent := lines[e.line-1][:len(lines[e.line-1])-len(rest)]
 	e.column = len(indent) + 1
 	if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
-		e.column, e.hint = tab+1, "YAML is indented with spaces, never with tabs"
+		e.column, e.remedy = tab+1, "YAML is indented with spaces, never with tabs"
 	}
 	return e
 }

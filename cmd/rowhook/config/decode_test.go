@@ -271,7 +271,7 @@ func FuzzNotations(f *testing.F) {
 	})
 }
 
-// TestComparisonsAreExpressions: what a refused comparison's hint shows in its place is right in a
+// TestComparisonsAreExpressions: what a refused comparison's remedy shows in its place is right in a
 // rule.
 func TestComparisonsAreExpressions(t *testing.T) {
 	t.Parallel()
@@ -301,7 +301,7 @@ func TestComparisonsAreExpressions(t *testing.T) {
 		if shown, _ = strconv.QuotedPrefix(shown); shown != strconv.Quote(test.want) {
 			t.Errorf("%s: %s: the error shows %s, want %q:\n%s", test.kind, test.condition, shown, test.want, told)
 		} else if err := load("if: " + shown); err != nil {
-			t.Errorf("the hint is refused: %v", err)
+			t.Errorf("the remedy is refused: %v", err)
 		}
 	}
 }

@@ -29,12 +29,12 @@ func (d *decoder) refuseComparison(n *yaml.Node) {
 	}
 	if section > 0 {
 		inRule := slices.Contains(d.path[:section], "events")
-		d.errs[len(d.errs)-1].hint = comparisonHint(d.path[section], d.path[section+1], n, d.path[0] == "mapping", inRule)
+		d.errs[len(d.errs)-1].remedy = comparisonRemedy(d.path[section], d.path[section+1], n, d.path[0] == "mapping", inRule)
 	}
 }
 
-// comparisonHint says how to write what a map in where or becomes most likely means.
-func comparisonHint(kind, column string, n *yaml.Node, inMapping, inRule bool) string {
+// comparisonRemedy says how to write what a map in where or becomes most likely means.
+func comparisonRemedy(kind, column string, n *yaml.Node, inMapping, inRule bool) string {
 	if values, ok := equalities(n); ok && plainValue.MatchString(column) {
 		return fmt.Sprintf("write %s: {%s: %s}", kind, column, values)
 	}

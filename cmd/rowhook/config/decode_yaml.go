@@ -20,7 +20,7 @@ func parseYAML(file string, data []byte) (*yaml.Node, error) {
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
 		return nil, configErrors{{file: file, line: 1, column: 1, text: "the file is empty",
-			hint: "`rowhook init` writes one; config.example.yaml shows every key: source, mapping and profiles are what it takes"}}
+			remedy: "`rowhook init` writes one; config.example.yaml shows every key: source, mapping and profiles are what it takes"}}
 	case err != nil:
 		return nil, configErrors{syntaxError(file, data, err)}
 	}

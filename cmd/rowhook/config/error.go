@@ -16,7 +16,7 @@ type configError struct {
 	file         string
 	line, column int // from 1; 0 when the file as a whole is meant
 	text         string
-	hint         string
+	remedy       string
 	meant        string // the path of what an unknown key was probably meant to be
 }
 
@@ -30,8 +30,8 @@ func (e *configError) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.file, e.line, e.column, e.text)
 }
 
-// Hint says what to do about it; it may be empty.
-func (e *configError) Hint() string { return e.hint }
+// RemedyText says what to do about it; it may be empty.
+func (e *configError) RemedyText() string { return e.remedy }
 
 // ExitCode is that of a config error.
 func (e *configError) ExitCode() int { return exitConfig }
@@ -117,25 +117,25 @@ func (c *Config) problems(err error) configErrors {
 		if errors.As(one, &at) {
 			path = at.ConfigPath()
 		}
-		found = append(found, c.problem(path, one.Error(), Hint(one)))
+		found = append(found, c.problem(path, one.Error(), Remedy(one)))
 	}
 	return found
 }
 
 // Problem is an error at a place in the config. Secrets are taken out of its text.
-func (c *Config) Problem(path []string, text, hint string) error {
-	return c.problem(path, text, hint)
+func (c *Config) Problem(path []string, text, remedy string) error {
+	return c.problem(path, text, remedy)
 }
 
 // problem is the error at a place in the config, with what must not be shown taken out of its text.
-func (c *Config) problem(path []string, text, hint string) *configError {
+func (c *Config) problem(path []string, text, remedy string) *configError {
 	line, column := c.locate(path...)
 	subject := ""
 	if len(path) > 0 {
 		subject = strings.Join(path, ".") + ": "
 		text = strings.TrimPrefix(text, subject)
 	}
-	return &configError{file: c.file, line: line, column: column, text: subject + c.hide(text), hint: c.hide(hint)}
+	return &configError{file: c.file, line: line, column: column, text: subject + c.hide(text), remedy: c.hide(remedy)}
 }
 
 // Errors takes joined errors apart. An error that wraps several and says where it
@@ -158,11 +158,11 @@ func Errors(err error) []error {
 	return all
 }
 
-// Hint returns the remedy that an error carries, or nothing.
-func Hint(err error) string {
-	var h interface{ Hint() string }
+// Remedy returns the remedy that an error carries, or nothing.
+func Remedy(err error) string {
+	var h interface{ RemedyText() string }
 	if errors.As(err, &h) {
-		return h.Hint()
+		return h.RemedyText()
 	}
 	return ""
 }

@@ -100,7 +100,7 @@ func (c *Config) warnings(code string, said ...error) []capture.Finding {
 	for _, one := range Errors(errors.Join(said...)) {
 		problem := c.problems(one)[0]
 		at := fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column)
-		found = append(found, capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: problem.text, Remedy: problem.hint})
+		found = append(found, capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: problem.text, Remedy: problem.remedy})
 	}
 	return found
 }

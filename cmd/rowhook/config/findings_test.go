@@ -181,7 +181,7 @@ type remark struct{ path []string }
 
 func (remark) Error() string          { return "profiles.desk.secret: from the environment, and long is short" }
 func (r remark) ConfigPath() []string { return r.path }
-func (remark) Hint() string           { return "make it longer" }
+func (remark) RemedyText() string     { return "make it longer" }
 
 func TestWarningsOfRooms(t *testing.T) {
 	t.Parallel()

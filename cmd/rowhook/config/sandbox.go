@@ -66,17 +66,17 @@ func sandboxErrors(err error) error {
 		if len(path) > 2 {
 			path = append(append(append([]string(nil), path[:2]...), "sandbox"), path[2:]...)
 		}
-		found = append(found, &sandboxError{path: path, text: text, hint: Hint(one)})
+		found = append(found, &sandboxError{path: path, text: text, remedy: Remedy(one)})
 	}
 	return errors.Join(found...)
 }
 
 // sandboxError is what is wrong with a sandbox block.
 type sandboxError struct {
-	path       []string
-	text, hint string
+	path         []string
+	text, remedy string
 }
 
 func (e *sandboxError) Error() string        { return strings.Join(e.path, ".") + ": " + e.text }
 func (e *sandboxError) ConfigPath() []string { return e.path }
-func (e *sandboxError) Hint() string         { return e.hint }
+func (e *sandboxError) RemedyText() string   { return e.remedy }

@@ -69,7 +69,7 @@ func TestConfigErrorsQuoteNoSecret(t *testing.T) {
 		}
 		said := err.Error()
 		for _, one := range Errors(err) {
-			said += "\n" + Hint(one) + fmt.Sprintf("%v", one)
+			said += "\n" + Remedy(one) + fmt.Sprintf("%v", one)
 		}
 		if strings.Contains(said, secret) {
 			t.Errorf("%s\nsays: %v", text[max(0, len(text)-80):], err)

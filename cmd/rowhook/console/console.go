@@ -296,14 +296,14 @@ type pageError struct {
 
 func (e *pageError) Error() string { return e.Text }
 
-// Hint returns the remedy.
-func (e *pageError) Hint() string { return e.Remedy }
+// RemedyText returns the remedy.
+func (e *pageError) RemedyText() string { return e.Remedy }
 
-// hint is the remedy that an error has.
-func hint(err error) string {
-	var own interface{ Hint() string }
+// remedy is what an error says to do.
+func remedy(err error) string {
+	var own interface{ RemedyText() string }
 	if errors.As(err, &own) {
-		return own.Hint()
+		return own.RemedyText()
 	}
 	return ""
 }
@@ -318,7 +318,7 @@ func (v *visit) fail(err error) {
 	if v.r.Context().Err() != nil {
 		return // nobody waits for it
 	}
-	text, remedy := err.Error(), hint(err)
+	text, remedy := err.Error(), remedy(err)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		status, text = http.StatusRequestEntityTooLarge, v.t("The form is too large.")

@@ -95,7 +95,7 @@ func newDouble() *double {
 	status.Source.Name, status.Source.State, status.Source.Error = "library"+evil, "streaming", evil
 	status.Reload = &operation.ReloadStatus{Time: at, OK: true, By: operation.ReloadByStart, Restart: []string{"log.level"}}
 	status.Parked.Count = 1
-	status.Backfills = []operation.Backfill{{ID: "1", State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Hint: evil}}
+	status.Backfills = []operation.Backfill{{ID: "1", State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Remedy: evil}}
 	profile := delivery.ProfileStatus{Profile: "desk", Name: evil, State: "inactive", Reason: "status_5xx", Problem: evil, Breaker: "open", Dead: 2, BacklogEvents: 123,
 		LastFailure: at, LastReason: evil, Outcomes: map[delivery.Outcome]int64{"delivered": 5}}
 	status.Profiles = []delivery.ProfileStatus{profile}

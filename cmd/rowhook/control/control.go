@@ -39,8 +39,8 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-// Hint returns the remedy for the operator.
-func (f *Failure) Hint() string { return f.Remedy }
+// RemedyText returns the remedy for the operator.
+func (f *Failure) RemedyText() string { return f.Remedy }
 
 // ExitCode is the command's.
 func (f *Failure) ExitCode() int { return cmp.Or(f.Exit, exitFailed) }
@@ -136,7 +136,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		failure := &Failure{Message: err.Error(), Remedy: config.Hint(err)}
+		failure := &Failure{Message: err.Error(), Remedy: config.Remedy(err)}
 		if s.ExitCode != nil {
 			failure.Exit = s.ExitCode(err)
 		}

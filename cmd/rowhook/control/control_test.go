@@ -59,8 +59,8 @@ func TestControlSocket(t *testing.T) {
 				t.Errorf("echo = %+v, %v", got, err)
 			}
 			err = client.Call(t.Context(), "fail", struct{}{}, &got)
-			if err == nil || err.Error() != "no such profile" || config.Hint(err) != "see `rowhook profile list`" {
-				t.Errorf("fail = %v, hint %q", err, config.Hint(err))
+			if err == nil || err.Error() != "no such profile" || config.Remedy(err) != "see `rowhook profile list`" {
+				t.Errorf("fail = %v, remedy %q", err, config.Remedy(err))
 			}
 			if err := client.Call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
 				t.Error("an unknown operation was answered")

@@ -121,8 +121,8 @@ func TestForeignDirectoryStops(t *testing.T) {
 	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
 		var own interface{ ExitCode() int }
 		err := WithRemedy(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
-		if !errors.As(err, &own) || own.ExitCode() != exitConfig || !strings.Contains(config.Hint(err), "chown -R ") || !strings.Contains(config.Hint(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
-			t.Errorf("%s: %v, hint %s", path, err, config.Hint(err))
+		if !errors.As(err, &own) || own.ExitCode() != exitConfig || !strings.Contains(config.Remedy(err), "chown -R ") || !strings.Contains(config.Remedy(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
+			t.Errorf("%s: %v, remedy %s", path, err, config.Remedy(err))
 		}
 	}
 }

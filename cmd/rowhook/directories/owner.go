@@ -42,8 +42,8 @@ type permissionError struct {
 // Unwrap returns the cause.
 func (e *permissionError) Unwrap() error { return e.error }
 
-// Hint returns the remedy for the operator.
-func (e *permissionError) Hint() string { return e.remedy }
+// RemedyText returns the remedy for the operator.
+func (e *permissionError) RemedyText() string { return e.remedy }
 
 // ExitCode is that of a config error.
 func (e *permissionError) ExitCode() int { return exitConfig }

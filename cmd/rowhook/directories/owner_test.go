@@ -48,7 +48,7 @@ func TestRefuseOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(config.Hint(err), "sudo -u") {
+	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(config.Remedy(err), "sudo -u") {
 		t.Errorf("somebody else's: %v", err)
 	}
 	if err := RefuseRoot(state, 54321); err != nil {

@@ -228,7 +228,7 @@ func (p *Pipeline) append(ctx context.Context, b storeBatch) (stored bool, err e
 		if !errors.As(err, &full) {
 			return false, fmt.Errorf("append to the spool: %w", err)
 		}
-		p.logger.Error("spool cannot grow: the source is paused", "err", err, "remedy", full.Hint())
+		p.logger.Error("spool cannot grow: the source is paused", "err", err, "remedy", full.RemedyText())
 		p.setRoomless(true)
 		if p.spool.WaitRoom(ctx) != nil {
 			return false, nil // the agent stops; the source repeats it after the restart

@@ -84,8 +84,8 @@ func (e *recordedError) Error() string { return e.at + ": " + e.err.Error() }
 
 func (e *recordedError) Unwrap() error { return e.err }
 
-// Hint returns the form that a line has.
-func (e *recordedError) Hint() string { return "a line is " + lineForm }
+// RemedyText returns the form that a line has.
+func (e *recordedError) RemedyText() string { return "a line is " + lineForm }
 
 // ExitCode is that of a usage error.
 func (e *recordedError) ExitCode() int { return exitUsage }

@@ -44,7 +44,7 @@ type resultLine struct {
 	// Of a problem.
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
-	Hint   string `json:"hint,omitempty"`
+	Remedy string `json:"hint,omitempty"`
 
 	text string // the body as it is sent
 }
@@ -113,8 +113,8 @@ func (rs *Results) WriteText(w io.Writer, bodies bool) error {
 				about += " for profile " + r.Profile
 			}
 			fmt.Fprintf(&b, "%s  %s  %s\n", r.At, strings.TrimSpace(r.Reason+" "+about), r.Error)
-			if r.Hint != "" {
-				fmt.Fprintf(&b, "    %s\n", r.Hint)
+			if r.Remedy != "" {
+				fmt.Fprintf(&b, "    %s\n", r.Remedy)
 			}
 		case kindNothing:
 			fmt.Fprintf(&b, "%s  no event  %s %s\n", r.At, r.Op, r.Table)

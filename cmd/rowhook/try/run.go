@@ -348,7 +348,7 @@ func (t *trial) Fail(f *mapping.Failure) error {
 	result := resultLine{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
 	if table := t.tables.tables[f.Table]; table != nil && !table.live {
 		if missing := noColumn.FindStringSubmatch(result.Error); missing != nil {
-			result.Hint = fmt.Sprintf(`the lines name no such column: add "types":{%q:"text"} to one, with its type, or have --from-database ask the database`, missing[1])
+			result.Remedy = fmt.Sprintf(`the lines name no such column: add "types":{%q:"text"} to one, with its type, or have --from-database ask the database`, missing[1])
 		}
 	}
 	t.problem(result)
