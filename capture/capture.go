@@ -383,6 +383,9 @@ type Type struct {
 	// value without line breaks. ok is false when the text did not fit the type's policy and
 	// was written as a JSON string instead; the delivery log then flags the column.
 	AppendJSON func(dst, text []byte) (out []byte, ok bool)
+	// Elem is the type of a list's elements; nil for other types, and where they have no type of
+	// their own.
+	Elem *Type
 	// Labels are all the values that an enum has, or a set's members; nil for other types and where
 	// they are not known.
 	Labels []string

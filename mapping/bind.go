@@ -463,12 +463,17 @@ func (b *binder) refuseHidden(column string, at path) {
 	}
 }
 
+// holdsBigints reports whether a type's values are 64-bit integers, or lists of them.
+func holdsBigints(t *capture.Type) bool {
+	return t.Kind == capture.Bigint || t.Kind == capture.List && t.Elem != nil && t.Elem.Kind == capture.Bigint
+}
+
 // collectBigints lists the members that hold 64-bit integers as numbers.
 func (b *binder) collectBigints(members []member) {
 	for i := range members {
 		m := &members[i]
 		b.collectBigints(m.members)
-		if m.col == none || m.mask != nil || m.convert != nil || b.table.Columns[m.col].Type.Kind != capture.Bigint {
+		if m.col == none || m.mask != nil || m.convert != nil && !m.convert.lists() || !holdsBigints(b.table.Columns[m.col].Type) {
 			continue
 		}
 		if !slices.Contains(b.bigints, m.path) {

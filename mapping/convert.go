@@ -40,6 +40,9 @@ var fieldTypes = []fieldType{
 	{"json", toJSON, delivery.KindJSON, nil},
 }
 
+// lists reports whether values are made lists, and stay what they are in them.
+func (c *converter) lists() bool { return c.null == "[]" }
+
 func (t *fieldType) converter() *converter {
 	return &converter{value: t.value, kind: func(own delivery.Kind) delivery.Kind {
 		if slices.Contains(t.keeps, own) {

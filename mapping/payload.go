@@ -135,7 +135,7 @@ func (w *renderer) value(m *member, v capture.Value) {
 		w.buf = appendString(w.buf, mask(m.mask, v.Text))
 		return
 	}
-	if column.Type.Kind == capture.Bigint && m.convert == nil && !m.rounded && beyondDoubles(v.Text) {
+	if !m.rounded && holdsBigints(column.Type) && (m.convert == nil || m.convert.lists()) && beyondDoubles(v.Text) {
 		m.rounded = true
 		if !slices.Contains(w.rounded, column.Name) { // key and data both have it
 			w.rounded = append(w.rounded, column.Name)
@@ -168,14 +168,21 @@ func (w *renderer) null(m *member) {
 	w.buf = append(w.buf, text...)
 }
 
-// beyondDoubles reports whether an integer lies beyond 2^53, up to which a double tells all
-// integers apart.
-func beyondDoubles(digits []byte) bool {
+// beyondDoubles reports whether an integer, or one of a list's, lies beyond 2^53, up to which a double
+// tells all integers apart.
+func beyondDoubles(text []byte) bool {
 	const limit = "9007199254740992"
-	if len(digits) > 0 && digits[0] == '-' {
-		digits = digits[1:]
+	for len(text) > 0 {
+		n := 0
+		for n < len(text) && text[n]-'0' <= 9 {
+			n++
+		}
+		if n > len(limit) || n == len(limit) && string(text[:n]) > limit {
+			return true
+		}
+		text = text[min(n+1, len(text)):]
 	}
-	return len(digits) > len(limit) || len(digits) == len(limit) && string(digits) > limit
+	return false
 }
 
 // convertFrom turns the value written from start on into the member's type. One that does not

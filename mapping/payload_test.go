@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -262,5 +263,27 @@ func TestRoundedNumbersAreTold(t *testing.T) {
 	}
 	if want := "bigint_rounded app.t app.t.a, bigint_rounded app.t app.t.b"; strings.Join(got, ", ") != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestBigintLists: lists of 64-bit integers are written as single ones are.
+func TestBigintLists(t *testing.T) {
+	t.Parallel()
+	tb := table("shop.orders", capture.IdentityFull, "id bigint key", "items list", "tags list", "small int")
+	items := *tb.Columns[1].Type
+	items.Elem = testTypes["bigint"]
+	tb.Columns[1].Type = &items
+	cfg := Config{{Name: "shop.orders", Fields: []FieldConfig{
+		fieldOf("items", "items"), operator("ids", "column=id", "type=list"), operator("all", "column=items", "type=list"), fieldOf("tags", "tags"), fieldOf("small", "small"),
+	}}}
+	m, out := setup(t, cfg, Options{})
+	if err := m.Change(&capture.Change{Op: capture.Insert, Table: tb, New: row("1", "[1,[9007199254740993]]", `["a"]`, "2")}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(out.events[0].Bigints), "[id items ids all]"; got != want {
+		t.Errorf("bigints %s, want %s", got, want)
+	}
+	if len(out.notices) != 1 || out.notices[0].Column != "shop.orders.items" {
+		t.Errorf("notices %+v", out.notices)
 	}
 }

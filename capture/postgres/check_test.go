@@ -222,3 +222,22 @@ func TestCheckFindsWhatTheServerLacks(t *testing.T) {
 		t.Errorf("with replication allowed, found:\n%s", lines)
 	}
 }
+
+// TestTableWithoutColumns: PostgreSQL has tables without columns, and a publication of all tables has
+// them too. What is published of them is nothing, and no reason to fail.
+func TestTableWithoutColumns(t *testing.T) {
+	t.Parallel()
+	for _, major := range []int{14, 15, 19} {
+		pg := capturetest.StartPostgres(t, capturetest.Options{Major: major})
+		pg.Run(t, "create table bare ()", "alter table bare replica identity full", "create table full_one (id int primary key)", "create publication rowhook for all tables with (publish_via_partition_root = true)")
+		found, err := newSource(t, pg.DSN).Check(t.Context(), []string{"public.full_one"})
+		if err != nil {
+			t.Fatalf("%d: %v", major, err)
+		}
+		for _, f := range found {
+			if f.Severity == capture.Error {
+				t.Errorf("%d: %s %s", major, f.Code, f.Text)
+			}
+		}
+	}
+}

@@ -17,10 +17,11 @@ select p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.p
   coalesce(pg_catalog.to_jsonb(p) ->> 'pubgencols', 'n') = 's'
 from pg_catalog.pg_publication p where p.pubname = $1`
 
-// membersSQL takes what not every version has from the row as JSON.
+// membersSQL takes what not every version has from the row as JSON. A table without columns has NULL
+// for their names.
 const membersSQL = `
 select m.schemaname::text, m.tablename::text,
-  coalesce((select pg_catalog.array_agg(c) from pg_catalog.jsonb_array_elements_text(pg_catalog.to_jsonb(m) -> 'attnames') c), '{}'),
+  coalesce((select pg_catalog.array_agg(c) from pg_catalog.jsonb_array_elements_text(nullif(pg_catalog.to_jsonb(m) -> 'attnames', 'null')) c), '{}'),
   coalesce(pg_catalog.to_jsonb(m) ->> 'rowfilter', '')
 from pg_catalog.pg_publication_tables m where m.pubname = $1`
 

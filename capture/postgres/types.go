@@ -104,7 +104,7 @@ var builtinTypes = func() map[uint32]*capture.Type {
 
 func arrayType(elem *capture.Type, delimiter byte) *capture.Type {
 	a := arrayWriter{elem: elem.AppendJSON, delimiter: delimiter}
-	return &capture.Type{Name: elem.Name + "[]", Kind: capture.List, AppendJSON: a.append}
+	return &capture.Type{Name: elem.Name + "[]", Kind: capture.List, Elem: elem, AppendJSON: a.append}
 }
 
 // extensionTypes are the types of extensions that have a policy, by extension and type name.
