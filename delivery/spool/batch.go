@@ -22,10 +22,9 @@ const (
 // Batch collects events, dead letters of the source and a position, to be applied in one
 // piece. Its owner may use it again after Reset.
 type Batch struct {
-	records []byte
-	away    int // bytes of parts that are not in records
-	ends    []int
+	bytes   int // of the events
 	entries []tailEntry
+	singles map[int][]byte // records of large events, which are in no block
 	to      []delivery.ProfileID
 	parked  []*delivery.Parked
 
@@ -47,7 +46,7 @@ type metaValue struct {
 // NewBatch returns an empty batch.
 func (s *Spool) NewBatch() *Batch { return &Batch{} }
 
-// Add appends an event for the profiles that get it, and encodes it. The spool keeps
+// Add appends an event for the profiles that get it. The spool keeps
 // ev: the caller must not change it any more. The slice to is copied. An event for
 // nobody may be added: it is history for replay.
 func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
@@ -57,14 +56,8 @@ func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
 	}
 	start := len(b.to)
 	b.to = append(b.to, to...)
-	before := len(b.records)
-	b.records = appendEvent(b.records, ev, to)
-	b.ends = append(b.ends, len(b.records))
-	bytes := len(b.records) - before + logKeySize
-	if large(ev) {
-		b.away += int(ev.PayloadSize())
-		bytes += int(ev.PayloadSize())
-	}
+	bytes := recordSize(ev, to) + logKeySize
+	b.bytes += bytes
 	b.entries = append(b.entries, tailEntry{event: ev, to: b.to[start:len(b.to):len(b.to)], bytes: bytes})
 }
 
@@ -86,47 +79,33 @@ func (b *Batch) Commit(position string) {
 // Rollback takes what was added since the last Commit, or since Reset, out of the batch.
 func (b *Batch) Rollback() {
 	for _, e := range b.entries[b.visible:] {
-		if large(e.event) {
-			b.away -= int(e.event.PayloadSize())
-		}
+		b.bytes -= e.bytes
 	}
 	clear(b.entries[b.visible:])
 	clear(b.parked[b.seen:])
 	b.entries, b.parked = b.entries[:b.visible], b.parked[:b.seen]
-	b.ends, b.values = b.ends[:b.visible], b.values[:b.set]
-	size := 0
-	if b.visible > 0 {
-		size = b.ends[b.visible-1]
-	}
-	b.records = b.records[:size]
+	b.values = b.values[:b.set]
 	b.kept.rollback()
 }
 
 // Len returns the number of events and dead letters.
 func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
 
-// Bytes returns the encoded size of the events, and of what is kept of rows.
-func (b *Batch) Bytes() int { return len(b.records) + logKeySize*len(b.ends) + b.away + b.kept.size() }
+// Bytes returns the encoded size of the events, were each stored by itself, and of what is kept of
+// rows.
+func (b *Batch) Bytes() int { return b.bytes + b.kept.size() }
 
 // Reset empties the batch for use again. What was applied is not affected.
 func (b *Batch) Reset() {
-	b.records, b.ends = b.records[:0], b.ends[:0]
 	clear(b.entries)
+	clear(b.singles)
 	clear(b.parked)
 	clear(b.values)
 	b.entries, b.parked, b.values = b.entries[:0], b.parked[:0], b.values[:0]
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
 	b.kept.reset()
-	b.commits, b.position, b.visible, b.seen, b.set, b.away = false, "", 0, 0, 0, 0
-}
-
-func (b *Batch) record(i int) []byte {
-	start := 0
-	if i > 0 {
-		start = b.ends[i-1]
-	}
-	return b.records[start:b.ends[i]]
+	b.commits, b.position, b.visible, b.seen, b.set, b.bytes = false, "", 0, 0, 0, 0
 }
 
 const logKeySize = 9
@@ -146,6 +125,8 @@ type appender struct {
 	marked  mark         // the last one
 	totaled delivery.Seq // event up to which the totals are written
 	keeps   bool         // there are kept rows, or there have been
+
+	block blockWriter // holds the events before next
 }
 
 // Apply writes the batch as one atomic change, unsynced; see Durable. Events get
@@ -170,7 +151,7 @@ func (s *Spool) Apply(b *Batch) error {
 	if err := s.putAway(b); err != nil {
 		return s.fail(fmt.Errorf("append to spool: %w", err))
 	}
-	w := s.db.NewBatchWithSize(b.Bytes() - b.away + 16*len(b.ends) + len(b.position) + 128)
+	w := s.db.NewBatch()
 	defer w.Close()
 	first := s.appender.next
 	done, err := s.fill(w, b)
@@ -203,6 +184,10 @@ func (s *Spool) putAway(b *Batch) error {
 		if err := s.writePieces(s.appender.next+delivery.Seq(i), e.event); err != nil {
 			return err
 		}
+		if b.singles == nil {
+			b.singles = map[int][]byte{}
+		}
+		b.singles[i] = appendEvent(nil, e.event, e.to)
 		e.event = e.event.WithoutPayload()
 	}
 	return nil
@@ -246,9 +231,12 @@ func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 func (s *Spool) fillPart(w *pebble.Batch, b *Batch, from, to, parkedFrom, parkedTo int) error {
 	a := &s.appender
 	for i := from; i < to; i++ {
-		if err := s.fillEvent(w, &b.entries[i], b.record(i)); err != nil {
+		if err := s.fillEvent(w, &b.entries[i], b.singles[i]); err != nil {
 			return err
 		}
+	}
+	if err := s.fillBlock(w); err != nil {
+		return err
 	}
 	for _, p := range b.parked[parkedFrom:parkedTo] {
 		value := encodeParked(nil, p)
@@ -262,15 +250,25 @@ func (s *Spool) fillPart(w *pebble.Batch, b *Batch, from, to, parkedFrom, parked
 	return nil
 }
 
+// fillEvent adds an event to the block at hand, or writes the record that it has of its own.
 func (s *Spool) fillEvent(w *pebble.Batch, e *tailEntry, record []byte) error {
 	a := &s.appender
-	if err := s.fillMark(w, e.event.Time); err != nil {
-		return err
+	if s.markDue(e.event.Time) {
+		if err := s.fillBlock(w); err != nil {
+			return err
+		}
+		if err := s.fillMark(w, e.event.Time); err != nil {
+			return err
+		}
 	}
-	op := w.SetDeferred(logKeySize, len(record))
-	appendSeqKey(op.Key[:0], prefixLog, a.next)
-	copy(op.Value, record)
-	if err := op.Finish(); err != nil {
+	if record != nil || a.block.full() {
+		if err := s.fillBlock(w); err != nil {
+			return err
+		}
+	}
+	if record == nil {
+		a.block.add(e)
+	} else if err := w.Set(seqKey(prefixLog, a.next), record, nil); err != nil {
 		return err
 	}
 	for _, id := range e.to {
@@ -284,12 +282,28 @@ func (s *Spool) fillEvent(w *pebble.Batch, e *tailEntry, record []byte) error {
 	return nil
 }
 
-// fillMark writes a mark before the next event when the last one is far enough back.
-func (s *Spool) fillMark(w *pebble.Batch, at time.Time) error {
+// fillBlock writes the block of the events before the next one, if there is one.
+func (s *Spool) fillBlock(w *pebble.Batch) error {
 	a := &s.appender
-	if a.marked.seq != 0 && a.written-a.marked.before < s.markSize() && at.Sub(a.marked.time) < markTime {
+	if a.block.events == 0 {
 		return nil
 	}
+	value := a.block.take()
+	op := w.SetDeferred(logKeySize, len(value))
+	appendSeqKey(op.Key[:0], prefixLog, a.next-1)
+	copy(op.Value, value)
+	return op.Finish()
+}
+
+// markDue reports whether the last mark is far enough back for another before the next event.
+func (s *Spool) markDue(at time.Time) bool {
+	a := &s.appender
+	return a.marked.seq == 0 || a.written-a.marked.before >= s.markSize() || at.Sub(a.marked.time) >= markTime
+}
+
+// fillMark writes a mark before the next event.
+func (s *Spool) fillMark(w *pebble.Batch, at time.Time) error {
+	a := &s.appender
 	a.marked = mark{seq: a.next, time: at, before: a.written}
 	a.marks = append(a.marks, a.marked)
 	return w.Set(seqKey(prefixMark, a.next), a.marked.encode(nil), nil)

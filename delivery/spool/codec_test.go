@@ -75,6 +75,7 @@ func records() map[string][]byte {
 	return map[string][]byte{
 		"event":        appendEvent(nil, fullEvent(), []delivery.ProfileID{1, 300}),
 		"event_empty":  appendEvent(nil, &delivery.Event{Time: epoch}, nil),
+		"block":        blockOf(entryOf(fullEvent(), 1, 300), entryOf(fullEvent(), 1, 300), entryOf(testEvent(1))),
 		"delivery":     encodeDelivery(nil, fullDelivery(), epoch),
 		"group":        encodeDelivery(nil, fullGroup(), epoch),
 		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
@@ -216,6 +217,16 @@ func decoders() map[string]func([]byte) ([]byte, error) {
 			var to []delivery.ProfileID
 			err = recipients(b, func(id delivery.ProfileID) { to = append(to, id) })
 			return appendEvent(nil, ev, to), err
+		},
+		"block": func(b []byte) ([]byte, error) {
+			if len(b) > 0 && b[0] < blockVersion {
+				b = append([]byte{blockVersion}, b...) // a single event is another value
+			}
+			entries, err := readBlock(1<<40, b)
+			if err != nil {
+				return nil, err
+			}
+			return blockOf(entries...), nil
 		},
 		"delivery":     decode,
 		"group":        decode,

@@ -8,7 +8,7 @@ import (
 	"rowhook/delivery"
 )
 
-// Versions of events. One whose parts are in pieces is of the newest.
+// Versions of single events. One whose parts are in pieces is of the newest.
 const (
 	eventVersion = 4
 	wholeVersion = 3
@@ -38,17 +38,12 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
-	for _, s := range [...]string{
-		ev.ID, ev.Type, ev.Entry,
-		ev.Origin.Source, ev.Origin.Table, ev.Origin.Op, ev.Origin.Position, ev.Origin.Transaction,
-		ev.Actor.ID, ev.Actor.Name, ev.Operation, ev.Link,
-		ev.OrderKey, ev.OrderKeyOld, ev.Title, ev.Code, ev.Object,
-	} {
-		dst = appendText(dst, s)
+	for _, s := range textsOf(ev) {
+		dst = appendText(dst, *s)
 	}
-	for _, list := range [...][]string{ev.Unavailable, ev.Bigints, ev.Flags} {
-		dst = binary.AppendUvarint(dst, uint64(len(list)))
-		for _, s := range list {
+	for _, list := range listsOf(ev) {
+		dst = binary.AppendUvarint(dst, uint64(len(*list)))
+		for _, s := range *list {
 			dst = appendText(dst, s)
 		}
 	}
@@ -58,8 +53,8 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 	dst = append(dst, eventFlags(ev))
 	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
 	if version == wholeVersion {
-		for _, b := range [...][]byte{ev.Key, ev.Data, ev.Previous, ev.Shape, ev.Marks} {
-			dst = appendText(dst, b)
+		for _, b := range partsOf(ev) {
+			dst = appendText(dst, *b)
 		}
 		return dst
 	}
@@ -227,6 +222,10 @@ type texts struct {
 	all string
 }
 
+func newTexts(b []byte, version byte) texts {
+	return texts{reader: reader{b: b, version: version}, all: string(b)}
+}
+
 func (t *texts) text() string {
 	b := t.bytes()
 	return t.all[t.off-len(b) : t.off]
@@ -244,34 +243,37 @@ func (t *texts) list() []string {
 	return list
 }
 
+// names reads what appendNames wrote.
+func (t *texts) names() map[string]*string {
+	n := t.uvarint()
+	if n == 0 {
+		return nil
+	}
+	if n-1 > uint64(len(t.b)) {
+		t.bad = true
+		n = 1
+	}
+	names := make(map[string]*string, n-1)
+	for ; n > 1 && !t.bad; n-- {
+		key := t.text()
+		names[key] = nil
+		if t.byte() != 0 {
+			value := t.text()
+			names[key] = &value
+		}
+	}
+	return names
+}
+
 func decodeTexts(ev *delivery.Event, raw []byte, version byte) error {
-	t := texts{reader: reader{b: raw, version: version}, all: string(raw)}
-	for _, s := range [...]*string{
-		&ev.ID, &ev.Type, &ev.Entry,
-		&ev.Origin.Source, &ev.Origin.Table, &ev.Origin.Op, &ev.Origin.Position, &ev.Origin.Transaction,
-		&ev.Actor.ID, &ev.Actor.Name, &ev.Operation, &ev.Link,
-		&ev.OrderKey, &ev.OrderKeyOld, &ev.Title, &ev.Code, &ev.Object,
-	} {
+	t := newTexts(raw, version)
+	for _, s := range textsOf(ev) {
 		*s = t.text()
 	}
-	for _, list := range [...]*[]string{&ev.Unavailable, &ev.Bigints, &ev.Flags} {
+	for _, list := range listsOf(ev) {
 		*list = t.list()
 	}
-	if n := t.uvarint(); n > 0 {
-		if n-1 > uint64(len(raw)) {
-			t.bad = true
-			n = 1
-		}
-		ev.As = make(map[string]*string, n-1)
-		for ; n > 1 && !t.bad; n-- {
-			key := t.text()
-			ev.As[key] = nil
-			if t.byte() != 0 {
-				value := t.text()
-				ev.As[key] = &value
-			}
-		}
-	}
+	ev.As = t.names()
 	if t.version >= 2 {
 		ev.Kinds = t.text()
 	}

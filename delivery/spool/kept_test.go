@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,12 +253,16 @@ func TestKeptUndoIsKilled(t *testing.T) {
 	t.Parallel()
 	disk := vfs.NewCrashableMem()
 	var left []*vfs.MemFS
-	watching, writes := false, 0
+	var watching atomic.Bool
+	var mu sync.Mutex // the store writes on several goroutines
+	writes := 0
 	files := faulty(disk, func(op errorfs.Op) error {
-		if !watching || op.Kind != errorfs.OpFileWrite {
+		if !watching.Load() || op.Kind != errorfs.OpFileWrite {
 			return nil
 		}
-		if writes++; writes%10 == 0 && len(left) < 20 {
+		mu.Lock()
+		defer mu.Unlock()
+		if writes++; writes%4 == 0 && len(left) < 20 {
 			left = append(left, disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: newRand(uint64(len(left)))}))
 		}
 		return nil
@@ -272,16 +278,19 @@ func TestKeptUndoIsKilled(t *testing.T) {
 	apply(t, s, "p1", before...)
 	apply(t, s, "", parts...)
 	flush(t, s)
-	watching = true
+	watching.Store(true)
 	if err := s.Abort(); err != nil {
 		t.Fatal(err)
 	}
-	watching = false
-	if len(left) < 3 {
-		t.Fatalf("%d writes are looked at", len(left))
+	watching.Store(false)
+	mu.Lock()
+	looked := left
+	mu.Unlock()
+	if len(looked) < 3 {
+		t.Fatalf("%d writes are looked at", len(looked))
 	}
 	wantKept(t, s, false, before...)
-	for _, files := range left {
+	for _, files := range looked {
 		after, err := Open(memDir, memOptions(t, files))
 		if err != nil {
 			t.Fatal(err)

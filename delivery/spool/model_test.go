@@ -43,8 +43,9 @@ func newModel(t *rapid.T) *model {
 }
 
 func (m *model) reopen(t *rapid.T) {
-	// Every event gets a mark, and history goes as soon as it may.
-	s, err := Open(memDir, Options{FS: m.files, Reserve: -1, HistorySize: 1, Sync: time.Millisecond})
+	// Every event gets a mark, and history goes as soon as it may; or some events lie in a block.
+	size := rapid.SampledFrom([]int64{1, 16 * 1500}).Draw(t, "history")
+	s, err := Open(memDir, Options{FS: m.files, Reserve: -1, HistorySize: size, Sync: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,11 +324,12 @@ func (s *Spool) checkEnds(first, last delivery.Seq) error {
 		if first > last {
 			return nil
 		}
-		value, err := s.get(seqKey(prefixLog, seq))
+		found := false
+		err := s.logEvent(seq, func(*logged) error { found = true; return nil })
 		if err != nil {
 			return err
 		}
-		if value == nil {
+		if !found {
 			return &DamageError{Dir: s.dir, Lost: fmt.Sprintf("event %d is missing", seq)}
 		}
 	}
@@ -401,16 +402,12 @@ func (s *Spool) recoverTotals() error {
 	if sent == nil {
 		sent = make(map[delivery.ProfileID]tally)
 	}
-	err = s.scanLog(totals.seq+1, func(_ delivery.Seq, value []byte) (bool, error) {
-		size := len(value) + logKeySize
-		if value[0] > wholeVersion {
-			ev, err := decodeEvent(value)
-			if err != nil {
-				return false, err
-			}
-			size = sizeOf(value, ev)
+	err = s.scanLog(totals.seq+1, func(l *logged) (bool, error) {
+		size, err := l.bytes()
+		if err != nil {
+			return false, err
 		}
-		return true, recipients(value, func(id delivery.ProfileID) {
+		return true, l.recipients(func(id delivery.ProfileID) {
 			t := sent[id]
 			t.add(1, int64(size))
 			sent[id] = t

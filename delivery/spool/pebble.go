@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"runtime"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ const (
 	cacheKept     = 4 << 20   // more where rows are kept
 	maxCache      = 32 << 20
 	tableSize     = 4 << 20
+	separateSize  = 512 // from which on a value of the log is kept apart from its key
 	formatVersion = pebble.FormatValueSeparation
 )
 
@@ -59,6 +61,8 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 	}
 	o.CompactionConcurrencyRange = func() (lower, upper int) { return 1, 1 }
 	o.Experimental.SpanPolicyFunc = splitTables
+	o.Experimental.ValueSeparationPolicy = separateLog
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return o
 }
 
@@ -76,7 +80,27 @@ func splitTables(start []byte) (policy pebble.SpanPolicy, end []byte, err error)
 	case start[0] == prefixLog:
 		end = []byte{prefixLog + 1}
 	}
-	return pebble.SpanPolicy{}, end, nil
+	if len(start) > 0 && (start[0] == prefixLog || start[0] == prefixPiece) {
+		return pebble.SpanPolicy{}, end, nil // separateLog holds
+	}
+	return pebble.SpanPolicy{ValueStoragePolicy: pebble.ValueStorageLowReadLatency}, end, nil
+}
+
+// separateLog has the log's values in files of their own, which are written once: what is merged
+// are keys, and the files go when what refers to them has gone. Their values are never written
+// again, as they go from the front, and as the store would end the process over a damaged one that
+// it reads by itself: Pebble 2.1.7 panics when it is to report that.
+func separateLog() pebble.ValueSeparationPolicy {
+	return pebble.ValueSeparationPolicy{
+		Enabled: true, MinimumSize: separateSize, MaxBlobReferenceDepth: math.MaxInt32,
+		RewriteMinimumAge: time.Hour, TargetGarbageRatio: 1,
+	}
+}
+
+// diskUsage is what the store takes on disk. Pebble 2.1.7 counts files of values from its opening on
+// only, and below zero when older ones go.
+func diskUsage(m *pebble.Metrics) uint64 {
+	return m.DiskSpaceUsage() - m.BlobFiles.Local.LiveSize + m.BlobFiles.LiveSize
 }
 
 // listener hears of damage and of background work that fails.
@@ -208,18 +232,36 @@ func (s *Spool) startReading() error {
 	return err
 }
 
+// look reads a value of the store, which panics when a file of the log's values is missing or
+// damaged.
+func (s *Spool) look(read func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.fail(&DamageError{
+				Dir: s.dir, Lost: "a file of events, *.blob, is missing or cannot be read", Err: fmt.Errorf("%v", r),
+			})
+		}
+	}()
+	if err = read(); err == nil || errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	return s.damage(fmt.Errorf("read spool: %w", err))
+}
+
 // get returns a copy of a key's value, or nil.
 func (s *Spool) get(key []byte) ([]byte, error) {
 	if err := s.startReading(); err != nil {
 		return nil, err
 	}
 	defer s.reading.RUnlock()
-	value, closer, err := s.db.Get(key)
+	var value []byte
+	var closer io.Closer
+	err := s.look(func() (err error) { value, closer, err = s.db.Get(key); return err })
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.damage(fmt.Errorf("read spool: %w", err))
+		return nil, err
 	}
 	value = append([]byte{}, value...)
 	return value, closer.Close()
@@ -242,9 +284,9 @@ func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, e
 		}
 	}()
 	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return s.damage(fmt.Errorf("read spool: %w", err))
+		var value []byte
+		if err := s.look(func() (err error) { value, err = it.ValueAndErr(); return err }); err != nil {
+			return err
 		}
 		if more, err := yield(it.Key(), value); err != nil || !more {
 			return err

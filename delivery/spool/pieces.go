@@ -52,13 +52,9 @@ func (s *Spool) writePieces(seq delivery.Seq, ev *delivery.Event) error {
 
 // Payload implements [delivery.Store].
 func (s *Spool) Payload(id delivery.ProfileID, seq delivery.Seq, part delivery.Part, yield func([]byte) error) error {
-	value, err := s.eventRecord(id, seq)
+	ev, err := s.storedEvent(id, seq)
 	if err != nil {
 		return err
-	}
-	ev, err := decodeEvent(value)
-	if err != nil {
-		return fmt.Errorf("event %d in the spool: %w", seq, err)
 	}
 	if ev.Away == nil {
 		return yield(*ev.Parts()[part])

@@ -287,17 +287,16 @@ func (s *Spool) findOldest(p *profile) error {
 		return err
 	}
 	scanned := 0
-	return s.scanLog(p.progress.Cursor, func(seq delivery.Seq, value []byte) (bool, error) {
+	return s.scanLog(p.progress.Cursor, func(l *logged) (bool, error) {
 		scanned++
-		mine, err := addressed(value, p.id)
-		if err != nil || scanned < oldestScan && (!mine || p.progress.over(seq)) {
+		mine, err := l.addressed(p.id)
+		if err != nil || scanned < oldestScan && (!mine || p.progress.over(l.seq)) {
 			return err == nil, err
 		}
-		if p.oldest.valid && p.oldest.seq <= seq {
+		if p.oldest.valid && p.oldest.seq <= l.seq {
 			return false, nil
 		}
-		_, when, err := openEvent(value)
-		p.oldest = oldest{valid: true, seq: seq, time: when}
-		return false, err
+		p.oldest = oldest{valid: true, seq: l.seq, time: l.when}
+		return false, nil
 	})
 }

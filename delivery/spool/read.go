@@ -37,27 +37,35 @@ func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery
 	}
 	taken, bytes, scanned := 0, 0, 0
 	next, end = from, true
-	err = s.scanLog(from, func(seq delivery.Seq, value []byte) (bool, error) {
+	err = s.scanLog(from, func(l *logged) (bool, error) {
 		scanned++
-		mine, err := addressed(value, id)
+		mine, err := l.addressed(id)
 		if err != nil {
 			return false, err
 		}
-		size := len(value) + logKeySize
 		wanted := mine || all
-		if wanted && taken > 0 && (taken >= max || bytes+size > maxBytes) || scanned > readScan {
-			next, end = seq, false
+		if scanned > readScan {
+			next, end = l.seq, false
 			return false, nil
 		}
-		next = seq + 1
 		if !wanted {
+			next = l.seq + 1
 			return true, nil
 		}
-		ev, err := decodeEvent(value)
+		size, err := l.bytes()
 		if err != nil {
 			return false, err
 		}
-		dst = append(dst, delivery.Entry{Seq: seq, Event: ev, Bytes: sizeOf(value, ev), Others: !mine})
+		if taken > 0 && (taken >= max || bytes+size > maxBytes) {
+			next, end = l.seq, false
+			return false, nil
+		}
+		next = l.seq + 1
+		ev, err := l.event()
+		if err != nil {
+			return false, err
+		}
+		dst = append(dst, delivery.Entry{Seq: l.seq, Event: ev, Bytes: size, Others: !mine})
 		taken++
 		bytes += size
 		return true, nil
@@ -67,21 +75,32 @@ func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery
 
 // scanLog calls yield for the visible events from seq on. Numbers have no gaps: one that
 // is missing is damage.
-func (s *Spool) scanLog(from delivery.Seq, yield func(delivery.Seq, []byte) (bool, error)) error {
+func (s *Spool) scanLog(from delivery.Seq, yield func(*logged) (bool, error)) error {
 	visible := s.tail.end()
 	expected := from
 	stopped := false
 	err := s.scan(seqKey(prefixLog, from), seqKey(prefixLog, visible+1), func(key, value []byte) (bool, error) {
-		seq := keySeq(key)
-		if seq != expected && seq > max(from, s.retention.floor()) {
-			return false, s.missing(expected, seq-1)
-		}
-		more, err := yield(seq, value)
+		l, err := openLogged(keySeq(key), value)
 		if err != nil {
-			return false, fmt.Errorf("event %d in the spool: %w", seq, err)
+			return false, fmt.Errorf("event %d in the spool: %w", keySeq(key), err)
 		}
-		expected, stopped = seq+1, !more
-		return more, nil
+		if first := l.first(); first != expected && first > max(from, s.retention.floor()) {
+			return false, s.missing(expected, first-1)
+		}
+		for {
+			more, err := l.next()
+			if more && err == nil && l.seq >= from {
+				more, err = yield(&l)
+				stopped = !more
+			}
+			if err != nil {
+				return false, fmt.Errorf("event %d in the spool: %w", l.seq, err)
+			}
+			if !more {
+				expected = l.seq + 1
+				return !stopped, nil
+			}
+		}
 	})
 	if err == nil && !stopped && expected <= visible && max(expected, s.retention.floor()) <= visible {
 		return s.missing(expected, visible)
@@ -102,33 +121,56 @@ func (s *Spool) Event(id delivery.ProfileID, seq delivery.Seq) (*delivery.Event,
 	if e, ok := s.tail.entry(seq); ok {
 		return e.event, nil
 	}
-	value, err := s.eventRecord(id, seq)
-	if err != nil {
-		return nil, err
-	}
-	ev, err := decodeEvent(value)
-	if err != nil {
-		return nil, fmt.Errorf("event %d in the spool: %w", seq, err)
-	}
-	return ev, nil
+	return s.storedEvent(id, seq)
 }
 
-// eventRecord returns an event's record from the log, or the profile's copy of it.
-func (s *Spool) eventRecord(id delivery.ProfileID, seq delivery.Seq) ([]byte, error) {
+// storedEvent returns an event of the log, or of the profile's copy of it.
+func (s *Spool) storedEvent(id delivery.ProfileID, seq delivery.Seq) (ev *delivery.Event, err error) {
 	if seq <= s.tail.end() {
-		value, err := s.get(seqKey(prefixLog, seq))
-		if value != nil || err != nil {
-			return value, err
+		err := s.logEvent(seq, func(l *logged) (err error) {
+			ev, err = l.event()
+			return err
+		})
+		if ev != nil || err != nil {
+			return ev, err
 		}
 		if seq >= s.retention.floor() {
 			return nil, s.missing(seq, seq)
 		}
 	}
 	value, err := s.get(profileKey(id, kindEvent, uint64(seq)))
-	if err == nil && value == nil {
-		err = fmt.Errorf("event %d: %w", seq, ErrGone)
+	if err != nil {
+		return nil, err
 	}
-	return value, err
+	if value == nil {
+		return nil, fmt.Errorf("event %d: %w", seq, ErrGone)
+	}
+	if ev, err = decodeEvent(value); err != nil {
+		return nil, fmt.Errorf("event %d in the spool: %w", seq, err)
+	}
+	return ev, nil
+}
+
+// logEvent calls use for an event of the log, which may be in the midst of a block. It does not if
+// the event is not there.
+func (s *Spool) logEvent(seq delivery.Seq, use func(*logged) error) error {
+	lower, upper := seqKey(prefixLog, seq), seqKey(prefixLog, seq+blockEvents)
+	return s.scan(lower, upper, func(key, value []byte) (bool, error) {
+		l, err := openLogged(keySeq(key), value)
+		if l.first() > seq {
+			return false, err
+		}
+		for more := true; more && err == nil && l.seq < seq; {
+			more, err = l.next()
+		}
+		if err == nil {
+			err = use(&l)
+		}
+		if err != nil {
+			err = fmt.Errorf("event %d in the spool: %w", seq, err)
+		}
+		return false, err
+	})
 }
 
 // eventTime returns the commit time of an event.
@@ -136,12 +178,11 @@ func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, e
 	if e, ok := s.tail.entry(seq); ok {
 		return e.event.Time, nil
 	}
-	value, err := s.eventRecord(id, seq)
+	ev, err := s.storedEvent(id, seq)
 	if err != nil {
 		return time.Time{}, err
 	}
-	_, when, err := openEvent(value)
-	return when, err
+	return ev.Time, nil
 }
 
 // End implements [delivery.Store].

@@ -131,7 +131,7 @@ func (s *Spool) measure(now time.Time, low delivery.Seq) delivery.Usage {
 	written, parking := s.committed.bytes, s.parking
 	s.write.Unlock()
 	usage := delivery.Usage{
-		Bytes:   int64(s.db.Metrics().DiskSpaceUsage()),
+		Bytes:   int64(diskUsage(s.db.Metrics())),
 		Max:     s.options.MaxSize,
 		Parked:  parking.bytes,
 		Reserve: max(s.options.Reserve, 0),
@@ -331,7 +331,11 @@ func (s *Spool) copyMembers(w *pebble.Batch, p *profile, d *delivery.Delivery) e
 const copyMany = 256
 
 func (s *Spool) copyEvent(w *pebble.Batch, p *profile, seq delivery.Seq) error {
-	value, err := s.get(seqKey(prefixLog, seq))
+	var value []byte
+	err := s.logEvent(seq, func(l *logged) (err error) {
+		value, err = l.record()
+		return err
+	})
 	if err != nil {
 		return err
 	}

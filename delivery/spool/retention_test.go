@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -242,6 +243,57 @@ func TestUsage(t *testing.T) {
 	if share := float64(u.History) / float64(u.Bytes); share < 0.5 || share > 0.8 {
 		t.Errorf("%.2f of the spool is history", share)
 	}
+}
+
+// TestUsageOfFiles compares what the store says that it takes with its files: after it was opened
+// again, and when history has gone.
+func TestUsageOfFiles(t *testing.T) {
+	t.Parallel()
+	files := vfs.NewMem()
+	s, err := Open(memDir, memOptions(t, files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := newRand(1)
+	fill := func(n int) {
+		id := register(t, s, "one")
+		b := s.NewBatch()
+		for i := range n {
+			ev := testEvent(i)
+			ev.Data = fmt.Appendf(nil, `{"noise":"%x"}`, rng.Uint64())
+			b.Add(ev, []delivery.ProfileID{id})
+		}
+		b.Commit("p")
+		if err := errors.Join(s.Apply(b), s.db.Flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compare := func(what string) {
+		t.Helper()
+		var onDisk int64
+		names, err := files.List(memDir)
+		for _, name := range names {
+			info, serr := files.Stat(files.PathJoin(memDir, name))
+			err = errors.Join(err, serr)
+			onDisk += info.Size()
+		}
+		s.retention.asked = time.Time{}
+		if u := s.Usage(); err != nil || u.Bytes < onDisk*8/10 || u.Bytes > onDisk*12/10 {
+			t.Errorf("%s: %d bytes are said, %d lie there: %v", what, u.Bytes, onDisk, err)
+		}
+	}
+	fill(20_000)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, memDir, memOptions(t, files))
+	compare("opened again")
+	finish(t, s, 1, 20_001)
+	if err := errors.Join(s.removeBelow(20_000), s.db.Compact(context.Background(), []byte{prefixLog}, []byte{prefixLog + 1}, false)); err != nil {
+		t.Fatal(err)
+	}
+	fill(2000)
+	compare("without history")
 }
 
 func TestParked(t *testing.T) {

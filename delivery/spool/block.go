@@ -1,0 +1,444 @@
+package spool
+
+import (
+	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// A block is a value that holds several events of the log, one after the other. What the store does
+// for each key, and what the events of a transaction have in common, is paid once a block. A block
+// never goes across a mark, where history ends, nor across a commit.
+const (
+	blockVersion = 5
+	// blockBytes and blockEvents bound a block: who wants one of its events reads it whole.
+	blockBytes  = 16 << 10
+	blockEvents = 128
+)
+
+// The members of an event that a block's record leaves out where they are those of the event
+// before, as bits of its mask: time and recipients, then the texts, the lists, as and kinds.
+const (
+	maskTime = 1 << iota
+	maskRecipients
+	maskTexts
+	texts17      = 17
+	maskLists    = maskTexts << texts17
+	lists3       = 3
+	maskNames    = maskLists << lists3
+	maskKinds    = maskNames << 1
+	maskComplete = maskKinds<<1 - 1
+)
+
+// textsOf are the texts of an event in the order of its record, but for the kinds.
+func textsOf(ev *delivery.Event) [texts17]*string {
+	return [...]*string{
+		&ev.ID, &ev.Type, &ev.Entry,
+		&ev.Origin.Source, &ev.Origin.Table, &ev.Origin.Op, &ev.Origin.Position, &ev.Origin.Transaction,
+		&ev.Actor.ID, &ev.Actor.Name, &ev.Operation, &ev.Link,
+		&ev.OrderKey, &ev.OrderKeyOld, &ev.Title, &ev.Code, &ev.Object,
+	}
+}
+
+func listsOf(ev *delivery.Event) [lists3]*[]string {
+	return [...]*[]string{&ev.Unavailable, &ev.Bigints, &ev.Flags}
+}
+
+// partsOf are the parts of an event that has them here, each with its flag.
+func partsOf(ev *delivery.Event) [5]*[]byte {
+	return [...]*[]byte{&ev.Key, &ev.Data, &ev.Previous, &ev.Shape, &ev.Marks}
+}
+
+var partFlags = [...]byte{flagKey, flagData, flagPrevious, flagShape, flagMarks}
+
+// recordSize is the size of appendEvent's record. By it events are counted, wherever they lie.
+func recordSize(ev *delivery.Event, to []delivery.ProfileID) int {
+	size := 1 + 12 + uvarintSize(uint64(len(to)))
+	for _, id := range to {
+		size += uvarintSize(uint64(id))
+	}
+	size += 4
+	for _, s := range textsOf(ev) {
+		size += textSize(len(*s))
+	}
+	for _, list := range listsOf(ev) {
+		size += uvarintSize(uint64(len(*list)))
+		for _, s := range *list {
+			size += textSize(len(s))
+		}
+	}
+	size += namesSize(ev.As) + textSize(len(ev.Kinds))
+	size += 1 + uvarintSize(zigzag(int64(ev.Origin.Seq)))
+	for _, part := range partsOf(ev) {
+		size += textSize(len(*part))
+	}
+	return size
+}
+
+func namesSize(names map[string]*string) int {
+	if names == nil {
+		return 1
+	}
+	size := uvarintSize(uint64(len(names)) + 1)
+	for name, value := range names {
+		size += textSize(len(name)) + 1
+		if value != nil {
+			size += textSize(len(*value))
+		}
+	}
+	return size
+}
+
+func textSize(n int) int { return uvarintSize(uint64(n)) + n }
+
+func uvarintSize(v uint64) int {
+	size := 1
+	for ; v >= 0x80; v >>= 7 {
+		size++
+	}
+	return size
+}
+
+// blockWriter makes the blocks of a batch, each in the same buffer.
+type blockWriter struct {
+	b      []byte
+	head   [1 + binary.MaxVarintLen64]byte
+	events int
+	none   delivery.Event // what the first event is compared with
+	before tailEntry      // the last event that was added
+}
+
+// headSize is what is left free before the first event for version and number.
+const headSize = 1 + binary.MaxVarintLen64
+
+func (w *blockWriter) full() bool { return w.events == blockEvents || len(w.b) >= blockBytes }
+
+func (w *blockWriter) add(e *tailEntry) {
+	if w.events == 0 {
+		w.b = append(w.b[:0], w.head[:]...)
+		w.none.Time = time.Unix(0, 0)
+		w.before = tailEntry{event: &w.none}
+	}
+	w.b = appendMember(w.b, e, &w.before)
+	w.before = *e
+	w.events++
+}
+
+// take returns the block, which is valid until the next event is added.
+func (w *blockWriter) take() []byte {
+	count := binary.AppendUvarint(w.head[:1:1], uint64(w.events))
+	start := headSize - len(count)
+	copy(w.b[start:], count)
+	w.b[start] = blockVersion
+	w.events, w.before = 0, tailEntry{}
+	return w.b[start:]
+}
+
+// appendMember appends an event's record in a block.
+func appendMember(dst []byte, e, before *tailEntry) []byte {
+	ev, last := e.event, before.event
+	dst = binary.AppendUvarint(dst, uint64(e.bytes-logKeySize))
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	mask := uint32(0)
+	if ev.Time.Equal(last.Time) {
+		mask |= maskTime
+	} else {
+		dst = appendTime(dst, ev.Time)
+	}
+	if slices.Equal(e.to, before.to) {
+		mask |= maskRecipients
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(len(e.to)))
+		for _, id := range e.to {
+			dst = binary.AppendUvarint(dst, uint64(id))
+		}
+	}
+	now, then := textsOf(ev), textsOf(last)
+	for i, s := range now {
+		if *s == *then[i] {
+			mask |= maskTexts << i
+		} else {
+			dst = appendText(dst, *s)
+		}
+	}
+	lists, old := listsOf(ev), listsOf(last)
+	for i, list := range lists {
+		if slices.Equal(*list, *old[i]) {
+			mask |= maskLists << i
+			continue
+		}
+		dst = binary.AppendUvarint(dst, uint64(len(*list)))
+		for _, s := range *list {
+			dst = appendText(dst, s)
+		}
+	}
+	if (ev.As == nil) == (last.As == nil) && maps.EqualFunc(ev.As, last.As, sameText) {
+		mask |= maskNames
+	} else {
+		dst = appendNames(dst, ev.As)
+	}
+	if ev.Kinds == last.Kinds {
+		mask |= maskKinds
+	} else {
+		dst = appendText(dst, ev.Kinds)
+	}
+	binary.BigEndian.PutUint32(dst[start:], mask)
+	dst = append(dst, eventFlags(ev))
+	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)-int64(last.Origin.Seq)))
+	for _, part := range partsOf(ev) {
+		if *part != nil {
+			dst = appendText(dst, *part)
+		}
+	}
+	return dst
+}
+
+func sameText(a, b *string) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// logged reads the events of one value of the log, a block or a single event, one after the other.
+// What next returned is valid until it is called again.
+type logged struct {
+	seq   delivery.Seq // of the event at hand
+	value []byte       // a single event's record; nil for a block
+	left  int          // events of the block behind the one at hand
+	r     reader
+	size  int
+	when  time.Time
+	to    []byte // recipients, as they are written
+	toLen int
+	// What the event at hand has in common with the one before is as it was written last.
+	texts   [texts17]sharedText
+	kinds   sharedText
+	lists   [lists3][]byte
+	names   []byte
+	flags   byte
+	ordinal int64
+	parts   [5][]byte
+}
+
+// sharedText is a text of a block, and the string that was made of it for the first event that asked.
+type sharedText struct {
+	b    []byte
+	text string
+	made bool
+}
+
+// openLogged begins to read a value whose last event is seq.
+func openLogged(seq delivery.Seq, value []byte) (l logged, err error) {
+	if len(value) == 0 || value[0] != blockVersion {
+		l = logged{seq: seq - 1, value: value, left: 1}
+		_, l.when, err = openEvent(value)
+		return l, err
+	}
+	l.r = reader{b: value, off: 1, version: value[0]}
+	l.left = l.r.count()
+	if l.r.bad || l.left == 0 || uint64(l.left) > uint64(seq) {
+		l.r.bad = true
+		return l, l.r.close("block of events")
+	}
+	l.seq = seq - delivery.Seq(l.left)
+	l.when = time.Unix(0, 0).UTC()
+	l.names = []byte{0}
+	for i := range l.lists {
+		l.lists[i] = []byte{0}
+	}
+	return l, nil
+}
+
+// first returns the number of the event that next goes to.
+func (l *logged) first() delivery.Seq { return l.seq + 1 }
+
+// next goes to the next event. At the end it returns false.
+func (l *logged) next() (bool, error) {
+	if l.left == 0 {
+		return false, nil
+	}
+	l.left--
+	l.seq++
+	if l.value != nil {
+		return true, nil
+	}
+	l.member()
+	if l.left > 0 && !l.r.bad {
+		return true, nil
+	}
+	return true, l.r.close("block of events")
+}
+
+// member reads what appendMember wrote.
+func (l *logged) member() {
+	r := &l.r
+	size := r.uvarint()
+	l.size = int(min(size, math.MaxInt32))
+	mask := r.uint32()
+	r.bad = r.bad || size > math.MaxInt32 || mask > maskComplete
+	if mask&maskTime == 0 {
+		l.when = r.time()
+	}
+	if mask&maskRecipients == 0 {
+		l.toLen = r.count()
+		from := r.off
+		for range l.toLen {
+			r.uvarint()
+		}
+		l.to = r.b[from:r.off]
+	}
+	for i := range l.texts {
+		if mask&(maskTexts<<i) == 0 {
+			l.texts[i] = sharedText{b: r.bytes()}
+		}
+	}
+	for i := range l.lists {
+		if mask&(maskLists<<i) == 0 {
+			from := r.off
+			for n := r.count(); n > 0; n-- {
+				r.bytes()
+			}
+			l.lists[i] = r.b[from:r.off]
+		}
+	}
+	if mask&maskNames == 0 {
+		from := r.off
+		for n := r.uvarint(); n > 1 && !r.bad; n-- {
+			r.bytes()
+			if r.byte() != 0 {
+				r.bytes()
+			}
+		}
+		l.names = r.b[from:r.off]
+	}
+	if mask&maskKinds == 0 {
+		l.kinds = sharedText{b: r.bytes()}
+	}
+	l.flags = r.byte()
+	l.ordinal += r.varint()
+	for i, flag := range partFlags {
+		l.parts[i] = nil
+		if l.flags&flag != 0 {
+			l.parts[i] = r.bytes()
+		}
+	}
+}
+
+// to calls yield for each recipient of the event at hand.
+func (l *logged) recipients(yield func(delivery.ProfileID)) error {
+	if l.value != nil {
+		return recipients(l.value, yield)
+	}
+	r := reader{b: l.to}
+	for range l.toLen {
+		yield(delivery.ProfileID(r.uvarint()))
+	}
+	return nil
+}
+
+// addressed reports whether the event at hand names the profile as a recipient.
+func (l *logged) addressed(id delivery.ProfileID) (bool, error) {
+	if l.value != nil {
+		return addressed(l.value, id)
+	}
+	r := reader{b: l.to}
+	for range l.toLen {
+		if r.uvarint() == uint64(id) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// bytes is what the event at hand counts for.
+func (l *logged) bytes() (int, error) {
+	if l.value == nil {
+		return l.size + logKeySize, nil
+	}
+	if l.value[0] <= wholeVersion {
+		return len(l.value) + logKeySize, nil
+	}
+	ev, err := decodeEvent(l.value)
+	if err != nil {
+		return 0, err
+	}
+	return sizeOf(l.value, ev), nil
+}
+
+// event makes the event at hand. It shares no memory with the value. Texts that are those of
+// earlier events of the block are the same strings; its own lie in one string, all JSON in
+// one slice.
+func (l *logged) event() (*delivery.Event, error) {
+	if l.value != nil {
+		return decodeEvent(l.value)
+	}
+	ev := &delivery.Event{Time: l.when, Assumed: l.flags&flagAssumed != 0}
+	ev.Origin.Seq = int(l.ordinal)
+	l.makeTexts()
+	for i, s := range textsOf(ev) {
+		*s = l.texts[i].text
+	}
+	ev.Kinds = l.kinds.text
+	for i, list := range listsOf(ev) {
+		t := newTexts(l.lists[i], blockVersion)
+		*list = t.list()
+	}
+	if l.names[0] != 0 {
+		t := newTexts(l.names, blockVersion)
+		if ev.As = t.names(); t.bad {
+			return nil, t.close("event")
+		}
+	}
+	size := 0
+	for _, part := range l.parts {
+		size += len(part)
+	}
+	json := make([]byte, 0, size)
+	for i, part := range partsOf(ev) {
+		if l.flags&partFlags[i] != 0 {
+			from := len(json)
+			json = append(json, l.parts[i]...)
+			*part = json[from:len(json):len(json)]
+		}
+	}
+	return ev, nil
+}
+
+// makeTexts makes strings of the texts that no event before has asked for.
+func (l *logged) makeTexts() {
+	var buffer [1024]byte
+	all := buffer[:0]
+	each := func(yield func(*sharedText)) {
+		for i := range l.texts {
+			if !l.texts[i].made {
+				yield(&l.texts[i])
+			}
+		}
+		if !l.kinds.made {
+			yield(&l.kinds)
+		}
+	}
+	each(func(s *sharedText) { all = append(all, s.b...) })
+	rest := string(all)
+	each(func(s *sharedText) {
+		s.text, s.made = rest[:len(s.b)], true
+		rest = rest[len(s.b):]
+	})
+}
+
+// record returns the record that a single event at hand would have, for a copy.
+func (l *logged) record() ([]byte, error) {
+	if l.value != nil {
+		return append([]byte(nil), l.value...), nil
+	}
+	ev, err := l.event()
+	if err != nil {
+		return nil, err
+	}
+	var to []delivery.ProfileID
+	_ = l.recipients(func(id delivery.ProfileID) { to = append(to, id) }) // a block's never fail
+	return appendEvent(nil, ev, to), nil
+}
