@@ -16,7 +16,7 @@
 //   - A torn tail is repaired silently. Anything else is an error: a [*DamageError], from Open or from a read.
 //   - A failed fsync, or any write that fails otherwise, ends everything ([Spool.Err]). It is not repeated, since
 //     nobody knows which pages the kernel still has. A full disk is refused before ([*NoRoomError]).
-//   - Memory does not grow with the backlog. In memory are the newest 4,096 events or 8 MiB, a mark for each
+//   - Memory does not grow with the backlog. In memory are the newest 1,024 events (up to 4,096 where many profiles read them) or 8 MiB, a mark for each
 //     MiB of log, and per profile its progress and counters.
 //
 // # Why Pebble, and how it is set up

@@ -24,7 +24,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		options: o,
 		log:     o.Logger,
 		room:    room{files: o.FS, dir: dir, reserve: o.Reserve},
-		tail:    newTail(),
+		tail:    newTail(o.Readers),
 		dirty:   make(chan struct{}, 1),
 		force:   make(chan struct{}, 1),
 		stop:    make(chan struct{}),

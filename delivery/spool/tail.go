@@ -10,6 +10,10 @@ import (
 const (
 	tailEntries = 4096
 	tailBytes   = 8 << 20
+	// A few readers have fewer: what is held costs its place and each collection of garbage, and
+	// what is read from the store instead costs each reader for itself.
+	tailFew       = 1024
+	tailPerReader = 128
 	// entryOverhead is what an event costs in memory beside its record.
 	entryOverhead = 640
 )
@@ -19,9 +23,9 @@ const (
 // visible, and wakes those who wait for more.
 type tail struct {
 	mu      sync.RWMutex
-	ring    [tailEntries]tailEntry // at seq % tailEntries
-	first   delivery.Seq           // of the events in ring; first == next when it is empty
-	next    delivery.Seq           // behind the last event in ring
+	ring    []tailEntry  // at seq modulo its length
+	first   delivery.Seq // of the events in ring; first == next when it is empty
+	next    delivery.Seq // behind the last event in ring
 	bytes   int
 	visible delivery.Seq // last event that readers may see
 
@@ -48,8 +52,9 @@ type waiter struct {
 	ch  chan struct{}
 }
 
-func newTail() *tail {
+func newTail(readers int) *tail {
 	t := &tail{ready: make(chan struct{})}
+	t.ring = make([]tailEntry, min(max(tailFew, tailPerReader*readers), tailEntries))
 	close(t.ready)
 	return t
 }
@@ -58,16 +63,18 @@ func newTail() *tail {
 func (t *tail) reset(seq delivery.Seq) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.ring[:])
+	clear(t.ring)
 	t.first, t.next, t.bytes, t.visible = seq+1, seq+1, 0, seq
 }
 
+func (t *tail) slot(seq delivery.Seq) *tailEntry { return &t.ring[int(seq%delivery.Seq(len(t.ring)))] }
+
 // push adds the event behind the last one.
 func (t *tail) push(seq delivery.Seq, e tailEntry) {
-	if t.next-t.first == tailEntries {
+	if int(t.next-t.first) == len(t.ring) {
 		t.evict()
 	}
-	t.ring[seq%tailEntries] = e
+	*t.slot(seq) = e
 	t.next = seq + 1
 	t.bytes += e.held() + entryOverhead
 	for t.bytes > tailBytes && t.first < t.next {
@@ -76,7 +83,7 @@ func (t *tail) push(seq delivery.Seq, e tailEntry) {
 }
 
 func (t *tail) evict() {
-	slot := &t.ring[t.first%tailEntries]
+	slot := t.slot(t.first)
 	t.bytes -= slot.held() + entryOverhead
 	*slot = tailEntry{}
 	t.first++
@@ -110,7 +117,7 @@ func (t *tail) drop() {
 	defer t.mu.Unlock()
 	for t.next > t.visible+1 && t.next > t.first {
 		t.next--
-		slot := &t.ring[t.next%tailEntries]
+		slot := t.slot(t.next)
 		t.bytes -= slot.held() + entryOverhead
 		*slot = tailEntry{}
 	}
@@ -134,7 +141,7 @@ func (t *tail) read(id delivery.ProfileID, from delivery.Seq, dst []delivery.Ent
 	}
 	taken, bytes := 0, 0
 	for seq := from; seq <= t.visible; seq++ {
-		e := &t.ring[seq%tailEntries]
+		e := t.slot(seq)
 		mine := slices.Contains(e.to, id)
 		if !mine && !all {
 			continue
@@ -156,7 +163,7 @@ func (t *tail) entry(seq delivery.Seq) (tailEntry, bool) {
 	if seq < t.first || seq > t.visible {
 		return tailEntry{}, false
 	}
-	return t.ring[seq%tailEntries], true
+	return *t.slot(seq), true
 }
 
 // end returns the last visible event's number.
