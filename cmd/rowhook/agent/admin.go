@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/console"
 	"rowhook/cmd/rowhook/control"
@@ -121,7 +122,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: config.Remedy(err)})
+		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: capture.Remedy(err)})
 		return
 	}
 	control.WriteAnswer(w, http.StatusOK, answer)

@@ -333,7 +333,7 @@ func (w *worker) fail(job *Job, err error) error {
 	if job.State != operation.BackfillRunning {
 		return nil
 	}
-	job.State, job.Error, job.Remedy = operation.BackfillFailed, err.Error(), remedy(err)
+	job.State, job.Error, job.Remedy = operation.BackfillFailed, err.Error(), capture.Remedy(err)
 	delete(w.waiting, job.ID)
 	w.Logger.Error("backfill failed", "backfill", job.ID, "err", err, "remedy", job.Remedy)
 	return w.save()

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/operation"
 )
 
@@ -299,15 +300,6 @@ func (e *pageError) Error() string { return e.Text }
 // RemedyText returns the remedy.
 func (e *pageError) RemedyText() string { return e.Remedy }
 
-// remedy is what an error says to do.
-func remedy(err error) string {
-	var own interface{ RemedyText() string }
-	if errors.As(err, &own) {
-		return own.RemedyText()
-	}
-	return ""
-}
-
 // fail shows an error as a page.
 func (v *visit) fail(err error) {
 	status := http.StatusUnprocessableEntity
@@ -318,7 +310,7 @@ func (v *visit) fail(err error) {
 	if v.r.Context().Err() != nil {
 		return // nobody waits for it
 	}
-	text, remedy := err.Error(), remedy(err)
+	text, remedy := err.Error(), capture.Remedy(err)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		status, text = http.StatusRequestEntityTooLarge, v.t("The form is too large.")

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/delivery/engine"
 )
 
@@ -92,7 +93,7 @@ func (v *visit) taskData(id string) (*taskData, error) {
 	one := t.all[i]
 	data := &taskData{ID: one.id, Title: one.title, Began: one.began, Changed: one.changed, Over: one.over, Before: one.dead}
 	if one.err != nil {
-		data.Err, data.Remedy = one.err.Error(), remedy(one.err)
+		data.Err, data.Remedy = one.err.Error(), capture.Remedy(one.err)
 	}
 	of := one.of
 	t.mu.Unlock()
@@ -143,7 +144,7 @@ func (v *visit) perform(one *task, back string, do func(ctx context.Context, add
 		v.say("warn", v.t("There are more, which could not be taken before these have made room. Repeat it later."))
 	}
 	if err != nil {
-		v.say("bad", err.Error(), remedy(err))
+		v.say("bad", err.Error(), capture.Remedy(err))
 	}
 	return v.redirect(back)
 }
