@@ -53,7 +53,7 @@ func (a *Agent) serveAdmin(ctx context.Context, listener net.Listener) error {
 		return nil
 	}
 	pages := newAdminServer(a)
-	defer pages.console.Wait()
+	defer pages.console.Stop()
 	server := &http.Server{
 		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),

@@ -281,6 +281,39 @@ func TestMappingTakesTheGroundAway(t *testing.T) {
 	}
 }
 
+// TestRate holds that a rate is kept, and reached too where each chunk takes longer than its slice to
+// be placed.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rate float64
+		took time.Duration
+		want int // rows of a chunk once it is known how long one takes
+	}{{100, 10 * time.Millisecond, 20}, {100, time.Second, 100}, {20, 700 * time.Millisecond, 14}, {1, 0, 1}, {1000, time.Minute, rowsMost}, {10, time.Minute, 20}} {
+		w := newBench(t)
+		job := w.begin("b1", "loans")
+		job.Rate = tt.rate
+		start := time.Now()
+		// Chunks follow one another as the worker has them; none of this waits.
+		at, rows := start, 0
+		for at.Sub(start) < 5*time.Minute {
+			rows += w.limit(job)
+			w.advance(job, progress{Rows: int64(rows)}, at, at.Add(tt.took))
+			if at = at.Add(tt.took); w.due["b1"].After(at) {
+				at = w.due["b1"]
+			}
+		}
+		if got := w.limit(job); got != tt.want {
+			t.Errorf("at %g/s chunks that take %s have %d rows, want %d", tt.rate, tt.took, got, tt.want)
+		}
+		most := tt.rate*(at.Sub(start)+rateSliceMost).Seconds() + 1
+		least := 0.95 * tt.rate * at.Sub(start).Seconds()
+		if float64(rows) > most || tt.took <= rateSliceMost && float64(rows) < least {
+			t.Errorf("at %g/s with chunks that take %s: %d rows in %s", tt.rate, tt.took, rows, at.Sub(start))
+		}
+	}
+}
+
 // TestFullLooksAtReads holds that a backfill waits for those alone that get what it reads.
 func TestFullLooksAtReads(t *testing.T) {
 	t.Parallel()

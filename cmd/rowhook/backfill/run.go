@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +22,10 @@ const (
 	againSoon = 5 * time.Millisecond
 	// roomEvery is how often the receivers' backlog is looked at while it is too large.
 	roomEvery = 200 * time.Millisecond
-	// rateSlice is for how long one chunk should last at a limited rate.
-	rateSlice = 200 * time.Millisecond
+	// rateSlice is for how long one chunk should last at a limited rate, and rateSliceMost where chunks
+	// take longer than that to be placed: on a quiet server they wait for its log to be flushed.
+	rateSlice     = 200 * time.Millisecond
+	rateSliceMost = 2 * time.Second
 	// lostTold is how many times in a row rows could not be placed before that is told, and lostMost
 	// the longest pause then.
 	lostTold = 4
@@ -41,10 +42,11 @@ type worker struct {
 	reader   capture.Reader
 	tracking *pipeline.Tracking // of table; nil when there is none, or it is lost
 	table    string
-	inOrder  bool                 // the last read was in order no more: the next one is
-	failures map[string]int       // of a backfill, in a row
-	lost     map[string]int       // how often in a row a backfill's rows could not be placed
-	due      map[string]time.Time // when a backfill may read again
+	inOrder  bool                     // the last read was in order no more: the next one is
+	failures map[string]int           // of a backfill, in a row
+	lost     map[string]int           // how often in a row a backfill's rows could not be placed
+	due      map[string]time.Time     // when a backfill may read again
+	took     map[string]time.Duration // how long a backfill's last chunk took
 }
 
 // Run works on the backfills until ctx ends.
@@ -68,7 +70,7 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 func newWorker(m *Manager) *worker {
-	return &worker{Manager: m, reader: m.Reader(), failures: map[string]int{}, lost: map[string]int{}, due: map[string]time.Time{}}
+	return &worker{Manager: m, reader: m.Reader(), failures: map[string]int{}, lost: map[string]int{}, due: map[string]time.Time{}, took: map[string]time.Duration{}}
 }
 
 // idle waits while nothing is to be read. What the stream changes is not kept for long meanwhile, but
@@ -212,19 +214,13 @@ func (w *worker) waits(job *Job, what string) {
 
 // full says whose backlog is too large for more to be read; empty for nobody's.
 func (w *worker) full(job *Job, part int) string {
-	entry := job.Parts[part].Entry
-	for _, info := range w.Rules().Events() {
-		if info.Entry != entry || !slices.Contains(info.Ops, capture.Read.String()) {
+	for _, code := range w.receivers(job.Parts[part].Entry) {
+		if job.Profile != "" && code != job.Profile {
 			continue
 		}
-		for _, code := range w.Subscribers(info.Type, entry) {
-			if job.Profile != "" && code != job.Profile {
-				continue
-			}
-			waiting, err := w.Backlog(code)
-			if err == nil && (waiting.Events > mostBacklog || waiting.Bytes > w.MostBacklog(code)) {
-				return fmt.Sprintf("profile %s, which has a backlog of %d events", code, waiting.Events)
-			}
+		waiting, err := w.Backlog(code)
+		if err == nil && (waiting.Events > mostBacklog || waiting.Bytes > w.MostBacklog(code)) {
+			return fmt.Sprintf("profile %s, which has a backlog of %d events", code, waiting.Events)
 		}
 	}
 	return ""
@@ -236,6 +232,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 	if err := w.track(ctx, job, part.Table); err != nil {
 		return err
 	}
+	began := time.Now()
 	w.inOrder = !w.inOrder
 	request := &capture.ReadRequest{Table: part.Table, Where: job.Where, After: before.After, Limit: w.limit(job), Keys: before.again(w.inOrder)}
 	if request.Keys != nil {
@@ -261,7 +258,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 	if err != nil {
 		return err
 	}
-	w.advance(job, now)
+	w.advance(job, now, began, time.Now())
 	if len(merged.Again) > 0 && len(merged.Again) == len(chunk.Rows) {
 		_ = capture.Sleep(ctx, againSoon) // the stream is at work on just these
 	}
@@ -274,9 +271,8 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 	return nil
 }
 
-// advance notes how far a backfill is.
-func (w *worker) advance(job *Job, now progress) {
-	at := time.Now()
+// advance notes how far a backfill is after a chunk that took from began to at.
+func (w *worker) advance(job *Job, now progress, began, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	read := now.Rows - w.progress[job.ID].Rows
@@ -289,9 +285,10 @@ func (w *worker) advance(job *Job, now progress) {
 	*w.progress[job.ID] = now
 	meter.add(at, now.Rows)
 	if job.Rate > 0 {
+		w.took[job.ID] = at.Sub(began)
 		from := w.due[job.ID]
-		if from.Before(at.Add(-rateSlice)) {
-			from = at.Add(-rateSlice)
+		if early := began.Add(-rateSlice); from.Before(early) {
+			from = early
 		}
 		w.due[job.ID] = from.Add(time.Duration(float64(read) / job.Rate * float64(time.Second)))
 	}
@@ -302,7 +299,8 @@ func (w *worker) limit(job *Job) int {
 	if job.Rate <= 0 {
 		return rowsMost
 	}
-	return max(1, min(rowsMost, int(math.Ceil(job.Rate*rateSlice.Seconds()))))
+	slice := min(max(rateSlice, w.took[job.ID]), rateSliceMost)
+	return max(1, min(rowsMost, int(math.Ceil(job.Rate*slice.Seconds()))))
 }
 
 // track sees to it that what the stream changes in the table is kept, and that the reads to come have

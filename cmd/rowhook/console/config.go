@@ -61,6 +61,7 @@ func (v *visit) reload() error {
 	var came operation.ReloadStatus
 	err := v.call("reload", operation.ReloadRequest{User: v.user(), By: operation.ReloadByCommand}, &came)
 	v.glance.forget()
+	v.kept.forget()
 	switch {
 	case err != nil:
 		v.say("bad", v.t("The config could not be reloaded. The one before stays in force."), capture.Remedy(err), err.Error())
