@@ -30,6 +30,8 @@ const (
 	// the longest pause then.
 	lostTold = 4
 	lostMost = 5 * time.Second
+	// lateTold is after how long it is told that a chunk waits for the stream.
+	lateTold = 3 * time.Second
 	// trackIdle is for how long what the stream changes is kept while nothing is read.
 	trackIdle = time.Minute
 	// rowsMost is how many rows a chunk has at most.
@@ -78,6 +80,7 @@ func newWorker(m *Manager) *worker {
 func (w *worker) idle(ctx context.Context, wait time.Duration) bool {
 	if wait > trackIdle {
 		w.untrack()
+		w.reader.Close() // which connects anew when there is something to read
 	}
 	return w.pause(ctx, wait)
 }
@@ -243,6 +246,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 		return err
 	}
 	now := before
+	told := w.tellLate(ctx, job)
 	merged, err := w.tracking.Merge(ctx, &pipeline.Merge{
 		Chunk: chunk, Entry: part.Entry, Profile: job.Profile,
 		Identity: fmt.Sprintf("backfill %s %d", job.ID, job.Created.UnixNano()),
@@ -255,6 +259,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 			return metaProgress + job.ID, raw
 		},
 	})
+	told()
 	if err != nil {
 		return err
 	}
@@ -269,6 +274,22 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 		w.untrack()
 	}
 	return nil
+}
+
+// tellLate notes after a while that a chunk waits for the stream, until what it returns is called.
+func (w *worker) tellLate(ctx context.Context, job *Job) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if capture.Sleep(ctx, lateTold) == nil {
+			w.waits(job, "the stream to come to where the rows were read: `rowhook status` shows how far it lags")
+		}
+	}()
+	return func() {
+		cancel()
+		<-over
+	}
 }
 
 // advance notes how far a backfill is after a chunk that took from began to at.
@@ -315,7 +336,7 @@ func (w *worker) track(ctx context.Context, job *Job, table string) error {
 		return err
 	}
 	tracking := w.Track(found.Table)
-	err = w.reader.Settle(ctx, func(what string) { w.waits(job, what) })
+	err = w.reader.Settle(ctx, func(what string) { w.waits(job, what) }, tracking.Seen)
 	if err != nil {
 		tracking.End()
 		return err
