@@ -235,6 +235,13 @@ func (r *Reclaimer) Add(n int64) {
 	}
 }
 
+// Definer is a [Sink] that wants to know of statements which may define tables anew, where the stream
+// has them: ALTER, RENAME, CREATE and DROP.
+type Definer interface {
+	// Defines is told of a statement, in its place in the stream, and the database that it was run in.
+	Defines(database string, statement []byte) error
+}
+
 // Listener is a [Sink] that knows which messages it wants, so that a large one of somebody else is
 // read past.
 type Listener interface {
@@ -271,6 +278,11 @@ type Table struct {
 	FullSQL, NoFull string
 	// Partitioned says that the changes come from partitions and are shown as the root's.
 	Partitioned bool
+	// Version is another one when the table's rows may have been rewritten without a change in the
+	// stream, as ALTER TABLE does it. Empty where the stream tells that itself, see [Definer].
+	Version string
+	// Silent says why rows may change without a change in the stream; empty where they do not.
+	Silent string
 }
 
 // String returns "schema.table".
@@ -307,6 +319,8 @@ type Column struct {
 	// Omitted is set where updates and deletes come without the column, whatever the identity is:
 	// it is what to do instead of reading it.
 	Omitted string
+	// Number tells the column from another one of its name, before or after it; 0 where nobody knows.
+	Number int
 }
 
 // Identity is a table's replica identity (PostgreSQL), or what a row image amounts to (MySQL).

@@ -93,6 +93,11 @@ func (d *decoder) query(body []byte, packed bool) error {
 	if d.tx.skip {
 		return nil
 	}
+	if definer, ok := d.sink.(capture.Definer); ok {
+		if err := definer.Defines(q.database, text); err != nil {
+			return sinkResult(err)
+		}
+	}
 	if bytes.HasSuffix(bytes.TrimSpace(text), []byte("START TRANSACTION")) { // CREATE TABLE ... SELECT, whose rows follow
 		d.tx.grouped = true
 	} else if err := d.apply(judge(q.database, text, q.how), body); err != nil {

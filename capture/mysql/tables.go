@@ -205,6 +205,9 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		}
 	}
 	f.definition, f.cascades = definition, cascadesOf(definition)
+	if len(f.cascades) > 0 && in.hidesCascades() {
+		f.table.Silent = "foreign keys that cascade change it below the binlog: " + strings.Join(f.cascades, ", ")
+	}
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}

@@ -46,6 +46,7 @@ func (d *describer) relation(ctx context.Context, m *description) (*relation, er
 		d.known.shapes[m.oid] = shape
 	}
 	t.Partitioned = shape.partitioned
+	shape.number(t)
 	t.FullSQL = "rowhook setup" // which looks first at whether the application's statements would go on
 	t.Key = keyOf(t, shape.primary)
 	rel.judge(shape)
@@ -147,7 +148,7 @@ func identityOf(b byte) capture.Identity {
 
 func sameTable(a, b *capture.Table) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.Identity == b.Identity &&
-		a.Partitioned == b.Partitioned && slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
+		a.Partitioned == b.Partitioned && a.Version == b.Version && slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
 }
 
 // tableShape is what the catalog adds to a relation message.
@@ -156,6 +157,20 @@ type tableShape struct {
 	partitioned bool
 	primary     []string // the primary key's columns in key order
 	leaves      []leafShape
+	// files names the table's storage, or its partitions': a rewritten table has another one.
+	files   string
+	columns []string // with their numbers
+	numbers []int32
+}
+
+// number adds to a table's description what tells that it was rewritten.
+func (s *tableShape) number(t *capture.Table) {
+	t.Version = s.files
+	for i := range t.Columns {
+		if at := slices.Index(s.columns, t.Columns[i].Name); at >= 0 {
+			t.Columns[i].Number = int(s.numbers[at])
+		}
+	}
 }
 
 // leafShape is a partition's own replica identity.
@@ -174,8 +189,16 @@ const indexColumns = `
   where i.indrelid = c.oid and k.n <= i.indnkeyatts`
 
 const shapesSQL = `
-select c.oid, c.relkind = 'p', (` + indexColumns + ` and i.indisprimary)
-from pg_catalog.pg_class c where c.oid = any($1::oid[])`
+select c.oid, c.relkind = 'p', (` + indexColumns + ` and i.indisprimary),
+  case c.relkind when 'p' then coalesce((
+    select pg_catalog.md5(pg_catalog.string_agg(l.oid || ':' || l.relfilenode, ',' order by l.oid))
+    from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf), '')
+  else c.oid || ':' || c.relfilenode end,
+  a.names, a.numbers
+from pg_catalog.pg_class c cross join lateral (
+  select coalesce(pg_catalog.array_agg(a.attname::text order by a.attnum), '{}') as names, coalesce(pg_catalog.array_agg(a.attnum::int order by a.attnum), '{}') as numbers
+  from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) a
+where c.oid = any($1::oid[])`
 
 const leavesSQL = `
 select r.oid, n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and i.indimmediate and case c.relreplident
@@ -207,7 +230,7 @@ func readShapes(ctx context.Context, c *pgx.Conn, oids []uint32) (map[uint32]tab
 		shape tableShape
 		roots []uint32
 	)
-	_, err = pgx.ForEachRow(rows, []any{&oid, &shape.partitioned, &shape.primary}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &shape.partitioned, &shape.primary, &shape.files, &shape.columns, &shape.numbers}, func() error {
 		shapes[oid] = shape
 		if shape.partitioned {
 			roots = append(roots, oid)

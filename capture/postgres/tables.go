@@ -435,6 +435,7 @@ func withholdGenerated(f *tableFacts, columns []columnFacts) (rest []columnFacts
 func (f *tableFacts) settle(shape tableShape) {
 	f.primary, f.leaves = shape.primary, shape.leaves
 	f.table.Partitioned = shape.partitioned
+	shape.number(f.table)
 	f.table.Key = keyOf(f.table, shape.primary)
 	rel := relation{table: f.table}
 	rel.judge(shape)
