@@ -49,7 +49,9 @@ type boundEntry struct {
 	actor    int
 	opColumn int
 	bigints  []string
-	observer Observer // who is told of its changes; nil for nobody
+	// remembered says of each column whether its last value is, so that old rows have it.
+	remembered []bool
+	observer   Observer // who is told of its changes; nil for nobody
 }
 
 type boundEvent struct {
@@ -89,6 +91,7 @@ func (r *Rules) bind(t *capture.Table) *binding {
 		}
 		b.ops |= be.ops
 	}
+	b.bindMemory()
 	if t.Partitioned && b.ops&rowOps != 0 {
 		b.moveKey = moveKey(b.entries)
 	}
@@ -143,6 +146,7 @@ func bindEntry(e *entry, t *capture.Table) *boundEntry {
 		b.order = e.orderPrefix
 	}
 	b.checkColumnLists()
+	b.columnsOf(e.Memory.Columns, e.path.at("memory", "columns"))
 	b.where = b.conditions(e.Where, e.path.at("where"))
 	for _, ev := range e.events {
 		b.events = append(b.events, b.event(ev))

@@ -137,6 +137,9 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 		if len(be.problems) > 0 {
 			continue
 		}
+		if severity, text, remedy := be.checkMemory(); text != "" {
+			add(severity, "memory", be.path.at("memory"), t.String(), text, remedy)
+		}
 		needs, omitted := splitNeeds(be.needs())
 		if len(omitted) > 0 {
 			add(capture.Error, "row_image", omitted[0].Path, t.String(),
@@ -147,7 +150,7 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 			if t.WholeRows != "" {
 				code, text = "row_image", "%s, which the binlog's row image leaves out"
 			}
-			add(capture.Error, code, needs[0].Path, t.String(), fmt.Sprintf(text, describeNeeds(needs, t.WholeRows != "")), wholeRows(t))
+			add(capture.Error, code, needs[0].Path, t.String(), fmt.Sprintf(text, describeNeeds(needs, t.WholeRows != ""))+be.offerMemory(needs), wholeRows(t))
 		}
 		if lost := be.lastContent(); len(lost) > 0 {
 			remedy := wholeRows(t)
@@ -333,7 +336,7 @@ func (n *needList) old(why string, at path, col int) {
 	t := n.be.table
 	column := &t.Columns[col]
 	if column.Omitted == "" &&
-		(t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing) {
+		(n.be.remembered[col] || t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing) {
 		return
 	}
 	need := Need{Column: column.Name, Why: why, Path: at, Omitted: column.Omitted}

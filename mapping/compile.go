@@ -135,7 +135,7 @@ func checkType(typ string, at path) error {
 
 func compileEntry(cfg EntryConfig, opts Options) (*entry, error) {
 	e := &entry{EntryConfig: cfg, path: path{"mapping", cfg.Name}}
-	errs := []error{e.findTable(), e.compileColumns(opts), e.compileOrder()}
+	errs := []error{e.findTable(), e.compileColumns(opts), e.compileOrder(), e.compileMemory()}
 	for _, list := range []struct {
 		key     string
 		columns []string

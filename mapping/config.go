@@ -25,12 +25,13 @@ type EntryConfig struct {
 	Columns    ColumnsConfig     `yaml:"columns" doc:"which columns are sent, and how"`
 	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
 	Coalesce   string            `yaml:"coalesce" enum:"transaction" doc:"transaction: the changes of one row in a transaction become one, from what was before the first to what is after the last; an insert and a delete cancel out"`
+	Memory     MemoryConfig      `yaml:"memory" doc:"columns whose last values are remembered, so that rules know old values without REPLICA IDENTITY FULL or full row images: {columns: [...]}, or all"`
 	Rules      string            `yaml:"rules" enum:"all,first" doc:"all that hold fire, or only the first"`
 	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted, record.read"`
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
 
-	_ struct{} `later:"backfill lookup lookups memory parts trigger"`
+	_ struct{} `later:"backfill lookup lookups parts trigger"`
 }
 
 // ActorConfig names the columns that tell the actor. The transaction's own context wins.

@@ -118,6 +118,9 @@ func printStatus(w io.Writer, r *operation.StatusReport) error {
 	for i := range r.Backfills {
 		line("backfill", "%s", backfillLine(&r.Backfills[i]))
 	}
+	for _, m := range r.Memory {
+		line("memory", "%s", memoryLine(m))
+	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return err
 	}
@@ -203,6 +206,15 @@ func printSlot(line func(name, format string, args ...any), stream *capture.Stat
 	}
 	line("slot", "%s, lag %s, retains %s (%s), %s, catalog %d transactions old%s",
 		slot.Name, humanBytes(stream.LagBytes), humanBytes(slot.RetainedBytes), orDash(slot.WALStatus), limit, slot.CatalogAge, held)
+}
+
+// memoryLine is a remembered table in the status report.
+func memoryLine(m operation.MemoryStatus) string {
+	text := fmt.Sprintf("%s, %s, %s", m.Table, m.State, humanBytes(m.Bytes))
+	if m.Reason != "" {
+		text += ": " + m.Reason
+	}
+	return text
 }
 
 func printSpool(r *operation.StatusReport, line func(name, format string, args ...any)) {

@@ -143,7 +143,7 @@ func (w *workspace) newPipeline() (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the abandoned position: %w", err)
 	}
-	to := pipeline.Routing{Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Rounded: w.config().Rounded()}
+	to := pipeline.Routing{Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Rounded: w.config().Rounded(), Kept: keptWants(w.config().Rules())}
 	return pipeline.New(to, pipeline.Options{
 		Spool: w.spool, Log: w.log, Logger: w.logger, Pausing: w.engine.Pausing, Abandoned: capture.Position(abandoned),
 	})

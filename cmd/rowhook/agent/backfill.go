@@ -34,7 +34,7 @@ func (a *Agent) backfillOptions() backfill.Options {
 		return subscriptions
 	}
 	return backfill.Options{
-		Store: a.spool, Logger: a.logger, Track: a.pipe.Track, Reader: a.source.Reader, Tables: a.source.Tables,
+		Store: a.spool, Logger: a.logger, Track: a.pipe.Track, Kept: a.pipe, Reader: a.source.Reader, Tables: a.source.Tables,
 		Rules: func() *mapping.Rules { return a.config().Rules() },
 		Subscribers: func(eventType, entry string) (codes []string) {
 			for code, s := range compiled() {
@@ -99,9 +99,6 @@ func (w *workspace) backfillOperations() map[string]control.Operation {
 	return map[string]control.Operation{
 		"backfill": control.Typed(func(ctx context.Context, r operation.BackfillRequest) (operation.Backfill, error) {
 			return w.backfillStart(ctx, r)
-		}),
-		"backfill/plan": control.Typed(func(ctx context.Context, r operation.BackfillRequest) (operation.BackfillPlan, error) {
-			return w.backfills.Plan(ctx, r)
 		}),
 		"backfill/list": control.Typed(func(context.Context, operation.None) ([]operation.Backfill, error) {
 			return w.backfills.List(), nil

@@ -39,6 +39,7 @@ type agentMetrics struct {
 	spool                                           spoolMetrics
 	profile                                         profileMetrics
 	backfill                                        backfillMetrics
+	memory                                          memoryMetrics
 }
 
 // sourceMetrics are those of the stream.
@@ -67,7 +68,7 @@ var profileStates = []string{"active", "waiting", "pending", "inactive"}
 
 func newAgentMetrics(a *Agent) *agentMetrics {
 	return &agentMetrics{
-		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(), backfill: newBackfillMetrics(),
+		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(), backfill: newBackfillMetrics(), memory: newMemoryMetrics(),
 		build:           gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
 		ready:           gauge("ready", "Whether /readyz answers ok."),
 		reloadOK:        gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
@@ -147,6 +148,7 @@ func (m *agentMetrics) Collect(ch chan<- prometheus.Metric) {
 	c.put(m.ready, c.flag(len(m.agent.readiness(now).Reasons) == 0))
 	m.collectSource(&c)
 	m.collectBackfills(&c)
+	m.collectMemory(&c)
 	profiles, err := m.agent.engine.Stats()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(m.spool.events.desc, err)

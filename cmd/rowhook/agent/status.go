@@ -132,6 +132,7 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 		}
 		report.Identity.Found = &connection.Found
 	}
+	report.Memory = a.memory()
 	counts := a.pipe.Counts()
 	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
 	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
@@ -194,6 +195,11 @@ func judge(r *operation.StatusReport) {
 	for i := range r.Backfills {
 		if b := &r.Backfills[i]; b.State == operation.BackfillFailed {
 			say("backfill %s of %s failed: %s%s", b.ID, b.What(), b.Error, remedyWords(b.Remedy))
+		}
+	}
+	for _, m := range r.Memory {
+		if m.State == operation.MemoryFull {
+			say("memory of table %s has no room, so that its old values are not known: raise spool.max_size or remember fewer columns, then `rowhook reload`", m.Table)
 		}
 	}
 	if r.Parked.Count > 0 {

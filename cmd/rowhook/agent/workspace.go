@@ -84,6 +84,7 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	// The spool first: its lock says who else works on this state directory.
 	options := spoolOptions(c, w.logger)
 	options.Passing, options.Expired = passing, w.expired
+	options.Keeps = len(c.Rules().Memory()) > 0
 	options.BeforeSync = w.syncLog
 	if w.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err

@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,8 @@ type Job struct {
 	Profile string                  `json:"profile,omitempty"` // the only one that gets the events; empty for all that subscribe
 	Where   []capture.ReadCondition `json:"where,omitempty"`
 	Rate    float64                 `json:"rate,omitempty"` // rows a second; 0 is as fast as may be
+	// Memory is the table whose rows are kept rather than sent; empty for a backfill.
+	Memory string `json:"memory,omitempty"`
 	// Key is of the only row that is read, for a trigger.
 	Key    []string                `json:"key,omitempty"`
 	Parts  []Part                  `json:"parts"`
@@ -59,6 +62,9 @@ type progress struct {
 	After []string   `json:"after,omitempty"` // key of the last row that was read in order
 	Read  bool       `json:"read,omitempty"`  // all of the part has been read in order
 	Again [][]string `json:"again,omitempty"` // keys of rows to be read by themselves
+
+	// Generation is the one of its table's kept rows that a job for memory loads.
+	Generation uint32 `json:"generation,omitempty"`
 
 	Rows   int64 `json:"rows"`
 	Events int64 `json:"events"`
@@ -151,8 +157,8 @@ func loadProgress(s Store, id string) (p progress, err error) {
 	return p, nil
 }
 
-// kept is how many backfills that are over are remembered.
-const kept = 20
+// overMost is how many backfills that are over are remembered.
+const overMost = 20
 
 // tidy forgets the oldest that are over.
 func (j *jobs) tidy() (gone []string) {
@@ -161,10 +167,19 @@ func (j *jobs) tidy() (gone []string) {
 		if !j.Jobs[i].State.Over() {
 			continue
 		}
-		if over++; over > kept {
+		if over++; over > overMost {
 			gone = append(gone, j.Jobs[i].ID)
 			j.Jobs = slices.Delete(j.Jobs, i, i+1)
 		}
 	}
 	return gone
+}
+
+// remedy is what an error says to do.
+func remedy(err error) string {
+	var h interface{ RemedyText() string }
+	if errors.As(err, &h) {
+		return h.RemedyText()
+	}
+	return ""
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Track begins to keep what the stream changes in a table.
 	Track func(*capture.Table) *pipeline.Tracking
+	// Kept keeps rows; nil where none are.
+	Kept Kept
 	// Reader returns a reader of the source.
 	Reader func() capture.Reader
 	// Tables describes the tables that patterns name.
@@ -86,17 +88,14 @@ func (m *Manager) Start(ctx context.Context, r operation.BackfillRequest) (opera
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	job.ID = fmt.Sprint("b", m.jobs.Next)
 	p := &progress{}
 	if job.Key != nil {
 		p.Read, p.Again = true, [][]string{job.Key}
-		if err := m.saveProgress(job.ID, p); err != nil {
-			return operation.Backfill{}, err
-		}
 	}
-	m.jobs.Next++
-	m.jobs.Jobs = append(m.jobs.Jobs, job)
-	m.progress[job.ID] = p
+	m.add(job, p)
+	if err := m.saveProgress(job.ID, p); err != nil {
+		return operation.Backfill{}, err
+	}
 	if err := m.save(); err != nil {
 		return operation.Backfill{}, err
 	}
@@ -105,44 +104,18 @@ func (m *Manager) Start(ctx context.Context, r operation.BackfillRequest) (opera
 	return m.view(job), nil
 }
 
+// add gives a job its name. Called with mu held.
+func (m *Manager) add(job *Job, p *progress) *Job {
+	job.ID = fmt.Sprint("b", m.jobs.Next)
+	m.jobs.Next++
+	m.jobs.Jobs = append(m.jobs.Jobs, job)
+	m.progress[job.ID] = p
+	return job
+}
+
 var errNoAgent = &capture.OperatorError{
 	Err:    errors.New("rows are read beside the running stream, and no agent runs on this state directory"),
 	Remedy: "start the agent with `rowhook run`, then try again",
-}
-
-// Plan says what a backfill would read and who would get it, and what speaks against it.
-func (m *Manager) Plan(ctx context.Context, r operation.BackfillRequest) (operation.BackfillPlan, error) {
-	if m.Reader == nil {
-		return operation.BackfillPlan{}, errNoAgent
-	}
-	job := &Job{Entries: r.Entries, Profile: r.Profile, Where: r.Where}
-	if err := m.plan(ctx, job, &r); err != nil {
-		return operation.BackfillPlan{}, err
-	}
-	var found operation.BackfillPlan
-	for _, p := range job.Parts {
-		if len(job.Where) > 0 {
-			p.Rows = -1
-		}
-		found.Parts = append(found.Parts, operation.BackfillPart(p))
-		for _, code := range m.receivers(p.Entry) {
-			if (job.Profile == "" || code == job.Profile) && !slices.Contains(found.Profiles, code) {
-				found.Profiles = append(found.Profiles, code)
-			}
-		}
-	}
-	slices.Sort(found.Profiles)
-	return found, nil
-}
-
-// receivers are the profiles that get what an entry's rows become.
-func (m *Manager) receivers(entry string) (codes []string) {
-	for _, info := range m.Rules().Events() {
-		if info.Entry == entry && slices.Contains(info.Ops, capture.Read.String()) {
-			codes = append(codes, m.Subscribers(info.Type, entry)...)
-		}
-	}
-	return codes
 }
 
 // plan finds the tables to read, and what speaks against it.
@@ -280,6 +253,9 @@ func (m *Manager) change(id string, to operation.BackfillState, otherwise string
 	job := m.find(id)
 	if job == nil {
 		return operation.Backfill{}, &capture.OperatorError{Err: fmt.Errorf("there is no backfill %q", id), Remedy: "`rowhook backfill list` shows them"}
+	}
+	if job.Memory != "" && to == operation.BackfillCancelled {
+		return operation.Backfill{}, errMemory
 	}
 	if !slices.Contains(from, job.State) {
 		return operation.Backfill{}, fmt.Errorf("backfill %s %s: it is %s", id, otherwise, job.State)

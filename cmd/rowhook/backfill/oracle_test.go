@@ -28,6 +28,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/cmd/rowhook/pipeline/kept"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/spool"
@@ -177,17 +178,23 @@ profiles:
   other: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback], subscriptions: [{events: [loan.added]}]}
 `
 
-func newWorld(t *testing.T, d *database) *world {
+func newWorld(t *testing.T, d *database) *world { return newWorldOf(t, d, worldConfig, t.TempDir()) }
+
+// newWorldOf starts an agent's rooms with a config, on the spool in a directory.
+func newWorldOf(t *testing.T, d *database, text, dir string) *world {
 	t.Helper()
 	w := &world{database: d, t: t}
-	conf, err := config.Parse("config.yaml", fmt.Appendf(nil, worldConfig, d.schema), func(string) (string, bool) { return "", false }, nil)
+	conf, err := config.Parse("config.yaml", fmt.Appendf(nil, text, d.schema), func(string) (string, bool) { return "", false }, nil)
 	must(t, err)
 	logger := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w.spool, err = spool.Open(t.TempDir(), spool.Options{Reserve: -1, Logger: logger})
+	w.spool, err = spool.Open(dir, spool.Options{Reserve: -1, Logger: logger})
 	must(t, err)
 	log, err := deliverylog.Open(deliverylog.Options{Path: filepath.Join(t.TempDir(), "deliveries.jsonl"), Logger: logger})
 	must(t, err)
 	to := pipeline.Routing{Rules: conf.Rules(), Codes: map[delivery.ProfileID]string{}}
+	for _, m := range conf.Rules().Memory() {
+		to.Kept = append(to.Kept, kept.Want{Table: m.Table, Columns: m.Columns, All: m.All})
+	}
 	var targets []delivery.Target
 	subscriptions := map[string]delivery.Subscriptions{}
 	for _, p := range conf.Profiles {
@@ -205,7 +212,7 @@ func newWorld(t *testing.T, d *database) *world {
 	must(t, err)
 	w.pipe.Identify(mapping.Identity{Source: "library", Lineage: "7001"})
 	w.manager, err = backfill.New(backfill.Options{
-		Store: w.spool, Logger: logger, Track: w.pipe.Track, Reader: d.source.Reader, Tables: d.source.Tables,
+		Store: w.spool, Logger: logger, Track: w.pipe.Track, Kept: w.pipe, Reader: d.source.Reader, Tables: d.source.Tables,
 		Rules: conf.Rules,
 		Subscribers: func(eventType, entry string) (codes []string) {
 			for _, p := range conf.Profiles {
@@ -231,6 +238,7 @@ func newWorld(t *testing.T, d *database) *world {
 	})
 	working.Go(func() {
 		err := d.source.Run(ctx, capture.StartOptions{
+			Stored:    capture.Position(w.spool.Position()),
 			OnStarted: func(capture.Started) { started <- struct{}{} }, Final: func() capture.Position { return w.pipe.Flush(context.Background()) },
 		}, &laggingSink{Pipeline: w.pipe, w: w})
 		if err != nil {

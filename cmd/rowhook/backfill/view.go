@@ -20,7 +20,7 @@ func (m *Manager) List() []operation.Backfill {
 func (m *Manager) view(j *Job) operation.Backfill {
 	p := m.progress[j.ID]
 	v := operation.Backfill{
-		ID: j.ID, State: j.State, Entries: j.Entries, Profile: j.Profile, Rate: j.Rate, Rows: p.Rows, Total: j.total(),
+		ID: j.ID, State: j.State, Entries: j.Entries, Memory: j.Memory, Profile: j.Profile, Rate: j.Rate, Rows: p.Rows, Total: j.total(),
 		Events: p.Events, Failed: p.Failed, Again: len(p.Again), Error: j.Error, Remedy: j.Remedy, User: j.User, Created: j.Created, Ended: j.Ended,
 	}
 	for _, c := range j.Where {

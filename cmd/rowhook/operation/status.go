@@ -23,8 +23,10 @@ type StatusReport struct {
 	// Removed are profiles that the config no longer has and whose events the spool still holds.
 	Removed []RemovedStatus `json:"removed,omitempty"`
 	// Backfills are those that are not over.
-	Backfills []Backfill        `json:"backfills,omitempty"`
-	Findings  []capture.Finding `json:"findings,omitempty"`
+	Backfills []Backfill `json:"backfills,omitempty"`
+	// Memory are the tables whose last values are remembered; of a running agent only.
+	Memory   []MemoryStatus    `json:"memory,omitempty"`
+	Findings []capture.Finding `json:"findings,omitempty"`
 	// Attention says what needs a hand; empty when nothing does.
 	Attention []string `json:"attention,omitempty"`
 }
@@ -92,6 +94,29 @@ type ParkedStatus struct {
 	Count int64 `json:"count"`
 	Bytes int64 `json:"bytes"`
 }
+
+// MemoryStatus is a table whose rows' last values are remembered.
+type MemoryStatus struct {
+	Table   string   `json:"table"`
+	Columns []string `json:"columns,omitempty"` // none: all of them
+	// State is loaded (all rows are known), loading (those that are read, or have changed since),
+	// unknown (none is), or full (there is no room for them). Reason says why, where it is not loaded.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	Bytes  int64  `json:"bytes"` // of the spool, about
+	// Filled counts old values that memory knew and the stream did not carry, Unknown rows that it did
+	// not know, both since the agent's start.
+	Filled  int64 `json:"filled"`
+	Unknown int64 `json:"unknown"`
+}
+
+// The states of a table's memory.
+const (
+	MemoryLoaded  = "loaded"
+	MemoryLoading = "loading"
+	MemoryUnknown = "unknown"
+	MemoryFull    = "full"
+)
 
 // RemovedStatus is what the spool holds for a profile that the config no longer has.
 type RemovedStatus struct {

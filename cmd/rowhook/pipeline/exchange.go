@@ -55,6 +55,7 @@ func (p *Pipeline) takeOver() {
 	p.rules, p.reader = ex.to.Rules, nil
 	p.mapper = ex.to.Rules.NewMapper((*mapperOutput)(p), p.identity)
 	p.router, p.codes, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Rounded
+	p.keptConfigure(ex.to.Kept)
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

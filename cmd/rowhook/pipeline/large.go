@@ -64,7 +64,7 @@ func (p *Pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 	if p.failure != nil {
 		return capture.Verdict{}, p.failure
 	}
-	if w.Table != nil && !p.mapper.Wants(w.Table, w.Op) {
+	if w.Table != nil && !p.mapper.Wants(w.Table, w.Op) && !p.kept.Keeps(w.Table) {
 		p.counts.changes.Add(1)
 		return capture.Verdict{Unwanted: true}, nil
 	}

@@ -92,8 +92,12 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 		p.tracking.trackAll()
 	}
 	if u.Size > 0 {
+		if err := p.kept.Passed(p.cur.batch, u.Table, u.Kept); err != nil {
+			return err
+		}
 		return p.parkPassed(u)
 	}
+	p.kept.Doubt(p.cur.batch, u.Table, "a change could not be decoded")
 	return p.park(&delivery.Parked{Table: u.Table, Reason: parkUndecoded, Error: u.Err.Error()},
 		[]*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
 }
@@ -166,6 +170,7 @@ func (p *Pipeline) Gap(source string, from, to capture.Position) {
 		p.cur.batch.Add(event, p.recipients)
 	}
 	p.cur.urgent = true
+	p.kept.Doubt(p.cur.batch, "", "changes may be missing")
 	p.settle(to)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/pipeline/kept"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/spool"
@@ -71,6 +72,8 @@ type Pipeline struct {
 
 	reclaimer capture.Reclaimer // the appender's
 
+	keptMeasured time.Time // when kept rows were measured last; the appender's
+
 	mu         sync.Mutex
 	mark       *largeMark       // the very large change that is at work
 	storesMuch bool             // the appender stores a large change
@@ -91,6 +94,9 @@ type Pipeline struct {
 	coming     *exchange       // waits for the end of a transaction
 	settling   *exchange       // has taken over; what came before is being stored
 	lazy       *time.Timer     // hands over a batch that holds a position only
+	kept       *kept.Store     // rows of the database
+	between    []func()        // what waits for the end of a transaction
+	beginning  *keptBeginning  // waits for the stream
 	idle       *sync.Cond      // the appender has stored a batch, or failed
 }
 
@@ -130,6 +136,8 @@ type Routing struct {
 	Codes map[delivery.ProfileID]string
 	// Rounded has the mapping's entries whose 64-bit integers a receiver may round.
 	Rounded map[string]bool
+	// Kept are the tables whose rows are kept, and of which columns.
+	Kept []kept.Want
 }
 
 // New makes a pipeline that goes on where the spool ends.
@@ -148,6 +156,10 @@ func New(to Routing, o Options) (*Pipeline, error) {
 	p.mapper = to.Rules.NewMapper((*mapperOutput)(p), mapping.Identity{})
 	if o.Abandoned != "" {
 		p.Abandon(o.Abandoned)
+	}
+	var err error
+	if p.kept, err = kept.Open(o.Spool, to.Kept, o.Logger); err != nil {
+		return nil, err
 	}
 	return p, p.loadMark()
 }
@@ -181,6 +193,9 @@ func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
 	p.storing.Store(0)
 	if err == nil && b.unmark {
 		err = p.unmark()
+	}
+	if err == nil && stored {
+		err = p.keptStored(b.abort)
 	}
 	bytes := b.batch.Bytes()
 	b.batch.Reset()
@@ -289,6 +304,7 @@ func (p *Pipeline) handOver(now bool) {
 	}
 	p.lazy.Stop()
 	p.parts = p.parts || part
+	p.kept.HandedOver(part)
 	full := p.cur
 	p.storesMuch = full.batch.Bytes() >= capture.LargeChange
 	p.cur, p.spare = *p.spare, nil
@@ -375,6 +391,7 @@ func (p *Pipeline) Identify(id mapping.Identity) {
 	defer p.mu.Unlock()
 	p.identity, p.reader = id, nil
 	p.mapper.SetIdentity(id)
+	p.keptIdentify(id.Lineage)
 }
 
 // Begin implements [capture.Sink].
@@ -399,6 +416,10 @@ func (p *Pipeline) Change(change *capture.Change) error {
 		if err := p.tracking.trackChange(change); err != nil {
 			return err
 		}
+	}
+	change, err := p.kept.Change(p.cur.batch, change)
+	if err != nil {
+		return err
 	}
 	if err := p.mapper.Change(change); err != nil {
 		return err
@@ -448,8 +469,9 @@ func (p *Pipeline) Commit(end capture.Position) error {
 	}
 	p.counts.transactions.Add(1)
 	p.counts.lastCommit.Store(p.tx.Time.UnixNano())
-	p.cur.urgent = p.cur.urgent || p.parts || p.cur.batch.Len() > 0
+	p.cur.urgent = p.cur.urgent || p.parts || p.cur.batch.Len() > 0 || p.cur.batch.Bytes() >= gatherBytes
 	p.open, p.parts = false, false
+	p.kept.Settle()
 	p.settle(end)
 	return nil
 }
@@ -481,6 +503,12 @@ func (p *Pipeline) settle(end capture.Position) {
 	if err := p.mergeDue(); err != nil && p.failure == nil {
 		p.failure = err
 	}
+	for _, do := range p.between {
+		do()
+	}
+	p.between = p.between[:0]
+	p.keptDue()
+	p.kept.Settle()
 	p.end = end
 	p.cur.batch.Commit(string(end))
 	p.cur.settled = len(p.cur.lines)
@@ -504,6 +532,7 @@ func (p *Pipeline) Abort() {
 		return
 	}
 	p.mapper.Abort()
+	p.kept.Abort()
 	p.cur.batch.Rollback()
 	p.cur.lines = p.cur.lines[:p.cur.settled]
 	// Parts were handed over with everything that came before them, so that nothing else is in the

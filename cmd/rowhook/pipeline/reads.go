@@ -62,6 +62,10 @@ type Merge struct {
 	// Store names a value of the spool that is stored together with the rows, and makes it of what
 	// became of them.
 	Store func(Merged) (key string, value []byte)
+	// Generation, if not 0, has the rows kept rather than mapped, as part of this generation of their
+	// table's. Last, which is asked after Store, says that these are the last ones.
+	Generation uint32
+	Last       func() bool
 }
 
 // Merged is what became of a chunk's rows.
@@ -102,6 +106,7 @@ type merging struct {
 	// sight is what the chunk has seen of a transaction.
 	sight capture.Sight
 	of    string // its identity
+	anew  bool   // a row was not kept: the table's kept rows are of another generation by now
 }
 
 // Track begins a tracking in place of the one before. Transactions that came before it must be seen
@@ -125,22 +130,9 @@ func (t *Tracking) End() {
 	}
 }
 
-// rowIdentity names the columns by which a row is told apart in the stream: the key, unless old rows
-// come without it.
+// rowIdentity names the columns by which a row is told apart in the stream.
 func rowIdentity(t *capture.Table) (names []string) {
-	columns := t.Key
-	if slices.ContainsFunc(t.Key, func(i int) bool { return !t.Columns[i].Identity }) {
-		var identity []int
-		for i := range t.Columns {
-			if t.Columns[i].Identity {
-				identity = append(identity, i)
-			}
-		}
-		if len(identity) > 0 {
-			columns = identity
-		}
-	}
-	for _, i := range columns {
+	for _, i := range t.RowIdentity() {
 		names = append(names, t.Columns[i].Name)
 	}
 	return names
@@ -168,6 +160,9 @@ func (t *Tracking) Merge(ctx context.Context, m *Merge) (Merged, error) {
 	for {
 		select {
 		case <-c.stored:
+			if c.anew {
+				return c.merged, ErrKeptAnew
+			}
 			return c.merged, nil
 		case <-c.dropped:
 			return Merged{}, ErrTrackingLost
@@ -257,15 +252,6 @@ func (t *Tracking) look() error {
 	return p.failure
 }
 
-// Seen forgets what a snapshot of the reader has seen. All reads to come must have seen it.
-func (t *Tracking) Seen(by capture.Snapshot) {
-	t.pipe.mu.Lock()
-	defer t.pipe.mu.Unlock()
-	if t.pipe.tracking == t && !t.lost {
-		t.prune(by)
-	}
-}
-
 // prune forgets the transactions that the latest read has seen.
 func (t *Tracking) prune(latest capture.Snapshot) {
 	t.latest = latest
@@ -321,6 +307,9 @@ func (p *Pipeline) mergeDue() error {
 	}
 	if c.Store != nil {
 		p.cur.batch.Put(c.Store(c.merged))
+	}
+	if c.Generation != 0 && c.Last() && !c.anew {
+		p.kept.Loaded(p.cur.batch, c.Chunk.Table.String(), c.Generation)
 	}
 	p.cur.stored = append(p.cur.stored, c.stored)
 	p.cur.urgent = true
@@ -439,6 +428,9 @@ func (c *merging) again(row capture.Row) error {
 
 // mapRead makes the events of a row that was read. Called with mu held.
 func (p *Pipeline) mapRead(c *merging, row capture.Row) error {
+	if c.Generation != 0 {
+		return p.keepRead(c, row)
+	}
 	if p.reader == nil {
 		p.reader = p.rules.NewMapper(&readOutput{pipe: p}, p.identity)
 	}
