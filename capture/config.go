@@ -24,7 +24,7 @@ type SourceConfig struct {
 	Publication  string        `yaml:"publication" doc:"postgres: publication"`
 	ServerID     int           `yaml:"server_id" doc:"mysql: the agent's id among the server's replicas; default: derived from the state directory"`
 	Environment  string        `yaml:"environment" enum:"production,sandbox" doc:"production or sandbox; ROWHOOK_ENVIRONMENT and the database itself can say sandbox, too"`
-	MaxChange    int64         `yaml:"max_change" unit:"size" doc:"a change of more bytes is never held in memory: it is read past, and is a dead letter of the source, with its key"`
+	MaxChange    int64         `yaml:"max_change" unit:"size" doc:"largest change that is held in memory; of a larger one the key alone is kept, in a dead letter of the source"`
 	Heartbeat    time.Duration `yaml:"heartbeat" doc:"interval of a logical message as a liveness probe; 0 is off"`
 	Servers      []string      `yaml:"servers,oneormany" doc:"system identifiers or hosts that are this source too (failover)"`
 }

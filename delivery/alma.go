@@ -2,7 +2,7 @@ package delivery
 
 // AlmaConfig is what the format alma wants to know.
 type AlmaConfig struct {
-	Institution InstitutionConfig `yaml:"institution" doc:"whose messages these are"`
+	Institution InstitutionConfig `yaml:"institution" doc:"the institution that messages are sent for"`
 	NullMembers string            `yaml:"null_members" enum:"omit,explicit" doc:"explicit: what a message does not have is null (event, bib, holding, item, portfolio, representation), as until 2023"`
 	Names       []NameConfig      `yaml:"names" doc:"other names for actions, events and payload members"`
 }

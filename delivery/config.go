@@ -23,10 +23,10 @@ type ProfileConfig struct {
 	Secrets       []SecretConfig       `yaml:"secrets" doc:"several secrets at once, for rotation"`
 	Signature     string               `yaml:"signature" enum:"standard,alma,github,none" doc:"how requests are signed: Standard Webhooks, X-Exl-Signature, X-Hub-Signature-256"`
 	Format        string               `yaml:"format" enum:"native,cloudevents,alma,rakuraku,slack,template" doc:"the body's format"`
-	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"what format cloudevents leaves open"`
+	CloudEvents   CloudEventsConfig    `yaml:"cloudevents" doc:"settings of format cloudevents"`
 	Template      string               `yaml:"template" doc:"the body of format template, in Go's text/template"`
-	Alma          AlmaConfig           `yaml:"alma" doc:"what format alma wants to know"`
-	Rakuraku      RakurakuConfig       `yaml:"rakuraku" doc:"what format rakuraku wants to know"`
+	Alma          AlmaConfig           `yaml:"alma" doc:"settings of format alma"`
+	Rakuraku      RakurakuConfig       `yaml:"rakuraku" doc:"settings of format rakuraku"`
 	MessageType   string               `yaml:"message_type" enum:"json,xml" doc:"how bodies are written, where the format has both: native, alma"`
 	Unit          string               `yaml:"unit" enum:"record,type,transaction,batch" doc:"what one request carries: one event, or a group of them"`
 	Batch         BatchConfig          `yaml:"batch" doc:"with unit batch, when a request goes"`
@@ -34,7 +34,7 @@ type ProfileConfig struct {
 	Headers       []HeaderConfig       `yaml:"headers" secret:"true" doc:"further request headers"`
 	Timeout       time.Duration        `yaml:"timeout" doc:"of one request, from dial to the end of the reply"`
 	Success       []string             `yaml:"success,oneormany" doc:"status codes and ranges that mean delivered, such as 200-299"`
-	Retry         RetryConfig          `yaml:"retry" doc:"the event clock"`
+	Retry         RetryConfig          `yaml:"retry" doc:"when an event that failed is sent again, and when it is given up"`
 	Replies       []ReplyConfig        `yaml:"replies" doc:"status code or class such as 4xx, to dead or retry"`
 	Order         string               `yaml:"order" enum:"key,none" doc:"key keeps commit order per ordering key"`
 	Concurrency   int                  `yaml:"concurrency" doc:"requests in flight at once"`
@@ -81,7 +81,7 @@ type SecretConfig struct {
 type AlertConfig struct {
 	On        string        `yaml:"on" enum:"attempt,final,state" doc:"attempt: each attempt that failed; final: each delivery given up; state: the profile turns bad or is well again, and dead letters"`
 	Every     time.Duration `yaml:"every" doc:"least time between two mails about failures; those between are counted in the next. 0: none is left out"`
-	Text      string        `yaml:"text" enum:"plain,alma,rakuraku" doc:"how mails about failed attempts and deliveries read"`
+	Text      string        `yaml:"text" enum:"plain,alma,rakuraku" doc:"the wording of mails about failed attempts and deliveries"`
 	ManageURL string        `yaml:"manage_url" doc:"a page where failed deliveries are looked after, named in mails"`
 }
 
@@ -121,7 +121,7 @@ type RetryConfig struct {
 	Max        time.Duration   `yaml:"max" doc:"longest wait"`
 	Multiplier float64         `yaml:"multiplier" doc:"growth of the wait"`
 	Jitter     float64         `yaml:"jitter" doc:"share by which waits vary, 0 to 1"`
-	MaxAge     time.Duration   `yaml:"max_age" doc:"after which the delivery is dead; 0 never gives up"`
+	MaxAge     time.Duration   `yaml:"max_age" doc:"age at which the delivery is given up; 0 is never"`
 	Schedule   []time.Duration `yaml:"schedule" doc:"fixed waits instead; dead after the last"`
 }
 

@@ -45,5 +45,5 @@ type TLSConfig struct {
 	KeyFile    string `yaml:"key_file" path:"file" doc:"file that holds it"`
 	ServerName string `yaml:"server_name" doc:"name that the endpoint's certificate must have; default: the URL's host"`
 
-	InsecureSkipVerify bool `yaml:"insecure_skip_verify" doc:"refused when true: ca_file trusts an authority of one's own"`
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify" doc:"true is refused: ca_file names an authority of your own to trust"`
 }

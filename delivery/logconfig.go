@@ -7,9 +7,9 @@ type LogConfig struct {
 	Level      string        `yaml:"level" enum:"debug,info,warn,error" doc:"of rowhook's own messages, on stderr"`
 	Format     string        `yaml:"format" enum:"text,json" doc:"of rowhook's own messages"`
 	Deliveries string        `yaml:"deliveries" path:"file" doc:"the delivery log, one JSON object a line"`
-	MaxSize    int64         `yaml:"max_size" unit:"size" doc:"of one file of the delivery log, then a new one is begun"`
+	MaxSize    int64         `yaml:"max_size" unit:"size" doc:"largest size of one file of the delivery log; then the next one begins"`
 	Keep       time.Duration `yaml:"keep" doc:"how long files of the delivery log are kept; one is closed after a thirtieth of it"`
-	MaxTotal   int64         `yaml:"max_total" unit:"size" doc:"of all files of the delivery log; the oldest go first"`
+	MaxTotal   int64         `yaml:"max_total" unit:"size" doc:"largest size of all files of the delivery log; the oldest are removed first"`
 	Body       int           `yaml:"body" doc:"characters of each request body kept in the delivery log; 0 keeps row data out of it altogether"`
 }
 

@@ -26,9 +26,9 @@ type RakurakuEntry struct {
 
 // RakurakuWorkflow names the members of the payload that tell a step of a workflow.
 type RakurakuWorkflow struct {
-	Step    string `yaml:"step" doc:"which step it is"`
+	Step    string `yaml:"step" doc:"the step's name"`
 	Status  string `yaml:"status" doc:"the step's status"`
-	Comment string `yaml:"comment" doc:"what was remarked"`
+	Comment string `yaml:"comment" doc:"the comment on the step"`
 }
 
 // Given reports whether there is anything to send.

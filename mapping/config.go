@@ -26,7 +26,7 @@ type EntryConfig struct {
 	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
 	Coalesce   string            `yaml:"coalesce" enum:"transaction" doc:"transaction: the changes of one row in a transaction become one, from what was before the first to what is after the last; an insert and a delete cancel out"`
 	Memory     MemoryConfig      `yaml:"memory" doc:"columns whose last values are remembered, so that rules know old values without REPLICA IDENTITY FULL or full row images: {columns: [...]}, or all"`
-	Rules      string            `yaml:"rules" enum:"all,first" doc:"all that hold fire, or only the first"`
+	Rules      string            `yaml:"rules" enum:"all,first" doc:"every rule whose conditions hold makes an event, or only the first of them"`
 	Events     []EventConfig     `yaml:"events" doc:"event type to its rules; default: record.inserted, record.updated, record.deleted, record.read"`
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
@@ -154,7 +154,7 @@ type ContextConfig struct {
 	Message  string          `yaml:"message" doc:"postgres: prefix of pg_logical_emit_message that tells the context; empty is off"`
 	Comment  bool            `yaml:"comment" doc:"mysql: take actor_id, actor_name and operation from the sqlcommenter tags in a statement's comment"`
 	Table    string          `yaml:"table" doc:"schema.table whose inserted rows (actor_id, actor_name, operation) tell the context"`
-	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes that nothing is told about"`
+	Defaults ContextDefaults `yaml:"defaults" doc:"actor and operation of changes without context"`
 }
 
 // DefaultContext returns what holds where the config says nothing.

@@ -14,13 +14,13 @@ import (
 type adminConfig struct {
 	Listen  string        `yaml:"listen" doc:"address of /metrics, /healthz, /readyz and the console; off when empty"`
 	Console bool          `yaml:"console" doc:"serve the web console under /console/; it shows row data to whoever holds a token"`
-	Hosts   []string      `yaml:"hosts,oneormany" doc:"names by which the pages may be asked for, besides addresses and localhost; empty: by any name where others than this machine can reach the address, else by none. The console is never asked for by other names"`
-	Tokens  []tokenConfig `yaml:"tokens" secret:"true" doc:"who may ask for more than these, and change something; needed where others than this machine can reach the address"`
+	Hosts   []string      `yaml:"hosts,oneormany" doc:"host names that requests may use, besides IP addresses and localhost. Default: any name where other machines can reach the address, else none. The console accepts no name that is not listed"`
+	Tokens  []tokenConfig `yaml:"tokens" secret:"true" doc:"who may see more than metrics and health, and who may change something; required where other machines can reach the address"`
 }
 
 // tokenConfig is a bearer token.
 type tokenConfig struct {
-	Name string `yaml:"name" doc:"whose it is, for the audit log"`
+	Name string `yaml:"name" doc:"name of the token's holder, for the audit log"`
 	File string `yaml:"file" path:"file" doc:"file that holds the token, at least 16 characters"`
 	Role string `yaml:"role" enum:"admin,viewer" doc:"a viewer sees the status, and the console if there is one; an admin may change something too"`
 

@@ -56,7 +56,7 @@ type sourceConfig struct {
 	_ struct{} `later:"backfill"`
 
 	Context mapping.ContextConfig `yaml:"context" doc:"where actor and operation come from"`
-	Signals mapping.SignalsConfig `yaml:"signals" doc:"events that the application tells outright"`
+	Signals mapping.SignalsConfig `yaml:"signals" doc:"events that the application writes itself"`
 }
 
 // MySQL reports whether the source is MySQL or MariaDB.
