@@ -14,13 +14,14 @@
 //     half of that the connection is given up, and the stream resumes from the position when there is room.
 //   - A prepared XA transaction is not handed over before its XA COMMIT, which may be long after and beyond
 //     a restart. Its place is kept in the position, and it is read again from there when it commits.
-//   - The library's client logs in. The dump is asked for, read and taken apart here: the library's syncer holds
-//     each event whole and in memory of its own, and a transaction of a million rows that is 43 MB compressed, which is one
-//     event, took 133 MB resident. Read piece by piece it takes 20.
+//   - The library's client logs in. The dump is requested, read and decoded here, since the
+//     library's syncer holds each event whole in memory. A compressed transaction is one event:
+//     with a million rows in 43 MB it took 133 MB resident. Read piece by piece it takes 20 MB.
 //   - What came is what the server wrote: each event's checksum is verified where the file has them.
 //   - One agent at a time: a user lock (GET_LOCK) on a connection of its own, held for the whole run.
-//   - Malformed bytes never panic. A row that cannot be decoded is parked, and an event whose rows do not fit their table
-//     as a whole; of a table that nobody asked for, neither. A stream that cannot be framed is read three times and then ends the run.
+//   - Malformed bytes never panic. A row that cannot be decoded is parked. An event whose rows do
+//     not fit their table is parked as a whole. Nothing is parked of a table that nobody asked for.
+//     A stream that cannot be framed is read three times and then ends the run.
 package mysql
 
 import (

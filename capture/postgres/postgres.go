@@ -9,17 +9,19 @@
 //   - The server is told a position only when [capture.Sink.Durable] has returned it. A
 //     keepalive's position goes to the sink first ([capture.Sink.Idle]), and only while no
 //     transaction is open.
-//   - While the sink is busy nothing is read, but status updates go on, so that the server does not take us for dead. After
-//     a second the connection is given up, and one to a server that shuts down soon after: its WAL senders would wait for us.
+//   - While the sink is busy nothing is read, but status updates go on, so that the server does not
+//     take us for dead. After a second the connection is given up. So is, soon after, a connection
+//     to a server that shuts down: its WAL senders would wait for us.
 //   - What the server refuses to send is tried three times at one place, and then ends the run; a lost connection never does.
 //   - The stream is asked for in the database's own encoding, since the server refuses a text that it cannot convert.
 //   - At each connect the position must fit the server, since PostgreSQL accepts a start
 //     beyond its end and then skips rows silently. The rules are in decideStart.
-//   - An empty state directory beside a slot that is in use is refused, since undelivered
-//     events may be lost with it. A slot is in use once the server has decoded a transaction for it
-//     (pg_stat_replication_slots), which no slot has that setup, a person, or a run killed at its very
-//     start has made: a first start stores its position before it reads. The server forgets these
-//     statistics in a crash; then the slot is taken up where it stands, and nothing in it is lost.
+//   - An empty state directory beside a slot that is in use is refused, since undelivered events
+//     may be lost with it. A slot is in use once the server has decoded a transaction for it
+//     (pg_stat_replication_slots). A slot that was only created, by setup, by a person or by a run
+//     killed at its very start, is not in use: a first start stores its position before it reads.
+//     The server forgets these statistics in a crash; then the slot is taken up where it stands,
+//     and nothing in it is lost.
 //   - The session's output settings are pinned by SET on the replication connection.
 //     pgoutput sends text, so a role's DateStyle or bytea_output would change payloads otherwise;
 //     as startup parameters they would be refused by poolers.

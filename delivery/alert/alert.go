@@ -2,13 +2,14 @@
 //
 // What holds here:
 //
-//   - It never slows delivery down: what is told of failures goes through a queue of bounded size, and what does not fit is
-//     dropped, counted and said. So are mails while the mail server is down.
-//   - No row data: a mail names events, endpoints and results. What an endpoint answered is quoted only in the text that has it
-//     since always (Alma's), and not when it repeats something of the event.
-//   - Mails about failures are throttled per profile; those left out are counted in the next. A profile that turned bad and was
-//     told of is told of again when it is well.
-//   - Each contact gets a mail of their own, so that an address that is refused keeps nobody else from theirs.
+//   - It never slows delivery down. Failures go through a queue of bounded size. What does not fit
+//     is dropped, counted and reported. So are mails while the mail server is down.
+//   - No row data: a mail names events, endpoints and results. An endpoint's reply is quoted in
+//     Alma's text only, which has always done so, and not when it repeats something of the event.
+//   - Mails about failures are throttled per profile. Those left out are counted in the next. Who
+//     was told that a profile is bad is told when it is well again.
+//   - Each contact gets a separate mail, so that an address that is refused does not affect the
+//     others.
 //
 // Failures are pushed by whoever sees them; how profiles stand is read at intervals, so that mails say
 // what `rowhook status` says. A profile that is bad for a moment only is not worth a mail.

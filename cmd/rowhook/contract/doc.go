@@ -6,7 +6,7 @@
 //
 //   - Every body that a profile gets satisfies the schema that it has here. So a schema says less
 //     rather than too much: tables get columns, and a value may not fit its type's policy.
-//   - Nothing secret is in a document, which is given away: no URL of an endpoint, no secret, no
+//   - A document is given away, so nothing secret is in it: no URL of an endpoint, no secret, no
 //     header of a profile's own, no row.
 //   - The same config and columns give the same bytes.
 //   - Schemas of bodies are the products' (delivery.Product), of the admin interface's answers those
