@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -101,3 +102,32 @@ func (e *RefusedError) Unwrap() error { return e.Operator }
 // UnreadableRemedy is what to do about a stream that cannot be read at one position.
 const UnreadableRemedy = "look at what stands between agent and server, and at the server's own log, and start again; if it stays, what the server sends is newer " +
 	"than this version of rowhook. Nothing beyond the position has been confirmed to the server, and what was taken before it is stored"
+
+// Errors takes joined errors apart. An error that wraps several stays whole when it leads to a place
+// in the config itself.
+func Errors(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := err.(interface{ ConfigPath() []string }); ok { // itself, not what it wraps
+		return []error{err}
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, Errors(one)...)
+	}
+	return all
+}
+
+// Remedy returns what an error says to do about it; empty when it says nothing.
+func Remedy(err error) string {
+	var h interface{ RemedyText() string }
+	if errors.As(err, &h) {
+		return h.RemedyText()
+	}
+	return ""
+}

@@ -12,8 +12,9 @@ import (
 // anything. It is used by one goroutine.
 type Reader interface {
 	// Settle returns once every transaction that the stream has brought by now is seen by the reads
-	// to come, or ends with why not. While it waits it tells for what.
-	Settle(ctx context.Context, waiting func(string)) error
+	// to come, or ends with why not. While it waits it tells for what, and shows now and then what is
+	// seen by then: whoever keeps a list of the stream's transactions can forget those.
+	Settle(ctx context.Context, waiting func(string), seen func(Snapshot)) error
 	// Describe looks at a table. Its error is an [OperatorError] where the table cannot be read.
 	Describe(ctx context.Context, table string) (*Readable, error)
 	// Read reads a chunk of a table that was described.

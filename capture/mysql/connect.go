@@ -65,7 +65,7 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	c.InterpolateParams = true
 	// The catalog is to tell of primary keys that MySQL generates, as the binlog does. Other
 	// servers take it for a comment.
-	c.Params = map[string]string{"autocommit": "1 /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
+	c.Params = map[string]string{"autocommit": "1" + unbounded + " /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
 	c.Logger = &driver.NopLogger{} // what matters comes as an error
 	connector, err := driver.NewConnector(c)
 	if err != nil {
@@ -77,6 +77,12 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	db.SetConnMaxIdleTime(time.Minute)
 	return db, nil
 }
+
+// unbounded lifts what a server may have as the bounds of new sessions: they would make catalogs
+// shorter than they are, without an error, or refuse to read them. What bounds us are our own timeouts.
+// A comment of the other server's kind or of a later version is none of a server's business.
+const unbounded = ", sql_select_limit = 18446744073709551615, sql_big_selects = 1" +
+	" /*!80000 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */"
 
 // reach returns the first host that answers.
 func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {

@@ -45,9 +45,11 @@ const (
 	readMost  = 4 << 20
 	// readFirst is how many rows are read while nobody knows how large they are.
 	readFirst = 100
-	// settleEvery is how long is waited between two looks, settleTold after how long it is told.
-	settleEvery = 5 * time.Millisecond
-	settleTold  = 2 * time.Second
+	// settleEvery is how long is waited between two looks at first, settleTold after how long it is told,
+	// and settleRarely how long is waited from then on.
+	settleEvery  = 5 * time.Millisecond
+	settleTold   = 2 * time.Second
+	settleRarely = time.Second
 )
 
 // Reader reads rows beside the stream. It is used by one goroutine.

@@ -47,7 +47,7 @@ func (s *sight) Mark() capture.Position { return capture.Position(s.mark.String(
 func (s *sight) Hasten(context.Context) error { return nil }
 
 // Settle implements [capture.Reader].
-func (r *Reader) Settle(ctx context.Context, waiting func(string)) error {
+func (r *Reader) Settle(ctx context.Context, waiting func(string), seen func(capture.Snapshot)) error {
 	conn, err := r.session(ctx)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (r *Reader) Settle(ctx context.Context, waiting func(string)) error {
 	handed, reached, open := p.handed, p.reached, p.open
 	p.mu.Unlock()
 	for began := time.Now(); ; {
-		settled, err := r.settled(ctx, conn, handed, reached, &open)
+		by, settled, err := r.settled(ctx, conn, handed, reached, &open)
 		if err != nil {
 			r.Close()
 			return fmt.Errorf("wait for the engine: %w", err)
@@ -65,17 +65,21 @@ func (r *Reader) Settle(ctx context.Context, waiting func(string)) error {
 		if settled {
 			return nil
 		}
+		every := settleEvery
 		if time.Since(began) > settleTold {
 			waiting("transactions that are in the binlog to be committed in the engine, which semi-synchronous replication may hold up")
+			seen(by)
+			every = settleRarely
 		}
-		if err := capture.Sleep(ctx, settleEvery); err != nil {
+		if err := capture.Sleep(ctx, every); err != nil {
 			return err
 		}
 	}
 }
 
-// settled reports whether a snapshot has seen all that was handed over, and the open transaction.
-func (r *Reader) settled(ctx context.Context, conn *sql.Conn, handed capture.Position, reached filePlace, open *capture.Transaction) (bool, error) {
+// settled reports whether a snapshot has seen all that was handed over, and the open transaction; and
+// what it has seen.
+func (r *Reader) settled(ctx context.Context, conn *sql.Conn, handed capture.Position, reached filePlace, open *capture.Transaction) (*sight, bool, error) {
 	if r.server.MariaDB {
 		if begins := (filePlace{name: open.Begins.File, offset: open.Begins.Offset + 1}); open.ID != "" && before(reached, begins) {
 			reached = begins
@@ -83,24 +87,28 @@ func (r *Reader) settled(ctx context.Context, conn *sql.Conn, handed capture.Pos
 		r.settle = filePlace{}
 		s, err := r.snapshot(ctx, conn)
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
 		r.settle = reached
 		_, err = conn.ExecContext(ctx, "COMMIT")
-		return reached.name == "" || !before(s.mark, reached), err
+		return s, reached.name == "" || !before(s.mark, reached), err
 	}
 	at, err := parsePlace(handed)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if at.byFile() {
-		return false, &capture.OperatorError{Err: errors.New("the stream goes by file and offset, by which nothing tells what a read has seen"),
+		return nil, false, &capture.OperatorError{Err: errors.New("the stream goes by file and offset, by which nothing tells what a read has seen"),
 			Remedy: "turn gtid_mode on, and begin with a new state directory"}
 	}
 	executed, err := executedSet(ctx, conn)
-	if err != nil || !executed.contains(at.mysql) || open.ID == "" {
-		return err == nil && executed.contains(at.mysql), err
+	if err != nil {
+		return nil, false, err
+	}
+	s := &sight{passage: &r.source.passage, executed: executed}
+	if !executed.contains(at.mysql) || open.ID == "" {
+		return s, executed.contains(at.mysql), nil
 	}
 	id, err := parseMySQLSet(open.ID)
-	return err == nil && executed.contains(id), err
+	return s, err == nil && executed.contains(id), err
 }

@@ -64,8 +64,9 @@ const (
 	// settleGrace is how long a transaction that runs may have been committed without being seen,
 	// where no synchronous standby is waited for: it takes microseconds.
 	settleGrace = 2 * time.Second
-	// settleEvery is how long is waited between two looks.
-	settleEvery = 5 * time.Millisecond
+	// settleEvery is how long is waited between two looks at first, and settleRarely after the grace.
+	settleEvery  = 5 * time.Millisecond
+	settleRarely = time.Second
 	// walWriterDelays is after how many of its delays the WAL writer has flushed asynchronous
 	// commits.
 	walWriterDelays = 3
@@ -166,9 +167,6 @@ func (r *Reader) acquaint(ctx context.Context, conn *pgconn.PgConn) error {
 	if r.texts == nil || r.texts.name != r.name {
 		r.texts = newEncoding(r.name, nil)
 	}
-	if r.texts != nil {
-		r.texts.convert = converter(ctx, r.query, r.name)
-	}
 	if name := clientEncoding(r.name); name != encodingUTF8 {
 		if _, err := conn.Exec(ctx, "set client_encoding = "+quoteLiteral(name)).ReadAll(); err != nil {
 			return fmt.Errorf("ask for the database's own encoding %s: %w", name, err)
@@ -183,7 +181,7 @@ const instanceSQL = `select extract(epoch from pg_catalog.pg_postmaster_start_ti
 // markSQL tells the snapshot, the mark, which server it is, and what the table's columns are.
 const markSQL = `select pg_catalog.pg_current_snapshot()::text,
   case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end::text,
-  case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_receive_lsn() end::text, (` + instanceSQL + `), (` + printSQL + `)`
+  case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_receive_lsn() end::text, (` + instanceSQL + `), (%s)`
 
 // replayedSQL is a standby's position before the snapshot is taken; NULL on a primary.
 const replayedSQL = `select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() end::text`
@@ -250,11 +248,11 @@ func (p *readPlan) noIndex(what *capture.ReadRequest, err error) error {
 		columns = append(columns, quoteIdent(w.Column))
 	}
 	for _, i := range p.table.Key {
-		if !slices.Contains(columns, p.columns[i]) {
-			columns = append(columns, p.columns[i])
+		if name := quoteIdent(p.table.Columns[i].Name); !slices.Contains(columns, name) {
+			columns = append(columns, name)
 		}
 	}
-	return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s); -- then resume the backfill", strings.TrimPrefix(p.from, "only "), strings.Join(columns, ", "))}
+	return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s); -- then resume the backfill", strings.TrimPrefix(p.plain.from, "only "), strings.Join(columns, ", "))}
 }
 
 // read reads one chunk in one transaction. The chunk is nil where the table is not as the plan has
@@ -264,6 +262,9 @@ func (r *Reader) read(ctx context.Context, plan *readPlan, what *capture.ReadReq
 	conn, err := r.session(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r.texts != nil {
+		r.texts.convert = converter(ctx, r.query, r.name)
 	}
 	sql, err := plan.sql(what, limit, r.texts != nil)
 	if err != nil {
@@ -301,8 +302,8 @@ func (r *Reader) transact(ctx context.Context, conn *pgconn.PgConn, plan *readPl
 	}
 	// The lock comes before the snapshot: a table that was rewritten by whoever held it looks empty to
 	// an older one. LOCK TABLE takes no snapshot itself.
-	batch := "begin isolation level repeatable read read only; lock table " + plan.from + " in access share mode; " +
-		fmt.Sprintf(markSQL, plan.oid, plan.member) + "; " + sql + "; commit"
+	batch := "begin isolation level repeatable read read only; lock table " + plan.names(r.texts != nil).from + " in access share mode; " +
+		fmt.Sprintf(markSQL, plan.ask) + "; " + sql + "; commit"
 	results := conn.Exec(ctx, batch)
 	defer results.Close()
 	chunk := &capture.Chunk{Table: plan.table, Time: time.Now()}

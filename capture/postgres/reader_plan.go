@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,17 +15,53 @@ import (
 
 // readPlan is how a table is read.
 type readPlan struct {
-	table   *capture.Table
-	columns []string // quoted
-	from    string
-	filter  string // the publication's row filter
-	types   []string
-	before  []keyOperators // of the key's columns
-	rows    int64
-	oid     uint32
-	member  uint32 // the publication's oid
-	print   string // of its columns, and of what is published of it, when it was described
-	limit   int    // rows that make a chunk of readBytes
+	table *capture.Table
+	// plain are the names as statements have them, escaped the same in ASCII, for a session in another
+	// encoding than UTF-8.
+	plain, escaped readNames
+	filter         string         // the publication's row filter
+	compared       []keyOperators // of the columns
+	before         []keyOperators // of the key's columns
+	rows           int64
+	oid            uint32
+	ask            string // asks for print
+	print          string // of its columns, and of what is published of it, when it was described
+	limit          int    // rows that make a chunk of readBytes
+}
+
+// readNames are quoted names.
+type readNames struct {
+	from           string
+	columns, types []string
+}
+
+func (p *readPlan) names(encoded bool) *readNames {
+	if encoded {
+		return &p.escaped
+	}
+	return &p.plain
+}
+
+// escapedIdent quotes a name in ASCII.
+func escapedIdent(name string) string {
+	if isASCII([]byte(name)) {
+		return quoteIdent(name)
+	}
+	var out strings.Builder
+	out.WriteString(`U&"`)
+	for _, r := range name {
+		switch {
+		case r == '"' || r == '\\':
+			out.WriteRune(r)
+			out.WriteRune(r)
+		case r < utf8.RuneSelf:
+			out.WriteRune(r)
+		default:
+			fmt.Fprintf(&out, `\+%06X`, r)
+		}
+	}
+	out.WriteByte('"')
+	return out.String()
 }
 
 // keyOperators are how a key's column is compared, in the order that ORDER BY has.
@@ -38,6 +75,9 @@ const printSQL = `select coalesce((select pg_catalog.md5(pg_catalog.to_jsonb(p):
   coalesce((select pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(m)::text, ',' order by m.oid)) from pg_catalog.pg_publication_rel m where m.prpubid = %[2]d and m.prrelid = %[1]d), '') ||
   coalesce(pg_catalog.md5(pg_catalog.string_agg(a.attnum || ' ' || a.attname || ' ' || a.atttypid || ' ' || a.attgenerated::text, ',' order by a.attnum)), '')
   from pg_catalog.pg_attribute a where a.attrelid = %[1]d and a.attnum > 0 and not a.attisdropped`
+
+// schemaPrintSQL is what changes when whole schemas are published or not any more, from PostgreSQL 15.
+const schemaPrintSQL = `coalesce((select pg_catalog.md5(pg_catalog.string_agg(n.pnnspid::text, ',' order by n.pnnspid)) from pg_catalog.pg_publication_namespace n where n.pnpubid = %[2]d), '') || `
 
 // Describe implements [capture.Reader].
 func (r *Reader) Describe(ctx context.Context, table string) (*capture.Readable, error) {
@@ -60,12 +100,14 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 	if err := r.readable(f, &in.publication); err != nil {
 		return nil, err
 	}
-	plan := &readPlan{table: f.table, from: f.sql, oid: f.oid, filter: in.publication.members[table].filter, limit: readFirst}
+	plan := &readPlan{table: f.table, oid: f.oid, filter: in.publication.members[table].filter, limit: readFirst}
+	plan.plain.from, plan.escaped.from = f.sql, escapedIdent(f.table.Schema)+"."+escapedIdent(f.table.Name)
 	if f.kind == 'r' {
-		plan.from = "only " + f.sql
+		plan.plain.from, plan.escaped.from = "only "+plan.plain.from, "only "+plan.escaped.from
 	}
 	for i := range f.table.Columns {
-		plan.columns = append(plan.columns, quoteIdent(f.table.Columns[i].Name))
+		plan.plain.columns = append(plan.plain.columns, quoteIdent(f.table.Columns[i].Name))
+		plan.escaped.columns = append(plan.escaped.columns, escapedIdent(f.table.Columns[i].Name))
 	}
 	if was := r.plans[table]; was != nil {
 		plan.limit = was.limit
@@ -142,7 +184,7 @@ with recursive based as (
   where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   union all select b.attname, t.oid, t.typbasetype, b.depth + 1 from based b join pg_catalog.pg_type t on t.oid = b.typbasetype
 )
-select a.attname::text, pg_catalog.format('%I.%I', n.nspname, t.typname),
+select a.attname::text, n.nspname::text, t.typname::text,
   coalesce((select pg_catalog.format('operator(%I.%s)', opn.nspname, o.oprname) from based b
     join pg_catalog.pg_opclass c on c.opcintype = b.oid and c.opcdefault
     join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
@@ -168,30 +210,41 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped`
 
 // learn asks the catalog for what the statements are made of.
 func (p *readPlan) learn(ctx context.Context, c *pgx.Conn, publication string) error {
-	types, operators := map[string]string{}, map[string]keyOperators{}
+	types, operators := map[string][2]string{}, map[string]keyOperators{}
 	rows, err := c.Query(ctx, columnTypesSQL, p.oid)
 	if err != nil {
 		return err
 	}
-	var name, typ string
+	var name, schema, typ string
 	var ops keyOperators
-	_, err = pgx.ForEachRow(rows, []any{&name, &typ, &ops.more, &ops.equal, &ops.least}, func() error {
-		types[name], operators[name] = typ, ops
+	_, err = pgx.ForEachRow(rows, []any{&name, &schema, &typ, &ops.more, &ops.equal, &ops.least}, func() error {
+		types[name], operators[name] = [2]string{schema, typ}, ops
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	for i := range p.table.Columns {
-		p.types = append(p.types, types[p.table.Columns[i].Name])
+		typ, ops := types[p.table.Columns[i].Name], operators[p.table.Columns[i].Name]
+		p.plain.types = append(p.plain.types, quoteIdent(typ[0])+"."+quoteIdent(typ[1]))
+		p.escaped.types = append(p.escaped.types, escapedIdent(typ[0])+"."+escapedIdent(typ[1]))
+		p.compared = append(p.compared, ops)
 	}
 	for _, i := range p.table.Key {
-		p.before = append(p.before, operators[p.table.Columns[i].Name])
+		p.before = append(p.before, p.compared[i])
 	}
-	if err := c.QueryRow(ctx, "select oid from pg_catalog.pg_publication where pubname = $1", publication).Scan(&p.member); err != nil {
+	var member uint32
+	var schemas bool
+	err = c.QueryRow(ctx, "select oid, pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null from pg_catalog.pg_publication where pubname = $1", publication).Scan(&member, &schemas)
+	if err != nil {
 		return err
 	}
-	if err := c.QueryRow(ctx, fmt.Sprintf(printSQL, p.oid, p.member)).Scan(&p.print); err != nil {
+	ask := printSQL
+	if schemas {
+		ask = strings.Replace(ask, "select ", "select "+schemaPrintSQL, 1)
+	}
+	p.ask = fmt.Sprintf(ask, p.oid, member)
+	if err := c.QueryRow(ctx, p.ask).Scan(&p.print); err != nil {
 		return err
 	}
 	return c.QueryRow(ctx, `select coalesce(nullif(pg_catalog.sum(greatest(c.reltuples, 0))::bigint, 0), -1)
@@ -202,9 +255,9 @@ from pg_catalog.pg_class c where c.oid = $1 and c.relkind = 'r'
 // literal writes a value as the column's type, in a session whose encoding is the database's.
 func (p *readPlan) literal(col int, value string, encoded bool) string {
 	if encoded && !isASCII([]byte(value)) {
-		return fmt.Sprintf("(pg_catalog.convert_from(pg_catalog.decode('%s', 'hex'), 'UTF8'))::%s", hex.EncodeToString([]byte(value)), p.types[col])
+		return fmt.Sprintf("(pg_catalog.convert_from(pg_catalog.decode('%s', 'hex'), 'UTF8'))::%s", hex.EncodeToString([]byte(value)), p.escaped.types[col])
 	}
-	return quoteLiteral(value) + "::" + p.types[col]
+	return quoteLiteral(value) + "::" + p.names(encoded).types[col]
 }
 
 // behind is the condition for rows behind a key, by the order of ORDER BY. Rows are compared as a
@@ -214,7 +267,7 @@ func (p *readPlan) behind(key []string, encoded bool) string {
 	columns, literals := make([]string, len(key)), make([]string, len(key))
 	whole := true
 	for i := range key {
-		columns[i], literals[i] = p.columns[p.table.Key[i]], p.literal(p.table.Key[i], key[i], encoded)
+		columns[i], literals[i] = p.names(encoded).columns[p.table.Key[i]], p.literal(p.table.Key[i], key[i], encoded)
 		whole = whole && p.before[i].more == builtinMore
 	}
 	if whole {
@@ -230,7 +283,14 @@ func (p *readPlan) behind(key []string, encoded bool) string {
 
 // sql is the statement that reads a request's rows.
 func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (string, error) {
+	names := p.names(encoded)
 	var conditions []string
+	if encoded && !isASCII([]byte(p.filter)) {
+		return "", &capture.OperatorError{
+			Err:    fmt.Errorf("the publication's row filter of table %s has characters outside ASCII, and the database is not in UTF-8", p.table),
+			Remedy: "write the filter with U&'\\…' literals and names in ASCII",
+		}
+	}
 	if p.filter != "" {
 		conditions = append(conditions, "("+p.filter+")")
 	}
@@ -240,9 +300,9 @@ func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (stri
 		case col < 0:
 			return "", &capture.OperatorError{Err: fmt.Errorf("table %s has no column %q that is published", p.table, w.Column), Remedy: "name one of the table's columns, as the database calls it"}
 		case w.Null:
-			conditions = append(conditions, p.columns[col]+" is null")
-		default:
-			conditions = append(conditions, p.columns[col]+" = "+p.literal(col, w.Value, encoded))
+			conditions = append(conditions, names.columns[col]+" is null")
+		default: // by the type's own operator: two texts may be one to it
+			conditions = append(conditions, names.columns[col]+" "+p.compared[col].equal+" "+p.literal(col, w.Value, encoded))
 		}
 	}
 	if what.Keys != nil {
@@ -253,7 +313,7 @@ func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (stri
 			}
 			var all []string
 			for i, col := range p.table.Key {
-				all = append(all, fmt.Sprintf("%s %s %s", p.columns[col], p.before[i].equal, p.literal(col, key[i], encoded)))
+				all = append(all, fmt.Sprintf("%s %s %s", names.columns[col], p.before[i].equal, p.literal(col, key[i], encoded)))
 			}
 			any = append(any, "("+strings.Join(all, " and ")+")")
 		}
@@ -270,9 +330,9 @@ func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (stri
 	}
 	order := make([]string, len(p.table.Key))
 	for i, col := range p.table.Key {
-		order[i] = p.columns[col]
+		order[i] = names.columns[col]
 	}
-	return fmt.Sprintf("select %s from %s%s order by %s limit %d", strings.Join(p.columns, ", "), p.from, where, strings.Join(order, ", "), limit), nil
+	return fmt.Sprintf("select %s from %s%s order by %s limit %d", strings.Join(names.columns, ", "), names.from, where, strings.Join(order, ", "), limit), nil
 }
 
 // keyMisfit says that the table's key is not what it was.

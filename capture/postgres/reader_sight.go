@@ -164,7 +164,7 @@ func (s *sight) Hasten(ctx context.Context) error {
 const runningSQL = `select l.transactionid::text from pg_catalog.pg_locks l where l.locktype = 'transactionid' and l.granted and l.mode = 'ExclusiveLock'`
 
 // Settle implements [capture.Reader].
-func (r *Reader) Settle(ctx context.Context, waiting func(string)) error {
+func (r *Reader) Settle(ctx context.Context, waiting func(string), seen func(capture.Snapshot)) error {
 	conn, err := r.session(ctx)
 	if err != nil {
 		return err
@@ -173,23 +173,32 @@ func (r *Reader) Settle(ctx context.Context, waiting func(string)) error {
 	began := time.Now()
 	running, err := r.running(ctx, conn, &names)
 	for err == nil && len(running) > 0 {
-		if names == "" && time.Since(began) > settleGrace {
-			return nil // they have not been committed
-		}
+		every := settleEvery
 		if time.Since(began) > settleGrace {
+			if names == "" {
+				return nil // they have not been committed
+			}
 			waiting(fmt.Sprintf("transaction %s to be seen: it ran when the stream was joined, and may be in it since it waits for a synchronous standby", running[0]))
+			every = settleRarely
 		}
-		if err := capture.Sleep(ctx, settleEvery); err != nil {
+		if err := capture.Sleep(ctx, every); err != nil {
 			return err
 		}
 		var got [][][]byte
 		if got, err = rows(ctx, conn, "select pg_catalog.pg_current_snapshot()::text"); err != nil {
 			break
 		}
+		if every == settleRarely {
+			var by *sight
+			if by, err = newSight(string(got[0][0]), "0/0", "", ""); err != nil {
+				break
+			}
+			seen(by)
+		}
 		running = slices.DeleteFunc(running, func(id string) bool {
 			xid, _ := strconv.ParseUint(id, 10, 32)
-			seen, _ := sees(string(got[0][0]), uint32(xid))
-			return seen
+			visible, _ := sees(string(got[0][0]), uint32(xid))
+			return visible
 		})
 	}
 	if err != nil {

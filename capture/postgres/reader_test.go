@@ -311,6 +311,85 @@ func TestReaderLeavesOut(t *testing.T) {
 	}
 }
 
+// TestReaderComparesAsTheType holds that a condition's value is compared by the column's own type.
+func TestReaderComparesAsTheType(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create schema ext", "create extension citext schema ext", "create domain code as ext.citext", "create type mood as enum ('sad', 'ok')",
+		"create table t (id int primary key, c ext.citext, d code, v varchar(9), p char(6), m mood, f numeric, b boolean)",
+		"insert into t values (1, 'Main', 'Main', 'Main', 'Main', 'ok', 1.50, true), (2, 'MAIN', 'MAIN', 'MAIN', 'MAIN', 'sad', 2, false)")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	for _, tt := range []struct {
+		column, value string
+		want          int
+	}{{"c", "main", 2}, {"d", "main", 2}, {"v", "MAIN", 1}, {"v", "main", 0}, {"p", "MAIN", 1}, {"m", "ok", 1}, {"f", "1.5", 1}, {"b", "yes", 1}} {
+		lines, _ := readAll(t, r, capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: tt.column, Value: tt.value}}})
+		if len(lines) != tt.want {
+			t.Errorf("%s = %s has %q, want %d", tt.column, tt.value, lines, tt.want)
+		}
+	}
+}
+
+// TestReaderLeavesSchemasOut holds that a table is not read any more once its schema is not published.
+func TestReaderLeavesSchemasOut(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	pg.Run(t, "create schema a", "create schema b", "create table a.t (id int primary key)", "insert into a.t values (1)", "create publication rowhook for tables in schema a, b")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	readAll(t, r, capture.ReadRequest{Table: "a.t"})
+	pg.Run(t, "alter publication rowhook drop tables in schema a")
+	var operator *capture.OperatorError
+	if _, err := r.Read(t.Context(), &capture.ReadRequest{Table: "a.t"}); !errors.As(err, &operator) || !strings.Contains(err.Error(), "does not have it") {
+		t.Errorf("a table whose schema is not published: %v", err)
+	}
+}
+
+// TestReaderInEncodings holds that tables, columns, types and keys of a database in another encoding
+// than UTF-8 are named and found, whatever they are called.
+func TestReaderInEncodings(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	for _, test := range []struct{ encoding, e, odd string }{
+		{"LATIN1", "convert_from('\\xe9', 'LATIN1')", "convert_from('\\xe922', 'LATIN1')"},
+		{"EUC_JP", "convert_from('\\xc6fc', 'EUC_JP')", "convert_from('\\xc6fc22', 'EUC_JP')"},
+		{"SQL_ASCII", `E'\xc3\xa9'`, `E'\xff\xe9'`}, // the second is a key that is no UTF-8
+		{"UTF8", `'é'`, `'é"'`},
+	} {
+		t.Run(test.encoding, func(t *testing.T) {
+			t.Parallel()
+			column := test.odd
+			if test.encoding == "SQL_ASCII" {
+				column = test.e // names that are no UTF-8 cannot be mapped
+			}
+			s := in(t, pg, test.encoding, fmt.Sprintf(`do $$begin execute format('create schema %%1$I; create type %%1$I.%%4$I as enum (%%1$L, ''x''); create table %%1$I.%%1$I (%%2$I text, n int, m %%1$I.%%4$I, primary key (%%2$I, n));
+				insert into %%1$I.%%1$I select k, n, %%1$L::%%1$I.%%4$I from unnest(array[%%1$L, %%3$L, ''a'']) k, generate_series(1, 3) n', %[1]s, %[2]s, %[3]s, %[1]s || '_m'); end$$`, test.e, column, test.odd))
+			follow(t, s, capture.StartOptions{}, newListSink(""))
+			r := newReader(t, s)
+			name := map[string]string{"EUC_JP": "日"}[test.encoding]
+			if name == "" {
+				name = "é"
+			}
+			what := capture.ReadRequest{Table: name + "." + name, Limit: 2}
+			lines, keys := readAll(t, r, what)
+			found, err := r.Describe(t.Context(), what.Table)
+			capturetest.Must(t, err)
+			if len(lines) != 9 {
+				t.Fatalf("%d rows: %q", len(lines), lines)
+			}
+			for i, key := range keys {
+				chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: what.Table, Keys: [][]string{key}, Where: []capture.ReadCondition{{Column: found.Table.Columns[2].Name, Value: name}}})
+				capturetest.Must(t, err)
+				if len(chunk.Rows) != 1 || rowLine(chunk.Table, chunk.Rows[0]) != lines[i] {
+					t.Errorf("%d rows by the key of %s", len(chunk.Rows), lines[i])
+				}
+			}
+		})
+	}
+}
+
 // TestReaderKeepsRowsToItself holds that the server's answers are passed on without the values that
 // they quote.
 func TestReaderKeepsRowsToItself(t *testing.T) {
@@ -385,11 +464,11 @@ func TestReaderFollowsTheStream(t *testing.T) {
 	capturetest.Must(t, err)
 	chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})
 	capturetest.Must(t, err)
-	capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+	capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
 
 	own, other := s.instance.Load(), "1"
 	s.instance.Store(&other)
-	if err := r.Settle(t.Context(), func(string) {}); !errors.Is(err, errElsewhere) {
+	if err := r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}); !errors.Is(err, errElsewhere) {
 		t.Errorf("settled on a server that the stream does not come from: %v", err)
 	}
 	chunk.Snapshot.(*sight).taken = time.Time{}
@@ -397,7 +476,7 @@ func TestReaderFollowsTheStream(t *testing.T) {
 		t.Errorf("hastened on a server that the stream does not come from: %v", err)
 	}
 	s.instance.Store(own)
-	capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+	capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
 
 	capturetest.Must(t, pg.Crash())
 	capturetest.Must(t, pg.Start())
@@ -479,7 +558,7 @@ func TestReaderKnowsWhatItHasSeen(t *testing.T) {
 				capturetest.Must(t, err)
 				return chunk, rowLine(chunk.Table, chunk.Rows[0])
 			}
-			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
 			chunk, line := read()
 			eventually(t, "the mark", chunk.Passed)
 			pg.Run(t, "update t set n = 2")
@@ -499,15 +578,20 @@ func TestReaderKnowsWhatItHasSeen(t *testing.T) {
 			if chunk.Sees(&hidden) != capture.Unseen || line != "(id:1 n:2)" {
 				t.Errorf("a transaction that waits for its standby is %v, and the row reads %s", chunk.Sees(&hidden), line)
 			}
-			short, cancel := context.WithTimeout(t.Context(), settleGrace+time.Second)
+			short, cancel := context.WithTimeout(t.Context(), settleGrace+2*time.Second)
 			defer cancel()
-			told := ""
-			if err := r.Settle(short, func(what string) { told = what }); err == nil || !strings.Contains(told, "synchronous standby") {
-				t.Errorf("settled: %v, told %q", err, told)
+			told, looks := "", 0
+			err := r.Settle(short, func(what string) { told = what }, func(by capture.Snapshot) {
+				if looks++; by.Sees(&seen) != capture.Seen || by.Sees(&hidden) == capture.Seen {
+					t.Errorf("a look sees %v, %v", by.Sees(&seen), by.Sees(&hidden))
+				}
+			})
+			if err == nil || !strings.Contains(told, "synchronous standby") || looks < 1 || looks > 3 {
+				t.Errorf("settled: %v, told %q, %d looks", err, told, looks)
 			}
 			pg.Run(t, "alter system reset synchronous_standby_names", "select pg_reload_conf()")
 			capturetest.Must(t, <-done)
-			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
 			if chunk, line = read(); chunk.Sees(&hidden) != capture.Seen || line != "(id:1 n:3)" {
 				t.Errorf("a transaction that is over is %v, and the row reads %s", chunk.Sees(&hidden), line)
 			}
@@ -631,7 +715,7 @@ func TestReaderOnAStandby(t *testing.T) {
 			stop()
 			<-done
 			r := newReader(t, s)
-			capturetest.Must(t, r.Settle(t.Context(), func(string) {}))
+			capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
 			read := func() (*capture.Chunk, string) {
 				t.Helper()
 				chunk, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t"})

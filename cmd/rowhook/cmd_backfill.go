@@ -17,7 +17,6 @@ import (
 	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
-	"rowhook/delivery"
 )
 
 const backfillLong = `Sends the rows that a table has as events of their own: op read, of the type that the entry's rule
@@ -49,11 +48,11 @@ func newBackfillCommand(c *console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request.Entries = args
 			var err error
-			if request.Where, err = parseConditions(where); err == nil {
-				request.Rate, err = parseRowRate(rate)
+			if request.Where, err = operation.ParseReadConditions(where); err != nil {
+				return &usageError{err: fmt.Errorf("--where %w", err), command: cmd.CommandPath()}
 			}
-			if err != nil {
-				return &usageError{err: err, command: cmd.CommandPath()}
+			if request.Rate, err = operation.ParseReadRate(rate); err != nil {
+				return &usageError{err: fmt.Errorf("--rate: %w", err), command: cmd.CommandPath()}
 			}
 			return c.withControl(func(access *agent.Access) error { return c.backfill(cmd.Context(), access, request, wait, asJSON) })
 		},
@@ -89,13 +88,10 @@ func newTriggerCommand(c *console) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request.Entries, request.Key = args[:1], map[string]string{}
-			for _, arg := range args[1:] {
-				column, value, ok := strings.Cut(arg, "=")
-				if _, twice := request.Key[column]; !ok || column == "" || twice {
-					return &usageError{err: fmt.Errorf("%q is no COLUMN=VALUE, or its column is given twice", arg), command: cmd.CommandPath()}
-				}
-				request.Key[column] = value
+			var err error
+			request.Entries = args[:1]
+			if request.Key, err = operation.ParseReadKey(args[1:]); err != nil {
+				return &usageError{err: err, command: cmd.CommandPath()}
 			}
 			return c.withControl(func(access *agent.Access) error { return c.backfill(cmd.Context(), access, request, true, asJSON) })
 		},
@@ -147,39 +143,10 @@ func newBackfillChangeCommand(c *console, what, short string) *cobra.Command {
 	}
 }
 
-// parseConditions reads conditions such as branch=MAIN.
-func parseConditions(texts []string) (conditions []capture.ReadCondition, err error) {
-	for _, text := range texts {
-		column, value, ok := strings.Cut(text, "=")
-		if !ok || column == "" {
-			return nil, fmt.Errorf("--where %s: write COLUMN=VALUE", text)
-		}
-		if value == "null" {
-			conditions = append(conditions, capture.ReadCondition{Column: column, Null: true})
-		} else {
-			conditions = append(conditions, capture.ReadCondition{Column: column, Value: value})
-		}
-	}
-	return conditions, nil
-}
-
-// parseRowRate reads a rate as rows a second.
-func parseRowRate(text string) (float64, error) {
-	rate, err := delivery.ParseRate(text)
-	if err != nil {
-		return 0, fmt.Errorf("--rate: %w: write 500/s, or 10/1m", err)
-	}
-	if rate.Per == 0 {
-		return 0, nil
-	}
-	return float64(rate.Requests) / rate.Per.Seconds(), nil
-}
-
 // backfill begins a backfill, and waits for its end if that is wanted.
 func (c *console) backfill(ctx context.Context, access *agent.Access, request operation.BackfillRequest, wait, asJSON bool) error {
 	var b operation.Backfill
-	operationName := "backfill"
-	if err := access.Call(ctx, operationName, request, &b); err != nil {
+	if err := access.Call(ctx, "backfill", request, &b); err != nil {
 		return err
 	}
 	if request.Key == nil {

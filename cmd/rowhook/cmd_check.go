@@ -197,7 +197,7 @@ func checkEndpoints(ctx context.Context, c *config.Config, in *environment.Envir
 		if err := endpoints[c.Profiles[i].Code].Probe(ctx); err != nil {
 			found = append(found, capture.Finding{
 				Severity: capture.Warning, Code: "endpoint", Subject: at,
-				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: config.Remedy(err),
+				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: capture.Remedy(err),
 			})
 		}
 	}
@@ -206,7 +206,7 @@ func checkEndpoints(ctx context.Context, c *config.Config, in *environment.Envir
 
 // failed is the finding that something could not be looked at.
 func failed(code, subject string, err error) capture.Finding {
-	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: config.Remedy(err)}
+	return capture.Finding{Severity: capture.Error, Code: code, Subject: subject, Text: err.Error(), Remedy: capture.Remedy(err)}
 }
 
 // sourceFailed is the finding that the database could not be asked.

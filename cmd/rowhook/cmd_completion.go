@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/spelling"
 )
 
 const completionExample = `  bash        rowhook completion bash > /etc/bash_completion.d/rowhook
@@ -36,7 +36,7 @@ func newCompletionCommand(c *console) *cobra.Command {
 				return root.GenPowerShellCompletionWithDesc(c.out)
 			}
 			return &usageError{
-				err:     fmt.Errorf("there is no completion for %q%s", args[0], config.DidYouMean(args[0], shells)),
+				err:     fmt.Errorf("there is no completion for %q%s", args[0], spelling.DidYouMean(args[0], shells)),
 				command: cmd.CommandPath(),
 			}
 		},

@@ -315,7 +315,7 @@ func TestInitProposals(t *testing.T) {
 			}
 		}
 		mend()
-		conf, err := config.Load(path, env(nil))
+		conf, err := config.Load(path, env(nil), "")
 		must(t, err)
 		source, err := newSource(conf, slog.New(slog.DiscardHandler), "test")
 		must(t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/spelling"
 )
 
 const listenLong = `Listens for webhooks and prints them: a receiver for trying.
@@ -86,7 +87,7 @@ func (o *listenOptions) validate(statusGiven bool) error {
 	case o.delay < 0:
 		return fmt.Errorf("--delay takes a time such as 2s, not %v", o.delay)
 	case !slices.Contains(prints, o.print):
-		return fmt.Errorf("--print takes body, line or none, not %q%s", o.print, config.DidYouMean(o.print, prints))
+		return fmt.Errorf("--print takes body, line or none, not %q%s", o.print, spelling.DidYouMean(o.print, prints))
 	}
 	if o.fail > 0 && !statusGiven {
 		o.status = http.StatusInternalServerError

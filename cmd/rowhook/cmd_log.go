@@ -18,6 +18,7 @@ import (
 	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 )
@@ -111,7 +112,7 @@ func (f *logFlags) compile(now time.Time) (deliverylog.Query, error) {
 		for _, o := range delivery.Outcomes() {
 			names = append(names, string(o))
 		}
-		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, config.DidYouMean(f.outcome, names))
+		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, spelling.DidYouMean(f.outcome, names))
 	}
 	var err, sinceErr, untilErr error
 	q.Status, err = delivery.ParseStatuses(f.statuses...)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/spelling"
 )
 
 // console is what a command has of the outside world.
@@ -30,7 +31,7 @@ type console struct {
 }
 
 // config loads the config file that -c names.
-func (c *console) config() (*config.Config, error) { return config.Load(c.configPath, c.env) }
+func (c *console) config() (*config.Config, error) { return config.Load(c.configPath, c.env, "") }
 
 // colours reports whether w is a terminal that takes colours.
 func (c *console) colours(w io.Writer) bool {
@@ -213,7 +214,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, sub := range cmd.Commands() {
 		names = append(names, sub.Name())
 	}
-	return fmt.Errorf("there is no command %q%s", strings.Join(append(strings.Fields(cmd.CommandPath())[1:], args[0]), " "), config.DidYouMean(args[0], names))
+	return fmt.Errorf("there is no command %q%s", strings.Join(append(strings.Fields(cmd.CommandPath())[1:], args[0]), " "), spelling.DidYouMean(args[0], names))
 }
 
 // noArgs refuses arguments.

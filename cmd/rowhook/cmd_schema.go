@@ -16,6 +16,7 @@ import (
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/deliverylog"
 	"rowhook/delivery/engine"
@@ -64,7 +65,7 @@ func newSchemaCommand(c *console) *cobra.Command {
 				}
 			}
 			if !slices.Contains(eventFormats, flags.format) {
-				return fmt.Errorf("--format takes %s, not %q%s", strings.Join(eventFormats, ", "), flags.format, config.DidYouMean(flags.format, eventFormats))
+				return fmt.Errorf("--format takes %s, not %q%s", strings.Join(eventFormats, ", "), flags.format, spelling.DidYouMean(flags.format, eventFormats))
 			}
 			return nil
 		},
@@ -97,7 +98,7 @@ func adminInterface() *contract.Admin {
 
 // eventSchema prints what receivers get.
 func (c *console) eventSchema(ctx context.Context, flags schemaFlags) error {
-	conf, err := config.LoadWithStandIn(c.configPath, c.env, tryStandIn) // it is written where the secrets need not be
+	conf, err := config.Load(c.configPath, c.env, tryStandIn) // it is written where the secrets need not be
 	if err != nil {
 		return err
 	}
@@ -250,7 +251,7 @@ func (e *untoldError) Unwrap() error { return e.cause }
 // RemedyText returns what to do.
 func (e *untoldError) RemedyText() string {
 	if e.cause != nil {
-		return config.Remedy(e.cause)
+		return capture.Remedy(e.cause)
 	}
 	return "rowhook check"
 }

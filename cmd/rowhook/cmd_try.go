@@ -127,7 +127,7 @@ const tryStandIn = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 // tryConfig loads the config, and asks its database for the mapped tables if that is wanted.
 func (c *console) tryConfig(ctx context.Context, fromDatabase bool) (*config.Config, []*capture.Table, error) {
 	if !fromDatabase {
-		conf, err := config.LoadWithStandIn(c.configPath, c.env, tryStandIn)
+		conf, err := config.Load(c.configPath, c.env, tryStandIn)
 		return conf, nil, err
 	}
 	conf, err := c.config()

@@ -60,7 +60,7 @@ func write(t *testing.T, text string) (*config.Config, string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(path, env(map[string]string{"SECRET": "from the environment, and long"}))
+	c, err := config.Load(path, env(map[string]string{"SECRET": "from the environment, and long"}), "")
 	if err != nil {
 		t.Fatal(err)
 	}

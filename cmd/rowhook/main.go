@@ -17,7 +17,6 @@ import (
 	_ "time/tzdata" // the config names time zones, and small images have none
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/config"
 )
 
 // The exit codes.
@@ -92,12 +91,12 @@ func exitCode(err error) int {
 
 // report prints errors for people, each with its remedy behind "hint:".
 func report(w io.Writer, err error) {
-	for _, one := range config.Errors(err) {
+	for _, one := range capture.Errors(err) {
 		if errors.As(one, new(findingsError)) {
 			continue
 		}
 		fmt.Fprintf(w, "rowhook: %s\n", one)
-		if remedy := config.Remedy(one); remedy != "" {
+		if remedy := capture.Remedy(one); remedy != "" {
 			fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(remedy, "\n", "\n      "))
 		}
 		var usage *usageError

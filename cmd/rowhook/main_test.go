@@ -162,7 +162,7 @@ func TestCompletion(t *testing.T) {
 
 func TestMissingConfig(t *testing.T) {
 	t.Parallel()
-	_, err := config.Load("testdata/none.yaml", env(nil))
+	_, err := config.Load("testdata/none.yaml", env(nil), "")
 	var b strings.Builder
 	report(&b, err)
 	want := "rowhook: testdata/none.yaml: read the config: no such file or directory\n" +

@@ -204,7 +204,7 @@ func TestMendingCommands(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			if !running {
-				c, err := config.Load(w.config, env(nil))
+				c, err := config.Load(w.config, env(nil), "")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -77,7 +77,7 @@ func TestNoGapIsToldOfWhatIsRetried(t *testing.T) {
 		b.append(event("a", "1"))
 		time.Sleep(time.Second)
 		b.receiver.script(nil)
-		if changed, err := b.engine.FailedRetry(engine.Filter{}); err != nil || changed.Count != 1 {
+		if changed, err := b.engine.FailedRetry(t.Context(), engine.Filter{}); err != nil || changed.Count != 1 {
 			t.Fatalf("%+v, %v", changed, err)
 		}
 		b.append(event("b", "1"))
@@ -119,18 +119,18 @@ func TestHoldKey(t *testing.T) {
 		gaps map[string]string // told
 	}{
 		{"retry", func(t *testing.T, b *bench) error {
-			_, err := b.engine.FailedRetry(engine.Filter{Key: "1"})
+			_, err := b.engine.FailedRetry(t.Context(), engine.Filter{Key: "1"})
 			return err
 		}, []string{"d", "e", "f", "g"}, map[string]string{}},
 		{"discard", func(t *testing.T, b *bench) error {
-			_, err := b.engine.FailedDiscard(engine.Filter{Key: "1"})
+			_, err := b.engine.FailedDiscard(t.Context(), engine.Filter{Key: "1"})
 			return err
 		}, []string{"e", "f", "g"}, map[string]string{"e": "count=1; first=d; last=d"}},
 		{"skip what waits behind", func(t *testing.T, b *bench) error {
 			if err := b.engine.Skip("", "e"); err != nil {
 				return err
 			}
-			_, err := b.engine.FailedDiscard(engine.Filter{ID: "d"})
+			_, err := b.engine.FailedDiscard(t.Context(), engine.Filter{ID: "d"})
 			return err
 		}, []string{"f", "g"}, map[string]string{"f": "count=2; first=d; last=e"}},
 		{"expiry", func(t *testing.T, b *bench) error {

@@ -165,7 +165,7 @@ func TestEarlierState(t *testing.T) {
 	if err := e.engine.Resume("paused", engine.ResumeHeld); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := e.engine.FailedRetry(engine.Filter{Profile: "holding"}); err != nil || changed.Count != 1 {
+	if changed, err := e.engine.FailedRetry(t.Context(), engine.Filter{Profile: "holding"}); err != nil || changed.Count != 1 {
 		t.Fatalf("retried dead letters: %+v, %v", changed, err)
 	}
 	e.run("down", "paused", "blocked", "batched", "grouped", "holding")

@@ -351,7 +351,7 @@ func (p *groupPlan) run(t *testing.T) []string {
 	time.Sleep(2 * time.Hour)
 	if p.onDead == "hold_key" {
 		for b.status().Dead > 0 {
-			if _, err := b.engine.FailedRetry(engine.Filter{}); err != nil {
+			if _, err := b.engine.FailedRetry(t.Context(), engine.Filter{}); err != nil {
 				return []string{err.Error()}
 			}
 			time.Sleep(2 * time.Hour)

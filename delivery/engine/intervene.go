@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -208,9 +209,9 @@ type Changed struct {
 }
 
 // FailedRetry starts another round of dead letters. Each goes in commit order before the newer
-// events of its key.
-func (e *Engine) FailedRetry(f Filter) (Changed, error) {
-	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
+// events of its key. Those that were taken in hand when ctx ends are done.
+func (e *Engine) FailedRetry(ctx context.Context, f Filter) (Changed, error) {
+	return e.eachDead(ctx, f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
 		if len(d.queue.lanes.byKey) >= maxLanes || d.queue.ledger.counts[delivery.Retrying] >= maxLanes {
 			return false, nil
 		}
@@ -220,8 +221,8 @@ func (e *Engine) FailedRetry(f Filter) (Changed, error) {
 }
 
 // FailedDiscard takes dead letters away for good, each with a line in the delivery log.
-func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
-	return e.eachDead(f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
+func (e *Engine) FailedDiscard(ctx context.Context, f Filter) (Changed, error) {
+	return e.eachDead(ctx, f, func(d *dispatcher, r *delivery.Delivery, ev *delivery.Event, now time.Time) (bool, error) {
 		d.commands.discard(r, ev, now)
 		return true, nil
 	})
@@ -229,7 +230,7 @@ func (e *Engine) FailedDiscard(f Filter) (Changed, error) {
 
 // eachDead calls fn for the dead letters that the filter selects, until it returns false. The
 // dispatcher goes on in between.
-func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *delivery.Event, time.Time) (bool, error)) (Changed, error) {
+func (e *Engine) eachDead(ctx context.Context, f Filter, fn func(*dispatcher, *delivery.Delivery, *delivery.Event, time.Time) (bool, error)) (Changed, error) {
 	var changed Changed
 	chosen, err := e.choose(f.Profile)
 	if err != nil {
@@ -237,6 +238,9 @@ func (e *Engine) eachDead(f Filter, fn func(*dispatcher, *delivery.Delivery, *de
 	}
 	for _, d := range chosen {
 		err := d.store.each([]delivery.State{delivery.Dead}, func(r *delivery.Delivery) (bool, error) {
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
 			if f.Reason != "" && f.Reason != r.Reason {
 				return true, nil
 			}

@@ -227,7 +227,7 @@ func TestFailedRetryGoesBeforeNewerEvents(t *testing.T) {
 		}
 		b.append(event("f", "2"), event("g", "2"), event("h", "2"))
 		time.Sleep(time.Millisecond)
-		changed, err := b.engine.FailedRetry(engine.Filter{Key: "2"})
+		changed, err := b.engine.FailedRetry(t.Context(), engine.Filter{Key: "2"})
 		if err != nil || changed.Count != 1 || changed.More {
 			t.Fatalf("%+v, %v", changed, err)
 		}
@@ -256,10 +256,10 @@ func TestFailedDiscard(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, running bool) {
 		b := troubled(t, running)
-		if changed, err := b.engine.FailedDiscard(engine.Filter{Type: "other.*"}); err != nil || changed.Count != 0 {
+		if changed, err := b.engine.FailedDiscard(t.Context(), engine.Filter{Type: "other.*"}); err != nil || changed.Count != 0 {
 			t.Errorf("%+v, %v", changed, err)
 		}
-		if changed, err := b.engine.FailedDiscard(engine.Filter{ID: "d"}); err != nil || changed.Count != 1 {
+		if changed, err := b.engine.FailedDiscard(t.Context(), engine.Filter{ID: "d"}); err != nil || changed.Count != 1 {
 			t.Errorf("%+v, %v", changed, err)
 		}
 		if s := b.status(); s.Dead != 0 || s.BacklogEvents != 3 {

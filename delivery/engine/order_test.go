@@ -126,7 +126,7 @@ func (p *plan) run(t *testing.T) []string {
 	var problems []string
 	if p.onDead == "hold_key" {
 		for b.status().Dead > 0 {
-			if _, err := b.engine.FailedRetry(engine.Filter{}); err != nil {
+			if _, err := b.engine.FailedRetry(t.Context(), engine.Filter{}); err != nil {
 				return []string{err.Error()}
 			}
 			time.Sleep(2 * time.Hour)

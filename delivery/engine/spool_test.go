@@ -80,7 +80,7 @@ func TestOnTheSpool(t *testing.T) {
 			if s := b.status(); s.BacklogEvents != 0 || s.BacklogBytes != 0 || s.Dead != 1 {
 				t.Errorf("status %+v", s)
 			}
-			changed, err := b.engine.FailedRetry(engine.Filter{ID: "77"})
+			changed, err := b.engine.FailedRetry(t.Context(), engine.Filter{ID: "77"})
 			if s := b.status(); err != nil || changed.Count != 1 || s.BacklogEvents != 1 || s.Blocked != 1 {
 				t.Errorf("retry of a dead letter: %+v, %v, %+v", changed, err, s)
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/console"
 	"rowhook/cmd/rowhook/control"
@@ -52,7 +53,7 @@ func (a *Agent) serveAdmin(ctx context.Context, listener net.Listener) error {
 		return nil
 	}
 	pages := newAdminServer(a)
-	defer pages.console.Wait()
+	defer pages.console.Stop()
 	server := &http.Server{
 		Handler: pages, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
@@ -121,7 +122,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: config.Remedy(err)})
+		control.WriteAnswer(w, http.StatusUnprocessableEntity, &control.Failure{Message: err.Error(), Remedy: capture.Remedy(err)})
 		return
 	}
 	control.WriteAnswer(w, http.StatusOK, answer)

@@ -140,7 +140,7 @@ func TestAdminConfig(t *testing.T) {
 	} {
 		file := filepath.Join(dir, "config.yaml")
 		writeFile(t, file, reloadHead+"admin: "+conf+"\nprofiles:\n"+deskProfile)
-		_, err := config.Load(file, func(string) (string, bool) { return "", false })
+		_, err := config.Load(file, func(string) (string, bool) { return "", false }, "")
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", conf, err, want)
 		}
@@ -270,7 +270,7 @@ func BenchmarkScrape(b *testing.B) {
 	if err := os.WriteFile(file, []byte(reloadHead+"profiles:\n"+profiles.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	conf, err := config.Load(file, func(string) (string, bool) { return "", false })
+	conf, err := config.Load(file, func(string) (string, bool) { return "", false }, "")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -100,6 +100,9 @@ func (w *workspace) backfillOperations() map[string]control.Operation {
 		"backfill": control.Typed(func(ctx context.Context, r operation.BackfillRequest) (operation.Backfill, error) {
 			return w.backfillStart(ctx, r)
 		}),
+		"backfill/plan": control.Typed(func(ctx context.Context, r operation.BackfillRequest) (operation.BackfillPlan, error) {
+			return w.backfills.Plan(ctx, r)
+		}),
 		"backfill/list": control.Typed(func(context.Context, operation.None) ([]operation.Backfill, error) {
 			return w.backfills.List(), nil
 		}),

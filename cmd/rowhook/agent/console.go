@@ -240,12 +240,12 @@ func (a *Agent) checkText(ctx context.Context, r console.ConfigText) (console.Co
 	next, err := now.ParseGuest([]byte(r.Text))
 	var found console.ConfigFindings
 	var all []capture.Finding
-	for _, one := range config.Errors(err) {
-		if config.Unlooked(one) {
-			all = append(all, capture.Finding{Severity: capture.Info, Code: "unlooked", Text: one.Error(), Remedy: config.Remedy(one)})
+	for _, one := range capture.Errors(err) {
+		if next.Unlooked(one) {
+			all = append(all, capture.Finding{Severity: capture.Info, Code: "unlooked", Text: one.Error(), Remedy: capture.Remedy(one)})
 			continue
 		}
-		found.Errors = append(found.Errors, console.ConfigProblem{Text: one.Error(), Remedy: config.Remedy(one)})
+		found.Errors = append(found.Errors, console.ConfigProblem{Text: one.Error(), Remedy: capture.Remedy(one)})
 	}
 	if len(found.Errors) == 0 && next.Rules() != nil {
 		all = append(all, a.checkGuest(ctx, next)...)
@@ -262,8 +262,8 @@ func (a *Agent) checkText(ctx context.Context, r console.ConfigText) (console.Co
 func (a *Agent) checkGuest(ctx context.Context, next *config.Config) []capture.Finding {
 	all := next.GuestFindings()
 	if _, err := next.StartOnly(a.startedWith); err != nil {
-		for _, one := range config.Errors(err) {
-			all = append(all, capture.Finding{Severity: capture.Warning, Code: "restart", Text: one.Error(), Remedy: config.Remedy(one)})
+		for _, one := range capture.Errors(err) {
+			all = append(all, capture.Finding{Severity: capture.Warning, Code: "restart", Text: one.Error(), Remedy: capture.Remedy(one)})
 		}
 	}
 	patterns := next.Rules().Tables()
@@ -282,7 +282,7 @@ func (a *Agent) checkGuest(ctx context.Context, next *config.Config) []capture.F
 
 // unasked is the finding that the database could not be asked.
 func unasked(hosts string, err error) capture.Finding {
-	return capture.Finding{Severity: capture.Error, Code: "source", Subject: hosts, Text: err.Error(), Remedy: config.Remedy(err)}
+	return capture.Finding{Severity: capture.Error, Code: "source", Subject: hosts, Text: err.Error(), Remedy: capture.Remedy(err)}
 }
 
 // checkTimeout bounds what a check asks of the database.

@@ -30,7 +30,7 @@ func newConsoleWorld(t *testing.T, on bool) *adminWorld {
 	w := &adminWorld{reloadWorld: openReloadWorld(t, file)}
 	pages := newAdminServer(w.Agent)
 	w.server = httptest.NewServer(pages)
-	t.Cleanup(func() { w.server.Close(); pages.console.Wait() })
+	t.Cleanup(func() { w.server.Close(); pages.console.Stop() })
 	return w
 }
 

@@ -65,7 +65,7 @@ func write(t *testing.T, text string) *config.Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	must(t, os.WriteFile(path, []byte(text), 0o600))
-	c, err := config.Load(path, noEnv)
+	c, err := config.Load(path, noEnv, "")
 	must(t, err)
 	return c
 }

@@ -154,7 +154,7 @@ func (w *isolationReceivers) round(b *testing.B, state string, healthy int, neig
 	if err := os.WriteFile(path, []byte(smallConfig+"profiles:\n"+profiles.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	c, err := config.Load(path, noEnv)
+	c, err := config.Load(path, noEnv, "")
 	if err != nil {
 		b.Fatal(err)
 	}

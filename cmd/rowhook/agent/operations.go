@@ -64,12 +64,12 @@ func (w *workspace) deliveryOperations() map[string]control.Operation {
 		"failed/show": control.Typed(func(_ context.Context, r operation.DeliveryRequest) ([]engine.Letter, error) {
 			return w.engine.FailedShow(r.Event)
 		}),
-		"failed/retry": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Changed, error) {
-			changed, err := w.engine.FailedRetry(r.Filter)
+		"failed/retry": control.Typed(func(ctx context.Context, r operation.FilterRequest) (engine.Changed, error) {
+			changed, err := w.engine.FailedRetry(ctx, r.Filter)
 			return changed, w.auditedCount(r.User, "failed retry", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
-		"failed/discard": control.Typed(func(_ context.Context, r operation.FilterRequest) (engine.Changed, error) {
-			changed, err := w.engine.FailedDiscard(r.Filter)
+		"failed/discard": control.Typed(func(ctx context.Context, r operation.FilterRequest) (engine.Changed, error) {
+			changed, err := w.engine.FailedDiscard(ctx, r.Filter)
 			return changed, w.auditedCount(r.User, "failed discard", r.Filter.Profile, describeFilter(r.Filter), changed, err)
 		}),
 		"replay": control.Typed(func(_ context.Context, r operation.ReplayRequest) (engine.Replayed, error) {
@@ -90,8 +90,8 @@ func (w *workspace) parkedOperations() map[string]control.Operation {
 		"parked/list": control.Typed(func(_ context.Context, r operation.ParkedRequest) (operation.ParkedList, error) {
 			return w.listParked(r)
 		}),
-		"parked/discard": control.Typed(func(_ context.Context, r operation.ParkedRequest) (engine.Changed, error) {
-			changed, err := w.discardParked(r)
+		"parked/discard": control.Typed(func(ctx context.Context, r operation.ParkedRequest) (engine.Changed, error) {
+			changed, err := w.discardParked(ctx, r)
 			return changed, w.auditedCount(r.User, "failed discard --source", "", describeParked(r), changed, err)
 		}),
 		"parked/retry": control.Typed(func(context.Context, operation.ParkedRequest) (engine.Changed, error) {

@@ -75,12 +75,15 @@ func selects(r operation.ParkedRequest) bool { return r.All || r.Table != "" || 
 
 // discardParked takes dead letters of the source away for good, each with a line in the delivery
 // log.
-func (w *workspace) discardParked(r operation.ParkedRequest) (engine.Changed, error) {
+func (w *workspace) discardParked(ctx context.Context, r operation.ParkedRequest) (engine.Changed, error) {
 	if !selects(r) {
 		return engine.Changed{}, errSelect
 	}
 	var changed engine.Changed
 	for {
+		if err := ctx.Err(); err != nil {
+			return changed, err
+		}
 		var gone []delivery.Seq
 		err := w.eachParked(r, func(p delivery.Parked) bool {
 			w.log.Append(&delivery.LogRecord{

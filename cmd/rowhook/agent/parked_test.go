@@ -22,7 +22,7 @@ func TestDiscardParked(t *testing.T) {
 	if err != nil || len(list.Items) != 2 || list.Items[1].Ordinal != 1 {
 		t.Fatalf("parked = %+v, %v", list, err)
 	}
-	if _, err := s.discardParked(operation.ParkedRequest{}); err == nil {
+	if _, err := s.discardParked(t.Context(), operation.ParkedRequest{}); err == nil {
 		t.Error("everything was discarded without being asked for")
 	}
 	// What is parked after somebody looked stays.
@@ -30,13 +30,13 @@ func TestDiscardParked(t *testing.T) {
 	batch.Park(&delivery.Parked{Table: "public.loans", Reason: "undecoded", Position: "0/2", Time: time.Now()})
 	batch.Commit("0/30")
 	must(t, s.spool.Apply(batch))
-	if done, err := s.discardParked(operation.ParkedRequest{All: true, UpTo: list.Last}); err != nil || done.Count != 2 {
+	if done, err := s.discardParked(t.Context(), operation.ParkedRequest{All: true, UpTo: list.Last}); err != nil || done.Count != 2 {
 		t.Errorf("discarded %+v, %v", done, err)
 	}
 	if list, err = s.listParked(operation.ParkedRequest{}); err != nil || len(list.Items) != 1 || list.Last != list.Items[0].Seq {
 		t.Errorf("left is %+v, %v", list, err)
 	}
-	if done, err := s.discardParked(operation.ParkedRequest{All: true}); err != nil || done.Count != 1 {
+	if done, err := s.discardParked(t.Context(), operation.ParkedRequest{All: true}); err != nil || done.Count != 1 {
 		t.Errorf("discarded %+v, %v", done, err)
 	}
 }

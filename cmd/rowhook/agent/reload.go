@@ -9,12 +9,14 @@ import (
 	"slices"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
 )
@@ -40,7 +42,7 @@ func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operatio
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
-		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", config.Remedy(err))
+		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", capture.Remedy(err))
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())
@@ -138,7 +140,7 @@ func (a *Agent) mayRemove(next *config.Config, removed map[string]engine.Removal
 	for code := range removed {
 		if !slices.Contains(names, code) && next.Profile(code) == nil {
 			return &control.Failure{
-				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, config.DidYouMean(code, names)),
+				Message: fmt.Sprintf("--removed names %q, and nothing is known of such a profile%s", code, spelling.DidYouMean(code, names)),
 				Remedy:  "`rowhook status` shows removed profiles that the spool still holds something for", Exit: exitOfUsage,
 			}
 		}

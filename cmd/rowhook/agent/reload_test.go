@@ -66,7 +66,7 @@ func startReloadWorld(t *testing.T, file string, settle time.Duration) *reloadWo
 func openReloadWorld(t *testing.T, file string) *reloadWorld {
 	t.Helper()
 	w := &reloadWorld{t: t, file: file}
-	conf, err := config.Load(w.file, func(string) (string, bool) { return "", false })
+	conf, err := config.Load(w.file, func(string) (string, bool) { return "", false }, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,8 +214,8 @@ func TestReloadRefusesToForget(t *testing.T) {
 	if last := w.last(); last.OK || !strings.Contains(last.Error, "no longer has desk") {
 		t.Fatalf("reload %+v", last)
 	}
-	if _, err := w.reloadByHand(nil); err == nil || !strings.Contains(config.Remedy(err), "say what becomes of them: rowhook reload --removed desk=drain") {
-		t.Errorf("reload: %v, %s", err, config.Remedy(err))
+	if _, err := w.reloadByHand(nil); err == nil || !strings.Contains(capture.Remedy(err), "say what becomes of them: rowhook reload --removed desk=drain") {
+		t.Errorf("reload: %v, %s", err, capture.Remedy(err))
 	}
 	if words, err := w.reloadByHand(map[string]engine.Removal{"desk": engine.Drop}); err != nil || words != "added shelf; removed desk" {
 		t.Fatalf("reload: %q, %v", words, err)

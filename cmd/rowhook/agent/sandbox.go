@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"rowhook/cmd/rowhook/config"
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
@@ -100,7 +100,7 @@ func (w *workspace) give(r operation.ActivateRequest, found operation.Identity) 
 	_, before := w.endpoints()[r.Profile].Describe()
 	own := delivery.SandboxConfig{URL: r.URL, Secret: r.Secret}
 	if err := w.useInSandbox(r.Profile, own, true); err != nil {
-		return &control.Failure{Message: err.Error(), Remedy: config.Remedy(err)}
+		return &control.Failure{Message: err.Error(), Remedy: capture.Remedy(err)}
 	}
 	given.Profiles[r.Profile] = own
 	raw, err := json.Marshal(given)

@@ -134,7 +134,7 @@ func TestSandboxBlockIsChecked(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := config.Load(path, noEnv)
+	_, err := config.Load(path, noEnv, "")
 	want := path + ":10:12: profiles.desk.sandbox.url: the URL's scheme is neither https nor http\n" +
 		path + ":11:15: profiles.desk.sandbox.secret: a secret that begins with whsec_ must go on with standard base64"
 	if err == nil || err.Error() != want {

@@ -2,7 +2,6 @@ package backfill
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -173,13 +172,4 @@ func (j *jobs) tidy() (gone []string) {
 		}
 	}
 	return gone
-}
-
-// remedy is what an error says to do.
-func remedy(err error) string {
-	var h interface{ RemedyText() string }
-	if errors.As(err, &h) {
-		return h.RemedyText()
-	}
-	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,12 +137,44 @@ func TestManagerRemembers(t *testing.T) {
 	}
 }
 
+// TestStoredKeys holds that keys are stored byte for byte, and that what an agent of before has stored
+// is read.
+func TestStoredKeys(t *testing.T) {
+	t.Parallel()
+	const odd = "caf\xe9\x00\xff"
+	p := progress{Part: 1, After: []string{odd, "ä"}, Read: true, Again: [][]string{{"1", odd}, {`{"bytes":"x"}`, ""}}, Rows: 5, Events: 4, Failed: 1}
+	j := Job{ID: "b1", Created: time.Unix(5, 0).UTC(), Entries: []string{"loans"}, Key: []string{odd}, Parts: []Part{{"loans", "app.loans", 7}}, State: operation.BackfillPaused}
+	for _, test := range []struct{ was, is any }{{&p, &progress{}}, {&j, &Job{}}} {
+		raw, err := json.Marshal(test.was)
+		if err == nil {
+			err = json.Unmarshal(raw, test.is)
+		}
+		if err != nil || !reflect.DeepEqual(test.was, test.is) {
+			t.Errorf("%s is read as %+v, %v", raw, test.is, err)
+		}
+	}
+	var old jobs
+	if err := json.Unmarshal([]byte(`{"next":3,"jobs":[{"id":"b2","created":"2026-11-22T01:02:03Z","entries":["loans"],"key":["4711","MAIN"],
+		"parts":[{"entry":"loans","table":"app.loans","rows":-1}],"state":"running"}]}`), &old); err != nil || !slices.Equal(old.Jobs[0].Key, []string{"4711", "MAIN"}) || old.Jobs[0].ID != "b2" || old.Jobs[0].Created.IsZero() {
+		t.Errorf("%+v, %v", old.Jobs, err)
+	}
+	var far progress
+	want := progress{Part: 2, After: []string{"250"}, Read: true, Again: [][]string{{"7"}, {"8"}}, Rows: 250, Events: 249}
+	if err := json.Unmarshal([]byte(`{"part":2,"after":["250"],"read":true,"again":[["7"],["8"]],"rows":250,"events":249}`), &far); err != nil || !reflect.DeepEqual(far, want) {
+		t.Errorf("%+v, %v", far, err)
+	}
+	if raw, err := json.Marshal(want); err != nil || !strings.Contains(string(raw), `"after":["250"]`) || !strings.Contains(string(raw), `"again":[["7"],["8"]]`) {
+		t.Errorf("%s, %v: an agent of before reads it no more", raw, err)
+	}
+}
+
 // bench is a worker without a database: whatever is to be read ends with err.
 type bench struct {
 	*worker
 	backlog map[string]int64
 	mapping string
 	err     error
+	closed  int // how often the reader was
 	log     bytes.Buffer
 }
 
@@ -191,14 +224,16 @@ func (b *bench) begin(id, entry string) *Job {
 
 type brokenReader struct{ b *bench }
 
-func (r brokenReader) Settle(context.Context, func(string)) error { return r.b.err }
+func (r brokenReader) Settle(context.Context, func(string), func(capture.Snapshot)) error {
+	return r.b.err
+}
 func (r brokenReader) Describe(context.Context, string) (*capture.Readable, error) {
 	return nil, r.b.err
 }
 func (r brokenReader) Read(context.Context, *capture.ReadRequest) (*capture.Chunk, error) {
 	return nil, r.b.err
 }
-func (r brokenReader) Close() {}
+func (r brokenReader) Close() { r.b.closed++ }
 
 // TestOneWaitsForItself holds that a backfill which waits leaves the others to go on.
 func TestOneWaitsForItself(t *testing.T) {
@@ -228,12 +263,12 @@ func TestIdleKeepsTracking(t *testing.T) {
 	t.Parallel()
 	w := newBench(t)
 	w.table = "public.loans"
-	if !w.idle(t.Context(), time.Millisecond) || w.table == "" {
-		t.Error("a short pause ends the tracking")
+	if !w.idle(t.Context(), time.Millisecond) || w.table == "" || w.closed != 0 {
+		t.Error("a short pause ends the tracking, or the session")
 	}
 	w.nudge()
-	if w.idle(t.Context(), time.Hour); w.table != "" {
-		t.Error("the tracking is kept while nothing is to be read")
+	if w.idle(t.Context(), time.Hour); w.table != "" || w.closed != 1 {
+		t.Errorf("the tracking, or the session, is kept while nothing is to be read: closed %d times", w.closed)
 	}
 }
 
@@ -277,6 +312,39 @@ func TestMappingTakesTheGroundAway(t *testing.T) {
 		}
 		if job.State != operation.BackfillFailed || !strings.Contains(job.Error, want) || job.Remedy == "" {
 			t.Errorf("%s: %s, %q, %q, want %q", mapping, job.State, job.Error, job.Remedy, want)
+		}
+	}
+}
+
+// TestRate holds that a rate is kept, and reached too where each chunk takes longer than its slice to
+// be placed.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rate float64
+		took time.Duration
+		want int // rows of a chunk once it is known how long one takes
+	}{{100, 10 * time.Millisecond, 20}, {100, time.Second, 100}, {20, 700 * time.Millisecond, 14}, {1, 0, 1}, {1000, time.Minute, rowsMost}, {10, time.Minute, 20}} {
+		w := newBench(t)
+		job := w.begin("b1", "loans")
+		job.Rate = tt.rate
+		start := time.Now()
+		// Chunks follow one another as the worker has them; none of this waits.
+		at, rows := start, 0
+		for at.Sub(start) < 5*time.Minute {
+			rows += w.limit(job)
+			w.advance(job, progress{Rows: int64(rows)}, at, at.Add(tt.took))
+			if at = at.Add(tt.took); w.due["b1"].After(at) {
+				at = w.due["b1"]
+			}
+		}
+		if got := w.limit(job); got != tt.want {
+			t.Errorf("at %g/s chunks that take %s have %d rows, want %d", tt.rate, tt.took, got, tt.want)
+		}
+		most := tt.rate*(at.Sub(start)+rateSliceMost).Seconds() + 1
+		least := 0.95 * tt.rate * at.Sub(start).Seconds()
+		if float64(rows) > most || tt.took <= rateSliceMost && float64(rows) < least {
+			t.Errorf("at %g/s with chunks that take %s: %d rows in %s", tt.rate, tt.took, rows, at.Sub(start))
 		}
 	}
 }

@@ -118,6 +118,41 @@ var errNoAgent = &capture.OperatorError{
 	Remedy: "start the agent with `rowhook run`, then try again",
 }
 
+// Plan says what a backfill would read and who would get it, and what speaks against it.
+func (m *Manager) Plan(ctx context.Context, r operation.BackfillRequest) (operation.BackfillPlan, error) {
+	if m.Reader == nil {
+		return operation.BackfillPlan{}, errNoAgent
+	}
+	job := &Job{Entries: r.Entries, Profile: r.Profile, Where: r.Where}
+	if err := m.plan(ctx, job, &r); err != nil {
+		return operation.BackfillPlan{}, err
+	}
+	var found operation.BackfillPlan
+	for _, p := range job.Parts {
+		if len(job.Where) > 0 {
+			p.Rows = -1
+		}
+		found.Parts = append(found.Parts, operation.BackfillPart(p))
+		for _, code := range m.receivers(p.Entry) {
+			if (job.Profile == "" || code == job.Profile) && !slices.Contains(found.Profiles, code) {
+				found.Profiles = append(found.Profiles, code)
+			}
+		}
+	}
+	slices.Sort(found.Profiles)
+	return found, nil
+}
+
+// receivers are the profiles that get what an entry's rows become.
+func (m *Manager) receivers(entry string) (codes []string) {
+	for _, info := range m.Rules().Events() {
+		if info.Entry == entry && slices.Contains(info.Ops, capture.Read.String()) {
+			codes = append(codes, m.Subscribers(info.Type, entry)...)
+		}
+	}
+	return codes
+}
+
 // plan finds the tables to read, and what speaks against it.
 func (m *Manager) plan(ctx context.Context, job *Job, r *operation.BackfillRequest) error {
 	reader := m.Reader()

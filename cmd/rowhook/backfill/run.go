@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +22,16 @@ const (
 	againSoon = 5 * time.Millisecond
 	// roomEvery is how often the receivers' backlog is looked at while it is too large.
 	roomEvery = 200 * time.Millisecond
-	// rateSlice is for how long one chunk should last at a limited rate.
-	rateSlice = 200 * time.Millisecond
+	// rateSlice is for how long one chunk should last at a limited rate, and rateSliceMost where chunks
+	// take longer than that to be placed: on a quiet server they wait for its log to be flushed.
+	rateSlice     = 200 * time.Millisecond
+	rateSliceMost = 2 * time.Second
 	// lostTold is how many times in a row rows could not be placed before that is told, and lostMost
 	// the longest pause then.
 	lostTold = 4
 	lostMost = 5 * time.Second
+	// lateTold is after how long it is told that a chunk waits for the stream.
+	lateTold = 3 * time.Second
 	// trackIdle is for how long what the stream changes is kept while nothing is read.
 	trackIdle = time.Minute
 	// rememberEvery is how often the tables are looked at whose last values are remembered.
@@ -43,11 +46,12 @@ type worker struct {
 	reader   capture.Reader
 	tracking *pipeline.Tracking // of table; nil when there is none, or it is lost
 	table    string
-	inOrder  bool                 // the last read was in order no more: the next one is
-	failures map[string]int       // of a backfill, in a row
-	lost     map[string]int       // how often in a row a backfill's rows could not be placed
-	due      map[string]time.Time // when a backfill may read again
-	failed   map[string]time.Time // when one failed
+	inOrder  bool                     // the last read was in order no more: the next one is
+	failures map[string]int           // of a backfill, in a row
+	lost     map[string]int           // how often in a row a backfill's rows could not be placed
+	due      map[string]time.Time     // when a backfill may read again
+	took     map[string]time.Duration // how long a backfill's last chunk took
+	failed   map[string]time.Time     // when one failed
 }
 
 // Run works on the backfills until ctx ends.
@@ -74,7 +78,7 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 func newWorker(m *Manager) *worker {
-	return &worker{Manager: m, reader: m.Reader(), failures: map[string]int{}, lost: map[string]int{}, due: map[string]time.Time{}, failed: map[string]time.Time{}}
+	return &worker{Manager: m, reader: m.Reader(), failures: map[string]int{}, lost: map[string]int{}, due: map[string]time.Time{}, took: map[string]time.Duration{}, failed: map[string]time.Time{}}
 }
 
 // idle waits while nothing is to be read. What the stream changes is not kept for long meanwhile, but
@@ -82,6 +86,7 @@ func newWorker(m *Manager) *worker {
 func (w *worker) idle(ctx context.Context, wait time.Duration) bool {
 	if wait > trackIdle {
 		w.untrack()
+		w.reader.Close() // which connects anew when there is something to read
 	}
 	if w.Kept != nil {
 		wait = min(wait, rememberEvery)
@@ -225,19 +230,13 @@ func (w *worker) waits(job *Job, what string) {
 
 // full says whose backlog is too large for more to be read; empty for nobody's.
 func (w *worker) full(job *Job, part int) string {
-	entry := job.Parts[part].Entry
-	for _, info := range w.Rules().Events() {
-		if info.Entry != entry || !slices.Contains(info.Ops, capture.Read.String()) {
+	for _, code := range w.receivers(job.Parts[part].Entry) {
+		if job.Profile != "" && code != job.Profile {
 			continue
 		}
-		for _, code := range w.Subscribers(info.Type, entry) {
-			if job.Profile != "" && code != job.Profile {
-				continue
-			}
-			waiting, err := w.Backlog(code)
-			if err == nil && (waiting.Events > mostBacklog || waiting.Bytes > w.MostBacklog(code)) {
-				return fmt.Sprintf("profile %s, which has a backlog of %d events", code, waiting.Events)
-			}
+		waiting, err := w.Backlog(code)
+		if err == nil && (waiting.Events > mostBacklog || waiting.Bytes > w.MostBacklog(code)) {
+			return fmt.Sprintf("profile %s, which has a backlog of %d events", code, waiting.Events)
 		}
 	}
 	return ""
@@ -249,6 +248,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 	if err := w.track(ctx, job, part.Table, &before); err != nil {
 		return err
 	}
+	began := time.Now()
 	w.inOrder = !w.inOrder
 	request := &capture.ReadRequest{Table: part.Table, Where: job.Where, After: before.After, Limit: w.limit(job), Keys: before.again(w.inOrder)}
 	if request.Keys != nil {
@@ -259,6 +259,7 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 		return err
 	}
 	now := before
+	told := w.tellLate(ctx, job)
 	merged, err := w.tracking.Merge(ctx, &pipeline.Merge{
 		Chunk: chunk, Entry: part.Entry, Profile: job.Profile, Generation: before.Generation, Last: func() bool { return now.Done },
 		Identity: fmt.Sprintf("backfill %s %d", job.ID, job.Created.UnixNano()),
@@ -271,10 +272,11 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 			return metaProgress + job.ID, raw
 		},
 	})
+	told()
 	if err != nil {
 		return err
 	}
-	w.advance(job, now)
+	w.advance(job, now, began, time.Now())
 	if len(merged.Again) > 0 && len(merged.Again) == len(chunk.Rows) {
 		_ = capture.Sleep(ctx, againSoon) // the stream is at work on just these
 	}
@@ -287,9 +289,24 @@ func (w *worker) chunk(ctx context.Context, job *Job, before progress) error {
 	return nil
 }
 
-// advance notes how far a backfill is.
-func (w *worker) advance(job *Job, now progress) {
-	at := time.Now()
+// tellLate notes after a while that a chunk waits for the stream, until what it returns is called.
+func (w *worker) tellLate(ctx context.Context, job *Job) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if capture.Sleep(ctx, lateTold) == nil {
+			w.waits(job, "the stream to come to where the rows were read: `rowhook status` shows how far it lags")
+		}
+	}()
+	return func() {
+		cancel()
+		<-over
+	}
+}
+
+// advance notes how far a backfill is after a chunk that took from began to at.
+func (w *worker) advance(job *Job, now progress, began, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	read := now.Rows - w.progress[job.ID].Rows
@@ -302,9 +319,10 @@ func (w *worker) advance(job *Job, now progress) {
 	*w.progress[job.ID] = now
 	meter.add(at, now.Rows)
 	if job.Rate > 0 {
+		w.took[job.ID] = at.Sub(began)
 		from := w.due[job.ID]
-		if from.Before(at.Add(-rateSlice)) {
-			from = at.Add(-rateSlice)
+		if early := began.Add(-rateSlice); from.Before(early) {
+			from = early
 		}
 		w.due[job.ID] = from.Add(time.Duration(float64(read) / job.Rate * float64(time.Second)))
 	}
@@ -315,7 +333,8 @@ func (w *worker) limit(job *Job) int {
 	if job.Rate <= 0 {
 		return rowsMost
 	}
-	return max(1, min(rowsMost, int(math.Ceil(job.Rate*rateSlice.Seconds()))))
+	slice := min(max(rateSlice, w.took[job.ID]), rateSliceMost)
+	return max(1, min(rowsMost, int(math.Ceil(job.Rate*slice.Seconds()))))
 }
 
 // track sees to it that what the stream changes in the table is kept, and that the reads to come have
@@ -335,7 +354,7 @@ func (w *worker) track(ctx context.Context, job *Job, table string, p *progress)
 		}
 	}
 	tracking := w.Track(found.Table)
-	err = w.reader.Settle(ctx, func(what string) { w.waits(job, what) })
+	err = w.reader.Settle(ctx, func(what string) { w.waits(job, what) }, tracking.Seen)
 	if err != nil {
 		tracking.End()
 		return err
@@ -351,7 +370,7 @@ func (w *worker) fail(job *Job, err error) error {
 	if job.State != operation.BackfillRunning {
 		return nil
 	}
-	job.State, job.Error, job.Remedy = operation.BackfillFailed, err.Error(), remedy(err)
+	job.State, job.Error, job.Remedy = operation.BackfillFailed, err.Error(), capture.Remedy(err)
 	w.failed[job.ID] = time.Now()
 	delete(w.waiting, job.ID)
 	w.Logger.Error("backfill failed", "backfill", job.ID, "err", err, "remedy", job.Remedy)

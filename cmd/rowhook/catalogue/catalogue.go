@@ -31,6 +31,14 @@ type Event struct {
 	Payload    []Member  `json:"payload,omitempty"`
 	Examples   []Example `json:"examples,omitempty"`
 	Profiles   []string  `json:"profiles"` // who gets it
+	// Key are the table's key columns by their names in the payload's key; nil where that does not
+	// tell a row.
+	Key map[string]string `json:"key,omitempty"`
+}
+
+// Reads reports whether a row that is read makes the event, and somebody gets it.
+func (e *Event) Reads() bool {
+	return e.Entry != "" && slices.Contains(e.Ops, capture.Read.String()) && len(e.Profiles) > 0
 }
 
 // Rule is one rule of an event: all that it names must hold.
@@ -82,6 +90,7 @@ func Of(c *config.Config, source string, tables []*capture.Table) (Catalogue, er
 			event.Where = conditions(entry.Where)
 			event.Rules = rulesOf(entry, info.Type)
 			if table := tableOf(info.Table, tables); table != nil {
+				event.Key = keyNames(entry, table)
 				if err := samples.describe(&event, entry, table); err != nil {
 					return all, fmt.Errorf("make an example of %s: %w", info.Type, err)
 				}
@@ -119,6 +128,26 @@ func tableOf(pattern string, tables []*capture.Table) *capture.Table {
 		}
 	}
 	return nil
+}
+
+// keyNames are the columns of a table's key by their names in payloads; nil where an event's key does
+// not have them all as they are.
+func keyNames(entry *mapping.EntryConfig, table *capture.Table) map[string]string {
+	names := map[string]string{}
+	for _, i := range table.Key {
+		column := table.Columns[i].Name
+		if slices.Contains(entry.Columns.Mask, column) || len(entry.Key) > 0 && !slices.Contains(entry.Key, column) {
+			return nil
+		}
+		name := column
+		for _, r := range entry.Columns.Rename {
+			if r.Column == column {
+				name = r.To
+			}
+		}
+		names[name] = column
+	}
+	return names
 }
 
 // rulesOf puts the rules of an event down.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/mapping"
 )
@@ -44,7 +45,7 @@ func conditionProblem(condition *delivery.Condition, tables []*capture.Table) (t
 		}
 	}
 	if len(types) == 0 {
-		return fmt.Sprintf("no table of the subscription has a column %q%s", condition.Column, DidYouMean(condition.Column, names)),
+		return fmt.Sprintf("no table of the subscription has a column %q%s", condition.Column, spelling.DidYouMean(condition.Column, names)),
 			"name a column of the table; excluded columns count too"
 	}
 	for _, v := range condition.Values {

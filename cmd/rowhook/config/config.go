@@ -119,12 +119,14 @@ func (c *Config) Rules() *mapping.Rules { return c.rules }
 func (c *Config) Products() delivery.Products { return c.products }
 
 // Reload reads the same file again, as [Load] does.
-func (c *Config) Reload() (*Config, error) { return Load(c.file, c.env) }
+func (c *Config) Reload() (*Config, error) { return Load(c.file, c.env, "") }
 
 // Load reads and validates the config file. env looks environment variables up. An error holds
-// everything that is wrong with the file, and [Errors] takes it apart; the config then has what
+// everything that is wrong with the file, and [capture.Errors] takes it apart; the config then has what
 // could be read, and defaults for the rest.
-func Load(path string, env func(string) (string, bool)) (*Config, error) {
+//
+// A standIn that is not empty stands for secrets whose files are missing.
+func Load(path string, env func(string) (string, bool), standIn string) (*Config, error) {
 	data, err := readConfigFile(path)
 	if err != nil {
 		c := defaultConfig(filepath.Dir(path))
@@ -132,7 +134,13 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 		return c, configErrors{{file: path, text: fmt.Sprintf("read the config: %s", cause(err)),
 			remedy: "-c FILE or " + configVariable + " names the config file; without them it is ./config.yaml, or else " + machineConfig + ". config.example.yaml is one to start from"}}
 	}
-	return Parse(path, data, env, ReadSecret)
+	return Parse(path, data, env, func(path string) ([]byte, error) {
+		secret, err := ReadSecret(path)
+		if standIn != "" && errors.Is(err, os.ErrNotExist) {
+			err = &absentSecret{err, standIn}
+		}
+		return secret, err
+	})
 }
 
 // StateDir is where the config file has its state directory, as far as the file can be read. It reads
@@ -152,21 +160,6 @@ func StateDir(path string, env func(string) (string, bool)) string {
 		d.object(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, value}}, reflect.ValueOf(c).Elem(), &field{})
 	}
 	return c.State
-}
-
-// LoadWithStandIn is [Load] where a secret's file may be missing: standIn stands for the secret.
-func LoadWithStandIn(path string, env func(string) (string, bool), standIn string) (*Config, error) {
-	data, err := readConfigFile(path)
-	if err != nil {
-		return Load(path, env) // which says it
-	}
-	return Parse(path, data, env, func(path string) ([]byte, error) {
-		secret, err := ReadSecret(path)
-		if errors.Is(err, os.ErrNotExist) {
-			err = &absentSecret{err, standIn}
-		}
-		return secret, err
-	})
 }
 
 // Parse is [Load] for a file's content. The file's name places errors and relative paths. readFile

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"rowhook/capture"
 )
 
 // TestConfigFiles loads every file of testdata/config. What is wrong with a file stands,
@@ -21,7 +23,7 @@ func TestConfigFiles(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Load(file, variables)
+			_, err := Load(file, variables, "")
 			valid := strings.HasPrefix(name, "valid-")
 			if valid != (err == nil) {
 				t.Fatalf("error %v", err)
@@ -46,9 +48,9 @@ func TestConfigFiles(t *testing.T) {
 // printed is an error as rowhook prints it, each part with its remedy.
 func printed(err error) string {
 	var b strings.Builder
-	for _, one := range Errors(err) {
+	for _, one := range capture.Errors(err) {
 		fmt.Fprintf(&b, "rowhook: %s\n", one)
-		if remedy := Remedy(one); remedy != "" {
+		if remedy := capture.Remedy(one); remedy != "" {
 			fmt.Fprintf(&b, "hint: %s\n", strings.ReplaceAll(remedy, "\n", "\n      "))
 		}
 	}
@@ -71,7 +73,7 @@ func TestStateDir(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		whole, _ := Load(file, variables)
+		whole, _ := Load(file, variables, "")
 		if got := StateDir(file, variables); got != want || got != whole.State {
 			t.Errorf("%q: %s, the whole config has %s, want %s", text, got, whole.State, want)
 		}

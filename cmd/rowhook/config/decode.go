@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"rowhook/cmd/rowhook/spelling"
 )
 
 // decoder fills config structs from YAML nodes, strictly: what is not known, not of
@@ -206,10 +208,10 @@ func (d *decoder) unknown(key *yaml.Node, spec *structSpec) {
 		}
 	}
 	names := spec.names()
-	near := nearest(key.Value, names)
+	near := spelling.Nearest(key.Value, names)
 	switch {
 	case near != "":
-		d.refuse(key, "unknown key%s", meant(near))
+		d.refuse(key, "unknown key%s", spelling.Ask(near))
 		path := append(slices.Clone(d.path[:len(d.path)-1]), near)
 		d.errs[len(d.errs)-1].meant = strings.Join(path, ".")
 	case len(names) <= 12:

@@ -14,6 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 )
 
@@ -109,7 +110,7 @@ func (d *decoder) urlSecret(n *yaml.Node, text string) {
 // set gives v the value that text says. If it cannot, near may ask what was meant.
 func (d *decoder) set(v reflect.Value, text string, quoted bool, f *field) (near string, ok bool) {
 	if len(f.enum) > 0 && !slices.Contains(f.enum, text) {
-		return DidYouMean(text, f.enum), false
+		return spelling.DidYouMean(text, f.enum), false
 	}
 	switch v.Interface().(type) {
 	case time.Duration:
@@ -163,7 +164,7 @@ func (d *decoder) setPlain(v reflect.Value, text string, quoted bool, f *field) 
 		if text == "true" || text == "false" {
 			return withoutQuotes, !quoted
 		}
-		return meant(boolWords[strings.ToLower(text)]), false
+		return spelling.Ask(boolWords[strings.ToLower(text)]), false
 	case reflect.Float64:
 		var value float64
 		value, err = strconv.ParseFloat(text, 64)
@@ -238,7 +239,7 @@ func meantDuration(text string) string {
 	if _, _, ok := ParseDuration(word); !ok {
 		return "" // too long
 	}
-	return meant(word)
+	return spelling.Ask(word)
 }
 
 var (
@@ -260,7 +261,7 @@ func parseSize(text string) (size int64, near string, ok bool) {
 			}
 			word := loose[1] + unit + "B"
 			if _, _, ok := parseSize(word); ok {
-				near = meant(word)
+				near = spelling.Ask(word)
 			}
 		}
 		return 0, near, false
@@ -281,7 +282,7 @@ func isRate(text string) bool {
 // meantRate asks whether so many a second were meant.
 func meantRate(text string) string {
 	if perSecond := text + "/s"; isRate(perSecond) {
-		return meant(perSecond)
+		return spelling.Ask(perSecond)
 	}
 	return ""
 }
@@ -299,9 +300,9 @@ func parsePercent(text string) (share float64, near string, ok bool) {
 	case number > 100:
 		return 0, ", which is more than 100%", false
 	case parts[2] == "" && number > 0 && number < 1:
-		return 0, meant(strconv.FormatFloat(math.Round(number*1e6)/1e4, 'f', -1, 64) + "%"), false
+		return 0, spelling.Ask(strconv.FormatFloat(math.Round(number*1e6)/1e4, 'f', -1, 64) + "%"), false
 	case parts[2] == "":
-		return 0, meant(parts[1] + "%"), false
+		return 0, spelling.Ask(parts[1] + "%"), false
 	}
 	return number / 100, "", true
 }

@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 )
 
@@ -80,7 +81,7 @@ var keyLike = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 // without its key.
 func (s *structSpec) shownKey(key string) string {
 	secret := slices.ContainsFunc(s.fields, func(f *field) bool { return f.secret && !f.public || f.secretMap })
-	if secret && !keyLike.MatchString(key) && nearest(key, s.names()) == "" {
+	if secret && !keyLike.MatchString(key) && spelling.Nearest(key, s.names()) == "" {
 		return "…"
 	}
 	return key

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/mapping"
 )
@@ -31,10 +32,10 @@ func TestNotations(t *testing.T) {
 		{duration, "1.5h", 90 * time.Minute, ""},
 		{duration, "1h30m", 90 * time.Minute, ""},
 		{duration, "30d", 720 * time.Hour, ""},
-		{duration, "15", nil, meant("15s")},
-		{duration, "15S", nil, meant("15s")},
-		{duration, "2 hours", nil, meant("2h")},
-		{duration, "3w", nil, meant("21d")},
+		{duration, "15", nil, spelling.Ask("15s")},
+		{duration, "15S", nil, spelling.Ask("15s")},
+		{duration, "2 hours", nil, spelling.Ask("2h")},
+		{duration, "3w", nil, spelling.Ask("21d")},
 		{duration, "", nil, ""},
 		{duration, "s", nil, ""},
 		{duration, "1e9s", nil, ""},
@@ -43,9 +44,9 @@ func TestNotations(t *testing.T) {
 		{size, "100B", int64(100), ""},
 		{size, "64MiB", int64(64 << 20), ""},
 		{size, "1TiB", int64(1 << 40), ""},
-		{size, "64MB", nil, meant("64MiB")},
-		{size, "64m", nil, meant("64MiB")},
-		{size, "64", nil, meant("64B")},
+		{size, "64MB", nil, spelling.Ask("64MiB")},
+		{size, "64m", nil, spelling.Ask("64MiB")},
+		{size, "64", nil, spelling.Ask("64B")},
 		{size, "1.5GiB", nil, ""},
 		{size, "-1B", nil, ""},
 		{size, "9999999999GiB", nil, ", which is too large"},
@@ -53,8 +54,8 @@ func TestNotations(t *testing.T) {
 		{percent, "12.5%", 0.125, ""},
 		{percent, "100%", 1.0, ""},
 		{percent, "101%", nil, ", which is more than 100%"},
-		{percent, "25", nil, meant("25%")},
-		{percent, "0.25", nil, meant("25%")},
+		{percent, "25", nil, spelling.Ask("25%")},
+		{percent, "0.25", nil, spelling.Ask("25%")},
 		{percent, "-1%", nil, ""},
 	} {
 		got, near, ok := test.parse(test.text)
@@ -64,23 +65,10 @@ func TestNotations(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	t.Parallel()
-	keys := []string{"url", "secret", "secret_file", "subscriptions", "timeout"}
-	for word, want := range map[string]string{
-		"ulr": "url", "uri": "url", "secert": "secret", "subscription": "subscriptions", "TIMEOUT": "timeout",
-		"x": "", "": "", "colour": "", "timeouts": "timeout", "secretfile": "secret_file",
-	} {
-		if got := nearest(word, keys); got != want {
-			t.Errorf("nearest to %q: %q, want %q", word, got, want)
-		}
-	}
-}
-
 // full is what testdata/config/valid-full.yaml says.
 func full(t *testing.T) *Config {
 	t.Helper()
-	c, err := Load("testdata/config/valid-full.yaml", env(map[string]string{"TIMEOUT": "5s", "PASSWORD": "p@ss/word"}))
+	c, err := Load("testdata/config/valid-full.yaml", env(map[string]string{"TIMEOUT": "5s", "PASSWORD": "p@ss/word"}), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +141,7 @@ func TestMappingAsWritten(t *testing.T) {
 
 func TestAliases(t *testing.T) {
 	t.Parallel()
-	c, err := Load("testdata/config/valid-aliases.yaml", env(nil))
+	c, err := Load("testdata/config/valid-aliases.yaml", env(nil), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +227,7 @@ func FuzzNotations(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		before, after, _ := strings.Cut(meant("\x00"), "\x00")
+		before, after, _ := strings.Cut(spelling.Ask("\x00"), "\x00")
 		for _, notation := range []struct {
 			name  string
 			parse func(text string) (value, most float64, near string, ok bool)
@@ -293,7 +281,7 @@ func TestComparisonsAreExpressions(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Load(file, env(nil))
+			_, err := Load(file, env(nil), "")
 			return err
 		}
 		told := printed(load(test.kind + ": " + test.condition))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"rowhook/capture"
 )
 
 // exitConfig is the exit code of a program whose config is wrong.
@@ -111,13 +113,13 @@ func (c *Config) Explain(err error) error { return c.problems(err).orNil() }
 // file.
 func (c *Config) problems(err error) configErrors {
 	var found configErrors
-	for _, one := range Errors(err) {
+	for _, one := range capture.Errors(err) {
 		var path []string
 		var at pathError
 		if errors.As(one, &at) {
 			path = at.ConfigPath()
 		}
-		found = append(found, c.problem(path, one.Error(), Remedy(one)))
+		found = append(found, c.problem(path, one.Error(), capture.Remedy(one)))
 	}
 	return found
 }
@@ -136,33 +138,4 @@ func (c *Config) problem(path []string, text, remedy string) *configError {
 		text = strings.TrimPrefix(text, subject)
 	}
 	return &configError{file: c.file, line: line, column: column, text: subject + c.hide(text), remedy: c.hide(remedy)}
-}
-
-// Errors takes joined errors apart. An error that wraps several and says where it
-// is itself stays whole.
-func Errors(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := err.(pathError); ok { //nolint:errorlint // itself, not what it wraps
-		return []error{err}
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, one := range joined.Unwrap() {
-		all = append(all, Errors(one)...)
-	}
-	return all
-}
-
-// Remedy returns the remedy that an error carries, or nothing.
-func Remedy(err error) string {
-	var h interface{ RemedyText() string }
-	if errors.As(err, &h) {
-		return h.RemedyText()
-	}
-	return ""
 }

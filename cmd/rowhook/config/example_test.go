@@ -10,7 +10,7 @@ import (
 // read.
 func TestExampleConfig(t *testing.T) {
 	t.Parallel()
-	c, err := Load(exampleConfig, exampleEnv)
+	c, err := Load(exampleConfig, exampleEnv, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestExampleConfig(t *testing.T) {
 
 func TestLibraryConfig(t *testing.T) {
 	t.Parallel()
-	c, err := Load(libraryConfig, exampleEnv)
+	c, err := Load(libraryConfig, exampleEnv, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/webhook"
 )
@@ -97,7 +98,7 @@ func (c *Config) tablePath(table string) (path []string) {
 // refuse.
 func (c *Config) warnings(code string, said ...error) []capture.Finding {
 	var found []capture.Finding
-	for _, one := range Errors(errors.Join(said...)) {
+	for _, one := range capture.Errors(errors.Join(said...)) {
 		problem := c.problems(one)[0]
 		at := fmt.Sprintf("%s:%d:%d", problem.file, problem.line, problem.column)
 		found = append(found, capture.Finding{Severity: capture.Warning, Code: code, Subject: at, At: at, Text: problem.text, Remedy: problem.remedy})
@@ -114,7 +115,7 @@ func (c *Config) subscriptionFindings(p *delivery.ProfileConfig) []capture.Findi
 			if slices.ContainsFunc(names, func(name string) bool { return fitsAny([]string{glob}, name) }) {
 				continue
 			}
-			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, DidYouMean(glob, names))
+			text := fmt.Sprintf("profile %s: %q fits no %s of the mapping%s", p.Code, glob, what, spelling.DidYouMean(glob, names))
 			found = append(found, c.Finding(code, text, "rowhook check --events lists every event", append(path, strconv.Itoa(i))...))
 		}
 	}

@@ -97,7 +97,7 @@ func TestFindingsOfTheDeliveryLog(t *testing.T) {
 			test.make(filepath.Join(dir, "deliveries.jsonl"))); err != nil {
 			t.Fatal(err)
 		}
-		c, err := Load(file, env(nil))
+		c, err := Load(file, env(nil), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestConfigIsAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, "/dev/zero", filepath.Dir(pipe)} {
-		if _, err := Load(path, env(nil)); err == nil || !strings.Contains(err.Error(), "not a file") {
+		if _, err := Load(path, env(nil), ""); err == nil || !strings.Contains(err.Error(), "not a file") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

@@ -18,7 +18,7 @@ const guestSecret = "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ="
 // ParseGuest is [Parse] for a config that somebody shows us in place of this one's file. Whoever may
 // ask for it need not be allowed to look around on this machine. So environment variables and files
 // count only where this config has the same words at the same place: elsewhere, their content might
-// come back in what is said of it. Something stands for the others, and [Unlooked] tells the errors
+// come back in what is said of it. Something stands for the others, and [Config.Unlooked] tells the errors
 // that come of it.
 func (c *Config) ParseGuest(data []byte) (*Config, error) {
 	return parse(c.file, data, c.env, func(path string) ([]byte, error) {
@@ -66,8 +66,9 @@ func (c *Config) Hide(f capture.Finding) capture.Finding {
 	return f
 }
 
-// Unlooked reports whether an error says no more than that a guest's file was not looked at.
-func Unlooked(err error) bool { return strings.Contains(err.Error(), errGuestFile.Error()) }
+// Unlooked reports whether an error about a guest's config says no more than that a file was not
+// looked at.
+func (c *Config) Unlooked(err error) bool { return strings.Contains(err.Error(), errGuestFile.Error()) }
 
 // noteKnown notes the scalars of a guest's tree that stand in the tree in force, too.
 func noteKnown(known map[*yaml.Node]bool, guest, force *yaml.Node) {

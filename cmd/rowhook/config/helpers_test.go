@@ -52,7 +52,7 @@ func write(t *testing.T, text string) (*Config, string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(path, env(map[string]string{"SECRET": "from the environment, and long"}))
+	c, err := Load(path, env(map[string]string{"SECRET": "from the environment, and long"}), "")
 	if err != nil {
 		t.Fatal(err)
 	}

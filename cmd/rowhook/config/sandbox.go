@@ -55,7 +55,7 @@ func InSandbox(products delivery.Products, p delivery.ProfileConfig, own deliver
 // sandboxErrors has errors about a profile's URL, secret and key lead to its sandbox block.
 func sandboxErrors(err error) error {
 	var found []error
-	for _, one := range Errors(err) {
+	for _, one := range capture.Errors(err) {
 		var at pathError
 		if !errors.As(one, &at) {
 			found = append(found, one)
@@ -66,7 +66,7 @@ func sandboxErrors(err error) error {
 		if len(path) > 2 {
 			path = append(append(append([]string(nil), path[:2]...), "sandbox"), path[2:]...)
 		}
-		found = append(found, &sandboxError{path: path, text: text, remedy: Remedy(one)})
+		found = append(found, &sandboxError{path: path, text: text, remedy: capture.Remedy(one)})
 	}
 	return errors.Join(found...)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"rowhook/capture"
 )
 
 // However a secret is mistaken in the file, no error quotes it: as an alias, a tag, a variable, a
@@ -68,8 +70,8 @@ func TestConfigErrorsQuoteNoSecret(t *testing.T) {
 			continue // not every form is a mistake
 		}
 		said := err.Error()
-		for _, one := range Errors(err) {
-			said += "\n" + Remedy(one) + fmt.Sprintf("%v", one)
+		for _, one := range capture.Errors(err) {
+			said += "\n" + capture.Remedy(one) + fmt.Sprintf("%v", one)
 		}
 		if strings.Contains(said, secret) {
 			t.Errorf("%s\nsays: %v", text[max(0, len(text)-80):], err)

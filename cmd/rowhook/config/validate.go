@@ -11,6 +11,7 @@ import (
 
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
+	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/webhook"
 	"rowhook/mapping"
@@ -213,7 +214,7 @@ func (c *Config) foreignOperations(globs, possible []string, path ...string) con
 		if slices.ContainsFunc(possible, fits) {
 			continue
 		}
-		text := fmt.Sprintf("%q is in none of the events' lists of operations: %s%s", glob, strings.Join(possible, ", "), DidYouMean(glob, possible))
+		text := fmt.Sprintf("%q is in none of the events' lists of operations: %s%s", glob, strings.Join(possible, ", "), spelling.DidYouMean(glob, possible))
 		errs = append(errs, c.problem(append(slices.Clone(path), strconv.Itoa(i)), text, ""))
 	}
 	return errs

@@ -3,6 +3,7 @@ package console
 import (
 	"strings"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/operation"
 )
 
@@ -60,9 +61,10 @@ func (v *visit) reload() error {
 	var came operation.ReloadStatus
 	err := v.call("reload", operation.ReloadRequest{User: v.user(), By: operation.ReloadByCommand}, &came)
 	v.glance.forget()
+	v.kept.forget()
 	switch {
 	case err != nil:
-		v.say("bad", v.t("The config could not be reloaded. The one before stays in force."), remedy(err), err.Error())
+		v.say("bad", v.t("The config could not be reloaded. The one before stays in force."), capture.Remedy(err), err.Error())
 	case len(came.Restart) > 0:
 		v.say("warn", v.t("The config was reloaded. A restart is needed for: %s", strings.Join(came.Restart, ", ")))
 	default:

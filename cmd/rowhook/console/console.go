@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/operation"
 )
 
@@ -50,10 +51,11 @@ type Console struct {
 	origin   *http.CrossOriginProtection
 	pages    pages
 	glance   glance
+	kept     kept
 	watchers watchers
 	tasks    tasks
-	searches turns // of the spool
-	checks   turns // of pasted configs
+	// Who may do something at once: search the spool, search the log, check a pasted config.
+	searches, logSearches, checks turns
 }
 
 // New returns a console of an agent. It does nothing until it is asked.
@@ -62,7 +64,8 @@ func New(agent Agent, o Options) *Console {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	c.searches, c.checks = make(turns, 1), make(turns, 1)
+	c.searches, c.logSearches, c.checks = make(turns, 1), make(turns, 2), make(turns, 1)
+	c.tasks.ending, c.tasks.end = context.WithCancel(context.Background())
 	c.sessions, c.attempts = newSessions(c.now), newAttempts(c.now)
 	c.sessions.cookie = sessionCookie
 	if o.Mark != "" {
@@ -87,8 +90,12 @@ func (t turns) take(ctx context.Context, patience time.Duration) (leave func(), 
 	}
 }
 
-// Wait returns when what was begun for people who look is over.
-func (c *Console) Wait() { c.tasks.running.Wait() }
+// Stop ends what was begun for people who look, and returns when it is over. What was taken in hand
+// by then is done.
+func (c *Console) Stop() {
+	c.tasks.end()
+	c.tasks.running.Wait()
+}
 
 // Serves reports whether a path is the console's: its pages, and the way there.
 func Serves(path string) bool {
@@ -200,6 +207,10 @@ func (c *Console) routes() {
 	look("POST /failed", (*visit).searchFailed)
 	act("POST /failed/act", (*visit).failedAct)
 	act("POST /failed/source", (*visit).parkedAct)
+	look("GET /backfills", (*visit).backfills)
+	act("POST /backfills/start", (*visit).backfillStart)
+	act("POST /backfills/row", (*visit).backfillRow)
+	act("POST /backfills/{id}/{act}", (*visit).backfillAct)
 	look("GET /tasks/{id}", (*visit).task)
 	look("GET /events", (*visit).events)
 	look("GET /events/{type}", (*visit).event)
@@ -266,6 +277,8 @@ func (c *Console) visited(do func(*visit) error, changes bool) http.HandlerFunc 
 		case v.session == nil && (live || r.Method != http.MethodGet && r.Method != http.MethodHead):
 			v.fail(&pageError{Status: http.StatusForbidden, Text: v.t("You are not logged in, or not any more."),
 				Remedy: v.t("Log in and do it again. Nothing was changed.")})
+		case v.session == nil && fromElsewhere(r):
+			v.comeAgain()
 		case v.session == nil:
 			c.sendToLogin(w, r)
 		case r.Method == http.MethodPost && !sameText(r.PostFormValue("csrf"), v.session.csrf):
@@ -299,15 +312,6 @@ func (e *pageError) Error() string { return e.Text }
 // RemedyText returns the remedy.
 func (e *pageError) RemedyText() string { return e.Remedy }
 
-// remedy is what an error says to do.
-func remedy(err error) string {
-	var own interface{ RemedyText() string }
-	if errors.As(err, &own) {
-		return own.RemedyText()
-	}
-	return ""
-}
-
 // fail shows an error as a page.
 func (v *visit) fail(err error) {
 	status := http.StatusUnprocessableEntity
@@ -318,7 +322,7 @@ func (v *visit) fail(err error) {
 	if v.r.Context().Err() != nil {
 		return // nobody waits for it
 	}
-	text, remedy := err.Error(), remedy(err)
+	text, remedy := err.Error(), capture.Remedy(err)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		status, text = http.StatusRequestEntityTooLarge, v.t("The form is too large.")
@@ -360,7 +364,8 @@ type page struct {
 	Title    string
 	Nav      string // the part of the console that it belongs to
 	Template string
-	Live     string // what updates its live part
+	Live     string // what updates its live part, which is all of it
+	Below    string // the template of what stands behind the live part
 	Data     any
 
 	Lang    string
@@ -372,6 +377,7 @@ type page struct {
 	In      bool
 	Source  string
 	Plain   bool // of a page before the login: it came without TLS from another machine
+	Again   bool // the browser asks for the page once more
 }
 
 // show writes a page.

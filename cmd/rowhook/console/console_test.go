@@ -95,7 +95,7 @@ func newDouble() *double {
 	status.Source.Name, status.Source.State, status.Source.Error = "library"+evil, "streaming", evil
 	status.Reload = &operation.ReloadStatus{Time: at, OK: true, By: operation.ReloadByStart, Restart: []string{"log.level"}}
 	status.Parked.Count = 1
-	status.Backfills = []operation.Backfill{{ID: "1", State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Remedy: evil}}
+	status.Backfills = []operation.Backfill{{ID: "1", Profile: "desk", Where: []string{evil}, Rate: 5, User: evil, Failed: 1, State: operation.BackfillRunning, Entries: []string{evil}, Table: evil, Rows: 5, Total: 10, SecondsLeft: 3, Waiting: evil, Error: evil, Remedy: evil}}
 	profile := delivery.ProfileStatus{Profile: "desk", Name: evil, State: "inactive", Reason: "status_5xx", Problem: evil, Breaker: "open", Dead: 2, BacklogEvents: 123,
 		LastFailure: at, LastReason: evil, Outcomes: map[delivery.Outcome]int64{"delivered": 5}}
 	status.Profiles = []delivery.ProfileStatus{profile}
@@ -117,10 +117,13 @@ func newDouble() *double {
 		"failed/retry": engine.Changed{Count: 1}, "failed/discard": engine.Changed{Count: 1},
 		"parked/list":  operation.ParkedList{Items: []operation.ParkedItem{{Seq: 7, Table: evil, Reason: "undecidable", Error: evil, Position: "0/1", Time: at}}, Last: 9},
 		"parked/retry": engine.Changed{Count: 1}, "parked/discard": engine.Changed{Count: 1},
+		"backfill/list": status.Backfills, "backfill/plan": operation.BackfillPlan{Parts: []operation.BackfillPart{{Entry: evil, Table: evil, Rows: 60}}, Profiles: []string{"desk", evil}},
+		"backfill":       operation.Backfill{ID: "2", State: operation.BackfillDone, Entries: []string{"loans"}, Rows: 1, Events: 1},
+		"backfill/pause": operation.Backfill{ID: "1"}, "backfill/resume": operation.Backfill{ID: "1"}, "backfill/cancel": operation.Backfill{ID: "1"},
 		"body":   operation.BodyAnswer{Found: true, Body: []byte(evil)},
 		"reload": operation.ReloadStatus{OK: true},
 		OpLog:    LogPage{Lines: []json.RawMessage{line}, Next: &deliverylog.Place{File: 7, Offset: 9}},
-		OpEvents: catalogue.Catalogue{Problem: evil, Events: []catalogue.Event{{Type: "loan.created", Title: evil, Table: evil, Ops: []string{"insert"},
+		OpEvents: catalogue.Catalogue{Problem: evil, Events: []catalogue.Event{{Type: "loan.created", Entry: "loans", Title: evil, Table: evil, Ops: []string{"insert", "read"}, Key: map[string]string{"id": "loan_id"},
 			Rules:   []catalogue.Rule{{Ops: []string{"insert"}, Where: []string{evil}, If: evil, Set: "a", Cleared: "b", Changed: []string{"c"}, Becomes: []string{"d = e"}}},
 			Payload: []catalogue.Member{{Name: evil, JSON: "string", Type: "text", Key: true}}, Profiles: []string{"desk"},
 			Examples: []catalogue.Example{{Profile: "desk", Format: "native", Body: evil}}}}},
@@ -162,7 +165,7 @@ func setup(t *testing.T) *bench {
 		},
 	})
 	b.server = httptest.NewServer(b.web)
-	t.Cleanup(func() { b.server.Close(); b.web.Wait() })
+	t.Cleanup(func() { b.server.Close(); b.web.Stop() })
 	return b
 }
 
@@ -250,6 +253,7 @@ func (v *visitor) login(token string) (csrf string) {
 var allPages = []string{
 	"/console/", "/console/profiles", "/console/profiles/desk", "/console/deliveries", "/console/deliveries?at=7-9", "/console/deliveries/desk/evt_1",
 	"/console/failed", "/console/events", "/console/events/loan.created", "/console/config", "/console/audit", "/console/audit?before=5",
+	"/console/backfills",
 }
 
 // allActs are the forms that change something, confirmed, with the operation that they are.
@@ -265,6 +269,12 @@ var allActs = map[string]struct {
 	"/console/profiles/desk/retry":         {nil, "queue/retry-all"},
 	"/console/deliveries/desk/evt_1/retry": {nil, "queue/retry-now"},
 	"/console/deliveries/desk/evt_1/skip":  {url.Values{"confirmed": {"yes"}}, "queue/skip"},
+	"/console/deliveries/desk/evt_1/row":   {nil, "backfill"},
+	"/console/backfills/start":             {url.Values{"entry": {"loans"}, "where": {"branch=MAIN"}, "rate": {"500/s"}, "confirmed": {"yes"}}, "backfill"},
+	"/console/backfills/row":               {url.Values{"entry": {"loans"}, "key": {"loan_id=7"}}, "backfill"},
+	"/console/backfills/1/pause":           {nil, "backfill/pause"},
+	"/console/backfills/1/resume":          {nil, "backfill/resume"},
+	"/console/backfills/1/cancel":          {url.Values{"confirmed": {"yes"}}, "backfill/cancel"},
 	"/console/failed/act":                  {url.Values{"act": {"retry-marked"}, "item": {"desk/evt_1"}}, "failed/retry"},
 	"/console/failed/act?discard":          {url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, "failed/discard"},
 	"/console/failed/source":               {url.Values{"act": {"retry-marked"}, "seq": {"7"}}, "parked/retry"},
@@ -421,6 +431,9 @@ func TestConfirmations(t *testing.T) {
 		{"/console/failed/source", url.Values{"act": {"discard-marked"}, "seq": {"7"}}, []string{"Discard parked changes: 1", "#7  &lt;b&gt;"}, "parked/discard"},
 		{"/console/failed/source", url.Values{"act": {"retry-all"}}, []string{"Retry parked changes: 1", "#7  &lt;b&gt;", `name="upto" value="9"`}, "parked/retry"},
 		{"/console/failed/source", url.Values{"act": {"discard-all"}, "confirmed": {"yes"}}, []string{`name="upto" value="9"`}, "parked/discard"},
+		{"/console/backfills/start", url.Values{"entry": {"loans", "items"}, "where": {"branch= MAIN \r\nshelf=null"}, "rate": {"10/s"}},
+			[]string{"Send the existing rows of loans items", "about 60 rows", "desk, &lt;b&gt;", "value=\"branch= MAIN \nshelf=null\"", `value="10/s"`}, "backfill"},
+		{"/console/backfills/1/cancel", nil, []string{"Cancel 1", "rows so far: 5", "sent stays sent"}, "backfill/cancel"},
 		{"/console/deliveries/desk/evt_1/skip", nil, []string{"evt_1", "becomes a dead letter of desk"}, "queue/skip"},
 		{"/console/profiles/desk/resume-now", nil, []string{"Resume desk without what was held", "Events that are held: 123"}, "profile/resume"},
 	} {
@@ -441,6 +454,70 @@ func TestConfirmations(t *testing.T) {
 		if got := v.post("/console/failed/act", nothing); got.status != 422 || !strings.Contains(got.body, "Nothing was chosen") {
 			t.Errorf("%v: %d", nothing, got.status)
 		}
+	}
+}
+
+// TestBackfills: what forms ask for reaches the agent as the command would say it, what cannot be
+// read is refused, and a row's own page knows the row.
+func TestBackfills(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	post := func(path string, fields url.Values) reply {
+		fields.Set("csrf", csrf)
+		return v.post(path, fields)
+	}
+	b.agent.answer("backfill/list", []operation.Backfill{{ID: "2", State: operation.BackfillDone, Entries: []string{"loans"}, Rows: 1, Events: 1}})
+	got := post("/console/backfills/start", url.Values{"entry": {"loans", "items"}, "profile": {"desk"}, "where": {"branch=a=b \r\n\r\nshelf=null"}, "rate": {" 10/1m "}, "confirmed": {"yes"}})
+	if got.path != "/console/backfills" || !strings.Contains(got.body, "Backfill 2 of loans begins.") {
+		t.Errorf("at %s: %s", got.path, got.body)
+	}
+	got = post("/console/backfills/row", url.Values{"entry": {"loans"}, "key": {"loan_id=7\nbranch= "}})
+	if got.path != "/console/backfills" || !strings.Contains(got.body, "Events that came of it: 1") {
+		t.Errorf("at %s: %s", got.path, got.body)
+	}
+	if page := v.get("/console/deliveries/desk/evt_1"); !strings.Contains(page.body, `action="/console/deliveries/desk/evt_1/row"`) {
+		t.Errorf("the page of a delivery cannot send its row: %s", page.body)
+	}
+	if got = post("/console/deliveries/desk/evt_1/row", url.Values{}); got.path != "/console/deliveries/desk/evt_1" {
+		t.Errorf("at %s: %s", got.path, got.body)
+	}
+	want := []string{
+		`{"user":"token ada","entries":["loans","items"],"profile":"desk","where":[{"column":"branch","value":"a=b "},{"column":"shelf","null":true}],"rate":0.16666666666666666}`,
+		`{"user":"token ada","entries":["loans"],"key":{"branch":" ","loan_id":"7"}}`,
+		`{"user":"token ada","entries":["loans"],"profile":"desk","key":{"loan_id":` + quoted(evil) + `}}`,
+	}
+	if asked := b.agent.requests("backfill"); !slices.Equal(asked, want) {
+		t.Errorf("asked for\n%s, want\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
+	}
+	for _, test := range []struct {
+		path   string
+		fields url.Values
+		says   string
+	}{
+		{"/console/backfills/start", url.Values{}, "Nothing was chosen."},
+		{"/console/backfills/start", url.Values{"entry": {"loans"}, "where": {"branch"}}, "branch: write COLUMN=VALUE"},
+		{"/console/backfills/start", url.Values{"entry": {"loans"}, "rate": {"fast"}}, "is not a rate"},
+		{"/console/backfills/row", url.Values{"entry": {"loans"}}, "the row&#39;s key is missing"},
+		{"/console/backfills/row", url.Values{"entry": {"loans"}, "key": {"a=1\na=2"}}, "given twice"},
+		{"/console/backfills/1/stop", url.Values{}, "There is no such page."},
+	} {
+		if got := post(test.path, test.fields); got.status != 422 && got.status != 404 || !strings.Contains(got.body, test.says) {
+			t.Errorf("%s %v: %d, and does not say %q: %s", test.path, test.fields, got.status, test.says, got.body)
+		}
+	}
+	// The type is none whose entry is read, and so nothing offers it.
+	b.agent.answer(OpEvents, catalogue.Catalogue{Events: []catalogue.Event{{Type: "loan.created", Entry: "loans", Ops: []string{"insert"}, Key: map[string]string{"id": "id"}, Profiles: []string{"desk"}}}})
+	b.move(time.Minute)
+	if page := v.get("/console/deliveries/desk/evt_1"); strings.Contains(page.body, "/row\"") {
+		t.Error("the page of a delivery offers to send a row that nobody would get")
+	}
+	if got := post("/console/deliveries/desk/evt_1/row", url.Values{}); got.status != 422 || !strings.Contains(got.body, "Nothing tells how the row") {
+		t.Errorf("%d: %s", got.status, got.body)
+	}
+	if page := v.get("/console/backfills"); !strings.Contains(page.body, "No entry makes an event of a row") {
+		t.Errorf("without an entry: %s", page.body)
 	}
 }
 
@@ -929,7 +1006,7 @@ func TestLive(t *testing.T) {
 	b := setup(t)
 	v := b.visitor()
 	v.login(viewerToken)
-	for _, page := range []string{"overview", "profiles"} {
+	for _, page := range []string{"overview", "profiles", "backfills"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.server.URL+"/console/live/"+page, nil)
 		if err != nil {
@@ -1018,9 +1095,113 @@ func TestProgress(t *testing.T) {
 		t.Fatalf("at %s: %s", got.path, got.body)
 	}
 	close(release)
-	b.web.Wait()
+	b.web.tasks.running.Wait()
 	if after := v.get(got.path); !strings.Contains(after.body, "It is done.") {
 		t.Errorf("afterwards: %s", after.body)
+	}
+}
+
+// TestTasksEnd: not too many tasks run at once, and those that run end when the agent stops.
+func TestTasksEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(adminToken)
+	b.web.agent = slowAgent{b.agent, make(chan struct{})} // which nobody releases
+	act := url.Values{"csrf": {csrf}, "act": {"retry-marked"}, "item": {"desk/evt_1", "desk/evt_2"}}
+	var pages []string
+	for range maxRunning {
+		pages = append(pages, v.post("/console/failed/act", act).path)
+	}
+	if got := v.post("/console/failed/act", act); got.status != 503 || !strings.Contains(got.body, "Too many long acts") {
+		t.Errorf("one more: %d %s", got.status, got.body)
+	}
+	b.web.Stop()
+	for _, path := range pages {
+		if got := v.get(path); !strings.Contains(got.body, "It ended early.") {
+			t.Errorf("%s: %s", path, got.body)
+		}
+	}
+	if n := len(b.agent.requests("failed/retry")); n != 0 {
+		t.Errorf("%d went on", n)
+	}
+	if got := v.post("/console/failed/act", act); got.status != 503 {
+		t.Errorf("a task begins after the stop: %d", got.status)
+	}
+}
+
+// TestLogSearches: two search the log at once, and whoever comes then waits.
+func TestLogSearches(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	busy := &busyLog{Agent: b.agent, release: make(chan struct{})}
+	b.web.agent = busy
+	var all sync.WaitGroup
+	for range 5 {
+		v := b.visitor()
+		v.login(viewerToken)
+		all.Go(func() {
+			if got := v.get("/console/deliveries"); got.status != 200 {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		})
+	}
+	for range 5 {
+		busy.release <- struct{}{}
+	}
+	all.Wait()
+	if most := busy.most.Load(); most < 1 || most > 2 {
+		t.Errorf("%d searched at once", most)
+	}
+}
+
+// busyLog counts who searches the log at once.
+type busyLog struct {
+	Agent
+	release   chan struct{}
+	now, most atomic.Int64
+}
+
+func (l *busyLog) Call(ctx context.Context, operation string, request, answer any) error {
+	if operation == OpLog {
+		n := l.now.Add(1)
+		for most := l.most.Load(); n > most && !l.most.CompareAndSwap(most, n); most = l.most.Load() {
+		}
+		<-l.release
+		l.now.Add(-1)
+	}
+	return l.Agent.Call(ctx, operation, request, answer)
+}
+
+// TestLinks: a link from elsewhere, with which no cookie comes, has the browser ask again; and the
+// login page knows whom it has in already.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stranger := b.visitor()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/console/profiles/desk?x=<b>", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	got := stranger.send(r)
+	if got.status != 200 || got.path != "/console/profiles/desk" || !strings.Contains(got.body, `<meta http-equiv="refresh" content="0">`) ||
+		!strings.Contains(got.body, `href="/console/profiles/desk?x=%3cb%3e"`) || strings.Contains(got.body, "Circulation") {
+		t.Errorf("%d at %s: %s", got.status, got.path, got.body)
+	}
+	v := b.visitor()
+	if page := v.get("/console/login?back=/failed"); strings.Contains(page.body, "You are logged in") {
+		t.Error("a stranger is told to be logged in")
+	}
+	v.login(adminToken)
+	if page := v.get("/console/login?back=/failed"); !strings.Contains(page.body, "You are logged in as ada.") || !strings.Contains(page.body, `href="/console/failed"`) {
+		t.Errorf("the login page: %s", page.body)
+	}
+	b.mu.Lock()
+	delete(b.tokens, adminToken)
+	b.mu.Unlock()
+	if page := v.get("/console/login"); strings.Contains(page.body, "You are logged in") {
+		t.Error("somebody whose token is gone is told to be logged in")
 	}
 }
 
@@ -1032,7 +1213,11 @@ type slowAgent struct {
 
 func (s slowAgent) Call(ctx context.Context, operation string, request, answer any) error {
 	if operation == "failed/retry" {
-		<-s.release
+		select {
+		case <-s.release:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return s.Agent.Call(ctx, operation, request, answer)
 }

@@ -147,6 +147,9 @@ func (v *visit) deliveries() error {
 	return v.ok(page{Title: v.t("Deliveries"), Nav: "deliveries", Template: "deliveries", Data: data})
 }
 
+// searchPatience is how long a page waits for its turn to search the log.
+const searchPatience = 20 * time.Second
+
 // foundLines is a page of the log, read.
 type foundLines struct {
 	LogPage
@@ -155,6 +158,14 @@ type foundLines struct {
 
 func (v *visit) searchLog(q LogQuery, most int) (foundLines, error) {
 	var found foundLines
+	leave, err := v.logSearches.take(v.r.Context(), searchPatience)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return found, &pageError{Status: http.StatusServiceUnavailable, Text: v.t("Others search the delivery log at this moment."), Remedy: v.t("Try again in a few seconds.")}
+	}
+	if err != nil {
+		return found, err
+	}
+	defer leave()
 	q.Most = most
 	if err := v.call(OpLog, q, &found.LogPage); err != nil {
 		return found, err
@@ -193,6 +204,7 @@ type deliveryData struct {
 	Waiting        *engine.Item
 	Letter         *engine.Letter
 	Status         *delivery.ProfileStatus
+	Row            bool // its row can be sent as it is now
 	More           bool // the log was not read to its end
 	Reached        time.Time
 }
@@ -326,6 +338,9 @@ func (v *visit) delivery() error {
 	if err != nil {
 		return err
 	}
+	if v.admin {
+		_, data.Row = v.rowOf(data.Last)
+	}
 	return v.ok(page{Title: v.t("One delivery"), Nav: "deliveries", Template: "delivery", Data: data})
 }
 
@@ -364,6 +379,8 @@ func (v *visit) deliveryAct() error {
 		if err = v.call("queue/retry-now", request, &operation.None{}); err == nil {
 			v.say("ok", v.t("The delivery is tried now."))
 		}
+	case "row":
+		return v.sendRow(code, event, back)
 	case "skip":
 		if v.r.PostFormValue("confirmed") == "" {
 			return v.confirm(confirmation{
@@ -383,4 +400,18 @@ func (v *visit) deliveryAct() error {
 	}
 	v.glance.forget()
 	return v.redirect(back)
+}
+
+// sendRow sends the row of a delivery as it is now.
+func (v *visit) sendRow(code, event, back string) error {
+	data, err := v.deliveryData(code, event)
+	if err != nil {
+		return err
+	}
+	request, ok := v.rowOf(data.Last)
+	if !ok {
+		return &pageError{Status: http.StatusUnprocessableEntity, Text: v.t("Nothing tells how the row of this event is read."),
+			Remedy: v.t("Its entry needs a rule for op: read that the profile subscribes to, and the table's key in its payload.")}
+	}
+	return v.trigger(request, back)
 }

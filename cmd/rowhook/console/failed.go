@@ -239,6 +239,9 @@ func (v *visit) failedAct() error {
 	user := v.user()
 	return v.perform(&task{title: title, dead: dead, of: of}, back, func(ctx context.Context, add func(engine.Changed)) error {
 		for _, filter := range filters {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			var changed engine.Changed
 			err := v.agent.Call(ctx, "failed/"+act, operation.FilterRequest{User: user, Filter: filter}, &changed)
 			add(changed)

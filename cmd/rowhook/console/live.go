@@ -59,7 +59,7 @@ func (v *visit) live() error {
 			return nil // the page says by itself that nothing comes any more
 		}
 		var html bytes.Buffer
-		if err := v.pages.part(&html, v.lang, name, &page{Lang: v.lang, Admin: v.admin, Data: data}); err != nil {
+		if err := v.pages.part(&html, v.lang, name, &page{Lang: v.lang, Admin: v.admin, CSRF: v.session.csrf, Data: data}); err != nil {
 			return nil
 		}
 		event := []byte("event: beat\ndata: .\n\n") // a comment would not reach the page
@@ -115,6 +115,11 @@ func (v *visit) livePart(name string) func() (template string, data any, err err
 		return func() (string, any, error) {
 			data, err := v.profileList()
 			return "profiles.live", data, err
+		}
+	case "backfills":
+		return func() (string, any, error) {
+			list, err := v.backfillList()
+			return "backfills.live", &backfillsData{List: list}, err
 		}
 	case "task":
 		return func() (string, any, error) {

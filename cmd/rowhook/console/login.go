@@ -19,9 +19,23 @@ func (c *Console) sendToLogin(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, prefix+"/login?back="+url.QueryEscape(back), http.StatusSeeOther)
 }
 
-// loginPage asks for a token.
+// fromElsewhere reports whether a link of another site, or of a mail that is read in the browser, led
+// here. A session's cookie does not come with it (SameSite=Strict).
+func fromElsewhere(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
+
+// comeAgain has the browser ask once more, from a page of ours, for the cookie to come along.
+func (v *visit) comeAgain() {
+	v.show(http.StatusOK, page{Title: v.t("One moment"), Template: "again", Again: true})
+}
+
+// loginPage asks for a token. Whoever is logged in may go on.
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := &visit{Console: c, w: w, r: r, lang: language(r)}
+	if one := c.sessions.find(r, true); one != nil {
+		if name, admin, ok := c.options.Holder(one.token); ok {
+			v.session, v.name, v.admin = one, name, admin
+		}
+	}
 	v.showLogin(http.StatusOK, local(r.URL.Query().Get("back")), "")
 }
 

@@ -83,10 +83,16 @@ func (p *pages) render(w io.Writer, about *page) error {
 	if err := p.part(&inner, about.Lang, about.Template, about); err != nil {
 		return err
 	}
+	var below bytes.Buffer
+	if about.Below != "" {
+		if err := p.part(&below, about.Lang, about.Below, about); err != nil {
+			return err
+		}
+	}
 	return p.part(w, about.Lang, "frame", struct {
 		*page
-		Inner template.HTML
-	}{about, template.HTML(inner.String())}) //nolint:gosec // the template has escaped it
+		Inner, Behind template.HTML
+	}{about, template.HTML(inner.String()), template.HTML(below.String())}) //nolint:gosec // the templates have escaped them
 }
 
 // part writes one template.
@@ -211,13 +217,13 @@ func writeNumber(n any) string {
 func mark(code any) template.HTML {
 	kind := "wait"
 	switch fmt.Sprint(code) {
-	case "active", "delivered", "streaming", "ok", "closed":
+	case "active", "delivered", "streaming", "ok", "closed", "done":
 		kind = "ok"
 	case "dead", "bad", "error", "failed", "stopped", "dropped", "unmapped", "undecidable", "open":
 		kind = "bad"
 	case "waiting", "retrying", "warn", "warning", "paused", "waiting for adoption", "half_open", "interrupted":
 		kind = "warn"
-	case "inactive", "discarded", "skipped", "dry_run", "note", "info":
+	case "inactive", "discarded", "skipped", "dry_run", "note", "info", "cancelled":
 		kind = "off"
 	}
 	shape := map[string]string{

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/delivery/engine"
 )
 
@@ -18,11 +19,16 @@ const (
 	taskPatience = 1500 * time.Millisecond
 	// maxTasks is how many tasks are remembered: the oldest that is over gives way.
 	maxTasks = 20
+	// maxRunning is how many run at once.
+	maxRunning = 4
 )
 
 // tasks are what may take longer than a page: acts on very many dead letters. It is safe for
 // concurrent use.
 type tasks struct {
+	// ending is over when the agent stops: they end with it.
+	ending  context.Context
+	end     context.CancelFunc
 	running sync.WaitGroup
 	mu      sync.Mutex
 	all     []*task
@@ -42,20 +48,29 @@ type task struct {
 	over    bool
 }
 
-// begin does something in the background, with what it has come to so far.
-func (t *tasks) begin(ctx context.Context, one *task, do func(ctx context.Context, add func(engine.Changed)) error) {
+// begin does something in the background, with what it has come to so far. It reports whether it may:
+// not too many run at once, and none once the agent stops.
+func (t *tasks) begin(one *task, do func(ctx context.Context, add func(engine.Changed)) error) bool {
 	one.id, one.done = strings.ToLower(rand.Text()[:10]), make(chan struct{})
 	t.mu.Lock()
+	running := 0
+	for _, o := range t.all {
+		if !o.over {
+			running++
+		}
+	}
+	if running >= maxRunning || t.ending.Err() != nil {
+		t.mu.Unlock()
+		return false
+	}
 	if len(t.all) >= maxTasks {
 		if i := slices.IndexFunc(t.all, func(o *task) bool { return o.over }); i >= 0 {
 			t.all = slices.Delete(t.all, i, i+1)
 		}
 	}
 	t.all = append(t.all, one)
-	t.mu.Unlock()
-	ctx = context.WithoutCancel(ctx) // it goes on when nobody looks
-	t.running.Go(func() {
-		err := do(ctx, func(c engine.Changed) {
+	t.running.Go(func() { // also when nobody looks
+		err := do(t.ending, func(c engine.Changed) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			one.changed.Count += c.Count
@@ -66,6 +81,8 @@ func (t *tasks) begin(ctx context.Context, one *task, do func(ctx context.Contex
 		t.mu.Unlock()
 		close(one.done)
 	})
+	t.mu.Unlock()
+	return true
 }
 
 // taskData is how a task stands.
@@ -92,7 +109,7 @@ func (v *visit) taskData(id string) (*taskData, error) {
 	one := t.all[i]
 	data := &taskData{ID: one.id, Title: one.title, Began: one.began, Changed: one.changed, Over: one.over, Before: one.dead}
 	if one.err != nil {
-		data.Err, data.Remedy = one.err.Error(), remedy(one.err)
+		data.Err, data.Remedy = one.err.Error(), capture.Remedy(one.err)
 	}
 	of := one.of
 	t.mu.Unlock()
@@ -124,7 +141,9 @@ func (v *visit) task() error {
 // perform begins a task and goes back to a page when it is over, or to its progress.
 func (v *visit) perform(one *task, back string, do func(ctx context.Context, add func(engine.Changed)) error) error {
 	one.began = v.now()
-	v.tasks.begin(v.r.Context(), one, do)
+	if !v.tasks.begin(one, do) {
+		return &pageError{Status: http.StatusServiceUnavailable, Text: v.t("Too many long acts are under way."), Remedy: v.t("Do it again when one of them is over. Nothing was changed.")}
+	}
 	patience := time.NewTimer(taskPatience)
 	defer patience.Stop()
 	select {
@@ -143,7 +162,7 @@ func (v *visit) perform(one *task, back string, do func(ctx context.Context, add
 		v.say("warn", v.t("There are more, which could not be taken before these have made room. Repeat it later."))
 	}
 	if err != nil {
-		v.say("bad", err.Error(), remedy(err))
+		v.say("bad", err.Error(), capture.Remedy(err))
 	}
 	return v.redirect(back)
 }

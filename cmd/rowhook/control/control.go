@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/config"
 )
 
 // socketName is the socket's name in the state directory.
@@ -136,7 +135,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = deadline.SetReadDeadline(time.Time{})
 	answer, err := do(r.Context(), request)
 	if err != nil {
-		failure := &Failure{Message: err.Error(), Remedy: config.Remedy(err)}
+		failure := &Failure{Message: err.Error(), Remedy: capture.Remedy(err)}
 		if s.ExitCode != nil {
 			failure.Exit = s.ExitCode(err)
 		}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/config"
 )
 
 type echoRequest struct {
@@ -59,8 +58,8 @@ func TestControlSocket(t *testing.T) {
 				t.Errorf("echo = %+v, %v", got, err)
 			}
 			err = client.Call(t.Context(), "fail", struct{}{}, &got)
-			if err == nil || err.Error() != "no such profile" || config.Remedy(err) != "see `rowhook profile list`" {
-				t.Errorf("fail = %v, remedy %q", err, config.Remedy(err))
+			if err == nil || err.Error() != "no such profile" || capture.Remedy(err) != "see `rowhook profile list`" {
+				t.Errorf("fail = %v, remedy %q", err, capture.Remedy(err))
 			}
 			if err := client.Call(t.Context(), "unheard-of", struct{}{}, &got); err == nil {
 				t.Error("an unknown operation was answered")

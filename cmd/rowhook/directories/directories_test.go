@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 )
 
@@ -121,8 +122,8 @@ func TestForeignDirectoryStops(t *testing.T) {
 	for _, path := range []string{c.State + "/spool/LOCK", c.Log.Deliveries} {
 		var own interface{ ExitCode() int }
 		err := WithRemedy(c, fmt.Errorf("open: %w", &os.PathError{Op: "open", Path: path, Err: os.ErrPermission}))
-		if !errors.As(err, &own) || own.ExitCode() != exitConfig || !strings.Contains(config.Remedy(err), "chown -R ") || !strings.Contains(config.Remedy(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
-			t.Errorf("%s: %v, remedy %s", path, err, config.Remedy(err))
+		if !errors.As(err, &own) || own.ExitCode() != exitConfig || !strings.Contains(capture.Remedy(err), "chown -R ") || !strings.Contains(capture.Remedy(err), filepath.Dir(path)[:len(filepath.Dir(c.State))]) {
+			t.Errorf("%s: %v, remedy %s", path, err, capture.Remedy(err))
 		}
 	}
 }
@@ -141,7 +142,7 @@ func load(t *testing.T, text string) (*config.Config, string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(path, noEnv)
+	c, err := config.Load(path, noEnv, "")
 	if err != nil {
 		t.Fatal(err)
 	}

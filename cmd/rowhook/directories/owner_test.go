@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"rowhook/cmd/rowhook/config"
+	"rowhook/capture"
 )
 
 // A state directory that others may look into is closed to them, whoever made it.
@@ -48,7 +48,7 @@ func TestRefuseOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(config.Remedy(err), "sudo -u") {
+	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(capture.Remedy(err), "sudo -u") {
 		t.Errorf("somebody else's: %v", err)
 	}
 	if err := RefuseRoot(state, 54321); err != nil {

@@ -145,7 +145,7 @@ func (b *browser) press(text string) {
 // text is what the page says.
 func (b *browser) text() string {
 	b.tb.Helper()
-	return ask[string](b, `document.body.innerText`)
+	return ask[string](b, `document.body ? document.body.innerText : ""`)
 }
 
 // says waits until the page says a text.

@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,8 +35,10 @@ func TestConsole(t *testing.T) {
 	t.Run("delivery acts", func(t *testing.T) { w.as(t).testDeliveryActs() })
 	t.Run("dead letters", func(t *testing.T) { w.as(t).testDeadLetters() })
 	t.Run("parked changes", func(t *testing.T) { w.as(t).testParked() })
+	t.Run("backfills", func(t *testing.T) { w.as(t).testBackfills() })
 	t.Run("config", func(t *testing.T) { w.as(t).testConfig() })
 	t.Run("live", func(t *testing.T) { w.as(t).testLive() })
+	t.Run("links", func(t *testing.T) { w.as(t).testLinks() })
 	t.Run("keyboard", func(t *testing.T) { w.as(t).testKeyboard() })
 	t.Run("without JavaScript", func(t *testing.T) { w.as(t).testWithoutJavaScript() })
 	t.Run("hostile texts", func(t *testing.T) { w.as(t).testHostile() })
@@ -304,6 +308,101 @@ func (w *consoleWorld) testParked() {
 	b.calm("parked changes")
 }
 
+// testBackfills sends existing rows: a backfill is begun after a page that says how many, followed as
+// it goes, paused, resumed and cancelled; one row is sent by its key, and from its delivery's page.
+func (w *consoleWorld) testBackfills() {
+	t, b := w.tb, w.browse("en")
+	const rows = 40
+	for i := range rows {
+		w.loan(6000+i, "reader")
+	}
+	w.hooks.got(t, "desk", fmt.Sprintf(`"loan_id":%d`, 6000+rows-1))
+	begin := func(profile, rate string) {
+		t.Helper()
+		b.open("/backfills")
+		b.do(chromedp.Click(chromedp.CSS(`input[name=entry][value="circulation.loans"]`)),
+			chromedp.SetValue(chromedp.CSS(`form[action$="/start"] textarea[name=where]`), "user_id=reader"),
+			chromedp.SetValue(chromedp.CSS(`form[action$="/start"] select[name=profile]`), profile),
+			chromedp.SetValue(chromedp.CSS(`input[name=rate]`), rate))
+		b.press("Say how many")
+	}
+	begin("", "20/s")
+	b.says("Send the existing rows of circulation.loans")
+	b.says("Each row becomes an event for: archive, desk")
+	b.accessible("the question before a backfill")
+	if at := ask[string](b, `location.href`); strings.Contains(at, "reader") {
+		t.Errorf("the conditions stand in the URL: %s", at)
+	}
+	b.press("Send them")
+	b.says("of circulation.loans begins.")
+	b.says("by conditions on user_id")
+	ask[int](b, `window.same = 1`)
+	b.says("rows/s")
+	b.accessible("a backfill under way")
+	b.press("Pause")
+	b.says("is paused. It can go on later where it was.")
+	if got := w.rowhook("backfill", "list").stdout; !strings.Contains(got, "paused") {
+		t.Errorf("the command knows of no pause: %s", got)
+	}
+	b.press("Resume")
+	b.says("goes on.")
+	ask[int](b, `window.same = 1`)
+	b.says(fmt.Sprintf("rows: %d", rows))
+	b.says("done")
+	if ask[int](b, `window.same`) != 1 {
+		t.Error("the page was loaded again")
+	}
+	for _, id := range []int{6000, 6000 + rows - 1} {
+		w.hooks.got(t, "desk", fmt.Sprintf(`"loan_id":%d,"user_id":"reader"`, id))
+	}
+	reads := func() int { return w.hooks.count("desk", `"type":"loan.present"`) }
+	eventually(t, patience, "all are read", func() bool { return reads() == rows })
+	if !w.hooks.has("archive", "loan.present") {
+		t.Error("the other profile got none of them")
+	}
+	w.auditHas(`"user":"token ada"`, `"command":"backfill"`, `"new":"circulation.loans where user_id rate 20/s"`)
+	w.auditHas(`"user":"token ada"`, `"command":"backfill pause"`)
+	w.auditHas(`"user":"token ada"`, `"command":"backfill resume"`)
+
+	begin("archive", "1/m")
+	b.says("Each row becomes an event for: archive")
+	b.press("Send them")
+	b.says("only for archive")
+	b.press("Cancel")
+	b.says("What it has sent stays sent.")
+	b.press("Cancel it for good")
+	b.says("was cancelled.")
+	w.auditHas(`"user":"token ada"`, `"command":"backfill cancel"`)
+	if reads() != rows {
+		t.Error("a profile that was not meant got events")
+	}
+
+	w.exec(`insert into catalog.items values ('one row', 'Zen', 1)`)
+	w.hooks.got(t, "discovery", `"barcode":"one row"`)
+	b.open("/backfills")
+	b.do(chromedp.SetValue(chromedp.CSS(`select[name=entry]`), "catalog.items"), chromedp.SetValue(chromedp.CSS(`textarea[name=key]`), "barcode=one row"))
+	b.press("Send the row")
+	b.says("The row was read. Events that came of it: 1")
+	w.hooks.got(t, "discovery", `"type":"record.read"`)
+	w.auditHas(`"user":"token ada"`, `"command":"trigger"`)
+	b.do(chromedp.SetValue(chromedp.CSS(`select[name=entry]`), "catalog.items"), chromedp.SetValue(chromedp.CSS(`textarea[name=key]`), "barcode=none"))
+	b.press("Send the row")
+	b.says("has no row with this key")
+
+	w.exec(`update circulation.loans set fee = 12.5 where loan_id = 6007`)
+	eventually(t, patience, "the log has it", func() bool {
+		return strings.Contains(w.rowhook("log", "--profile", "desk", "--payload", "key.loan_id=6007").stdout, "loan_id")
+	})
+	b.open("/deliveries")
+	b.do(chromedp.SetValue(chromedp.CSS(`input[name=payload]`), "key.loan_id=6007"), chromedp.SetValue(chromedp.CSS(`input[name=type]`), "loan.created"))
+	b.press("Search")
+	b.press("loan.created")
+	b.press("Send the row as it is now")
+	b.says("The row was read. Events that came of it: 1")
+	w.hooks.got(t, "desk", `12.50`)
+	b.calm("backfills")
+}
+
 // testConfig checks a pasted config against the database.
 func (w *consoleWorld) testConfig() {
 	t, b := w.tb, w.browse("en")
@@ -344,7 +443,41 @@ func (w *consoleWorld) testLive() {
 	w.hooks.set("discovery", nil)
 	w.rowhook("failed", "retry", "--profile", "discovery")
 	b.says("Nothing needs a hand.")
+
+	// An agent that hangs keeps its connections: only that no beat comes tells.
+	capturetest.Must(w.tb, syscall.Kill(w.agent.pid, syscall.SIGSTOP))
+	b.says("Not connected: these figures may be old")
+	capturetest.Must(w.tb, syscall.Kill(w.agent.pid, syscall.SIGCONT))
+	b.says("Updates itself")
 	b.calm("live")
+
+	// The page of a session that is over says so by itself, too.
+	ask[int](b, `fetch("/console/logout", {method: "POST", body: new URLSearchParams({csrf: document.querySelector("[name=csrf]").value})}).then(() => 1)`)
+	b.says("Not connected: these figures may be old")
+}
+
+// testLinks follows a link of another site, with which the session's cookie does not come.
+func (w *consoleWorld) testLinks() {
+	mail := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(rw, `<!doctype html><title>Mail</title><a href="%s/console/profiles/desk">desk</a>`, w.base)
+	}))
+	defer mail.Close()
+	b := w.browse("en")
+	follow := func() {
+		w.tb.Helper()
+		b.do(chromedp.Navigate(strings.Replace(mail.URL, "127.0.0.1", "localhost", 1)))
+		b.submits(chromedp.Click(chromedp.CSS("a")))
+	}
+	follow()
+	b.says("The terminals at the front desk.")
+	b.open("/login")
+	b.says("You are logged in as ada.")
+	b.accessible("the login page of somebody who is in")
+	b.press("Go on")
+	b.says("Nothing needs a hand.")
+	b.submits(chromedp.Click(chromedp.Search(`//button[normalize-space()="Log out"]`)))
+	follow()
+	b.says("One of admin.tokens in the config.")
 }
 
 // testKeyboard does without a mouse: from the login to a confirmed act.
@@ -461,7 +594,7 @@ func (w *consoleWorld) testPages() {
 	id := regexp.MustCompile(`evt_[a-z0-9]+`).FindString(w.rowhook("queue", "list", "--profile", "desk").stdout)
 	pages := map[string]string{
 		"overview": "/", "profiles": "/profiles", "profile": "/profiles/desk", "deliveries": "/deliveries", "delivery": "/deliveries/desk/" + id,
-		"failed": "/failed", "events": "/events", "event": "/events/loan.returned", "config": "/config", "audit": "/audit", "login": "/login", "none": "/profiles/nobody",
+		"failed": "/failed", "events": "/events", "event": "/events/loan.returned", "backfills": "/backfills", "config": "/config", "audit": "/audit", "login": "/login", "none": "/profiles/nobody",
 	}
 	for _, language := range []string{"en", "ja"} {
 		b := w.browse(language)

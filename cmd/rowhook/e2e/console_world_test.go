@@ -99,6 +99,18 @@ func (h *hooks) has(path, text string) bool {
 	return false
 }
 
+// count is how many bodies that contain a text a path has accepted.
+func (h *hooks) count(path, text string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, body := range h.bodies[path] {
+		if strings.Contains(body, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // consoleMapping has rules of each kind.
 const consoleMapping = `  circulation.loans:
     title: Loans
@@ -108,6 +120,7 @@ const consoleMapping = `  circulation.loans:
       loan.returned: {op: update, set: returned_at}
       loan.lost: {becomes: {status: lost}, if: "row.user_id != 'nobody'"}
       loan.renewed: {op: update, changed: [due_at]}
+      loan.present: {op: read}
       loan.odd: {op: insert, where: {user_id: odd}, if: "int(new.status) > 5"}
   catalog.items: {title: Items}
 `

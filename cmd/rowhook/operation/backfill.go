@@ -1,10 +1,13 @@
 package operation
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"rowhook/capture"
+	"rowhook/delivery"
 )
 
 // BackfillState is how a backfill stands.
@@ -38,6 +41,19 @@ type BackfillRequest struct {
 type BackfillChange struct {
 	User string `json:"user"`
 	ID   string `json:"id"`
+}
+
+// BackfillPlan is what a backfill would read, and for whom.
+type BackfillPlan struct {
+	Parts    []BackfillPart `json:"parts"`
+	Profiles []string       `json:"profiles"`
+}
+
+// BackfillPart is one table, read for one entry.
+type BackfillPart struct {
+	Entry string `json:"entry"`
+	Table string `json:"table"`
+	Rows  int64  `json:"rows"` // about how many there are; -1 where nobody knows
 }
 
 // Backfill is a backfill as people and programs see it.
@@ -79,4 +95,48 @@ func (b *Backfill) What() string {
 		return "memory of " + b.Memory
 	}
 	return strings.Join(b.Entries, " ")
+}
+
+// ParseReadConditions reads conditions such as branch=MAIN; null is NULL.
+func ParseReadConditions(texts []string) (conditions []capture.ReadCondition, err error) {
+	for _, text := range texts {
+		column, value, ok := strings.Cut(text, "=")
+		if !ok || column == "" {
+			return nil, fmt.Errorf("%s: write COLUMN=VALUE", text)
+		}
+		if value == "null" {
+			conditions = append(conditions, capture.ReadCondition{Column: column, Null: true})
+		} else {
+			conditions = append(conditions, capture.ReadCondition{Column: column, Value: value})
+		}
+	}
+	return conditions, nil
+}
+
+// ParseReadKey reads a row's key from texts such as loan_id=1000.
+func ParseReadKey(texts []string) (map[string]string, error) {
+	if len(texts) == 0 {
+		return nil, errors.New("the row's key is missing: write COLUMN=VALUE for each of its columns")
+	}
+	key := map[string]string{}
+	for _, text := range texts {
+		column, value, ok := strings.Cut(text, "=")
+		if _, twice := key[column]; !ok || column == "" || twice {
+			return nil, fmt.Errorf("%q is no COLUMN=VALUE, or its column is given twice", text)
+		}
+		key[column] = value
+	}
+	return key, nil
+}
+
+// ParseReadRate reads a rate such as 500/s as rows a second; empty does not limit.
+func ParseReadRate(text string) (float64, error) {
+	rate, err := delivery.ParseRate(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: write 500/s, or 10/1m", err)
+	}
+	if rate.Per == 0 {
+		return 0, nil
+	}
+	return float64(rate.Requests) / rate.Per.Seconds(), nil
 }

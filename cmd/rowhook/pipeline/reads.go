@@ -252,6 +252,15 @@ func (t *Tracking) look() error {
 	return p.failure
 }
 
+// Seen forgets what a snapshot of the reader has seen. All reads to come must have seen it.
+func (t *Tracking) Seen(by capture.Snapshot) {
+	t.pipe.mu.Lock()
+	defer t.pipe.mu.Unlock()
+	if t.pipe.tracking == t && !t.lost {
+		t.prune(by)
+	}
+}
+
 // prune forgets the transactions that the latest read has seen.
 func (t *Tracking) prune(latest capture.Snapshot) {
 	t.latest = latest

@@ -14,7 +14,7 @@ import (
 	"rowhook/capture"
 	"rowhook/capture/mysql"
 	"rowhook/capture/postgres"
-	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/spelling"
 )
 
 // tableSet has the tables that recorded changes are about. A table has the columns that any of its
@@ -114,7 +114,7 @@ func (t *describedTable) fits(line *recorded) error {
 		}
 		for _, name := range row.names {
 			if !slices.Contains(names, name) {
-				return fmt.Errorf("%s has no column %q in the database%s", line.Table, name, config.DidYouMean(name, names))
+				return fmt.Errorf("%s has no column %q in the database%s", line.Table, name, spelling.DidYouMean(name, names))
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func FuzzTry(f *testing.F) {
 			f.Add(line)
 		}
 	}
-	conf, err := config.LoadWithStandIn("../testdata/try/config.yaml", func(string) (string, bool) { return "", false }, "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ=")
+	conf, err := config.Load("../testdata/try/config.yaml", func(string) (string, bool) { return "", false }, "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ=")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,10 +1,14 @@
-package config
+// Package spelling proposes the word that a person most likely meant. What is written in a config,
+// behind a flag or as a command's name is compared with what may stand there.
+//
+// It is pure. What may stand there is for those who ask.
+package spelling
 
 import "strings"
 
-// nearest returns the candidate that a person most likely meant by word, or nothing
+// Nearest returns the candidate that a person most likely meant by word, or nothing
 // when none is near: a third of the word's letters may differ.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	best, bestDistance := "", len([]rune(word))/3+2
 	if len([]rune(word)) < 3 {
 		bestDistance = 2
@@ -49,11 +53,11 @@ func editDistance(a, b string) int {
 
 // DidYouMean is the question to add to an error about a word, or nothing when no candidate is near.
 func DidYouMean(word string, candidates []string) string {
-	return meant(nearest(word, candidates))
+	return Ask(Nearest(word, candidates))
 }
 
-// meant asks whether a word was meant; nothing for no word.
-func meant(word string) string {
+// Ask asks whether a word was meant; nothing for no word.
+func Ask(word string) string {
 	if word == "" {
 		return ""
 	}
