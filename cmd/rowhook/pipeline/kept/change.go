@@ -11,7 +11,7 @@ func (s *Store) Change(b Batch, c *capture.Change) (*capture.Change, error) {
 	if len(s.tables) == 0 {
 		return c, nil
 	}
-	t := s.bind(b, c.Table)
+	t := s.bind(c.Table)
 	if t == nil || !t.now.Keeps {
 		return c, nil
 	}
@@ -138,7 +138,7 @@ func (s *Store) remove(b Batch, t *binding, c *capture.Change) (*capture.Change,
 // Read keeps a row that was read beside the stream, in its place there. ok is false where the table
 // is not as it was when the load began.
 func (s *Store) Read(b Batch, generation uint32, of *capture.Table, row capture.Row) (ok bool, err error) {
-	bound := s.bind(b, of)
+	bound := s.bind(of)
 	if bound == nil || !bound.now.Keeps || bound.now.Generation != generation || bound.definition != bound.now.Definition {
 		return false, nil
 	}

@@ -284,24 +284,64 @@ func (s *Store) Generation(name string) uint32 {
 }
 
 // bind finds the table that a change is of; nil where its rows are not kept.
-func (s *Store) bind(b Batch, of *capture.Table) *binding {
-	if s.last != nil && s.last.of == of {
-		return s.last
+func (s *Store) bind(of *capture.Table) *binding {
+	bound := s.last
+	if bound == nil || bound.of != of {
+		bound = s.bindings[of]
 	}
-	bound := s.bindings[of]
 	if bound == nil {
-		t := s.tables[of.String()]
-		if t == nil || t.want.Table == "" {
-			return nil
+		bound = &binding{of: of}
+		if t := s.tables[of.String()]; t != nil && t.want.Table != "" {
+			bound = t.bind(of)
 		}
 		if len(s.bindings) >= bindingsMost {
 			clear(s.bindings)
 		}
-		bound = t.bind(of)
 		s.bindings[of] = bound
 	}
-	s.last = bound
+	if s.last = bound; bound.table == nil {
+		return nil
+	}
 	return bound
+}
+
+// Known says what is known of a row that is looked up.
+type Known uint8
+
+// The answers. A row is absent for certain only where all of its table's rows are kept.
+const (
+	Unknown Known = iota
+	Absent
+	Found
+)
+
+// Row looks a row up by its key, as of the changes that the store was given by now: its wanted
+// columns, by name, which are valid until the next call. A column that is not known is Unknown. The
+// key's values are in the order of [capture.Table.RowIdentity]; columns of the key are not among the
+// result.
+func (s *Store) Row(of *capture.Table, key capture.Row) (columns []string, values capture.Row, known Known, err error) {
+	t := s.bind(of)
+	if t == nil || !t.now.Keeps || t.definition != t.now.Definition || len(key) != len(t.key) {
+		return nil, nil, Unknown, nil
+	}
+	s.key = appendPrefix(s.key[:0], t.now.ID, t.now.Generation)
+	for _, v := range key {
+		if v.State != capture.Present {
+			return nil, nil, Unknown, nil
+		}
+		s.key = appendPart(s.key, v.Text)
+	}
+	e, err := s.get(s.key)
+	switch {
+	case err != nil:
+		return nil, nil, Unknown, err
+	case !e.exists && t.now.Loaded:
+		return nil, nil, Absent, nil
+	case !e.exists:
+		return nil, nil, Unknown, nil
+	}
+	s.values = append(s.values[:0], make([]capture.Value, len(t.columns))...)
+	return t.names, s.values, Found, readRow(s.values, e.row)
 }
 
 // Settle ends the open transaction, or what was done between two.

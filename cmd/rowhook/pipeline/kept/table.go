@@ -59,6 +59,7 @@ type binding struct {
 	of      *capture.Table
 	key     []int // the columns that tell rows apart, of of
 	columns []int // the kept ones, of of
+	names   []string
 	// definition is empty where the table's rows cannot be kept; refused says why.
 	definition string
 	refused    string
@@ -86,6 +87,9 @@ func (t *table) bind(of *capture.Table) *binding {
 		if !slices.Contains(b.key, i) && !slices.Contains(b.columns, i) {
 			b.columns = append(b.columns, i)
 		}
+	}
+	for _, i := range b.columns {
+		b.names = append(b.names, of.Columns[i].Name)
 	}
 	b.definition = b.describe()
 	return b
@@ -121,10 +125,14 @@ func (b *binding) appendKey(dst []byte, row capture.Row) (key []byte, ok bool) {
 		if row[i].State != capture.Present {
 			return dst, false
 		}
-		dst = binary.AppendUvarint(dst, uint64(len(row[i].Text)))
-		dst = append(dst, row[i].Text...)
+		dst = appendPart(dst, row[i].Text)
 	}
 	return dst, true
+}
+
+// appendPart writes one column of a key.
+func appendPart(dst, text []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(text))), text...)
 }
 
 func (s *state) encode() []byte {
