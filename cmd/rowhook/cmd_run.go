@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,15 +46,6 @@ func newRunCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// memoryGoal is where the garbage collector begins to work harder than it does by itself, which
-// lets the heap grow to twice what is live. Nothing but a single row of many megabytes, or very
-// many profiles, comes near it.
-const memoryGoal = 192 << 20
-
-// garbage is how many percent of what is live the heap grows by before it is collected. Little is
-// allocated for a row, so that a small heap costs some two percent of the CPU.
-const garbage = 40
-
 // runAgent runs the agent until a signal ends it.
 func (c *console) runAgent(ctx context.Context, conf *config.Config, start agent.Start) (err error) {
 	options := c.agentOptions(conf)
@@ -61,7 +53,11 @@ func (c *console) runAgent(ctx context.Context, conf *config.Config, start agent
 		debug.SetMemoryLimit(memoryGoal)
 	}
 	if _, given := c.env("GOGC"); !given {
-		debug.SetGCPercent(garbage)
+		pacing, stopPacing := context.WithCancel(context.WithoutCancel(ctx))
+		var paced sync.WaitGroup
+		paced.Go(func() { paceGarbage(pacing, liveHeap, debug.SetGCPercent) })
+		defer paced.Wait()
+		defer stopPacing()
 	}
 	a, err := agent.New(conf, start, options)
 	if err != nil {

@@ -126,7 +126,8 @@ type appender struct {
 	totaled delivery.Seq // event up to which the totals are written
 	keeps   bool         // there are kept rows, or there have been
 
-	block blockWriter // holds the events before next
+	block  blockWriter   // holds the events before next
+	writes *pebble.Batch // empty between two batches; its memory is kept
 }
 
 // Apply writes the batch as one atomic change, unsynced; see Durable. Events get
@@ -151,8 +152,12 @@ func (s *Spool) Apply(b *Batch) error {
 	if err := s.putAway(b); err != nil {
 		return s.fail(fmt.Errorf("append to spool: %w", err))
 	}
-	w := s.db.NewBatch()
-	defer w.Close()
+	w := s.appender.writes
+	if w == nil {
+		w = s.db.NewBatch()
+		s.appender.writes = w
+	}
+	defer w.Reset()
 	first := s.appender.next
 	done, err := s.fill(w, b)
 	if err != nil {
