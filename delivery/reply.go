@@ -65,6 +65,11 @@ const (
 	ReasonInterrupted = "interrupted" // rowhook stopped during the request
 	ReasonMaxBlock    = "max_block"   // it kept its key waiting for too long
 	ReasonShare       = "share"       // dropped: the profile's share of the spool is used up
+	ReasonExpired     = "expired"     // the dead letter was kept for spool.dead
+
+	// The source's lines are about no delivery.
+	ReasonGap       = "gap"       // changes between two positions may be missing
+	ReasonUndecoded = "undecoded" // a change could not be decoded, and is parked
 )
 
 // Request is one attempt's worth for a [Sender].

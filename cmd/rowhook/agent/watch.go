@@ -98,7 +98,7 @@ func (w *workspace) expired(code string, d delivery.Delivery, ev *delivery.Event
 		return errors.New("the state directory could not be opened")
 	}
 	rec := delivery.LogRecord{
-		Time: time.Now(), Profile: code, Outcome: delivery.OutcomeDiscarded, Attempt: d.Attempts, Round: d.Round, Reason: "expired",
+		Time: time.Now(), Profile: code, Outcome: delivery.OutcomeDiscarded, Attempt: d.Attempts, Round: d.Round, Reason: delivery.ReasonExpired,
 	}
 	if i := slices.IndexFunc(w.config().Profiles, func(p delivery.ProfileConfig) bool { return p.Code == code }); i >= 0 {
 		rec.BodyLimit = w.config().Profiles[i].BodyLimit()

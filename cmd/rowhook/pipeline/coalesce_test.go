@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"rowhook/capture"
+	"rowhook/delivery"
 )
 
 // What would be one event and cannot be decided is one dead letter, with all of the row's changes;
@@ -29,7 +30,7 @@ func TestPipelineParksMerged(t *testing.T) {
 	w.commit("0/20")
 	w.pipe.Flush(t.Context())
 	list := w.parked()
-	if len(list) != 3 || list[0].Reason != parkUndecoded {
+	if len(list) != 3 || list[0].Reason != delivery.ReasonUndecoded {
 		t.Fatalf("parked = %+v", list)
 	}
 	if p := list[1]; string(p.Relation) != "R" || string(p.Change) != "U0" || len(p.Merged) != 1 || string(p.Merged[0]) != "U2" || p.Second != nil || p.Ordinal != 2 {

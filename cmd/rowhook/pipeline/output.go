@@ -98,7 +98,7 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 		return p.parkPassed(u)
 	}
 	p.kept.Doubt(p.cur.batch, u.Table, "a change could not be decoded")
-	return p.park(&delivery.Parked{Table: u.Table, Reason: parkUndecoded, Error: u.Err.Error()},
+	return p.park(&delivery.Parked{Table: u.Table, Reason: delivery.ReasonUndecoded, Error: u.Err.Error()},
 		[]*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
 }
 
@@ -164,7 +164,7 @@ func (p *Pipeline) Gap(source string, from, to capture.Position) {
 	}
 	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
 		Time: now, Outcome: delivery.OutcomeSkipped, Event: event.ID, Type: gapType, Position: string(to),
-		Reason: "gap", Error: fmt.Sprintf("changes committed between %s and %s may be missing", orNone(from), to),
+		Reason: delivery.ReasonGap, Error: fmt.Sprintf("changes committed between %s and %s may be missing", orNone(from), to),
 	})
 	if p.recipients, _ = p.router.Match(event, emptyRow{}, p.recipients[:0], nil); len(p.recipients) > 0 {
 		p.cur.batch.Add(event, p.recipients)

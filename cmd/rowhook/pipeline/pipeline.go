@@ -33,10 +33,8 @@ const (
 	parkedShare = 0.1
 )
 
-// parkUndecoded is the reason of a change that could not be decoded.
-const parkUndecoded = "undecoded"
-
-// errParkedFull ends the agent: going on would lose changes.
+// errParkedFull ends the agent, with exit code 1: going on would lose changes. A restart goes on once
+// there is room, so that it is no reason for systemd to leave the agent alone.
 var errParkedFull = &capture.OperatorError{
 	Err:    errors.New("dead letters of the source fill their share of the spool"),
 	Remedy: "fix what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -345,7 +346,7 @@ func TestPipelineParks(t *testing.T) {
 	if got := list[0]; got.Reason != "undecidable" || got.Entry != "public.loans" || got.Position != "0/1" || !strings.Contains(got.Error, "note") {
 		t.Errorf("first = %+v", got)
 	}
-	if got := list[1]; got.Reason != parkUndecoded || got.Ordinal != 1 {
+	if got := list[1]; got.Reason != delivery.ReasonUndecoded || got.Ordinal != 1 {
 		t.Errorf("second = %+v", got)
 	}
 	must(t, w.log.Flush())
@@ -355,6 +356,49 @@ func TestPipelineParks(t *testing.T) {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("the delivery log lacks %s: %s", want, raw)
 		}
+	}
+}
+
+// TestPipelineStopsWhenParkedChangesFillTheirShare holds that the next one ends the agent, as a
+// failure that a restart may find mended, and what to do about it is told.
+func TestPipelineStopsWhenParkedChangesFillTheirShare(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	must(t, w.spool.Close())
+	var err error
+	w.spool, err = spool.Open(t.TempDir(), spool.Options{Reserve: -1, MaxSize: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	w.pipe = w.newPipeline()
+	w.start()
+	noise := make([]byte, 30<<10) // what is stored is compressed
+	_, err = rand.Read(noise)
+	must(t, err)
+	park := func(n int) error {
+		w.begin()
+		err := w.pipe.Park(&capture.Undecoded{Table: "public.loans", Err: errors.New("3 columns, 2 values"), Raw: capture.Raw{Change: noise}})
+		if err == nil {
+			w.commit(capture.Position(fmt.Sprintf("0/%d", 20+n)))
+			w.pipe.Flush(t.Context())
+		}
+		return err
+	}
+	for n := range 5 {
+		must(t, park(n))
+	}
+	deadline := time.Now().Add(time.Minute) // the spool measures itself now and then
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ; w.spool.Usage().Parked < 5*30<<10; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("the spool holds %+v", w.spool.Usage())
+		}
+	}
+	if err = park(5); !errors.Is(err, errParkedFull) || !strings.Contains(capture.Remedy(err), "rowhook failed list --source") {
+		t.Errorf("one more: %v, %q", err, capture.Remedy(err))
+	}
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		t.Errorf("the agent ends with %d, after which systemd may not start it again", coded.ExitCode())
 	}
 }
 
