@@ -61,11 +61,11 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 		return credentials{user, password, encryption}.login(ctx, h)
 	}
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = dialTimeout, queryTimeout, queryTimeout
-	c.Collation = "utf8mb4_general_ci"
+	c.Collation = sessionCollation
 	c.InterpolateParams = true
 	// The catalog is to tell of primary keys that MySQL generates, as the binlog does. Other
 	// servers take it for a comment.
-	c.Params = map[string]string{"autocommit": "1" + unbounded + " /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
+	c.Params = map[string]string{"autocommit": "1" + ownSession + " /*!80030 , show_gipk_in_create_table_and_information_schema = ON */"}
 	c.Logger = &driver.NopLogger{} // what matters comes as an error
 	connector, err := driver.NewConnector(c)
 	if err != nil {
@@ -78,11 +78,17 @@ func open(h host, user, password string, encryption *tls.Config) (*sql.DB, error
 	return db, nil
 }
 
-// unbounded lifts what a server may have as the bounds of new sessions: they would make catalogs
-// shorter than they are, without an error, or refuse to read them. What bounds us are our own timeouts.
-// A comment of the other server's kind or of a later version is none of a server's business.
-const unbounded = ", sql_select_limit = 18446744073709551615, sql_big_selects = 1" +
+// ownSession takes back what a server may give new sessions by itself. Its bounds would make catalogs
+// shorter than they are, without an error, or refuse to read them; what bounds us are our own
+// timeouts. Its character set would be another than the one that we asked for at login, which
+// init_connect and skip-character-set-client-handshake pass over: names would be mojibake.
+//
+// What stands in a comment is for the server that the comment names.
+const ownSession = ", character_set_client = utf8mb4, character_set_results = utf8mb4, collation_connection = " + sessionCollation +
+	", sql_select_limit = 18446744073709551615, sql_big_selects = 1" +
 	" /*!80000 , max_execution_time = 0 */ /*M!100101 , max_statement_time = 0 */"
+
+const sessionCollation = "utf8mb4_general_ci"
 
 // reach returns the first host that answers.
 func (s *Source) reach(ctx context.Context) (host, *sql.DB, error) {

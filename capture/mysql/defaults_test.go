@@ -11,7 +11,7 @@ import (
 )
 
 // TestSessionDefaults: what the server gives new sessions by default, such as bounds that keep people
-// from large answers, does not make the catalog shorter than it is.
+// from large answers or a character set of its own, does not make the catalog another than it is.
 func TestSessionDefaults(t *testing.T) {
 	t.Parallel()
 	for _, flavour := range flavours {
@@ -22,21 +22,22 @@ func TestSessionDefaults(t *testing.T) {
 			for i := range 40 {
 				columns = append(columns, fmt.Sprintf("c%d int", i))
 			}
-			m.Run(t, "create database d", "create table d.wide (id int primary key, "+strings.Join(columns, ", ")+")")
-			limits := []string{"set global sql_select_limit = 7", "set global max_join_size = 3"}
+			m.Run(t, "create database d", "create table d.`été` (`clé` int primary key, e enum('é', 'b'), "+strings.Join(columns, ", ")+")")
+			m.User(t, "reader", "secret", "replication slave, replication client on *.*", "select on d.*")
+			limits := []string{"set global sql_select_limit = 7", "set global max_join_size = 3", "set global init_connect = 'set names latin1'"}
 			if m.MariaDB {
 				limits = append(limits, "set global max_statement_time = 0.000001")
 			}
 			m.Run(t, limits...)
-			s, err := New(capture.SourceConfig{URL: m.URL("d")}, Options{Logger: slog.New(slog.DiscardHandler), AgentID: "test", ServerID: 1_234_567})
+			s, err := New(capture.SourceConfig{URL: m.TCP("d", "reader", "secret")}, Options{Logger: slog.New(slog.DiscardHandler), AgentID: "test", ServerID: 1_234_567})
 			capturetest.Must(t, err)
 			defer s.Close()
 			tables, err := s.Tables(t.Context(), []string{"d.*"})
 			capturetest.Must(t, err)
-			if len(tables) != 1 || len(tables[0].Columns) != 41 {
-				t.Errorf("tables %+v", tables)
+			if len(tables) != 1 || tables[0].Name != "été" || len(tables[0].Columns) != 42 || tables[0].Columns[0].Name != "clé" || tables[0].Columns[1].Type.Labels[0] != "é" {
+				t.Fatalf("tables %+v", tables)
 			}
-			found, err := s.Check(t.Context(), []string{"d.wide"})
+			found, err := s.Check(t.Context(), []string{"d.été"})
 			capturetest.Must(t, err)
 			for _, f := range found {
 				if f.Severity == capture.Error {
