@@ -106,6 +106,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newStatusCommand(c),
 		newReloadCommand(c),
 		newLogCommand(c),
+		newExplainCommand(c),
 		newQueueCommand(c),
 		newFailedCommand(c),
 		newReplayCommand(c),
@@ -198,7 +199,7 @@ func newHelpCommand() *cobra.Command {
 }
 
 // laterCommands are those that a later version has.
-var laterCommands = []string{"explain", "handover"}
+var laterCommands = []string{"handover"}
 
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 

@@ -63,12 +63,12 @@ func newRepairWorld(t *testing.T, running bool) *repairWorld {
 		t.Fatal(err)
 	}
 	batch := store.NewBatch()
-	for _, ev := range []struct{ id, typ, key string }{
+	for i, ev := range []struct{ id, typ, key string }{
 		{"a", "loan.created", "1"}, {"b", "loan.created", "1"}, {"c", "loan.returned", "1"}, {"d", "loan.created", "2"}, {"e", "loan.returned", "2"},
 	} {
 		batch.Add(&delivery.Event{
 			ID: "evt_" + ev.id, Type: ev.typ, Entry: "circulation.loans", Time: time.Now(), OrderKey: ev.key,
-			Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Origin: delivery.Origin{Table: "circulation.loans", Position: "0/10"},
+			Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Origin: delivery.Origin{Table: "circulation.loans", Op: "insert", Position: "0/10", Seq: i},
 		}, []delivery.ProfileID{desk})
 	}
 	batch.Commit("0/10")

@@ -124,7 +124,7 @@ func (m *logMatcher) may(line []byte) bool {
 			return false
 		}
 	}
-	return true
+	return m.query.Look == nil || m.query.Look(line)
 }
 
 // matches decides about a line.

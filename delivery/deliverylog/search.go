@@ -30,6 +30,8 @@ type Query struct {
 	Since   time.Time
 	Until   time.Time
 	Follow  bool // go on with what is appended later, until the context ends
+	// Look refuses lines by their bytes, before they are parsed; nil refuses none.
+	Look func(line []byte) bool
 	// FullBody returns the whole body that a line is about, where the line kept only a
 	// part of it; ok is false when it is not there any more. May be nil.
 	FullBody func(rec *ParsedRecord) (body []byte, ok bool)

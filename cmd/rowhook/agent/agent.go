@@ -143,10 +143,17 @@ func (w *workspace) newPipeline() (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the abandoned position: %w", err)
 	}
-	to := pipeline.Routing{Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Rounded: w.config().Rounded(), Kept: keptWants(w.config().Rules())}
-	return pipeline.New(to, pipeline.Options{
+	to := pipeline.Routing{
+		Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Bare: bare(w.config(), codes), Rounded: w.config().Rounded(),
+		Kept: keptWants(w.config().Rules()),
+	}
+	o := pipeline.Options{
 		Spool: w.spool, Log: w.log, Logger: w.logger, Pausing: w.engine.Pausing, Abandoned: capture.Position(abandoned),
-	})
+	}
+	if w.openAccount(); w.account != nil {
+		o.Account = w.account
+	}
+	return pipeline.New(to, o)
 }
 
 // sourceName is the source's name in payloads.

@@ -70,6 +70,20 @@ func write(t *testing.T, text string) *config.Config {
 	return c
 }
 
+// writeWith is write, with files beside the config.
+func writeWith(t *testing.T, text string, files map[string]string) *config.Config {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	path := filepath.Join(dir, "config.yaml")
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+	c, err := config.Load(path, noEnv, "")
+	must(t, err)
+	return c
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

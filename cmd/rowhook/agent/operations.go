@@ -31,6 +31,7 @@ func (w *workspace) operations() map[string]control.Operation {
 		"source/adopt": control.Typed(func(ctx context.Context, r operation.UserRequest) (operation.Adoption, error) {
 			return w.adoptNow(ctx, r.User)
 		}),
+		"explain": control.Typed(w.explain),
 	}
 	maps.Copy(all, w.deliveryOperations())
 	maps.Copy(all, w.parkedOperations())
@@ -138,6 +139,7 @@ func (a *Agent) operations() map[string]control.Operation {
 		id, err := agentID(a.spool)
 		return operation.AgentAnswer{ID: id}, err
 	})
+	all["explain"] = control.Typed(a.explain)
 	all["health"] = control.Typed(func(context.Context, operation.None) (operation.HealthAnswer, error) {
 		now := time.Now()
 		return operation.HealthAnswer{Live: a.health(now), Ready: a.readiness(now)}, nil

@@ -89,7 +89,10 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 	if err != nil {
 		return status, err
 	}
-	err = a.pipe.Exchange(ctx, pipeline.Routing{Rules: next.Rules(), Router: plan.Router(), Codes: codes, Rounded: next.Rounded(), Kept: keptWants(next.Rules())}, func() error {
+	to := pipeline.Routing{
+		Rules: next.Rules(), Router: plan.Router(), Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(), Kept: keptWants(next.Rules()),
+	}
+	err = a.pipe.Exchange(ctx, to, func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}
@@ -115,6 +118,16 @@ func (w *workspace) codes(c *config.Config) (map[delivery.ProfileID]string, erro
 		codes[id] = code
 	}
 	return codes, nil
+}
+
+// bare are the profiles of which the delivery log keeps no row data, by their numbers in the spool.
+func bare(c *config.Config, codes map[delivery.ProfileID]string) map[delivery.ProfileID]bool {
+	profiles := map[delivery.ProfileID]bool{}
+	for id, code := range codes {
+		limit := c.Profile(code).LogBody
+		profiles[id] = limit != nil && *limit == 0
+	}
+	return profiles
 }
 
 // keepEndpoints has profiles that did not change keep what sends their requests.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"rowhook/cmd/rowhook/account"
 	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
@@ -30,6 +31,7 @@ type workspace struct {
 	audit   *auditLog
 
 	backfills *backfill.Manager
+	account   *account.Account // of what an agent that runs maps; nil for none
 
 	here *environment.Environment // how the profiles' requests go, and where to
 
@@ -121,6 +123,9 @@ func (w *workspace) syncLog() {
 // Close closes what open has opened, the log last: it takes the last lines.
 func (w *workspace) Close() error {
 	var errs []error
+	if w.account != nil {
+		errs = append(errs, w.account.Close())
+	}
 	if w.spool != nil {
 		errs = append(errs, w.spool.Close())
 	}

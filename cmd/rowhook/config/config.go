@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/account"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/format"
@@ -31,6 +32,7 @@ type Config struct {
 	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
+	Account       account.Config           `yaml:"account" doc:"what became of each change, also of those that made no event, for rowhook explain"`
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 	Admin         adminConfig              `yaml:"admin" doc:"metrics, health, status and the console over HTTP"`
 
@@ -108,6 +110,7 @@ func defaultConfig(dir string) *Config {
 		},
 		ShutdownGrace: 20 * time.Second,
 		Log:           log,
+		Account:       account.DefaultConfig(),
 		Alerts:        alert.DefaultConfig(),
 	}
 }

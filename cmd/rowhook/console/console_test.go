@@ -130,8 +130,36 @@ func newDouble() *double {
 		OpConfig:      ConfigInForce{File: "config.yaml", Text: evil},
 		OpConfigCheck: ConfigFindings{Errors: []ConfigProblem{{Text: evil, Remedy: evil}}},
 		OpAudit:       AuditPage{Lines: []operation.AuditLine{{Time: at, User: evil, Command: "profile pause", Profile: "desk", Key: evil, Old: evil, New: evil, Reason: evil}}, Next: 5},
+		"explain":     explanation(at),
 		OpHistory:     Series{Hour: []Point{{At: at, Events: 5, Lag: 1 << 20}, {At: at.Add(time.Minute), Failures: 2, Backlog: 9}}},
 	}}
+}
+
+// explanation is what became of changes, of every kind.
+func explanation(at time.Time) operation.Explanation {
+	text := evil
+	value := operation.ExplainedValue{Column: evil, Value: &text, Masked: true, Cut: true}
+	key := json.RawMessage(`{"id":` + quoted(evil) + `}`)
+	rules := []operation.ExplainedRule{
+		{Rule: "loan.created", Standing: operation.StandingHolds}, {Rule: "loan.ended", Standing: operation.StandingFails, Text: "where " + evil},
+		{Rule: "loan.lost", Standing: operation.StandingUndecided, Text: evil}, {Rule: "loan.gone", Standing: operation.StandingOtherOp, Ops: []string{"delete"}},
+		{Rule: evil, Standing: operation.StandingNotAsked},
+	}
+	profiles := []operation.ExplainedProfile{
+		{Profile: "desk", Match: "yes", State: "dead", Earlier: 3, Attempts: []operation.ExplainedAttempt{{Time: at, Outcome: "dead", Attempt: 2, Status: 422, Reason: "status_4xx", Error: evil}}},
+		{Profile: "branch", Match: "no", Why: "where", Value: &value}, {Profile: "other", Match: "no", Why: "type"}, {Profile: "gone", Match: "yes"},
+	}
+	return operation.Explanation{
+		More: true, Unclean: []time.Time{at}, Unkeyed: 1, Undecided: 2, LeftOut: []operation.ExplainedLack{{From: at, To: at.Add(time.Second), Eventless: 7}},
+		History: operation.ExplainedHistory{Changes: at, Events: at, Deliveries: at, Partly: true},
+		Changes: []operation.ExplainedChange{
+			{Time: at, Op: "insert", Entry: "circulation.loans", Table: evil, Key: key, Transaction: evil, Position: evil, Actor: &delivery.Actor{ID: evil, Name: evil}, Operation: evil,
+				From: "account", Rules: rules, Events: []operation.ExplainedEvent{{ID: "evt_1", Type: "loan.created", Profiles: profiles}}},
+			{Time: at, Op: "update", Entry: "circulation.loans", Key: key, Moved: true, From: "account", About: &operation.ExplainedRule{Standing: operation.StandingFails, Text: evil}, Rules: rules},
+			{Time: at, Op: "update", From: "spool", Parked: &operation.ExplainedParked{Number: 7, Reason: "undecidable", Error: evil}},
+			{From: "log", Parked: &operation.ExplainedParked{Reason: "unmapped"}},
+		},
+	}
 }
 
 func quoted(text string) string {
@@ -254,6 +282,7 @@ var allPages = []string{
 	"/console/", "/console/profiles", "/console/profiles/desk", "/console/deliveries", "/console/deliveries?at=7-9", "/console/deliveries/desk/evt_1",
 	"/console/failed", "/console/events", "/console/events/loan.created", "/console/config", "/console/audit", "/console/audit?before=5",
 	"/console/backfills",
+	"/console/explain?entry=%3Cb%3E", "/console/explain/evt_1",
 }
 
 // allActs are the forms that change something, confirmed, with the operation that they are.
@@ -735,6 +764,63 @@ func TestSearchesStayOutOfURLs(t *testing.T) {
 	}
 	if got := v.get("/console/deliveries?at=x"); got.status != 404 {
 		t.Errorf("a place that is none: %d", got.status)
+	}
+}
+
+// TestExplain: a row is asked about by a form, and no URL has its key; an event by a link, from which
+// the way leads to its row; what cannot be asked is said.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.visitor()
+	csrf := v.login(viewerToken)
+	if page := v.get("/console/deliveries/desk/evt_1").body; !strings.Contains(page, `href="/console/explain/evt_1"`) {
+		t.Error("a delivery does not lead to its change")
+	}
+	catalogued := b.agent.answers[OpEvents].(catalogue.Catalogue)
+	catalogued.Events[0].Entry = "circulation.loans"
+	b.agent.answer(OpEvents, catalogued)
+	if page := v.get("/console/events/loan.created").body; !strings.Contains(page, `href="/console/explain?entry=circulation.loans"`) {
+		t.Error("an event does not lead to its rows")
+	}
+	if page := v.get("/console/explain?entry=circulation.loans").body; !strings.Contains(page, `value="circulation.loans"`) || len(b.agent.requests("explain")) > 0 {
+		t.Error("the entry is not filled in, or was asked for by itself")
+	}
+	of := v.get("/console/explain/evt_1").body
+	if !strings.Contains(of, `<input type="hidden" name="key" value="id=&lt;b&gt;`) {
+		t.Errorf("an event's change does not lead to its row:\n%s", of)
+	}
+	for _, text := range []string{"parked as number 7", "holds", "does not hold:", "cannot be decided:", "is for other operations:", "was not asked", "does not get it", "3 earlier lines", "no subscription names this event", "Nothing is known of it any more", "another key before", "made no event", "too many changes at once", "Before "} {
+		if !strings.Contains(of, text) {
+			t.Errorf("the page does not say %q", text)
+		}
+	}
+	v.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	to := v.post("/console/explain", url.Values{"csrf": {csrf}, "entry": {"circulation.loans"}, "key": {"loan_id=4711\nbranch=a=b\n"}, "since": {"2h"}}).header.Get("Location")
+	if !regexp.MustCompile(`^/console/explain\?q=[a-z0-9]{10}$`).MatchString(to) {
+		t.Fatalf("sent to %s", to)
+	}
+	page := v.get(to)
+	asked := b.agent.requests("explain")
+	const want = `{"entry":"circulation.loans","key":[{"name":"loan_id","value":"4711"},{"name":"branch","value":"a=b"}],"since":"2026-11-22T00:00:00Z","most":200,"within":4000000000}`
+	if last := asked[len(asked)-1]; page.status != 200 || last != want {
+		t.Errorf("%d, asked %s", page.status, last)
+	}
+	other := b.visitor()
+	other.login(viewerToken)
+	if got := other.get(to); got.path != "/console/explain" || strings.Contains(got.body, "4711") {
+		t.Errorf("another session sees the search at %s", got.path)
+	}
+	for _, bad := range []url.Values{{"key": {"loan_id"}}, {"key": {"a=1"}, "since": {"yesterday"}}} {
+		bad.Set("csrf", csrf)
+		bad.Set("entry", "circulation.loans")
+		if got := v.get(v.post("/console/explain", bad).header.Get("Location")); got.status != 422 {
+			t.Errorf("%v: %d", bad, got.status)
+		}
+	}
+	b.agent.answer("explain", errors.New("nothing is known of an entry"))
+	if got := v.get(to); got.status != 422 || !strings.Contains(got.body, "nothing is known of an entry") || !strings.Contains(got.body, "4711") {
+		t.Errorf("what the agent refuses: %d", got.status)
 	}
 }
 

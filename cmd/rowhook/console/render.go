@@ -119,6 +119,7 @@ func functions(text words) template.FuncMap {
 		"number": writeNumber,
 		"mark":   mark,
 		"key":    compactKey,
+		"lines":  keyLines,
 		"cut":    cut,
 		"esc":    url.PathEscape,
 		"query":  url.QueryEscape,

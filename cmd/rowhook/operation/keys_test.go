@@ -21,7 +21,7 @@ func TestKeys(t *testing.T) {
 		FilterRequest{}, DeliveryRequest{}, ResumeRequest{}, UserRequest{}, BodyRequest{}, BodyAnswer{}, AgentAnswer{}, None{},
 		ParkedRequest{}, ParkedList{}, ReplayRequest{}, ReplayStopped{}, ProfileListing{}, ActivateRequest{}, EndpointAnswer{}, StateAnswer{},
 		ReloadRequest{}, ReloadStatus{}, Adoption{}, AuditLine{}, HealthAnswer{}, StatusReport{},
-		BackfillRequest{}, BackfillPlan{}, BackfillChange{}, Backfill{},
+		BackfillRequest{}, BackfillPlan{}, BackfillChange{}, Backfill{}, ExplainRequest{}, Explanation{},
 	} {
 		typ := reflect.TypeOf(word)
 		fmt.Fprintln(&got, typ.Name())

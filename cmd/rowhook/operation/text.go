@@ -16,6 +16,14 @@ func ReasonWord(reason string, p delivery.ProfileStatus) string {
 	return reason
 }
 
+// FormatMoment writes a time as the commands show it, in the machine's zone; empty for none.
+func FormatMoment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05.000")
+}
+
 // FormatDuration writes a duration by its two largest units: 340ms, 12s, 4m10s, 3h20m, 2d4h.
 func FormatDuration(d time.Duration) string {
 	switch {

@@ -28,5 +28,8 @@
 // A [Tracking] puts rows that were read beside the stream between its transactions, so that no older
 // state of a row follows a newer one.
 //
+// An [Accountant] is told what became of each change, also of one that made no event. Nothing rests
+// on it, and it waits for nothing.
+//
 // The package knows no config, no profile and no agent. It gets compiled rules and a router.
 package pipeline

@@ -53,9 +53,9 @@ func (p *Pipeline) takeOver() {
 	}
 	p.coming = nil
 	p.rules, p.reader = ex.to.Rules, nil
-	p.mapper = ex.to.Rules.NewMapper((*mapperOutput)(p), p.identity)
-	p.router, p.codes, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Rounded
+	p.router, p.codes, p.bare, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Bare, ex.to.Rounded
 	p.keptConfigure(ex.to.Kept)
+	p.mapper = p.newMapper()
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

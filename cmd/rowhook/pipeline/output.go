@@ -37,6 +37,7 @@ func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
 			return err
 		}
 	}
+	p.routed(ev, row)
 	if len(p.recipients) == 0 {
 		p.counts.unsubscribed.Add(1)
 		return nil

@@ -52,9 +52,11 @@ type Pipeline struct {
 	log      *deliverylog.Log
 	logger   *slog.Logger
 	codes    map[delivery.ProfileID]string
+	bare     map[delivery.ProfileID]bool
 	rounded  map[string]bool // entries whose 64-bit integers a receiver may round
 	// pausing reports that a profile with on_full: pause_source has used up its share.
 	pausing func() bool
+	account Accountant // nil for none
 	counts  counters
 	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty
 	// for none.
@@ -64,6 +66,7 @@ type Pipeline struct {
 	// Used by the receive goroutine only.
 	tx                    capture.Transaction
 	recipients, undecided []delivery.ProfileID
+	answers               []delivery.Matching
 	left                  *largeMark // a very large change that an agent before this one was at work on
 	warned                time.Time  // when a message that was left out was last logged
 	parkWarned            time.Time  // when a parked change was
@@ -113,7 +116,7 @@ type storeBatch struct {
 	pending, urgent bool
 }
 
-// Options are what a pipeline works with. All but Abandoned are needed.
+// Options are what a pipeline works with. All but Abandoned and Account are needed.
 type Options struct {
 	Spool  *spool.Spool
 	Log    *deliverylog.Log
@@ -124,6 +127,8 @@ type Options struct {
 	// Abandoned is a stored position that was given up before; empty for none. See
 	// [Pipeline.Abandon].
 	Abandoned capture.Position
+	// Account is told what becomes of changes; nil for nobody.
+	Account Accountant
 }
 
 // Routing says what becomes of changes: how they are mapped to events, and who gets these.
@@ -132,6 +137,8 @@ type Routing struct {
 	Router *delivery.Router
 	// Codes are the codes of the router's profiles.
 	Codes map[delivery.ProfileID]string
+	// Bare has those of which the delivery log keeps no row data.
+	Bare map[delivery.ProfileID]bool
 	// Rounded has the mapping's entries whose 64-bit integers a receiver may round.
 	Rounded map[string]bool
 	// Kept are the tables whose rows are kept, and of which columns.
@@ -141,8 +148,8 @@ type Routing struct {
 // New makes a pipeline that goes on where the spool ends.
 func New(to Routing, o Options) (*Pipeline, error) {
 	p := &Pipeline{
-		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing,
-		rules: to.Rules, router: to.Router, codes: to.Codes, rounded: to.Rounded,
+		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing, account: o.Account,
+		rules: to.Rules, router: to.Router, codes: to.Codes, bare: to.Bare, rounded: to.Rounded,
 		cur:   storeBatch{batch: o.Spool.NewBatch()},
 		spare: &storeBatch{batch: o.Spool.NewBatch()},
 		work:  make(chan storeBatch, 1),
@@ -151,7 +158,7 @@ func New(to Routing, o Options) (*Pipeline, error) {
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
 	p.lazy.Stop()
-	p.mapper = to.Rules.NewMapper((*mapperOutput)(p), mapping.Identity{})
+	p.mapper = p.newMapper()
 	if o.Abandoned != "" {
 		p.Abandon(o.Abandoned)
 	}
@@ -399,6 +406,9 @@ func (p *Pipeline) Begin(tx *capture.Transaction) error {
 	p.tx = *tx
 	p.open = true
 	p.mapper.Begin(tx)
+	if p.account != nil {
+		p.account.Begin(&p.tx)
+	}
 	return p.failure
 }
 
@@ -531,6 +541,9 @@ func (p *Pipeline) Abort() {
 	}
 	p.mapper.Abort()
 	p.kept.Abort()
+	if p.account != nil {
+		p.account.Abort()
+	}
 	p.cur.batch.Rollback()
 	p.cur.lines = p.cur.lines[:p.cur.settled]
 	// Parts were handed over with everything that came before them, so that nothing else is in the

@@ -1,0 +1,473 @@
+package account
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"rowhook/capture"
+	"rowhook/delivery"
+	"rowhook/mapping"
+)
+
+// Change is what became of a change for one entry.
+type Change struct {
+	Time                  time.Time // of the commit
+	Transaction, Position string
+	Ordinal               int
+	Op                    capture.Op
+	Plan                  *Plan
+	Moved                 bool // it gave the row another key
+	Actor                 delivery.Actor
+	Operation             string
+	// Reason and Error are why it was parked for the entry; empty when it was not.
+	Reason, Error string
+	// About is set when the row is not one of the entry's, or that cannot be decided.
+	About *Verdict
+	// Verdicts has one for each rule of each event, in the plan's order; none where the change could
+	// not be looked at.
+	Verdicts []Verdict
+	Events   []Event
+
+	keys  [2]uint64 // hashes of the key now and before
+	keyed bool
+}
+
+// Verdict is how a rule stood to a change.
+type Verdict struct {
+	Event, Rule int // by their places in the plan; 0 of a verdict about the entry
+	Standing    mapping.Standing
+	Reason      mapping.Reason
+	Clause      int  // by its place; -1 for none
+	Old         bool // the old value decided
+	Values      []Value
+}
+
+// Value is a value that decided.
+type Value struct {
+	Name   string
+	Known  delivery.Known
+	Text   string
+	Masked bool // Text is the keyed hash that is sent in its place
+	Hidden bool // it is not told: its column is excluded, or no row data is kept
+	Cut    bool // Text is its start only
+}
+
+// Event is an event that was made.
+type Event struct {
+	Place   int // in the plan
+	ID      string
+	Answers []Answer // of the plan's profiles for this event
+}
+
+// Answer is how a profile's subscriptions stood to an event.
+type Answer struct {
+	Match delivery.Truth
+	Value Value // that decided; its name is empty where none did
+}
+
+// LeftOut tells of changes that were not written down.
+type LeftOut struct {
+	Entry, Table string // empty for all
+	From, To     time.Time
+	Eventful     int64 // of them made events, or were parked
+	Uneventful   int64
+}
+
+// Query selects changes.
+type Query struct {
+	// Keys returns the keys of the row that is looked for, as events have them, in any spelling that
+	// they may have; it is asked once for each plan. None leave the plan's changes out.
+	Keys func(*Plan) [][]byte
+	// Event is the id of an event whose change is looked for, for all of its entries; empty for
+	// those that Keys selects.
+	Event string
+	Since time.Time
+	Most  int // how many are kept, the newest; 0 is all
+	// Live says that a process writes: that the last one has not ended is no loss.
+	Live bool
+}
+
+// Found is what the account has.
+type Found struct {
+	Changes []Change // in the order of commits
+	More    bool     // there were older ones than Most
+	Begins  time.Time
+	// Unkeyed is how many changes of the selected plans had no known key.
+	Unkeyed int
+	LeftOut []LeftOut
+	// Unclean are the times at which processes ended without writing their last second down.
+	Unclean []time.Time
+	// Damaged is how many segments could not be read to their ends.
+	Damaged int
+	Plans   []*Plan // all that were met, the newest of each entry and table
+}
+
+// Read looks through the account of a directory.
+func Read(dir string, q Query) (*Found, error) {
+	s := &search{query: q, found: &Found{}}
+	list, err := listSegments(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.found, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the account: %w", err)
+	}
+	for _, segment := range list {
+		raw, err := os.ReadFile(segment.path(dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has made room for another
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the account: %w", err)
+		}
+		s.segment(raw)
+	}
+	if !s.ended && !q.Live && !s.last.IsZero() {
+		s.found.Unclean = append(s.found.Unclean, s.last)
+	}
+	s.settle()
+	return s.found, nil
+}
+
+// place is a change of an entry in the stream.
+type place struct {
+	transaction, position string
+	ordinal               int
+	entry                 string
+}
+
+func (c *Change) place() place {
+	return place{c.Transaction, c.Position, c.Ordinal, c.Plan.Entry}
+}
+
+// search is a query on its way through the segments.
+type search struct {
+	query Query
+	found *Found
+
+	began bool      // a process has
+	ended bool      // the last one, in order
+	last  time.Time // that it wrote of
+
+	// Of the segment at hand.
+	plans map[uint64]*selected
+	tx    Change // its transaction
+}
+
+// selected is a plan, and which of its rows are looked for.
+type selected struct {
+	*Plan
+	hashes []uint64
+}
+
+// segment reads one as far as it can be read.
+func (s *search) segment(raw []byte) {
+	rest, ok := bytes.CutPrefix(raw, []byte(header))
+	if !ok {
+		if len(raw) > 0 {
+			s.found.Damaged++
+		}
+		return
+	}
+	s.plans, s.tx = map[uint64]*selected{}, Change{}
+	for len(rest) > 0 {
+		var records []byte
+		if records, rest, ok = nextFrame(rest); !ok {
+			s.found.Damaged++
+			return
+		}
+		r := reader{b: records}
+		for len(r.b) > 0 && !r.bad {
+			s.record(&r)
+		}
+		if r.bad {
+			s.found.Damaged++
+			return
+		}
+	}
+}
+
+// nextFrame takes a frame's records off the rest of a segment.
+func nextFrame(raw []byte) (records, rest []byte, ok bool) {
+	if len(raw) < frameHead {
+		return nil, nil, false
+	}
+	length, sum := binary.BigEndian.Uint32(raw), binary.BigEndian.Uint32(raw[4:])
+	raw = raw[frameHead:]
+	if length > maxFrame || int(length) > len(raw) {
+		return nil, nil, false
+	}
+	records, rest = raw[:length], raw[length:]
+	return records, rest, crc32.Checksum(records, castagnoli) == sum
+}
+
+// record takes one record.
+func (s *search) record(r *reader) {
+	switch r.byte() {
+	case kindBegin:
+		at := r.time()
+		if s.began && !s.ended {
+			s.found.Unclean = append(s.found.Unclean, s.last)
+		}
+		s.began, s.ended = true, false
+		s.note(at)
+	case kindEnd:
+		s.ended = true
+	case kindPlan:
+		s.plan(r)
+	case kindTransaction:
+		s.tx = Change{Time: r.time(), Transaction: r.text(), Position: r.text()}
+		s.note(s.tx.Time)
+	case kindAbort:
+		s.found.Changes = slices.DeleteFunc(s.found.Changes, func(c Change) bool {
+			return c.Transaction == s.tx.Transaction && c.Position == s.tx.Position
+		})
+	case kindLeftOut:
+		s.leftOut(r)
+	case kindChange:
+		s.change(r)
+	default:
+		r.bad = true
+	}
+}
+
+// note notes a time of which there is something.
+func (s *search) note(at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	if s.last = at; s.found.Begins.IsZero() {
+		s.found.Begins = at
+	}
+}
+
+func (s *search) plan(r *reader) {
+	number := r.uvarint()
+	raw := r.take(r.number(uint64(len(r.b))))
+	p := &selected{Plan: &Plan{}}
+	if r.bad || json.Unmarshal(raw, p.Plan) != nil || len(p.Profiles) != len(p.Events) {
+		r.bad = true
+		return
+	}
+	s.plans[number] = p
+	if s.query.Keys != nil {
+		for _, key := range s.query.Keys(p.Plan) {
+			p.hashes = append(p.hashes, hashKey(key))
+		}
+	}
+	same := func(other *Plan) bool { return other.Entry == p.Entry && other.Table == p.Table }
+	s.found.Plans = append(slices.DeleteFunc(s.found.Plans, same), p.Plan)
+}
+
+func (s *search) leftOut(r *reader) {
+	number := r.uvarint()
+	left := LeftOut{From: r.time(), To: r.time(), Eventful: int64(r.number(1 << 62)), Uneventful: int64(r.number(1 << 62))}
+	p := s.plans[number]
+	if number > 0 && p == nil {
+		r.bad = true
+		return
+	}
+	switch {
+	case r.bad || left.To.Before(s.query.Since):
+	case p == nil:
+		s.found.LeftOut = append(s.found.LeftOut, left)
+	case len(p.hashes) > 0 || s.query.Event != "":
+		left.Entry, left.Table = p.Entry, p.Table
+		s.found.LeftOut = append(s.found.LeftOut, left)
+	}
+}
+
+// change takes a change if it is looked for.
+func (s *search) change(r *reader) {
+	head := r.take(lengthBytes)
+	if r.bad {
+		return
+	}
+	body := reader{b: r.take(int(head[0])<<16 | int(head[1])<<8 | int(head[2]))}
+	if r.bad {
+		return
+	}
+	c := s.tx
+	p := s.plans[body.uvarint()]
+	if p == nil {
+		r.bad = true
+		return
+	}
+	c.Plan = p.Plan
+	if c.Op = capture.Op(body.byte()); c.Op < capture.Insert || c.Op > capture.Read {
+		r.bad = true
+		return
+	}
+	c.Ordinal = body.number(1 << 40)
+	bits := body.byte()
+	c.readKeys(&body, bits)
+	if body.bad {
+		r.bad = true
+		return
+	}
+	if s.tx.Time.Before(s.query.Since) || !s.wants(p, &c) {
+		return
+	}
+	c.read(&body, bits)
+	if body.bad || len(body.b) > 0 {
+		r.bad = true
+		return
+	}
+	if s.query.Event != "" && !slices.ContainsFunc(c.Events, func(e Event) bool { return e.ID == s.query.Event }) {
+		return
+	}
+	s.keep(c)
+}
+
+// wants reports whether a change's row is looked for.
+func (s *search) wants(p *selected, c *Change) bool {
+	switch {
+	case s.query.Event != "":
+		return true
+	case len(p.hashes) == 0:
+		return false
+	case c.Op == capture.Truncate:
+		return true // it is about all rows
+	case !c.keyed:
+		s.found.Unkeyed++
+		return false
+	}
+	return slices.Contains(p.hashes, c.keys[0]) || c.Moved && slices.Contains(p.hashes, c.keys[1])
+}
+
+// keep keeps a change, in place of what was written of it before: after an unclean end the stream
+// brings some again.
+func (s *search) keep(c Change) {
+	if i := slices.IndexFunc(s.found.Changes, func(other Change) bool { return other.place() == c.place() }); i >= 0 {
+		s.found.Changes[i] = c
+		return
+	}
+	s.found.Changes = append(s.found.Changes, c)
+	if most := s.query.Most; most > 0 && len(s.found.Changes) > 2*most {
+		s.settle()
+	}
+}
+
+// settle lets the oldest go beyond what is wanted.
+func (s *search) settle() {
+	if over := len(s.found.Changes) - s.query.Most; s.query.Most > 0 && over > 0 {
+		s.found.Changes = append([]Change(nil), s.found.Changes[over:]...)
+		s.found.More = true
+	}
+}
+
+func (c *Change) readKeys(r *reader, bits byte) {
+	if bits&hasKey != 0 {
+		c.keyed, c.keys[0] = true, r.uint64()
+	}
+	if bits&hasOldKey != 0 {
+		c.Moved, c.keys[1] = true, r.uint64()
+	}
+}
+
+// read reads the rest of a change.
+func (c *Change) read(r *reader, bits byte) {
+	if bits&hasWho != 0 {
+		c.Actor, c.Operation = delivery.Actor{ID: r.text(), Name: r.text()}, r.text()
+	}
+	if bits&hasFailure != 0 {
+		c.Reason, c.Error = r.text(), r.text()
+	}
+	if bits&hasAbout != 0 {
+		v := readVerdict(r, c.Plan.Where)
+		c.About = &v
+	}
+	if bits&hasVerdicts != 0 {
+		for i := range c.Plan.Events {
+			for k := range c.Plan.Events[i].Rules {
+				v := readVerdict(r, c.Plan.Events[i].Rules[k].Clauses)
+				if r.bad {
+					return
+				}
+				v.Event, v.Rule = i, k
+				c.Verdicts = append(c.Verdicts, v)
+			}
+		}
+	}
+	for n := r.byte(); n > 0 && !r.bad; n-- {
+		c.Events = append(c.Events, readEvent(r, c.Plan))
+	}
+}
+
+func readVerdict(r *reader, clauses []mapping.Clause) Verdict {
+	b := r.byte()
+	v := Verdict{Standing: mapping.Standing(b &^ (follows | oldValue)), Old: b&oldValue != 0, Clause: -1}
+	if v.Standing < mapping.Holds || v.Standing > mapping.NotAsked {
+		r.bad = true
+	}
+	if b&follows == 0 || r.bad {
+		return v
+	}
+	if v.Reason = mapping.Reason(r.byte()); v.Reason > mapping.Fault {
+		r.bad = true
+	}
+	v.Clause = r.number(uint64(len(clauses))) - 1
+	for n := r.byte(); n > 0 && !r.bad; n-- {
+		value := readValue(r)
+		if v.Clause >= 0 {
+			value.Name = nameOf(&clauses[v.Clause], len(v.Values))
+		}
+		v.Values = append(v.Values, value)
+	}
+	return v
+}
+
+// nameOf names a clause's value: an expression's by its columns, others by their only one.
+func nameOf(c *mapping.Clause, i int) string {
+	if i < len(c.Columns) {
+		return c.Columns[i]
+	}
+	return ""
+}
+
+func readValue(r *reader) Value {
+	bits := r.byte()
+	v := Value{Text: r.text(), Masked: bits&valueMasked != 0, Hidden: bits&valueHidden != 0, Cut: bits&valueCut != 0}
+	switch {
+	case bits&valueNull != 0:
+		v.Known = delivery.ValueNull
+	case bits&(valueText|valueHidden) != 0:
+		v.Known = delivery.ValuePresent
+	}
+	return v
+}
+
+func readEvent(r *reader, p *Plan) Event {
+	e := Event{Place: r.number(uint64(len(p.Events))), ID: r.text()}
+	if e.Place >= len(p.Events) {
+		r.bad = true
+	}
+	if r.bad {
+		return e
+	}
+	for range p.Profiles[e.Place] {
+		b := r.byte()
+		a := Answer{Match: delivery.Truth(b &^ follows)}
+		if a.Match > delivery.Undecidable {
+			r.bad = true
+		}
+		if b&follows != 0 {
+			column := r.text()
+			a.Value = readValue(r)
+			a.Value.Name = column
+		}
+		if r.bad {
+			return e
+		}
+		e.Answers = append(e.Answers, a)
+	}
+	return e
+}

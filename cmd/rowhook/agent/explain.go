@@ -1,0 +1,450 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"rowhook/capture"
+	"rowhook/cmd/rowhook/account"
+	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/operation"
+	"rowhook/delivery"
+	"rowhook/delivery/engine"
+	"rowhook/mapping"
+)
+
+// An explanation puts together what is known of a row's changes: the account, which has all of them
+// but not for long; the spool, which has the events; the delivery log, which has what became of
+// these; and what still waits.
+
+const (
+	// explainMost is how many changes are told where nothing else is asked for.
+	explainMost = 1000
+	// explainAttempts is how many lines of the delivery log are told of one delivery.
+	explainAttempts = 50
+	// explainLookups is how many deliveries are looked for among those that wait: each look reads
+	// all of them.
+	explainLookups = 50
+)
+
+// accountDir is where a config's account is.
+func accountDir(c *config.Config) string { return filepath.Join(c.State, "account") }
+
+// openAccount begins the account of the changes that are to come. Nothing rests on it: an agent that
+// cannot keep one goes on without.
+func (w *workspace) openAccount() {
+	c := w.config()
+	if c.Account.MaxSize == 0 {
+		return
+	}
+	kept, err := account.Open(account.Options{Dir: accountDir(c), MaxSize: c.Account.MaxSize, Values: c.Log.Body > 0, Logger: w.logger})
+	if err != nil {
+		w.logger.Warn("no account is kept of what becomes of changes", "err", err)
+		return
+	}
+	w.account = kept
+}
+
+// explain tells what became of changes, an agent's that runs.
+func (a *Agent) explain(ctx context.Context, r operation.ExplainRequest) (*operation.Explanation, error) {
+	if a.account != nil {
+		a.pipe.SettleAccount()
+		a.account.Flush()
+	}
+	return a.workspace.explain(ctx, r)
+}
+
+// explain tells what became of a row's changes, or of the change that made an event.
+func (w *workspace) explain(ctx context.Context, r operation.ExplainRequest) (*operation.Explanation, error) {
+	x := &explainer{
+		workspace: w, ctx: ctx, request: r, config: w.config(),
+		changes: map[changePlace]*operation.ExplainedChange{}, events: map[string]*operation.ExplainedChange{},
+	}
+	x.request.Most = cmp.Or(r.Most, explainMost)
+	if r.Event == "" {
+		var err error
+		if x.row, err = newSoughtRow(&r, x.config); err != nil {
+			return nil, err
+		}
+	}
+	for _, step := range []func() error{x.readAccount, x.readSpool, x.readParked, x.readLog, x.readWaiting} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	if len(x.list) == 0 && x.row != nil {
+		if err := x.row.unknown(); err != nil {
+			return nil, err
+		}
+	}
+	return x.finish(), nil
+}
+
+// changePlace is a change of an entry in the stream.
+type changePlace struct {
+	transaction, position string
+	ordinal               int
+	entry                 string
+}
+
+// explainer is one question on its way.
+type explainer struct {
+	*workspace
+	ctx     context.Context // the question's
+	request operation.ExplainRequest
+	config  *config.Config
+	row     *soughtRow // nil where an event is asked about
+	told    operation.Explanation
+
+	list    []*operation.ExplainedChange
+	changes map[changePlace]*operation.ExplainedChange
+	events  map[string]*operation.ExplainedChange // by the events that they made
+}
+
+// add adds a change that is not there yet, or returns the one that is.
+func (x *explainer) add(c operation.ExplainedChange) *operation.ExplainedChange {
+	place := changePlace{c.Transaction, c.Position, c.Ordinal, c.Entry}
+	if there := x.changes[place]; there != nil && c.Position != "" {
+		return there
+	}
+	added := &c
+	x.list, x.changes[place] = append(x.list, added), added
+	return added
+}
+
+// event returns an event of a change, which it adds if need be.
+func (x *explainer) event(c *operation.ExplainedChange, id, typ string) *operation.ExplainedEvent {
+	x.events[id] = c
+	for i := range c.Events {
+		if c.Events[i].ID == id {
+			return &c.Events[i]
+		}
+	}
+	c.Events = append(c.Events, operation.ExplainedEvent{ID: id, Type: typ})
+	return &c.Events[len(c.Events)-1]
+}
+
+// profile returns an event's way to a profile, which it adds if need be.
+func profileOf(e *operation.ExplainedEvent, code string) *operation.ExplainedProfile {
+	for i := range e.Profiles {
+		if e.Profiles[i].Profile == code {
+			return &e.Profiles[i]
+		}
+	}
+	e.Profiles = append(e.Profiles, operation.ExplainedProfile{Profile: code})
+	return &e.Profiles[len(e.Profiles)-1]
+}
+
+// within bounds a step that reads much.
+func (x *explainer) within() (context.Context, context.CancelFunc) {
+	if x.request.Within <= 0 {
+		return x.ctx, func() {}
+	}
+	return context.WithTimeout(x.ctx, x.request.Within/2)
+}
+
+// partly reports whether a step ended since its time was over, which is no error.
+func (x *explainer) partly(err error) bool {
+	if err == nil || x.ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	x.told.History.Partly = true
+	return true
+}
+
+// readAccount takes what the account has.
+func (x *explainer) readAccount() error {
+	q := account.Query{Event: x.request.Event, Since: x.request.Since, Most: x.request.Most, Live: x.account != nil}
+	if x.row != nil {
+		q.Keys = x.row.spellings
+	}
+	found, err := account.Read(accountDir(x.config), q)
+	if err != nil {
+		return err
+	}
+	for i := range found.Changes {
+		x.takeAccount(&found.Changes[i])
+	}
+	x.told.More, x.told.Unclean, x.told.Damaged, x.told.Unkeyed = found.More, found.Unclean, found.Damaged, found.Unkeyed
+	x.told.History.Changes, x.told.History.Off = found.Begins, x.config.Account.MaxSize == 0
+	for _, l := range found.LeftOut {
+		x.told.LeftOut = append(x.told.LeftOut, operation.ExplainedLack{Entry: l.Entry, From: l.From, To: l.To, Events: l.Eventful, Eventless: l.Uneventful})
+	}
+	return nil
+}
+
+func (x *explainer) takeAccount(c *account.Change) {
+	told := operation.ExplainedChange{
+		Time: c.Time, Transaction: c.Transaction, Position: c.Position, Ordinal: c.Ordinal, Op: c.Op.String(),
+		Entry: c.Plan.Entry, Table: c.Plan.Table, Moved: c.Moved, Operation: c.Operation, From: "account",
+	}
+	if c.Actor != (delivery.Actor{}) {
+		told.Actor = &c.Actor
+	}
+	if c.About != nil {
+		about := explainVerdict(c.About, c.Plan.Where, told.Op)
+		told.About = &about
+	}
+	for i := range c.Verdicts {
+		v := &c.Verdicts[i]
+		rule := &c.Plan.Events[v.Event].Rules[v.Rule]
+		verdict := explainVerdict(v, rule.Clauses, told.Op)
+		verdict.Event, verdict.Rule = c.Plan.Events[v.Event].Type, rule.Name
+		if v.Standing == mapping.ForOtherOps {
+			verdict.Ops = rule.Ops
+			verdict.Put(told.Op)
+		}
+		told.Rules = append(told.Rules, verdict)
+	}
+	if c.Reason != "" {
+		told.Parked = &operation.ExplainedParked{Reason: c.Reason, Error: c.Error}
+	}
+	added := x.add(told)
+	for i := range c.Events {
+		x.takeAnswers(added, c, &c.Events[i])
+	}
+}
+
+// takeAnswers tells what each profile answered to an event. Of those that no subscription of the
+// event's type names, the config knows.
+func (x *explainer) takeAnswers(to *operation.ExplainedChange, c *account.Change, e *account.Event) {
+	event := x.event(to, e.ID, c.Plan.Events[e.Place].Type)
+	for i, code := range c.Plan.Profiles[e.Place] {
+		p := profileOf(event, code)
+		answer := &e.Answers[i]
+		if p.Match = [...]string{delivery.False: "no", delivery.True: "yes", delivery.Undecidable: "undecided"}[answer.Match]; p.Match == "yes" {
+			continue
+		}
+		p.Why = "operation"
+		if answer.Value.Name != "" {
+			value := explainValue(&answer.Value)
+			p.Why, p.Value = "where", &value
+		}
+	}
+	for i := range x.config.Profiles {
+		if code := x.config.Profiles[i].Code; !slices.Contains(c.Plan.Profiles[e.Place], code) {
+			p := profileOf(event, code)
+			p.Match, p.Why = "no", "type"
+		}
+	}
+}
+
+// The words of standings and reasons.
+var (
+	standings = [...]string{
+		mapping.Holds: operation.StandingHolds, mapping.Fails: operation.StandingFails, mapping.Undecided: operation.StandingUndecided,
+		mapping.ForOtherOps: operation.StandingOtherOp, mapping.NotAsked: operation.StandingNotAsked,
+	}
+	reasons = [...]string{
+		mapping.NoReason: "", mapping.OtherValue: "other_value", mapping.WasSet: "was_set", mapping.WasNull: "was_null",
+		mapping.IsNull: "is_null", mapping.IsSet: "is_set", mapping.Unchanged: "unchanged", mapping.HeldBefore: "held_before",
+		mapping.WrongOp: "wrong_op", mapping.False: "false", mapping.Unknown: "unknown", mapping.Untyped: "untyped", mapping.Fault: "fault",
+	}
+)
+
+func explainVerdict(v *account.Verdict, clauses []mapping.Clause, op string) operation.ExplainedRule {
+	told := operation.ExplainedRule{Standing: standings[v.Standing], Reason: reasons[v.Reason], Old: v.Old}
+	if v.Clause >= 0 {
+		told.Clause, told.Columns = clauses[v.Clause].String(), clauses[v.Clause].Columns
+	}
+	for i := range v.Values {
+		told.Values = append(told.Values, explainValue(&v.Values[i]))
+	}
+	told.Put(op)
+	return told
+}
+
+func explainValue(v *account.Value) operation.ExplainedValue {
+	told := operation.ExplainedValue{Column: v.Name, Masked: v.Masked, Withheld: v.Hidden, Cut: v.Cut, Unknown: v.Known == delivery.ValueUnknown}
+	if v.Known == delivery.ValuePresent && !v.Hidden {
+		told.Value = &v.Text
+	}
+	return told
+}
+
+// readSpool takes the events that the spool has.
+func (x *explainer) readSpool() error {
+	ctx, done := x.within()
+	defer done()
+	err := x.eachEvent(ctx, func(e *delivery.Entry) {
+		ev := e.Event
+		if x.told.History.Events.IsZero() {
+			x.told.History.Events = ev.Time
+		}
+		if x.events[ev.ID] != nil || x.seeks(ev) {
+			x.takeEvent(ev)
+		}
+	})
+	if x.partly(err) {
+		err = nil
+	}
+	return err
+}
+
+// seeks reports whether an event is one that is asked about.
+func (x *explainer) seeks(ev *delivery.Event) bool {
+	if ev.Time.Before(x.request.Since) {
+		return false
+	}
+	if x.row == nil {
+		return ev.ID == x.request.Event
+	}
+	return x.row.isOf(ev.Entry, ev.Origin.Table) && x.row.has(ev.Entry, ev.Key)
+}
+
+// eachEvent calls fn for every event that the spool has.
+func (x *explainer) eachEvent(ctx context.Context, fn func(*delivery.Entry)) error {
+	profiles, err := x.spool.Profiles()
+	if err != nil || len(profiles) == 0 {
+		return err
+	}
+	id, err := x.spool.Register(profiles[0].Code)
+	if err != nil {
+		return err
+	}
+	var entries []delivery.Entry
+	for next, end := delivery.Seq(0), false; !end; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("search the spool: %w", err)
+		}
+		if entries, next, end, err = x.spool.History(id, next, entries[:0], 1000, 1<<20); err != nil {
+			return fmt.Errorf("search the spool: %w", err)
+		}
+		for i := range entries {
+			fn(&entries[i])
+		}
+	}
+	return nil
+}
+
+// takeEvent adds an event of the spool to its change.
+func (x *explainer) takeEvent(ev *delivery.Event) {
+	c := x.events[ev.ID]
+	if c == nil {
+		told := operation.ExplainedChange{
+			Time: ev.Time, Transaction: ev.Origin.Transaction, Position: ev.Origin.Position, Ordinal: ev.Origin.Seq, Op: ev.Origin.Op,
+			Entry: ev.Entry, Table: ev.Origin.Table, Operation: ev.Operation, From: "spool",
+		}
+		if ev.Actor != (delivery.Actor{}) {
+			told.Actor = &ev.Actor
+		}
+		if c = x.add(told); len(c.Rules) == 0 {
+			x.oldest()
+		}
+	}
+	if len(ev.Key) > 0 {
+		c.Key = slices.Clone(ev.Key)
+	}
+	x.event(c, ev.ID, ev.Type)
+}
+
+// oldest lets the oldest changes go when there are far more than are asked for.
+func (x *explainer) oldest() {
+	if len(x.list) <= 2*x.request.Most {
+		return
+	}
+	x.sort()
+	over := len(x.list) - x.request.Most
+	for _, c := range x.list[:over] {
+		delete(x.changes, changePlace{c.Transaction, c.Position, c.Ordinal, c.Entry})
+		for i := range c.Events {
+			delete(x.events, c.Events[i].ID)
+		}
+	}
+	x.list, x.told.More = slices.Clone(x.list[over:]), true
+}
+
+func (x *explainer) sort() {
+	slices.SortStableFunc(x.list, func(a, b *operation.ExplainedChange) int {
+		if order := a.Time.Compare(b.Time); order != 0 || a.Transaction != b.Transaction {
+			return order
+		}
+		return cmp.Compare(a.Ordinal, b.Ordinal)
+	})
+}
+
+// readParked tells which changes are parked now, and adds those of the row that were read past.
+func (x *explainer) readParked() error {
+	return x.eachParked(operation.ParkedRequest{}, func(p delivery.Parked) bool {
+		parked := operation.ExplainedParked{Number: p.Seq, Profile: p.Profile, Reason: p.Reason, Error: p.Error}
+		for _, c := range x.list {
+			if c.Position == p.Position && c.Transaction == p.Transaction && c.Ordinal == p.Ordinal && (p.Entry == "" || p.Entry == c.Entry) {
+				c.Parked = &parked
+			}
+		}
+		if x.row != nil && x.row.isOf(p.Entry, p.Table) && x.row.has(p.Entry, p.Key) && !p.Time.Before(x.request.Since) {
+			x.add(operation.ExplainedChange{
+				Time: p.Time, Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Entry: p.Entry, Table: p.Table,
+				Key: slices.Clone(p.Key), From: "spool", Parked: &parked,
+			})
+		}
+		return x.ctx.Err() == nil
+	})
+}
+
+// readWaiting tells of deliveries that have not ended what they wait for.
+func (x *explainer) readWaiting() error {
+	looks := 0
+	for _, c := range slices.Backward(x.list) {
+		for i := range c.Events {
+			e := &c.Events[i]
+			if !unended(e) || looks == explainLookups || x.ctx.Err() != nil {
+				continue
+			}
+			looks++
+			items, err := x.engine.Queue(engine.Filter{ID: e.ID})
+			if err != nil {
+				return err
+			}
+			for k := range items.Items {
+				if p := profileOf(e, items.Items[k].Profile); open(p) {
+					p.State = items.Items[k].State
+				}
+			}
+		}
+	}
+	return x.ctx.Err()
+}
+
+// unended reports whether an event may wait for a profile: one that got it, or, where nobody wrote
+// down who does, any.
+func unended(e *operation.ExplainedEvent) bool {
+	told := false
+	for i := range e.Profiles {
+		p := &e.Profiles[i]
+		told = told || p.Match != ""
+		if p.Match != "no" && p.Match != "undecided" && open(p) {
+			return true
+		}
+	}
+	return !told
+}
+
+// open reports whether what is known of a delivery is not its end. A dead letter may have been
+// retried.
+func open(p *operation.ExplainedProfile) bool {
+	return p.State == "" || p.State == string(delivery.OutcomeDead) || !delivery.Outcome(p.State).Terminal()
+}
+
+// finish puts the answer together.
+func (x *explainer) finish() *operation.Explanation {
+	x.sort()
+	if over := len(x.list) - x.request.Most; over > 0 {
+		x.list, x.told.More = x.list[over:], true
+	}
+	x.told.Changes = []operation.ExplainedChange{}
+	for _, c := range x.list {
+		if c.Op == capture.Truncate.String() {
+			c.Key = nil
+		}
+		for i := range c.Events {
+			slices.SortStableFunc(c.Events[i].Profiles, func(a, b operation.ExplainedProfile) int { return cmp.Compare(a.Profile, b.Profile) })
+		}
+		x.told.Changes = append(x.told.Changes, *c)
+	}
+	return &x.told
+}

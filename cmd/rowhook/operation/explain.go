@@ -1,0 +1,344 @@
+package operation
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"rowhook/delivery"
+)
+
+// ExplainRequest asks what became of a row's changes, or of the change that made an event.
+type ExplainRequest struct {
+	Entry string    `json:"entry,omitempty"` // or the table
+	Key   []KeyPart `json:"key,omitempty"`
+	Event string    `json:"event,omitempty"` // in place of entry and key
+	Since time.Time `json:"since,omitzero"`
+	Most  int       `json:"most,omitempty"` // changes, the newest; default 1000
+	// Within bounds how long the spool and the delivery log are searched; 0 is no bound.
+	Within time.Duration `json:"within,omitempty"`
+}
+
+// KeyPart is one column of a key, by its name in payloads or in the table, and its value as
+// payloads have it.
+type KeyPart struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Explanation is what is known of a row's changes, in the order of commits.
+type Explanation struct {
+	Changes []ExplainedChange `json:"changes"`
+	// More says that there are older ones.
+	More bool `json:"more,omitempty"`
+	// History says since when there is something of each kind.
+	History ExplainedHistory `json:"history"`
+	// LeftOut are changes that were not written down; among them may be some of the row.
+	LeftOut []ExplainedLack `json:"left_out,omitempty"`
+	// Unclean are times at which an agent ended without writing down what it had seen within the
+	// last second.
+	Unclean []time.Time `json:"unclean,omitempty"`
+	// Unkeyed counts changes of the entry whose row is not known, Undecided lines of the delivery
+	// log about groups that may have carried an event of the row, Damaged pieces of the account that
+	// cannot be read.
+	Unkeyed   int `json:"unkeyed,omitempty"`
+	Undecided int `json:"undecided,omitempty"`
+	Damaged   int `json:"damaged,omitempty"`
+}
+
+// ExplainedHistory says before which times nothing is kept. A zero time says that there is nothing.
+type ExplainedHistory struct {
+	// Off says that no account is kept.
+	Off        bool      `json:"off,omitempty"`
+	Changes    time.Time `json:"changes,omitzero"`    // also those without an event
+	Events     time.Time `json:"events,omitzero"`     // the spool's
+	Deliveries time.Time `json:"deliveries,omitzero"` // the delivery log's
+	// Partly says that the search ended before its end, for its time was over: what is older than
+	// these times was not looked at.
+	Partly bool `json:"partly,omitempty"`
+}
+
+// ExplainedLack tells of changes that were not written down since there were too many at once.
+type ExplainedLack struct {
+	Entry     string    `json:"entry,omitempty"` // empty for all
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	Events    int64     `json:"events,omitempty"`    // of those that made events or were parked
+	Eventless int64     `json:"eventless,omitempty"` // of those that did not
+}
+
+// ExplainedChange is one change, as one entry of the mapping saw it.
+type ExplainedChange struct {
+	Time        time.Time       `json:"time,omitzero"` // of the commit
+	Transaction string          `json:"transaction,omitempty"`
+	Position    string          `json:"position,omitempty"`
+	Ordinal     int             `json:"ordinal"`
+	Op          string          `json:"op,omitempty"`
+	Entry       string          `json:"entry,omitempty"`
+	Table       string          `json:"table,omitempty"`
+	Key         json.RawMessage `json:"key,omitempty"`
+	Moved       bool            `json:"moved,omitempty"` // it gave the row another key
+	Actor       *delivery.Actor `json:"actor,omitempty"`
+	Operation   string          `json:"operation,omitempty"`
+	// From says what it is known by: account, spool or log. Only the account has verdicts.
+	From string `json:"from"`
+	// About is set when the row is not one of the entry's, or that cannot be decided.
+	About  *ExplainedRule   `json:"about,omitempty"`
+	Rules  []ExplainedRule  `json:"rules,omitempty"`
+	Parked *ExplainedParked `json:"parked,omitempty"`
+	Events []ExplainedEvent `json:"events,omitempty"`
+}
+
+// The standings of a rule.
+const (
+	StandingHolds     = "holds"
+	StandingFails     = "fails"
+	StandingUndecided = "undecided"
+	StandingOtherOp   = "other_op"
+	StandingNotAsked  = "not_asked"
+)
+
+// ExplainedRule is how a rule stood to a change.
+type ExplainedRule struct {
+	Event    string           `json:"event,omitempty"`
+	Rule     string           `json:"rule,omitempty"`
+	Standing string           `json:"standing"`
+	Ops      []string         `json:"ops,omitempty"`    // that it is for, where the change's is another
+	Clause   string           `json:"clause,omitempty"` // that decided
+	Columns  []string         `json:"columns,omitempty"`
+	Reason   string           `json:"reason,omitempty"`
+	Old      bool             `json:"old,omitempty"` // it is the old value that decided
+	Values   []ExplainedValue `json:"values,omitempty"`
+	Text     string           `json:"text"` // all of it in words
+}
+
+// ExplainedValue is a value that decided. Masked columns have their hash.
+type ExplainedValue struct {
+	Column   string  `json:"column"`
+	Value    *string `json:"value"` // null for NULL, and where the rest says why
+	Unknown  bool    `json:"unknown,omitempty"`
+	Masked   bool    `json:"masked,omitempty"`
+	Withheld bool    `json:"withheld,omitempty"` // its column is excluded, or no row data is kept
+	Cut      bool    `json:"cut,omitempty"`
+}
+
+// ExplainedParked is why a change was parked.
+type ExplainedParked struct {
+	Number  delivery.Seq `json:"number,omitempty"` // 0 when it is not parked any more
+	Profile string       `json:"profile,omitempty"`
+	Reason  string       `json:"reason"`
+	Error   string       `json:"error,omitempty"`
+}
+
+// ExplainedEvent is an event that a change made.
+type ExplainedEvent struct {
+	ID       string             `json:"id"`
+	Type     string             `json:"type"`
+	Profiles []ExplainedProfile `json:"profiles,omitempty"`
+}
+
+// ExplainedProfile is how an event went to a profile, or why it did not.
+type ExplainedProfile struct {
+	Profile string `json:"profile"`
+	// Match is yes, no, undecided, or empty where nobody wrote it down.
+	Match string `json:"match,omitempty"`
+	// Why it does not match: type, operation or where; and the value that decided.
+	Why   string          `json:"why,omitempty"`
+	Value *ExplainedValue `json:"value,omitempty"`
+	// State is where the delivery stands: an outcome that ended it, or what it waits for.
+	State string `json:"state,omitempty"`
+	// Attempts are lines of the delivery log, the oldest first; Earlier counts those before them.
+	Attempts []ExplainedAttempt `json:"attempts,omitempty"`
+	Earlier  int                `json:"earlier,omitempty"`
+}
+
+// ExplainedAttempt is a line of the delivery log.
+type ExplainedAttempt struct {
+	Time        time.Time        `json:"time"`
+	Outcome     delivery.Outcome `json:"outcome"`
+	Attempt     int              `json:"attempt,omitempty"`
+	Round       int              `json:"round,omitempty"`
+	Group       string           `json:"group,omitempty"` // that carried the event
+	Count       int              `json:"count,omitempty"` // of its events
+	Status      int              `json:"status,omitempty"`
+	DurationMS  float64          `json:"duration_ms,omitempty"`
+	Reason      string           `json:"reason,omitempty"`
+	Error       string           `json:"error,omitempty"`
+	NextAttempt time.Time        `json:"next_attempt,omitzero"`
+}
+
+// Words is how a value reads in a sentence.
+func (v *ExplainedValue) Words() string {
+	switch {
+	case v.Unknown:
+		return "not known"
+	case v.Withheld:
+		return "a value that is not told"
+	case v.Value == nil:
+		return "NULL"
+	}
+	text := strconv.Quote(*v.Value)
+	if v.Cut {
+		text += "…"
+	}
+	if v.Masked {
+		text += " (masked)"
+	}
+	return text
+}
+
+// words is the verdict in words.
+func (r *ExplainedRule) words(op string) string {
+	switch r.Standing {
+	case StandingHolds:
+		return "holds"
+	case StandingOtherOp:
+		return "is not for this operation: " + strings.Join(r.Ops, ", ")
+	case StandingNotAsked:
+		return "was not asked"
+	}
+	why := r.reasonWords(op)
+	switch {
+	case r.Clause == "":
+		return why
+	case why == "":
+		return r.Clause
+	}
+	return r.Clause + ": " + why
+}
+
+// Put fills in the text.
+func (r *ExplainedRule) Put(op string) { r.Text = r.words(op) }
+
+// reasonWords says why a clause does not hold, or cannot be decided.
+func (r *ExplainedRule) reasonWords(op string) string {
+	column := strings.Join(r.Columns, ", ")
+	is := func(verb string) string {
+		if len(r.Values) == 0 {
+			return fmt.Sprintf("%s %s another value", column, verb)
+		}
+		return fmt.Sprintf("%s %s %s", r.Values[0].Column, verb, r.Values[0].Words())
+	}
+	switch r.Reason {
+	case "other_value", "is_set":
+		return is("is")
+	case "was_set":
+		return is("was")
+	case "is_null":
+		return column + " is NULL"
+	case "was_null":
+		return column + " was NULL before"
+	case "unchanged":
+		if len(r.Columns) > 1 {
+			return "none of them changed"
+		}
+		return column + " did not change"
+	case "held_before":
+		return "it held before the change, too"
+	case "wrong_op":
+		return "no " + op + " does that"
+	case "false":
+		text := "it is false"
+		for i := range r.Values {
+			text += []string{": ", ", "}[min(i, 1)] + r.Values[i].Column + " is " + r.Values[i].Words()
+		}
+		return text
+	case "unknown":
+		which := "value"
+		if r.Old {
+			which = "old value"
+		}
+		if len(r.Values) > 0 {
+			return fmt.Sprintf("the stream did not carry the %s of %s", which, r.Values[0].Column)
+		}
+		return "the stream did not carry a value that it needs"
+	case "untyped":
+		return "the value's type is not known"
+	case "fault":
+		return "it cannot be computed"
+	}
+	return ""
+}
+
+// Words says why a profile does not get an event; empty where it does, or nobody wrote it down.
+func (p *ExplainedProfile) Words() string {
+	if p.Match != "no" && p.Match != "undecided" {
+		return ""
+	}
+	switch p.Why {
+	case "type":
+		return "no subscription names this event"
+	case "operation":
+		return "no subscription takes its operation"
+	}
+	if p.Value == nil {
+		return "its condition does not hold"
+	}
+	return "where " + p.Value.Column + ": it is " + p.Value.Words()
+}
+
+// shownNotes is how many notes of a kind stand for themselves.
+const shownNotes = 3
+
+// Notes says what is not known, in sentences.
+func (e *Explanation) Notes() []string {
+	var notes []string
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	e.noteLack(note)
+	if n := len(e.Unclean); n > shownNotes {
+		note("%d times an agent ended without having written down what it had seen within its last second, the last time at %s.", n, FormatMoment(e.Unclean[n-1]))
+	} else {
+		for _, at := range e.Unclean {
+			note("After %s an agent ended without having written down what it had seen within its last second.", FormatMoment(at))
+		}
+	}
+	if e.Unkeyed > 0 {
+		note("%d changes of this entry have no known key: some may be of this row.", e.Unkeyed)
+	}
+	if e.Undecided > 0 {
+		note("%d lines of the delivery log are about groups whose events are not known any more: some may have carried these events.", e.Undecided)
+	}
+	if e.Damaged > 0 {
+		note("%d files of the account could not be read to their ends.", e.Damaged)
+	}
+	h := &e.History
+	if h.Partly {
+		note("The search ended before its end, for its time was over: there may be more. rowhook explain searches without this limit.")
+	}
+	switch {
+	case h.Off:
+		note("account.max_size is 0: of changes that make no event nothing is kept.")
+	case h.Changes.IsZero():
+		note("Of changes that made no event nothing is kept yet.")
+	default:
+		note("Before %s nothing is kept of changes that made no event.", FormatMoment(h.Changes))
+	}
+	if !h.Events.IsZero() {
+		note("Before %s nothing is kept of events that were delivered.", FormatMoment(h.Events))
+	}
+	if !h.Deliveries.IsZero() {
+		note("Before %s nothing is kept of attempts.", FormatMoment(h.Deliveries))
+	}
+	return notes
+}
+
+// noteLack says what was not written down.
+func (e *Explanation) noteLack(note func(string, ...any)) {
+	if len(e.LeftOut) == 0 {
+		return
+	}
+	var all ExplainedLack
+	for i, l := range e.LeftOut {
+		if i == 0 || l.From.Before(all.From) {
+			all.From = l.From
+		}
+		if l.To.After(all.To) {
+			all.To = l.To
+		}
+		all.Events, all.Eventless = all.Events+l.Events, all.Eventless+l.Eventless
+	}
+	note("Between %s and %s there were too many changes at once: %d without an event and %d with events were not written down. Some may be of this row.",
+		FormatMoment(all.From), FormatMoment(all.To), all.Eventless, all.Events)
+}
