@@ -258,7 +258,6 @@ func TestLaterKeys(t *testing.T) {
 		smallConfig + "trigger: {}\n":         "5:1: trigger",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", coalesce: 5s}\n":   "6:44: profiles.desk.coalesce",
-		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {memory: true}", 1):     "4:19: mapping.catalog.items.memory",
 		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {lookup: {}}", 1):       "4:19: mapping.catalog.items.lookup",
 		strings.Replace(smallConfig, "set: returned_at", "lookup: {}", 1):                         "3:60: mapping.circulation.loans.events.loan.returned.lookup",
 	} {
