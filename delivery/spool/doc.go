@@ -136,7 +136,7 @@
 //	              position, actor's id and name, operation, relation, change, second change; types of events that were made (version 1 has
 //	              none): v, each text; v size of a change that was read past, text key of its row (from version 3 on);
 //	              the changes that became one with it: v, each text (from version 4 on)
-//	undo          1, 1 if there was a row, which follows
+//	undo          1, v the transaction's number, 1 if there was a row, which follows, or 0
 //	batches       v batches, v highest number
 //
 // A backlog is what totals, and the events behind them, say was addressed, less what the progress record

@@ -1,8 +1,9 @@
 package spool
 
 import (
-	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -25,6 +26,8 @@ type keptChanges struct {
 	bytes   []byte
 	list    []keptChange
 	settled int // of list, those before the last Commit
+	// transaction is the open one's number, which its undo records have.
+	transaction uint64
 }
 
 // keptOverhead is about what a change takes beside key and row.
@@ -51,6 +54,10 @@ func (k *keptChanges) rollback() {
 func (k *keptChanges) reset() {
 	k.bytes, k.list, k.settled = k.bytes[:0], k.list[:0], 0
 }
+
+// KeepsFor says whose the changes of kept rows are that follow, by a number of the caller's, which
+// no other transaction has that the store may hold parts of. It is 0 where nobody says.
+func (b *Batch) KeepsFor(transaction uint64) { b.kept.transaction = transaction }
 
 // Keep has a row kept under a key, in place of what was there. Both are copied. The last call for a
 // key counts.
@@ -125,35 +132,40 @@ func (s *Spool) fillUndo(w *pebble.Batch, k *keptChanges, settled map[string]int
 		}
 	}
 	if i, ours := settled[string(key)]; ours {
-		return w.Set(undoKey(key), encodeUndo(k.row(i), !k.list[i].forget), nil)
+		return w.Set(undoKey(key), encodeUndo(k.transaction, k.row(i), !k.list[i].forget), nil)
 	}
 	row, ok, err := s.Kept(key, nil)
 	if err != nil {
 		return err
 	}
-	return w.Set(undoKey(key), encodeUndo(row, ok), nil)
+	return w.Set(undoKey(key), encodeUndo(k.transaction, row, ok), nil)
 }
 
 func undoKey(key []byte) []byte {
 	return append(append(make([]byte, 0, 1+len(key)), prefixUndo), key...)
 }
 
-func encodeUndo(row []byte, was bool) []byte {
-	return append(appendBool(append(make([]byte, 0, 2+len(row)), undoVersion), was), row...)
+func encodeUndo(transaction uint64, row []byte, was bool) []byte {
+	b := append(make([]byte, 0, 2+binary.MaxVarintLen64+len(row)), undoVersion)
+	b = binary.AppendUvarint(b, transaction)
+	return append(appendBool(b, was), row...)
 }
 
-func decodeUndo(b []byte) (row []byte, was bool, err error) {
+func decodeUndo(b []byte) (transaction uint64, row []byte, was bool, err error) {
 	r, err := open("undo record", b, undoVersion)
 	if err != nil {
-		return nil, false, err
+		return 0, nil, false, err
 	}
+	transaction = r.uvarint()
 	switch r.byte() {
 	case 0:
-		return nil, false, r.close("undo record")
+		return transaction, nil, false, r.close("undo record")
 	case 1:
-		return r.take(len(b) - r.off), true, nil
+		if !r.bad {
+			return transaction, r.take(len(b) - r.off), true, nil
+		}
 	}
-	return nil, false, fmt.Errorf("undo record: %w", errMalformed)
+	return 0, nil, false, fmt.Errorf("undo record: %w", errMalformed)
 }
 
 // undoChunk bounds what is put back in one go.
@@ -166,7 +178,7 @@ func (s *Spool) undo() error {
 		w := s.db.NewBatch()
 		more = false
 		err := s.scan([]byte{prefixUndo}, []byte{prefixUndo + 1}, func(key, value []byte) (bool, error) {
-			row, was, err := decodeUndo(value)
+			_, row, was, err := decodeUndo(value)
 			if err != nil {
 				return false, err
 			}
@@ -203,9 +215,9 @@ func (s *Spool) Kept(key, dst []byte) (row []byte, ok bool, err error) {
 	return s.getKept(s.db, prefixKept, key, dst)
 }
 
-// KeptBefore is Kept as of the last commit: without the stored parts of an open transaction, which
-// may be about to be dropped.
-func (s *Spool) KeptBefore(key, dst []byte) (row []byte, ok bool, err error) {
+// KeptBefore is Kept without what these transactions have stored of themselves, which is about to be
+// dropped. They need not be in the store yet, nor any more.
+func (s *Spool) KeptBefore(key, dst []byte, of ...uint64) (row []byte, ok bool, err error) {
 	if err := s.startReading(); err != nil {
 		return dst, false, err
 	}
@@ -217,8 +229,10 @@ func (s *Spool) KeptBefore(key, dst []byte) (row []byte, ok bool, err error) {
 		return dst, false, err
 	}
 	if ok {
-		row, was, err := decodeUndo(undo)
-		return append(dst, row...), was, err
+		transaction, row, was, err := decodeUndo(undo)
+		if err != nil || slices.Contains(of, transaction) {
+			return append(dst, row...), was, err
+		}
 	}
 	return s.getKept(view, prefixKept, key, dst)
 }
@@ -241,65 +255,6 @@ func (s *Spool) getKept(from pebble.Reader, prefix byte, key, dst []byte) ([]byt
 // spool.
 func (s *Spool) KeptRange(lower, upper []byte, yield func(key, row []byte) (bool, error)) error {
 	return s.scan(keptKey(lower), keptEnd(upper), func(key, row []byte) (bool, error) { return yield(key[1:], row) })
-}
-
-// KeptRangeBefore is KeptRange as of the last commit, see KeptBefore.
-func (s *Spool) KeptRangeBefore(lower, upper []byte, yield func(key, row []byte) (bool, error)) (err error) {
-	if err := s.startReading(); err != nil {
-		return err
-	}
-	defer s.reading.RUnlock()
-	view := s.db.NewSnapshot()
-	defer func() { err = joinClose(err, view) }()
-	undoEnd := keptEnd(upper)
-	undoEnd[0] += prefixUndo - prefixKept
-	now, err := view.NewIter(&pebble.IterOptions{LowerBound: keptKey(lower), UpperBound: keptEnd(upper)})
-	if err != nil {
-		return s.damage(fmt.Errorf("read kept rows: %w", err))
-	}
-	defer func() { err = joinClose(err, now) }()
-	before, err := view.NewIter(&pebble.IterOptions{LowerBound: undoKey(lower), UpperBound: undoEnd})
-	if err != nil {
-		return s.damage(fmt.Errorf("read kept rows: %w", err))
-	}
-	defer func() { err = joinClose(err, before) }()
-	for more, undone := now.First(), before.First(); more || undone; {
-		order := -1 // which key comes first
-		switch {
-		case !more:
-			order = 1
-		case undone:
-			order = bytes.Compare(now.Key()[1:], before.Key()[1:])
-		}
-		key, row, ok := []byte(nil), []byte(nil), true
-		if order < 0 {
-			if row, err = now.ValueAndErr(); err != nil {
-				return s.damage(fmt.Errorf("read kept rows: %w", err))
-			}
-			key = now.Key()[1:]
-		} else {
-			value, err := before.ValueAndErr()
-			if err != nil {
-				return s.damage(fmt.Errorf("read kept rows: %w", err))
-			}
-			if row, ok, err = decodeUndo(value); err != nil {
-				return err
-			}
-			key = before.Key()[1:]
-		}
-		if ok {
-			if goOn, err := yield(key, row); err != nil || !goOn {
-				return err
-			}
-		}
-		if order <= 0 {
-			more = now.Next()
-		}
-		if order >= 0 {
-			undone = before.Next()
-		}
-	}
-	return nil
 }
 
 // ForgetKept takes the rows kept under the keys from lower up to upper away at once, not with a

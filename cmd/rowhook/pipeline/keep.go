@@ -143,9 +143,9 @@ func (p *Pipeline) Defines(_ string, statement []byte) error {
 }
 
 // keptStored takes note of a batch that is stored. The appender calls it.
-func (p *Pipeline) keptStored(aborted bool) error {
+func (p *Pipeline) keptStored() error {
 	p.mu.Lock()
-	unneeded := p.kept.Stored(aborted)
+	unneeded := p.kept.Stored()
 	var list []kept.Measured
 	if now := time.Now(); now.Sub(p.keptMeasured) >= keptMeasure {
 		p.keptMeasured = now

@@ -200,7 +200,7 @@ func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
 		err = p.unmark()
 	}
 	if err == nil && stored {
-		err = p.keptStored(b.abort)
+		err = p.keptStored()
 	}
 	bytes := b.batch.Bytes()
 	b.batch.Reset()

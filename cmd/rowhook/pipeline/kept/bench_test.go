@@ -46,7 +46,7 @@ func BenchmarkChange(b *testing.B) {
 		if err := s.Apply(batch); err != nil {
 			b.Fatal(err)
 		}
-		st.Stored(false)
+		st.Stored()
 		batch.Reset()
 	}
 	st.Identify(batch, "7001")

@@ -90,7 +90,7 @@ func (m *model) store(t *rapid.T) {
 	if err := m.spool.Apply(m.flying); err != nil {
 		t.Fatal(err)
 	}
-	if err := Forget(m.spool, m.st.Stored(m.flyingAbort)); err != nil {
+	if err := Forget(m.spool, m.st.Stored()); err != nil {
 		t.Fatal(err)
 	}
 	m.flying = nil

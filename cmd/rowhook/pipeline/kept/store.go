@@ -21,7 +21,7 @@ const (
 // Spool is where the rows are.
 type Spool interface {
 	Kept(key, dst []byte) (row []byte, ok bool, err error)
-	KeptBefore(key, dst []byte) (row []byte, ok bool, err error)
+	KeptBefore(key, dst []byte, of ...uint64) (row []byte, ok bool, err error)
 	KeptRange(lower, upper []byte, yield func(key, row []byte) (bool, error)) error
 	ForgetKept(lower, upper []byte) error
 	KeptSize(lower, upper []byte) (int64, error)
@@ -29,6 +29,7 @@ type Spool interface {
 
 // Batch takes what a transaction changes of the rows.
 type Batch interface {
+	KeepsFor(transaction uint64)
 	Keep(key, row []byte)
 	Forget(key []byte)
 }
@@ -53,9 +54,9 @@ type Store struct {
 	bindings map[*capture.Table]*binding
 	last     *binding // of the change before; nil for none
 	cache    cache
-	batch    uint64 // number of the batch that is being filled
-	parts    bool   // the store has parts of the open transaction
-	dropping bool   // the store has parts of an aborted one yet
+	batch    uint64    // number of the batch that is being filled
+	parts    bool      // the store has parts of the open transaction
+	dropping []dropped // aborted transactions of which the store may have parts
 	dirty    []*table
 	garbage  []Range // of complete transactions
 	doomed   []Range // of the open one
@@ -65,6 +66,12 @@ type Store struct {
 	values       []capture.Value
 	key, key2, w []byte
 }
+
+// dropped is a transaction that was aborted after parts of it had been handed over. They are gone
+// when the batch is stored that was being filled then. Before, the store may have them, or have them
+// in a moment, or have parts of another transaction that is complete meanwhile: its undo records
+// tell whose they are.
+type dropped struct{ transaction, batch uint64 }
 
 // Open reads what is kept.
 func Open(s Spool, wants []Want, logger *slog.Logger) (*Store, error) {
@@ -161,7 +168,7 @@ func (s *Store) drop(b Batch, t *table) {
 	if t.now.ID == 0 {
 		return
 	}
-	b.Forget(stateKey(t.name))
+	s.forgetIn(b, stateKey(t.name))
 	s.doom(appendPrefix(nil, t.now.ID, 0), appendPrefix(nil, t.now.ID+1, 0))
 }
 
@@ -176,7 +183,7 @@ func (s *Store) save(b Batch, t *table) {
 	if !slices.Contains(s.dirty, t) {
 		s.dirty = append(s.dirty, t)
 	}
-	b.Keep(stateKey(t.name), t.now.encode())
+	s.keepIn(b, stateKey(t.name), t.now.encode())
 }
 
 // Empty reports whether nothing is kept of any table, and nothing wanted.
@@ -225,7 +232,7 @@ func (s *Store) renew(b Batch, t *table, to state) {
 	if to.ID == 0 {
 		to.ID = s.next
 		s.next++
-		b.Keep([]byte{keyNext}, binary.BigEndian.AppendUint32(nil, s.next))
+		s.keepIn(b, []byte{keyNext}, binary.BigEndian.AppendUint32(nil, s.next))
 	} else {
 		s.doom(appendPrefix(nil, t.now.ID, t.now.Generation), appendPrefix(nil, t.now.ID, t.now.Generation+1))
 	}
@@ -365,8 +372,10 @@ func (s *Store) Abort() {
 		t.now = t.settled
 	}
 	s.dirty, s.doomed = s.dirty[:0], s.doomed[:0]
+	if s.parts {
+		s.dropping = append(s.dropping, dropped{s.cache.open, s.batch})
+	}
 	s.cache.abort()
-	s.dropping = s.dropping || s.parts
 	s.parts = false
 }
 
@@ -377,13 +386,11 @@ func (s *Store) HandedOver(part bool) {
 	s.parts = s.parts || part
 }
 
-// Stored says that the store has all batches that were handed over; aborted, that what it had of an
-// aborted transaction is gone. It returns what nobody needs any more.
-func (s *Store) Stored(aborted bool) (unneeded []Range) {
+// Stored says that the store has all batches that were handed over. It returns what nobody needs any
+// more.
+func (s *Store) Stored() (unneeded []Range) {
 	s.cache.stored = s.batch - 1
-	if aborted {
-		s.dropping = false
-	}
+	s.dropping = slices.DeleteFunc(s.dropping, func(d dropped) bool { return d.batch <= s.cache.stored })
 	s.garbage = slices.DeleteFunc(s.garbage, func(r Range) bool {
 		if r.batch > s.cache.stored {
 			return false
@@ -409,11 +416,7 @@ func (s *Store) get(key []byte) (*entry, error) {
 	if e := s.cache.get(key); e != nil {
 		return e, nil
 	}
-	read := s.spool.Kept
-	if s.dropping {
-		read = s.spool.KeptBefore
-	}
-	row, ok, err := read(key, nil)
+	row, ok, err := s.stored(key)
 	if err != nil {
 		return nil, err
 	}
@@ -424,13 +427,25 @@ func (s *Store) get(key []byte) (*entry, error) {
 	return e, nil
 }
 
+// stored reads a row from the store, without what aborted transactions have left there.
+func (s *Store) stored(key []byte) (row []byte, ok bool, err error) {
+	if len(s.dropping) == 0 {
+		return s.spool.Kept(key, nil)
+	}
+	gone := make([]uint64, len(s.dropping))
+	for i, d := range s.dropping {
+		gone[i] = d.transaction
+	}
+	return s.spool.KeptBefore(key, nil, gone...)
+}
+
 // put keeps a row, unless it is kept so already.
 func (s *Store) put(b Batch, key []byte, was *entry, row []byte) {
 	if was != nil && was.exists && bytes.Equal(was.row, row) {
 		return
 	}
 	row = bytes.Clone(row)
-	b.Keep(key, row)
+	s.keepIn(b, key, row)
 	s.cache.write(key, row, true, s.batch)
 }
 
@@ -438,6 +453,16 @@ func (s *Store) forget(b Batch, key []byte, was *entry) {
 	if was != nil && !was.exists {
 		return
 	}
-	b.Forget(key)
+	s.forgetIn(b, key)
 	s.cache.write(key, nil, false, s.batch)
+}
+
+func (s *Store) keepIn(b Batch, key, value []byte) {
+	b.KeepsFor(s.cache.open)
+	b.Keep(key, value)
+}
+
+func (s *Store) forgetIn(b Batch, key []byte) {
+	b.KeepsFor(s.cache.open)
+	b.Forget(key)
 }
