@@ -216,9 +216,10 @@ func (d *decoder) row(b []byte) error {
 	if rel == nil {
 		return d.park(nil, b, errNoRelation)
 	}
-	if err := decodeRow(b, rel, &d.rows, &d.change); errors.As(err, new(*lookupError)) {
-		return err
-	} else if err != nil {
+	if err := decodeRow(b, rel, &d.rows, &d.change); err != nil { // As allocates, also without one
+		if errors.As(err, new(*lookupError)) {
+			return err
+		}
 		return d.park(rel, b, err)
 	}
 	d.change.Ordinal = d.ordinal - 1
