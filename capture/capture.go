@@ -403,6 +403,9 @@ type Type struct {
 	// Labels are all the values that an enum has, or a set's members; nil for other types and where
 	// they are not known.
 	Labels []string
+	// Folds says that values may be equal for the database though their texts differ, as letters of
+	// either case under a collation, or texts padded with spaces.
+	Folds bool
 }
 
 // Unlabelled returns what of a value is none of the type's labels, with those that there are. It is

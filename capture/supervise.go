@@ -49,7 +49,7 @@ func Supervise(ctx context.Context, s Streamer, lost func(error), log *slog.Logg
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		if err == nil || errors.Is(err, ErrAgain) {
 			continue
 		}
 		if IsPermanent(err) {
@@ -90,9 +90,18 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
+// ErrAgain is what a [Sink] ends a session with to have the open transaction come again, from its
+// beginning. The next session follows at once.
+var ErrAgain = errors.New("the transaction is to come again")
+
 // Permanent marks an error that ends a run as it is, since no new session can fix it: one of the
-// sink, or of those who run the source.
-func Permanent(err error) error { return &permanentError{err} }
+// sink, unless it is [ErrAgain], or of those who run the source.
+func Permanent(err error) error {
+	if errors.Is(err, ErrAgain) {
+		return err
+	}
+	return &permanentError{err}
+}
 
 // IsPermanent reports whether no new session can fix the error.
 func IsPermanent(err error) bool {

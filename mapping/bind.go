@@ -17,10 +17,13 @@ type binding struct {
 	ops     opSet // that any entry that takes changes as they come, the context or the signals want
 	merging opSet // that any entry wants which takes what a row's changes come to
 	rowKey  []int // by which these tell rows apart
-	columns map[string]int
-	senses  []delivery.Sense // of the columns, see [senseOf]
-	context *contextColumns  // set for the context table
-	signal  *signalColumns   // set for the signal table
+	looks   bool  // an entry looks rows of other tables up
+	// lookedUp are the key's columns of a table that rows are looked up in; nil for others.
+	lookedUp []int
+	columns  map[string]int
+	senses   []delivery.Sense // of the columns, see [senseOf]
+	context  *contextColumns  // set for the context table
+	signal   *signalColumns   // set for the signal table
 	// moveKey are the columns by which a delete turns out to be half of a row's move between
 	// partitions: what all entries take for the row's key. None when rows cannot move.
 	moveKey []int
@@ -32,10 +35,13 @@ type boundEntry struct {
 	*entry
 	table    *capture.Table
 	ops      opSet
-	merges   bool      // it takes what a row's changes in a transaction come to
-	problems []problem // a faulty entry maps nothing: its changes are parked
-	faults   []problem // of single rules: what they cannot decide is parked, the others go on
-	warnings []problem // what is allowed, but hardly meant
+	lookups  []boundLookup
+	own      int         // columns of the table itself; those behind them are looked up
+	old, new capture.Row // of the change at hand, with what is looked up
+	merges   bool        // it takes what a row's changes in a transaction come to
+	problems []problem   // a faulty entry maps nothing: its changes are parked
+	faults   []problem   // of single rules: what they cannot decide is parked, the others go on
+	warnings []problem   // what is allowed, but hardly meant
 	where    []boundCondition
 	events   []boundEvent
 	key      []member
@@ -75,15 +81,21 @@ type problem struct {
 
 func (p *problem) String() string { return strings.Join(p.path, ".") + ": " + p.text }
 
-func (r *Rules) bind(t *capture.Table) *binding {
+// bind ties the mapping to a table. Tables are those that it looks rows up in, as far as they are
+// known.
+func (r *Rules) bind(t *capture.Table, tables map[string]*capture.Table) *binding {
 	b := &binding{table: t, name: t.String(), columns: make(map[string]int, len(t.Columns))}
 	for i := range t.Columns {
 		b.columns[t.Columns[i].Name] = i
 		b.senses = append(b.senses, senseOf(t.Columns[i].Type))
 	}
+	if r.looksIn(b.name) {
+		b.lookedUp = rowKey(t)
+	}
 	for _, e := range r.entriesOf(t) {
-		be := bindEntry(e, t)
+		be := bindEntry(e, t, tables)
 		b.entries = append(b.entries, be)
+		b.looks = b.looks || len(be.lookups) > 0
 		if be.merges {
 			b.merging |= be.ops
 			b.rowKey = rowKey(t)
@@ -140,11 +152,12 @@ type binder struct {
 	*boundEntry
 }
 
-func bindEntry(e *entry, t *capture.Table) *boundEntry {
+func bindEntry(e *entry, t *capture.Table, tables map[string]*capture.Table) *boundEntry {
 	b := binder{&boundEntry{entry: e, table: t, order: t.String(), actorID: none, actor: none, opColumn: none}}
 	if e.orderPrefix != "" {
 		b.order = e.orderPrefix
 	}
+	b.extend(tables)
 	b.checkColumnLists()
 	b.columnsOf(e.Memory.Columns, e.path.at("memory", "columns"))
 	b.where = b.conditions(e.Where, e.path.at("where"))
@@ -406,7 +419,7 @@ func (b *binder) bindShape() {
 
 func (b *binder) defaultShape() {
 	taken := map[string]string{}
-	for col := range b.table.Columns {
+	for col := range b.table.Columns[:b.own] {
 		column := b.table.Columns[col].Name
 		if slices.Contains(b.Columns.Exclude, column) {
 			continue

@@ -15,8 +15,9 @@ type UndecidableError struct {
 	Rule         string // empty where the entry's own setting is meant
 	Clause       string // set, where, if, order_by, ...
 	Column       string
-	Old          bool // the old value is missing, not the new one
-	Untyped      bool // the value is there, but its type is not known
+	Old          bool   // the old value is missing, not the new one
+	Untyped      bool   // the value is there, but its type is not known
+	LookedUp     string // the table in which it was looked up; empty for a column of the row
 	remedy       string
 }
 
@@ -27,6 +28,9 @@ func (e *UndecidableError) Error() string {
 	}
 	if e.Old {
 		value = "old value"
+	}
+	if e.LookedUp != "" {
+		return fmt.Sprintf("map %s: %s, %s: the row of %s that has %q is not known", e.Table, what, e.Clause, e.LookedUp, e.Column)
 	}
 	if e.Untyped {
 		return fmt.Sprintf("map %s: %s, %s: the type of column %q is not known any more", e.Table, what, e.Clause, e.Column)
@@ -42,7 +46,10 @@ func (be *boundEntry) undecidable(b blame) error {
 		Table: be.table.String(), Entry: be.Name, Rule: b.rule, Clause: b.clause, Column: b.column, Old: b.old, Untyped: b.untyped,
 		remedy: wholeRows(be.table),
 	}
-	if i := be.table.Column(b.column); i >= 0 && be.table.Columns[i].Omitted != "" {
+	if i := be.table.Column(b.column); i >= be.own {
+		err.LookedUp = be.lookedUpIn(i)
+		err.remedy = "`rowhook status` tells whether the rows of " + err.LookedUp + " are known; the change itself lies with `rowhook failed list --source`"
+	} else if i >= 0 && be.table.Columns[i].Omitted != "" {
 		err.remedy = be.table.Columns[i].Omitted
 	}
 	if b.untyped {
@@ -104,7 +111,7 @@ func splitNeeds(needs []Need) (met, omitted []Need) {
 // If there are any, the table needs REPLICA IDENTITY FULL, or the config must ask for less.
 func (r *Rules) Needs(t *capture.Table) []Need {
 	var needs []Need
-	for _, be := range r.bind(t).entries {
+	for _, be := range r.bind(t, nil).entries {
 		if len(be.problems) == 0 {
 			needs = append(append(needs, be.needs()...), be.lastContent()...)
 		}
@@ -119,12 +126,13 @@ type Finding struct {
 }
 
 // Check compares the mapping with one table. All findings concern that table only.
-func (r *Rules) Check(t *capture.Table) []Finding {
+// Tables are all that the database has of those that the mapping names.
+func (r *Rules) Check(t *capture.Table, tables ...*capture.Table) []Finding {
 	var list []Finding
 	add := func(severity capture.Severity, code string, at path, subject, text, remedy string) {
 		list = append(list, Finding{capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy, Table: t.String()}, at})
 	}
-	b := r.bind(t)
+	b := r.bind(t, byName(tables))
 	for _, be := range b.entries {
 		for _, said := range []struct {
 			severity capture.Severity
@@ -132,6 +140,11 @@ func (r *Rules) Check(t *capture.Table) []Finding {
 		}{{capture.Error, be.problems}, {capture.Error, be.faults}, {capture.Warning, be.warnings}} {
 			for _, p := range said.list {
 				add(said.severity, "mapping", p.path, strings.Join(p.path, "."), p.text, p.remedy)
+			}
+		}
+		for i := range be.lookups {
+			if l := &be.lookups[i]; l.table == nil {
+				add(capture.Error, "lookup", l.of.path.at("table"), l.of.Table, "the table is not in the database, or cannot be read", "")
 			}
 		}
 		if len(be.problems) > 0 {
@@ -334,6 +347,16 @@ func (n *needList) conditions(why string, at path, list []boundCondition) {
 // old notes that a column's old value is needed, where the identity does not carry it.
 func (n *needList) old(why string, at path, col int) {
 	t := n.be.table
+	if col >= n.be.own { // it is found by columns that must be known
+		for i := range n.be.lookups {
+			if l := &n.be.lookups[i]; col >= l.first && col < l.first+len(l.of.columns) {
+				for _, by := range l.by {
+					n.old(why, at, by)
+				}
+			}
+		}
+		return
+	}
 	column := &t.Columns[col]
 	if column.Omitted == "" &&
 		(n.be.remembered[col] || t.Identity == 0 || t.Identity == capture.IdentityFull || column.Identity && t.Identity != capture.IdentityNothing) {
@@ -343,4 +366,23 @@ func (n *needList) old(why string, at path, col int) {
 	if !slices.ContainsFunc(n.needs, func(o Need) bool { return o.Column == need.Column && o.Why == need.Why }) {
 		n.needs = append(n.needs, need)
 	}
+}
+
+// byName finds tables by their names.
+func byName(tables []*capture.Table) map[string]*capture.Table {
+	named := make(map[string]*capture.Table, len(tables))
+	for _, t := range tables {
+		named[t.String()] = t
+	}
+	return named
+}
+
+// lookedUpIn names the table in which a column of the extended table is looked up.
+func (be *boundEntry) lookedUpIn(col int) string {
+	for i := range be.lookups {
+		if l := &be.lookups[i]; col >= l.first && col < l.first+len(l.of.columns) {
+			return l.of.Table
+		}
+	}
+	return ""
 }

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	Context ContextConfig
 	Signals SignalsConfig
+	// Lookups are the tables that entries may look rows up in.
+	Lookups []LookupConfig
 	// DeletedRows reports whether a format sends an event's deleted rows whole: the payload's
 	// shape, read from the old row (delivery.Event.Shape). Nil is never.
 	DeletedRows func(eventType, entry string) bool
@@ -42,6 +44,7 @@ type entry struct {
 	fields      []*field
 	link        []linkPart
 	maskKey     []byte
+	lookups     []*lookup
 	orderPrefix string // of a group; empty for the table's own
 	wholeDelete bool   // a format sends deleted rows whole
 }
@@ -71,8 +74,10 @@ func Compile(cfg Config, opts Options) (*Rules, error) {
 		context: opts.Context, signals: opts.Signals,
 	}
 	errs := checkSource(opts)
+	lookedUp, faults := compileLookedUp(opts.Lookups)
+	errs = append(errs, faults...)
 	for i := range cfg {
-		e, err := compileEntry(cfg[i], opts)
+		e, err := compileEntry(cfg[i], opts, lookedUp)
 		errs = append(errs, err)
 		if err != nil {
 			continue
@@ -133,7 +138,7 @@ func checkType(typ string, at path) error {
 	return nil
 }
 
-func compileEntry(cfg EntryConfig, opts Options) (*entry, error) {
+func compileEntry(cfg EntryConfig, opts Options, lookedUp map[string]*lookedUp) (*entry, error) {
 	e := &entry{EntryConfig: cfg, path: path{"mapping", cfg.Name}}
 	errs := []error{e.findTable(), e.compileColumns(opts), e.compileOrder(), e.compileMemory()}
 	for _, list := range []struct {
@@ -142,12 +147,12 @@ func compileEntry(cfg EntryConfig, opts Options) (*entry, error) {
 	}{{"key", cfg.Key}, {"order_by", cfg.OrderBy}} {
 		errs = append(errs, checkColumns(list.columns, e.path.at(list.key)))
 	}
-	errs = append(errs, checkWhere(cfg.Where, e.path.at("where")), e.compileEvents())
+	errs = append(errs, checkWhere(cfg.Where, e.path.at("where")), e.compileEvents(), e.compileLookups(lookedUp))
 	var err error
 	if e.link, err = parseLink(cfg.Link); err != nil {
 		errs = append(errs, e.path.at("link").err(err.Error(), "write a column's name in braces: https://example.org/loans/{loan_id}"))
 	}
-	if e.fields, err = compileFields(cfg.Fields, e.path.at("fields")); err != nil {
+	if e.fields, err = compileFields(cfg.Fields, e.path.at("fields"), cfg.aliases()); err != nil {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -263,7 +268,7 @@ func (e *entry) compileEvents() error {
 			if len(cfg.Rules) > 1 {
 				name = fmt.Sprintf("%s[%d]", name, i)
 			}
-			r, err := compileRule(cfg.Rules[i], name, at)
+			r, err := compileRule(cfg.Rules[i], name, at, e.aliases())
 			errs = append(errs, err)
 			ev.rules = append(ev.rules, r)
 		}
@@ -293,7 +298,7 @@ func (e *entry) checkOperations() error {
 	return nil
 }
 
-func compileRule(cfg RuleConfig, name string, at path) (*rule, error) {
+func compileRule(cfg RuleConfig, name string, at path, aliases []string) (*rule, error) {
 	r := &rule{RuleConfig: cfg, name: name, path: at, ops: rowOps, as: cfg.As.names()}
 	var errs []error
 	if len(cfg.Op) > 0 {
@@ -311,7 +316,7 @@ func compileRule(cfg RuleConfig, name string, at path) (*rule, error) {
 		checkWhere(cfg.Becomes, at.at("becomes")), checkWhere(cfg.Where, at.at("where")))
 	if cfg.If != "" {
 		var err error
-		if r.cond, err = compileExpression(cfg.If, true); err != nil {
+		if r.cond, err = compileExpression(cfg.If, true, aliases...); err != nil {
 			errs = append(errs, at.at("if").err(err.Error(), ""))
 		}
 	}

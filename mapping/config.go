@@ -23,6 +23,7 @@ type EntryConfig struct {
 	Operation  string            `yaml:"operation" doc:"column that says by which operation the change was made"`
 	Operations []EventOperations `yaml:"operations" doc:"closed lists: the operations that an event can come from"`
 	Columns    ColumnsConfig     `yaml:"columns" doc:"which columns are sent, and how"`
+	Lookup     []LookupUse       `yaml:"lookup" doc:"rows of other tables, whose columns are then alias.column: in fields, link, where and if"`
 	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
 	Coalesce   string            `yaml:"coalesce" enum:"transaction" doc:"transaction: the changes of one row in a transaction become one, from what was before the first to what is after the last; an insert and a delete cancel out"`
 	Memory     MemoryConfig      `yaml:"memory" doc:"columns whose last values are remembered, so that rules know old values without REPLICA IDENTITY FULL or full row images: {columns: [...]}, or all"`
@@ -31,7 +32,7 @@ type EntryConfig struct {
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
 
-	_ struct{} `later:"backfill lookup lookups parts trigger"`
+	_ struct{} `later:"backfill lookups parts trigger"`
 }
 
 // ActorConfig names the columns that tell the actor. The transaction's own context wins.
@@ -105,7 +106,7 @@ type RuleConfig struct {
 	If      string         `yaml:"if" doc:"expression over old, new, row, op, actor and operation"`
 	As      AsConfig       `yaml:"as" doc:"names of the event in formats with a vocabulary of their own"`
 
-	_ struct{} `later:"lookup lookups memory parts"`
+	_ struct{} `later:"lookup lookups memory parts touch"`
 }
 
 // AsConfig names an event for formats with a vocabulary of their own. What is not given follows

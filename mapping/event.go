@@ -257,18 +257,27 @@ type changeRow struct{ m *Mapper }
 func (r changeRow) Column(name string) (text string, state delivery.Known, sense delivery.Sense, ok bool) {
 	b, e := r.m.bound, &r.m.eval
 	col, ok := b.columns[name]
+	if !ok && e.entry != nil && len(e.entry.lookups) > 0 {
+		col = e.entry.table.Column(name)
+		ok = col >= 0
+	}
 	if !ok || e.op == capture.Truncate {
 		return "", delivery.ValueUnknown, delivery.SenseText, false
 	}
 	t := e.table.Columns[col].Type
+	if col < len(b.senses) {
+		sense = b.senses[col]
+	} else { // of a row that was looked up
+		sense = senseOf(t)
+	}
 	switch v := e.current(col); v.State {
 	case capture.Null:
-		return "", delivery.ValueNull, b.senses[col], true
+		return "", delivery.ValueNull, sense, true
 	case capture.Present:
 		if t.Kind == capture.Untyped {
 			break
 		}
-		return string(plainText(v, t.Kind)), delivery.ValuePresent, b.senses[col], true
+		return string(plainText(v, t.Kind)), delivery.ValuePresent, sense, true
 	}
-	return "", delivery.ValueUnknown, b.senses[col], true
+	return "", delivery.ValueUnknown, sense, true
 }

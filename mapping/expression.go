@@ -133,7 +133,7 @@ func (b *boundExpression) truth(e *evaluation) delivery.Truth {
 }
 
 // compileExpression parses, checks and compiles. A condition must give true or false.
-func compileExpression(text string, condition bool) (*expression, error) {
+func compileExpression(text string, condition bool, aliases ...string) (*expression, error) {
 	members := map[string]any{}
 	options := []expr.Option{expr.Env(map[string]any{
 		"old": members, "new": members, "row": members, "actor": members, "op": "", "operation": "",
@@ -148,7 +148,7 @@ func compileExpression(text string, condition bool) (*expression, error) {
 	if err != nil {
 		return nil, syntaxError(err)
 	}
-	c := expressionCompiler{expression: &expression{text: text, tree: tree.Node}, source: []rune(text)}
+	c := expressionCompiler{expression: &expression{text: text, tree: tree.Node}, source: []rune(text), aliases: aliases}
 	if c.expression.root, err = c.compile(tree.Node); err != nil {
 		return nil, err
 	}
@@ -171,10 +171,12 @@ func (x *expression) reads() bool { return len(x.columns) > 0 }
 type expressionCompiler struct {
 	*expression
 	source []rune
-	names  []string // of variables in scope
-	slots  []int    // of those, in machine.vars
-	inside int      // predicates around
-	nodes  int      // compiled so far
+	// aliases are rows beside the own one, whose columns are row.alias.column.
+	aliases []string
+	names   []string // of variables in scope
+	slots   []int    // of those, in machine.vars
+	inside  int      // predicates around
+	nodes   int      // compiled so far
 }
 
 func (c *expressionCompiler) compile(n ast.Node) (node, error) {
@@ -271,6 +273,11 @@ func (c *expressionCompiler) member(n *ast.MemberNode) (node, error) {
 		}
 		if base.Value == "actor" && named {
 			return actorMember(property.Value)
+		}
+	}
+	if alias, ok := n.Node.(*ast.MemberNode); ok && named {
+		if which, name := rowColumn(alias); name != "" && slices.Contains(c.aliases, name) {
+			return c.column(which, name+"."+property.Value), nil
 		}
 	}
 	base, err := c.compile(n.Node)

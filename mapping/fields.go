@@ -24,25 +24,25 @@ var (
 	laterKeys    = []string{"lookup", "parts"}
 )
 
-func compileFields(cfg []FieldConfig, at path) ([]*field, error) {
+func compileFields(cfg []FieldConfig, at path, aliases []string) ([]*field, error) {
 	var fields []*field
 	var errs []error
 	for i := range cfg {
-		f, err := compileField(&cfg[i], at.at(cfg[i].Name))
+		f, err := compileField(&cfg[i], at.at(cfg[i].Name), aliases)
 		fields = append(fields, f)
 		errs = append(errs, err)
 	}
 	return fields, errors.Join(errs...)
 }
 
-func compileField(cfg *FieldConfig, at path) (*field, error) {
+func compileField(cfg *FieldConfig, at path, aliases []string) (*field, error) {
 	f := &field{name: cfg.Name, path: at}
 	switch {
 	case len(cfg.Members) > 0 && isOperator(cfg.Members):
-		return f, f.compileOperator(cfg.Members)
+		return f, f.compileOperator(cfg.Members, aliases)
 	case len(cfg.Members) > 0:
 		var err error
-		f.members, err = compileFields(cfg.Members, at)
+		f.members, err = compileFields(cfg.Members, at, aliases)
 		return f, err
 	case cfg.Value.Null || cfg.Value.Text == "":
 		return f, at.err("the member has no content", "name a column, or write {const: null} for NULL")
@@ -58,7 +58,7 @@ func isOperator(members []FieldConfig) bool {
 	})
 }
 
-func (f *field) compileOperator(members []FieldConfig) error {
+func (f *field) compileOperator(members []FieldConfig, aliases []string) error {
 	values := map[string]*FieldConfig{}
 	operators := 0
 	for i := range members {
@@ -99,7 +99,7 @@ func (f *field) compileOperator(members []FieldConfig) error {
 			return f.path.at("column").err("the column's name is empty", "")
 		}
 	case values["expr"] != nil:
-		if f.expr, err = compileExpression(scalarOf(values["expr"]), false); err != nil {
+		if f.expr, err = compileExpression(scalarOf(values["expr"]), false, aliases...); err != nil {
 			return f.path.at("expr").err(err.Error(), "")
 		}
 	default:

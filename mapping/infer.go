@@ -189,6 +189,14 @@ func (in *inference) member(n *ast.MemberNode) (k kinds, column string, spelled 
 			return kindText, "", false
 		}
 	}
+	if property, ok := n.Property.(*ast.StringNode); ok {
+		if _, alias := rowColumn(n.Node); alias != "" { // of a row that is looked up
+			if col := in.table.Column(alias + "." + property.Value); col >= 0 {
+				t := in.table.Columns[col].Type
+				return kindsOf(t.Kind), t.Name, t.Kind == capture.Other
+			}
+		}
+	}
 	in.need("a member", in.walk(n.Node), kindList|kindObject)
 	in.walk(n.Property)
 	return anyKind, "", false

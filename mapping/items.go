@@ -14,7 +14,7 @@ func (f *field) compileItems(cfg *FieldConfig) error {
 	if cfg.Members == nil {
 		return f.path.at("items").err("items takes a map: the shape of each element", "")
 	}
-	fields, err := compileFields(cfg.Members, f.path.at("items"))
+	fields, err := compileFields(cfg.Members, f.path.at("items"), nil)
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,10 @@ type Mapper struct {
 	lineage     string
 	signalTypes map[string]signalType
 
+	lookups   Lookups
+	described map[string]*capture.Table // looked-up tables, by name
+	trusted   trusted                   // rows that were looked up before the open transaction's end
+
 	bindings map[*capture.Table]*binding
 	bound    *binding // of the change at hand, or of the last one
 	tx       capture.Transaction
@@ -97,7 +101,7 @@ type Mapper struct {
 func (r *Rules) NewMapper(out Output, id Identity) *Mapper {
 	m := &Mapper{
 		rules: r, out: out, source: id.Source, lineage: id.Lineage,
-		signalTypes: map[string]signalType{}, bindings: map[*capture.Table]*binding{},
+		signalTypes: map[string]signalType{}, bindings: map[*capture.Table]*binding{}, described: map[string]*capture.Table{},
 		window: window{most: windowBytes, rows: map[*capture.Table]*rowGroups{}, relations: map[*capture.Table][]byte{}},
 	}
 	for _, s := range r.signals.Types {
@@ -122,6 +126,7 @@ func (m *Mapper) Begin(tx *capture.Transaction) {
 // Abort forgets the open transaction.
 func (m *Mapper) Abort() {
 	m.held.on = false
+	m.trusted.reset()
 	if m.window.on() {
 		m.window.reset()
 	}
@@ -148,7 +153,12 @@ func (m *Mapper) Change(c *capture.Change) error {
 	if b == nil || b.table != c.Table {
 		b = m.bind(c.Table)
 	}
-	if b.merging != 0 || m.window.on() {
+	if b.lookedUp != nil && m.trusted.early {
+		if err := m.trusted.changed(b, c); err != nil {
+			return err
+		}
+	}
+	if b.merging != 0 || b.looks || m.window.on() {
 		return m.hold(b, c)
 	}
 	return m.now(b, c)
@@ -182,7 +192,7 @@ func (m *Mapper) now(b *binding, c *capture.Change) error {
 func (m *Mapper) bind(t *capture.Table) *binding {
 	b := m.bindings[t]
 	if b == nil {
-		b = m.rules.bind(t)
+		b = m.rules.bind(t, m.described)
 		if m.watcher != nil {
 			b.watch(m.watcher)
 		}
@@ -193,6 +203,7 @@ func (m *Mapper) bind(t *capture.Table) *binding {
 			}
 		}
 		m.bindings[t] = b
+		m.Describe(t)
 	}
 	m.bound = b
 	return b
@@ -230,6 +241,12 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 		if be.merges != merging {
 			continue
 		}
+		own := m.eval.rows
+		if len(be.lookups) > 0 {
+			if err := m.lookUp(be); err != nil {
+				return err
+			}
+		}
 		if be.ops.has(c.Op) {
 			if err := m.mapEntry(be); err != nil {
 				return err
@@ -238,6 +255,7 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 		if be.observer != nil {
 			m.tell(be, true)
 		}
+		m.eval.rows = own
 	}
 	if c.Op != capture.Insert || merging {
 		return nil

@@ -25,7 +25,8 @@ type Memory struct {
 	All     bool
 }
 
-// Memory lists what all entries want to be remembered, by table.
+// Memory lists what all entries want to be remembered, by table: their own last values, and the rows
+// that they look up.
 func (r *Rules) Memory() []Memory {
 	var list []Memory
 	for _, e := range r.entries {
@@ -43,6 +44,18 @@ func (r *Rules) Memory() []Memory {
 		for _, column := range e.Memory.Columns {
 			if !slices.Contains(m.Columns, column) {
 				m.Columns = append(m.Columns, column)
+			}
+		}
+	}
+	for _, l := range r.LookedUp() {
+		at := slices.IndexFunc(list, func(m Memory) bool { return m.Table == l.Table })
+		if at < 0 {
+			at = len(list)
+			list = append(list, Memory{Table: l.Table})
+		}
+		for _, column := range l.Columns {
+			if !slices.Contains(list[at].Columns, column) {
+				list[at].Columns = append(list[at].Columns, column)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ func truthOf(t interface{ Fatal(...any) }, cfg RuleConfig, c *capture.Change) de
 	if err != nil {
 		t.Fatal(err)
 	}
-	be := rules.bind(c.Table).entries[0]
+	be := rules.bind(c.Table, nil).entries[0]
 	if len(be.problems) > 0 {
 		t.Fatal(be.problems[0].String())
 	}

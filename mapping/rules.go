@@ -80,6 +80,9 @@ func (r *Rules) Tables() []string {
 	for _, e := range r.entries {
 		add(e.schema + "." + e.table)
 	}
+	for _, l := range r.LookedUp() {
+		add(l.Table)
+	}
 	add(r.context.Table)
 	add(r.signals.Table)
 	return list

@@ -21,7 +21,7 @@ func (r *Rules) Shapes(tables []*capture.Table, nullable func(t *capture.Table, 
 			if !slices.Contains(r.entriesOf(t), e) {
 				continue
 			}
-			if be := bindEntry(e, t); len(be.problems) == 0 {
+			if be := bindEntry(e, t, byName(tables)); len(be.problems) == 0 {
 				bound[t], known = be, append(known, t)
 			}
 		}

@@ -136,6 +136,7 @@ func (m *Mapper) hold(b *binding, c *capture.Change) error {
 	w := &m.window
 	size := sizeOf(c)
 	if w.bytes+size > w.most {
+		m.trusted.early = true
 		if err := m.empty(); err != nil {
 			return err
 		}
@@ -168,6 +169,7 @@ func (m *Mapper) holdMessage(msg *capture.Message) error {
 	w := &m.window
 	size := itemBytes + len(msg.Prefix) + len(msg.Content)
 	if w.bytes+size > w.most {
+		m.trusted.early = true
 		if err := m.empty(); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 const misencoded = 0xff
 
 func textType(name string) *capture.Type {
-	return &capture.Type{Name: name, Kind: capture.Text, AppendJSON: appendTextJSON}
+	return &capture.Type{Name: name, Kind: capture.Text, AppendJSON: appendTextJSON, Folds: true} // by collation
 }
 
 func stringType(name string, kind capture.Kind) *capture.Type {

@@ -89,8 +89,13 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 	if err != nil {
 		return status, err
 	}
+	tables, err := lookedUp(ctx, a.source, next)
+	if err != nil {
+		return status, fmt.Errorf("read the looked-up tables: %w", err)
+	}
 	to := pipeline.Routing{
-		Rules: next.Rules(), Router: plan.Router(), Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(), Kept: keptWants(next.Rules()),
+		Rules: next.Rules(), Tables: tables, Router: plan.Router(), Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(),
+		Kept: keptWants(next.Rules()),
 	}
 	err = a.pipe.Exchange(ctx, to, func() error {
 		if err := plan.Apply(); err != nil {

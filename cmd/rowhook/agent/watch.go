@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
 )
 
@@ -28,15 +29,49 @@ func (a *Agent) watch(ctx context.Context) error {
 	defer ticker.Stop()
 	alerted := 0
 	for {
+		again := a.describe(ctx)
 		a.compare(ctx)
 		alerted = a.watchSpool(alerted)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		case <-again:
 		case <-a.compareNow:
 		}
 	}
+}
+
+// describeAgain is how long a database is left alone that did not tell what its tables look like.
+const describeAgain = time.Second
+
+// describe tells the pipeline what looked-up tables look like, for which the stream waits. What it
+// returns says when to try again; nil is never.
+func (a *Agent) describe(ctx context.Context) (again <-chan time.Time) {
+	if !a.pipe.Undescribed() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	tables, err := lookedUp(ctx, a.source, a.config())
+	if err != nil {
+		a.logger.Debug("looked-up tables not read", "err", err)
+		return time.After(describeAgain)
+	}
+	a.pipe.Describe(tables)
+	return nil
+}
+
+// lookedUp asks the database what the tables look like that the mapping looks rows up in.
+func lookedUp(ctx context.Context, source Source, c *config.Config) ([]*capture.Table, error) {
+	var names []string
+	for _, l := range c.Rules().LookedUp() {
+		names = append(names, l.Table)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return source.Tables(ctx, names)
 }
 
 // compare looks at the mapped tables in the database. A database that is away is the stream's

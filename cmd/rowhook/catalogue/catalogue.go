@@ -72,7 +72,7 @@ type Example struct {
 // mapped tables as the database has them; events of others have neither payload nor examples.
 func Of(c *config.Config, source string, tables []*capture.Table) (Catalogue, error) {
 	all := Catalogue{Events: []Event{}}
-	samples, err := newSampler(c, source)
+	samples, err := newSampler(c, source, tables)
 	if err != nil {
 		return all, err
 	}

@@ -24,6 +24,7 @@ var sampleTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 type sampler struct {
 	config   *config.Config
 	source   string
+	tables   []*capture.Table
 	profiles []receiver
 	made     []*delivery.Event
 	err      error
@@ -52,8 +53,8 @@ func (s *sampler) Fail(f *mapping.Failure) error {
 // Notice implements [mapping.Output].
 func (s *sampler) Notice(mapping.Notice) {}
 
-func newSampler(c *config.Config, source string) (*sampler, error) {
-	s := &sampler{config: c, source: source}
+func newSampler(c *config.Config, source string, tables []*capture.Table) (*sampler, error) {
+	s := &sampler{config: c, source: source, tables: tables}
 	for i := range c.Profiles {
 		p := c.Profiles[i]
 		if p.IdentificationKey != "" {
@@ -112,6 +113,10 @@ func (s *sampler) sample(event *Event, entry *mapping.EntryConfig, table *captur
 	}
 	s.made, s.err = nil, nil
 	mapper := rules.NewMapper(s, mapping.Identity{Source: s.source, Lineage: "example"})
+	mapper.LookIn(madeUp{})
+	for _, t := range s.tables {
+		mapper.Describe(t)
+	}
 	mapper.Begin(&capture.Transaction{ID: "1", Identity: "example", Position: "0/1", Time: sampleTime})
 	change := &capture.Change{Op: op, Table: table}
 	change.New, change.Old = rowsFor(op, table, event.Rules)
@@ -147,6 +152,7 @@ func (s *sampler) always(typ string, entry *mapping.EntryConfig, table *capture.
 	own.Events = []mapping.EventConfig{{Type: typ, Rules: []mapping.RuleConfig{rule}}}
 	return mapping.Compile(mapping.Config{own}, mapping.Options{
 		Context:  mapping.ContextConfig{Defaults: s.config.Source.Context.Defaults},
+		Lookups:  s.config.Lookups,
 		ReadFile: func(string) ([]byte, error) { return []byte("a made-up key of an example"), nil },
 	})
 }
@@ -208,6 +214,17 @@ func valueFor(c *capture.Column) capture.Value {
 		}
 	}
 	return capture.Value{State: capture.Null}
+}
+
+// madeUp has a row of every key.
+type madeUp struct{}
+
+// LookUp implements [mapping.Lookups].
+func (madeUp) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	for i := range row {
+		row[i] = valueFor(&of.Columns[i])
+	}
+	return true, true, nil
 }
 
 // fits reports whether a type takes a text, without a word about its policy.

@@ -74,7 +74,7 @@ func (c *Config) subscriptionTables(s *delivery.SubscriptionConfig, tables []*ca
 		for _, table := range tables {
 			if event.Table != "" && delivery.MatchGlob(event.Table, table.String()) {
 				known = true
-				about = append(about, table)
+				about = append(about, c.Rules().Seen(event.Entry, table, tables))
 			}
 		}
 		complete = complete && known

@@ -29,6 +29,7 @@ type Config struct {
 	ShutdownGrace time.Duration            `yaml:"shutdown_grace" doc:"time for requests in flight to end after SIGTERM"`
 	Rate          string                   `yaml:"rate" unit:"rate" doc:"most requests of all profiles together in a time, such as 10/1s; what exceeds it waits"`
 	Mapping       mapping.Config           `yaml:"mapping" doc:"which tables make which events; an entry is named for its table, or has a table of its own"`
+	Lookups       []mapping.LookupConfig   `yaml:"lookups" doc:"tables whose rows are kept, so that events of other tables can say what stands in them"`
 	Defaults      delivery.ProfileConfig   `yaml:"defaults" doc:"values for profiles that do not say otherwise"`
 	Profiles      []delivery.ProfileConfig `yaml:"profiles" doc:"the receivers, by code"`
 	Log           delivery.LogConfig       `yaml:"log" doc:"rowhook's own messages and the delivery log"`
@@ -36,7 +37,7 @@ type Config struct {
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 	Admin         adminConfig              `yaml:"admin" doc:"metrics, health, status and the console over HTTP"`
 
-	_ struct{} `later:"backfill cluster handover jetstream lookups memory store trigger"`
+	_ struct{} `later:"backfill cluster handover jetstream memory store trigger"`
 
 	rules    *mapping.Rules // Mapping, compiled
 	products delivery.Products

@@ -47,7 +47,7 @@ func (c *Config) Place(path ...string) string {
 func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
 	var found []capture.Finding
 	for _, table := range tables {
-		for _, f := range c.rules.Check(table) {
+		for _, f := range c.rules.Check(table, tables...) {
 			f.At = c.Place(f.Path...)
 			found = append(found, f.Finding)
 		}

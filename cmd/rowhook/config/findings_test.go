@@ -254,11 +254,10 @@ func TestLaterKeys(t *testing.T) {
 	for text, place := range map[string]string{
 		smallConfig + "backfill: true\n":      "5:1: backfill",
 		smallConfig + "cluster: {nodes: 3}\n": "5:1: cluster",
-		smallConfig + "lookups: {}\n":         "5:1: lookups",
 		smallConfig + "trigger: {}\n":         "5:1: trigger",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", coalesce: 5s}\n":   "6:44: profiles.desk.coalesce",
-		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {lookup: {}}", 1):       "4:19: mapping.catalog.items.lookup",
+		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {parts: {}}", 1):        "4:19: mapping.catalog.items.parts",
 		strings.Replace(smallConfig, "set: returned_at", "lookup: {}", 1):                         "3:60: mapping.circulation.loans.events.loan.returned.lookup",
 	} {
 		_, err := Parse("c.yaml", []byte(text), env(nil), nil)

@@ -56,7 +56,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 	}
 	errs = errs.with(c.validateSource())
 	rules, err := mapping.Compile(c.Mapping, mapping.Options{
-		Context: c.Source.Context, Signals: c.Source.Signals, DeletedRows: c.sendsDeletedRows, ReadFile: readFile,
+		Context: c.Source.Context, Signals: c.Source.Signals, Lookups: c.Lookups, DeletedRows: c.sendsDeletedRows, ReadFile: readFile,
 	})
 	if err != nil {
 		return errs.with(c.problems(err))

@@ -54,8 +54,12 @@ func (p *Pipeline) takeOver() {
 	p.coming = nil
 	p.rules, p.reader = ex.to.Rules, nil
 	p.router, p.codes, p.bare, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Bare, ex.to.Rounded
+	if len(ex.to.Tables) > 0 {
+		p.described, p.undescribed = ex.to.Tables, false
+	}
 	p.keptConfigure(ex.to.Kept)
 	p.mapper = p.newMapper()
+	p.looksUp(p.mapper)
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

@@ -96,9 +96,13 @@ type Pipeline struct {
 	settling   *exchange       // has taken over; what came before is being stored
 	lazy       *time.Timer     // hands over a batch that holds a position only
 	kept       *kept.Store     // rows of the database
-	between    []func()        // what waits for the end of a transaction
-	beginning  *keptBeginning  // waits for the stream
-	idle       *sync.Cond      // the appender has stored a batch, or failed
+	// described are the looked-up tables; undescribed says that they are not known yet.
+	described   []*capture.Table
+	undescribed bool
+	distrusted  string         // the transaction that comes again, since it was not held to its end
+	between     []func()       // what waits for the end of a transaction
+	beginning   *keptBeginning // waits for the stream
+	idle        *sync.Cond     // the appender has stored a batch, or failed
 }
 
 // storeBatch is what is stored at once, with the log lines that belong to it.
@@ -141,6 +145,9 @@ type Routing struct {
 	Bare map[delivery.ProfileID]bool
 	// Rounded has the mapping's entries whose 64-bit integers a receiver may round.
 	Rounded map[string]bool
+	// Tables are those that the rules look rows up in, as far as they are known; see
+	// [Pipeline.Describe].
+	Tables []*capture.Table
 	// Kept are the tables whose rows are kept, and of which columns.
 	Kept []kept.Want
 }
@@ -166,6 +173,8 @@ func New(to Routing, o Options) (*Pipeline, error) {
 	if p.kept, err = kept.Open(o.Spool, to.Kept, o.Logger); err != nil {
 		return nil, err
 	}
+	p.looksUp(p.mapper)
+	p.undescribed = len(to.Rules.LookedUp()) > 0
 	return p, p.loadMark()
 }
 
@@ -353,7 +362,7 @@ func (p *Pipeline) release() {
 // full reports that the source has to wait: there is room for one large change at a time. Called
 // with mu held.
 func (p *Pipeline) full() bool {
-	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.pausing()
+	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.undescribed || p.pausing()
 }
 
 // Busy implements [capture.Sink].
@@ -409,6 +418,9 @@ func (p *Pipeline) Begin(tx *capture.Transaction) error {
 	if p.account != nil {
 		p.account.Begin(&p.tx)
 	}
+	if tx.Identity == p.distrusted && p.distrusted != "" {
+		p.mapper.Distrust()
+	}
 	return p.failure
 }
 
@@ -429,7 +441,10 @@ func (p *Pipeline) Change(change *capture.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := p.mapper.Change(change); err != nil {
+	if err := p.mapper.Change(change); errors.Is(err, mapping.ErrEarly) {
+		p.distrusted = p.tx.Identity
+		return fmt.Errorf("%w: %w", capture.ErrAgain, err)
+	} else if err != nil {
 		return err
 	}
 	p.atWork(change.Ordinal)

@@ -442,6 +442,7 @@ func (p *Pipeline) mapRead(c *merging, row capture.Row) error {
 	}
 	if p.reader == nil {
 		p.reader = p.rules.NewMapper(&readOutput{pipe: p}, p.identity)
+		p.looksUp(p.reader)
 	}
 	var id strings.Builder
 	fmt.Fprintf(&id, "%s/%s", c.Identity, c.Chunk.Table)

@@ -34,6 +34,7 @@ type trial struct {
 	config   *config.Config
 	tables   *tableSet
 	mapper   *mapping.Mapper
+	kept     *keptRows
 	router   *delivery.Router
 	profiles []receiver
 
@@ -97,6 +98,13 @@ func newTrial(c *config.Config, source string, lines []*recorded, live []*captur
 		return nil, err
 	}
 	t.mapper = c.Rules().NewMapper(t, mapping.Identity{Source: source, Lineage: "try"})
+	t.kept = newKeptRows(c.Rules().LookedUp())
+	t.mapper.LookIn(t.kept)
+	for _, l := range c.Rules().LookedUp() {
+		if described := t.tables.tables[l.Table]; described != nil {
+			t.mapper.Describe(described.table)
+		}
+	}
 	return t, nil
 }
 
@@ -166,9 +174,11 @@ func (t *trial) line(line *recorded) error {
 	if line.op == capture.Update {
 		absent = capture.Unchanged
 	}
-	err := t.mapper.Change(&capture.Change{
+	change := &capture.Change{
 		Op: line.op, Table: table.table, Old: table.row(line.Old, capture.Unknown), New: table.row(line.New, absent), Ordinal: t.next(),
-	})
+	}
+	t.kept.change(change)
+	err := t.mapper.Change(change)
 	nothing := resultLine{Kind: kindNothing, At: line.at, Table: line.Table, Op: line.Op}
 	switch {
 	case err == nil && t.mapper.Holding():

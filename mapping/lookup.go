@@ -1,0 +1,476 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"rowhook/capture"
+)
+
+// LookupConfig is one entry of the config's `lookups` section: a table whose rows are kept, so that
+// events of other tables can say what stands in them.
+type LookupConfig struct {
+	Name    string   `yaml:",key"`
+	Table   string   `yaml:"table" doc:"schema.table"`
+	Key     []string `yaml:"key,oneormany" doc:"the table's key"`
+	Columns []string `yaml:"columns,oneormany" doc:"columns that are kept"`
+}
+
+// LookupUse has an entry see a row of a looked-up table, as alias.column.
+type LookupUse struct {
+	Name string   `yaml:",key"`
+	From string   `yaml:"from" doc:"a name under lookups"`
+	By   []string `yaml:"by,oneormany" doc:"columns of the entry's table that hold the row's key"`
+}
+
+// LookedUp is a table whose rows are to be kept, and which of its columns.
+type LookedUp struct {
+	Table   string
+	Key     []string
+	Columns []string
+}
+
+// Lookups is where a mapper finds rows of other tables, as they are when the change's transaction
+// is committed.
+type Lookups interface {
+	// LookUp finds the table's row that has the key which is given in row, and fills in what is kept of
+	// it; the rest stays unknown. There is none where exists is false. Where known is false, nobody can
+	// tell. Texts are valid until the change is mapped.
+	LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error)
+}
+
+// lookup is one use of a looked-up table by an entry.
+type lookup struct {
+	alias string
+	path  path
+	by    []string
+	of    *lookedUp
+}
+
+// lookedUp is a looked-up table.
+type lookedUp struct {
+	LookupConfig
+	path    path
+	columns []string // the key's, and the others
+}
+
+var aliasName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// compileLookedUp checks the section.
+func compileLookedUp(list []LookupConfig) (tables map[string]*lookedUp, errs []error) {
+	tables = map[string]*lookedUp{}
+	for _, cfg := range list {
+		l := &lookedUp{LookupConfig: cfg, path: path{"lookups", cfg.Name}}
+		if _, _, ok := capture.ParseTable(cfg.Table); !ok || strings.Contains(cfg.Table, "*") {
+			errs = append(errs, l.path.at("table").err(fmt.Sprintf("%q is not a table", cfg.Table), "write schema.table"))
+		}
+		if len(cfg.Key) == 0 {
+			errs = append(errs, l.path.err("key is missing", "name the column that identifies a row"))
+		}
+		if len(cfg.Columns) == 0 {
+			errs = append(errs, l.path.err("columns is missing", "name the columns that events say"))
+		}
+		errs = append(errs, checkColumns(cfg.Key, l.path.at("key")), checkColumns(cfg.Columns, l.path.at("columns")))
+		l.columns = slices.Clone(cfg.Key)
+		for _, c := range cfg.Columns {
+			if !slices.Contains(l.columns, c) {
+				l.columns = append(l.columns, c)
+			}
+		}
+		tables[cfg.Name] = l
+	}
+	return tables, errs
+}
+
+// compileLookups ties the entry's look-ups to their tables, and refuses what they cannot be used for.
+func (e *entry) compileLookups(tables map[string]*lookedUp) error {
+	var errs []error
+	for _, use := range e.Lookup {
+		at := e.path.at("lookup", use.Name)
+		of := tables[use.From]
+		switch {
+		case !aliasName.MatchString(use.Name):
+			errs = append(errs, at.err(fmt.Sprintf("%q is no name for a row", use.Name), "use letters, digits and _"))
+		case e.wildcard():
+			errs = append(errs, at.err("an entry for a whole schema looks up no rows", "write an entry for the table"))
+		case of == nil:
+			names := make([]string, 0, len(tables))
+			for name := range tables {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			errs = append(errs, at.at("from").err(fmt.Sprintf("there is no %q under lookups", use.From), didYouMean(use.From, names)))
+		case len(use.By) != len(of.Key):
+			errs = append(errs, at.at("by").err(fmt.Sprintf("the key of %s has %d columns, by names %d", use.From, len(of.Key), len(use.By)), ""))
+		default:
+			errs = append(errs, checkColumns(use.By, at.at("by")))
+			e.lookups = append(e.lookups, &lookup{alias: use.Name, path: at, by: use.By, of: of})
+		}
+	}
+	return errors.Join(append(errs, e.refuseLookedUp()...)...)
+}
+
+// lookedUpBy returns the alias that a column's name begins with; empty for a column of the row.
+func (e *entry) lookedUpBy(column string) string {
+	alias, _, dotted := strings.Cut(column, ".")
+	if dotted && slices.ContainsFunc(e.Lookup, func(u LookupUse) bool { return u.Name == alias }) {
+		return alias
+	}
+	return ""
+}
+
+// refuseLookedUp refuses looked-up columns where old values count, or a row's identity: what is
+// looked up is as of the commit, and may be another row for another change.
+func (e *entry) refuseLookedUp() (errs []error) {
+	refuse := func(at path, columns []string, what, hint string) {
+		for _, c := range columns {
+			if e.lookedUpBy(c) != "" {
+				errs = append(errs, at.err(fmt.Sprintf("%s takes no looked-up column: %q", what, c), hint))
+			}
+		}
+	}
+	const hint = "looked-up values are those at the commit: only where and if see them"
+	own := "name a column of the table itself"
+	refuse(e.path.at("key"), e.Key, "key", own)
+	refuse(e.path.at("order_by"), e.OrderBy, "order_by", own)
+	refuse(e.path.at("actor"), []string{e.Actor.ID, e.Actor.Name}, "actor", own)
+	refuse(e.path.at("operation"), []string{e.Operation}, "operation", own)
+	for _, u := range e.Lookup {
+		refuse(e.path.at("lookup", u.Name, "by"), u.By, "by", own)
+	}
+	for _, ev := range e.events {
+		for _, r := range ev.rules {
+			refuse(r.path.at("set"), []string{r.Set}, "set", hint)
+			refuse(r.path.at("cleared"), []string{r.Cleared}, "cleared", hint)
+			refuse(r.path.at("changed"), r.Changed, "changed", hint)
+			var becomes []string
+			for _, c := range r.Becomes {
+				becomes = append(becomes, c.Column)
+			}
+			refuse(r.path.at("becomes"), becomes, "becomes", hint)
+			if r.cond == nil {
+				continue
+			}
+			for _, ref := range r.cond.columns {
+				if ref.side == sideOld {
+					refuse(r.path.at("if"), []string{ref.name}, "old", "write "+"new."+ref.name+": looked-up values are those at the commit")
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// aliases are the names of the entry's looked-up rows.
+func (c *EntryConfig) aliases() []string {
+	names := make([]string, len(c.Lookup))
+	for i := range c.Lookup {
+		names[i] = c.Lookup[i].Name
+	}
+	return names
+}
+
+// LookedUp lists the tables whose rows the mapping's entries look up, each once with all of its
+// columns.
+func (r *Rules) LookedUp() []LookedUp {
+	var list []LookedUp
+	for _, e := range r.entries {
+		for _, l := range e.lookups {
+			i := slices.IndexFunc(list, func(k LookedUp) bool { return k.Table == l.of.Table })
+			if i < 0 {
+				i = len(list)
+				list = append(list, LookedUp{Table: l.of.Table, Key: l.of.Key})
+			}
+			for _, c := range l.of.columns {
+				if !slices.Contains(list[i].Columns, c) {
+					list[i].Columns = append(list[i].Columns, c)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// boundLookup is a look-up tied to two tables.
+type boundLookup struct {
+	*lookup
+	by    []int          // in the entry's table
+	table *capture.Table // nil while nobody has described it
+	cols  []int          // in table, of the columns that the entry sees
+	first int            // of these, in the entry's extended table
+	row   capture.Row
+}
+
+// unseen is the type of a looked-up column while nobody has described its table.
+var unseen = &capture.Type{Name: "unknown", Kind: capture.Untyped, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+	return appendString(dst, text), false
+}}
+
+// extend gives the entry's table the looked-up columns too, by the names alias.column.
+func (b *binder) extend(tables map[string]*capture.Table) {
+	own := b.table
+	b.own = len(own.Columns)
+	if len(b.entry.lookups) == 0 {
+		return
+	}
+	extended := *own
+	extended.Columns = slices.Clone(own.Columns)
+	b.table = &extended
+	for _, l := range b.entry.lookups {
+		bound := boundLookup{lookup: l, table: tables[l.of.Table], first: len(extended.Columns)}
+		if own.Column(l.alias) >= 0 {
+			b.problem(l.path, fmt.Sprintf("table %s has a column %q, too", own, l.alias), "give the looked-up row another name")
+		}
+		bound.by = b.columnsOf(l.by, l.path.at("by"))
+		for _, name := range l.of.columns {
+			typ := unseen
+			if bound.table != nil {
+				col := b.lookedUpColumn(&bound, name)
+				bound.cols = append(bound.cols, col)
+				typ = bound.table.Columns[col].Type
+			}
+			extended.Columns = append(extended.Columns, capture.Column{Name: l.alias + "." + name, Type: typ})
+		}
+		if bound.table != nil {
+			b.checkLookup(&bound)
+			bound.row = make(capture.Row, len(bound.table.Columns))
+		}
+		b.lookups = append(b.lookups, bound)
+	}
+}
+
+// lookedUpColumn finds a column of the looked-up table, or notes that it is missing.
+func (b *binder) lookedUpColumn(l *boundLookup, name string) int {
+	if col := l.table.Column(name); col >= 0 {
+		return col
+	}
+	names := make([]string, len(l.table.Columns))
+	for i := range l.table.Columns {
+		names[i] = l.table.Columns[i].Name
+	}
+	b.problem(l.of.path, fmt.Sprintf("table %s has no column %q", l.table, name), didYouMean(name, names))
+	return 0
+}
+
+// checkLookup looks whether a row can be found by its key at all.
+func (b *binder) checkLookup(l *boundLookup) {
+	key := rowKey(l.table)
+	same := len(key) == len(l.by)
+	for i := range l.by {
+		same = same && slices.Contains(key, l.cols[i])
+	}
+	if !same {
+		var names []string
+		for _, col := range key {
+			names = append(names, l.table.Columns[col].Name)
+		}
+		hint := "add a primary key"
+		if len(names) > 0 {
+			hint = "its rows are told apart by " + strings.Join(names, ", ")
+		}
+		b.problem(l.of.path.at("key"), fmt.Sprintf("%s is not the key of table %s", strings.Join(l.of.Key, ", "), l.table), hint)
+		return
+	}
+	for i, col := range l.by {
+		own, other := b.table.Columns[col].Type, l.table.Columns[l.cols[i]].Type
+		if !keysCompare(own, other) {
+			b.problem(l.path.at("by"), fmt.Sprintf("column %q is %s, and %s.%s is %s: equal keys may be written in different ways, so that no row could be found by them",
+				b.table.Columns[col].Name, own.Name, l.table, l.of.Key[i], other.Name), "look rows up by columns of one type, such as integers")
+		}
+	}
+}
+
+// keysCompare reports whether two types write equal values as equal texts.
+func keysCompare(a, b *capture.Type) bool {
+	whole := func(t *capture.Type) bool { return t.Kind == capture.Integer || t.Kind == capture.Bigint }
+	plain := func(t *capture.Type) bool { return t.Name == "text" || t.Name == "varchar" }
+	switch {
+	case whole(a) || whole(b):
+		return whole(a) && whole(b)
+	case a.Folds || b.Folds:
+		return false
+	case plain(a) && plain(b):
+		return true
+	}
+	switch a.Kind {
+	case capture.Text, capture.Date, capture.Bool, capture.Bytes:
+		return a.Name == b.Name
+	}
+	return false
+}
+
+// LookIn has the mapper look rows up in l. It is called before the first change.
+func (m *Mapper) LookIn(l Lookups) { m.lookups = l }
+
+// Describe tells what a looked-up table looks like, until it is told again.
+func (m *Mapper) Describe(t *capture.Table) {
+	name := t.String()
+	if m.described[name] == t || !slices.ContainsFunc(m.rules.LookedUp(), func(l LookedUp) bool { return l.Table == name }) {
+		return
+	}
+	m.described[name] = t
+	for of, b := range m.bindings {
+		if b.looks {
+			delete(m.bindings, of)
+			if m.bound == b {
+				m.bound = nil
+			}
+		}
+	}
+}
+
+// lookUp extends the rows of the change at hand with what the entry looks up. An update's old row has
+// nothing of it: what is looked up is as of the commit.
+func (m *Mapper) lookUp(be *boundEntry) error {
+	own := m.eval.rows
+	r := &m.eval.rows
+	r.table = be.table
+	if own.op == capture.Truncate {
+		return nil
+	}
+	if own.check() != nil {
+		return nil // it is told as the entry is mapped
+	}
+	if own.old != nil {
+		be.old = append(append(be.old[:0], own.old...), make(capture.Row, len(be.table.Columns)-be.own)...)
+		r.old = be.old
+	}
+	if own.new != nil {
+		be.new = append(append(be.new[:0], own.new...), make(capture.Row, len(be.table.Columns)-be.own)...)
+		r.new = be.new
+	}
+	to := r.new
+	if own.op == capture.Delete {
+		to = r.old
+	}
+	for i := range be.lookups {
+		l := &be.lookups[i]
+		if err := m.find(l, &own, to[l.first:l.first+len(l.of.columns)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find looks one row up. Where there is none its columns are NULL, as in a LEFT JOIN.
+func (m *Mapper) find(l *boundLookup, own *rows, to capture.Row) error {
+	if m.lookups == nil || l.table == nil || m.trusted.early && m.trusted.blind {
+		return nil
+	}
+	isNull := false
+	clear(l.row)
+	for i, col := range l.by {
+		v := own.current(col)
+		if !known(v) || own.untyped(v, col) {
+			return nil
+		}
+		l.row[l.cols[i]], isNull = v, isNull || v.State == capture.Null
+	}
+	exists := false
+	if !isNull && m.trusted.early {
+		m.trusted.note(l.table, rowKey(l.table), l.row)
+	}
+	if !isNull {
+		var known bool
+		var err error
+		if exists, known, err = m.lookups.LookUp(l.table, l.row); err != nil || !known {
+			return err
+		}
+	}
+	for i := range to {
+		to[i].State = capture.Null
+		if exists {
+			to[i] = l.row[l.cols[i]]
+		}
+	}
+	return nil
+}
+
+// looksIn reports whether rows of a table are looked up.
+func (r *Rules) looksIn(table string) bool {
+	return slices.ContainsFunc(r.entries, func(e *entry) bool {
+		return slices.ContainsFunc(e.lookups, func(l *lookup) bool { return l.of.Table == table })
+	})
+}
+
+// ErrEarly says that a row was looked up before a change of the same transaction: the transaction is
+// too large to be held to its end. Nothing of it counts. If it comes again, behind [Mapper.Distrust],
+// what it looks up too early is not known.
+var ErrEarly = errors.New("a row was changed after it was looked up in the same transaction")
+
+// mostTrusted is how many rows are noted that were looked up early; with more, all were.
+const mostTrusted = 1 << 16
+
+// trusted are rows that were looked up before the transaction's end, since it is larger than what is
+// held of it. That is right as long as nothing changes them behind.
+type trusted struct {
+	early bool // the transaction is larger than a window
+	blind bool // nothing is looked up early
+	all   bool
+	rows  map[string]struct{}
+	key   []byte
+}
+
+func (t *trusted) reset() { *t = trusted{key: t.key} }
+
+// name appends what tells a row from all others; ok is false where its key is not known.
+func (t *trusted) name(of *capture.Table, key []int, value func(int) capture.Value) (ok bool) {
+	t.key = append(append(append(t.key[:0], of.Schema...), '.'), of.Name...)
+	t.key, ok = appendKey(append(t.key, 0), key, value)
+	return ok
+}
+
+// note keeps that a row was looked up.
+func (t *trusted) note(of *capture.Table, key []int, row capture.Row) {
+	if t.all || !t.name(of, key, func(i int) capture.Value { return row[i] }) {
+		t.all = true
+		return
+	}
+	if t.rows == nil {
+		t.rows = map[string]struct{}{}
+	}
+	t.rows[string(t.key)] = struct{}{}
+	t.all = len(t.rows) > mostTrusted
+}
+
+// changed refuses a change of a row that was looked up.
+func (t *trusted) changed(b *binding, c *capture.Change) error {
+	if t.blind || !t.all && len(t.rows) == 0 {
+		return nil
+	}
+	early := t.all || c.Op == capture.Truncate
+	r := newRows(c)
+	for _, side := range [...]struct {
+		has   bool
+		value func(int) capture.Value
+	}{{c.Op != capture.Insert, r.before}, {c.Op != capture.Delete, r.after}} {
+		if early || !side.has {
+			continue
+		}
+		if !t.name(b.table, b.lookedUp, side.value) {
+			early = true
+			continue
+		}
+		_, early = t.rows[string(t.key)]
+	}
+	if early {
+		return ErrEarly
+	}
+	return nil
+}
+
+// Distrust has the open transaction look nothing up before its end. It is called behind Begin.
+func (m *Mapper) Distrust() { m.trusted.blind = true }
+
+// Seen is a table as an entry sees it: with the columns that it looks up, where the tables have them.
+func (r *Rules) Seen(entry string, t *capture.Table, tables []*capture.Table) *capture.Table {
+	for _, e := range r.entriesOf(t) {
+		if e.Name == entry && len(e.lookups) > 0 {
+			return bindEntry(e, t, byName(tables)).table
+		}
+	}
+	return t
+}
