@@ -17,7 +17,7 @@ const (
 	// live, a percentage would have a busy agent collect dozens of times a second.
 	leastGarbage        = 6 << 20
 	leastGarbagePercent = 40
-	mostGarbagePercent  = 200
+	mostGarbagePercent  = 100
 	// garbageInterval is how often what is live is looked at.
 	garbageInterval = time.Second
 )

@@ -124,7 +124,6 @@ type appender struct {
 
 	marked  mark         // the last one
 	totaled delivery.Seq // event up to which the totals are written
-	keeps   bool         // there are kept rows, or there have been
 
 	block  blockWriter   // holds the events before next
 	writes *pebble.Batch // empty between two batches; its memory is kept
@@ -209,7 +208,6 @@ type transaction struct {
 // fill writes a batch's keys. The result is nil when the batch does not commit.
 func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 	visible, seen := 0, 0
-	s.appender.keeps = s.appender.keeps || len(b.kept.list) > 0
 	if b.commits {
 		visible, seen = b.visible, b.seen
 		if err := s.fillPart(w, b, 0, visible, 0, seen); err != nil {
@@ -323,7 +321,7 @@ func (s *Spool) markSize() uint64 {
 func (s *Spool) fillCommit(w *pebble.Batch, position string) (*transaction, error) {
 	a := &s.appender
 	done := &transaction{
-		commit: commitRecord{seq: a.next - 1, parked: a.nextParked - 1, bytes: a.written, position: position, keeps: a.keeps},
+		commit: commitRecord{seq: a.next - 1, parked: a.nextParked - 1, bytes: a.written, position: position},
 		sent:   slices.Clone(a.sent),
 		parked: a.parked,
 		marks:  a.marks,

@@ -209,3 +209,23 @@ func TestMalformedBlocks(t *testing.T) {
 		t.Errorf("a block that begins before the log: %v", err)
 	}
 }
+
+// TestEarlierBuildsRefuse holds that a build which knows neither blocks nor kept rows does not take the
+// store, and says that it is too old: it reads the commit record before anything else, whose version
+// it does not know.
+func TestEarlierBuildsRefuse(t *testing.T) {
+	t.Parallel()
+	s := openSpool(t, memDir, memOptions(t, vfs.NewCrashableMem()))
+	apply(t, s, "p1")
+	value, err := s.get([]byte{prefixCommit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var version *VersionError
+	if _, err := open("commit record", value, 2); !errors.As(err, &version) {
+		t.Errorf("a build of before says %v of %x", err, value)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -80,7 +80,6 @@ func records() map[string][]byte {
 		"group":        encodeDelivery(nil, fullGroup(), epoch),
 		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
 		"commit":       (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}).encode(nil),
-		"commit_kept":  (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748", keeps: true}).encode(nil),
 		"undo":         encodeUndo(300, []byte("row"), true),
 		"undo_absent":  encodeUndo(1, nil, false),
 		"key_undo":     undoKey([]byte("key")),
@@ -183,6 +182,9 @@ func TestReadsOlderVersions(t *testing.T) {
 		t.Errorf("event %+v, want %+v: %v", got, event, err)
 	}
 	event.Kinds, event.Shape = "", nil
+	if got, err := decodeCommit(value("commit_v1")); err != nil || got != (commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}) {
+		t.Errorf("commit record of version 1: %+v, %v", got, err)
+	}
 	if got, err := decodeEvent(value("event_v1")); err != nil || !reflect.DeepEqual(got, event) {
 		t.Errorf("event %+v, want %+v: %v", got, event, err)
 	}

@@ -299,6 +299,33 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+// TestMissingValues takes a file of values away, or its end: the opening says so, before any event is
+// read.
+func TestMissingValues(t *testing.T) {
+	t.Parallel()
+	im := newImage(t)
+	blobs := 0
+	for _, name := range im.names(t) {
+		if !strings.HasSuffix(name, ".blob") {
+			continue
+		}
+		blobs++
+		whole := im.content(t, name)
+		for what, rest := range map[string][]byte{"missing": nil, "cut": whole[:len(whole)-1]} {
+			s, err := Open(memDir, memOptions(t, im.with(t, name, rest)))
+			if err == nil {
+				t.Errorf("%s %s: nothing is said", name, what)
+				_ = s.Close()
+			} else {
+				expectDamage(t, err)
+			}
+		}
+	}
+	if blobs == 0 {
+		t.Error("the image has no file of values")
+	}
+}
+
 // TestTornTail cuts the live log behind what was synced and sealed: this is what a crash does, and
 // is repaired silently.
 func TestTornTail(t *testing.T) {

@@ -36,9 +36,9 @@
 //     the events of a transaction have most texts. The values of the log are written once, to files of their own
 //     (*.blob): what is merged are keys. Both together take more than half off the CPU of BenchmarkAppend in
 //     transactions of 100 events of 400 bytes, from 4.4 to 1.8 µs each, where blocks alone leave 2.4 µs.
-//   - Pebble 2.1.7 panics when it is to report that a file of values is missing or damaged. On a goroutine of the
-//     spool's that is an error like any other ([Spool.look]); those of Pebble never read such values, since it is
-//     told to write none of them again.
+//   - Pebble may panic where it reports damage of such a file. On a goroutine of the spool's that is an error like
+//     any other ([Spool.look]); those of Pebble never read such values, since it is told to write none of them again.
+//     Open looks whether the files are all there, and whole.
 //
 // # What Pebble alone would miss
 //
@@ -127,7 +127,7 @@
 //	              v: last event behind the first, number of events, part, parts; text: id, unit, last
 //	              event's id, entry, type; 1 if it goes alone; lanes: v, each 8; in the end 1 if 'b' has a body
 //	progress      1, v finished events, v finished bytes, v cursor, v number of done, each v behind the one before
-//	commit        1, or 2 where rows are kept: an older program would move the position without them; v last event, v last dead letter of the source, v bytes of all events ever, text position
+//	commit        3 (1 and 2 of builds that know no blocks, and must not take the store); v last event, v last dead letter of the source, v bytes of all events ever, text position
 //	mark          1, time of the event, v bytes before it
 //	totals        1, v up to event, v profiles, each v id, v events, v bytes
 //	registration  1, 1 if retired, text code

@@ -316,36 +316,6 @@ func TestKeptUndoIsKilled(t *testing.T) {
 	}
 }
 
-// TestKeptRefusesOlder holds that a program which knows no kept rows does not move their position.
-func TestKeptRefusesOlder(t *testing.T) {
-	t.Parallel()
-	files := vfs.NewCrashableMem()
-	version := func(position string, changes ...string) byte {
-		s := openSpool(t, memDir, memOptions(t, files))
-		apply(t, s, position, changes...)
-		value, err := s.get([]byte{prefixCommit})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return value[0]
-	}
-	if got := version("p1"); got != 1 {
-		t.Errorf("without kept rows the commit has version %d", got)
-	}
-	if got := version("p2", "a=1"); got != 2 {
-		t.Errorf("with one the commit has version %d", got)
-	}
-	if got := version("p3", "-a"); got != 2 {
-		t.Errorf("while the last one goes the commit has version %d", got)
-	}
-	if got := version("p4"); got != 1 {
-		t.Errorf("when all are gone the commit has version %d", got)
-	}
-}
-
 func FuzzUndo(f *testing.F) {
 	f.Add(encodeUndo(300, []byte("row"), true))
 	f.Add(encodeUndo(1, nil, false))

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -285,18 +286,14 @@ func (s *Spool) recoverCommit() error {
 	s.retention.first.Store(uint64(floor))
 	s.tail.reset(c.seq)
 	s.appender = appender{next: c.seq + 1, nextParked: c.parked + 1, written: c.bytes}
-	err = s.scan([]byte{prefixKept}, []byte{prefixKept + 1}, func(_, _ []byte) (bool, error) {
-		s.appender.keeps = true
-		return false, nil
-	})
-	if err != nil {
-		return err
-	}
 	open, err := s.hasOpen(c)
 	if err == nil && open {
 		err = s.dropOpen(c)
 	}
 	if err != nil {
+		return err
+	}
+	if err := s.checkValues(); err != nil {
 		return err
 	}
 	return s.checkEnds(floor, c.seq)
@@ -334,6 +331,39 @@ func (s *Spool) checkEnds(first, last delivery.Seq) error {
 		}
 	}
 	return nil
+}
+
+// checkValues looks whether files of values are missing or cut. The store itself looks at those of
+// keys only, and a value may be read long after its position was confirmed.
+func (s *Spool) checkValues() error {
+	var lost string
+	for range 3 { // one may go by itself between the two looks
+		known := s.db.Metrics().BlobFiles
+		names, err := s.options.FS.List(s.dir)
+		if err != nil {
+			return fmt.Errorf("list spool: %w", err)
+		}
+		count, size := uint64(0), uint64(0)
+		for _, name := range names {
+			if !strings.HasSuffix(name, ".blob") {
+				continue
+			}
+			info, err := s.options.FS.Stat(s.options.FS.PathJoin(s.dir, name))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("look at spool: %w", err)
+			}
+			count++
+			size += uint64(info.Size())
+		}
+		if count >= known.LiveCount && size >= known.LiveSize {
+			return nil
+		}
+		lost = fmt.Sprintf("events: %d bytes in %d files *.blob are there, of %d in %d", size, count, known.LiveSize, known.LiveCount)
+	}
+	return &DamageError{Dir: s.dir, File: "*.blob", Lost: lost}
 }
 
 func (s *Spool) recoverMarks() error {

@@ -88,8 +88,8 @@ func splitTables(start []byte) (policy pebble.SpanPolicy, end []byte, err error)
 
 // separateLog has the log's values in files of their own, which are written once: what is merged
 // are keys, and the files go when what refers to them has gone. Their values are never written
-// again, as they go from the front, and as the store would end the process over a damaged one that
-// it reads by itself: Pebble 2.1.7 panics when it is to report that.
+// again, as they go from the front, and as the store might end the process over a damaged one that
+// it reads by itself.
 func separateLog() pebble.ValueSeparationPolicy {
 	return pebble.ValueSeparationPolicy{
 		Enabled: true, MinimumSize: separateSize, MaxBlobReferenceDepth: math.MaxInt32,

@@ -11,7 +11,7 @@ import (
 
 // Versions of the values, one each, so that one can change without the others.
 const (
-	commitVersion   = 2 // 1 where no rows are kept
+	commitVersion   = 3 // of a log that may have blocks, and rows beside it: what an earlier build must not take
 	undoVersion     = 1
 	deliveryVersion = 3
 	progressVersion = 1
@@ -31,17 +31,10 @@ type commitRecord struct {
 	parked   delivery.Seq // last visible dead letter of the source
 	bytes    uint64       // of all events ever, up to seq
 	position string
-	// keeps says that rows are kept as of this position. An older program, which would move the
-	// position without them, must not take the store.
-	keeps bool
 }
 
 func (c *commitRecord) encode(dst []byte) []byte {
-	version := byte(commitVersion)
-	if !c.keeps {
-		version = 1
-	}
-	dst = binary.AppendUvarint(append(dst, version), uint64(c.seq))
+	dst = binary.AppendUvarint(append(dst, commitVersion), uint64(c.seq))
 	dst = binary.AppendUvarint(dst, uint64(c.parked))
 	dst = binary.AppendUvarint(dst, c.bytes)
 	return appendText(dst, c.position)
@@ -53,7 +46,7 @@ func decodeCommit(b []byte) (c commitRecord, err error) {
 		return c, err
 	}
 	c.seq, c.parked, c.bytes = delivery.Seq(r.uvarint()), delivery.Seq(r.uvarint()), r.uvarint()
-	c.position, c.keeps = r.text(), r.version == commitVersion
+	c.position = r.text()
 	return c, r.close("commit record")
 }
 
