@@ -283,6 +283,14 @@ type Table struct {
 	Version string
 	// Silent says why rows may change without a change in the stream; empty where they do not.
 	Silent string
+	// Unread says why rows cannot be read beside the stream, and UnreadRemedy what to do; empty where
+	// they can, and where nobody has looked.
+	Unread, UnreadRemedy string
+	// Filtered says that the stream leaves out rows by what is in them: one that never came may exist.
+	Filtered bool
+	// KeyDeferred says that the key is looked at behind a statement or a transaction only: until then
+	// two rows may have one (PostgreSQL's DEFERRABLE).
+	KeyDeferred bool
 }
 
 // String returns "schema.table".

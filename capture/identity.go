@@ -33,6 +33,8 @@ func (t *Table) Unfollowed() string {
 		return "the table has no replica identity, so that updates and deletes do not tell whose they are"
 	case slices.ContainsFunc(identity, func(i int) bool { return !t.Columns[i].Identity }):
 		return "the table's replica identity leaves the key out, so that updates and deletes do not tell whose they are"
+	case t.KeyDeferred && t.Identity != IdentityIndex: // an index that is an identity is never deferred
+		return "the table's primary key is DEFERRABLE, so that two rows may have one key for a while"
 	}
 	return ""
 }

@@ -18,6 +18,7 @@ type catalog struct {
 	timeline int32
 	types    map[uint32]knownType  // those that are not built in
 	shapes   map[uint32]tableShape // of tables, as they were last
+	folding  map[*capture.Type]*capture.Type
 }
 
 // knownType is a type with what the stream announces it as.
@@ -27,7 +28,8 @@ type knownType struct {
 }
 
 func newCatalog(timeline int32) *catalog {
-	return &catalog{timeline: timeline, types: map[uint32]knownType{}, shapes: map[uint32]tableShape{}}
+	return &catalog{timeline: timeline, types: map[uint32]knownType{}, shapes: map[uint32]tableShape{},
+		folding: map[*capture.Type]*capture.Type{}}
 }
 
 // typeFacts are a type as the catalog has it.
@@ -71,6 +73,17 @@ const (
 	thisType = `select $1::oid`
 )
 
+// folded is a type under a collation that takes different texts for equal: always the same one, since
+// the pointer is a key for caches.
+func (b *catalog) folded(t *capture.Type) *capture.Type {
+	if b.folding[t] == nil {
+		folds := *t
+		folds.Folds = true
+		b.folding[t] = &folds
+	}
+	return b.folding[t]
+}
+
 // learn reads types from the catalog.
 func (b *catalog) learn(ctx context.Context, c *pgx.Conn, which string, arg any) error {
 	rows, err := c.Query(ctx, fmt.Sprintf(typesSQL, which), arg)
@@ -113,7 +126,7 @@ func (b *catalog) resolve(oid uint32, facts map[uint32]*typeFacts) *capture.Type
 		if from == nil {
 			return nil
 		}
-		known.typ = &capture.Type{Name: f.name, Kind: from.Kind, AppendJSON: from.AppendJSON}
+		known.typ = &capture.Type{Name: f.name, Kind: from.Kind, AppendJSON: from.AppendJSON, Folds: from.Folds}
 		known.announced = b.announcement(f.base, facts)
 	case f.element != 0:
 		elem := b.resolve(f.element, facts)

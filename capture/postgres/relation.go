@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -13,18 +14,21 @@ import (
 // partitions, types that are not built in) is asked of the catalog, which may be newer than the
 // stream: names that are gone are left out.
 type describer struct {
-	query *querier
-	known *catalog
+	query       *querier
+	known       *catalog
+	publication string
 }
 
-func newDescriber(q *querier) *describer { return &describer{q, newCatalog(0)} }
+func newDescriber(q *querier, publication string) *describer {
+	return &describer{q, newCatalog(0), publication}
+}
 
 func (d *describer) relation(ctx context.Context, m *description) (*relation, error) {
 	var shape tableShape
 	t := &capture.Table{Schema: m.schema, Name: m.name, Identity: identityOf(m.identity)}
 	rel := &relation{oid: m.oid, table: t}
 	err := d.query.within(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
-		if shape, err = readShape(ctx, c, m.oid); err != nil {
+		if shape, err = readShape(ctx, c, d.publication, m.oid); err != nil {
 			return err
 		}
 		t.Columns = make([]capture.Column, len(m.columns))
@@ -46,7 +50,7 @@ func (d *describer) relation(ctx context.Context, m *description) (*relation, er
 		d.known.shapes[m.oid] = shape
 	}
 	t.Partitioned = shape.partitioned
-	shape.number(t)
+	d.number(&shape, t)
 	t.FullSQL = "rowhook setup" // which looks first at whether the application's statements would go on
 	t.Key = keyOf(t, shape.primary)
 	rel.judge(shape)
@@ -148,7 +152,8 @@ func identityOf(b byte) capture.Identity {
 
 func sameTable(a, b *capture.Table) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.Identity == b.Identity &&
-		a.Partitioned == b.Partitioned && a.Version == b.Version && slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
+		a.Partitioned == b.Partitioned && a.Version == b.Version && a.Filtered == b.Filtered && a.KeyDeferred == b.KeyDeferred &&
+		slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
 }
 
 // tableShape is what the catalog adds to a relation message.
@@ -158,17 +163,31 @@ type tableShape struct {
 	primary     []string // the primary key's columns in key order
 	leaves      []leafShape
 	// files names the table's storage, or its partitions': a rewritten table has another one.
-	files   string
-	columns []string // with their numbers
-	numbers []int32
+	files string
+	// published is another one when what the publication brings of the table is another, or was for
+	// a while: what happened to rows meanwhile never comes.
+	published string
+	filtered  bool     // the publication has a row filter for it
+	deferred  bool     // the primary key may be violated for a while
+	columns   []string // with what is known of each
+	numbers   []int32
+	blind     []bool // their collation takes different texts for equal
 }
 
-// number adds to a table's description what tells that it was rewritten.
-func (s *tableShape) number(t *capture.Table) {
-	t.Version = s.files
+// number adds to a table's description what tells that it was rewritten, and what its columns'
+// types do not tell.
+func (d *describer) number(s *tableShape, t *capture.Table) {
+	t.Version = s.files + " " + s.published
+	t.Filtered, t.KeyDeferred = s.filtered, s.deferred
 	for i := range t.Columns {
-		if at := slices.Index(s.columns, t.Columns[i].Name); at >= 0 {
-			t.Columns[i].Number = int(s.numbers[at])
+		c := &t.Columns[i]
+		at := slices.Index(s.columns, c.Name)
+		if at < 0 {
+			continue
+		}
+		c.Number = int(s.numbers[at])
+		if s.blind[at] {
+			c.Type = d.known.folded(c.Type)
 		}
 	}
 }
@@ -188,17 +207,40 @@ const indexColumns = `
   join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   where i.indrelid = c.oid and k.n <= i.indnkeyatts`
 
+// shapesSQL takes what not every version has from rows as JSON. A publication's xmin tells that it was
+// altered, though it may be again as it was.
 const shapesSQL = `
 select c.oid, c.relkind = 'p', (` + indexColumns + ` and i.indisprimary),
   case c.relkind when 'p' then coalesce((
     select pg_catalog.md5(pg_catalog.string_agg(l.oid || ':' || l.relfilenode, ',' order by l.oid))
     from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf), '')
   else c.oid || ':' || c.relfilenode end,
-  a.names, a.numbers
-from pg_catalog.pg_class c cross join lateral (
-  select coalesce(pg_catalog.array_agg(a.attname::text order by a.attnum), '{}') as names, coalesce(pg_catalog.array_agg(a.attnum::int order by a.attnum), '{}') as numbers
+  a.names, a.numbers, a.blind,
+  coalesce((select not i.indimmediate from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary), false),
+  coalesce(p.oid || ':' || p.xmin, '') || coalesce((
+    select ' ' || pg_catalog.md5(pg_catalog.string_agg(pg_catalog.to_jsonb(m)::text, ',' order by m.oid))
+    from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = any(r.oids)), '') || %[1]s,
+  not %[2]s and exists (select from pg_catalog.pg_publication_rel m
+    where m.prpubid = p.oid and m.prrelid = c.oid and pg_catalog.to_jsonb(m) ->> 'prqual' is not null)
+from pg_catalog.pg_class c
+left join pg_catalog.pg_publication p on p.pubname = $2
+cross join lateral (
+  select coalesce(pg_catalog.array_agg(a.attname::text order by a.attnum), '{}') as names, coalesce(pg_catalog.array_agg(a.attnum::int order by a.attnum), '{}') as numbers,
+    coalesce(pg_catalog.array_agg(exists (select from pg_catalog.pg_collation l where l.oid = a.attcollation and not l.collisdeterministic) order by a.attnum), '{}') as blind
   from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) a
+cross join lateral (
+  select case when c.relkind = 'p' or c.relispartition then array(
+    select t.relid::oid from pg_catalog.pg_partition_tree(c.oid) t union select t.relid::oid from pg_catalog.pg_partition_ancestors(c.oid) t(relid))
+  else array[c.oid] end as oids) r
 where c.oid = any($1::oid[])`
+
+// Of schemas that are published, from PostgreSQL 15, that of a table and its partitions.
+const (
+	schemasPublished = `coalesce((
+    select ' ' || pg_catalog.md5(pg_catalog.string_agg(n.oid || ':' || n.pnnspid, ',' order by n.oid)) from pg_catalog.pg_publication_namespace n
+    where n.pnpubid = p.oid and n.pnnspid in (select s.relnamespace from pg_catalog.pg_class s where s.oid = any(r.oids))), '')`
+	schemaPublished = `exists (select from pg_catalog.pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = c.relnamespace)`
+)
 
 const leavesSQL = `
 select r.oid, n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relreplident::text, (` + indexColumns + ` and i.indimmediate and case c.relreplident
@@ -210,18 +252,26 @@ where l.isleaf
 order by 2`
 
 // readShape asks for a table by OID.
-func readShape(ctx context.Context, c *pgx.Conn, oid uint32) (tableShape, error) {
-	shapes, err := readShapes(ctx, c, []uint32{oid})
+func readShape(ctx context.Context, c *pgx.Conn, publication string, oid uint32) (tableShape, error) {
+	shapes, err := readShapes(ctx, c, publication, []uint32{oid})
 	return shapes[oid], err
 }
 
 // readShapes asks for tables by OID, all at once: there may be thousands.
-func readShapes(ctx context.Context, c *pgx.Conn, oids []uint32) (map[uint32]tableShape, error) {
+func readShapes(ctx context.Context, c *pgx.Conn, publication string, oids []uint32) (map[uint32]tableShape, error) {
 	shapes := make(map[uint32]tableShape, len(oids))
 	for _, oid := range oids {
 		shapes[oid] = tableShape{gone: true}
 	}
-	rows, err := c.Query(ctx, shapesSQL, oids)
+	var schemas bool
+	if err := c.QueryRow(ctx, "select pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null").Scan(&schemas); err != nil {
+		return shapes, err
+	}
+	sql := fmt.Sprintf(shapesSQL, "''", "false")
+	if schemas {
+		sql = fmt.Sprintf(shapesSQL, schemasPublished, schemaPublished)
+	}
+	rows, err := c.Query(ctx, sql, oids, publication)
 	if err != nil {
 		return shapes, err
 	}
@@ -230,7 +280,8 @@ func readShapes(ctx context.Context, c *pgx.Conn, oids []uint32) (map[uint32]tab
 		shape tableShape
 		roots []uint32
 	)
-	_, err = pgx.ForEachRow(rows, []any{&oid, &shape.partitioned, &shape.primary, &shape.files, &shape.columns, &shape.numbers}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &shape.partitioned, &shape.primary, &shape.files, &shape.columns, &shape.numbers,
+		&shape.blind, &shape.deferred, &shape.published, &shape.filtered}, func() error {
 		shapes[oid] = shape
 		if shape.partitioned {
 			roots = append(roots, oid)

@@ -95,7 +95,7 @@ func (s *Source) DecodeRaw(ctx context.Context, raw capture.Raw) (*capture.Chang
 	if err := m.decode(texts); err != nil {
 		return nil, err
 	}
-	rel, err := newDescriber(s.query).relation(ctx, m)
+	rel, err := newDescriber(s.query, s.config.Publication).relation(ctx, m)
 	if err != nil {
 		return nil, fmt.Errorf("describe table %s.%s: %w", m.schema, m.name, err)
 	}

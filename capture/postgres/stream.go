@@ -56,7 +56,7 @@ type stream struct {
 }
 
 func newStream(ctx context.Context, conn *pgconn.PgConn, r *run, query *querier, confirmed pglogrepl.LSN, timeout time.Duration) *stream {
-	describe := describer{query, r.known}
+	describe := describer{query, r.known, r.config.Publication}
 	st := &stream{conn: conn, frames: framesOf(conn), owner: r, sink: r.sink, confirmed: confirmed, lastStatus: time.Now(), statusEvery: statusMost,
 		heardAt: time.Now(), silence: silenceMost}
 	if timeout > 0 {

@@ -135,7 +135,7 @@ func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, 
 	if in.near, err = nearNames(ctx, c, in.missing); err != nil {
 		return nil, err
 	}
-	if err := in.describe(ctx, c, newDescriber(s.query)); err != nil {
+	if err := in.describe(ctx, c, newDescriber(s.query, s.config.Publication)); err != nil {
 		return nil, fmt.Errorf("describe tables: %w", err)
 	}
 	if err := in.readIdentities(ctx, c, s.config.Publication); err != nil {
@@ -360,7 +360,7 @@ func (in *inspection) describe(ctx context.Context, c *pgx.Conn, d *describer) e
 	for _, f := range in.tables {
 		oids = append(oids, f.oid)
 	}
-	shapes, err := readShapes(ctx, c, oids)
+	shapes, err := readShapes(ctx, c, d.publication, oids)
 	if err != nil {
 		return err
 	}
@@ -388,7 +388,7 @@ func (in *inspection) describe(ctx context.Context, c *pgx.Conn, d *describer) e
 		if err := d.describeTable(ctx, c, f, columns[f.oid], published, in.publication.generated); err != nil {
 			return fmt.Errorf("%s: %w", f.table, err)
 		}
-		f.settle(shapes[f.oid])
+		d.settle(f, shapes[f.oid])
 	}
 	return nil
 }
@@ -432,10 +432,10 @@ func withholdGenerated(f *tableFacts, columns []columnFacts) (rest []columnFacts
 }
 
 // settle derives what rests on the columns and the partitions.
-func (f *tableFacts) settle(shape tableShape) {
+func (d *describer) settle(f *tableFacts, shape tableShape) {
 	f.primary, f.leaves = shape.primary, shape.leaves
 	f.table.Partitioned = shape.partitioned
-	shape.number(f.table)
+	d.number(&shape, f.table)
 	f.table.Key = keyOf(f.table, shape.primary)
 	rel := relation{table: f.table}
 	rel.judge(shape)
