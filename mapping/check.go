@@ -143,8 +143,13 @@ func (r *Rules) Check(t *capture.Table, tables ...*capture.Table) []Finding {
 			}
 		}
 		for i := range be.lookups {
-			if l := &be.lookups[i]; l.table == nil {
+			l := &be.lookups[i]
+			if l.table == nil {
 				add(capture.Error, "lookup", l.of.path.at("table"), l.of.Table, "the table is not in the database, or cannot be read", "")
+				continue
+			}
+			for _, p := range l.notKept() {
+				add(capture.Error, "lookup", p.path, l.of.Table, p.text, p.remedy)
 			}
 		}
 		if len(be.problems) > 0 {

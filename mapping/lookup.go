@@ -283,6 +283,29 @@ func (b *binder) checkLookup(l *boundLookup) {
 	}
 }
 
+// notKept tells why rows of a table that is there cannot be looked up, as rows are kept.
+func (l *boundLookup) notKept() []problem {
+	t := l.table
+	if why := t.Unfollowed(); why != "" {
+		return []problem{{l.of.path.at("table"), fmt.Sprintf("rows of table %s cannot be looked up: %s", t, why), unfollowedRemedy(t)}}
+	}
+	var list []problem
+	if t.Unread != "" {
+		list = append(list, problem{l.of.path.at("table"), fmt.Sprintf("rows of table %s cannot be looked up, since they cannot be read first: %s", t, t.Unread), t.UnreadRemedy})
+	}
+	if t.Filtered {
+		list = append(list, problem{l.of.path.at("table"),
+			fmt.Sprintf("the publication has a row filter for table %s: nobody knows whether a row outside it is there, nor what it holds", t),
+			"publish the table without its filter: see row_filter"})
+	}
+	for _, name := range l.of.columns {
+		if i := t.Column(name); i >= 0 && t.Columns[i].Omitted != "" {
+			list = append(list, problem{l.of.path.at("columns"), fmt.Sprintf("column %q of table %s cannot be looked up: updates come without it, changed or not", name, t), t.Columns[i].Omitted})
+		}
+	}
+	return list
+}
+
 // keysCompare reports whether two types write equal values as equal texts.
 func keysCompare(a, b *capture.Type) bool {
 	whole := func(t *capture.Type) bool { return t.Kind == capture.Integer || t.Kind == capture.Bigint }
@@ -379,6 +402,9 @@ func (m *Mapper) find(l *boundLookup, own *rows, to capture.Row) error {
 		if exists, known, err = m.lookups.LookUp(l.table, l.row); err != nil || !known {
 			return err
 		}
+	}
+	if !isNull && !exists && l.table.Filtered {
+		return nil // it may be there, and outside the filter
 	}
 	for i := range to {
 		to[i].State = capture.Null

@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -245,6 +246,31 @@ func TestLookupSubscriptions(t *testing.T) {
 	}
 }
 
+// TestLookupBehindAFilter: a row that is not kept may be there, and outside the filter.
+func TestLookupBehindAFilter(t *testing.T) {
+	t.Parallel()
+	m, out, _ := lookupSetup(t, lookingUp(EntryConfig{}), false)
+	members := memberTable()
+	members.Filtered = true
+	m.Describe(members)
+	for i, member := range []string{"1", "3", null} {
+		m.Begin(&testTransaction)
+		c := &capture.Change{Op: capture.Insert, Table: loanTable(capture.IdentityDefault), Ordinal: i, New: row("7", member, "5", "1")}
+		if err := errors.Join(m.Change(c), m.End()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, ev := range out.events {
+		got = append(got, string(ev.Data)+strings.Join(ev.Unavailable, " "))
+	}
+	want := []string{`{"loan_id":7,"user":{"value":1,"desc":"Ann","since":"2020-01-02"}}`, `{"loan_id":7,"user":{"value":3}}user.desc user.since`,
+		`{"loan_id":7,"user":{"value":null,"desc":null,"since":null}}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestLookupRefused(t *testing.T) {
 	t.Parallel()
 	use := []LookupUse{{Name: "member", From: "members", By: []string{"member_id"}}}
@@ -288,12 +314,26 @@ func TestLookupChecked(t *testing.T) {
 	other := table("circulation.members", capture.IdentityDefault, "id bigint key", "member_id bigint", "name text", "user_group text", "since date")
 	short := table("circulation.members", capture.IdentityDefault, "member_id bigint key", "name text", "user_group text")
 	taken := table("circulation.loans", capture.IdentityDefault, "loan_id bigint key", "member_id int", "member text")
+	such := func(make func(t *capture.Table)) []*capture.Table {
+		t := memberTable()
+		make(t)
+		return []*capture.Table{t}
+	}
 	for _, test := range []struct {
 		name   string
 		loans  *capture.Table
 		tables []*capture.Table
 		want   string
 	}{
+		{"changes that never come", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Silent = "foreign keys cascade" }),
+			"rows of table circulation.members cannot be looked up: foreign keys cascade"},
+		{"a key that is looked at late", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.KeyDeferred = true }), "primary key is DEFERRABLE"},
+		{"no identity", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Identity = capture.IdentityNothing }), "has no replica identity"},
+		{"a table that cannot be read", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Unread = "no GTIDs" }),
+			"cannot be looked up, since they cannot be read first: no GTIDs"},
+		{"a row filter", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Filtered = true }), "has a row filter for table circulation.members"},
+		{"a column that is left out", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Columns[2].Omitted = "use others" }), `column "user_group" of table circulation.members cannot be looked up`},
+		{"a column that is left out and not looked up", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Columns[3].Omitted = "use others" }), ""},
 		{"all is there", loanTable(capture.IdentityDefault), []*capture.Table{people}, ""},
 		{"no table", loanTable(capture.IdentityDefault), nil, "the table is not in the database"},
 		{"no column", loanTable(capture.IdentityDefault), []*capture.Table{short}, `has no column "since"`},

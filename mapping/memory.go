@@ -23,6 +23,8 @@ type Memory struct {
 	Table   string // schema.table
 	Columns []string
 	All     bool
+	// LookedUp says that no entry wants it for old values: the rows are looked up alone.
+	LookedUp bool
 }
 
 // Memory lists what all entries want to be remembered, by table: their own last values, and the rows
@@ -51,7 +53,7 @@ func (r *Rules) Memory() []Memory {
 		at := slices.IndexFunc(list, func(m Memory) bool { return m.Table == l.Table })
 		if at < 0 {
 			at = len(list)
-			list = append(list, Memory{Table: l.Table})
+			list = append(list, Memory{Table: l.Table, LookedUp: true})
 		}
 		for _, column := range l.Columns {
 			if !slices.Contains(list[at].Columns, column) {
@@ -99,7 +101,10 @@ func (be *boundEntry) checkMemory() (severity capture.Severity, text, remedy str
 		return 0, "", ""
 	}
 	if why := t.Unfollowed(); why != "" {
-		return capture.Error, "memory cannot work: " + why, "take memory out of the entry, or " + wholeRows(t)
+		return capture.Error, "memory cannot work: " + why, strings.TrimSuffix("take memory out of the entry, or "+unfollowedRemedy(t), ", or ")
+	}
+	if t.Unread != "" {
+		return capture.Error, "memory cannot work, since the rows cannot be read first: " + t.Unread, strings.TrimSuffix("take memory out of the entry, or "+t.UnreadRemedy, ", or ")
 	}
 	for _, name := range be.Memory.Columns {
 		if i := t.Column(name); i >= 0 && t.Columns[i].Omitted != "" {
@@ -112,10 +117,21 @@ func (be *boundEntry) checkMemory() (severity capture.Severity, text, remedy str
 	return 0, "", ""
 }
 
+// unfollowedRemedy is what makes a table's rows be told apart; empty where nothing does.
+func unfollowedRemedy(t *capture.Table) string {
+	switch {
+	case t.Silent != "":
+		return ""
+	case t.KeyDeferred && t.Identity == capture.IdentityFull:
+		return "declare the primary key anew, NOT DEFERRABLE"
+	}
+	return wholeRows(t)
+}
+
 // offerMemory proposes memory beside whole old rows, with the price of both; empty where it would
 // not work.
 func (be *boundEntry) offerMemory(needs []Need) string {
-	if be.wildcard() || be.table.Unfollowed() != "" {
+	if be.wildcard() || be.table.Unfollowed() != "" || be.table.Unread != "" {
 		return ""
 	}
 	var columns []string

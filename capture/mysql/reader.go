@@ -93,7 +93,7 @@ func (r *Reader) session(ctx context.Context) (*sql.Conn, error) {
 	}
 	r.Close()
 	if !server.MariaDB && !server.GTID {
-		return nil, &capture.OperatorError{Err: errors.New("without GTIDs nothing tells which transactions of the binlog a read has seen"),
+		return nil, &capture.OperatorError{Err: errNoGTIDs,
 			Remedy: "turn gtid_mode and enforce_gtid_consistency on; MySQL's manual has the steps that need no stop"}
 	}
 	db, err := open(h, r.source.address.user, r.source.address.password, r.source.address.tlsFor(h))
@@ -156,6 +156,9 @@ func (r *Reader) Read(ctx context.Context, what *capture.ReadRequest) (*capture.
 		}
 	}
 }
+
+// errNoGTIDs says why a server's tables cannot be read.
+var errNoGTIDs = errors.New("without GTIDs nothing tells which transactions of the binlog a read has seen")
 
 // errAltered says that a table's columns have changed since it was described.
 var errAltered = errors.New("the table was altered")

@@ -96,7 +96,7 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 }
 
 // readable says why a table cannot be read in chunks.
-func readable(f *tableFacts) error {
+func readable(f *tableFacts) *capture.OperatorError {
 	name := f.table.String()
 	if why := f.streamed(); why != "" {
 		return &capture.OperatorError{Err: fmt.Errorf("table %s %s", name, why), Remedy: "only what the stream can bring is read beside it"}

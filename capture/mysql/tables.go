@@ -208,10 +208,24 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 	if len(f.cascades) > 0 && in.hidesCascades() {
 		f.table.Silent = "foreign keys that cascade change it below the binlog: " + strings.Join(f.cascades, ", ")
 	}
+	if f.streamed() == "" {
+		f.table.Unread, f.table.UnreadRemedy = in.unread(f)
+	}
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
 	return nil
+}
+
+// unread says why a table cannot be read beside the stream, and what to do.
+func (in *inspection) unread(f *tableFacts) (why, remedy string) {
+	if !in.mariaDB && in.variables["gtid_mode"] != "ON" {
+		return errNoGTIDs.Error(), gtidRemedy
+	}
+	if why := readable(f); why != nil {
+		return why.Err.Error(), why.Remedy
+	}
+	return "", ""
 }
 
 // define reads a table's definition, and which of its columns are JSON though the catalog calls

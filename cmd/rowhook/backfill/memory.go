@@ -110,5 +110,5 @@ func (w *worker) anew(job *Job, err error) error {
 // errMemory refuses to end what the mapping asks for.
 var errMemory = &capture.OperatorError{
 	Err:    errors.New("the mapping wants these rows to be remembered"),
-	Remedy: "take memory out of the mapping entry, and `rowhook reload`; or pause it; `rowhook backfill list` has its id",
+	Remedy: "take memory, or the lookup, out of the mapping, and `rowhook reload`; or pause it; `rowhook backfill list` has its id",
 }

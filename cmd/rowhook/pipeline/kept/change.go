@@ -118,6 +118,10 @@ func (s *Store) update(b Batch, t *binding, c *capture.Change) (*capture.Change,
 	if was, err = s.get(s.key2); err != nil {
 		return c, err
 	}
+	if was.exists { // then a later change cannot tell whose the key is
+		s.doubt(b, t.table, "a row took the key of another one")
+		return &s.change, nil
+	}
 	s.put(b, s.key2, was, row)
 	return &s.change, nil
 }

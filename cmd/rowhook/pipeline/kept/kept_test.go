@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -411,6 +412,16 @@ func TestGivenUp(t *testing.T) {
 		{"emptied", func(st *Store, b *spool.Batch) {
 			_, _ = st.Change(b, &capture.Change{Op: capture.Truncate, Table: table})
 		}, table, "? ?"},
+		{"a row takes the key of another", func(st *Store, b *spool.Batch) {
+			for _, id := range [2]string{"8", "9"} {
+				_, _ = st.Change(b, &capture.Change{Op: capture.Insert, Table: table, New: wholeRow(id, row{})})
+			}
+			_, _ = st.Change(b, &capture.Change{Op: capture.Update, Table: table, Old: keyRowOf("8"), New: wholeRow("9", row{})})
+		}, table, "? ?"},
+		{"a row takes a free key", func(st *Store, b *spool.Batch) {
+			_, _ = st.Change(b, &capture.Change{Op: capture.Insert, Table: table, New: wholeRow("8", row{})})
+			_, _ = st.Change(b, &capture.Change{Op: capture.Update, Table: table, Old: keyRowOf("8"), New: wholeRow("9", row{})})
+		}, table, "a1 null"},
 		{"a change without its key", func(st *Store, b *spool.Batch) {
 			_, _ = st.Change(b, &capture.Change{Op: capture.Update, Table: table, Old: nil, New: wholeRow("9", row{})})
 		}, table, "? ?"},
@@ -457,8 +468,12 @@ func TestRead(t *testing.T) {
 	}
 	silent := testTable("1", capture.IdentityDefault)
 	silent.Silent = "foreign keys change it"
-	if _, err := st.Begin(b, silent); err == nil || !errors.As(err, new(*capture.OperatorError)) {
-		t.Errorf("a table whose rows change silently: %v", err)
+	for lookedUp, want := range map[bool]string{false: "take memory out", true: "take the table out of lookups"} {
+		st.Configure(b, []Want{{Table: "app.loans", Columns: []string{"a", "b"}, LookedUp: lookedUp}})
+		var refused *capture.OperatorError
+		if _, err := st.Begin(b, silent); !errors.As(err, &refused) || !strings.HasPrefix(refused.Remedy, want) {
+			t.Errorf("a table whose rows change silently: %v, want the remedy to %s", err, want)
+		}
 	}
 }
 

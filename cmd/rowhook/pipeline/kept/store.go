@@ -219,7 +219,7 @@ func (s *Store) Begin(b Batch, of *capture.Table) (generation uint32, err error)
 	if bound.refused != "" {
 		s.renew(b, t, state{Reason: bound.refused})
 		s.Settle()
-		return 0, &capture.OperatorError{Err: fmt.Errorf("rows of table %s cannot be kept: %s", of, bound.refused), Remedy: "take memory out of the table's mapping entry"}
+		return 0, &capture.OperatorError{Err: fmt.Errorf("rows of table %s cannot be kept: %s", of, bound.refused), Remedy: t.want.remedy()}
 	}
 	s.renew(b, t, state{Keeps: true, Definition: bound.definition, Lineage: s.lineage, Columns: t.want.Columns, All: t.want.All})
 	s.Settle()

@@ -15,6 +15,16 @@ type Want struct {
 	Table   string   // schema.table
 	Columns []string // by name; all of them where All is set
 	All     bool
+	// LookedUp says that the rows are looked up alone: they are nobody's old values.
+	LookedUp bool
+}
+
+// remedy is what makes nobody want a table's rows any more.
+func (w *Want) remedy() string {
+	if w.LookedUp {
+		return "take the table out of lookups, and what is looked up in it out of the mapping; `rowhook check` tells what else there is"
+	}
+	return "take memory out of the table's mapping entry"
 }
 
 // state is what is kept about a table itself. It moves with the rows.
