@@ -350,20 +350,8 @@ func (m *Mapper) Describe(t *capture.Table) {
 func (m *Mapper) lookUp(be *boundEntry) error {
 	own := m.eval.rows
 	r := &m.eval.rows
-	r.table = be.table
-	if own.op == capture.Truncate {
+	if !r.extend(be) {
 		return nil
-	}
-	if own.check() != nil {
-		return nil // it is told as the entry is mapped
-	}
-	if own.old != nil {
-		be.old = append(append(be.old[:0], own.old...), make(capture.Row, len(be.table.Columns)-be.own)...)
-		r.old = be.old
-	}
-	if own.new != nil {
-		be.new = append(append(be.new[:0], own.new...), make(capture.Row, len(be.table.Columns)-be.own)...)
-		r.new = be.new
 	}
 	to := r.new
 	if own.op == capture.Delete {
@@ -376,6 +364,27 @@ func (m *Mapper) lookUp(be *boundEntry) error {
 		}
 	}
 	return nil
+}
+
+// extend makes room for what the entry looks up, of which nothing is known. It reports whether there
+// are rows: a change that is not what its table says has none, which is told as the entry is mapped.
+func (r *rows) extend(be *boundEntry) bool {
+	if r.check() != nil {
+		return false
+	}
+	if r.table = be.table; r.op == capture.Truncate {
+		return false
+	}
+	more := len(be.table.Columns) - be.own
+	if r.old != nil {
+		be.old = append(append(be.old[:0], r.old...), make(capture.Row, more)...)
+		r.old = be.old
+	}
+	if r.new != nil {
+		be.new = append(append(be.new[:0], r.new...), make(capture.Row, more)...)
+		r.new = be.new
+	}
+	return true
 }
 
 // find looks one row up. Where there is none its columns are NULL, as in a LEFT JOIN.

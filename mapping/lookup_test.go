@@ -366,3 +366,48 @@ func TestLookupChecked(t *testing.T) {
 		t.Errorf("needs %+v", needs)
 	}
 }
+
+// TestLookupPassedOver tells of changes that no rule is for, for an entry that is about rows by what
+// it looks up: nothing is looked up for them, and nobody can tell whether it is about the row.
+func TestLookupPassedOver(t *testing.T) {
+	t.Parallel()
+	loans := loanTable(capture.IdentityFull)
+	m, out, p := lookupSetup(t, lookingUp(EntryConfig{
+		Where:  where("n=1", "member.user_group=STAFF"),
+		Events: []EventConfig{{"loan.created", []RuleConfig{{Op: []string{"insert"}, Where: where("member.name=Ann")}}}},
+	}), true)
+	w := &witness{t: t}
+	m.Watch(w)
+	for _, c := range []*capture.Change{
+		{Op: capture.Update, Table: loans, Old: row("7", "1", "5", "1"), New: row("7", "2", "5", "1")},
+		{Op: capture.Update, Table: loans, New: row("7", "2", "5", "2")},
+		{Op: capture.Delete, Table: loans, Old: row("7", "1", "5", "1")},
+		{Op: capture.Truncate, Table: loans},
+		{Op: capture.Update, Table: loans, New: row("7", "1")},
+	} {
+		m.Begin(&testTransaction)
+		if err := errors.Join(m.Change(c), m.End()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.asked > 0 || len(out.events)+len(out.failures) > 0 {
+		t.Errorf("%d rows were looked up, for %d events and %d failures", p.asked, len(out.events), len(out.failures))
+	}
+	m.window.most = 10 // a change that is not held
+	m.Begin(&testTransaction)
+	if err := errors.Join(m.Change(&capture.Change{Op: capture.Delete, Table: loans, Old: row("8", "1", "5", "1")}), m.End()); err != nil {
+		t.Fatal(err)
+	}
+	const undecided = `  entry: undecided, where member.user_group: STAFF: is unknown [member.user_group "" 0]`
+	want := []string{
+		`update {"loan_id":7} true`, undecided, `  loan.created: other op`,
+		`update {"loan_id":7} true`, `  entry: fails, where n: 1: is another value [n "2" 2]`, `  loan.created: other op`,
+		`delete {"loan_id":7} true`, undecided, `  loan.created: other op`,
+		`truncate  false`, `  loan.created: other op`,
+		`update {"loan_id":7} true`,
+		`delete {"loan_id":8} true`, undecided, `  loan.created: other op`,
+	}
+	if got := strings.Join(w.lines, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", got)
+	}
+}

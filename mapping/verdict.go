@@ -124,11 +124,15 @@ func (j *Judgement) Ordinal() int { return j.m.whole.Ordinal }
 // Failure says why the change was parked for the entry; nil when it was not.
 func (j *Judgement) Failure() *Failure { return j.failure }
 
-// prepare makes the mapper's evaluation one of this entry and change.
+// prepare makes the mapper's evaluation one of this entry and change. Of a change that no rule is for
+// nothing was looked up: what would be is not known.
 func (j *Judgement) prepare() {
 	m := j.m
 	if !j.ready {
 		m.eval = evaluation{rows: newRows(m.whole), at: m.commitTime(), context: &m.contexts}
+		if len(j.be.lookups) > 0 {
+			m.eval.extend(j.be)
+		}
 		j.ready = true
 	}
 	m.eval.entry, m.eval.blame, m.eval.cost = j.be, blame{}, cost{}
