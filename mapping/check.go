@@ -48,7 +48,7 @@ func (be *boundEntry) undecidable(b blame) error {
 	}
 	if i := be.table.Column(b.column); i >= be.own {
 		err.LookedUp = be.lookedUpIn(i)
-		err.remedy = "`rowhook status` tells whether the rows of " + err.LookedUp + " are known; the change itself lies with `rowhook failed list --source`"
+		err.remedy = "once `rowhook status` tells that the rows of " + err.LookedUp + " are known: `rowhook failed retry --source`, which looks them up as they are then"
 	} else if i >= 0 && be.table.Columns[i].Omitted != "" {
 		err.remedy = be.table.Columns[i].Omitted
 	}

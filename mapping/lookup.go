@@ -331,7 +331,7 @@ func (m *Mapper) LookIn(l Lookups) { m.lookups = l }
 // Describe tells what a looked-up table looks like, until it is told again.
 func (m *Mapper) Describe(t *capture.Table) {
 	name := t.String()
-	if m.described[name] == t || !slices.ContainsFunc(m.rules.LookedUp(), func(l LookedUp) bool { return l.Table == name }) {
+	if known := m.described[name]; known != nil && alike(known, t) || !slices.ContainsFunc(m.rules.LookedUp(), func(l LookedUp) bool { return l.Table == name }) {
 		return
 	}
 	m.described[name] = t
@@ -343,6 +343,31 @@ func (m *Mapper) Describe(t *capture.Table) {
 			}
 		}
 	}
+}
+
+// DescribeAs tells what another mapper was told of looked-up tables.
+func (m *Mapper) DescribeAs(other *Mapper) {
+	for _, t := range other.described {
+		m.Describe(t)
+	}
+}
+
+// alike reports whether two descriptions of a table say the same of its rows.
+func alike(a, b *capture.Table) bool {
+	return a == b || a.Version == b.Version && a.Identity == b.Identity && a.Silent == b.Silent &&
+		slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
+}
+
+// LooksUp lists the tables that an entry looks rows up in; an empty name is all entries.
+func (r *Rules) LooksUp(entry string) (tables []string) {
+	for _, e := range r.entries {
+		for _, l := range e.lookups {
+			if (entry == "" || e.Name == entry) && !slices.Contains(tables, l.of.Table) {
+				tables = append(tables, l.of.Table)
+			}
+		}
+	}
+	return tables
 }
 
 // lookUp extends the rows of the change at hand with what the entry looks up. An update's old row has
@@ -493,6 +518,24 @@ func (t *trusted) changed(b *binding, c *capture.Change) error {
 	}
 	if early {
 		return ErrEarly
+	}
+	return nil
+}
+
+// Doubt refuses that rows of a table were looked up before the open transaction's end: it may have
+// changed them in a way that nobody told. An empty name is of all tables.
+func (m *Mapper) Doubt(table string) error {
+	t := &m.trusted
+	if !t.early || t.blind {
+		return nil
+	}
+	if t.all {
+		return ErrEarly
+	}
+	for row := range t.rows {
+		if of, _, _ := strings.Cut(row, "\x00"); table == "" || of == table {
+			return ErrEarly
+		}
 	}
 	return nil
 }

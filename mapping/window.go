@@ -237,5 +237,9 @@ func (m *Mapper) Holding() bool { return m.window.on() }
 func (m *Mapper) Merged() bool { return m.merged }
 
 // Undecoded is told of a change that could not be decoded: what follows it in its table is not
-// merged with what came before. An empty name is any table.
-func (m *Mapper) Undecoded(table string) { m.window.part(table) }
+// merged with what came before, and what was looked up in it before the transaction's end may be
+// wrong. An empty name is any table.
+func (m *Mapper) Undecoded(table string) error {
+	m.window.part(table)
+	return m.Doubt(table)
+}

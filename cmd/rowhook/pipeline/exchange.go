@@ -55,11 +55,16 @@ func (p *Pipeline) takeOver() {
 	p.rules, p.reader = ex.to.Rules, nil
 	p.router, p.codes, p.bare, p.rounded = ex.to.Router, ex.to.Codes, ex.to.Bare, ex.to.Rounded
 	if len(ex.to.Tables) > 0 {
-		p.described, p.undescribed = ex.to.Tables, false
+		p.undescribed = false
 	}
 	p.keptConfigure(ex.to.Kept)
+	before := p.mapper
 	p.mapper = p.newMapper()
-	p.looksUp(p.mapper)
+	p.looksUp(p.mapper, before)
+	for _, t := range ex.to.Tables {
+		p.mapper.Describe(t)
+	}
+	p.compare(ex.to.Tables)
 	p.settling = ex
 	if p.spare != nil {
 		p.settled(nil) // nothing is being stored

@@ -89,6 +89,9 @@ func (p *Pipeline) keptDue() {
 		return
 	}
 	b.generation, b.err = p.kept.Begin(p.cur.batch, b.seen.Table)
+	if b.err == nil {
+		p.mapper.Describe(b.seen.Table) // rows are looked up as they are kept
+	}
 	close(b.done)
 	p.beginning = nil
 }

@@ -1,6 +1,10 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+
 	"rowhook/capture"
 	"rowhook/mapping"
 )
@@ -16,12 +20,11 @@ func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known boo
 	return (*Pipeline)(k).kept.LookUp(of, row)
 }
 
-// looksUp ties a mapper to the kept rows, and to what is known of their tables. Called with mu held.
-func (p *Pipeline) looksUp(m *mapping.Mapper) {
+// looksUp ties a mapper to the kept rows, and to what another one knows of their tables. Called with mu
+// held.
+func (p *Pipeline) looksUp(m, like *mapping.Mapper) {
 	m.LookIn((*keptRows)(p))
-	for _, t := range p.described {
-		m.Describe(t)
-	}
+	m.DescribeAs(like)
 }
 
 // Undescribed reports whether the source waits for [Pipeline.Describe].
@@ -31,18 +34,61 @@ func (p *Pipeline) Undescribed() bool {
 	return p.undescribed
 }
 
-// Describe tells what the looked-up tables look like: all of those that the database has. The stream
-// waits for it once, and tells of what comes later by itself.
+// Describe tells what tables look like now whose rows are kept: those that the database has. The stream
+// waits for it once, and tells of what comes later by itself, but not before a table's next change; so
+// it may be told again at any time.
 func (p *Pipeline) Describe(tables []*capture.Table) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.undescribed {
+	for _, t := range tables {
+		p.mapper.Describe(t)
+	}
+	p.compare(tables)
+	p.undescribed = false
+	p.release()
+}
+
+// GoOn ends the stream's wait for [Pipeline.Describe]: until that comes, or a change of the table, what
+// is looked up is not known.
+func (p *Pipeline) GoOn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.undescribed = false
+	p.release()
+}
+
+// compare takes rows of tables for not known that are others by now than when the rows were read.
+// Called with mu held.
+func (p *Pipeline) compare(tables []*capture.Table) {
+	if !slices.ContainsFunc(tables, p.kept.Another) {
 		return
 	}
-	p.described, p.undescribed = tables, false
-	p.looksUp(p.mapper)
-	if p.reader != nil {
-		p.looksUp(p.reader)
+	p.betweenTransactions(func() {
+		for _, t := range tables {
+			if p.kept.Another(t) {
+				p.kept.Doubt(p.cur.batch, t.String(), "the table is another one than when its rows were read")
+			}
+		}
+	})
+}
+
+// early has a transaction come again that looked rows up which may have changed afterwards. Called with
+// mu held.
+func (p *Pipeline) early(err error) error {
+	if !errors.Is(err, mapping.ErrEarly) {
+		return err
 	}
-	p.release()
+	p.distrusted = p.tx.Identity
+	return fmt.Errorf("%w: %w", capture.ErrAgain, err)
+}
+
+// doubted has the open transaction come again if it looked rows up that are not known any more. Called
+// with mu held.
+func (p *Pipeline) doubted() error {
+	for _, name := range p.kept.Doubted() {
+		if err := p.mapper.Doubt(name); err != nil {
+			return p.early(err)
+		}
+	}
+	return nil
 }

@@ -88,12 +88,17 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 	}
 	p.counts.changes.Add(1)
 	p.atWork(u.Ordinal)
-	p.mapper.Undecoded(u.Table)
+	if err := p.mapper.Undecoded(u.Table); err != nil {
+		return p.early(err)
+	}
 	if p.tracking != nil && (u.Table == "" || u.Table == p.tracking.schema+"."+p.tracking.name) {
 		p.tracking.trackAll()
 	}
 	if u.Size > 0 {
 		if err := p.kept.Passed(p.cur.batch, u.Table, u.Kept); err != nil {
+			return err
+		}
+		if err := p.doubted(); err != nil {
 			return err
 		}
 		return p.parkPassed(u)

@@ -96,8 +96,7 @@ type Pipeline struct {
 	settling   *exchange       // has taken over; what came before is being stored
 	lazy       *time.Timer     // hands over a batch that holds a position only
 	kept       *kept.Store     // rows of the database
-	// described are the looked-up tables; undescribed says that they are not known yet.
-	described   []*capture.Table
+	// undescribed says that the stream waits for what looked-up tables look like.
 	undescribed bool
 	distrusted  string         // the transaction that comes again, since it was not held to its end
 	between     []func()       // what waits for the end of a transaction
@@ -173,7 +172,7 @@ func New(to Routing, o Options) (*Pipeline, error) {
 	if p.kept, err = kept.Open(o.Spool, to.Kept, o.Logger); err != nil {
 		return nil, err
 	}
-	p.looksUp(p.mapper)
+	p.mapper.LookIn((*keptRows)(p))
 	p.undescribed = len(to.Rules.LookedUp()) > 0
 	return p, p.loadMark()
 }
@@ -441,11 +440,11 @@ func (p *Pipeline) Change(change *capture.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := p.mapper.Change(change); errors.Is(err, mapping.ErrEarly) {
-		p.distrusted = p.tx.Identity
-		return fmt.Errorf("%w: %w", capture.ErrAgain, err)
-	} else if err != nil {
+	if err := p.doubted(); err != nil {
 		return err
+	}
+	if err := p.mapper.Change(change); err != nil {
+		return p.early(err)
 	}
 	p.atWork(change.Ordinal)
 	p.cut()

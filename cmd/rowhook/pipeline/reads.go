@@ -21,7 +21,8 @@ import (
 //     mark;
 //   - before every transaction that it has not seen and that changed the row. When such a one comes
 //     while the chunk waits, the row goes before its change. When it came before the chunk did, the
-//     row is read again.
+//     row is read again; so it is where its entry looks up rows, which that transaction may have
+//     changed already.
 //
 // That a row may go before the mark rests on the databases' row locks: who changes a row has seen
 // what was done to it before. So when the first transaction comes that changed the row and was not
@@ -374,7 +375,11 @@ func (t *Tracking) touch(h uint64) error {
 			switch c.sight {
 			case capture.Unseen:
 				delete(c.rows, h)
-				if err := t.pipe.mapRead(c, row); err != nil {
+				put := t.pipe.mapRead
+				if c.Generation == 0 && len(t.pipe.rules.LooksUp(c.Entry)) > 0 {
+					put = (*merging).again // it would look rows up in the midst of this transaction
+				}
+				if err := put(c, row); err != nil {
 					return err
 				}
 			case capture.Unclear:
@@ -442,8 +447,8 @@ func (p *Pipeline) mapRead(c *merging, row capture.Row) error {
 	}
 	if p.reader == nil {
 		p.reader = p.rules.NewMapper(&readOutput{pipe: p}, p.identity)
-		p.looksUp(p.reader)
 	}
+	p.looksUp(p.reader, p.mapper)
 	var id strings.Builder
 	fmt.Fprintf(&id, "%s/%s", c.Identity, c.Chunk.Table)
 	for _, i := range c.Chunk.Table.Key {

@@ -47,17 +47,29 @@ func (o *remapOutput) Notice(mapping.Notice) {}
 var errUnmapped = errors.New("no entry of the mapping is about this table any more: discard it, or map the table again")
 
 // Remap maps a parked change outside the stream, stores its events and removes the letter. The
-// events are fsynced before the letter goes: a crash in between repeats them, with the same ids.
+// events are fsynced before the letter goes: a crash in between repeats them, with the same ids. Rows
+// are looked up as they are now: what they were at the change's commit is not known any more.
 func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
 	out := &remapOutput{pipe: p, only: parked.Profile}
-	p.mu.Lock()
-	mapped, err := rules.NewMapper(out, p.identity).Remap(&mapping.Parked{
-		Transaction: capture.Transaction{
-			ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
-		},
-		Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry, Made: parked.Made,
-	}, change)
-	p.mu.Unlock()
+	var mapped bool
+	var err error
+	again := func() {
+		mapper := rules.NewMapper(out, p.identity)
+		p.looksUp(mapper, p.mapper)
+		mapped, err = mapper.Remap(&mapping.Parked{
+			Transaction: capture.Transaction{
+				ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
+			},
+			Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry, Made: parked.Made,
+		}, change)
+	}
+	if len(rules.LooksUp(parked.Entry)) == 0 {
+		p.mu.Lock()
+		again()
+		p.mu.Unlock()
+	} else if err := p.outside(ctx, again); err != nil {
+		return err
+	}
 	switch {
 	case err != nil:
 		return err
@@ -70,6 +82,34 @@ func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *deli
 		return err
 	}
 	return p.spool.RemoveParked(parked.Seq)
+}
+
+// outside does something while no transaction is open, so that the kept rows are what was committed.
+func (p *Pipeline) outside(ctx context.Context, do func()) error {
+	done := make(chan struct{})
+	left := false
+	p.mu.Lock()
+	if p.open {
+		p.between = append(p.between, func() {
+			if !left {
+				do()
+				close(done)
+			}
+		})
+	} else {
+		do()
+		close(done)
+	}
+	p.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left = true
+	return context.Cause(ctx)
 }
 
 // injection is what comes into the spool beside the stream.

@@ -402,9 +402,16 @@ func TestGivenUp(t *testing.T) {
 		{"another database", func(st *Store, b *spool.Batch) { st.Identify(b, "7002") }, table, "? ?"},
 		{"the same database", func(st *Store, b *spool.Batch) { st.Identify(b, "7001") }, table, "a1 null"},
 		{"ALTER names it", func(st *Store, b *spool.Batch) { st.Defines(b, []byte("ALTER TABLE `Loans` FORCE")) }, table, "? ?"},
+		{"ALTER names a longer one", func(st *Store, b *spool.Batch) {
+			st.Defines(b, []byte("ALTER TABLE loans_2026 DROP COLUMN my_loans"))
+			st.Defines(b, []byte("CREATE DATABASE app"))
+			st.Defines(b, []byte("DROP DATABASE applications"))
+		}, table, "a1 null"},
+		{"behind a longer one", func(st *Store, b *spool.Batch) { st.Defines(b, []byte("DROP TABLE loans_2026,loans")) }, table, "? ?"},
+		{"DROP DATABASE", func(st *Store, b *spool.Batch) { st.Defines(b, []byte("DROP SCHEMA `App`")) }, table, "? ?"},
 		{"ALTER names another", func(st *Store, b *spool.Batch) { st.Defines(b, []byte("ALTER TABLE items FORCE")) }, table, "a1 null"},
-		{"no room", func(st *Store, b *spool.Batch) { st.Sized(b, []Measured{{Table: "app.loans", Bytes: 10}}, 9) }, table, "? ?"},
-		{"room", func(st *Store, b *spool.Batch) { st.Sized(b, []Measured{{Table: "app.loans", Bytes: 9}}, 9) }, table, "a1 null"},
+		{"no room", func(st *Store, b *spool.Batch) { st.Sized(b, measured(st, 10), 9) }, table, "? ?"},
+		{"room", func(st *Store, b *spool.Batch) { st.Sized(b, measured(st, 9), 9) }, table, "a1 null"},
 		{"read past", func(st *Store, b *spool.Batch) { _ = st.Passed(b, "app.loans", nil) }, table, "? ?"},
 		{"more is wanted", func(st *Store, b *spool.Batch) { st.Configure(b, []Want{{Table: "app.loans", All: true}}) }, table, "? ?"},
 		{"nothing is wanted", func(st *Store, b *spool.Batch) { st.Configure(b, nil) }, table, "? ?"},
@@ -512,6 +519,57 @@ func TestRow(t *testing.T) {
 	st.Doubt(b, "", "test")
 	if got := look(table, "2"); got != "0" {
 		t.Errorf("a row of a table that was given up: %s", got)
+	}
+}
+
+// A name that cannot be told from others, since nobody knows the statement's charset or how it is
+// quoted, counts as named.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		statement, name string
+		want            bool
+	}{
+		{"alter table `müller` force", "müller", true},
+		{"alter table `m\xfcller` force", "müller", true},
+		{"alter table `miller` force", "müller", true},
+		{"alter table miller force", "müller", false},
+		{"alter table m\xfcller force", "ller", false},
+		{"alter table `a``b` force", "a`b", true},
+		{"alter table loans", "loans", true},
+		{"loans", "loans", true},
+		{"rename table app.loans to app.old", "loans", true},
+		{"alter table catalog force", "log", false},
+		{"alter table my-loans force", "my-loans", true},
+	} {
+		if got := names([]byte(test.statement), test.name); got != test.want {
+			t.Errorf("%q names %q: %v", test.statement, test.name, got)
+		}
+	}
+}
+
+// measured has the one table that is kept take so much.
+func measured(st *Store, bytes int64) []Measured {
+	list := st.ToMeasure()
+	list[0].Bytes = bytes
+	return list
+}
+
+// What was measured of rows that are on their way out does not count for those that took their place.
+func TestSizedBefore(t *testing.T) {
+	t.Parallel()
+	table := testTable("1", capture.IdentityDefault)
+	st, b := keptOf(t, openSpool(t), table, map[string]row{"1": {"a1", "", "c"}})
+	before := measured(st, 1000)
+	if _, err := st.Change(b, &capture.Change{Op: capture.Truncate, Table: table}); err != nil {
+		t.Fatal(err)
+	}
+	st.Settle()
+	if full := st.Sized(b, before, 10); full != "" {
+		t.Errorf("%s is full, which has just been emptied", full)
+	}
+	if full := st.Sized(b, measured(st, 1000), 10); full != "app.loans" {
+		t.Errorf("full: %q", full)
 	}
 }
 

@@ -8,7 +8,11 @@ import "rowhook/capture"
 // them yet, or those of another definition of the table.
 func (s *Store) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
 	t := s.bind(of)
-	if t == nil || !t.now.Keeps || t.definition != t.now.Definition {
+	if t == nil {
+		return false, false, nil
+	}
+	if !t.now.Keeps || t.definition != t.now.Definition {
+		t.unknown++
 		return false, false, nil
 	}
 	var ok bool

@@ -46,6 +46,7 @@ type Measured struct {
 	Table string
 	Bytes int64
 	rows  Range
+	of    uint32 // generation
 }
 
 // ToMeasure lists what [Measure] is to look at.
@@ -54,7 +55,7 @@ func (s *Store) ToMeasure() []Measured {
 	for _, t := range s.tables {
 		if t.settled.Keeps {
 			rows := Range{lower: appendPrefix(nil, t.settled.ID, t.settled.Generation), upper: appendPrefix(nil, t.settled.ID, t.settled.Generation+1)}
-			list = append(list, Measured{Table: t.name, rows: rows})
+			list = append(list, Measured{Table: t.name, rows: rows, of: t.settled.Generation})
 		}
 	}
 	return list
@@ -78,7 +79,7 @@ func (s *Store) Sized(b Batch, list []Measured, limit int64) (full string) {
 	var largest *table
 	for _, m := range list {
 		t := s.tables[m.Table]
-		if t == nil {
+		if t == nil || t.now.Generation != m.of { // measured were rows that are on their way out
 			continue
 		}
 		t.size = m.Bytes

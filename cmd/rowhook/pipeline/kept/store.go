@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"rowhook/capture"
 )
@@ -58,8 +59,9 @@ type Store struct {
 	parts    bool      // the store has parts of the open transaction
 	dropping []dropped // aborted transactions of which the store may have parts
 	dirty    []*table
-	garbage  []Range // of complete transactions
-	doomed   []Range // of the open one
+	doubted  []string // by the open transaction
+	garbage  []Range  // of complete transactions
+	doomed   []Range  // of the open one
 
 	change       capture.Change
 	old, new     capture.Row
@@ -247,6 +249,7 @@ func (s *Store) doubt(b Batch, t *table, reason string) {
 	}
 	s.logger.Warn("the last values of a table's rows are not known any more, and are read again", "table", t.name, "reason", reason)
 	s.renew(b, t, state{Reason: reason})
+	s.doubted = append(s.doubted, t.name)
 }
 
 // Doubt takes the rows of a table for not known, since they may have changed in a way that nobody
@@ -259,18 +262,51 @@ func (s *Store) Doubt(b Batch, name, reason string) {
 	}
 }
 
-// Defines takes note of a statement that may define tables anew. It does not read it: what names a
-// table may change it.
+// Another reports whether a table is another one than when its rows were read.
+func (s *Store) Another(of *capture.Table) bool {
+	t := s.tables[of.String()]
+	return t != nil && t.want.Table != "" && t.now.Keeps && t.bind(of).definition != t.now.Definition
+}
+
+// Doubted are the tables whose rows the open transaction has made unknown.
+func (s *Store) Doubted() []string { return s.doubted }
+
+// Defines takes note of a statement that may define tables anew. It hardly reads it: what names a
+// table may change it, and what drops its database does.
 func (s *Store) Defines(b Batch, statement []byte) {
 	if len(s.tables) == 0 {
 		return
 	}
 	statement = bytes.ToLower(statement)
+	drops := names(statement, "drop") && (names(statement, "database") || names(statement, "schema"))
 	for _, t := range s.tables {
-		_, name, _ := strings.Cut(t.name, ".")
-		if t.now.Keeps && bytes.Contains(statement, bytes.ToLower([]byte(name))) {
+		schema, name, _ := strings.Cut(t.name, ".")
+		if t.now.Keeps && (names(statement, strings.ToLower(name)) || drops && names(statement, strings.ToLower(schema))) {
 			s.doubt(b, t, "a statement that names the table may have rewritten it")
 		}
+	}
+}
+
+// names reports whether a statement may have a name as a word of its own. The statement is in its
+// client's charset, of which only what is ASCII is certain, and quotes may stand in it twice.
+func names(statement []byte, name string) bool {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r == '`' || r == '"' }) {
+		return bytes.ContainsFunc(statement, func(r rune) bool { return r >= utf8.RuneSelf || r == '`' || r == '"' })
+	}
+	word := func(c byte) bool {
+		return c == '_' || c == '$' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c >= utf8.RuneSelf
+	}
+	for from := 0; ; {
+		at := bytes.Index(statement[from:], []byte(name))
+		if at < 0 {
+			return false
+		}
+		at += from
+		end := at + len(name)
+		if (at == 0 || !word(statement[at-1])) && (end == len(statement) || !word(statement[end])) {
+			return true
+		}
+		from = at + 1
 	}
 }
 
@@ -356,7 +392,7 @@ func (s *Store) Settle() {
 	for _, t := range s.dirty {
 		t.settled = t.now
 	}
-	s.dirty = s.dirty[:0]
+	s.dirty, s.doubted = s.dirty[:0], s.doubted[:0]
 	for i := range s.doomed {
 		s.doomed[i].batch = s.batch
 	}
@@ -371,7 +407,7 @@ func (s *Store) Abort() {
 	for _, t := range s.dirty {
 		t.now = t.settled
 	}
-	s.dirty, s.doomed = s.dirty[:0], s.doomed[:0]
+	s.dirty, s.doomed, s.doubted = s.dirty[:0], s.doomed[:0], s.doubted[:0]
 	if s.parts {
 		s.dropping = append(s.dropping, dropped{s.cache.open, s.batch})
 	}
