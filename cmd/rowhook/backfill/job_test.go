@@ -17,6 +17,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/pipeline"
+	"rowhook/cmd/rowhook/pipeline/kept"
 	"rowhook/delivery"
 	"rowhook/mapping"
 )
@@ -253,6 +254,58 @@ func TestOneWaitsForItself(t *testing.T) {
 		}
 		if job, _ := w.next(at); job != second {
 			t.Errorf("%v: the second does not go on", err)
+		}
+	}
+}
+
+// keeper tells how kept rows stand.
+type keeper []kept.Table
+
+func (k keeper) Kept() []kept.Table { return k }
+func (keeper) BeginKept(context.Context, *capture.Chunk) (uint32, error) {
+	return 0, errors.New("nothing is kept")
+}
+
+// TestLooksUpWhatIsKnown holds that looked-up rows are read before a backfill whose events say them,
+// however old that is, and that it does not wait for what never comes.
+func TestLooksUpWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	w := newBench(t)
+	w.mapping = `
+  loans:
+    table: public.loans
+    lookup: {member: {from: members, by: member_id}}
+    fields: {id: id, name: member.name}
+    events: {loan.present: {op: read}}
+lookups: {members: {table: public.members, key: id, columns: [name]}}
+`
+	w.err = errors.New("read")
+	loans := w.begin("b1", "loans")
+	w.jobs.Jobs = append(w.jobs.Jobs, &Job{ID: "b2", State: operation.BackfillRunning, Memory: "public.members", Parts: []Part{{Table: "public.members"}}})
+	w.progress["b2"] = &progress{}
+	if job, _ := w.next(time.Now()); job.Memory == "" {
+		t.Error("a backfill goes before what is to be remembered")
+	}
+	row := w.begin("b3", "loans")
+	row.Key = []string{"1"}
+	if job, _ := w.next(time.Now()); job != row {
+		t.Error("a single row does not go first")
+	}
+	for _, test := range []struct {
+		table kept.Table
+		waits string
+	}{
+		{kept.Table{Table: "public.members"}, "the rows of public.members, which are read first"},
+		{kept.Table{Table: "public.members", Loaded: true}, "the database: read"},
+		{kept.Table{Table: "public.members", Full: true}, "the database: read"},
+		{kept.Table{Table: "public.others"}, "the database: read"},
+	} {
+		w.Manager.Kept = keeper{test.table}
+		if err := w.step(t.Context(), loans); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.waiting["b1"]; got != test.waits {
+			t.Errorf("%+v: it waits for %q, want %q", test.table, got, test.waits)
 		}
 	}
 }

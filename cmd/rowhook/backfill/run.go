@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	againSoon = 5 * time.Millisecond
 	// roomEvery is how often the receivers' backlog is looked at while it is too large.
 	roomEvery = 200 * time.Millisecond
+	// unloadedEvery is how often it is asked whether looked-up rows are known.
+	unloadedEvery = time.Second
 	// rateSlice is for how long one chunk should last at a limited rate, and rateSliceMost where chunks
 	// take longer than that to be placed: on a quiet server they wait for its log to be flushed.
 	rateSlice     = 200 * time.Millisecond
@@ -114,7 +117,7 @@ func (w *worker) untrack() {
 	w.tracking, w.table = nil, ""
 }
 
-// next is the backfill to work at: single rows first, then the oldest that may go on.
+// next is the backfill to work at: of those that may go on the one of the lowest rank, the oldest.
 func (w *worker) next(now time.Time) (next *Job, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,11 +130,39 @@ func (w *worker) next(now time.Time) (next *Job, wait time.Duration) {
 			wait = min(wait, late)
 			continue
 		}
-		if next == nil || j.Key != nil && next.Key == nil {
+		if next == nil || j.rank() < next.rank() {
 			next = j
 		}
 	}
 	return next, wait
+}
+
+// rank is lower for what goes first: single rows, then what is to be remembered, which events rest on.
+func (j *Job) rank() int {
+	switch {
+	case j.Key != nil:
+		return 0
+	case j.Memory != "":
+		return 1
+	}
+	return 2
+}
+
+// unloaded is a table that an entry looks rows up in, and of which not all are known yet; empty for none.
+func (w *worker) unloaded(entry string) string {
+	if w.Kept == nil {
+		return ""
+	}
+	looked := w.Rules().LooksUp(entry)
+	if len(looked) == 0 {
+		return ""
+	}
+	for _, t := range w.Kept.Kept() {
+		if !t.Loaded && !t.Full && slices.Contains(looked, t.Table) {
+			return t.Table
+		}
+	}
+	return ""
 }
 
 // step reads and places one chunk, or puts off when the next is read. An error ends the agent.
@@ -158,6 +189,11 @@ func (w *worker) step(ctx context.Context, job *Job) error {
 		if err := w.wanted(job, before.Part); err != nil {
 			w.untrack()
 			return w.fail(job, err)
+		}
+		if table := w.unloaded(job.Parts[before.Part].Entry); table != "" {
+			w.waits(job, "the rows of "+table+", which are read first")
+			w.putOff(job, unloadedEvery)
+			return nil
 		}
 		if full := w.full(job, before.Part); full != "" {
 			w.waits(job, full)
