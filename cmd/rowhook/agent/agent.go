@@ -47,6 +47,8 @@ type Agent struct {
 	reloaded   operation.ReloadStatus
 	sampled    sourceSample
 	ended      error // why the stream ended last, since something came of it
+	// undescribed is why the stream waits for what looked-up tables look like; nil while it does not.
+	undescribed error
 	// startedWith is the config of the start: what a reload cannot change is as it was there.
 	startedWith *config.Config
 	read        *config.Config // the one that was read last, whether it could be used or not

@@ -22,6 +22,7 @@ type sourceSample struct {
 	received uint64
 	since    time.Time // of the last progress
 	err      error     // why the stream ended last, if it has since then
+	waits    error     // what the stream waits for by itself; nil for nothing
 }
 
 // moved reports whether there has been progress since the sample before, or nothing is to come:
@@ -46,6 +47,8 @@ func (s *sourceSample) stalled() bool {
 func (s *sourceSample) stall(now time.Time) *operation.StallStatus {
 	out := &operation.StallStatus{Since: s.since.UTC(), Seconds: now.Sub(s.since).Seconds()}
 	switch sender := s.stream.Sender; {
+	case s.waits != nil:
+		out.Reason, out.Remedy = s.waits.Error(), capture.Remedy(s.waits)
 	case sender != nil && sender.Reason != "":
 		out.Reason, out.Remedy = sender.Reason, sender.Remedy
 	case s.err != nil:
@@ -81,7 +84,7 @@ func (a *Agent) observe(next sourceSample) {
 	default:
 		next.since = before.since
 	}
-	next.err = a.ended
+	next.err, next.waits = a.ended, a.undescribed
 	a.sampled = next
 	a.mu.Unlock()
 	switch {

@@ -28,12 +28,14 @@ func TestStall(t *testing.T) {
 		name   string
 		step   step
 		ended  error
+		waits  error
 		want   bool
 		reason string
 	}{
 		{name: "nothing comes", step: always(behind), want: true},
 		{name: "a standby is waited for", step: always(waits), want: true, reason: "a standby is down"},
 		{name: "the stream ends again and again", step: always(behind), ended: errors.New("out of memory"), want: true, reason: "out of memory"},
+		{name: "the stream waits by itself", step: always(waits), waits: errors.New("tables are not known"), want: true, reason: "tables are not known"},
 		{name: "binlog", step: always(binlog), want: true},
 		{name: "a binlog's tail", step: always(tail)},
 		{name: "all is there", step: always(capture.Status{End: "0/500"})},
@@ -58,7 +60,7 @@ func TestStall(t *testing.T) {
 		a.logger = slog.New(slog.NewTextHandler(&text, nil))
 		began := time.Now()
 		for i := range 9 { // two minutes
-			a.ended = test.ended
+			a.ended, a.undescribed = test.ended, test.waits
 			s := sourceSample{at: began.Add(time.Duration(i) * sampleInterval)}
 			test.step(&s, i)
 			a.observe(s)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
+	"rowhook/mapping"
 )
 
 const (
@@ -23,13 +25,17 @@ const (
 var spoolAlerts = []int{50, 80, 100}
 
 // watch looks after what nobody else notices: tables that are no longer published as the
-// mapping needs them, and a spool that fills up.
+// mapping needs them, looked-up ones that are others than before, and a spool that fills up.
 func (a *Agent) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	alerted := 0
+	describer := describer{source: a.source, pipe: a.pipe, logger: a.logger}
 	for {
-		again := a.describe(ctx)
+		again, err := describer.describe(ctx, a.config().Rules(), time.Now())
+		a.mu.Lock()
+		a.undescribed = err
+		a.mu.Unlock()
 		a.compare(ctx)
 		alerted = a.watchSpool(alerted)
 		select {
@@ -45,21 +51,56 @@ func (a *Agent) watch(ctx context.Context) error {
 // describeAgain is how long a database is left alone that did not tell what its tables look like.
 const describeAgain = time.Second
 
-// describe tells the pipeline what looked-up tables look like, for which the stream waits. What it
-// returns says when to try again; nil is never.
-func (a *Agent) describe(ctx context.Context) (again <-chan time.Time) {
-	if !a.pipe.Undescribed() {
-		return nil
+// describeMost is about how long the stream waits for that.
+const describeMost = time.Minute
+
+// describer tells the pipeline what looked-up tables look like: at first, for which the stream waits,
+// and again and again, since a table may be made another one without a change in the stream.
+type describer struct {
+	source interface {
+		Tables(ctx context.Context, names []string) ([]*capture.Table, error)
+	}
+	pipe interface {
+		Undescribed() bool
+		Describe(tables []*capture.Table)
+		GoOn()
+	}
+	logger *slog.Logger
+	failed time.Time // since when; zero while it does not
+	warned time.Time
+}
+
+// describe does it once. What it returns says when to try again; nil is with the next comparison.
+func (d *describer) describe(ctx context.Context, rules *mapping.Rules, now time.Time) (again <-chan time.Time, err error) {
+	names := rules.LooksUp("")
+	if len(names) == 0 {
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	tables, err := lookedUp(ctx, a.source, a.config())
-	if err != nil {
-		a.logger.Debug("looked-up tables not read", "err", err)
-		return time.After(describeAgain)
+	tables, err := d.source.Tables(ctx, names)
+	if err == nil {
+		d.failed, d.warned = time.Time{}, time.Time{}
+		d.pipe.Describe(tables)
+		return nil, nil
 	}
-	a.pipe.Describe(tables)
-	return nil
+	if d.failed.IsZero() {
+		d.failed = now
+	}
+	waits := d.pipe.Undescribed()
+	if now.Sub(d.warned) >= watchInterval {
+		d.warned = now
+		d.logger.Warn("the looked-up tables cannot be described", "err", err, "tables", names, "stream_waits", waits)
+	}
+	if !waits {
+		return nil, nil
+	}
+	if now.Sub(d.failed) >= describeMost {
+		d.logger.Warn("the stream goes on without: what is looked up is not known until the tables can be described", "tables", names)
+		d.pipe.GoOn()
+		return nil, nil
+	}
+	return time.After(describeAgain), fmt.Errorf("the stream waits for the description of looked-up tables: %w", err)
 }
 
 // lookedUp asks the database what the tables look like that the mapping looks rows up in.
