@@ -49,7 +49,7 @@ func newBackfillCommand(c *console) *cobra.Command {
 			request.Entries = args
 			var err error
 			if request.Where, err = operation.ParseReadConditions(where); err != nil {
-				return &usageError{err: fmt.Errorf("--where %w", err), command: cmd.CommandPath()}
+				return &usageError{err: fmt.Errorf("--where: %w", err), command: cmd.CommandPath()}
 			}
 			if request.Rate, err = operation.ParseReadRate(rate); err != nil {
 				return &usageError{err: fmt.Errorf("--rate: %w", err), command: cmd.CommandPath()}

@@ -35,6 +35,9 @@ func newExplainCommand(c *console) *cobra.Command {
 		GroupID: groupRun,
 		Args: func(_ *cobra.Command, args []string) error {
 			var err error
+			if request.Most < 0 {
+				return fmt.Errorf("--limit %d: expected a number of changes", request.Most)
+			}
 			request.Entry, request.Key, err = parseRow(args, request.Event)
 			return err
 		},
@@ -134,14 +137,18 @@ func printChange(w io.Writer, c *operation.ExplainedChange) error {
 	if c.From != "account" {
 		lines = append(lines, "  its rules' verdicts are not known any more, or were not written down")
 	}
-	if c.About != nil {
-		lines = append(lines, "  the row is not this entry's: "+c.About.Text)
+	switch a := c.About; {
+	case a == nil:
+	case a.Standing == operation.StandingUndecided:
+		lines = append(lines, "  whether the row is this entry's cannot be decided: "+a.Text)
+	default:
+		lines = append(lines, "  the row is not this entry's: "+a.Text)
 	}
 	if p := c.Parked; p != nil {
 		lines = append(lines, "  "+parkedWords(p))
 	}
 	for i := range c.Rules {
-		if r := &c.Rules[i]; c.About == nil || r.Standing == operation.StandingHolds {
+		if r := &c.Rules[i]; c.About == nil || c.About.Standing == operation.StandingUndecided || r.Standing == operation.StandingHolds {
 			lines = append(lines, "  "+ruleWords(r))
 		}
 	}
@@ -152,7 +159,7 @@ func printChange(w io.Writer, c *operation.ExplainedChange) error {
 		e := &c.Events[i]
 		lines = append(lines, fmt.Sprintf("  event %s  %s", e.Type, e.ID))
 		for k := range e.Profiles {
-			lines = append(lines, profileLines(&e.Profiles[k])...)
+			lines = append(lines, profileLines(&e.Profiles[k], e.Unsearched)...)
 		}
 	}
 	for _, line := range lines {
@@ -188,8 +195,8 @@ func parkedWords(p *operation.ExplainedParked) string {
 	return text
 }
 
-// profileLines tell an event's way to a profile.
-func profileLines(p *operation.ExplainedProfile) []string {
+// profileLines tell an event's way to a profile. Unsearched says that it may wait, too.
+func profileLines(p *operation.ExplainedProfile, unsearched bool) []string {
 	if why := p.Words(); why != "" && len(p.Attempts) == 0 {
 		not := "does not get it"
 		if p.Match == "undecided" {
@@ -198,7 +205,11 @@ func profileLines(p *operation.ExplainedProfile) []string {
 		return []string{fmt.Sprintf("    %s  %s: %s", p.Profile, not, why)}
 	}
 	state := p.State
-	if state == "" {
+	switch {
+	case state != "":
+	case unsearched:
+		state = "was not looked for among what waits"
+	default:
 		state = "nothing is known of its delivery any more"
 	}
 	lines := []string{fmt.Sprintf("    %s  %s", p.Profile, state)}

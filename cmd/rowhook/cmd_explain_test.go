@@ -69,11 +69,19 @@ func explanationAt(zone *time.Location) *operation.Explanation {
 				About: &operation.ExplainedRule{Standing: operation.StandingFails, Clause: "where status: LATE", Text: `where status: LATE: status is "DONE"`},
 				Rules: []operation.ExplainedRule{rule(operation.ExplainedRule{Rule: "late.again", Standing: operation.StandingNotAsked})},
 			},
+			{
+				Time: at.Add(150 * time.Second), Op: "update", Entry: "late", Table: "circulation.loans", From: "account",
+				About:  &operation.ExplainedRule{Standing: operation.StandingUndecided, Clause: "where status: LATE", Text: `where status: LATE: the stream did not carry the value of status`},
+				Rules:  []operation.ExplainedRule{rule(operation.ExplainedRule{Rule: "late.again", Standing: operation.StandingOtherOp, Ops: []string{"insert"}})},
+				Parked: &operation.ExplainedParked{Reason: "undecidable", Error: "map circulation.loans"},
+				Events: []operation.ExplainedEvent{{ID: "evt_2", Type: "late.made", Unsearched: true, Profiles: []operation.ExplainedProfile{{Profile: "desk", Match: "yes"}}}},
+			},
 			{Time: at.Add(3 * time.Minute), From: "log", Position: "0/193DA00", Table: "circulation.loans", Parked: &operation.ExplainedParked{Profile: "desk", Reason: "unmapped"}},
 		},
 		History: operation.ExplainedHistory{Changes: at.Add(-time.Hour), Events: at.Add(-2 * time.Hour), Deliveries: at.Add(-3 * time.Hour), Partly: true},
-		LeftOut: []operation.ExplainedLack{{Entry: "circulation.loans", From: at, To: at.Add(time.Second), Events: 3, Eventless: 400}, {From: at.Add(time.Minute), To: at.Add(2 * time.Minute), Eventless: 1}},
-		Unclean: []time.Time{at.Add(-time.Minute)}, Unkeyed: 5, Undecided: 6, Damaged: 1,
+		LeftOut: []operation.ExplainedLack{{Entry: "circulation.loans", From: at, To: at.Add(time.Second), Events: 3, Eventless: 400}, {Entry: "late", From: at.Add(30 * time.Second), To: at.Add(31 * time.Second), Eventless: 7},
+			{Entry: "late", From: at.Add(time.Hour), To: at.Add(time.Hour), Eventless: 2}, {From: at.Add(time.Minute), To: at.Add(2 * time.Minute), Events: 1}},
+		Unclean: []time.Time{at.Add(-time.Minute)}, Unkeyed: 5, Undecided: 6, Damaged: 1, Unsearched: 9, ParkedUnkeyed: 8,
 	}
 }
 
@@ -103,7 +111,7 @@ func TestExplanationPrinted(t *testing.T) {
 		}
 	}
 	var back operation.Explanation
-	if err := json.Unmarshal(asJSON.Bytes(), &back); err != nil || len(back.Changes) != 4 {
+	if err := json.Unmarshal(asJSON.Bytes(), &back); err != nil || len(back.Changes) != 5 {
 		t.Errorf("read back: %v", err)
 	}
 }
@@ -132,7 +140,7 @@ func TestExplainWithoutAgent(t *testing.T) {
 		}
 		for args, want := range map[string]string{
 			"--event evt_b circulation.loans loan_id=1": "--event takes the place", "": "missing the mapping entry", "circulation.loans": "missing the row's key",
-			"circulation.loans loan_id": "expected KEY=VALUE", "circulation.loans loan_id=1 --since yesterday": "is no time", "catalog.itms id=1": "did you mean",
+			"circulation.loans loan_id": "expected KEY=VALUE", "circulation.loans loan_id=1 --since yesterday": "is no time", "circulation.loans loan_id=1 --limit -1": "expected a number", "catalog.itms id=1": "did you mean",
 		} {
 			if got := w.run(t, append([]string{"explain"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.err, want) {
 				t.Errorf("explain %s: exit %d: %s", args, got.code, got.err)

@@ -22,17 +22,19 @@ const (
 	hasteBytes, mostBytes = 32 << 10, 256 << 10
 	// maxText bounds the values and errors that are kept.
 	maxText, maxError = 64, 512
-	// segments is how many of them the account consists of.
+	// segments is how many of them the account consists of, at least.
 	segments = 16
-	// minSegment keeps segments from being mere headers.
-	minSegment = 16 << 10
+	// minSegment keeps segments from being mere headers, and maxSegment from being more than a reader
+	// has memory for.
+	minSegment, maxSegment = 16 << 10, 4 << 20
 )
 
 // Options say where the account is and how much it may be. Dir and MaxSize are needed.
 type Options struct {
 	Dir     string
 	MaxSize int64 // in bytes of all segments
-	// Values says that the values which decided are kept, and who made changes.
+	// Values says that the values which decided are kept, and who made changes. Without it what is
+	// there with values goes.
 	Values bool
 	// Rate is how many changes a second are written down of those that made events, and as many of
 	// those that did not; default 500. Burst is how many at once; default ten times as many.
@@ -62,6 +64,7 @@ type Account struct {
 	wrote    bool       // something of it was written down
 	events   []routed   // of the change and entry at hand
 	answers  []matching // theirs, one after the other
+	unrouted bool       // it made events that were not told, since there were too many
 	budget   [2]int64
 	lacking  []*plan // of which something was left out since
 	verdicts []mapping.Verdict
@@ -73,12 +76,11 @@ type Account struct {
 	cuts      []int // places in buf where a segment begins
 	length    int64 // of the segment that the last record is in
 	number    uint64
-	plans     uint64 // made so far
-	records   int64  // changes in buf
-	lost      int64  // changes that could not be written
-	failing   bool   // the last write did
-	lostSince time.Time
-	armed     bool // the timer will flush
+	plans     uint64  // made so far
+	records   stretch // changes in buf, also those that are counted in it
+	unwritten stretch // changes that could not be written, and are not told yet
+	failing   bool    // the last write did
+	armed     bool    // the timer will flush
 	timer     *time.Timer
 
 	writing  sync.Mutex // held while the file is written; guards what follows
@@ -99,6 +101,34 @@ type matching struct {
 	column string
 }
 
+// stretch counts changes between two times of commits.
+type stretch struct {
+	from, to time.Time
+	changes  [2]int64
+}
+
+func (s *stretch) add(other stretch) {
+	if other.changes == [2]int64{} {
+		return
+	}
+	if s.changes == [2]int64{} || other.from.Before(s.from) {
+		s.from = other.from
+	}
+	if other.to.After(s.to) {
+		s.to = other.to
+	}
+	for i := range s.changes {
+		s.changes[i] += other.changes[i]
+	}
+}
+
+// one is a single change.
+func one(c class, at time.Time) stretch {
+	s := stretch{from: at, to: at}
+	s.changes[c] = 1
+	return s
+}
+
 // Open begins an account, going on behind what is there. The directory is made as needed.
 func Open(o Options) (*Account, error) {
 	o.Rate = cmp.Or(o.Rate, 500)
@@ -111,7 +141,7 @@ func Open(o Options) (*Account, error) {
 		a.now = time.Now
 	}
 	var err error
-	if a.files, err = openFiles(o.Dir, o.MaxSize); err != nil {
+	if a.files, err = openFiles(o.Dir, o.MaxSize, o.Values); err != nil {
 		return nil, err
 	}
 	a.lastFill = a.now()
@@ -128,7 +158,7 @@ func Open(o Options) (*Account, error) {
 // Begin opens a transaction, which stays where it is until the next.
 func (a *Account) Begin(tx *capture.Transaction) {
 	a.tx, a.told, a.wrote = tx, false, false
-	a.events, a.answers = a.events[:0], a.answers[:0]
+	a.forget()
 	if len(a.lacking) > 0 && a.refill.Load() > 0 {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -151,8 +181,18 @@ func (a *Account) Abort() {
 	a.arm()
 }
 
-// Wants reports whether anybody is interested in what profiles answer to an event.
-func (a *Account) Wants() bool { return a.budget[eventful] > 0 || a.refilled(eventful) }
+// forget lets the events of the change at hand go.
+func (a *Account) forget() { a.events, a.answers, a.unrouted = a.events[:0], a.answers[:0], false }
+
+// Wants reports whether anybody is interested in what profiles answer to an event. Where nobody is,
+// the change is left out.
+func (a *Account) Wants() bool {
+	if a.budget[eventful] > 0 || a.refilled(eventful) {
+		return true
+	}
+	a.unrouted = true
+	return false
+}
 
 // Routed takes an event of the change at hand, with the answers of the profiles that subscribe to
 // its type, in the order that Watch was told.
@@ -208,17 +248,19 @@ func (a *Account) Watch(e *mapping.Watched, subscribers func(eventType string) (
 // Mapped implements [mapping.Observer].
 func (p *plan) Mapped(j *mapping.Judgement) {
 	a, c := p.account, uneventful
-	if len(a.events) > 0 || j.Failure() != nil {
+	defer a.forget()
+	if len(a.events) > 0 || a.unrouted || j.Failure() != nil {
 		c = eventful
 	}
-	if a.budget[c] <= 0 && !a.refilled(c) {
+	if a.unrouted || a.budget[c] <= 0 && !a.refilled(c) {
 		p.leaveOut(c)
 		return
 	}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(a.buf) >= mostBytes {
-		a.mu.Unlock()
-		p.leaveOut(c)
+		a.unwritten.add(one(c, a.tx.Time))
+		a.arm()
 		return
 	}
 	a.budget[c]--
@@ -226,12 +268,13 @@ func (p *plan) Mapped(j *mapping.Judgement) {
 		a.tellLack()
 	}
 	a.makeRoom(p)
-	a.appendChange(p, j)
-	a.wrote = true
-	a.records++
 	a.arm()
-	a.mu.Unlock()
-	a.events, a.answers = a.events[:0], a.answers[:0]
+	if !a.appendChange(p, j) {
+		p.leaveOut(c)
+		return
+	}
+	a.wrote = true
+	a.records.add(one(c, a.tx.Time))
 }
 
 // leaveOut counts a change that is not written down.
@@ -242,16 +285,15 @@ func (p *plan) leaveOut(c class) {
 		p.since = a.tx.Time
 	}
 	p.left[c]++
-	if c == eventful {
-		a.events, a.answers = a.events[:0], a.answers[:0]
-	}
 }
 
 // tellLack writes down what was left out. Called with mu held.
 func (a *Account) tellLack() {
 	for _, p := range a.lacking {
 		a.makeRoom(p)
-		a.buf = appendLeftOut(a.buf, p.number, p.since, a.tx.Time, p.left)
+		s := stretch{p.since, a.tx.Time, p.left}
+		a.buf = appendLeftOut(a.buf, p.number, s)
+		a.records.add(s)
 		p.left = [2]int64{}
 	}
 	a.lacking = a.lacking[:0]
@@ -314,44 +356,53 @@ func (a *Account) flushOnTime() {
 	if more := int64(now.Sub(a.lastFill) * time.Duration(a.options.Rate) / time.Second); more > 0 {
 		a.lastFill = now
 		a.refill.Store(min(a.refill.Load()+more, int64(a.options.Burst)))
+		return
 	}
+	// It was too early. Where the budgets are used up nobody else sets the timer again.
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.arm()
 }
 
 // write brings the buffer to the file. Called with writing held.
 func (a *Account) write() {
 	a.mu.Lock()
-	buf, cuts, records := a.buf, a.cuts, a.records
+	lost := a.unwritten
+	if a.unwritten = (stretch{}); lost.changes != [2]int64{} {
+		a.buf = appendLeftOut(a.buf, 0, lost)
+	}
+	buf, cuts := a.buf, a.cuts
+	lost.add(a.records)
 	if len(cuts) > 0 {
 		a.length = int64(len(buf) - cuts[len(cuts)-1])
 	} else {
 		a.length += int64(len(buf))
 	}
-	a.buf, a.cuts, a.records, a.armed = a.spare[:0], nil, 0, false
+	a.buf, a.cuts, a.records, a.armed = a.spare[:0], nil, stretch{}, false
 	a.mu.Unlock()
 	a.spare = buf[:0]
 	err := a.files.write(buf, cuts)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil {
-		a.lost, a.failing = 0, false
+		a.failing = false
 		return
 	}
-	now := a.now()
 	if !a.failing {
-		a.failing, a.lostSince = true, now
+		a.failing = true
 		a.logger.Warn("what became of changes cannot be written down", "dir", a.options.Dir, "err", err)
 	}
 	// What was written down meanwhile cannot be read without what is lost.
-	a.lost += records + a.records
-	a.buf, a.cuts, a.records = a.buf[:0], nil, 0
+	a.unwritten.add(lost)
+	a.unwritten.add(a.records)
+	a.buf, a.cuts, a.records = a.buf[:0], nil, stretch{}
 	if a.files.file == nil {
 		a.cut()
-		a.buf = appendTime(append(a.buf, kindBegin), now)
+		a.buf = appendTime(append(a.buf, kindBegin), a.now())
 	} else {
 		a.number++ // plans and the transaction are written anew
 		a.told, a.length = false, a.files.current.size
 	}
-	a.buf = appendLeftOut(a.buf, 0, a.lostSince, now, [2]int64{uneventful: a.lost})
 	a.timer.Reset(retryInterval)
 	a.armed = true
 }

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -190,7 +191,7 @@ func (w *world) apply(table *capture.Table, old, now capture.Row, ordinal int) {
 // read looks for rows by their keys.
 func (w *world) read(keys ...string) *Found {
 	w.t.Helper()
-	found, err := Read(w.dir, Query{Live: true, Keys: func(*Plan) (list [][]byte) {
+	found, err := Read(w.t.Context(), w.dir, Query{Live: true, Keys: func(*Plan) (list [][]byte) {
 		for _, key := range keys {
 			list = append(list, []byte(key))
 		}
@@ -308,7 +309,7 @@ func TestAccount(t *testing.T) {
 	if other := w.read(key8); len(other.Changes) != 3 { // its insert, what became it, and the truncate
 		t.Errorf("row 8:\n%s", tell(other))
 	}
-	byEvent, err := Read(w.dir, Query{Event: w.events[2].ID, Live: true})
+	byEvent, err := Read(t.Context(), w.dir, Query{Event: w.events[2].ID, Live: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,6 +422,126 @@ func TestBudgets(t *testing.T) {
 	})
 }
 
+// TestTooManyEvents: beyond their budget changes with events are left out, and never told as changes
+// that made none.
+func TestTooManyEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t, Options{Values: true, Rate: 1, Burst: 1})
+		table := loans()
+		for range 3 {
+			w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "DONE", "SOUTH", "a"))
+		}
+		w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a"))
+		w.account.Settle()
+		w.account.Flush()
+		found := w.read(key7)
+		if len(found.Changes) != 2 || len(found.Changes[0].Events) != 1 || found.Changes[1].Transaction != "744" || len(found.LeftOut) != 1 ||
+			found.LeftOut[0].Eventful != 2 || found.LeftOut[0].Uneventful != 0 {
+			t.Errorf("of %d events, found:\n%s", len(w.events), tell(found))
+		}
+	})
+}
+
+// TestEventsOfAnotherPlan: a change whose events cannot all be written down is left out.
+func TestEventsOfAnotherPlan(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true})
+	table := loans()
+	w.change(table, nil, row("7", "A", "SOUTH", "a"))
+	w.router = delivery.NewRouter([]delivery.Target{{ID: 1}, {ID: 6}}) // the plan does not know of the second
+	w.change(table, nil, row("7", "B", "SOUTH", "a"))
+	w.account.Settle()
+	w.account.Flush()
+	found := w.read(key7)
+	if len(w.events) != 2 || len(found.Changes) != 1 || found.Damaged > 0 || len(found.LeftOut) != 1 || found.LeftOut[0].Eventful != 1 {
+		t.Errorf("of %d events, found:\n%s", len(w.events), tell(found))
+	}
+}
+
+// TestBudgetsFillAfterHaste: time fills budgets up also when they were used up by as much as goes to
+// the file at once.
+func TestBudgetsFillAfterHaste(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const burst = 1000
+		w := setup(t, Options{Values: true, Rate: 10, Burst: burst})
+		table := loans()
+		quiet := func() { w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a")) }
+		for range burst + 1 {
+			quiet()
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		time.Sleep(2 * flushInterval)
+		synctest.Wait()
+		quiet()
+		w.account.Flush()
+		found := w.read(key7)
+		if n := len(found.Changes); n != burst+1 || len(found.LeftOut) != 1 || found.LeftOut[0].Uneventful != 1 {
+			t.Errorf("%d changes, left out %+v", n, found.LeftOut)
+		}
+	})
+}
+
+// TestValuesGo: where no values are to be kept any more, those that are there go.
+func TestValuesGo(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true})
+	again := func(values bool) {
+		if err := w.account.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.options.Values = values
+		w.open()
+		w.change(loans(), nil, row("7", "ACTIVE", "NORTH", "a"))
+		w.account.Flush()
+	}
+	for _, c := range []struct {
+		values bool
+		want   int // changes
+	}{{true, 1}, {false, 1}, {false, 2}, {true, 3}, {true, 4}} {
+		again(c.values)
+		if found := w.read(key7); len(found.Changes) != c.want || strings.Contains(everything(t, w.dir), "ACTIVE") != c.values {
+			t.Errorf("with values %v:\n%s", c.values, tell(found))
+		}
+	}
+	if err := Remove(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(w.dir); err != nil || len(left) > 0 {
+		t.Errorf("removed, and there is %v, %v", left, err)
+	}
+	if err := errors.Join(Remove(w.dir), Remove(filepath.Join(w.dir, "none"))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadInPieces: however large the account may be, a reader has one small segment in memory, and
+// can be ended between two.
+func TestReadInPieces(t *testing.T) {
+	t.Parallel()
+	f, err := openFiles(t.TempDir(), 10<<30, true)
+	if err != nil || f.most > 4<<20 {
+		t.Errorf("a segment has %d bytes, %v", f.most, err)
+	}
+	w := setup(t, Options{Values: true})
+	for range 3 {
+		if err := w.account.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.open()
+		w.change(loans(), nil, row("7", "ACTIVE", "NORTH", "a"))
+		w.account.Flush()
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	found, err := Read(over, w.dir, Query{Live: true, Keys: func(*Plan) [][]byte { return [][]byte{[]byte(key7)} }})
+	if !errors.Is(err, context.Canceled) || found == nil || len(found.Changes) >= 3 || len(w.read(key7).Changes) != 3 {
+		t.Errorf("ended early: %v, found %+v", err, found)
+	}
+}
+
 // TestSize: the oldest segments make room, and what the rest needs is in each.
 func TestSize(t *testing.T) {
 	t.Parallel()
@@ -459,7 +580,7 @@ func TestSize(t *testing.T) {
 	if !found.Begins.Equal(found.Changes[0].Time) {
 		t.Errorf("it begins at %v, the first change is of %v", found.Begins, found.Changes[0].Time)
 	}
-	some, err := Read(w.dir, Query{Live: true, Most: 10, Keys: func(*Plan) [][]byte { return [][]byte{[]byte(key7)} }})
+	some, err := Read(t.Context(), w.dir, Query{Live: true, Most: 10, Keys: func(*Plan) [][]byte { return [][]byte{[]byte(key7)} }})
 	if err != nil || len(some.Changes) != 10 || !some.More || some.Changes[9].Position != found.Changes[n-1].Position {
 		t.Errorf("the newest ten: %v, %d, more %v", err, len(some.Changes), some.More)
 	}
@@ -501,14 +622,14 @@ func TestUncleanEnd(t *testing.T) {
 	if err := killed.files.close(); err != nil {
 		t.Error(err)
 	}
-	dead, err := Read(w.dir, Query{})
+	dead, err := Read(t.Context(), w.dir, Query{})
 	if err != nil || len(dead.Unclean) != 2 {
 		t.Errorf("without a process, unclean ends are %v, %v", dead.Unclean, err)
 	}
 	if err := w.account.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if ended, err := Read(w.dir, Query{}); err != nil || len(ended.Unclean) != 1 {
+	if ended, err := Read(t.Context(), w.dir, Query{}); err != nil || len(ended.Unclean) != 1 {
 		t.Errorf("after an orderly end, unclean ends are %v, %v", ended.Unclean, err)
 	}
 }
@@ -570,7 +691,7 @@ func TestNoDisk(t *testing.T) {
 		}
 		lost := int64(0)
 		for _, l := range found.LeftOut {
-			if lost = max(lost, l.Uneventful); l.Entry != "" {
+			if lost += l.Eventful; l.Entry != "" || l.Uneventful != 0 || l.From.Before(began) || l.To.After(w.tx.Time) {
 				t.Errorf("left out: %+v", l)
 			}
 		}
@@ -580,6 +701,28 @@ func TestNoDisk(t *testing.T) {
 		if err := held.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestSlowDisk: what the buffer does not hold since the disk does not keep up is told as not written,
+// by its kind.
+func TestSlowDisk(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true, Rate: 1 << 20})
+	w.account.writing.Lock() // as a write that takes long
+	table, changes := loans(), 0
+	for ; len(w.account.buf) < mostBytes; changes++ {
+		w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a"))
+	}
+	w.change(table, nil, row("7", "A", "SOUTH", "a"))
+	from := w.tx.Time
+	w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a"))
+	w.account.writing.Unlock()
+	w.account.Flush()
+	found := w.read(key7)
+	want := LeftOut{From: from, To: w.tx.Time, Eventful: 1, Uneventful: 1}
+	if len(found.Changes) != changes || len(found.LeftOut) != 1 || found.LeftOut[0] != want {
+		t.Errorf("%d changes of %d, left out %+v, want %+v", len(found.Changes), changes, found.LeftOut, want)
 	}
 }
 

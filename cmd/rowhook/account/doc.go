@@ -9,7 +9,7 @@
 //   - At most so many changes a second are written down (see [Options]): the ones that made events,
 //     and the ones that did not, each within a budget of their own. The others are counted, and the
 //     count is written down.
-//   - When the disk does not keep up, or is full, changes are left out and counted likewise.
+//   - When the disk does not keep up, or is full, changes are left out and counted apart.
 //
 // So the account is a help for people, and nothing rests on it. What it says is true; what it does
 // not say need not be so. It knows what it lacks: [Found] has what was left out, when it begins, and
@@ -21,9 +21,9 @@
 //
 // # Files
 //
-// Numbered segments of a sixteenth of the size lie in a directory of their own, which is its
+// Numbered segments of a sixteenth of the size, or 4 MiB, lie in a directory of their own, which is its
 // owner's alone. The oldest goes when there is no room for another. Each process begins a segment,
-// so that a torn end is never written behind.
+// so that a torn end is never written behind. A file "values" is there while segments may have values.
 //
 //	segment   "rhacct1\n", then frames
 //	frame     length (4, big-endian), CRC-32C of what follows (4), records
@@ -38,7 +38,7 @@
 //	     codes of the profiles that subscribe to each event
 //	'T'  transaction: time of commit; text: id, position
 //	'A'  the transaction is dropped: it comes again
-//	'L'  changes were left out: v plan, time from, time to, v that made events, v that did not
+//	'L'  changes were left out, or with plan 0 could not be written: v plan, time from, time to, v that made events, v that did not
 //	'C'  change: length of what follows (3, big-endian), v plan, op, v ordinal, bits (see below); the hash of the key (8), of the key before
 //	     (8); text: actor's id and name, operation; reason and text of a failure; a verdict about
 //	     the entry's own conditions; a verdict for each rule, in the plan's order; v events, each

@@ -77,10 +77,13 @@ type files struct {
 	head    [frameHead]byte
 }
 
-func openFiles(dir string, limit int64) (files, error) {
-	f := files{dir: dir, max: limit, most: max(limit/segments, minSegment)}
+func openFiles(dir string, limit int64, values bool) (files, error) {
+	f := files{dir: dir, max: limit, most: min(max(limit/segments, minSegment), maxSegment)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return f, fmt.Errorf("open the account: %w", err)
+	}
+	if err := markValues(dir, values); err != nil {
+		return f, err
 	}
 	old, err := listSegments(dir)
 	if err != nil {
@@ -169,6 +172,45 @@ func (f *files) begin() error {
 	}
 	f.current, f.file, f.last = next, file, next.number
 	return nil
+}
+
+// Remove takes away all that a directory's account has. It is no error that there is none.
+func Remove(dir string) error {
+	list, err := listSegments(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the account: %w", err)
+	}
+	for _, s := range list {
+		if err := os.Remove(s.path(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the account: %w", err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, valuesMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the account: %w", err)
+	}
+	return nil
+}
+
+// valuesMark is a file that is there while segments may have values.
+const valuesMark = "values"
+
+// markValues has the directory say whether its segments may have values. Those that have them go when
+// none are to be kept any more.
+func markValues(dir string, values bool) error {
+	mark := filepath.Join(dir, valuesMark)
+	if values {
+		if err := os.WriteFile(mark, nil, 0o600); err != nil {
+			return fmt.Errorf("open the account: %w", err)
+		}
+		return nil
+	}
+	switch _, err := os.Lstat(mark); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open the account: %w", err)
+	}
+	return Remove(dir)
 }
 
 // occupied is what a file takes on the disk, at least: very many small ones are too much, too.

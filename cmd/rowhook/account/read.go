@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -75,7 +76,7 @@ type Answer struct {
 
 // LeftOut tells of changes that were not written down.
 type LeftOut struct {
-	Entry, Table string // empty for all
+	Entry, Table string // empty for all, of what could not be written
 	From, To     time.Time
 	Eventful     int64 // of them made events, or were parked
 	Uneventful   int64
@@ -110,8 +111,9 @@ type Found struct {
 	Plans   []*Plan // all that were met, the newest of each entry and table
 }
 
-// Read looks through the account of a directory.
-func Read(dir string, q Query) (*Found, error) {
+// Read looks through the account of a directory. Where ctx ends it, there is what was found so far
+// beside the error.
+func Read(ctx context.Context, dir string, q Query) (*Found, error) {
 	s := &search{query: q, found: &Found{}}
 	list, err := listSegments(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +122,11 @@ func Read(dir string, q Query) (*Found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the account: %w", err)
 	}
-	for _, segment := range list {
+	for i, segment := range list {
+		if err := ctx.Err(); err != nil && i > 0 {
+			s.settle()
+			return s.found, fmt.Errorf("read the account: %w", err)
+		}
 		raw, err := os.ReadFile(segment.path(dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has made room for another

@@ -84,10 +84,10 @@ func appendTransaction(dst []byte, tx *capture.Transaction) []byte {
 	return appendText(appendText(dst, tx.ID), string(tx.Position))
 }
 
-func appendLeftOut(dst []byte, plan uint64, from, to time.Time, left [2]int64) []byte {
+func appendLeftOut(dst []byte, plan uint64, s stretch) []byte {
 	dst = binary.AppendUvarint(append(dst, kindLeftOut), plan)
-	dst = appendTime(appendTime(dst, from), to)
-	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(left[eventful])), uint64(left[uneventful]))
+	dst = appendTime(appendTime(dst, s.from), s.to)
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(s.changes[eventful])), uint64(s.changes[uneventful]))
 }
 
 // hashKey is FNV-1a, which needs no state.
@@ -99,8 +99,8 @@ func hashKey(key []byte) uint64 {
 	return h
 }
 
-// appendChange writes down the change at hand. Called with mu held.
-func (a *Account) appendChange(p *plan, j *mapping.Judgement) {
+// appendChange writes down the change at hand, whole or not at all. Called with mu held.
+func (a *Account) appendChange(p *plan, j *mapping.Judgement) bool {
 	begin := len(a.buf) + 1 + lengthBytes
 	a.buf = binary.AppendUvarint(append(a.buf, kindChange, 0, 0, 0), p.number)
 	a.buf = binary.AppendUvarint(append(a.buf, byte(j.Op())), uint64(j.Ordinal()))
@@ -134,14 +134,15 @@ func (a *Account) appendChange(p *plan, j *mapping.Judgement) {
 			a.appendVerdict(j, &a.verdicts[i])
 		}
 	}
-	a.appendEvents(p, j)
+	whole := a.appendEvents(p, j)
 	a.buf[at] = bits
 	length := len(a.buf) - begin
-	if length >= 1<<(8*lengthBytes) { // of very many profiles
+	if !whole || length >= 1<<(8*lengthBytes) { // of very many events or profiles
 		a.buf = a.buf[:begin-lengthBytes-1]
-		return
+		return false
 	}
 	a.buf[begin-3], a.buf[begin-2], a.buf[begin-1] = byte(length>>16), byte(length>>8), byte(length)
+	return true
 }
 
 // appendKeys writes the hashes of the row's key now and before.
@@ -217,8 +218,12 @@ func cut[T string | []byte](text T, most int) T {
 	return text[:most]
 }
 
-// appendEvents writes the events of the change at hand, with their profiles' answers.
-func (a *Account) appendEvents(p *plan, j *mapping.Judgement) {
+// mostEvents is how many events of one change can be written down.
+const mostEvents = 127
+
+// appendEvents writes the events of the change at hand, with their profiles' answers. It reports
+// whether these are all.
+func (a *Account) appendEvents(p *plan, j *mapping.Judgement) bool {
 	at := len(a.buf)
 	a.buf = append(a.buf, 0)
 	answers := a.answers
@@ -232,8 +237,8 @@ func (a *Account) appendEvents(p *plan, j *mapping.Judgement) {
 				place = k
 			}
 		}
-		if place < 0 || len(p.bare[place]) != len(of) || a.buf[at] == 127 {
-			continue // the profiles are other ones than the plan's
+		if place < 0 || len(p.bare[place]) != len(of) || a.buf[at] == mostEvents {
+			return false // the profiles are other ones than the plan's, or there are too many events
 		}
 		a.buf[at]++
 		a.buf = appendText(binary.AppendUvarint(a.buf, uint64(place)), seen.event.ID)
@@ -241,6 +246,7 @@ func (a *Account) appendEvents(p *plan, j *mapping.Judgement) {
 			a.appendAnswer(j, &of[k], a.options.Values && !p.bare[place][k])
 		}
 	}
+	return true
 }
 
 func (a *Account) appendAnswer(j *mapping.Judgement, m *matching, values bool) {

@@ -11,6 +11,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/account"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
 	"rowhook/delivery/engine"
@@ -26,8 +27,8 @@ const (
 	explainMost = 1000
 	// explainAttempts is how many lines of the delivery log are told of one delivery.
 	explainAttempts = 50
-	// explainLookups is how many deliveries are looked for among those that wait: each look reads
-	// all of them.
+	// explainLookups is how many events are looked for among the deliveries that wait: each look
+	// reads all of them.
 	explainLookups = 50
 )
 
@@ -35,10 +36,14 @@ const (
 func accountDir(c *config.Config) string { return filepath.Join(c.State, "account") }
 
 // openAccount begins the account of the changes that are to come. Nothing rests on it: an agent that
-// cannot keep one goes on without.
+// cannot keep one goes on without. Where none is kept, what was there goes: it may have row data, and
+// would pass for all that there was.
 func (w *workspace) openAccount() {
 	c := w.config()
 	if c.Account.MaxSize == 0 {
+		if err := account.Remove(accountDir(c)); err != nil {
+			w.logger.Warn("what was kept of changes cannot be removed", "err", err)
+		}
 		return
 	}
 	kept, err := account.Open(account.Options{Dir: accountDir(c), MaxSize: c.Account.MaxSize, Values: c.Log.Body > 0, Logger: w.logger})
@@ -60,6 +65,9 @@ func (a *Agent) explain(ctx context.Context, r operation.ExplainRequest) (*opera
 
 // explain tells what became of a row's changes, or of the change that made an event.
 func (w *workspace) explain(ctx context.Context, r operation.ExplainRequest) (*operation.Explanation, error) {
+	if r.Most < 0 {
+		return nil, &control.Failure{Message: "fewer than no changes are asked for", Remedy: "give a positive limit", Exit: exitOfUsage}
+	}
 	x := &explainer{
 		workspace: w, ctx: ctx, request: r, config: w.config(),
 		changes: map[changePlace]*operation.ExplainedChange{}, events: map[string]*operation.ExplainedChange{},
@@ -162,15 +170,20 @@ func (x *explainer) readAccount() error {
 	if x.row != nil {
 		q.Keys = x.row.spellings
 	}
-	found, err := account.Read(accountDir(x.config), q)
-	if err != nil {
-		return err
+	ctx, done := x.within()
+	defer done()
+	found := &account.Found{}
+	if x.told.History.Off = x.config.Account.MaxSize == 0; !x.told.History.Off {
+		var err error
+		if found, err = account.Read(ctx, accountDir(x.config), q); err != nil && !x.partly(err) {
+			return err
+		}
 	}
 	for i := range found.Changes {
 		x.takeAccount(&found.Changes[i])
 	}
 	x.told.More, x.told.Unclean, x.told.Damaged, x.told.Unkeyed = found.More, found.Unclean, found.Damaged, found.Unkeyed
-	x.told.History.Changes, x.told.History.Off = found.Begins, x.config.Account.MaxSize == 0
+	x.told.History.Changes = found.Begins
 	for _, l := range found.LeftOut {
 		x.told.LeftOut = append(x.told.LeftOut, operation.ExplainedLack{Entry: l.Entry, From: l.From, To: l.To, Events: l.Eventful, Eventless: l.Uneventful})
 	}
@@ -209,8 +222,8 @@ func (x *explainer) takeAccount(c *account.Change) {
 	}
 }
 
-// takeAnswers tells what each profile answered to an event. Of those that no subscription of the
-// event's type names, the config knows.
+// takeAnswers tells what each profile answered to an event. Of the others nobody wrote down more than
+// that they did not subscribe to its type, or were not there.
 func (x *explainer) takeAnswers(to *operation.ExplainedChange, c *account.Change, e *account.Event) {
 	event := x.event(to, e.ID, c.Plan.Events[e.Place].Type)
 	for i, code := range c.Plan.Profiles[e.Place] {
@@ -371,12 +384,17 @@ func (x *explainer) sort() {
 func (x *explainer) readParked() error {
 	return x.eachParked(operation.ParkedRequest{}, func(p delivery.Parked) bool {
 		parked := operation.ExplainedParked{Number: p.Seq, Profile: p.Profile, Reason: p.Reason, Error: p.Error}
+		known := false
 		for _, c := range x.list {
 			if c.Position == p.Position && c.Transaction == p.Transaction && c.Ordinal == p.Ordinal && (p.Entry == "" || p.Entry == c.Entry) {
-				c.Parked = &parked
+				c.Parked, known = &parked, true
 			}
 		}
-		if x.row != nil && x.row.isOf(p.Entry, p.Table) && x.row.has(p.Entry, p.Key) && !p.Time.Before(x.request.Since) {
+		switch {
+		case x.row == nil || p.Time.Before(x.request.Since) || !x.row.isOfParked(&p):
+		case len(p.Key) == 0 && !known:
+			x.told.ParkedUnkeyed++
+		case x.row.has(cmp.Or(p.Entry, x.row.name), p.Key):
 			x.add(operation.ExplainedChange{
 				Time: p.Time, Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Entry: p.Entry, Table: p.Table,
 				Key: slices.Clone(p.Key), From: "spool", Parked: &parked,
@@ -392,7 +410,12 @@ func (x *explainer) readWaiting() error {
 	for _, c := range slices.Backward(x.list) {
 		for i := range c.Events {
 			e := &c.Events[i]
-			if !unended(e) || looks == explainLookups || x.ctx.Err() != nil {
+			if !unended(e) || x.ctx.Err() != nil {
+				continue
+			}
+			if looks == explainLookups {
+				e.Unsearched = true
+				x.told.Unsearched++
 				continue
 			}
 			looks++

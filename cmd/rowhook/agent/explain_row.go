@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -42,6 +43,21 @@ func newSoughtRow(r *operation.ExplainRequest, c *config.Config) (*soughtRow, er
 
 // isOf reports whether an entry of a table is the one that is asked about.
 func (r *soughtRow) isOf(entry, table string) bool { return r.name == entry || r.name == table }
+
+// isOfParked reports whether a parked change may be one that is asked about. Those that could not be
+// decoded, or were read past, are of no entry.
+func (r *soughtRow) isOfParked(p *delivery.Parked) bool {
+	if p.Entry != "" || p.Table == r.name {
+		return r.isOf(p.Entry, p.Table)
+	}
+	for i := range r.config.Mapping {
+		e := &r.config.Mapping[i]
+		if e.Name == r.name {
+			return p.Table == "" || delivery.MatchGlob(cmp.Or(e.Table, e.Name), p.Table)
+		}
+	}
+	return p.Table == ""
+}
 
 // entryOf is the entry that is asked about and makes events of a type of a table's changes.
 func (r *soughtRow) entryOf(table, eventType string) (entry string, ok bool) {

@@ -274,11 +274,66 @@ func TestExplainParked(t *testing.T) {
 	batch := w.spool.NewBatch()
 	batch.Park(&delivery.Parked{Table: "circulation.loans", Entry: "loans", Reason: "unmapped", Transaction: "1", Position: "0/10", Ordinal: 3, Time: w.tx.Time})
 	batch.Park(&delivery.Parked{Table: "circulation.loans", Entry: "loans", Reason: "oversize", Size: 1 << 30, Key: []byte(`{"id":7}`), Transaction: "9", Position: "0/90", Time: w.tx.Time.Add(time.Minute)})
-	batch.Commit("0/90")
+	batch.Park(&delivery.Parked{Table: "circulation.loans", Reason: "oversize", Size: 1 << 30, Key: []byte(`{"id":7}`), Transaction: "10", Position: "0/A0", Time: w.tx.Time.Add(time.Hour)})
+	batch.Park(&delivery.Parked{Table: "circulation.loans", Entry: "loans", Reason: "undecidable", Transaction: "8", Position: "0/80", Time: w.tx.Time})
+	batch.Park(&delivery.Parked{Table: "circulation.loans", Reason: "undecoded", Transaction: "8", Position: "0/80", Ordinal: 1, Time: w.tx.Time})
+	batch.Park(&delivery.Parked{Table: "circulation.notes", Entry: "notes", Reason: "unmapped", Transaction: "8", Position: "0/80", Ordinal: 2, Time: w.tx.Time})
+	batch.Commit("0/A0")
 	must(t, w.spool.Apply(batch))
 	x := w.ask(row("loans", "id=7"))
-	if len(x.Changes) != 2 || x.Changes[0].Parked == nil || x.Changes[0].Parked.Number != 1 || x.Changes[1].Parked == nil || x.Changes[1].Parked.Reason != "oversize" {
+	if last := x.Changes[len(x.Changes)-1]; len(x.Changes) != 3 || x.ParkedUnkeyed != 2 || last.Parked == nil || last.Parked.Number != 3 {
+		t.Errorf("%d parked of rows that are not known, told:\n%s", x.ParkedUnkeyed, told(x))
+	}
+	if x.Changes[0].Parked == nil || x.Changes[0].Parked.Number != 1 || x.Changes[1].Parked == nil || x.Changes[1].Parked.Reason != "oversize" {
 		t.Errorf("told:\n%s", told(x))
+	}
+}
+
+// TestExplainUnsearched: of more events that may wait than are looked for the oldest are said not to
+// have been looked for.
+func TestExplainUnsearched(t *testing.T) {
+	t.Parallel()
+	w := newExplainWorld(t)
+	for range explainLookups + 1 {
+		w.change(w.loans, capture.Insert, nil, []string{"7", "ACTIVE", "a"})
+	}
+	x := w.ask(row("loans", "id=7"))
+	state := func(i int) string {
+		e := &x.Changes[i].Events[0]
+		return fmt.Sprintf("%v %s %s", e.Unsearched, e.Profiles[0].State, e.Profiles[1].State)
+	}
+	if x.Unsearched != 1 || len(x.Changes) != explainLookups+1 || state(0) != "true  " || state(1) != "false pending pending" {
+		t.Errorf("%d events were not looked for: %s, %s", x.Unsearched, state(0), state(1))
+	}
+	if one := w.ask(operation.ExplainRequest{Event: w.events[0].ID}); one.Changes[0].Events[0].Profiles[0].State != "pending" {
+		t.Errorf("by its event:\n%s", told(one))
+	}
+}
+
+// TestExplainOff: where no account is kept any more, nothing is left of the one before.
+func TestExplainOff(t *testing.T) {
+	t.Parallel()
+	w := newExplainWorld(t)
+	w.change(w.loans, capture.Update, []string{"7", "ACTIVE", "a"}, []string{"7", "LATE", "a"})
+	if x := w.ask(row("loans", "id=7")); len(x.Changes) != 1 {
+		t.Fatalf("told:\n%s", told(x))
+	}
+	must(t, w.account.Close())
+	w.account = nil
+	size := w.config().Account.MaxSize
+	w.config().Account.MaxSize = 0
+	off := func() *operation.Explanation {
+		x, err := w.explain(t.Context(), row("loans", "id=7"))
+		must(t, err)
+		return x
+	}
+	if x := off(); len(x.Changes) != 0 || !x.History.Off || !x.History.Changes.IsZero() { // before it starts
+		t.Errorf("off, %+v:\n%s", x.History, told(x))
+	}
+	w.openAccount()
+	w.config().Account.MaxSize = size
+	if x := off(); len(x.Changes) != 0 || w.account != nil {
+		t.Errorf("on again:\n%s", told(x))
 	}
 }
 
@@ -295,6 +350,7 @@ func TestExplainRefuses(t *testing.T) {
 		{row("loans", "id=7", "id=8"), "named twice"},
 		{row("loans", "status=ACTIVE"), "the key of loans is not of these columns"},
 		{row("loans", "id=7", "status=A"), "the key of loans is not of these columns"},
+		{operation.ExplainRequest{Event: "evt_1", Most: -1}, "fewer than no changes"},
 		{row("loanz", "id=7"), `nothing is known of an entry or a table loanz`},
 	} {
 		_, err := w.explain(t.Context(), c.request)

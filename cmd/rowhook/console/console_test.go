@@ -147,16 +147,18 @@ func explanation(at time.Time) operation.Explanation {
 	}
 	profiles := []operation.ExplainedProfile{
 		{Profile: "desk", Match: "yes", State: "dead", Earlier: 3, Attempts: []operation.ExplainedAttempt{{Time: at, Outcome: "dead", Attempt: 2, Status: 422, Reason: "status_4xx", Error: evil}}},
-		{Profile: "branch", Match: "no", Why: "where", Value: &value}, {Profile: "other", Match: "no", Why: "type"}, {Profile: "gone", Match: "yes"},
+		{Profile: "branch", Match: "no", Why: "where", Value: &value}, {Profile: "other", Match: "no", Why: "type"}, {Profile: "gone", Match: "yes"}, {Profile: "blind", Match: "undecided", Why: "where", Value: &value},
 	}
 	return operation.Explanation{
-		More: true, Unclean: []time.Time{at}, Unkeyed: 1, Undecided: 2, LeftOut: []operation.ExplainedLack{{From: at, To: at.Add(time.Second), Eventless: 7}},
+		More: true, Unclean: []time.Time{at}, Unkeyed: 1, Undecided: 2, LeftOut: []operation.ExplainedLack{{Entry: "loans", From: at, To: at.Add(time.Second), Eventless: 7}, {From: at, To: at, Events: 1}},
 		History: operation.ExplainedHistory{Changes: at, Events: at, Deliveries: at, Partly: true},
 		Changes: []operation.ExplainedChange{
 			{Time: at, Op: "insert", Entry: "circulation.loans", Table: evil, Key: key, Transaction: evil, Position: evil, Actor: &delivery.Actor{ID: evil, Name: evil}, Operation: evil,
 				From: "account", Rules: rules, Events: []operation.ExplainedEvent{{ID: "evt_1", Type: "loan.created", Profiles: profiles}}},
 			{Time: at, Op: "update", Entry: "circulation.loans", Key: key, Moved: true, From: "account", About: &operation.ExplainedRule{Standing: operation.StandingFails, Text: evil}, Rules: rules},
 			{Time: at, Op: "update", From: "spool", Parked: &operation.ExplainedParked{Number: 7, Reason: "undecidable", Error: evil}},
+			{Time: at, Op: "update", From: "account", About: &operation.ExplainedRule{Standing: operation.StandingUndecided, Text: evil},
+				Events: []operation.ExplainedEvent{{ID: "evt_2", Type: "loan.made", Unsearched: true, Profiles: []operation.ExplainedProfile{{Profile: "desk", Match: "yes"}}}}},
 			{From: "log", Parked: &operation.ExplainedParked{Reason: "unmapped"}},
 		},
 	}
@@ -526,7 +528,7 @@ func TestBackfills(t *testing.T) {
 		says   string
 	}{
 		{"/console/backfills/start", url.Values{}, "Nothing was chosen."},
-		{"/console/backfills/start", url.Values{"entry": {"loans"}, "where": {"branch"}}, "branch: write COLUMN=VALUE"},
+		{"/console/backfills/start", url.Values{"entry": {"loans"}, "where": {"branch"}}, "condition 1 is no COLUMN=VALUE"},
 		{"/console/backfills/start", url.Values{"entry": {"loans"}, "rate": {"fast"}}, "is not a rate"},
 		{"/console/backfills/row", url.Values{"entry": {"loans"}}, "the row&#39;s key is missing"},
 		{"/console/backfills/row", url.Values{"entry": {"loans"}, "key": {"a=1\na=2"}}, "given twice"},
@@ -790,7 +792,7 @@ func TestExplain(t *testing.T) {
 	if !strings.Contains(of, `<input type="hidden" name="key" value="id=&lt;b&gt;`) {
 		t.Errorf("an event's change does not lead to its row:\n%s", of)
 	}
-	for _, text := range []string{"parked as number 7", "holds", "does not hold:", "cannot be decided:", "is for other operations:", "was not asked", "does not get it", "3 earlier lines", "no subscription names this event", "Nothing is known of it any more", "another key before", "made no event", "too many changes at once", "Before "} {
+	for _, text := range []string{"parked as number 7", "holds", "does not hold:", "cannot be decided:", "is for other operations:", "was not asked", "does not get it", "3 earlier lines", "it did not subscribe to this event then", "Whether the row is one of this entry", "was not looked for among", "Nothing is known of it any more", "another key before", "made no event", "too many changes at once", "could not be written", "Before "} {
 		if !strings.Contains(of, text) {
 			t.Errorf("the page does not say %q", text)
 		}

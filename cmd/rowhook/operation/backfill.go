@@ -97,12 +97,13 @@ func (b *Backfill) What() string {
 	return strings.Join(b.Entries, " ")
 }
 
-// ParseReadConditions reads conditions such as branch=MAIN; null is NULL.
+// ParseReadConditions reads conditions such as branch=MAIN; null is NULL. Errors name a text by its
+// number: it may be row data.
 func ParseReadConditions(texts []string) (conditions []capture.ReadCondition, err error) {
-	for _, text := range texts {
+	for i, text := range texts {
 		column, value, ok := strings.Cut(text, "=")
 		if !ok || column == "" {
-			return nil, fmt.Errorf("%s: write COLUMN=VALUE", text)
+			return nil, fmt.Errorf("condition %d is no COLUMN=VALUE", i+1)
 		}
 		if value == "null" {
 			conditions = append(conditions, capture.ReadCondition{Column: column, Null: true})
@@ -113,16 +114,16 @@ func ParseReadConditions(texts []string) (conditions []capture.ReadCondition, er
 	return conditions, nil
 }
 
-// ParseReadKey reads a row's key from texts such as loan_id=1000.
+// ParseReadKey reads a row's key from texts such as loan_id=1000. Errors do as ParseReadConditions'.
 func ParseReadKey(texts []string) (map[string]string, error) {
 	if len(texts) == 0 {
 		return nil, errors.New("the row's key is missing: write COLUMN=VALUE for each of its columns")
 	}
 	key := map[string]string{}
-	for _, text := range texts {
+	for i, text := range texts {
 		column, value, ok := strings.Cut(text, "=")
 		if _, twice := key[column]; !ok || column == "" || twice {
-			return nil, fmt.Errorf("%q is no COLUMN=VALUE, or its column is given twice", text)
+			return nil, fmt.Errorf("column %d of the key is no COLUMN=VALUE, or is given twice", i+1)
 		}
 		key[column] = value
 	}

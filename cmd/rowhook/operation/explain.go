@@ -3,6 +3,7 @@ package operation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,10 @@ type Explanation struct {
 	Unkeyed   int `json:"unkeyed,omitempty"`
 	Undecided int `json:"undecided,omitempty"`
 	Damaged   int `json:"damaged,omitempty"`
+	// ParkedUnkeyed counts changes that are parked, of which it is not known whether they are the row's.
+	ParkedUnkeyed int `json:"parked_unkeyed,omitempty"`
+	// Unsearched counts events that were not looked for among the deliveries that wait.
+	Unsearched int `json:"unsearched,omitempty"`
 }
 
 // ExplainedHistory says before which times nothing is kept. A zero time says that there is nothing.
@@ -60,9 +65,10 @@ type ExplainedHistory struct {
 	Partly bool `json:"partly,omitempty"`
 }
 
-// ExplainedLack tells of changes that were not written down since there were too many at once.
+// ExplainedLack tells of changes that were not written down since there were too many at once, or,
+// without an entry, since they could not be written.
 type ExplainedLack struct {
-	Entry     string    `json:"entry,omitempty"` // empty for all
+	Entry     string    `json:"entry,omitempty"`
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"`
 	Events    int64     `json:"events,omitempty"`    // of those that made events or were parked
@@ -134,9 +140,11 @@ type ExplainedParked struct {
 
 // ExplainedEvent is an event that a change made.
 type ExplainedEvent struct {
-	ID       string             `json:"id"`
-	Type     string             `json:"type"`
-	Profiles []ExplainedProfile `json:"profiles,omitempty"`
+	ID   string `json:"id"`
+	Type string `json:"type"`
+	// Unsearched says that it was not looked for among the deliveries that wait.
+	Unsearched bool               `json:"unsearched,omitempty"`
+	Profiles   []ExplainedProfile `json:"profiles,omitempty"`
 }
 
 // ExplainedProfile is how an event went to a profile, or why it did not.
@@ -269,7 +277,7 @@ func (p *ExplainedProfile) Words() string {
 	}
 	switch p.Why {
 	case "type":
-		return "no subscription names this event"
+		return "it did not subscribe to this event then"
 	case "operation":
 		return "no subscription takes its operation"
 	}
@@ -297,8 +305,14 @@ func (e *Explanation) Notes() []string {
 	if e.Unkeyed > 0 {
 		note("%d changes of this entry have no known key: some may be of this row.", e.Unkeyed)
 	}
+	if e.ParkedUnkeyed > 0 {
+		note("%d changes of this entry or table are parked of which the row is not known, or is not kept: rowhook failed list --source.", e.ParkedUnkeyed)
+	}
 	if e.Undecided > 0 {
 		note("%d lines of the delivery log are about groups whose events are not known any more: some may have carried these events.", e.Undecided)
+	}
+	if e.Unsearched > 0 {
+		note("%d events were not looked for among the deliveries that wait: ask about each with rowhook explain --event.", e.Unsearched)
 	}
 	if e.Damaged > 0 {
 		note("%d files of the account could not be read to their ends.", e.Damaged)
@@ -324,21 +338,55 @@ func (e *Explanation) Notes() []string {
 	return notes
 }
 
-// noteLack says what was not written down.
+// noteLack says what was not written down, and when: what is not far apart is one time.
 func (e *Explanation) noteLack(note func(string, ...any)) {
-	if len(e.LeftOut) == 0 {
-		return
-	}
-	var all ExplainedLack
-	for i, l := range e.LeftOut {
-		if i == 0 || l.From.Before(all.From) {
-			all.From = l.From
+	for _, kind := range []struct {
+		unwritten bool
+		cause     string
+	}{{false, "there were too many changes at once"}, {true, "changes could not be written, for the disk was full or slow"}} {
+		times := lackTimes(e.LeftOut, kind.unwritten)
+		if n := len(times); n > shownNotes {
+			first := times[0]
+			for _, l := range times[1:] {
+				first.join(&l)
+			}
+			note("%d times between %s and %s %s: %d without an event and %d with events were not written down. Some may be of this row.",
+				n, FormatMoment(first.From), FormatMoment(first.To), kind.cause, first.Eventless, first.Events)
+			continue
 		}
-		if l.To.After(all.To) {
-			all.To = l.To
+		for _, l := range times {
+			note("Between %s and %s %s: %d without an event and %d with events were not written down. Some may be of this row.",
+				FormatMoment(l.From), FormatMoment(l.To), kind.cause, l.Eventless, l.Events)
 		}
-		all.Events, all.Eventless = all.Events+l.Events, all.Eventless+l.Eventless
 	}
-	note("Between %s and %s there were too many changes at once: %d without an event and %d with events were not written down. Some may be of this row.",
-		FormatMoment(all.From), FormatMoment(all.To), all.Eventless, all.Events)
+}
+
+// lackApart is how far two times at which changes were left out are apart, at least.
+const lackApart = time.Minute
+
+// lackTimes joins what is of one time, in order.
+func lackTimes(list []ExplainedLack, unwritten bool) (times []ExplainedLack) {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b ExplainedLack) int { return a.From.Compare(b.From) })
+	for _, l := range list {
+		if (l.Entry == "") != unwritten {
+			continue
+		}
+		if n := len(times); n > 0 && l.From.Sub(times[n-1].To) < lackApart {
+			times[n-1].join(&l)
+			continue
+		}
+		times = append(times, l)
+	}
+	return times
+}
+
+func (l *ExplainedLack) join(other *ExplainedLack) {
+	if other.From.Before(l.From) {
+		l.From = other.From
+	}
+	if other.To.After(l.To) {
+		l.To = other.To
+	}
+	l.Events, l.Eventless = l.Events+other.Events, l.Eventless+other.Eventless
 }
