@@ -160,6 +160,12 @@ func (w *world) lending() {
 // lookupsLoaded waits until all looked-up rows are kept.
 func (w *world) lookupsLoaded() {
 	w.tb.Helper()
+	w.loads(2)
+}
+
+// loads waits until so many tables' rows have been read, one after the other.
+func (w *world) loads(n int) {
+	w.tb.Helper()
 	eventually(w.tb, 2*patience, "the rows are loaded", func() bool {
 		var list []struct{ State string }
 		got := w.rowhook("backfill", "list", "--json")
@@ -172,8 +178,29 @@ func (w *world) lookupsLoaded() {
 				over++
 			}
 		}
-		return over == 2
+		return over == n
 	})
+}
+
+// A looked-up table that is rewritten without a change in the stream is read again, though nobody
+// writes to it, and is known then.
+func TestLookupRewritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, capturetest.Options{})
+	w.lending()
+	a := w.begin()
+	w.loads(2)
+	w.exec("alter table proof.members alter name type varchar(100) using upper(name)")
+	if r := w.rowhook("reload"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	w.loads(3)
+	w.exec("insert into proof.loans values (1, 1, 1, 1)")
+	w.hook.wait(t, "main", 1, patience)
+	a.term()
+	if body := string(w.hook.all("main")[0].body); !strings.Contains(body, `"name":"MEMBER"`) || !strings.Contains(body, `"title":"item"`) {
+		t.Errorf("the event says %s", body)
+	}
 }
 
 // A transaction that is too large to be held looks rows up before its end. Where one of them changes
