@@ -151,3 +151,26 @@ func TestKeysOfTheCatalog(t *testing.T) {
 		}
 	}
 }
+
+// TestTablesThatCannotBeRead holds that a table's description tells what its reader would refuse.
+func TestTablesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, "create role agent login replication", "create table open (id int primary key)", "create table closed (id int primary key)",
+		"grant select on open to agent", "create schema hidden", "create table hidden.open (id int primary key)", "grant select on hidden.open to agent",
+		"create table parts (id int, code int not null, primary key (id, code)) partition by range (id)",
+		"create table parts_1 partition of parts for values from (0) to (1000)",
+		"create unique index by_code on parts_1 (code)", "alter table parts_1 replica identity using index by_code", "grant select on parts to agent")
+	s := newSource(t, pg.TCP("postgres", "agent"))
+	for name, want := range map[string][2]string{
+		"public.open":   {},
+		"public.closed": {"our role may not read table public.closed", "GRANT SELECT ON public.closed TO"},
+		"hidden.open":   {"our role may not read table hidden.open", "GRANT USAGE ON SCHEMA hidden TO"},
+		"public.parts":  {"have a replica identity without its key", "ALTER TABLE public.parts_1 REPLICA IDENTITY DEFAULT;"},
+	} {
+		tables, err := s.Tables(t.Context(), []string{name})
+		capturetest.Must(t, err)
+		if got := tables[0]; !strings.Contains(got.Unread, want[0]) || !strings.Contains(got.UnreadRemedy, want[1]) || (got.Unread == "") != (want[0] == "") {
+			t.Errorf("%s cannot be read: %q, remedy %q, want %q", name, got.Unread, got.UnreadRemedy, want)
+		}
+	}
+}

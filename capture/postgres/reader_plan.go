@@ -142,13 +142,21 @@ func (r *Reader) readable(f *tableFacts, p *publication) error {
 				f.sql, f.sql),
 		}
 	}
+	if err := f.unread(r.source.connect.User); err != nil {
+		return err
+	}
+	return nil
+}
+
+// unread says why a role cannot read a table that has a key.
+func (f *tableFacts) unread(role string) *capture.OperatorError {
 	if err := tellsApart(f); err != nil {
 		return err
 	}
 	if !f.selectable || !f.usage {
-		role := quoteIdent(r.source.connect.User)
+		role := quoteIdent(role)
 		return &capture.OperatorError{
-			Err:    fmt.Errorf("our role may not read table %s", name),
+			Err:    fmt.Errorf("our role may not read table %s", f.table),
 			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s;", f.schemaSQL(), role, f.sql, role),
 		}
 	}
@@ -157,7 +165,7 @@ func (r *Reader) readable(f *tableFacts, p *publication) error {
 
 // tellsApart refuses a partitioned table some of whose partitions send old rows without the key: no
 // other columns tell its rows apart, since an index is unique within its partition only.
-func tellsApart(f *tableFacts) error {
+func tellsApart(f *tableFacts) *capture.OperatorError {
 	if f.kind != 'p' || !slices.ContainsFunc(f.table.Key, func(i int) bool { return !f.table.Columns[i].Identity }) {
 		return nil
 	}

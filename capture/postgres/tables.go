@@ -141,6 +141,11 @@ func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, 
 	if err := in.readIdentities(ctx, c, s.config.Publication); err != nil {
 		return nil, err
 	}
+	for _, f := range in.tables {
+		if why := f.unread(role); f.streamed() == "" && why != nil {
+			f.table.Unread, f.table.UnreadRemedy = why.Err.Error(), why.Remedy
+		}
+	}
 	return in, nil
 }
 
