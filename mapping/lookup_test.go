@@ -411,3 +411,33 @@ func TestLookupPassedOver(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// TestMemoryOfWhatCannotBeRead: memory is filled by reading the table.
+func TestMemoryOfWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	events := []EventConfig{{"loan.moved", []RuleConfig{{Changed: []string{"item_pid"}}}}}
+	for _, test := range []struct {
+		memory MemoryConfig
+		unread string
+		want   string
+	}{
+		{MemoryConfig{}, "", "in the entry does without: it costs"},
+		{MemoryConfig{}, "no GTIDs", "in the entry does without, once the table can be read (no GTIDs): it costs"},
+		{MemoryConfig{All: "all"}, "", ""},
+		{MemoryConfig{All: "all"}, "no GTIDs", "memory cannot work, since the rows cannot be read first: no GTIDs"},
+	} {
+		rules, err := Compile(Config{{Name: "circulation.loans", Memory: test.memory, Events: events}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loans := loanTable(capture.IdentityDefault)
+		loans.Unread = test.unread
+		var got string
+		for _, f := range rules.Check(loans) {
+			got += f.Text
+		}
+		if !strings.Contains(got, test.want) || test.want == "" && got != "" {
+			t.Errorf("%+v, %q: found %q, want %q", test.memory, test.unread, got, test.want)
+		}
+	}
+}

@@ -131,7 +131,7 @@ func unfollowedRemedy(t *capture.Table) string {
 // offerMemory proposes memory beside whole old rows, with the price of both; empty where it would
 // not work.
 func (be *boundEntry) offerMemory(needs []Need) string {
-	if be.wildcard() || be.table.Unfollowed() != "" || be.table.Unread != "" {
+	if be.wildcard() || be.table.Unfollowed() != "" {
 		return ""
 	}
 	var columns []string
@@ -145,6 +145,10 @@ func (be *boundEntry) offerMemory(needs []Need) string {
 			columns = append(columns, name)
 		}
 	}
-	return fmt.Sprintf("; `memory: {columns: [%s]}` in the entry does without: it costs the database one reading of the table, "+
-		"and rowhook's disk the columns of each row, where whole old rows cost its log the old row at each update and delete", strings.Join(columns, ", "))
+	first := ""
+	if be.table.Unread != "" {
+		first = ", once the table can be read (" + be.table.Unread + ")"
+	}
+	return fmt.Sprintf("; `memory: {columns: [%s]}` in the entry does without%s: it costs the database one reading of the table, "+
+		"and rowhook's disk the columns of each row, where whole old rows cost its log the old row at each update and delete", strings.Join(columns, ", "), first)
 }

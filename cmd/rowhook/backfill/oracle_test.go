@@ -193,7 +193,7 @@ func newWorldOf(t *testing.T, d *database, text, dir string) *world {
 	must(t, err)
 	to := pipeline.Routing{Rules: conf.Rules(), Codes: map[delivery.ProfileID]string{}}
 	for _, m := range conf.Rules().Memory() {
-		to.Kept = append(to.Kept, kept.Want{Table: m.Table, Columns: m.Columns, All: m.All})
+		to.Kept = append(to.Kept, kept.Want{Table: m.Table, Columns: m.Columns, All: m.All, LookedUp: m.LookedUp})
 	}
 	var targets []delivery.Target
 	subscriptions := map[string]delivery.Subscriptions{}
