@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 // appendUntilKilled is the child of TestKill: it appends transactions of growing size, acknowledges
 // some, and tells on stdout what has become durable.
 func appendUntilKilled(dir string) error {
-	s, err := Open(dir, Options{Reserve: -1})
+	// Its events are old, and what is delivered must not go, however long it runs.
+	s, err := Open(dir, Options{Reserve: -1, History: math.MaxInt64})
 	if err != nil {
 		return err
 	}
