@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -328,21 +329,29 @@ func (rel *relation) tuple(r *reader, rows *rowBuffer, row capture.Row) (capture
 		return row, fmt.Errorf("the row has %d columns where the table was described with %d", n, want)
 	}
 	row = rowOf(row, n)
-	for i := range row {
-		switch kind := r.byte(); kind {
-		case 'n':
+	b := r.b
+	for i := range row { // in place: a call for each byte would cost as much again
+		kind, size := byte(0), uint64(0)
+		if len(b) > 0 {
+			kind, b = b[0], b[1:]
+		}
+		switch {
+		case kind == 'n':
 			row[i] = capture.Value{State: capture.Null}
-		case 'u':
+		case kind == 'u':
 			row[i] = capture.Value{State: capture.Unchanged}
-		case 't':
-			row[i] = capture.Value{State: capture.Present, Text: r.take(int(r.uint32()))}
+		case kind == 't' && len(b) >= 4:
+			if size = uint64(binary.BigEndian.Uint32(b)); size <= uint64(len(b)-4) {
+				row[i] = capture.Value{State: capture.Present, Text: b[4 : 4+size : 4+size]}
+				b = b[4+size:]
+				continue
+			}
+			fallthrough
 		default:
 			return row, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, errMalformed)
 		}
-		if r.fail {
-			return row, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, errMalformed)
-		}
 	}
+	r.b = b
 	for i := 0; i < n && rel.encoding != nil; i++ {
 		var err error
 		if row[i].Text, err = rows.transcode(rel.encoding, row[i].Text); err != nil {

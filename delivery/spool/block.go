@@ -73,8 +73,17 @@ func recordSize(ev *delivery.Event, to []delivery.ProfileID) int {
 	}
 	size += namesSize(ev.As) + textSize(len(ev.Kinds))
 	size += 1 + uvarintSize(zigzag(int64(ev.Origin.Seq)))
-	for _, part := range partsOf(ev) {
-		size += textSize(len(*part))
+	size += textSize(len(ev.Key))
+	whole := !large(ev)
+	for _, part := range ev.Parts() {
+		switch {
+		case whole:
+			size += textSize(len(*part))
+		case *part == nil:
+			size++
+		default: // its size is written as one more, and it lies elsewhere
+			size += uvarintSize(uint64(len(*part))+1) + len(*part)
+		}
 	}
 	return size
 }

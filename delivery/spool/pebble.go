@@ -232,8 +232,8 @@ func (s *Spool) startReading() error {
 	return err
 }
 
-// look reads a value of the store, which panics when a file of the log's values is missing or
-// damaged.
+// look reads a value of the store, which may panic where it is to report damage of a file of the log's
+// values.
 func (s *Spool) look(read func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

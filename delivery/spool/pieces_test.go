@@ -94,3 +94,26 @@ func TestPieces(t *testing.T) {
 		t.Errorf("the copy's piece stays: %d bytes, %v", len(piece), err)
 	}
 }
+
+// TestLargeCounts holds that a large event counts the same when it is added and when it is read, also
+// where the size of a part takes a byte more for being written as one more.
+func TestLargeCounts(t *testing.T) {
+	t.Parallel()
+	for _, previous := range []int{-1, 0, 126, 127, 128, 16_383} {
+		ev := largeEvent(1)
+		if ev.Previous = nil; previous >= 0 {
+			ev.Previous = make([]byte, previous)
+		}
+		to := []delivery.ProfileID{1}
+		b := new(Batch)
+		b.Add(ev, to)
+		record := appendEvent(nil, ev, to)
+		stored, err := decodeEvent(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read := sizeOf(record, stored); b.Bytes() != read {
+			t.Errorf("with a part of %d bytes it counts %d when added, %d when read", previous, b.Bytes(), read)
+		}
+	}
+}

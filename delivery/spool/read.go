@@ -178,6 +178,15 @@ func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, e
 	if e, ok := s.tail.entry(seq); ok {
 		return e.event.Time, nil
 	}
+	var when time.Time
+	found := false
+	err := s.logEvent(seq, func(l *logged) error { // the rest of it is not wanted
+		when, found = l.when, true
+		return nil
+	})
+	if found || err != nil {
+		return when, err
+	}
 	ev, err := s.storedEvent(id, seq)
 	if err != nil {
 		return time.Time{}, err

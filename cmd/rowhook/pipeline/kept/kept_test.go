@@ -484,27 +484,33 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestRow looks rows up: what is not there is absent only when all rows are known.
-func TestRow(t *testing.T) {
+// TestLookUp looks rows up: what is not there is known to be absent only when all rows are known.
+func TestLookUp(t *testing.T) {
 	t.Parallel()
 	table := testTable("1", capture.IdentityDefault)
 	st, b := keptOf(t, openSpool(t), table, map[string]row{"1": {"a1", "", "c"}})
 	look := func(of *capture.Table, id string) string {
-		columns, values, known, err := st.Row(of, capture.Row{value(id)})
+		found := make(capture.Row, len(of.Columns))
+		found[0] = value(id)
+		exists, known, err := st.LookUp(of, found)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := fmt.Sprint(known)
-		for i, name := range columns {
-			text += fmt.Sprintf(" %s=%d:%s", name, values[i].State, values[i].Text)
+		text := fmt.Sprintf("exists %t, known %t", exists, known)
+		for i := range found[1:] {
+			if v := found[i+1]; v.State != capture.Unknown {
+				text += fmt.Sprintf(" %s=%d:%s", of.Columns[i+1].Name, v.State, v.Text)
+			}
 		}
 		return text
 	}
+	const absent, unknown = "exists false, known true", "exists false, known false"
 	for _, tt := range []struct {
 		of       *capture.Table
 		id, want string
 	}{
-		{table, "1", "2 a=3:a1 b=2:"}, {table, "2", "1"}, {table, "", "0"}, {testTable("2", capture.IdentityDefault), "1", "0"},
+		{table, "1", "exists true, known true a=3:a1 b=2:"}, {table, "2", absent}, {table, "", unknown},
+		{testTable("2", capture.IdentityDefault), "1", unknown},
 	} {
 		if got := look(tt.of, tt.id); got != tt.want {
 			t.Errorf("row %q of version %s: %s, want %s", tt.id, tt.of.Version, got, tt.want)
@@ -513,11 +519,11 @@ func TestRow(t *testing.T) {
 	if _, err := st.Change(b, &capture.Change{Op: capture.Update, Table: table, Old: keyRowOf("1"), New: wholeRow("1", row{"a2", "b", "c"})}); err != nil {
 		t.Fatal(err)
 	}
-	if got := look(table, "1"); got != "2 a=3:a2 b=3:b" {
-		t.Errorf("in the transaction that changed the row: %s", got)
+	if got, want := look(table, "1"), "exists true, known true a=3:a2 b=3:b"; got != want {
+		t.Errorf("in the transaction that changed the row: %s, want %s", got, want)
 	}
 	st.Doubt(b, "", "test")
-	if got := look(table, "2"); got != "0" {
+	if got := look(table, "2"); got != unknown {
 		t.Errorf("a row of a table that was given up: %s", got)
 	}
 }

@@ -318,14 +318,6 @@ func (s *Store) Loaded(b Batch, name string, generation uint32) {
 	}
 }
 
-// Generation is the one of a table whose rows are kept; 0 where none are.
-func (s *Store) Generation(name string) uint32 {
-	if t := s.tables[name]; t != nil && t.now.Keeps {
-		return t.now.Generation
-	}
-	return 0
-}
-
 // bind finds the table that a change is of; nil where its rows are not kept.
 func (s *Store) bind(of *capture.Table) *binding {
 	bound := s.last
@@ -346,45 +338,6 @@ func (s *Store) bind(of *capture.Table) *binding {
 		return nil
 	}
 	return bound
-}
-
-// Known says what is known of a row that is looked up.
-type Known uint8
-
-// The answers. A row is absent for certain only where all of its table's rows are kept.
-const (
-	Unknown Known = iota
-	Absent
-	Found
-)
-
-// Row looks a row up by its key, as of the changes that the store was given by now: its wanted
-// columns, by name, which are valid until the next call. A column that is not known is Unknown. The
-// key's values are in the order of [capture.Table.RowIdentity]; columns of the key are not among the
-// result.
-func (s *Store) Row(of *capture.Table, key capture.Row) (columns []string, values capture.Row, known Known, err error) {
-	t := s.bind(of)
-	if t == nil || !t.now.Keeps || t.definition != t.now.Definition || len(key) != len(t.key) {
-		return nil, nil, Unknown, nil
-	}
-	s.key = appendPrefix(s.key[:0], t.now.ID, t.now.Generation)
-	for _, v := range key {
-		if v.State != capture.Present {
-			return nil, nil, Unknown, nil
-		}
-		s.key = appendPart(s.key, v.Text)
-	}
-	e, err := s.get(s.key)
-	switch {
-	case err != nil:
-		return nil, nil, Unknown, err
-	case !e.exists && t.now.Loaded:
-		return nil, nil, Absent, nil
-	case !e.exists:
-		return nil, nil, Unknown, nil
-	}
-	s.values = append(s.values[:0], make([]capture.Value, len(t.columns))...)
-	return t.names, s.values, Found, readRow(s.values, e.row)
 }
 
 // Settle ends the open transaction, or what was done between two.

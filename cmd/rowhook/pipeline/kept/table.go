@@ -69,7 +69,6 @@ type binding struct {
 	of      *capture.Table
 	key     []int // the columns that tell rows apart, of of
 	columns []int // the kept ones, of of
-	names   []string
 	// definition is empty where the table's rows cannot be kept; refused says why.
 	definition string
 	refused    string
@@ -97,9 +96,6 @@ func (t *table) bind(of *capture.Table) *binding {
 		if !slices.Contains(b.key, i) && !slices.Contains(b.columns, i) {
 			b.columns = append(b.columns, i)
 		}
-	}
-	for _, i := range b.columns {
-		b.names = append(b.names, of.Columns[i].Name)
 	}
 	b.definition = b.describe()
 	return b
