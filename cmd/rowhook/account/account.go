@@ -81,6 +81,7 @@ type Account struct {
 	unwritten stretch // changes that could not be written, and are not told yet
 	failing   bool    // the last write did
 	armed     bool    // the timer will flush
+	hasty     bool    // at once
 	timer     *time.Timer
 
 	writing  sync.Mutex // held while the file is written; guards what follows
@@ -337,7 +338,10 @@ func (a *Account) arm() {
 	switch {
 	case a.failing: // it is tried again in a while
 	case len(a.buf) >= hasteBytes:
-		a.timer.Reset(0)
+		if !a.hasty { // a write that lasts must not have others wait behind it, one for each change
+			a.hasty = true
+			a.timer.Reset(0)
+		}
 	case !a.armed:
 		a.timer.Reset(flushInterval)
 	}
@@ -378,7 +382,7 @@ func (a *Account) write() {
 	} else {
 		a.length += int64(len(buf))
 	}
-	a.buf, a.cuts, a.records, a.armed = a.spare[:0], nil, stretch{}, false
+	a.buf, a.cuts, a.records, a.armed, a.hasty = a.spare[:0], nil, stretch{}, false, false
 	a.mu.Unlock()
 	a.spare = buf[:0]
 	err := a.files.write(buf, cuts)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -710,13 +711,16 @@ func TestSlowDisk(t *testing.T) {
 	t.Parallel()
 	w := setup(t, Options{Values: true, Rate: 1 << 20})
 	w.account.writing.Lock() // as a write that takes long
-	table, changes := loans(), 0
+	table, changes, waiting := loans(), 0, runtime.NumGoroutine()
 	for ; len(w.account.buf) < mostBytes; changes++ {
 		w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a"))
 	}
 	w.change(table, nil, row("7", "A", "SOUTH", "a"))
 	from := w.tx.Time
 	w.change(table, row("7", "LATE", "SOUTH", "a"), row("7", "LATE", "SOUTH", "a"))
+	if more := runtime.NumGoroutine() - waiting; more > 100 { // other tests have theirs
+		t.Errorf("%d goroutines wait for the disk", more)
+	}
 	w.account.writing.Unlock()
 	w.account.Flush()
 	found := w.read(key7)
