@@ -178,10 +178,7 @@ func NewRouter(targets []Target) *Router {
 // over an earlier one that cannot be decided.
 func (r *Router) Match(ev *Event, row Row, dst, undecided []ProfileID) (recipients, undecidable []ProfileID) {
 	routes := r.lookup(ev.Type, ev.Entry)
-	if row != nil {
-		r.seen.row, r.seen.columns = row, r.seen.columns[:0]
-		row = &r.seen
-	}
+	row = r.remember(row)
 	for i := range routes {
 		switch routes[i].match(ev, row) {
 		case True:
@@ -276,10 +273,21 @@ func (r *Router) Named(eventType, entry string, dst []ProfileID) []ProfileID {
 	return dst
 }
 
+// remember returns the row as one that looks each column up once, whatever the number of profiles;
+// nil if there is none.
+func (r *Router) remember(row Row) Row {
+	if row == nil {
+		return nil
+	}
+	r.seen.row, r.seen.columns = row, r.seen.columns[:0]
+	return &r.seen
+}
+
 // Explain appends how the profiles that [Router.Named] names stand to the event, in its order. The
 // answers are Match's.
 func (r *Router) Explain(ev *Event, row Row, dst []Matching) []Matching {
 	routes := r.lookup(ev.Type, ev.Entry)
+	row = r.remember(row)
 	for i := range routes {
 		m := Matching{ID: routes[i].id, Answer: routes[i].match(ev, row)}
 		if m.Answer != True {

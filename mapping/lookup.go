@@ -331,7 +331,7 @@ func (m *Mapper) LookIn(l Lookups) { m.lookups = l }
 // Describe tells what a looked-up table looks like, until it is told again.
 func (m *Mapper) Describe(t *capture.Table) {
 	name := t.String()
-	if known := m.described[name]; known != nil && alike(known, t) || !slices.ContainsFunc(m.rules.LookedUp(), func(l LookedUp) bool { return l.Table == name }) {
+	if known := m.described[name]; known != nil && alike(known, t) || !m.rules.looksIn(name) {
 		return
 	}
 	m.described[name] = t

@@ -192,18 +192,18 @@ func (m *Mapper) now(b *binding, c *capture.Change) error {
 func (m *Mapper) bind(t *capture.Table) *binding {
 	b := m.bindings[t]
 	if b == nil {
-		b = m.rules.bind(t, m.described)
-		if m.watcher != nil {
-			b.watch(m.watcher)
-		}
 		for old := range m.bindings {
 			if old.Schema == t.Schema && old.Name == t.Name {
 				delete(m.bindings, old)
 				delete(m.window.rows, old)
 			}
 		}
+		m.Describe(t) // before it is bound: it may look rows up in itself
+		b = m.rules.bind(t, m.described)
+		if m.watcher != nil {
+			b.watch(m.watcher)
+		}
 		m.bindings[t] = b
-		m.Describe(t)
 	}
 	m.bound = b
 	return b
@@ -241,19 +241,19 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 		if be.merges != merging {
 			continue
 		}
-		own := m.eval.rows
-		if len(be.lookups) > 0 {
+		own, asked := m.eval.rows, be.ops.has(c.Op)
+		if asked && len(be.lookups) > 0 {
 			if err := m.lookUp(be); err != nil {
 				return err
 			}
 		}
-		if be.ops.has(c.Op) {
+		if asked {
 			if err := m.mapEntry(be); err != nil {
 				return err
 			}
 		}
 		if be.observer != nil {
-			m.tell(be, true)
+			m.tell(be, asked)
 		}
 		m.eval.rows = own
 	}
