@@ -72,9 +72,8 @@ func Supervise(ctx context.Context, s Streamer, lost func(error), log *slog.Logg
 		wait := pause.NextBackOff()
 		if failures.Worth(err, time.Now()) {
 			told := []any{"err", err, "attempt", failures.Count, "retry_in", wait.Round(time.Millisecond)}
-			var remedied interface{ RemedyText() string }
-			if errors.As(err, &remedied) && remedied.RemedyText() != "" {
-				told = append(told, "remedy", remedied.RemedyText())
+			if remedy := Remedy(err); remedy != "" {
+				told = append(told, "remedy", remedy)
 			}
 			log.Warn("replication connection lost", told...)
 		}

@@ -13,8 +13,8 @@ const (
 	// very many profiles, comes near it.
 	memoryGoal = 192 << 20
 	// The heap grows by leastGarbage before it is collected, or by leastGarbagePercent of what is live
-	// if that is more. A collection costs what is live, however little of it: with a few megabytes
-	// live, a percentage would have a busy agent collect dozens of times a second.
+	// if that is more; to no more than double. A collection costs what is live, however little of it:
+	// with a few megabytes live, a percentage would have a busy agent collect dozens of times a second.
 	leastGarbage        = 6 << 20
 	leastGarbagePercent = 40
 	mostGarbagePercent  = 100

@@ -315,16 +315,12 @@ func (x *explainer) eachEvent(ctx context.Context, fn func(*delivery.Entry)) err
 	if err != nil || len(profiles) == 0 {
 		return err
 	}
-	id, err := x.spool.Register(profiles[0].Code)
-	if err != nil {
-		return err
-	}
 	var entries []delivery.Entry
 	for next, end := delivery.Seq(0), false; !end; {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("search the spool: %w", err)
 		}
-		if entries, next, end, err = x.spool.History(id, next, entries[:0], 1000, 1<<20); err != nil {
+		if entries, next, end, err = x.spool.History(profiles[0].ID, next, entries[:0], 1000, 1<<20); err != nil {
 			return fmt.Errorf("search the spool: %w", err)
 		}
 		for i := range entries {

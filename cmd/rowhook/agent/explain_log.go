@@ -25,6 +25,7 @@ const (
 type logReader struct {
 	*explainer
 	ids    map[string]bool // of the events that are known
+	key    [][]byte        // what a line about the row holds, as it is written there
 	groups []delivery.LogRecord
 }
 
@@ -33,6 +34,12 @@ func (x *explainer) readLog() error {
 	r := &logReader{explainer: x, ids: map[string]bool{}}
 	for id := range x.events {
 		r.ids[id] = true
+	}
+	if x.row != nil && !x.masks() { // a masked key is not written as it is asked for
+		for i := range x.row.parts {
+			value := delivery.AppendJSONString(nil, x.row.parts[i].Value)
+			r.key = append(r.key, value[1:len(value)-1])
+		}
 	}
 	if x.request.Event != "" {
 		r.ids[x.request.Event] = true
@@ -85,8 +92,8 @@ func (r *logReader) look(line []byte) bool {
 	if r.row == nil || !bytes.Contains(line, keyMember) {
 		return false
 	}
-	for i := range r.row.parts { // a masked key is not written as it is asked for
-		if !bytes.Contains(line, []byte(r.row.parts[i].Value)) && !r.masks() {
+	for _, value := range r.key {
+		if !bytes.Contains(line, value) {
 			return false
 		}
 	}
@@ -94,9 +101,9 @@ func (r *logReader) look(line []byte) bool {
 }
 
 // masks reports whether any entry masks a column.
-func (r *logReader) masks() bool {
-	for i := range r.config.Mapping {
-		if len(r.config.Mapping[i].Columns.Mask) > 0 {
+func (x *explainer) masks() bool {
+	for i := range x.config.Mapping {
+		if len(x.config.Mapping[i].Columns.Mask) > 0 {
 			return true
 		}
 	}

@@ -129,8 +129,7 @@ func (w *workspace) codes(c *config.Config) (map[delivery.ProfileID]string, erro
 func bare(c *config.Config, codes map[delivery.ProfileID]string) map[delivery.ProfileID]bool {
 	profiles := map[delivery.ProfileID]bool{}
 	for id, code := range codes {
-		limit := c.Profile(code).LogBody
-		profiles[id] = limit != nil && *limit == 0
+		profiles[id] = c.Profile(code).BodyLimit() < 0
 	}
 	return profiles
 }

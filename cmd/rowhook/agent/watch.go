@@ -105,10 +105,7 @@ func (d *describer) describe(ctx context.Context, rules *mapping.Rules, now time
 
 // lookedUp asks the database what the tables look like that the mapping looks rows up in.
 func lookedUp(ctx context.Context, source Source, c *config.Config) ([]*capture.Table, error) {
-	var names []string
-	for _, l := range c.Rules().LookedUp() {
-		names = append(names, l.Table)
-	}
+	names := c.Rules().LooksUp("")
 	if len(names) == 0 {
 		return nil, nil
 	}

@@ -65,11 +65,10 @@ func (v *visit) explain() error {
 		}
 		data.Terms, data.Asked = stored, true
 	}
-	if all, err := v.catalogue(); err == nil {
-		for i := range all.Events {
-			if entry := all.Events[i].Entry; entry != "" && (len(data.Entries) == 0 || data.Entries[len(data.Entries)-1] != entry) {
-				data.Entries = append(data.Entries, entry)
-			}
+	all := v.kept.of(v)
+	for i := range all.Events {
+		if entry := all.Events[i].Entry; entry != "" && (len(data.Entries) == 0 || data.Entries[len(data.Entries)-1] != entry) {
+			data.Entries = append(data.Entries, entry)
 		}
 	}
 	if !data.Asked {

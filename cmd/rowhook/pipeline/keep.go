@@ -120,7 +120,7 @@ func (p *Pipeline) keptConfigure(wants []kept.Want) {
 	}
 	p.kept.Configure(p.cur.batch, wants)
 	if p.end != "" {
-		p.betweenTransactions(func() {})
+		p.settle(p.end)
 	}
 }
 
