@@ -23,7 +23,7 @@ type LookupConfig struct {
 type LookupUse struct {
 	Name string   `yaml:",key"`
 	From string   `yaml:"from" doc:"a name under lookups"`
-	By   []string `yaml:"by,oneormany" doc:"columns of the entry's table that hold the row's key"`
+	By   []string `yaml:"by,oneormany" doc:"columns that hold the row's key: of the entry's table, or alias.column of another row that it looks up"`
 }
 
 // LookedUp is a table whose rows are to be kept, and which of its columns.
@@ -110,7 +110,51 @@ func (e *entry) compileLookups(tables map[string]*lookedUp) error {
 			e.lookups = append(e.lookups, &lookup{alias: use.Name, path: at, by: use.By, of: of})
 		}
 	}
+	if errors.Join(errs...) == nil {
+		errs = append(errs, e.chainLookups())
+	}
 	return errors.Join(append(errs, e.refuseLookedUp()...)...)
+}
+
+// chainLookups puts each look-up behind those whose columns it is found by, however they are written.
+func (e *entry) chainLookups() error {
+	named := map[string]*lookup{}
+	for _, l := range e.lookups {
+		named[l.alias] = l
+	}
+	var ordered []*lookup
+	at := map[*lookup]bool{} // false while it is being placed, true when it is
+	var place func(l *lookup) error
+	place = func(l *lookup) error {
+		if placed, met := at[l]; placed {
+			return nil
+		} else if met {
+			return l.path.at("by").err(fmt.Sprintf("%q is looked up by itself in the end", l.alias), "look one of the rows up by the entry's own columns")
+		}
+		at[l] = false
+		for _, c := range l.by {
+			other := named[e.lookedUpBy(c)]
+			if other == nil {
+				continue
+			}
+			if _, name, _ := strings.Cut(c, "."); !slices.Contains(other.of.columns, name) {
+				return l.path.at("by").err(fmt.Sprintf("lookups keeps no column %q of %s", name, other.of.Name), "name it under lookups."+other.of.Name+".columns")
+			}
+			if err := place(other); err != nil {
+				return err
+			}
+		}
+		at[l] = true
+		ordered = append(ordered, l)
+		return nil
+	}
+	for _, l := range e.lookups {
+		if err := place(l); err != nil {
+			return err
+		}
+	}
+	e.lookups = ordered
+	return nil
 }
 
 // lookedUpBy returns the alias that a column's name begins with; empty for a column of the row.
@@ -138,9 +182,6 @@ func (e *entry) refuseLookedUp() (errs []error) {
 	refuse(e.path.at("order_by"), e.OrderBy, "order_by", own)
 	refuse(e.path.at("actor"), []string{e.Actor.ID, e.Actor.Name}, "actor", own)
 	refuse(e.path.at("operation"), []string{e.Operation}, "operation", own)
-	for _, u := range e.Lookup {
-		refuse(e.path.at("lookup", u.Name, "by"), u.By, "by", own)
-	}
 	for _, ev := range e.events {
 		for _, r := range ev.rules {
 			refuse(r.path.at("set"), []string{r.Set}, "set", hint)
@@ -197,7 +238,7 @@ func (r *Rules) LookedUp() []LookedUp {
 // boundLookup is a look-up tied to two tables.
 type boundLookup struct {
 	*lookup
-	by    []int          // in the entry's table
+	by    []int          // in the entry's extended table
 	table *capture.Table // nil while nobody has described it
 	cols  []int          // in table, of the columns that the entry sees
 	first int            // of these, in the entry's extended table
@@ -276,7 +317,7 @@ func (b *binder) checkLookup(l *boundLookup) {
 	}
 	for i, col := range l.by {
 		own, other := b.table.Columns[col].Type, l.table.Columns[l.cols[i]].Type
-		if !keysCompare(own, other) {
+		if own != unseen && !keysCompare(own, other) {
 			b.problem(l.path.at("by"), fmt.Sprintf("column %q is %s, and %s.%s is %s: equal keys may be written in different ways, so that no row could be found by them",
 				b.table.Columns[col].Name, own.Name, l.table, l.of.Key[i], other.Name), "look rows up by columns of one type, such as integers")
 		}
@@ -373,18 +414,17 @@ func (r *Rules) LooksUp(entry string) (tables []string) {
 // lookUp extends the rows of the change at hand with what the entry looks up. An update's old row has
 // nothing of it: what is looked up is as of the commit.
 func (m *Mapper) lookUp(be *boundEntry) error {
-	own := m.eval.rows
 	r := &m.eval.rows
 	if !r.extend(be) {
 		return nil
 	}
 	to := r.new
-	if own.op == capture.Delete {
+	if r.op == capture.Delete {
 		to = r.old
 	}
-	for i := range be.lookups {
+	for i := range be.lookups { // each behind those that it is found by
 		l := &be.lookups[i]
-		if err := m.find(l, &own, to[l.first:l.first+len(l.of.columns)]); err != nil {
+		if err := m.find(l, to[l.first:l.first+len(l.of.columns)]); err != nil {
 			return err
 		}
 	}
@@ -413,15 +453,15 @@ func (r *rows) extend(be *boundEntry) bool {
 }
 
 // find looks one row up. Where there is none its columns are NULL, as in a LEFT JOIN.
-func (m *Mapper) find(l *boundLookup, own *rows, to capture.Row) error {
+func (m *Mapper) find(l *boundLookup, to capture.Row) error {
 	if m.lookups == nil || l.table == nil || m.trusted.early && m.trusted.blind {
 		return nil
 	}
 	isNull := false
 	clear(l.row)
 	for i, col := range l.by {
-		v := own.current(col)
-		if !known(v) || own.untyped(v, col) {
+		v := m.eval.current(col)
+		if !known(v) || m.eval.untyped(v, col) {
 			return nil
 		}
 		l.row[l.cols[i]], isNull = v, isNull || v.State == capture.Null

@@ -271,6 +271,138 @@ func TestLookupBehindAFilter(t *testing.T) {
 	}
 }
 
+// chain are the looked-up tables of an item that lies in a holding, which lies in a library.
+var chain = []LookupConfig{
+	{Name: "items", Table: "catalog.items", Key: []string{"item_pid"}, Columns: []string{"title", "holding_id"}},
+	{Name: "holdings", Table: "catalog.holdings", Key: []string{"holding_id"}, Columns: []string{"library"}},
+	{Name: "libraries", Table: "app.libraries", Key: []string{"code"}, Columns: []string{"name"}},
+}
+
+func chainTables() []*capture.Table {
+	return []*capture.Table{
+		table("catalog.items", capture.IdentityDefault, "item_pid bigint key", "title text", "holding_id bigint"),
+		table("catalog.holdings", capture.IdentityDefault, "holding_id bigint key", "library text"),
+		table("app.libraries", capture.IdentityDefault, "code text key", "name text"),
+	}
+}
+
+// chained is a mapping that says in which library the item of a loan is, written from its end.
+func chained(events []EventConfig) Config {
+	return Config{{Name: "circulation.loans",
+		Lookup: []LookupUse{
+			{Name: "library", From: "libraries", By: []string{"holding.library"}},
+			{Name: "holding", From: "holdings", By: []string{"item.holding_id"}},
+			{Name: "item", From: "items", By: []string{"item_pid"}},
+		},
+		Fields: []FieldConfig{fieldOf("title", "item.title"), fieldOf("library", fieldOf("value", "holding.library"), fieldOf("desc", "library.name"))},
+		Events: events,
+	}}
+}
+
+// shelves are kept rows of several tables, by table and key. One that is nil is not known.
+type shelves map[string]capture.Row
+
+func (s shelves) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	kept, told := s[of.Name+" "+string(row[of.Key[0]].Text)]
+	copy(row, kept)
+	return len(kept) > 0, !told || kept != nil, nil
+}
+
+// TestLookupChained looks rows up by what other look-ups found.
+func TestLookupChained(t *testing.T) {
+	t.Parallel()
+	shelf := shelves{
+		"items 5": row("5", "Moby-Dick", "50"), "holdings 50": row("50", "MAIN"), "libraries MAIN": row("MAIN", "Main library"),
+		"items 6": row("6", "Walden", null), "items 7": row("7", "Emma", "70"), "holdings 70": row("70", "EAST"),
+		"items 8": nil, "items 9": row("9", "Ulysses", "90"), "holdings 90": nil, "items 10": row("10", "Dune", missing),
+	}
+	for item, want := range map[string]string{
+		"5":  `{"title":"Moby-Dick","library":{"value":"MAIN","desc":"Main library"}}`,
+		"6":  `{"title":"Walden","library":{"value":null,"desc":null}}`,
+		"7":  `{"title":"Emma","library":{"value":"EAST","desc":null}}`,
+		"8":  `{"library":{}} lacks title library.value library.desc`,
+		"9":  `{"title":"Ulysses","library":{}} lacks library.value library.desc`,
+		"10": `{"title":"Dune","library":{}} lacks library.value library.desc`,
+		"11": `{"title":null,"library":{"value":null,"desc":null}}`,
+	} {
+		m, out := setup(t, chained(nil), Options{Lookups: chain})
+		m.LookIn(shelf)
+		for _, table := range chainTables() {
+			m.Describe(table)
+		}
+		for _, c := range []*capture.Change{
+			{Op: capture.Insert, Table: loanTable(capture.IdentityFull), New: row("7", "1", item, "1")},
+			{Op: capture.Delete, Table: loanTable(capture.IdentityFull), Old: row("7", "1", item, "1")},
+		} {
+			m.Begin(&testTransaction)
+			if err := errors.Join(m.Change(c), m.End()); err != nil {
+				t.Fatal(err)
+			}
+			ev := out.events[len(out.events)-1]
+			got := string(ev.Data)
+			if c.Op == capture.Delete {
+				got = string(ev.Previous)
+			}
+			if len(ev.Unavailable) > 0 {
+				got += " lacks " + strings.Join(ev.Unavailable, " ")
+			}
+			if c.Op == capture.Insert && got != want || c.Op == capture.Delete && got != want && !strings.Contains(want, "lacks") {
+				t.Errorf("item %s, %s: %s, want %s", item, c.Op, got, want)
+			}
+		}
+	}
+}
+
+// TestLookupChainedEarly: each row of a chain counts that was looked up before the transaction's end.
+func TestLookupChainedEarly(t *testing.T) {
+	t.Parallel()
+	tables := chainTables()
+	shelf := shelves{"items 5": row("5", "Moby-Dick", "50"), "holdings 50": row("50", "MAIN"), "libraries MAIN": row("MAIN", "Main library")}
+	for i, changed := range []capture.Row{row("5", "Moby-Dick", "51"), row("50", "EAST"), row("MAIN", "Old library"), row("EAST", "East library")} {
+		m, _ := setup(t, chained(nil), Options{Lookups: chain})
+		m.LookIn(shelf)
+		for _, table := range tables {
+			m.Describe(table)
+		}
+		m.window.most = 10
+		m.Begin(&testTransaction)
+		if err := m.Change(&capture.Change{Op: capture.Insert, Table: loanTable(capture.IdentityFull), New: row("7", "1", "5", "1")}); err != nil {
+			t.Fatal(err)
+		}
+		err := m.Change(&capture.Change{Op: capture.Update, Table: tables[min(i, 2)], New: changed, Ordinal: 1})
+		if early := i < 3; errors.Is(err, ErrEarly) != early {
+			t.Errorf("%s changed: %v", tables[min(i, 2)], err)
+		}
+	}
+}
+
+// TestLookupChainedChecked checks each link of a chain as far as its tables are known.
+func TestLookupChainedChecked(t *testing.T) {
+	t.Parallel()
+	events := []EventConfig{{"loan.gone", []RuleConfig{{Op: []string{"delete"}, Where: where("library.name=x")}}}}
+	rules, err := Compile(chained(events), Options{Lookups: chain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(rules.LooksUp("circulation.loans"), " "); got != "catalog.items catalog.holdings app.libraries" {
+		t.Errorf("looks up %s", got)
+	}
+	if needs := rules.Needs(loanTable(capture.IdentityDefault)); len(needs) != 1 || needs[0].Column != "item_pid" {
+		t.Errorf("needs %+v", needs)
+	}
+	if found := rules.Check(loanTable(capture.IdentityFull), chainTables()...); len(found) > 0 {
+		t.Errorf("found %+v", found)
+	}
+	if found := rules.Check(loanTable(capture.IdentityFull), chainTables()[1:]...); len(found) != 1 || !strings.Contains(found[0].Text, "is not in the database") {
+		t.Errorf("without the first: found %+v", found)
+	}
+	other := chainTables()
+	other[0] = table("catalog.items", capture.IdentityDefault, "item_pid bigint key", "title text", "holding_id text")
+	if found := rules.Check(loanTable(capture.IdentityFull), other...); len(found) != 1 || !strings.Contains(found[0].Text, `column "item.holding_id" is text, and catalog.holdings.holding_id is bigint`) {
+		t.Errorf("of other types: found %+v", found)
+	}
+}
+
 func TestLookupRefused(t *testing.T) {
 	t.Parallel()
 	use := []LookupUse{{Name: "member", From: "members", By: []string{"member_id"}}}
@@ -290,6 +422,9 @@ func TestLookupRefused(t *testing.T) {
 		{"becomes", EntryConfig{Lookup: use, Events: rules(RuleConfig{Becomes: where("member.name=x")})}, memberLookup, `becomes takes no looked-up column`},
 		{"old", EntryConfig{Lookup: use, Events: rules(RuleConfig{If: `old.member.name == "x"`})}, memberLookup, `old takes no looked-up column`},
 		{"key", EntryConfig{Lookup: use, Key: []string{"member.name"}}, memberLookup, `key takes no looked-up column`},
+		{"by a column that is not kept", EntryConfig{Lookup: []LookupUse{use[0], {Name: "group", From: "members", By: []string{"member.email"}}}}, memberLookup, `lookups keeps no column "email" of members`},
+		{"by itself", EntryConfig{Lookup: []LookupUse{{Name: "a", From: "members", By: []string{"b.member_id"}}, {Name: "b", From: "members", By: []string{"a.member_id"}}}}, memberLookup,
+			`"a" is looked up by itself in the end`},
 		{"no table", EntryConfig{}, []LookupConfig{{Name: "x", Key: []string{"a"}, Columns: []string{"b"}}}, `"" is not a table`},
 		{"nothing kept", EntryConfig{}, []LookupConfig{{Name: "x", Table: "a.b", Key: []string{"a"}}}, "columns is missing"},
 	} {
