@@ -71,11 +71,12 @@ $(NFPM):
 	@mv .tools/new-nfpm/nfpm $@ && rmdir .tools/new-nfpm
 
 # DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
-# profiles, capture, catchup, latency, isolation, idle); QUICK=1 takes one short round of each; EARLIER=COMMIT measures
+# profiles, capture, catchup, latency, isolation, idle, peer); QUICK=1 takes one short round of each; EARLIER=COMMIT measures
 # that commit's agent in the same rounds.
 EARLIER ?=
 .PHONY: bench
 bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, EARLIER=COMMIT, PROOF=docs/proof.md)
+	@.ci/install bench
 	@if [ -n '$(EARLIER)' ]; then \
 	  there=$$(mktemp -d) && trap 'rm -rf "$$there"' EXIT && git archive '$(EARLIER)' | tar -x -C "$$there" && \
 	  (cd "$$there" && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o rowhook ./cmd/rowhook) || exit; \

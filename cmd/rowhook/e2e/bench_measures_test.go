@@ -33,6 +33,7 @@ func measures(quick bool) []measure {
 	}
 	return []measure{
 		{"record-1", "One request a row, 1-row transactions", short, 1, record(short)},
+		{"peer-1", "One request a row, 1-row transactions; floor: " + peerTitle, short, 1, beside(short)},
 		{"batch-1", "100 rows a request (batch), 1-row transactions", short, 1, batch(short, "batch")},
 		{"capture-1", "Into the spool, receiver dead, 1-row transactions", middle, 1, captureOnly(middle)},
 		{"catchup-1", catch("1-row"), long, 1, catchUp(long, floors)},
@@ -45,6 +46,7 @@ func measures(quick bool) []measure {
 		{"profiles-10", "10 profiles that take every row", few / 10, 500, profiles(10, few/10, false)},
 		{"profiles-100ths", "100 profiles that take a hundredth each", few, 500, profiles(100, few, true)},
 		{"record-1000", "One request a row, 1,000-row transactions", short, 1000, record(short)},
+		{"peer-1000", "One request a row, 1,000-row transactions; floor: " + peerTitle, short, 1000, beside(short)},
 		{"batch-1000", "100 rows a request (batch), 1,000-row transactions", short, 1000, batch(short, "batch")},
 		{"capture-1000", "Into the spool, receiver dead, 1,000-row transactions", many, 1000, captureOnly(many)},
 		{"catchup-1000", catch("1,000-row"), long, 1000, catchUp(long, floors)},
@@ -53,6 +55,7 @@ func measures(quick bool) []measure {
 		{"isolation", "20 healthy profiles beside 4 bad ones; floor: without them", 0, 0, isolation},
 		{"profiles-1000", "1,000 profiles, 10 of them busy; floor: those 10 alone", 0, 0, crowd(few / 10)},
 		{"idle", "At rest", 0, 0, idle},
+		{"peer-200", "Commit to receiver, 200 rows/s; floor: " + peerTitle, 0, 0, besideLive},
 	}
 }
 
@@ -223,13 +226,15 @@ func crowd(rows int) func(m *meter) {
 	}
 }
 
+// delaysFor is how long delays are measured.
+const delaysFor = 4 * time.Second
+
 // latency measures commit to receipt at a steady rate.
 func latency(perSecond int) func(m *meter) {
 	return func(m *meter) {
-		const length = 4 * time.Second
 		figures := []figure{{what: "p50 ms", decimals: 2, target: mostOfFloor(1.1)}, {what: "p99 ms", decimals: 2, target: mostOfFloor(1.3)}}
 		m.contest(3, true, m.agentAndFloor(task{live: true, floor: floorTask{Percent: 100}}), figures, func(c *contender) []float64 {
-			return m.delays(c, perSecond, length)
+			return m.delays(c, perSecond, delaysFor)
 		})
 	}
 }

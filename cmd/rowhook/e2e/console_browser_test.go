@@ -181,7 +181,10 @@ func (b *browser) fits(what string) {
 }
 
 // axePath is where `make tools` puts axe-core.
-func axePath() string {
+func axePath() string { return filepath.Join(toolsDir(), "axe-core", "current", "axe.min.js") }
+
+// toolsDir is where .ci/install puts what it unpacks.
+func toolsDir() string {
 	dir := os.Getenv("ROWHOOK_TOOLS")
 	if dir == "" && os.Geteuid() == 0 {
 		dir = "/var/cache/rowhook"
@@ -189,7 +192,7 @@ func axePath() string {
 		cache, _ := os.UserCacheDir()
 		dir = filepath.Join(cache, "rowhook")
 	}
-	return filepath.Join(dir, "axe-core", "current", "axe.min.js")
+	return dir
 }
 
 // accessible fails for what axe-core finds on the page.
