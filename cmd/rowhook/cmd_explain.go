@@ -78,14 +78,8 @@ func parseRow(args []string, event string) (entry string, key []operation.KeyPar
 	case len(args) == 1:
 		return "", nil, errors.New("missing the row's key, such as loan_id=1000")
 	}
-	for _, pair := range args[1:] {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return "", nil, fmt.Errorf("%q: expected KEY=VALUE, such as loan_id=1000", pair)
-		}
-		key = append(key, operation.KeyPart{Name: name, Value: value})
-	}
-	return args[0], key, nil
+	key, err = operation.ParseKey(args[1:])
+	return args[0], key, err
 }
 
 // printExplanation prints changes for people, the oldest first, and what is not known of them.

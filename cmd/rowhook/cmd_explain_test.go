@@ -140,7 +140,7 @@ func TestExplainWithoutAgent(t *testing.T) {
 		}
 		for args, want := range map[string]string{
 			"--event evt_b circulation.loans loan_id=1": "--event takes the place", "": "missing the mapping entry", "circulation.loans": "missing the row's key",
-			"circulation.loans loan_id": "expected KEY=VALUE", "circulation.loans loan_id=1 --since yesterday": "is no time", "circulation.loans loan_id=1 --limit -1": "expected a number", "catalog.itms id=1": "did you mean",
+			"circulation.loans loan_id": "is no COLUMN=VALUE", "circulation.loans loan_id=1 --since yesterday": "is no time", "circulation.loans loan_id=1 --limit -1": "expected a number", "catalog.itms id=1": "did you mean",
 		} {
 			if got := w.run(t, append([]string{"explain"}, strings.Fields(args)...)...); got.code != exitUsage || !strings.Contains(got.err, want) {
 				t.Errorf("explain %s: exit %d: %s", args, got.code, got.err)

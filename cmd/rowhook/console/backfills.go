@@ -88,7 +88,7 @@ func (d *backfillsData) Profiles() (codes []string) {
 // backfillAsked reads the forms' fields.
 func (v *visit) backfillAsked() (request operation.BackfillRequest, terms backfillTerms, err error) {
 	terms = backfillTerms{Entries: v.r.Form["entry"]}
-	field := func(name string) string { return strings.ReplaceAll(v.r.PostFormValue(name), "\r\n", "\n") }
+	field := func(name string) string { return plainLines(v.r.PostFormValue(name)) }
 	terms.Profile, terms.Where, terms.Key, terms.Rate = field("profile"), field("where"), field("key"), strings.TrimSpace(field("rate"))
 	request = operation.BackfillRequest{User: v.user(), Entries: terms.Entries, Profile: terms.Profile}
 	if len(terms.Entries) == 0 {
@@ -99,6 +99,9 @@ func (v *visit) backfillAsked() (request operation.BackfillRequest, terms backfi
 	}
 	return request, terms, err
 }
+
+// plainLines ends lines as everybody but browsers does.
+func plainLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // linesOf are the lines of a field that say something. A value's own spaces stay.
 func linesOf(text string) (lines []string) {

@@ -43,7 +43,7 @@ func (v *visit) checkConfig() error {
 	if err != nil {
 		return err
 	}
-	data.Pasted = strings.ReplaceAll(v.r.PostFormValue("config"), "\r\n", "\n")
+	data.Pasted = plainLines(v.r.PostFormValue("config"))
 	data.Checked = &ConfigFindings{}
 	leave, err := v.checks.take(v.r.Context(), patience/2)
 	if err != nil {

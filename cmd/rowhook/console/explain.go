@@ -20,21 +20,9 @@ type explainTerms struct {
 
 // request reads the terms. A key has a column a line.
 func (v *visit) explainRequest(t *explainTerms) (operation.ExplainRequest, error) {
-	r := operation.ExplainRequest{Entry: t.Entry}
-	var errs []error
-	for line := range strings.Lines(t.Key) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(line, "=")
-		if !ok || name == "" {
-			errs = append(errs, fmt.Errorf("%q: expected COLUMN=VALUE, such as loan_id=1000", line))
-		}
-		r.Key = append(r.Key, operation.KeyPart{Name: name, Value: value})
-	}
-	var err error
-	r.Since, err = moment(t.Since, v.now())
-	return r, errors.Join(append(errs, err)...)
+	key, err := operation.ParseKey(linesOf(t.Key))
+	since, late := moment(t.Since, v.now())
+	return operation.ExplainRequest{Entry: t.Entry, Key: key, Since: since}, errors.Join(err, late)
 }
 
 // explainData is what became of a row's changes.
@@ -122,7 +110,7 @@ func (v *visit) showExplained(status int, data *explainData) error {
 // searchRow keeps what is asked for in the session, so that no URL has it.
 func (v *visit) searchRow() error {
 	f := func(name string) string { return strings.TrimSpace(v.r.PostFormValue(name)) }
-	terms := explainTerms{Entry: f("entry"), Key: f("key"), Since: f("since")}
+	terms := explainTerms{Entry: f("entry"), Key: plainLines(v.r.PostFormValue("key")), Since: f("since")}
 	if terms == (explainTerms{}) {
 		return v.redirect("/explain")
 	}
@@ -146,7 +134,11 @@ func keyLines(raw []byte) string {
 		if _, nested := value.(json.Delim); err != nil || nested {
 			return ""
 		}
-		lines = append(lines, fmt.Sprintf("%v=%v", name, value))
+		line := fmt.Sprintf("%v=%v", name, value)
+		if strings.ContainsAny(line, "\r\n") {
+			return "" // a form takes a line for each column
+		}
+		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,7 +1,6 @@
 package operation
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -112,22 +111,6 @@ func ParseReadConditions(texts []string) (conditions []capture.ReadCondition, er
 		}
 	}
 	return conditions, nil
-}
-
-// ParseReadKey reads a row's key from texts such as loan_id=1000. Errors do as ParseReadConditions'.
-func ParseReadKey(texts []string) (map[string]string, error) {
-	if len(texts) == 0 {
-		return nil, errors.New("the row's key is missing: write COLUMN=VALUE for each of its columns")
-	}
-	key := map[string]string{}
-	for i, text := range texts {
-		column, value, ok := strings.Cut(text, "=")
-		if _, twice := key[column]; !ok || column == "" || twice {
-			return nil, fmt.Errorf("column %d of the key is no COLUMN=VALUE, or is given twice", i+1)
-		}
-		key[column] = value
-	}
-	return key, nil
 }
 
 // ParseReadRate reads a rate such as 500/s as rows a second; empty does not limit.

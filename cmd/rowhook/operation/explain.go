@@ -22,13 +22,6 @@ type ExplainRequest struct {
 	Within time.Duration `json:"within,omitempty"`
 }
 
-// KeyPart is one column of a key, by its name in payloads or in the table, and its value as
-// payloads have it.
-type KeyPart struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
 // Explanation is what is known of a row's changes, in the order of commits.
 type Explanation struct {
 	Changes []ExplainedChange `json:"changes"`
