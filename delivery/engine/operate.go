@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -195,6 +196,10 @@ type listing struct {
 	handed map[delivery.Seq]bool // what workers have
 	held   bool                  // the profile is inactive
 	items  []Item
+
+	// visit is who is told in place of the filter and the list, within ctx; nil for nobody.
+	visit func(state string, ev *delivery.Event, r *delivery.Delivery) error
+	ctx   context.Context
 }
 
 // observe makes progress durable and notes what the store does not tell.
@@ -295,6 +300,12 @@ func (l *listing) log() error {
 // add completes an item and keeps it if the filter lets it pass. It reports whether there is room
 // for more.
 func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (more bool, err error) {
+	if l.visit != nil {
+		if err := l.ctx.Err(); err != nil {
+			return false, err
+		}
+		return true, l.visit(item.State, ev, r)
+	}
 	if fits, err := l.d.store.fits(&l.filter, r, ev); err != nil || !fits {
 		return err == nil, err
 	}
@@ -331,17 +342,9 @@ func (s *profileStore) fits(f *Filter, r *delivery.Delivery, ev *delivery.Event)
 	if r.Members == nil || whole.matches(ev) {
 		return whole.matches(ev), nil
 	}
-	var entries []delivery.Entry
-	for next, end := r.Seq, false; !end; {
-		var err error
-		entries, next, end, err = s.Events(s.id, r, next, entries[:0], readChunk, renderBytes)
-		if err != nil {
-			return false, fmt.Errorf("read events of a waiting delivery: %w", err)
-		}
-		for i := range entries {
-			if whole.matches(entries[i].Event) {
-				return true, nil
-			}
+	for ev, err := range s.members(r) {
+		if err != nil || whole.matches(ev) {
+			return err == nil, err
 		}
 	}
 	return false, nil

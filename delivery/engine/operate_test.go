@@ -99,6 +99,23 @@ func TestQueueAndFailedList(t *testing.T) {
 		if err != nil || ids(failed.Items) != "d:dead" {
 			t.Errorf("failed: %v, %v", failed, err)
 		}
+		for fresh, want := range map[bool]string{false: "a:retrying b:blocked c:blocked d:dead", true: "f:pending a:retrying b:blocked c:blocked d:dead"} {
+			if fresh && running {
+				want = strings.TrimPrefix(want, "f:pending ")
+			}
+			var got []string
+			err := b.engine.Each(t.Context(), fresh, func(w *engine.Waiting) error {
+				got = append(got, w.Event.ID+":"+w.State)
+				return nil
+			})
+			if err != nil || strings.Join(got, " ") != want {
+				t.Errorf("each, fresh %v: %s, %v", fresh, got, err)
+			}
+		}
+		enough := errors.New("enough")
+		if err := b.engine.Each(t.Context(), true, func(*engine.Waiting) error { return enough }); !errors.Is(err, enough) {
+			t.Errorf("each, refused: %v", err)
+		}
 		letters, err := b.engine.FailedShow("d")
 		if err != nil || len(letters) != 1 || letters[0].Body != `{"id":"d","key":{"loan_id":"2"}}` || letters[0].Attempts != 1 {
 			t.Errorf("letter %+v, %v", letters, err)

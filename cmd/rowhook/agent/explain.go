@@ -27,9 +27,6 @@ const (
 	explainMost = 1000
 	// explainAttempts is how many lines of the delivery log are told of one delivery.
 	explainAttempts = 50
-	// explainLookups is how many events are looked for among the deliveries that wait: each look
-	// reads all of them.
-	explainLookups = 50
 )
 
 // accountDir is where a config's account is.
@@ -79,7 +76,7 @@ func (w *workspace) explain(ctx context.Context, r operation.ExplainRequest) (*o
 			return nil, err
 		}
 	}
-	for _, step := range []func() error{x.readAccount, x.readSpool, x.readParked, x.readLog, x.readWaiting} {
+	for _, step := range []func() error{x.readAccount, x.readSpool, x.readKept, x.readParked, x.readLog, x.readWaiting} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -298,6 +295,23 @@ func (x *explainer) readSpool() error {
 	return err
 }
 
+// readKept takes the events of deliveries that have a record: those that were given up or wait for
+// long are kept when the spool's history of their time is gone.
+func (x *explainer) readKept() error {
+	ctx, done := x.within()
+	defer done()
+	err := x.engine.Each(ctx, false, func(w *engine.Waiting) error {
+		if x.events[w.Event.ID] != nil || x.seeks(w.Event) {
+			x.takeEvent(w.Event)
+		}
+		return nil
+	})
+	if x.partly(err) {
+		err = nil
+	}
+	return err
+}
+
 // seeks reports whether an event is one that is asked about.
 func (x *explainer) seeks(ev *delivery.Event) bool {
 	if ev.Time.Before(x.request.Since) {
@@ -402,31 +416,39 @@ func (x *explainer) readParked() error {
 
 // readWaiting tells of deliveries that have not ended what they wait for.
 func (x *explainer) readWaiting() error {
-	looks := 0
-	for _, c := range slices.Backward(x.list) {
+	sought := map[string]*operation.ExplainedEvent{}
+	for _, c := range x.list {
 		for i := range c.Events {
-			e := &c.Events[i]
-			if !unended(e) || x.ctx.Err() != nil {
-				continue
-			}
-			if looks == explainLookups {
-				e.Unsearched = true
-				x.told.Unsearched++
-				continue
-			}
-			looks++
-			items, err := x.engine.Queue(engine.Filter{ID: e.ID})
-			if err != nil {
-				return err
-			}
-			for k := range items.Items {
-				if p := profileOf(e, items.Items[k].Profile); open(p) {
-					p.State = items.Items[k].State
-				}
+			if e := &c.Events[i]; unended(e) {
+				sought[e.ID] = e
 			}
 		}
 	}
-	return x.ctx.Err()
+	if len(sought) == 0 {
+		return x.ctx.Err()
+	}
+	ctx, done := x.within()
+	defer done()
+	err := x.engine.Each(ctx, true, func(w *engine.Waiting) error {
+		if e := sought[w.Event.ID]; e != nil {
+			if p := profileOf(e, w.Profile); open(p) {
+				p.State = w.State
+			}
+		}
+		return nil
+	})
+	if !x.partly(err) {
+		return err
+	}
+	for _, e := range sought {
+		stateless := func(p operation.ExplainedProfile) bool {
+			return p.State == "" && p.Match != "no" && p.Match != "undecided"
+		}
+		if e.Unsearched = len(e.Profiles) == 0 || slices.ContainsFunc(e.Profiles, stateless); e.Unsearched {
+			x.told.Unsearched++
+		}
+	}
+	return nil
 }
 
 // unended reports whether an event may wait for a profile: one that got it, or, where nobody wrote

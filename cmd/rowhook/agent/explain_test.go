@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/delivery"
@@ -45,10 +46,13 @@ type explainWorld struct {
 	kept   bool // events go to the account
 }
 
-func newExplainWorld(t *testing.T) *explainWorld {
+func newExplainWorld(t *testing.T, edits ...func(*config.Config)) *explainWorld {
 	t.Helper()
 	c := writeWith(t, explainConfig, map[string]string{"mask.key": "0123456789abcdef"})
 	c.Spool.Reserve = -1
+	for _, edit := range edits {
+		edit(c)
+	}
 	s, err := openWorkspace(c, testOptions(), false)
 	must(t, err)
 	t.Cleanup(func() {
@@ -289,24 +293,62 @@ func TestExplainParked(t *testing.T) {
 	}
 }
 
-// TestExplainUnsearched: of more events that may wait than are looked for the oldest are said not to
-// have been looked for.
-func TestExplainUnsearched(t *testing.T) {
+// TestExplainWaiting: each event is looked for among what waits; where there was no time to, that is said.
+func TestExplainWaiting(t *testing.T) {
 	t.Parallel()
 	w := newExplainWorld(t)
-	for range explainLookups + 1 {
+	const most = 60
+	for range most {
 		w.change(w.loans, capture.Insert, nil, []string{"7", "ACTIVE", "a"})
 	}
 	x := w.ask(row("loans", "id=7"))
-	state := func(i int) string {
-		e := &x.Changes[i].Events[0]
-		return fmt.Sprintf("%v %s %s", e.Unsearched, e.Profiles[0].State, e.Profiles[1].State)
+	if x.Unsearched != 0 || len(x.Changes) != most {
+		t.Errorf("%d events were not looked for, %d changes", x.Unsearched, len(x.Changes))
 	}
-	if x.Unsearched != 1 || len(x.Changes) != explainLookups+1 || state(0) != "true  " || state(1) != "false pending pending" {
-		t.Errorf("%d events were not looked for: %s, %s", x.Unsearched, state(0), state(1))
+	for _, c := range x.Changes {
+		for _, p := range c.Events[0].Profiles {
+			if p.State != "pending" || c.Events[0].Unsearched {
+				t.Fatalf("%s: %+v", c.Position, p)
+			}
+		}
 	}
-	if one := w.ask(operation.ExplainRequest{Event: w.events[0].ID}); one.Changes[0].Events[0].Profiles[0].State != "pending" {
-		t.Errorf("by its event:\n%s", told(one))
+	hurried := row("loans", "id=7")
+	hurried.Within = time.Nanosecond
+	if x := w.ask(hurried); x.Unsearched != len(x.Changes) || !x.Changes[0].Events[0].Unsearched {
+		t.Errorf("in no time, %d events of %d were not looked for", x.Unsearched, len(x.Changes))
+	}
+}
+
+// TestExplainDeadBeyondHistory: a dead letter is its row's when nothing else knows of it any more.
+func TestExplainDeadBeyondHistory(t *testing.T) {
+	t.Parallel()
+	w := newExplainWorld(t, func(c *config.Config) { c.Spool.HistorySize = 1 })
+	w.change(w.loans, capture.Insert, nil, []string{"7", "ACTIVE", "a"})
+	w.change(w.loans, capture.Insert, nil, []string{"8", "ACTIVE", "a"})
+	w.change(w.loans, capture.Insert, nil, []string{"9", "ACTIVE", "a"})
+	w.config().Account.MaxSize = 0 // nor is what it kept asked
+	profiles, err := w.spool.Profiles()
+	must(t, err)
+	for _, p := range profiles {
+		must(t, w.spool.Update(p.ID, delivery.Update{Progress: &delivery.Progress{Cursor: 4}, DoneEvents: 3, Put: []delivery.Delivery{
+			{Seq: 1, State: delivery.Dead, Since: w.tx.Time, Reason: "status_4xx", Bytes: 10},
+			{Seq: 2, State: delivery.Dead, Since: w.tx.Time, Reason: "status_4xx", Bytes: 10, Members: &delivery.Members{ID: "grp_1", Unit: "batch", Count: 2, Last: 3, LastID: w.events[2].ID}},
+		}}))
+	}
+	for began := time.Now(); ; <-time.After(100 * time.Millisecond) { // the spool lets history go in its own time
+		entries, _, _, err := w.spool.History(profiles[0].ID, 0, nil, 1, 1)
+		must(t, err)
+		if len(entries) == 0 || entries[0].Seq > 2 {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatal("history stays")
+		}
+	}
+	for _, r := range []operation.ExplainRequest{row("loans", "id=7"), row("loans", "id=8"), row("loans", "id=9"), {Event: w.events[1].ID}} {
+		if got := told(w.ask(r)); got != "spool insert [loan.created branch:dead:0 desk:dead:0]" {
+			t.Errorf("%v %s:\n%s", r.Key, r.Event, got)
+		}
 	}
 }
 

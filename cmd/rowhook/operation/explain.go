@@ -42,7 +42,7 @@ type Explanation struct {
 	Damaged   int `json:"damaged,omitempty"`
 	// ParkedUnkeyed counts changes that are parked, of which it is not known whether they are the row's.
 	ParkedUnkeyed int `json:"parked_unkeyed,omitempty"`
-	// Unsearched counts events that were not looked for among the deliveries that wait.
+	// Unsearched counts events that were not looked for among the deliveries that wait, in want of time.
 	Unsearched int `json:"unsearched,omitempty"`
 }
 
@@ -305,7 +305,7 @@ func (e *Explanation) Notes() []string {
 		note("%d lines of the delivery log are about groups whose events are not known any more: some may have carried these events.", e.Undecided)
 	}
 	if e.Unsearched > 0 {
-		note("%d events were not looked for among the deliveries that wait: ask about each with rowhook explain --event.", e.Unsearched)
+		note("%d events were not looked for among the deliveries that wait, for the search's time was over.", e.Unsearched)
 	}
 	if e.Damaged > 0 {
 		note("%d files of the account could not be read to their ends.", e.Damaged)
