@@ -45,6 +45,7 @@ type boundEntry struct {
 	where    []boundCondition
 	events   []boundEvent
 	key      []member
+	keySound bool // it is the key, hidden and masked as the config says, whatever else is wrong
 	orderBy  []int
 	order    string // prefix of the ordering keys
 	shape    []member
@@ -159,6 +160,7 @@ func bindEntry(e *entry, t *capture.Table, tables map[string]*capture.Table) *bo
 	}
 	b.extend(tables)
 	b.checkColumnLists()
+	listed := len(b.problems) == 0
 	b.columnsOf(e.Memory.Columns, e.path.at("memory", "columns"))
 	b.where = b.conditions(e.Where, e.path.at("where"))
 	for _, ev := range e.events {
@@ -167,7 +169,9 @@ func bindEntry(e *entry, t *capture.Table, tables map[string]*capture.Table) *bo
 	for i := range b.events {
 		b.ops |= b.events[i].ops
 	}
+	faults := len(b.problems)
 	b.bindKey()
+	b.keySound = listed && len(b.problems) == faults
 	b.bindShape()
 	b.bindLink()
 	b.bindCoalesce()

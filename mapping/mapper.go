@@ -34,6 +34,8 @@ type Failure struct {
 	// Actor and Operation are what the transaction itself told, to be given to [Mapper.Remap].
 	Actor     delivery.Actor
 	Operation string
+	// Key is the row's, as events would have it; nil where it is not known.
+	Key []byte
 }
 
 // NoticeKind says what a notice is about.
@@ -386,6 +388,11 @@ func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error, made .
 	f := &Failure{
 		Table: m.bound.name, Entry: be.Name, Made: made, Reason: reason, Err: err,
 		Actor: t.actor, Operation: t.operation,
+	}
+	if be.keySound && m.eval.check() == nil {
+		if key, ok := be.appendKey(nil, &m.eval, false); ok {
+			f.Key = key
+		}
 	}
 	if be.observer != nil {
 		m.judgement.failure = f

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -75,4 +76,41 @@ func describe(events []*delivery.Event) string {
 		fmt.Fprintf(&b, "  unavailable %q bigints %q flags %q\n  order %q old %q\n", ev.Unavailable, ev.Bigints, ev.Flags, ev.OrderKey, ev.OrderKeyOld)
 	}
 	return b.String()
+}
+
+// TestFailureKey: a change that could not be mapped has its row's key, unless the config cannot be
+// trusted about it, or the row.
+func TestFailureKey(t *testing.T) {
+	t.Parallel()
+	entry := func(edit func(*EntryConfig)) Config {
+		e := EntryConfig{Name: "circulation.members", Key: []string{"member_id", "name"}, Events: []EventConfig{{"member.changed", []RuleConfig{{Changed: []string{"user_group"}}}}}}
+		e.Columns = ColumnsConfig{Mask: []string{"name"}, MaskKeyFile: "k"}
+		edit(&e)
+		return Config{e}
+	}
+	hash := string(mask([]byte("0123456789abcdef"), []byte("Ann")))
+	whole := row("1", "Ann", "STAFF", missing, missing)
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		now  capture.Row
+		want string
+	}{
+		{"undecidable", entry(func(*EntryConfig) {}), whole, `{"member_id":1,"name":"` + hash + `"}`},
+		{"another column is missing", entry(func(e *EntryConfig) { e.OrderBy = []string{"gone"}; e.Key = []string{"member_id"} }), whole, ""},
+		{"a rule's column is missing", entry(func(e *EntryConfig) { e.Where = where("gone=1"); e.Key = []string{"member_id"} }), whole, `{"member_id":1}`},
+		{"a hidden column is missing", entry(func(e *EntryConfig) { e.Columns.Mask = []string{"nmae"} }), whole, ""},
+		{"the key's column is missing", entry(func(e *EntryConfig) { e.Key = []string{"gone"} }), whole, ""},
+		{"the key is not known", entry(func(*EntryConfig) {}), row("1", missing, "STAFF", missing, missing), ""},
+		{"another row", entry(func(*EntryConfig) {}), whole[:2], ""},
+	} {
+		m, out := setup(t, test.cfg, Options{ReadFile: func(string) ([]byte, error) { return []byte("0123456789abcdef"), nil }})
+		c := &capture.Change{Op: capture.Update, Table: memberTable(), New: test.now}
+		if err := errors.Join(m.Change(c), m.End()); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.failures) != 1 || string(out.failures[0].Key) != test.want {
+			t.Errorf("%s: %d failures, %+v", test.name, len(out.failures), out.failures)
+		}
+	}
 }

@@ -162,8 +162,13 @@ func (j *Judgement) Told() (actor delivery.Actor, operation string) {
 // where it is not known. Before a change that did not touch it, it is the same.
 func (j *Judgement) AppendKey(dst []byte, old bool) (key []byte, ok bool) {
 	j.prepare()
-	e := &j.m.eval
-	if len(j.be.key) == 0 || e.op == capture.Truncate {
+	return j.be.appendKey(dst, &j.m.eval, old)
+}
+
+// appendKey appends the key of the row that an evaluation is about, as events have it. ok is false
+// where it is not known.
+func (be *boundEntry) appendKey(dst []byte, e *evaluation, old bool) (key []byte, ok bool) {
+	if len(be.key) == 0 || e.op == capture.Truncate {
 		return dst, false
 	}
 	pick := (*rows).current
@@ -171,8 +176,8 @@ func (j *Judgement) AppendKey(dst []byte, old bool) (key []byte, ok bool) {
 		pick = (*rows).before
 	}
 	w := renderer{e: e, buf: append(dst, '{')}
-	for i := range j.be.key {
-		m := &j.be.key[i]
+	for i := range be.key {
+		m := &be.key[i]
 		v := pick(&e.rows, m.col)
 		if !known(v) {
 			return dst, false

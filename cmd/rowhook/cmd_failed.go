@@ -152,8 +152,11 @@ func (c *console) showParked(cmd *cobra.Command, access *agent.Access, number st
 	_, err = fmt.Fprintf(c.out, "number       %d\ntable        %s\nentry        %s\nprofile      %s\nreason       %s\nerror        %s\ntransaction  %s\nposition     %s\nchange       %d\ncommitted    %s\nbytes        %d\n",
 		item.Seq, orDash(item.Table), orDash(item.Entry), orDash(item.Profile), item.Reason, orDash(item.Error),
 		item.Transaction, item.Position, item.Ordinal, item.Time.Format(time.RFC3339Nano), item.Bytes)
+	if err == nil && (item.Size > 0 || len(item.Key) > 0) {
+		_, err = fmt.Fprintf(c.out, "key          %s\n", compactKey(item.Key))
+	}
 	if err == nil && item.Size > 0 {
-		_, err = fmt.Fprintf(c.out, "key          %s\nsize         %d; the change was read past: it cannot be retried, look the row up by its key\n", compactKey(item.Key), item.Size)
+		_, err = fmt.Fprintf(c.out, "size         %d; the change was read past: it cannot be retried, look the row up by its key\n", item.Size)
 	}
 	return err
 }

@@ -41,8 +41,11 @@ func TestRollback(t *testing.T) {
 func TestParkedKeepsBothChangesOfAMove(t *testing.T) {
 	t.Parallel()
 	want := delivery.Parked{Table: "public.t", Reason: "undecidable", Time: epoch, Relation: []byte("R"), Change: []byte("D"), Second: []byte("I")}
-	got, err := decodeParked(encodeParked(nil, &want))
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("parked = %+v, %v", got, err)
+	for range 2 {
+		got, err := decodeParked(encodeParked(nil, &want))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("parked = %+v, %v", got, err)
+		}
+		want.Key = []byte(`{"id":7}`)
 	}
 }

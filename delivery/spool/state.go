@@ -16,7 +16,7 @@ const (
 	deliveryVersion = 3
 	progressVersion = 1
 	parkedVersion   = 4
-	passedVersion   = 3 // of a parked change that was read past
+	passedVersion   = 3 // of a parked change that was read past, or whose key is known
 	keptVersion     = 2 // of any other that stands for itself
 	totalsVersion   = 1
 	markVersion     = 1
@@ -202,7 +202,7 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	switch {
 	case len(p.Merged) > 0:
 		version = parkedVersion
-	case p.Size > 0:
+	case p.Size > 0 || len(p.Key) > 0:
 		version = passedVersion
 	}
 	dst = appendTime(append(dst, version), p.Time)

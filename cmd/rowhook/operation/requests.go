@@ -99,9 +99,9 @@ type ParkedItem struct {
 	Ordinal     int          `json:"ordinal"`
 	Time        time.Time    `json:"time"`
 	Bytes       int          `json:"bytes"`
-	// Of a change that was read past: how large it was, and its row's key.
-	Size int64           `json:"size,omitempty"`
-	Key  json.RawMessage `json:"key,omitempty"`
+	Size        int64        `json:"size,omitempty"` // of a change that was read past: how large it was
+	// Key is the row's, where it is known.
+	Key json.RawMessage `json:"key,omitempty"`
 }
 
 // ParkedList is the answer to a list of dead letters of the source.

@@ -31,7 +31,7 @@ func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
 		err := p.park(&delivery.Parked{
 			Table: ev.Origin.Table, Entry: ev.Entry, Profile: p.codes[profile],
 			Reason: string(delivery.OutcomeUndecidable), Error: ErrUndecidable.Error(),
-			Actor: ev.Actor, Operation: ev.Operation, Assumed: ev.Assumed,
+			Actor: ev.Actor, Operation: ev.Operation, Assumed: ev.Assumed, Key: bytes.Clone(ev.Key),
 		}, p.mapper.Changes())
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (o *mapperOutput) Fail(f *mapping.Failure) error {
 	p := (*Pipeline)(o)
 	return p.park(&delivery.Parked{
 		Table: f.Table, Entry: f.Entry, Made: f.Made, Reason: string(f.Reason), Error: f.Err.Error(),
-		Actor: f.Actor, Operation: f.Operation,
+		Actor: f.Actor, Operation: f.Operation, Key: f.Key,
 	}, p.mapper.Changes())
 }
 
