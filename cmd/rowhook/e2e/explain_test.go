@@ -181,7 +181,7 @@ update proof.rows: row.added other_op row.hot fails row.noted fails`
 	}
 	for args, words := range map[string]string{
 		"proof.rowz id=1": "nothing is known of an entry or a table proof.rowz", "proof.rows seq=1": "the key of proof.rows is not of these columns",
-		"proof.rows": "missing the row's key", "proof.rows id": "expected KEY=VALUE",
+		"proof.rows": "missing the row's key", "proof.rows id": "is no COLUMN=VALUE",
 	} {
 		if r := w.rowhook(append([]string{"explain"}, strings.Fields(args)...)...); r.code != 2 || !strings.Contains(r.stderr, words) {
 			t.Errorf("explain %s: exit %d: %s", args, r.code, r.stderr)
