@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -255,6 +256,86 @@ func (s *Spool) getKept(from pebble.Reader, prefix byte, key, dst []byte) ([]byt
 // spool.
 func (s *Spool) KeptRange(lower, upper []byte, yield func(key, row []byte) (bool, error)) error {
 	return s.scan(keptKey(lower), keptEnd(upper), func(key, row []byte) (bool, error) { return yield(key[1:], row) })
+}
+
+// KeptRangeBefore is KeptRange without what these transactions have stored of themselves, as
+// [Spool.KeptBefore] is Kept.
+func (s *Spool) KeptRangeBefore(lower, upper []byte, of []uint64, yield func(key, row []byte) (bool, error)) (err error) {
+	if err := s.startReading(); err != nil {
+		return err
+	}
+	defer s.reading.RUnlock()
+	view := s.db.NewSnapshot()
+	defer func() { err = joinClose(err, view) }()
+	rows, err := view.NewIter(&pebble.IterOptions{LowerBound: keptKey(lower), UpperBound: keptEnd(upper)})
+	if err != nil {
+		return s.damage(fmt.Errorf("read kept rows: %w", err))
+	}
+	defer func() { err = joinClose(err, rows) }()
+	undoEnd := []byte{prefixUndo + 1}
+	if upper != nil {
+		undoEnd = undoKey(upper)
+	}
+	undos, err := view.NewIter(&pebble.IterOptions{LowerBound: undoKey(lower), UpperBound: undoEnd})
+	if err != nil {
+		return s.damage(fmt.Errorf("read kept rows: %w", err))
+	}
+	defer func() { err = joinClose(err, undos) }()
+	rows.First()
+	undos.First()
+	for rows.Valid() || undos.Valid() {
+		more, err := keptOrUndone(rows, undos, of, yield)
+		if err != nil || !more {
+			return err
+		}
+	}
+	for _, it := range [...]*pebble.Iterator{rows, undos} {
+		if err := it.Error(); err != nil {
+			return s.damage(fmt.Errorf("read kept rows: %w", err))
+		}
+	}
+	return nil
+}
+
+// keptOrUndone takes the lower key of a row and an undo record, both where they are of one key.
+func keptOrUndone(rows, undos *pebble.Iterator, of []uint64, yield func(key, row []byte) (bool, error)) (more bool, err error) {
+	order := -1
+	switch {
+	case !rows.Valid():
+		order = 1
+	case undos.Valid():
+		order = bytes.Compare(rows.Key()[1:], undos.Key()[1:])
+	}
+	from := rows
+	if order > 0 {
+		from = undos
+	}
+	key, row, was := from.Key()[1:], []byte(nil), order <= 0
+	if was {
+		row, err = rows.ValueAndErr()
+	}
+	if err == nil && order >= 0 {
+		var value []byte
+		if value, err = undos.ValueAndErr(); err != nil {
+			return false, err
+		}
+		transaction, before, there, undoErr := decodeUndo(value)
+		err = undoErr
+		if slices.Contains(of, transaction) {
+			row, was = before, there
+		}
+	}
+	more = true
+	if err == nil && was {
+		more, err = yield(key, row)
+	}
+	if order <= 0 {
+		rows.Next()
+	}
+	if order >= 0 {
+		undos.Next()
+	}
+	return more, err
 }
 
 // ForgetKept takes the rows kept under the keys from lower up to upper away at once, not with a

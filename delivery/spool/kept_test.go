@@ -40,6 +40,7 @@ func keptRows(t errorer, s *Spool, before bool) map[string]string {
 			}
 			return true, err
 		}))
+		err = errors.Join(err, scansBefore(s, rows))
 	}
 	if err != nil {
 		t.Fatalf("scan: %v", err)
@@ -53,6 +54,28 @@ func keptRows(t errorer, s *Spool, before bool) map[string]string {
 		t.Fatalf("a row that nobody kept is %q, %t, %v", row, ok, err)
 	}
 	return rows
+}
+
+// scansBefore holds scans without a transaction's own to the rows as they were, and scans without
+// another one's to those that are there.
+func scansBefore(s *Spool, rows map[string]string) error {
+	into := func(list *[]string) func(key, row []byte) (bool, error) {
+		return func(key, row []byte) (bool, error) {
+			*list = append(*list, string(key)+"="+string(row))
+			return true, nil
+		}
+	}
+	var before, after, other, some, want []string
+	err := errors.Join(s.KeptRangeBefore(nil, nil, []uint64{2, 0}, into(&before)), s.KeptRange(nil, nil, into(&after)),
+		s.KeptRangeBefore(nil, nil, []uint64{1}, into(&other)), s.KeptRangeBefore([]byte("b"), []byte("d"), []uint64{0}, into(&some)))
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		want = append(want, key+"="+rows[key])
+	}
+	within := slices.DeleteFunc(slices.Clone(want), func(row string) bool { return row < "b" || row >= "d" })
+	if !slices.Equal(before, want) || !slices.Equal(other, after) || !slices.Equal(some, within) {
+		err = errors.Join(err, fmt.Errorf("scans before: %q, want %q; of another: %q, want %q; b to d: %q, want %q", before, want, other, after, some, within))
+	}
+	return err
 }
 
 type errorer interface {
