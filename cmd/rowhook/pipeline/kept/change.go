@@ -34,7 +34,7 @@ func (s *Store) Change(b Batch, c *capture.Change) (*capture.Change, error) {
 	case capture.Truncate:
 		// The table is empty, which is all that can be known of it.
 		empty := t.now
-		empty.Loaded = true
+		empty.Loaded, empty.Vague = true, false
 		s.renew(b, t.table, empty)
 	}
 	return c, nil
@@ -49,10 +49,10 @@ func (s *Store) insert(b Batch, t *binding, c *capture.Change) error {
 		return nil
 	}
 	was, err := s.get(s.key)
-	if err == nil {
-		s.put(b, s.key, was, s.encode(t, c.New))
+	if err != nil {
+		return err
 	}
-	return err
+	return s.put(b, t, s.key, was, s.encode(t, c.New))
 }
 
 // encode writes a row's value.
@@ -111,10 +111,11 @@ func (s *Store) update(b Batch, t *binding, c *capture.Change) (*capture.Change,
 	}
 	row := s.encode(t, s.new)
 	if string(s.key2) == string(s.key) {
-		s.put(b, s.key, was, row)
-		return &s.change, nil
+		return &s.change, s.put(b, t, s.key, was, row)
 	}
-	s.forget(b, s.key, was)
+	if err := s.forget(b, t, s.key, was); err != nil {
+		return c, err
+	}
 	if was, err = s.get(s.key2); err != nil {
 		return c, err
 	}
@@ -122,8 +123,7 @@ func (s *Store) update(b Batch, t *binding, c *capture.Change) (*capture.Change,
 		s.doubt(b, t.table, "a row took the key of another one")
 		return &s.change, nil
 	}
-	s.put(b, s.key2, was, row)
-	return &s.change, nil
+	return &s.change, s.put(b, t, s.key2, was, row)
 }
 
 func (s *Store) remove(b Batch, t *binding, c *capture.Change) (*capture.Change, error) {
@@ -135,8 +135,7 @@ func (s *Store) remove(b Batch, t *binding, c *capture.Change) (*capture.Change,
 	s.old = append(s.old[:0], c.Old...)
 	s.fill(t, s.old)
 	s.change.Old = s.old
-	s.forget(b, s.key, was)
-	return &s.change, nil
+	return &s.change, s.forget(b, t, s.key, was)
 }
 
 // Read keeps a row that was read beside the stream, in its place there. ok is false where the table
@@ -150,10 +149,10 @@ func (s *Store) Read(b Batch, generation uint32, of *capture.Table, row capture.
 		return false, nil
 	}
 	was, err := s.get(s.key)
-	if err == nil {
-		s.put(b, s.key, was, s.encode(bound, row))
+	if err != nil {
+		return true, err
 	}
-	return true, err
+	return true, s.put(b, bound, s.key, was, s.encode(bound, row))
 }
 
 // Passed takes note of a change that was not taken whole: what is known of it is its key and small

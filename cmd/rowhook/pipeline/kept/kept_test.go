@@ -43,7 +43,7 @@ func wholeRow(id string, r row) capture.Row {
 
 func keyRowOf(id string) capture.Row { return capture.Row{value(id), {}, {}, {}} }
 
-var wanted = []Want{{Table: "app.loans", Columns: []string{"a", "b"}}}
+var wanted = []Want{{Table: "app.loans", Columns: []string{"a", "b"}, By: [][]string{{"b"}}}}
 
 // model is an agent's pipeline around a store, as far as kept rows go, with the database beside it.
 type model struct {
@@ -66,6 +66,7 @@ type model struct {
 	loading    []string
 	whole      bool // all rows are known
 	filled     int
+	listed     int // found by an index
 }
 
 func (m *model) commit() {
@@ -152,6 +153,9 @@ func (m *model) update(t *rapid.T, id string, old row) {
 	if rapid.Bool().Draw(t, "a") {
 		r[0] = fmt.Sprint("a", m.n)
 	}
+	if rapid.Bool().Draw(t, "move") {
+		r[1] = rapid.SampledFrom([]string{"", "b", "bb"}).Draw(t, "b")
+	}
 	r[2] = fmt.Sprint("c", m.n)
 	if free := fmt.Sprint("k", m.n%3); rapid.IntRange(0, 4).Draw(t, "key") == 0 {
 		if _, taken := m.db[free]; !taken {
@@ -159,8 +163,10 @@ func (m *model) update(t *rapid.T, id string, old row) {
 		}
 	}
 	c.New = wholeRow(to, r)
-	if r[0] == old[0] {
-		c.New[1] = capture.Value{State: capture.Unchanged}
+	for i := range 2 {
+		if r[i] == old[i] {
+			c.New[i+1] = capture.Value{State: capture.Unchanged}
+		}
 	}
 	delete(m.db, id)
 	m.db[to] = r
@@ -197,10 +203,42 @@ func (m *model) change(t *rapid.T, c *capture.Change, old row) {
 	if got.Old[3].State != capture.Unknown {
 		t.Fatal("a column that is not kept is known")
 	}
+	m.look(t)
 	if c.Op == capture.Update {
 		if v := got.New[1]; v.State == capture.Present && string(v.Text) != m.db[string(got.New[0].Text)][0] {
 			t.Fatalf("the new value is %q", v.Text)
 		}
+	}
+}
+
+// look finds rows by b, and holds what there is to the truth.
+func (m *model) look(t *rapid.T) {
+	for _, b := range [...]string{"b", "bb", "none"} {
+		var got, want []string
+		most := rapid.SampledFrom([]int{1, 2, 1000}).Draw(t, "most")
+		more, known, err := m.st.Parts(m.table, []int{2}, capture.Row{{}, {}, value(b), {}}, most, func(r capture.Row) bool {
+			got = append(got, string(r[0].Text)+"="+string(r[1].Text)+"/"+string(r[2].Text))
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range slices.Sorted(maps.Keys(m.db)) {
+			if r := m.db[id]; r[1] == b {
+				want = append(want, id+"="+r[0]+"/"+b)
+			}
+		}
+		cut := len(want) > most
+		if cut {
+			want = want[:most]
+		}
+		switch {
+		case known != m.whole:
+			t.Fatalf("rows by %q are known: %t; all rows are: %t", b, known, m.whole)
+		case known && (more != cut || !slices.Equal(got, want)):
+			t.Fatalf("by %q: %q, more %t; want %q, more %t", b, got, more, want, cut)
+		}
+		m.listed += len(got)
 	}
 }
 
@@ -276,7 +314,7 @@ func (m *model) openStore(t errorer) {
 	if m.st, err = Open(m.spool, wanted, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	m.st.cache.limit = m.limit
+	m.st.cache.limit, m.st.entries.limit = m.limit, min(m.limit, overlayBytes)
 	m.st.Identify(m.cur, "7001")
 }
 
@@ -303,7 +341,7 @@ func openSpool(t testing.TB) *spool.Spool {
 func TestModel(t *testing.T) {
 	t.Parallel()
 	s := openSpool(t)
-	filled := 0
+	filled, listed := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		if err := s.ForgetKept(nil, nil); err != nil {
 			t.Fatal(err)
@@ -316,16 +354,17 @@ func TestModel(t *testing.T) {
 		m.commit()
 		t.Repeat(map[string]func(*rapid.T){
 			"transaction": m.Transaction, "transaction again": m.Transaction, "load": m.Load, "doubt": m.Doubt, "restart": m.Restart,
-			"hand over": func(t *rapid.T) { m.handOver(t) },
+			"hand over": func(t *rapid.T) { m.handOver(t) }, "look": m.look,
 		})
 		m.store(t)
 		if err := s.Abort(); err != nil {
 			t.Fatal(err)
 		}
 		filled += m.filled
+		listed += m.listed
 	})
-	if filled == 0 {
-		t.Error("nothing was ever known")
+	if filled == 0 || listed == 0 {
+		t.Errorf("%d old values were known, %d rows were found", filled, listed)
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	valuePresent
 )
 
+var errNoRow = errors.New("an index of kept rows has a row that is not kept")
+
 var errMalformed = errors.New("kept row does not follow the format")
 
 // appendValue writes what is known of one column.

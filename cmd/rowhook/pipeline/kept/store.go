@@ -24,6 +24,7 @@ type Spool interface {
 	Kept(key, dst []byte) (row []byte, ok bool, err error)
 	KeptBefore(key, dst []byte, of ...uint64) (row []byte, ok bool, err error)
 	KeptRange(lower, upper []byte, yield func(key, row []byte) (bool, error)) error
+	KeptRangeBefore(lower, upper []byte, of []uint64, yield func(key, row []byte) (bool, error)) error
 	ForgetKept(lower, upper []byte) error
 	KeptSize(lower, upper []byte) (int64, error)
 }
@@ -55,6 +56,7 @@ type Store struct {
 	bindings map[*capture.Table]*binding
 	last     *binding // of the change before; nil for none
 	cache    cache
+	entries  overlay   // of indexes
 	batch    uint64    // number of the batch that is being filled
 	parts    bool      // the store has parts of the open transaction
 	dropping []dropped // aborted transactions of which the store may have parts
@@ -67,6 +69,8 @@ type Store struct {
 	old, new     capture.Row
 	values       []capture.Value
 	key, key2, w []byte
+	indexing     indexing
+	found        capture.Row // by an index
 }
 
 // dropped is a transaction that was aborted after parts of it had been handed over. They are gone
@@ -77,7 +81,7 @@ type dropped struct{ transaction, batch uint64 }
 
 // Open reads what is kept.
 func Open(s Spool, wants []Want, logger *slog.Logger) (*Store, error) {
-	st := &Store{spool: s, logger: logger, tables: map[string]*table{}, bindings: map[*capture.Table]*binding{}, cache: newCache(), batch: 1, next: 1}
+	st := &Store{spool: s, logger: logger, tables: map[string]*table{}, bindings: map[*capture.Table]*binding{}, cache: newCache(), entries: newOverlay(), batch: 1, next: 1}
 	if raw, ok, err := s.Kept([]byte{keyNext}, nil); err != nil {
 		return nil, err
 	} else if ok && len(raw) == 4 {
@@ -223,7 +227,7 @@ func (s *Store) Begin(b Batch, of *capture.Table) (generation uint32, err error)
 		s.Settle()
 		return 0, &capture.OperatorError{Err: fmt.Errorf("rows of table %s cannot be kept: %s", of, bound.refused), Remedy: t.want.remedy()}
 	}
-	s.renew(b, t, state{Keeps: true, Definition: bound.definition, Lineage: s.lineage, Columns: t.want.Columns, All: t.want.All})
+	s.renew(b, t, state{Keeps: true, Definition: bound.definition, Lineage: s.lineage, Columns: t.want.Columns, All: t.want.All, By: t.want.By})
 	s.Settle()
 	return t.now.Generation, nil
 }
@@ -352,6 +356,7 @@ func (s *Store) Settle() {
 	s.garbage = append(s.garbage, s.doomed...)
 	s.doomed = s.doomed[:0]
 	s.cache.settle()
+	s.entries.settle()
 	s.parts = false
 }
 
@@ -365,6 +370,7 @@ func (s *Store) Abort() {
 		s.dropping = append(s.dropping, dropped{s.cache.open, s.batch})
 	}
 	s.cache.abort()
+	s.entries.abort()
 	s.parts = false
 }
 
@@ -378,7 +384,7 @@ func (s *Store) HandedOver(part bool) {
 // Stored says that the store has all batches that were handed over. It returns what nobody needs any
 // more.
 func (s *Store) Stored() (unneeded []Range) {
-	s.cache.stored = s.batch - 1
+	s.cache.stored, s.entries.stored = s.batch-1, s.batch-1
 	s.dropping = slices.DeleteFunc(s.dropping, func(d dropped) bool { return d.batch <= s.cache.stored })
 	s.garbage = slices.DeleteFunc(s.garbage, func(r Range) bool {
 		if r.batch > s.cache.stored {
@@ -421,29 +427,36 @@ func (s *Store) stored(key []byte) (row []byte, ok bool, err error) {
 	if len(s.dropping) == 0 {
 		return s.spool.Kept(key, nil)
 	}
+	return s.spool.KeptBefore(key, nil, s.gone()...)
+}
+
+// gone are the aborted transactions of which the store may have parts.
+func (s *Store) gone() []uint64 {
 	gone := make([]uint64, len(s.dropping))
 	for i, d := range s.dropping {
 		gone[i] = d.transaction
 	}
-	return s.spool.KeptBefore(key, nil, gone...)
+	return gone
 }
 
 // put keeps a row, unless it is kept so already.
-func (s *Store) put(b Batch, key []byte, was *entry, row []byte) {
-	if was != nil && was.exists && bytes.Equal(was.row, row) {
-		return
+func (s *Store) put(b Batch, t *binding, key []byte, was *entry, row []byte) error {
+	if was.exists && bytes.Equal(was.row, row) {
+		return nil
 	}
 	row = bytes.Clone(row)
 	s.keepIn(b, key, row)
 	s.cache.write(key, row, true, s.batch)
+	return s.reindex(b, t, key, was.row, row)
 }
 
-func (s *Store) forget(b Batch, key []byte, was *entry) {
-	if was != nil && !was.exists {
-		return
+func (s *Store) forget(b Batch, t *binding, key []byte, was *entry) error {
+	if !was.exists {
+		return nil
 	}
 	s.forgetIn(b, key)
 	s.cache.write(key, nil, false, s.batch)
+	return s.reindex(b, t, key, was.row, nil)
 }
 
 func (s *Store) keepIn(b Batch, key, value []byte) {

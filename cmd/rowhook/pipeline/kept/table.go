@@ -15,6 +15,9 @@ type Want struct {
 	Table   string   // schema.table
 	Columns []string // by name; all of them where All is set
 	All     bool
+	// By are columns by which rows are found besides their key, each list by an index of its own. They
+	// are among Columns, or part of the key.
+	By [][]string
 	// LookedUp says that the rows are looked up alone: they are nobody's old values.
 	LookedUp bool
 }
@@ -40,16 +43,20 @@ type state struct {
 	// generation.
 	Definition string `json:"definition,omitempty"`
 	Lineage    string `json:"lineage,omitempty"`
-	// Columns and All are what was wanted then.
-	Columns []string `json:"columns,omitempty"`
-	All     bool     `json:"all,omitempty"`
+	// Columns, All and By are what was wanted then.
+	Columns []string   `json:"columns,omitempty"`
+	All     bool       `json:"all,omitempty"`
+	By      [][]string `json:"by,omitempty"`
+	// Vague says that an index may have rows that do not tell the index's columns.
+	Vague bool `json:"vague,omitempty"`
 	// Reason is why nothing is known of the table.
 	Reason string `json:"reason,omitempty"`
 }
 
 // current reports whether what is kept of a table is what is wanted.
 func (t *table) current(s *state) bool {
-	return s.Keeps && t.want.Table != "" && s.All == t.want.All && (s.All || slices.Equal(s.Columns, t.want.Columns))
+	return s.Keeps && t.want.Table != "" && s.All == t.want.All && (s.All || slices.Equal(s.Columns, t.want.Columns)) &&
+		slices.EqualFunc(s.By, t.want.By, slices.Equal)
 }
 
 // table is one whose rows are kept.
@@ -69,6 +76,7 @@ type binding struct {
 	of      *capture.Table
 	key     []int // the columns that tell rows apart, of of
 	columns []int // the kept ones, of of
+	indexes []index
 	// definition is empty where the table's rows cannot be kept; refused says why.
 	definition string
 	refused    string
@@ -97,6 +105,7 @@ func (t *table) bind(of *capture.Table) *binding {
 			b.columns = append(b.columns, i)
 		}
 	}
+	b.bindIndexes()
 	b.definition = b.describe()
 	return b
 }
@@ -112,8 +121,14 @@ func (b *binding) describe() string {
 			fmt.Fprintf(&d, "%q %q %d;", c.Name, c.Type.Name, c.Number)
 		}
 	}
+	if len(b.want.By) > 0 {
+		fmt.Fprintf(&d, "|%q", b.want.By)
+	}
 	return d.String()
 }
+
+// prefixBytes is how long it is that the keys of a generation's rows begin with.
+const prefixBytes = 9
 
 // appendPrefix writes what the keys of a generation's rows begin with.
 func appendPrefix(dst []byte, id, generation uint32) []byte {
