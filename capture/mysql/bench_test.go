@@ -60,7 +60,7 @@ func perRow(b *testing.B) float64 {
 type recorded struct{ whole, bodies [][]byte }
 
 func (r *recorded) decode(b *testing.B) {
-	d := decoder{sink: discard{}, at: place{mysql: mysqlSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
+	d := decoder{sink: discard{}, at: place{mysql: mysqlSet{}}, log: quiet(),
 		wanted: func(string, string) bool { return true },
 		describe: func(body []byte, _ question) (*tableMap, error) {
 			return newTableMap(flavourMySQL, body, &charsets{names: map[uint64]string{255: "utf8mb4"}}, nil)

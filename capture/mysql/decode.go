@@ -32,11 +32,13 @@ type decoder struct {
 	// passage hears how far the stream has come; nil where nobody asks.
 	passage *passage
 
-	tables   map[uint64]*tableMap
+	tables   tableMaps
 	maps     map[string]*tableMap // those seen before, by their bytes
+	last     mappedTable          // of them, the one that came last
 	file     filePlace            // where the stream is
 	tx       transaction
 	comment  comment
+	held     rowsEvent // the one whose rows are handed over
 	rows     rowBuffer
 	raw      []byte
 	change   capture.Change
@@ -162,6 +164,7 @@ func (d *decoder) format(h header, body []byte) error {
 	d.file.created = h.at
 	if restarted(body) {
 		clear(d.maps) // the server numbers its tables anew
+		d.last = mappedTable{}
 	}
 	if d.replay != nil || !d.at.byFile() || d.file.name != d.at.file.name {
 		return nil
@@ -278,7 +281,7 @@ func (d *decoder) commit() error {
 	end, begun := d.at.position(), d.tx.begun
 	d.passage.end(end, d.at.file) // the sink may ask for it
 	d.tx = transaction{}
-	clear(d.tables)
+	d.tables = d.tables[:0]
 	var err error
 	if begun {
 		err = d.sink.Commit(end)

@@ -22,9 +22,9 @@ func (d *decoder) tableMap(h header, body []byte) error {
 	if r.fail {
 		return &streamError{what: "table map"}
 	}
-	known := d.maps[string(r.b)]
+	known := d.seen(r.b)
 	if known != nil && (!known.asked || known.id == id) && !d.passed(known.doubt) {
-		d.tables[id] = known
+		d.tables.set(id, known)
 		return nil
 	}
 	schema, name, ok := tableName(r.b)
@@ -49,8 +49,57 @@ func (d *decoder) tableMap(h header, body []byte) error {
 		d.maps = map[string]*tableMap{}
 	}
 	d.maps[string(r.b)] = t
-	d.tables[id] = t
+	d.last = mappedTable{}
+	d.tables.set(id, t)
 	return nil
+}
+
+// mappedTable is a table map with its bytes.
+type mappedTable struct {
+	body string
+	*tableMap
+}
+
+// seen returns the table map that had these bytes before; nil when none had. Most are of the table
+// that the one before is of.
+func (d *decoder) seen(body []byte) *tableMap {
+	if d.last.tableMap != nil && d.last.body == string(body) {
+		return d.last.tableMap
+	}
+	t := d.maps[string(body)]
+	if t != nil {
+		d.last = mappedTable{string(body), t}
+	}
+	return t
+}
+
+// tableMaps are those of the open transaction, by the server's numbers. They are few, and gone with
+// it: a Go map would cost more to empty than to search.
+type tableMaps []numberedMap
+
+type numberedMap struct {
+	id uint64
+	*tableMap
+}
+
+// of returns the table map of a number; nil when there is none.
+func (m tableMaps) of(id uint64) *tableMap {
+	for i := len(m) - 1; i >= 0; i-- {
+		if m[i].id == id {
+			return m[i].tableMap
+		}
+	}
+	return nil
+}
+
+func (m *tableMaps) set(id uint64, t *tableMap) {
+	for i := len(*m) - 1; i >= 0; i-- {
+		if (*m)[i].id == id {
+			(*m)[i].tableMap = t
+			return
+		}
+	}
+	*m = append(*m, numberedMap{id, t})
 }
 
 // passed reports whether the stream is behind a statement; none is never passed.
@@ -76,11 +125,12 @@ func (d *decoder) rowsEvent(kind replication.EventType, h header, body []byte) e
 	if d.tx.skip || d.tx.xa {
 		return nil
 	}
-	e, err := parseRows(kind, body)
-	if err != nil {
+	e := &d.held
+	var err error
+	if *e, err = parseRows(kind, body); err != nil {
 		return &streamError{what: "rows event: " + err.Error()}
 	}
-	t, err := d.beginRows(&e)
+	t, err := d.beginRows(e)
 	if err != nil {
 		return err
 	}
@@ -89,7 +139,7 @@ func (d *decoder) rowsEvent(kind replication.EventType, h header, body []byte) e
 			return err
 		}
 	}
-	return d.rowsOf(t, kind, &e, body)
+	return d.rowsOf(t, kind, e, body)
 }
 
 // beginRows takes note of an event of rows, and returns its table.
@@ -97,7 +147,7 @@ func (d *decoder) beginRows(e *rowsEvent) (*tableMap, error) {
 	if err := d.inStatement(e.last); err != nil {
 		return nil, err
 	}
-	t := d.tables[e.table]
+	t := d.tables.of(e.table)
 	if t == nil {
 		return nil, &streamError{what: "rows of table " + strconv.FormatUint(e.table, 10) + " without a table map"}
 	}
@@ -119,7 +169,8 @@ func (d *decoder) askComputed(t *tableMap, id uint64, at uint32) (*tableMap, err
 		return nil, fmt.Errorf("describe a table: %w", err)
 	}
 	more.id = id
-	d.maps[string(body)], d.tables[id] = more, more
+	d.maps[string(body)], d.last = more, mappedTable{}
+	d.tables.set(id, more)
 	return more, nil
 }
 
@@ -227,7 +278,7 @@ func (d *decoder) partialRows(kind replication.EventType, body []byte) error {
 	r := reader{b: body}
 	id := r.uint(6)
 	last := r.uint(2)&endOfStatement != 0
-	t := d.tables[id]
+	t := d.tables.of(id)
 	if r.fail || t == nil || !d.tx.open {
 		return &streamError{what: "partial rows event"}
 	}

@@ -139,7 +139,7 @@ func FuzzEvents(f *testing.F) {
 		f.Add(byte(kind), []byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00BEGIN"))
 	}
 	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
-		d := decoder{sink: newNotes(), at: place{mysql: mysqlSet{}, maria: mariaSet{}}, tables: map[uint64]*tableMap{}, log: quiet(),
+		d := decoder{sink: newNotes(), at: place{mysql: mysqlSet{}, maria: mariaSet{}}, log: quiet(),
 			wanted: func(string, string) bool { return true },
 			describe: func(body []byte, _ question) (*tableMap, error) {
 				return newTableMap(flavourMySQL, body, &charsets{}, nil)

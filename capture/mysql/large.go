@@ -129,7 +129,7 @@ func (d *decoder) largePartial(in io.Reader, size int64) error {
 	r := reader{b: head}
 	id := r.uint(6)
 	last := r.uint(2)&endOfStatement != 0
-	t := d.tables[id]
+	t := d.tables.of(id)
 	if t == nil || !d.tx.open {
 		return &streamError{what: "partial rows event"}
 	}

@@ -35,8 +35,8 @@ func (p *packets) begin() error {
 }
 
 func (p *packets) piece() error {
-	var head [4]byte
-	if _, err := io.ReadFull(p.in, head[:]); err != nil {
+	head, err := p.in.Peek(4)
+	if err != nil {
 		return cutShort(err)
 	}
 	if head[3] != p.number {
@@ -45,7 +45,8 @@ func (p *packets) piece() error {
 	p.number++
 	p.left = int(littleEndian(head[:3]))
 	p.more = p.left == pieceMost
-	return nil
+	_, err = p.in.Discard(len(head)) // which has just been there
+	return err
 }
 
 // whole reports whether the packet has been read to its end.
@@ -103,6 +104,14 @@ func readBody(in io.Reader, buf []byte, size int) (body, kept []byte, err error)
 }
 
 func (p *packets) byte() (byte, error) {
+	if p.left > 0 {
+		b, err := p.in.ReadByte()
+		if err != nil {
+			return 0, tooEarly(cutShort(err))
+		}
+		p.left--
+		return b, nil
+	}
 	var b [1]byte
 	err := p.fill(b[:])
 	return b[0], err

@@ -77,6 +77,10 @@ func (d *decoder) query(body []byte, packed bool) error {
 		return err
 	}
 	text := q.text
+	if string(text) == "BEGIN" { // as the servers write it themselves
+		d.tx.grouped = true
+		return nil
+	}
 	switch q.firstWord() {
 	case "BEGIN":
 		d.tx.grouped = true

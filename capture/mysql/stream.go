@@ -39,7 +39,7 @@ type stream struct {
 func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 	st := &stream{ctx: ctx, owner: r, host: h}
 	st.decoder = decoder{
-		sink: r.sink, at: r.at.clone(), tables: map[uint64]*tableMap{}, wanted: r.wanted, log: r.log, flavour: flavourMySQL,
+		sink: r.sink, at: r.at.clone(), wanted: r.wanted, log: r.log, flavour: flavourMySQL,
 		describe: func(body []byte, q question) (*tableMap, error) {
 			st.scout.doubt = nil
 			t, err := r.describe(ctx, h, st.flavour, nil, body, moment{q.at, st.unchanged}, q)

@@ -70,7 +70,7 @@ func TestUnreadableRows(t *testing.T) {
 	} {
 		for _, wanted := range []bool{true, false} {
 			n := newNotes()
-			d := decoder{sink: n, at: place{mysql: mysqlSet{}}, tables: map[uint64]*tableMap{}, log: quiet(), flavour: flavourMySQL,
+			d := decoder{sink: n, at: place{mysql: mysqlSet{}}, log: quiet(), flavour: flavourMySQL,
 				wanted: func(string, string) bool { return wanted },
 				describe: func(body []byte, _ question) (*tableMap, error) {
 					return newTableMap(flavourMySQL, body, &charsets{}, nil)
