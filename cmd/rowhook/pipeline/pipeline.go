@@ -26,6 +26,10 @@ const (
 	// positionInterval is how often the position is stored while nothing is mapped: a
 	// change that no rule wants must not cost a write of its own.
 	positionInterval = time.Second
+	// restInterval is how long the source has nothing more until such a position is stored sooner, so
+	// that the end of a burst is not behind by a second. That is done once a positionInterval at most,
+	// which leaves a steady trickle at one write a second.
+	restInterval = 20 * time.Millisecond
 	// noticeInterval is how often a message that was left out, or a change that was parked, is
 	// logged.
 	noticeInterval = time.Minute
@@ -95,6 +99,8 @@ type Pipeline struct {
 	coming     *exchange       // waits for the end of a transaction
 	settling   *exchange       // has taken over; what came before is being stored
 	lazy       *time.Timer     // hands over a batch that holds a position only
+	lazyBy     time.Time       // when it does at the latest
+	hastened   time.Time       // when it last did sooner
 	kept       *kept.Store     // rows of the database
 	// undescribed says that the stream waits for what looked-up tables look like.
 	undescribed bool
@@ -330,12 +336,20 @@ func (p *Pipeline) Rest() {
 	defer p.mu.Unlock()
 	p.rests = true
 	p.handOver(true)
+	if p.cur.pending && !p.cur.urgent && !p.open {
+		now := time.Now()
+		wait := max(restInterval, p.hastened.Add(positionInterval).Sub(now))
+		p.lazy.Reset(min(wait, p.lazyBy.Sub(now)))
+	}
 }
 
 // flushLazy hands over a position that nobody was in a hurry to store.
 func (p *Pipeline) flushLazy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if now := time.Now(); p.cur.pending && now.Before(p.lazyBy) {
+		p.hastened = now
+	}
 	p.cur.urgent = p.cur.pending
 	p.handOver(true)
 }
@@ -536,6 +550,7 @@ func (p *Pipeline) settle(end capture.Position) {
 	p.cur.settled = len(p.cur.lines)
 	if !p.cur.pending {
 		p.lazy.Reset(positionInterval)
+		p.lazyBy = time.Now().Add(positionInterval)
 	}
 	p.cur.pending = true
 	p.handOver(p.coming != nil)

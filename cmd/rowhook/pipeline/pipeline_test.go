@@ -36,7 +36,7 @@ profiles:
     allow_networks: [loopback]
 `
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func must(t *testing.T, err error) {
 
 // pipelineWorld is a pipeline on a real spool, whose appender a test starts.
 type pipelineWorld struct {
-	t     *testing.T
+	t     testing.TB
 	spool *spool.Spool
 	log   *deliverylog.Log
 	lines string // the delivery log's file
@@ -55,9 +55,9 @@ type pipelineWorld struct {
 	next  int // transaction number
 }
 
-func newPipelineWorld(t *testing.T) *pipelineWorld { return newPipelineWorldOf(t, pipelineConfig) }
+func newPipelineWorld(t testing.TB) *pipelineWorld { return newPipelineWorldOf(t, pipelineConfig) }
 
-func newPipelineWorldOf(t *testing.T, text string) *pipelineWorld {
+func newPipelineWorldOf(t testing.TB, text string) *pipelineWorld {
 	t.Helper()
 	conf, err := config.Parse("config.yaml", []byte(text), func(string) (string, bool) { return "", false }, nil)
 	must(t, err)
@@ -82,7 +82,7 @@ func newPipelineWorldOf(t *testing.T, text string) *pipelineWorld {
 	w.to.Router = delivery.NewRouter(targets)
 	w.pipe = w.newPipeline()
 	typ := &capture.Type{Name: "text", Kind: capture.Text, AppendJSON: func(dst, text []byte) ([]byte, bool) {
-		return fmt.Appendf(dst, "%q", text), true
+		return capture.AppendJSONString(dst, text)
 	}}
 	w.table = &capture.Table{
 		Schema: "public", Name: "loans", Key: []int{0}, Identity: capture.IdentityFull,
@@ -444,5 +444,35 @@ func TestPipelineGathers(t *testing.T) {
 	}
 	if got := w.keys(); got != `{"id":"0"}{"id":"1"}{"id":"2"}` {
 		t.Errorf("events = %s", got)
+	}
+}
+
+// A position that nobody is in a hurry for is stored when the source rests for a moment, and at the
+// latest after a second; sooner than that once a second.
+func TestPipelineStoresWhenTheSourceRests(t *testing.T) {
+	t.Parallel()
+	w := newPipelineWorld(t)
+	pass := func(end capture.Position) (hastened time.Time) {
+		t.Helper()
+		w.begin()
+		w.commit(end) // of nothing that is wanted
+		w.pipe.Rest()
+		if len(w.pipe.work) != 0 {
+			t.Error("a position was stored at once")
+		}
+		b := <-w.pipe.work
+		must(t, w.pipe.store(t.Context(), b))
+		return w.pipe.hastened
+	}
+	first := pass("0/10")
+	if first.IsZero() {
+		t.Error("the first position waited for a second")
+	}
+	began := time.Now()
+	if second := pass("0/20"); second.Sub(first) < positionInterval && !second.Equal(first) || time.Since(began) > 20*positionInterval {
+		t.Errorf("the second position was stored %s after the first", second.Sub(first))
+	}
+	if got := w.pipe.Flush(t.Context()); got != "0/20" {
+		t.Errorf("durable = %q", got)
 	}
 }

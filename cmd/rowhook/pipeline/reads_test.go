@@ -254,7 +254,7 @@ func (m *model) readChunk() {
 	m.chunk = &Merge{Chunk: chunk, Entry: "public.loans", Identity: "backfill 1"}
 }
 
-func number(t *testing.T, s string) int {
+func number(t testing.TB, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
 	must(t, err)
