@@ -4,21 +4,16 @@ import (
 	"time"
 )
 
-// Event is a domain event, neutral of any receiver's format. It is immutable once made.
+// Event is a domain event, neutral of any receiver's format. It is immutable once made, and so are
+// the parts that it shares with others, which are never nil.
 //
 // Key, Data and Previous are JSON objects on one line, ready to be copied into a
 // body: members in payload order, every digit of the database's value kept.
 type Event struct {
-	ID        string // stable and opaque, without dots
-	Type      string // loan.returned
-	Entry     string // the mapping entry that made it
-	Time      time.Time
-	Origin    Origin
-	Actor     Actor
-	Operation string
-	// Assumed says that actor and operation are the configured defaults, which
-	// count as not known in filters.
-	Assumed bool
+	*Making
+	*Commit
+	ID      string // stable and opaque, without dots
+	Ordinal int    // of the change in its transaction
 	Link    string
 
 	Key      []byte
@@ -38,9 +33,6 @@ type Event struct {
 	Marks []byte
 	// Unavailable names the columns whose value the stream did not carry.
 	Unavailable []string
-	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted
-	// paths from the payload's object, for profiles that want them as strings.
-	Bigints []string
 	// Away is set where Data, Previous, Shape and Marks are not here for their size.
 	Away *Away
 	// Flags names the columns whose value did not fit its type's policy.
@@ -51,7 +43,19 @@ type Event struct {
 	// another ordering key: the event waits for that key's lane as well.
 	OrderKey    string
 	OrderKeyOld string
+}
 
+// Making is what the events of a rule and an operation have in common. They share it: it makes up a
+// good part of an event, of which a large transaction has many in memory.
+type Making struct {
+	Type   string // loan.returned
+	Entry  string // the mapping entry that made it
+	Source string // source.name
+	Table  string // schema.table; empty for a signal
+	Op     string // insert, update, delete, truncate, read; signal
+	// Bigints names the members of Key, Data and Previous that hold 64-bit integers, as dotted
+	// paths from the payload's object, for profiles that want them as strings.
+	Bigints []string
 	// As names the event for formats with a vocabulary: action, event, desc. A
 	// member that is present but nil is omitted by such formats.
 	As map[string]*string
@@ -59,14 +63,16 @@ type Event struct {
 	Title, Code, Object string
 }
 
-// Origin is where in the stream an event comes from.
-type Origin struct {
-	Source      string // source.name
-	Table       string // schema.table; empty for a signal
-	Op          string // insert, update, delete, truncate, read; signal
+// Commit is what the events of a transaction have in common, of those that one context holds for.
+type Commit struct {
+	Time        time.Time
 	Position    string
 	Transaction string
-	Seq         int // the change's ordinal in its transaction
+	Actor       Actor
+	Operation   string
+	// Assumed says that actor and operation are the configured defaults, which
+	// count as not known in filters.
+	Assumed bool
 }
 
 // Actor is who made the change. Both members may be empty.

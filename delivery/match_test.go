@@ -92,15 +92,15 @@ func TestRouterMatch(t *testing.T) {
 		want, undecided string
 		others          string // profiles that name the event and do not get it, with the column that decided
 	}{
-		{"plain", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "EAST", "kind": "CD"}, "all loans table not", "", "branch:branch either:branch only:"},
-		{"again, from the cache", Event{Type: "loan.returned", Entry: "circulation.loans"}, row{"branch": "MAIN", "kind": "CD"}, "all loans table branch either not", "", "only:"},
-		{"second subscription", Event{Type: "item.lost", Entry: "catalog.items"}, row{"branch": "EAST", "kind": "BOOK"}, "all either not", "", "only:"},
-		{"unknown column", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "CD"}, "all loans not", "branch either", "branch:branch either:branch only:"},
-		{"unknown, but another holds", Event{Type: "loan.lost", Entry: "x"}, row{"branch": "?", "kind": "BOOK"}, "all loans either not", "branch", "branch:branch only:"},
-		{"known operation", Event{Type: "a", Operation: "web_form"}, row{}, "all only", "", "either:branch not:"},
-		{"other operation", Event{Type: "a", Operation: "desk"}, row{}, "all not", "", "either:branch only:"},
-		{"assumed operation", Event{Type: "a", Operation: "web_form", Assumed: true}, row{}, "all not", "", "either:branch only:"},
-		{"no row", Event{Type: "a"}, nil, "all not", "", "either: only:"},
+		{"plain", Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}, row{"branch": "EAST", "kind": "CD"}, "all loans table not", "", "branch:branch either:branch only:"},
+		{"again, from the cache", Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}, row{"branch": "MAIN", "kind": "CD"}, "all loans table branch either not", "", "only:"},
+		{"second subscription", Event{Making: &Making{Type: "item.lost", Entry: "catalog.items"}, Commit: &Commit{}}, row{"branch": "EAST", "kind": "BOOK"}, "all either not", "", "only:"},
+		{"unknown column", Event{Making: &Making{Type: "loan.lost", Entry: "x"}, Commit: &Commit{}}, row{"branch": "?", "kind": "CD"}, "all loans not", "branch either", "branch:branch either:branch only:"},
+		{"unknown, but another holds", Event{Making: &Making{Type: "loan.lost", Entry: "x"}, Commit: &Commit{}}, row{"branch": "?", "kind": "BOOK"}, "all loans either not", "branch", "branch:branch only:"},
+		{"known operation", Event{Making: &Making{Type: "a"}, Commit: &Commit{Operation: "web_form"}}, row{}, "all only", "", "either:branch not:"},
+		{"other operation", Event{Making: &Making{Type: "a"}, Commit: &Commit{Operation: "desk"}}, row{}, "all not", "", "either:branch only:"},
+		{"assumed operation", Event{Making: &Making{Type: "a"}, Commit: &Commit{Operation: "web_form", Assumed: true}}, row{}, "all not", "", "either:branch only:"},
+		{"no row", Event{Making: &Making{Type: "a"}, Commit: &Commit{}}, nil, "all not", "", "either: only:"},
 	} {
 		got, undecided := router.Match(&tt.event, tt.row, nil, nil)
 		if s := codes(names, got); s != tt.want {
@@ -144,7 +144,7 @@ func codes(names []string, ids []ProfileID) string {
 
 func TestRouterMatchDoesNotAllocate(t *testing.T) {
 	router := NewRouter([]Target{{1, Subscriptions{{events: []string{"loan.*"}, not: []string{"web_*"}}}}})
-	ev := &Event{Type: "loan.returned", Entry: "circulation.loans", Operation: "desk"}
+	ev := &Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{Operation: "desk"}}
 	dst := make([]ProfileID, 0, 1)
 	if n := testing.AllocsPerRun(100, func() { router.Match(ev, nil, dst, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -207,7 +207,7 @@ func BenchmarkRouterMatch(b *testing.B) {
 		targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*", fmt.Sprintf("item.%d", i)}}}})
 	}
 	router := NewRouter(targets)
-	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
+	ev := &Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}
 	dst := make([]ProfileID, 0, len(targets))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -223,7 +223,7 @@ func BenchmarkRouterWhere(b *testing.B) {
 		targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*"}, where: where}}})
 	}
 	router := NewRouter(targets)
-	ev := &Event{Type: "loan.returned", Entry: "circulation.loans"}
+	ev := &Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}
 	row := numbers{"loan_id": "1234567", "branch": "77"}
 	dst := make([]ProfileID, 0, len(targets))
 	b.ReportAllocs()

@@ -85,7 +85,7 @@ func play(t *testing.T, m *Mapper, tbl *capture.Table, story string) {
 func tell(events []*delivery.Event) string {
 	var list []string
 	for _, ev := range events {
-		text := fmt.Sprintf("%d %s %s", ev.Origin.Seq, strings.TrimPrefix(ev.Type, "t."), ev.Key)
+		text := fmt.Sprintf("%d %s %s", ev.Ordinal, strings.TrimPrefix(ev.Type, "t."), ev.Key)
 		if string(ev.Data) != string(ev.Key) {
 			text += " " + string(ev.Data)
 		}
@@ -383,10 +383,10 @@ func checkCoalesced(t *testing.T, seed uint64, full bool, most int) {
 		perKey := map[string]int{}
 		last := -1
 		for _, ev := range out.events {
-			if ev.Origin.Seq < last {
-				t.Fatalf("event %d follows %d", ev.Origin.Seq, last)
+			if ev.Ordinal < last {
+				t.Fatalf("event %d follows %d", ev.Ordinal, last)
 			}
-			last = ev.Origin.Seq
+			last = ev.Ordinal
 			if ev.Entry != "merged" {
 				untouched = append(untouched, ev)
 				continue
@@ -395,7 +395,7 @@ func checkCoalesced(t *testing.T, seed uint64, full bool, most int) {
 			if ev.Type == "t.wiped" {
 				w.applied = map[string][2]string{}
 			} else if err := w.receive(ev); err != nil {
-				t.Fatalf("transaction %d, event %d (%s %s): %v\n%s", n, ev.Origin.Seq, ev.Type, ev.Key, err, tell(out.events))
+				t.Fatalf("transaction %d, event %d (%s %s): %v\n%s", n, ev.Ordinal, ev.Type, ev.Key, err, tell(out.events))
 			}
 		}
 		if !maps.Equal(w.applied, w.rows) {

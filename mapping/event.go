@@ -215,17 +215,36 @@ func (m *Mapper) event(be *boundEntry, fired firing, b *bodies, ordinal int) *de
 	typ := be.events[fired.event].typ
 	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, be.Name, typ)
 	return &delivery.Event{
-		ID: eventID(m.text), Type: typ, Entry: be.Name, Time: m.tx.Time,
-		Origin: delivery.Origin{
-			Source: m.source, Table: m.bound.name, Op: m.eval.op.String(),
-			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
-		},
-		Actor: b.told.actor, Operation: b.told.operation, Assumed: b.assumed, Link: b.link,
+		Making: m.making(be, fired), Commit: m.commitOf(b.told, b.assumed),
+		ID: eventID(m.text), Ordinal: ordinal, Link: b.link,
 		Key: b.key, Data: b.data, Previous: b.previous, Shape: b.shape, Kinds: b.kinds, Marks: b.marks,
-		Unavailable: b.unavailable, Bigints: be.bigints, Flags: b.flags,
-		OrderKey: b.order, OrderKeyOld: b.orderOld,
-		As: be.events[fired.event].rules[fired.rule].rule.as, Title: be.Title, Code: be.Code, Object: be.Object,
+		Unavailable: b.unavailable, Flags: b.flags, OrderKey: b.order, OrderKeyOld: b.orderOld,
 	}
+}
+
+// making returns what the events of a rule and an operation share.
+func (m *Mapper) making(be *boundEntry, fired firing) *delivery.Making {
+	ev := &be.events[fired.event]
+	made := &ev.rules[fired.rule].made[m.eval.op]
+	if *made == nil || (*made).Source != m.source {
+		*made = &delivery.Making{
+			Type: ev.typ, Entry: be.Name, Source: m.source, Table: m.bound.name, Op: m.eval.op.String(), Bigints: be.bigints,
+			As: ev.rules[fired.rule].rule.as, Title: be.Title, Code: be.Code, Object: be.Object,
+		}
+	}
+	return *made
+}
+
+// commitOf returns what events of the open transaction share, of those that were made by somebody.
+func (m *Mapper) commitOf(by told, assumed bool) *delivery.Commit {
+	if c := m.commit; c != nil && c.Assumed == assumed && c.Operation == by.operation && c.Actor == by.actor {
+		return c
+	}
+	m.commit = &delivery.Commit{
+		Time: m.tx.Time, Position: string(m.tx.Position), Transaction: m.tx.ID,
+		Actor: by.actor, Operation: by.operation, Assumed: assumed,
+	}
+	return m.commit
 }
 
 // signalEvent makes the event of a signal.
@@ -235,14 +254,9 @@ func (m *Mapper) signalEvent(s *signal, ordinal int) *delivery.Event {
 	t := outright.or(m.contexts.defaults)
 	config := m.signalTypes[s.typ]
 	return &delivery.Event{
-		ID: eventID(m.text), Type: s.typ, Time: m.tx.Time,
-		Origin: delivery.Origin{
-			Source: m.source, Op: "signal",
-			Position: string(m.tx.Position), Transaction: m.tx.ID, Seq: ordinal,
-		},
-		Actor: t.actor, Operation: t.operation, Assumed: outright.operation == "" && t != outright,
-		Key: s.key, Data: s.data, OrderKey: s.orderKey(),
-		As: config.as, Title: config.Title, Object: config.Object,
+		Making: &delivery.Making{Type: s.typ, Source: m.source, Op: "signal", As: config.as, Title: config.Title, Object: config.Object},
+		Commit: m.commitOf(t, outright.operation == "" && t != outright),
+		ID:     eventID(m.text), Ordinal: ordinal, Key: s.key, Data: s.data, OrderKey: s.orderKey(),
 	}
 }
 

@@ -82,6 +82,7 @@ type Mapper struct {
 	bindings map[*capture.Table]*binding
 	bound    *binding // of the change at hand, or of the last one
 	tx       capture.Transaction
+	commit   *delivery.Commit // of the transaction's last event
 	contexts contexts
 	held     heldDelete
 	window   window
@@ -120,7 +121,7 @@ func (m *Mapper) SetIdentity(id Identity) { m.source, m.lineage = id.Source, id.
 
 // Begin opens a transaction.
 func (m *Mapper) Begin(tx *capture.Transaction) {
-	m.tx = *tx
+	m.tx, m.commit = *tx, nil
 	m.contexts.begin()
 	m.Abort()
 }

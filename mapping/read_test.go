@@ -47,8 +47,8 @@ func TestRead(t *testing.T) {
 				return
 			}
 			ev := out.events[0]
-			if ev.Origin.Op != "read" || ev.Origin.Position != "0/16B3748" || ev.Origin.Transaction != "" || !ev.Time.Equal(at) {
-				t.Errorf("origin %+v at %s", ev.Origin, ev.Time)
+			if ev.Op != "read" || ev.Position != "0/16B3748" || ev.Transaction != "" || !ev.Time.Equal(at) {
+				t.Errorf("origin %+v at %s", originOf(ev), ev.Time)
 			}
 			if want := `{"loan_id":1,"branch":"MAIN","returned_at":null}`; string(ev.Data) != want || ev.Previous != nil {
 				t.Errorf("data %s, previous %s", ev.Data, ev.Previous)

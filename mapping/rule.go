@@ -28,6 +28,8 @@ type boundRule struct {
 	where   []boundCondition
 	cond    *boundExpression
 	fault   *problem // a column that the table does not have; nil for none
+	// made is what the events have in common that it has made, by operation.
+	made [capture.Read + 1]*delivery.Making
 }
 
 // boundCondition is a column with the values it may have.

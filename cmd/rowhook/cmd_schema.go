@@ -173,7 +173,7 @@ func receiverOf(conf *config.Config, p *delivery.ProfileConfig) (contract.Receiv
 	if err != nil {
 		return r, err
 	}
-	sample := &delivery.Event{ID: "evt", Type: "event", Key: []byte("{}"), Data: []byte("{}")}
+	sample := &delivery.Event{Making: &delivery.Making{Type: "event"}, Commit: &delivery.Commit{}, ID: "evt", Key: []byte("{}"), Data: []byte("{}")}
 	head := formatter.Head(sample)
 	if group, ok := formatter.(delivery.GroupFormatter); ok && p.Unit != delivery.UnitRecord {
 		head = group.GroupHead(&delivery.Group{ID: "grp", Unit: p.Unit, First: sample})

@@ -67,8 +67,9 @@ func newRepairWorld(t *testing.T, running bool) *repairWorld {
 		{"a", "loan.created", "1"}, {"b", "loan.created", "1"}, {"c", "loan.returned", "1"}, {"d", "loan.created", "2"}, {"e", "loan.returned", "2"},
 	} {
 		batch.Add(&delivery.Event{
-			ID: "evt_" + ev.id, Type: ev.typ, Entry: "circulation.loans", Time: time.Now(), OrderKey: ev.key,
-			Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Origin: delivery.Origin{Table: "circulation.loans", Op: "insert", Position: "0/10", Seq: i},
+			Making: &delivery.Making{Type: ev.typ, Entry: "circulation.loans", Table: "circulation.loans", Op: "insert"},
+			Commit: &delivery.Commit{Time: time.Now(), Position: "0/10"},
+			ID:     "evt_" + ev.id, OrderKey: ev.key, Key: fmt.Appendf(nil, `{"loan_id":%s}`, ev.key), Data: []byte(`{}`), Ordinal: i,
 		}, []delivery.ProfileID{desk})
 	}
 	batch.Commit("0/10")

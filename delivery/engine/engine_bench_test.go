@@ -133,9 +133,9 @@ func appendEvents(b *testing.B, store *spool.Spool, id delivery.ProfileID, keys 
 	for i := range b.N {
 		key := fmt.Appendf(nil, `{"loan_id":%d}`, i%keys)
 		batch.Add(&delivery.Event{
-			ID: fmt.Sprintf("evt_%012d", i), Type: "loan.returned", Entry: "circulation.loans", Time: time.Now(),
-			Origin: delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: "0/16B3748", Transaction: strconv.Itoa(i / 10), Seq: i % 10},
-			Key:    key, OrderKey: string(key),
+			Making: &delivery.Making{Type: "loan.returned", Entry: "circulation.loans", Source: "library", Table: "circulation.loans", Op: "update"},
+			Commit: &delivery.Commit{Time: time.Now(), Position: "0/16B3748", Transaction: strconv.Itoa(i / 10)},
+			ID:     fmt.Sprintf("evt_%012d", i), Ordinal: i % 10, Key: key, OrderKey: string(key),
 			Data:     fmt.Appendf(nil, `{"loan_id":%d,"item_id":"I-%08d","branch":"MAIN","due_at":"2026-11-30T00:00:00Z","returned_at":"2026-11-22T01:02:03.120000Z"}`, i%keys, i),
 			Previous: []byte(`{"returned_at":null}`),
 		}, to)

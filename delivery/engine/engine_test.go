@@ -271,8 +271,9 @@ func (b *bench) stopped() {
 // event makes an event whose ordering key is key.
 func event(id, key string) *delivery.Event {
 	return &delivery.Event{
-		ID: id, Type: "loan.returned", Entry: "circulation.loans", Key: fmt.Appendf(nil, `{"loan_id":%q}`, key),
-		OrderKey: key, Origin: delivery.Origin{Table: "circulation.loans", Op: "update", Position: "0/1"},
+		Making: &delivery.Making{Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Op: "update"},
+		Commit: &delivery.Commit{Position: "0/1"},
+		ID:     id, Key: fmt.Appendf(nil, `{"loan_id":%q}`, key), OrderKey: key,
 	}
 }
 

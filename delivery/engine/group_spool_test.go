@@ -61,7 +61,7 @@ func transactions(n, few, large int) (events []*delivery.Event) {
 		for i := range size {
 			ev := event(fmt.Sprintf("e%d", len(events)), fmt.Sprint(len(events)%17))
 			ev.Type = []string{"loan.created", "loan.returned"}[i%2]
-			ev.Origin.Transaction = fmt.Sprint(tx)
+			ev.Transaction = fmt.Sprint(tx)
 			events = append(events, ev)
 		}
 	}

@@ -332,7 +332,7 @@ func (p *groupPlan) run(t *testing.T) []string {
 				}
 				ev.Type = []string{"loan.created", "loan.returned", "loan.lost"}[random.IntN(3)]
 				b.receiver.mu.Unlock()
-				ev.Origin.Transaction = fmt.Sprint(i)
+				ev.Transaction = fmt.Sprint(i)
 				events, transaction = append(events, ev), append(transaction, ev)
 			}
 			b.append(transaction...)
@@ -392,7 +392,7 @@ func (p *groupPlan) reference(events []*delivery.Event) (groups map[int][]string
 	groups = make(map[int][]string)
 	heads := make(map[string]int)
 	for i, ev := range events {
-		name := ev.Origin.Transaction
+		name := ev.Transaction
 		switch p.unit {
 		case "type":
 			name += " " + ev.Type
@@ -482,7 +482,7 @@ func TestTransactions(t *testing.T) {
 			events := some(1, 8, 1000)
 			for i, ev := range events {
 				ev.Type = []string{"loan.returned", "loan.created"}[i%2]
-				ev.Origin.Transaction = []string{"10", "10", "10", "10", "10", "11", "12", "12"}[i]
+				ev.Transaction = []string{"10", "10", "10", "10", "10", "11", "12", "12"}[i]
 			}
 			b.append(events...) // in one go: where one ends must be seen
 			time.Sleep(time.Second)
@@ -525,7 +525,7 @@ func TestTransactionInParts(t *testing.T) {
 			b.start()
 			events := some(1, c.events, 1)
 			for _, ev := range events {
-				ev.Origin.Transaction = "10"
+				ev.Transaction = "10"
 			}
 			b.append(events...)
 			time.Sleep(time.Second)
@@ -561,7 +561,7 @@ func TestTransactionIsDroppedWhole(t *testing.T) {
 			var events []*delivery.Event
 			for i := range 10 * n {
 				ev := event(fmt.Sprint("e", i), fmt.Sprint(i%7))
-				ev.Origin.Transaction = fmt.Sprint(i / n)
+				ev.Transaction = fmt.Sprint(i / n)
 				events = append(events, ev)
 			}
 			b.append(events...)

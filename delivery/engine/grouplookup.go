@@ -50,9 +50,9 @@ func (e *Engine) GroupOf(ctx context.Context, rec *delivery.LogRecord) (*deliver
 func together(unit string, first, ev *delivery.Event) bool {
 	switch unit {
 	case delivery.UnitTransaction:
-		return ev.Origin.Transaction == first.Origin.Transaction
+		return ev.Transaction == first.Transaction
 	case delivery.UnitType:
-		return ev.Origin.Transaction == first.Origin.Transaction && ev.Type == first.Type && ev.Entry == first.Entry
+		return ev.Transaction == first.Transaction && ev.Type == first.Type && ev.Entry == first.Entry
 	}
 	return true
 }

@@ -22,7 +22,7 @@ func TestGroupOfALine(t *testing.T) {
 				b.start()
 				for i := range 30 {
 					ev := event(fmt.Sprintf("e%02d", i), fmt.Sprint(i))
-					ev.Origin.Transaction = fmt.Sprint(i / 10)
+					ev.Transaction = fmt.Sprint(i / 10)
 					ev.Type = []string{"loan.returned", "loan.created"}[i%2]
 					b.append(ev)
 				}

@@ -79,7 +79,7 @@ func (w *lines) tellFailure(rec *delivery.LogRecord, ev *delivery.Event) {
 		return
 	}
 	f := delivery.Failure{
-		Profile: rec.Profile, Time: rec.Time, Outcome: rec.Outcome, Event: rec.Event, Type: ev.Type, Op: ev.Origin.Op, As: ev.As,
+		Profile: rec.Profile, Time: rec.Time, Outcome: rec.Outcome, Event: rec.Event, Type: ev.Type, Op: ev.Op, As: ev.As,
 		Code: ev.Code, Title: ev.Title, URL: rec.URL, Attempt: rec.Attempt, Status: rec.Status, Reason: rec.Reason, Error: rec.Error,
 		Next: rec.NextAttempt,
 	}

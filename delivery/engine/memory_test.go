@@ -15,7 +15,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("an empty memory: room %t, half %t and %t", m.room(), m.half(500), m.half(501))
 	}
 	first := m.newJob()
-	first.event, first.bytes, first.record.Body = &delivery.Event{}, 700, make([]byte, 300)
+	first.event, first.bytes, first.record.Body = &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{}}, 700, make([]byte, 300)
 	m.take(first)
 	if m.room() || m.half(0) || m.jobs != 1 || m.bytes != 1000+jobMemory {
 		t.Errorf("%d jobs with %d bytes", m.jobs, m.bytes)
@@ -33,13 +33,13 @@ func TestMemory(t *testing.T) {
 	}
 	// Of a large event only what is held counts; the rest lies in the store.
 	large := m.newJob()
-	large.event, large.bytes = &delivery.Event{Away: &delivery.Away{Sizes: [delivery.Parts]int64{900, -1, -1, -1}}}, 950
+	large.event, large.bytes = &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{}, Away: &delivery.Away{Sizes: [delivery.Parts]int64{900, -1, -1, -1}}}, 950
 	if m.take(large); m.bytes != 50+jobMemory {
 		t.Errorf("a large event takes %d bytes", m.bytes)
 	}
 	m.max = 2 * maxWindowJobs * jobMemory
 	for range maxWindowJobs - 1 {
-		m.take(&job{event: &delivery.Event{}})
+		m.take(&job{event: &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{}}})
 	}
 	if m.room() {
 		t.Error("there is room for more jobs than the window has")

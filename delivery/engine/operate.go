@@ -310,7 +310,7 @@ func (l *listing) add(item *Item, ev *delivery.Event, r *delivery.Delivery) (mor
 		return err == nil, err
 	}
 	item.Profile = l.d.code
-	item.ID, item.Type, item.Table, item.Position, item.Time = ev.ID, ev.Type, ev.Origin.Table, ev.Origin.Position, ev.Time
+	item.ID, item.Type, item.Table, item.Position, item.Time = ev.ID, ev.Type, ev.Table, ev.Position, ev.Time
 	item.Key = json.RawMessage(bytes.Clone(ev.Key))
 	if len(item.Key) == 0 {
 		item.Key = nil

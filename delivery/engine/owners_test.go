@@ -169,7 +169,7 @@ func newOwners(t *testing.T, change func(*delivery.ProfileConfig), keys ...strin
 	o := &owners{shelf: &shelf{records: make(map[delivery.Seq]delivery.Delivery)}, paper: new(paper), now: endpointStart, queue: newQueue(1 << 20)}
 	for i, key := range keys {
 		seq := delivery.Seq(i + 1)
-		ev := &delivery.Event{ID: key + strconv.Itoa(i+1), Type: "loan.made", OrderKey: key, Time: o.now}
+		ev := &delivery.Event{Making: &delivery.Making{Type: "loan.made"}, Commit: &delivery.Commit{Time: o.now}, ID: key + strconv.Itoa(i+1), OrderKey: key}
 		o.shelf.log = append(o.shelf.log, delivery.Entry{Seq: seq, Event: ev, Bytes: 100})
 	}
 	config := delivery.Defaults()

@@ -39,8 +39,9 @@ func newReader(unit string, events ...string) (*reader, *logStore) {
 	for i, text := range events {
 		part := strings.Split(text, "/")
 		s.entries = append(s.entries, delivery.Entry{Seq: delivery.Seq(i + 1), Bytes: 10, Event: &delivery.Event{
-			ID: fmt.Sprintf("evt_%d", i+1), Type: part[1], OrderKey: part[2],
-			Origin: delivery.Origin{Transaction: part[0], Position: part[0]},
+			Making: &delivery.Making{Type: part[1]},
+			Commit: &delivery.Commit{Transaction: part[0], Position: part[0]},
+			ID:     fmt.Sprintf("evt_%d", i+1), OrderKey: part[2],
 		}})
 	}
 	return r, s

@@ -31,7 +31,7 @@ func (in *intake) collectTransaction(entry *delivery.Entry, now time.Time) error
 
 // sameTransaction reports whether two events next to each other in the log are of one transaction.
 func sameTransaction(a, b *delivery.Event) bool {
-	return a.Origin.Transaction == b.Origin.Transaction && a.Origin.Position == b.Origin.Position && a.Time.Equal(b.Time)
+	return a.Transaction == b.Transaction && a.Position == b.Position && a.Time.Equal(b.Time)
 }
 
 // closeTransaction makes deliveries of the transaction that was read.

@@ -126,9 +126,9 @@ func (p *Profile) lineAbout(rec *delivery.LogRecord, ev *delivery.Event, m *deli
 		Outcome:  outcome,
 		Event:    ev.ID,
 		Type:     ev.Type,
-		Table:    ev.Origin.Table,
+		Table:    ev.Table,
 		Key:      ev.Key,
-		Position: ev.Origin.Position,
+		Position: ev.Position,
 		Unit:     delivery.UnitRecord,
 		Flags:    p.flags(ev),
 

@@ -98,7 +98,7 @@ func almaMail(m delivery.FailureMail) (subject, text string) {
 // mailedNames are the event's action and event code. The mail tells an event code where the message
 // has none of its own, too.
 func mailedNames(f *delivery.Failure) []string {
-	ev := &delivery.Event{Type: f.Type, As: f.As}
+	ev := &delivery.Event{Making: &delivery.Making{Type: f.Type, As: f.As}, Commit: &delivery.Commit{}}
 	event := asConstant(f.Type)
 	if text, ok := given(ev, "event"); ok {
 		event = orNothing(text)

@@ -49,7 +49,7 @@ type almaHead struct {
 
 // fits reports whether the event's messages begin like this.
 func (h *almaHead) fits(ev *delivery.Event) bool {
-	if h.typ != ev.Type || h.object != ev.Object || h.source != ev.Origin.Source || len(h.as) != len(ev.As) {
+	if h.typ != ev.Type || h.object != ev.Object || h.source != ev.Source || len(h.as) != len(ev.As) {
 		return false
 	}
 	for name, text := range ev.As {
@@ -71,7 +71,7 @@ func (w *almaWork) head(a *alma, ev *delivery.Event) *almaHead {
 			return h
 		}
 	}
-	h := &almaHead{typ: ev.Type, object: ev.Object, source: ev.Origin.Source, as: ev.As}
+	h := &almaHead{typ: ev.Type, object: ev.Object, source: ev.Source, as: ev.As}
 	object := a.renamed(almaObject(ev))
 	if fault := objectFault(object, a.xml); fault != "" {
 		h.fault = fmt.Errorf("the payload's name %q %s: give the mapping entry another object", object, fault)
@@ -194,7 +194,7 @@ func (a *alma) institution(ev *delivery.Event) string {
 	if a.value != "" {
 		return a.value
 	}
-	return ev.Origin.Source
+	return ev.Source
 }
 
 // content is the payload's whole shape.

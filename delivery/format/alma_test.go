@@ -25,7 +25,7 @@ func text(s string) *string { return &s }
 func almaEvents() map[string]*delivery.Event {
 	at := time.Date(2026, 1, 2, 12, 4, 5, 678_900_000, time.FixedZone("", 9*3600))
 	event := func(typ, data string) *delivery.Event {
-		return &delivery.Event{ID: "evt_" + typ, Type: typ, Time: at, Origin: delivery.Origin{Source: "library", Op: "update"}, Data: []byte(data)}
+		return &delivery.Event{Making: &delivery.Making{Type: typ, Source: "library", Op: "update"}, Commit: &delivery.Commit{Time: at}, ID: "evt_" + typ, Data: []byte(data)}
 	}
 	loan := event("loan.returned", `{"loan_id":"1001","circ_desk":{"value":"DEFAULT_CIRC_DESK","desc":"Circulation Desk"},
   "return_circ_desk":{"value":"DEFAULT_CIRC_DESK","desc":"Circulation Desk"},"library":{"value":"MAIN","desc":"Main Library"},
@@ -48,9 +48,9 @@ func almaEvents() map[string]*delivery.Event {
   "job_info":{"id":"S12","name":"Nightly export","description":"Export","type":{"value":"SCHEDULED","desc":"Scheduled"},
    "category":{"value":"PUBLISHING","desc":"Publishing"},"link":"/almaws/v1/conf/jobs/S12"},
   "link":"/almaws/v1/conf/jobs/S12/instances/8812"}`)
-	job.Origin.Op, job.Object, job.As = "signal", "job_instance", map[string]*string{"action": text("JOB_END"), "event": nil}
+	job.Op, job.Object, job.As = "signal", "job_instance", map[string]*string{"action": text("JOB_END"), "event": nil}
 	bib := event("bib.deleted", `{"mms_id":"9912345"}`)
-	bib.Origin.Op, bib.Shape = "delete", []byte(`{"mms_id":"9912345","record_format":"marc21","linked_record_id":{"value":""},"title":"図書館の話",
+	bib.Op, bib.Shape = "delete", []byte(`{"mms_id":"9912345","record_format":"marc21","linked_record_id":{"value":""},"title":"図書館の話",
   "holdings":{"value":"","link":"/almaws/v1/bibs/9912345/holdings"},"created_by":"System","created_date":"2020-05-14",
   "last_modified_by":"System","last_modified_date":"2026-01-02","network_number":["(OCoLC)1","(DE-1)2"],"suppress_from_publishing":"false",
   "suppress_from_external_search":"false","anies":["<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n<record>\n <leader>01234cam a22</leader><datafield tag=\"245\" ind1=\"1\"\n ind2=\"0\"><subfield code=\"a\">図書館の話 &amp; &lt;mehr&gt;</subfield></datafield></record>"],"requests":null}`)
@@ -76,7 +76,7 @@ func almaEvents() map[string]*delivery.Event {
 	return map[string]*delivery.Event{
 		"loan": loan, "request": request, "job_end": job, "bib": bib, "item": item, "user": user, "notification": letter,
 		"receive": received, "rs_borrowing_request": sharing, "bare": bare, "nasty": nasty,
-		"empty": {ID: "evt_none", Type: "loan.created", Time: at, Origin: delivery.Origin{Source: "library", Op: "truncate"}},
+		"empty": {Making: &delivery.Making{Type: "loan.created", Source: "library", Op: "truncate"}, Commit: &delivery.Commit{Time: at}, ID: "evt_none"},
 	}
 }
 
@@ -162,7 +162,7 @@ func TestAlmaExamples(t *testing.T) {
 			`{"id":"ID","action":"BIB","event":{"value":"BIB_UPDATED","desc":"BIB record updated"},"institution":{"value":"99ROW_INST","desc":"図書館 <A&B>"},"time":"2026-01-02T03:04:05.678Z","bib":{"mms_id":"9912345","title":"日本語の「題名」 / \"quoted\" \\ end"}}`,
 			`<?xml version="1.0" encoding="UTF-8" standalone="yes"?><webhook><id>ID</id><action>BIB</action><event desc="BIB record updated">BIB_UPDATED</event><institution desc="図書館 &lt;A&amp;B&gt;">99ROW_INST</institution><time>2026-01-02T03:04:05.678Z</time><bib><mms_id>9912345</mms_id><title>日本語の「題名」 / "quoted" \ end</title></bib></webhook>`},
 	} {
-		ev := &delivery.Event{ID: "evt_1", Type: test.typ, Time: at, Data: []byte(test.data)}
+		ev := &delivery.Event{Making: &delivery.Making{Type: test.typ}, Commit: &delivery.Commit{Time: at}, ID: "evt_1", Data: []byte(test.data)}
 		id := string(appendAlmaID(nil, "evt_1", "desk"))
 		config := func(change func(*delivery.ProfileConfig)) delivery.ProfileConfig {
 			cfg := almaConfig(change)
@@ -201,7 +201,7 @@ func TestAlmaNames(t *testing.T) {
 		{"object", "loan.created", "my_loan", nil, nil, `"action":"LOAN","event":{"value":"LOAN_CREATED","desc":"Loan created"},"my_loan"`},
 		{"renamed", "receive.continuous", "", nil, []delivery.NameConfig{{Name: "RECEIVE", To: "ITEM"}, {Name: "RECEIVE_CONTINUOUS", To: "ITEM_RECEIVED"}, {Name: "item", To: "thing"}}, `"action":"ITEM","event":{"value":"ITEM_RECEIVED","desc":"Item received"},"thing"`},
 	} {
-		ev := &delivery.Event{ID: "evt_1", Type: test.typ, Object: test.object, As: test.as, Origin: delivery.Origin{Source: "library"}}
+		ev := &delivery.Event{Making: &delivery.Making{Type: test.typ, Object: test.object, As: test.as, Source: "library"}, Commit: &delivery.Commit{}, ID: "evt_1"}
 		body := string(mustRender(t, almaConfig(func(c *delivery.ProfileConfig) { c.Alma.Names = test.renames }), ev))
 		body = regexp.MustCompile(`"institution":.*?"time":".*?",`).ReplaceAllString(body, "")
 		_, body, _ = strings.Cut(body, `",`)
@@ -280,7 +280,7 @@ func TestAlmaRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, data := range []string{`{"a":}`, `[]`, `{"a":1}x`, `{"a":"\x"}`} {
-			body, err := f.AppendBody([]byte("kept"), &delivery.Event{ID: "evt_1", Type: "loan.created", Data: []byte(data)})
+			body, err := f.AppendBody([]byte("kept"), &delivery.Event{Making: &delivery.Making{Type: "loan.created"}, Commit: &delivery.Commit{}, ID: "evt_1", Data: []byte(data)})
 			if !errors.Is(err, errBadJSON) || string(body) != "kept" {
 				t.Errorf("%s: %s, %v", data, body, err)
 			}
@@ -323,7 +323,7 @@ func TestAlmaRecordsHaveNamespaces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := mustRender(t, almaConfig(asXML), &delivery.Event{ID: "evt_1", Type: "bib.updated", Data: data})
+		body := mustRender(t, almaConfig(asXML), &delivery.Event{Making: &delivery.Making{Type: "bib.updated"}, Commit: &delivery.Commit{}, ID: "evt_1", Data: data})
 		if !strings.Contains(string(body), "<bib>"+want+"</bib>") {
 			t.Errorf("%s became %s", record, body)
 		}
@@ -382,7 +382,7 @@ func TestAlmaObjects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, ev := range []*delivery.Event{{ID: "evt_1", Type: "a.b", Object: object}, {ID: "evt_1", Type: object + ".changed"}} {
+			for _, ev := range []*delivery.Event{{Making: &delivery.Making{Type: "a.b", Object: object}, Commit: &delivery.Commit{}, ID: "evt_1"}, {Making: &delivery.Making{Type: object + ".changed"}, Commit: &delivery.Commit{}, ID: "evt_1"}} {
 				body, err := f.AppendBody([]byte("kept"), ev)
 				if (told == "") != (want == "") || !strings.Contains(told, want) || (err == nil) != (want == "") || err != nil && string(body) != "kept" {
 					t.Errorf("%s, xml %t: %q, %s, %v", object, inXML, told, body, err)
@@ -400,10 +400,12 @@ func TestAlmaProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		data := `{"payload":` + jsonText(rt, 3) + "}"
 		ev := &delivery.Event{
-			ID: "evt_1", Type: rapid.String().Draw(rt, "type"), Data: []byte(data),
-			Kinds:  rapid.StringMatching(`[-xsSiInfbztdhjlom]{0,3}`).Draw(rt, "kinds"),
-			As:     map[string]*string{"desc": text(rapid.String().Draw(rt, "desc"))},
-			Origin: delivery.Origin{Source: rapid.String().Draw(rt, "source")},
+			Making: &delivery.Making{
+				Type: rapid.String().Draw(rt, "type"), As: map[string]*string{"desc": text(rapid.String().Draw(rt, "desc"))},
+				Source: rapid.String().Draw(rt, "source"),
+			},
+			Commit: &delivery.Commit{},
+			ID:     "evt_1", Data: []byte(data), Kinds: rapid.StringMatching(`[-xsSiInfbztdhjlom]{0,3}`).Draw(rt, "kinds"),
 		}
 		ev.Object = "payload"
 		body := mustRender(t, almaConfig(nil), ev)

@@ -31,9 +31,9 @@ func FuzzBodies(f *testing.F) {
 			}
 		}
 		ev := &delivery.Event{
-			ID: id, Type: typ, Operation: operation, Actor: delivery.Actor{Name: operation, ID: id}, Link: id, Object: "loan",
-			Time: time.UnixMilli(1795309323456).UTC(), Origin: delivery.Origin{Source: operation, Table: typ, Op: "update"},
-			Key: []byte(key), Data: []byte(data), Previous: []byte(data), Unavailable: []string{typ},
+			Making: &delivery.Making{Type: typ, Object: "loan", Source: operation, Table: typ, Op: "update"},
+			Commit: &delivery.Commit{Operation: operation, Actor: delivery.Actor{Name: operation, ID: id}, Time: time.UnixMilli(1795309323456).UTC()},
+			ID:     id, Link: id, Key: []byte(key), Data: []byte(data), Previous: []byte(data), Unavailable: []string{typ},
 		}
 		for name, cfg := range canonicalToo {
 			if body, ok := tryBody(t, cfg, ev); ok {

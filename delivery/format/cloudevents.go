@@ -62,13 +62,13 @@ func (c *cloudEvents) Head(ev *delivery.Event) delivery.Head {
 	}
 	// What has to be put together is put into one text.
 	var room [192]byte
-	b := appendSourceURI(room[:0], &ev.Origin)
+	b := appendSourceURI(room[:0], ev)
 	source := len(b)
 	b = delivery.AppendJSONTime(b, ev.Time)
 	time := len(b)
 	b = appendSubject(b, ev.Key)
 	subject := len(b)
-	all := string(strconv.AppendInt(b, int64(ev.Origin.Seq), 10))
+	all := string(strconv.AppendInt(b, int64(ev.Ordinal), 10))
 
 	header := make([]delivery.HeaderConfig, 0, 11)
 	add := func(name, value string) {
@@ -83,10 +83,10 @@ func (c *cloudEvents) Head(ev *delivery.Event) delivery.Head {
 	header = append(header, delivery.HeaderConfig{Name: "ce-time", Value: all[source+1 : time-1]})
 	add("ce-subject", all[time:subject])
 	add("ce-partitionkey", ev.OrderKey)
-	add("ce-rowhookposition", ev.Origin.Position)
-	add("ce-rowhooktransaction", ev.Origin.Transaction)
+	add("ce-rowhookposition", ev.Position)
+	add("ce-rowhooktransaction", ev.Transaction)
 	header = append(header, delivery.HeaderConfig{Name: "ce-rowhookseq", Value: all[subject:]})
-	add("ce-rowhookop", ev.Origin.Op)
+	add("ce-rowhookop", ev.Op)
 	return delivery.Head{ContentType: "application/json", Header: header}
 }
 
@@ -101,7 +101,7 @@ func (c *cloudEvents) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error)
 	}
 	start := len(dst)
 	dst = delivery.AppendJSONString(append(dst, `{"specversion":"1.0","id":`...), ev.ID)
-	dst = append(appendSourceURI(append(dst, `,"source":"`...), &ev.Origin), '"')
+	dst = append(appendSourceURI(append(dst, `,"source":"`...), ev), '"')
 	dst = delivery.AppendJSONString(append(dst, `,"type":`...), ev.Type)
 	dst = delivery.AppendJSONTime(append(dst, `,"time":`...), ev.Time)
 	var room [128]byte
@@ -109,10 +109,10 @@ func (c *cloudEvents) AppendBody(dst []byte, ev *delivery.Event) ([]byte, error)
 		dst = delivery.AppendJSONString(append(dst, `,"subject":`...), subject)
 	}
 	dst = appendMember(dst, `,"partitionkey":`, ev.OrderKey)
-	dst = appendMember(dst, `,"rowhookposition":`, ev.Origin.Position)
-	dst = appendMember(dst, `,"rowhooktransaction":`, ev.Origin.Transaction)
-	dst = strconv.AppendInt(append(dst, `,"rowhookseq":`...), int64(ev.Origin.Seq), 10)
-	dst = appendMember(dst, `,"rowhookop":`, ev.Origin.Op)
+	dst = appendMember(dst, `,"rowhookposition":`, ev.Position)
+	dst = appendMember(dst, `,"rowhooktransaction":`, ev.Transaction)
+	dst = strconv.AppendInt(append(dst, `,"rowhookseq":`...), int64(ev.Ordinal), 10)
+	dst = appendMember(dst, `,"rowhookop":`, ev.Op)
 	dst, err := c.appendData(append(dst, `,"datacontenttype":"application/json","data":`...), ev)
 	if err != nil {
 		return dst[:start], err
@@ -160,10 +160,10 @@ func (c *cloudEvents) WriteGroup(w io.Writer, g *delivery.Group) error {
 
 // appendSourceURI appends the event's source, which is a URI: of a signal, which comes from no
 // table, the source's name alone.
-func appendSourceURI(dst []byte, o *delivery.Origin) []byte {
-	dst = appendPathEscaped(append(dst, "rowhook:"...), o.Source)
-	if o.Table != "" {
-		dst = appendPathEscaped(append(dst, '/'), o.Table)
+func appendSourceURI(dst []byte, ev *delivery.Event) []byte {
+	dst = appendPathEscaped(append(dst, "rowhook:"...), ev.Source)
+	if ev.Table != "" {
+		dst = appendPathEscaped(append(dst, '/'), ev.Table)
 	}
 	return dst
 }

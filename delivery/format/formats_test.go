@@ -239,8 +239,9 @@ func TestSlackKeepsLinesShort(t *testing.T) {
 	t.Parallel()
 	desc := "A <loan> & more"
 	ev := &delivery.Event{
-		Type: "loan.returned", Title: "Loans", As: map[string]*string{"desc": &desc}, Key: []byte(`{"a":1,"b":"x\ny"}`),
-		Actor: delivery.Actor{ID: "aa", Name: "Mina"}, Operation: "web_form", Link: "https://ils.example.org/?a=1&b=|2",
+		Making: &delivery.Making{Type: "loan.returned", Title: "Loans", As: map[string]*string{"desc": &desc}},
+		Commit: &delivery.Commit{Actor: delivery.Actor{ID: "aa", Name: "Mina"}, Operation: "web_form"},
+		Key:    []byte(`{"a":1,"b":"x\ny"}`), Link: "https://ils.example.org/?a=1&b=|2",
 	}
 	want := `{"text":"*A &lt;loan&gt; &amp; more* · Loans 1/x y · Mina · web_form · <https://ils.example.org/?a=1&amp;b=%7C2|open>"}`
 	if got, _ := newSlack().AppendBody(nil, ev); string(got) != want {

@@ -115,7 +115,7 @@ func appendHead(dst []byte, ev *delivery.Event) []byte {
 	dst = append(dst, `,"timestamp":`...)
 	dst = delivery.AppendJSONTime(dst, ev.Time)
 	dst = append(dst, `,"source":`...)
-	dst = appendSource(dst, &ev.Origin)
+	dst = appendSource(dst, ev)
 	if ev.Actor != (delivery.Actor{}) {
 		dst = append(dst, `,"actor":`...)
 		dst = appendActor(dst, &ev.Actor)
@@ -124,16 +124,16 @@ func appendHead(dst []byte, ev *delivery.Event) []byte {
 	return appendMember(dst, `,"link":`, ev.Link)
 }
 
-func appendSource(dst []byte, o *delivery.Origin) []byte {
+func appendSource(dst []byte, ev *delivery.Event) []byte {
 	dst = append(dst, `{"name":`...)
-	dst = delivery.AppendJSONString(dst, o.Source)
-	dst = appendMember(dst, `,"table":`, o.Table)
+	dst = delivery.AppendJSONString(dst, ev.Source)
+	dst = appendMember(dst, `,"table":`, ev.Table)
 	dst = append(dst, `,"op":`...)
-	dst = delivery.AppendJSONString(dst, o.Op)
-	dst = appendMember(dst, `,"position":`, o.Position)
-	dst = appendMember(dst, `,"transaction":`, o.Transaction)
+	dst = delivery.AppendJSONString(dst, ev.Op)
+	dst = appendMember(dst, `,"position":`, ev.Position)
+	dst = appendMember(dst, `,"transaction":`, ev.Transaction)
 	dst = append(dst, `,"seq":`...)
-	dst = strconv.AppendInt(dst, int64(o.Seq), 10)
+	dst = strconv.AppendInt(dst, int64(ev.Ordinal), 10)
 	return append(dst, '}')
 }
 

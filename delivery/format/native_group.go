@@ -57,10 +57,10 @@ func appendGroupHead(dst []byte, g *delivery.Group) []byte {
 	dst = append(dst, `,"timestamp":`...)
 	dst = delivery.AppendJSONTime(dst, g.First.Time)
 	dst = append(dst, `,"source":{"name":`...)
-	dst = delivery.AppendJSONString(dst, g.First.Origin.Source)
+	dst = delivery.AppendJSONString(dst, g.First.Source)
 	if g.Unit != "batch" {
-		dst = appendMember(dst, `,"position":`, g.First.Origin.Position)
-		dst = appendMember(dst, `,"transaction":`, g.First.Origin.Transaction)
+		dst = appendMember(dst, `,"position":`, g.First.Position)
+		dst = appendMember(dst, `,"transaction":`, g.First.Transaction)
 	}
 	dst = append(dst, `},"count":`...)
 	dst = strconv.AppendInt(dst, int64(g.Count), 10)

@@ -20,51 +20,57 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // events are the shapes an event can have. Each has a golden file of its name.
 func events() map[string]*delivery.Event {
 	at := time.Date(2026, 11, 22, 10, 2, 3, 456789012, time.FixedZone("", 9*3600))
-	origin := func(op string) delivery.Origin {
-		return delivery.Origin{Source: "library", Table: "circulation.loans", Op: op, Position: "0/16B3748", Transaction: "745", Seq: 2}
-	}
 	return map[string]*delivery.Event{
 		"insert": {
-			ID: "evt_01", Type: "loan.created", Time: at, Origin: origin("insert"),
-			Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000,"returned_at":null}`), Bigints: []string{"loan_id"},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "insert", Type: "loan.created", Bigints: []string{"loan_id"}},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at},
+			ID:     "evt_01", Ordinal: 2, Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000,"returned_at":null}`),
 		},
 		"update": {
-			ID: "evt_02", Type: "loan.returned", Time: at, Origin: origin("update"),
-			Actor: delivery.Actor{ID: "aa010001", Name: "Ada Lovelace"}, Operation: "web_form", Link: "https://ils.example.org/loans/1000?a=1&b=2",
-			Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000,"fee":"12.50","returned_at":"2026-11-22T01:02:03.120000Z"}`),
-			Previous: []byte(`{"returned_at":null}`), Bigints: []string{"loan_id"},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "update", Type: "loan.returned", Bigints: []string{"loan_id"}},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at, Actor: delivery.Actor{ID: "aa010001", Name: "Ada Lovelace"}, Operation: "web_form"},
+			ID:     "evt_02", Ordinal: 2, Link: "https://ils.example.org/loans/1000?a=1&b=2",
+			Key:      []byte(`{"loan_id":1000}`),
+			Data:     []byte(`{"loan_id":1000,"fee":"12.50","returned_at":"2026-11-22T01:02:03.120000Z"}`),
+			Previous: []byte(`{"returned_at":null}`),
 		},
 		"delete": {
-			ID: "evt_03", Type: "loan.deleted", Time: at, Origin: origin("delete"), Actor: delivery.Actor{ID: "aa010001"},
-			Key: []byte(`{"loan_id":9223372036854775807}`), Data: []byte(`{"loan_id":9223372036854775807}`),
-			Previous: []byte(`{"loan_id":9223372036854775807,"fee":"12.50"}`), Bigints: []string{"loan_id"},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "delete", Type: "loan.deleted", Bigints: []string{"loan_id"}},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at, Actor: delivery.Actor{ID: "aa010001"}},
+			ID:     "evt_03", Ordinal: 2, Key: []byte(`{"loan_id":9223372036854775807}`),
+			Data: []byte(`{"loan_id":9223372036854775807}`), Previous: []byte(`{"loan_id":9223372036854775807,"fee":"12.50"}`),
 		},
-		"truncate": {ID: "evt_04", Type: "record.truncated", Time: at, Origin: origin("truncate")},
+		"truncate": {Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "truncate", Type: "record.truncated"}, Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at}, ID: "evt_04", Ordinal: 2},
 		"signal": {
-			ID: "evt_05", Type: "job.finished", Time: at.Add(-at.Sub(at.Truncate(time.Second))),
-			Origin: delivery.Origin{Source: "library", Op: "signal", Position: "0/16B3748", Transaction: "745", Seq: 1},
-			Key:    []byte(`{"job":"nightly"}`), Data: []byte(`{"rows":12}`),
+			Making: &delivery.Making{Type: "job.finished", Source: "library", Op: "signal"},
+			Commit: &delivery.Commit{Time: at.Add(-at.Sub(at.Truncate(time.Second))), Position: "0/16B3748", Transaction: "745"},
+			ID:     "evt_05", Ordinal: 1, Key: []byte(`{"job":"nightly"}`), Data: []byte(`{"rows":12}`),
 		},
 		"defaults": {
-			ID: "evt_06", Type: "loan.created", Time: at, Origin: origin("insert"), Assumed: true,
-			Actor: delivery.Actor{ID: "system", Name: "system"}, Operation: "unknown",
-			Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`),
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "insert", Type: "loan.created"},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at, Assumed: true, Actor: delivery.Actor{ID: "system", Name: "system"}, Operation: "unknown"},
+			ID:     "evt_06", Ordinal: 2, Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`),
 		},
 		"unknowns": {
-			ID: "evt_07", Type: "loan.returned", Time: at, Origin: origin("update"), Actor: delivery.Actor{Name: "Ada"},
-			Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`), Previous: []byte(`{}`), Unavailable: []string{"big_note", `odd "name"`},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "update", Type: "loan.returned"},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at, Actor: delivery.Actor{Name: "Ada"}},
+			ID:     "evt_07", Ordinal: 2, Key: []byte(`{"loan_id":1}`), Data: []byte(`{"loan_id":1}`),
+			Previous: []byte(`{}`), Unavailable: []string{"big_note", `odd "name"`},
 		},
 		"nasty": {
-			ID: "evt_08", Type: "note.changed", Time: at,
-			Origin: delivery.Origin{Source: "böse\\\"\n", Table: "public.a<b>&c", Op: "update", Position: "mysql-bin.000012:4", Transaction: "3E11FA47:23"},
-			Actor:  delivery.Actor{ID: "\x00\x1f\x7f", Name: "\u2028\u2029 😀 \xff\xfe"}, Operation: "</script>", Link: "javascript:alert('1')",
-			Key: []byte(`{"a.b":1,"ä\"":2}`), Data: []byte(`{"t":"<&>\u2028😀\\","n":0.10,"e":1e400,"big":123456789012345678901234567890.10}`),
+			Making: &delivery.Making{Type: "note.changed", Source: "böse\\\"\n", Table: "public.a<b>&c", Op: "update"},
+			Commit: &delivery.Commit{
+				Time: at, Position: "mysql-bin.000012:4", Transaction: "3E11FA47:23",
+				Actor: delivery.Actor{ID: "\x00\x1f\x7f", Name: "\u2028\u2029 😀 \xff\xfe"}, Operation: "</script>",
+			},
+			ID: "evt_08", Link: "javascript:alert('1')", Key: []byte(`{"a.b":1,"ä\"":2}`),
+			Data: []byte(`{"t":"<&>\u2028😀\\","n":0.10,"e":1e400,"big":123456789012345678901234567890.10}`),
 		},
 		"bigints": {
-			ID: "evt_09", Type: "loan.created", Time: at, Origin: origin("insert"),
-			Key:     []byte(`{"id":-9007199254740993}`),
-			Data:    []byte(`{"id":-9007199254740993,"library":{"id":7,"no":7},"list":[1,[2,null],"3",{"id":4}],"nulled":null,"text":"8","d\u0065ep":{"x.y":5},"no":{"id":6}}`),
-			Bigints: []string{"id", "library.id", "list", "nulled", "text", "deep.x.y"},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "insert", Type: "loan.created", Bigints: []string{"id", "library.id", "list", "nulled", "text", "deep.x.y"}},
+			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at},
+			ID:     "evt_09", Ordinal: 2, Key: []byte(`{"id":-9007199254740993}`),
+			Data: []byte(`{"id":-9007199254740993,"library":{"id":7,"no":7},"list":[1,[2,null],"3",{"id":4}],"nulled":null,"text":"8","d\u0065ep":{"x.y":5},"no":{"id":6}}`),
 		},
 	}
 }
@@ -245,7 +251,7 @@ func TestNativeAllocates(t *testing.T) {
 func TestNativeRefusesBrokenValues(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{`{`, `{"id"`, `{"id":}`, `{"id":1`, `{"id":[1}`, `{"id":1}}`, `{"id" 1}`, `{"id":"1}`, `{"a":1 "id":1}`, strings.Repeat("[", 20000)} {
-		ev := &delivery.Event{ID: "evt_1", Data: []byte(data), Bigints: []string{"id"}}
+		ev := &delivery.Event{Making: &delivery.Making{Bigints: []string{"id"}}, Commit: &delivery.Commit{}, ID: "evt_1", Data: []byte(data)}
 		f, _ := Products().Formatter(delivery.ProfileConfig{Bigint: "string"})
 		body, err := f.AppendBody([]byte("kept"), ev)
 		if !errors.Is(err, errBadJSON) || string(body) != "kept" {
@@ -283,8 +289,9 @@ func FuzzNative(f *testing.F) {
 			return
 		}
 		ev := &delivery.Event{
-			ID: id, Type: typ, Operation: operation, Actor: delivery.Actor{Name: operation}, Link: id,
-			Data: []byte(data), Previous: []byte(data), Bigints: []string{path1, path2}, Unavailable: []string{id, typ},
+			Making: &delivery.Making{Type: typ, Bigints: []string{path1, path2}},
+			Commit: &delivery.Commit{Operation: operation, Actor: delivery.Actor{Name: operation}},
+			ID:     id, Link: id, Data: []byte(data), Previous: []byte(data), Unavailable: []string{id, typ},
 		}
 		plain, quoted := render(t, "number", ev), render(t, "string", ev)
 		assertBody(t, plain)

@@ -51,12 +51,11 @@ func (n *nativeXML) appendEvent(dst []byte, ev *delivery.Event) ([]byte, error) 
 	dst = appendXMLMember(dst, "id", ev.ID)
 	dst = appendXMLMember(dst, "type", ev.Type)
 	dst = append(appendTimestamp(dst, ev), "<source>"...)
-	o := &ev.Origin
-	for _, m := range [...]struct{ name, value string }{{"name", o.Source}, {"table", o.Table}, {"op", o.Op}, {"position", o.Position}, {"transaction", o.Transaction}} {
+	for _, m := range [...]struct{ name, value string }{{"name", ev.Source}, {"table", ev.Table}, {"op", ev.Op}, {"position", ev.Position}, {"transaction", ev.Transaction}} {
 		dst = appendXMLMember(dst, m.name, m.value)
 	}
 	dst = append(dst, "<seq>"...)
-	dst = append(strconv.AppendInt(dst, int64(o.Seq), 10), "</seq></source>"...)
+	dst = append(strconv.AppendInt(dst, int64(ev.Ordinal), 10), "</seq></source>"...)
 	if ev.Actor != (delivery.Actor{}) {
 		dst = append(dst, "<actor>"...)
 		dst = appendXMLMember(dst, "id", ev.Actor.ID)
@@ -97,10 +96,10 @@ func (n *nativeXML) WriteGroup(w io.Writer, g *delivery.Group) error {
 	b = appendXMLMember(b, "id", g.ID)
 	b = appendXMLMember(b, "type", g.Type)
 	b = append(appendTimestamp(b, g.First), "<source>"...)
-	b = appendXMLMember(b, "name", g.First.Origin.Source)
+	b = appendXMLMember(b, "name", g.First.Source)
 	if g.Unit != "batch" {
-		b = appendXMLMember(b, "position", g.First.Origin.Position)
-		b = appendXMLMember(b, "transaction", g.First.Origin.Transaction)
+		b = appendXMLMember(b, "position", g.First.Position)
+		b = appendXMLMember(b, "transaction", g.First.Transaction)
 	}
 	b = append(b, "</source>"...)
 	b = appendXMLMember(b, "count", strconv.Itoa(g.Count))

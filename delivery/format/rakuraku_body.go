@@ -240,7 +240,7 @@ func (r *rakuraku) appendEnvelope(dst []byte, ev *delivery.Event, w *rakurakuWor
 
 // hasItems reports whether the event tells a whole record.
 func hasItems(ev *delivery.Event) bool {
-	switch ev.Origin.Op {
+	switch ev.Op {
 	case "insert", "update", "read":
 		return true
 	}
@@ -253,7 +253,7 @@ func rakurakuType(ev *delivery.Event) string {
 	if text, ok := given(ev, "event"); ok && text != nil {
 		return *text
 	}
-	switch ev.Origin.Op {
+	switch ev.Op {
 	case "insert", "read":
 		return "APP_DATA_INSERT"
 	case "update":

@@ -21,8 +21,12 @@ func rakurakuEvents() map[string]*delivery.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 999e6, time.UTC)
 	event := func(op, key, data string) *delivery.Event {
 		return &delivery.Event{
-			ID: "evt_" + op, Type: "record." + op, Entry: "circulation.loans", Time: at, Origin: delivery.Origin{Source: "library", Table: "circulation.loans", Op: op},
-			Actor: delivery.Actor{ID: "aa010001", Name: "住友 太郎"}, Title: "貸出管理", Code: "APP_0200", Key: []byte(key), Data: []byte(data),
+			Making: &delivery.Making{
+				Type: "record." + op, Entry: "circulation.loans", Source: "library", Table: "circulation.loans", Op: op,
+				Title: "貸出管理", Code: "APP_0200",
+			},
+			Commit: &delivery.Commit{Time: at, Actor: delivery.Actor{ID: "aa010001", Name: "住友 太郎"}},
+			ID:     "evt_" + op, Key: []byte(key), Data: []byte(data),
 		}
 	}
 	insert := event("insert", `{"loan_id":57}`, `{"loan_id":57,"title":"図書館の話","note":"a\nb\u2028<&>","copies":3,"isbn":9007199254740993,"fee":"12.50","weight":0.5,"renewable":true,`+
@@ -234,7 +238,9 @@ func TestRakurakuAfterReload(t *testing.T) {
 			{`{"a":"1"}`, `{"a":"1","b":"2"}`},
 		} {
 			ev := &delivery.Event{
-				ID: "evt_1", Type: "a.b", Entry: "app.a", Code: "A", Origin: delivery.Origin{Op: "update"}, Key: []byte(parts[0]), Data: []byte(parts[1]), Kinds: "sss",
+				Making: &delivery.Making{Type: "a.b", Entry: "app.a", Code: "A", Op: "update"},
+				Commit: &delivery.Commit{},
+				ID:     "evt_1", Key: []byte(parts[0]), Data: []byte(parts[1]), Kinds: "sss",
 			}
 			want := mustRender(t, rakurakuConfig(nil), ev)
 			ev.Marks = []byte{}
@@ -274,8 +280,9 @@ func TestRakurakuProperty(t *testing.T) {
 			members = append(members, `"`+name+`":`+strings.TrimSpace(jsonText(rt, 2)))
 		}
 		ev := &delivery.Event{
-			ID: "evt_1", Type: "record.updated", Code: "A", Title: rapid.String().Draw(rt, "title"), Origin: delivery.Origin{Op: "update"},
-			Key: []byte(`{"id":` + jsonString(rt) + `}`), Data: []byte("{" + strings.Join(members, ",") + "}"),
+			Making: &delivery.Making{Type: "record.updated", Code: "A", Title: rapid.String().Draw(rt, "title"), Op: "update"},
+			Commit: &delivery.Commit{},
+			ID:     "evt_1", Key: []byte(`{"id":` + jsonString(rt) + `}`), Data: []byte("{" + strings.Join(members, ",") + "}"),
 			Kinds: rapid.StringMatching(`[xsSiInfbztdhjlom]{3}`).Draw(rt, "kinds"),
 		}
 		rt.Logf("key %s data %s kinds %s", ev.Key, ev.Data, ev.Kinds)
@@ -291,7 +298,7 @@ func TestRakurakuProperty(t *testing.T) {
 func TestRakurakuWorkflow(t *testing.T) {
 	t.Parallel()
 	step := *rakurakuEvents()["workflow"]
-	step.Origin.Op, step.Key = "insert", []byte(`{"plan_id":5}`)
+	step.Op, step.Key = "insert", []byte(`{"plan_id":5}`)
 	step.Data = []byte(`{"plan_id":5,"step":"approve","by":"Oe","status":"done","comment":null}`)
 	workflow := delivery.RakurakuWorkflow{Step: "step", Status: "status", Comment: "comment"}
 	const head = `,"data":{"rakwdb_app20_main_primarykey":{"type":"id","value":"5"},"rakwdb_app20_main_0":{"type":"text","value":"Oe"}}`

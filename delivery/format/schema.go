@@ -217,7 +217,7 @@ func almaSchema(c *delivery.ProfileConfig, e *delivery.EventShape) delivery.Sche
 	if err != nil {
 		return delivery.Schema{"type": "object"} // the config was checked
 	}
-	ev := &delivery.Event{Type: e.Type, Object: e.Object, As: e.As}
+	ev := &delivery.Event{Making: &delivery.Making{Type: e.Type, Object: e.Object, As: e.As}, Commit: &delivery.Commit{}}
 	object := delivery.Schema{"type": "object"}
 	if !e.Open && !slices.Contains(e.Ops, "truncate") {
 		object = delivery.ObjectSchema(e.Data, false, func(m *delivery.MemberShape) delivery.Schema {

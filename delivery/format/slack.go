@@ -147,7 +147,7 @@ func appendSlackRow(dst []byte, ev *delivery.Event) []byte {
 	if ev.Title != "" {
 		dst = appendSlackText(dst, ev.Title, " ")
 	} else {
-		dst = appendSlackText(dst, ev.Origin.Table, " ")
+		dst = appendSlackText(dst, ev.Table, " ")
 	}
 	var room [64]byte
 	if key := appendSubject(room[:0], ev.Key); len(key) > 0 {

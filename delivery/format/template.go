@@ -124,10 +124,13 @@ func templateFault(err error) string {
 // try renders the sample.
 func (t *templated) try(unit string) ([]byte, error) {
 	sample := &delivery.Event{
-		ID: "evt_ca6u7mhyqhq6oqylqqvbgc2nqm", Type: "sample.event", Time: time.Unix(1_790_000_000, 0), Title: "Samples", Operation: "sample",
-		Origin: delivery.Origin{Source: "sample", Table: "public.samples", Op: "update", Position: "0/16B3748", Transaction: "745", Seq: 1},
-		Actor:  delivery.Actor{ID: "sample", Name: "Sample"}, Link: "https://example.org/samples/1",
-		Key: []byte(`{"id":1}`), Data: []byte(`{"id":1}`), Previous: []byte(`{"id":1}`),
+		Making: &delivery.Making{Type: "sample.event", Title: "Samples", Source: "sample", Table: "public.samples", Op: "update"},
+		Commit: &delivery.Commit{
+			Time: time.Unix(1_790_000_000, 0), Operation: "sample", Position: "0/16B3748", Transaction: "745",
+			Actor: delivery.Actor{ID: "sample", Name: "Sample"},
+		},
+		ID: "evt_ca6u7mhyqhq6oqylqqvbgc2nqm", Ordinal: 1, Link: "https://example.org/samples/1", Key: []byte(`{"id":1}`),
+		Data: []byte(`{"id":1}`), Previous: []byte(`{"id":1}`),
 	}
 	if unit == "" || unit == "record" {
 		return t.execute(nil, sample)
@@ -266,8 +269,8 @@ func (r *run) makes(bytes int) error {
 // values are an event's members as the template sees them. Numbers keep their digits.
 func (t *templated) values(ev *delivery.Event) (map[string]any, error) {
 	values := map[string]any{
-		"id": ev.ID, "type": ev.Type, "time": unquoted(delivery.AppendJSONTime(nil, ev.Time)), "source": ev.Origin.Source, "table": ev.Origin.Table,
-		"op": ev.Origin.Op, "position": ev.Origin.Position, "transaction": ev.Origin.Transaction, "seq": ev.Origin.Seq,
+		"id": ev.ID, "type": ev.Type, "time": unquoted(delivery.AppendJSONTime(nil, ev.Time)), "source": ev.Source, "table": ev.Table,
+		"op": ev.Op, "position": ev.Position, "transaction": ev.Transaction, "seq": ev.Ordinal,
 		"title": ev.Title, "code": ev.Code, "desc": describe(ev), "operation": ev.Operation, "link": ev.Link,
 		"actor": map[string]any{"id": ev.Actor.ID, "name": ev.Actor.Name},
 	}

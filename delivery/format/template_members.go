@@ -17,17 +17,17 @@ func (r *renderer) eventMember(name string) value {
 		v.end--
 		return v
 	case "source":
-		return textValue(ev.Origin.Source)
+		return textValue(ev.Source)
 	case "table":
-		return textValue(ev.Origin.Table)
+		return textValue(ev.Table)
 	case "op":
-		return textValue(ev.Origin.Op)
+		return textValue(ev.Op)
 	case "position":
-		return textValue(ev.Origin.Position)
+		return textValue(ev.Position)
 	case "transaction":
-		return textValue(ev.Origin.Transaction)
+		return textValue(ev.Transaction)
 	case "seq":
-		return integer(ev.Origin.Seq)
+		return integer(ev.Ordinal)
 	case "title":
 		return textValue(ev.Title)
 	case "code":

@@ -80,7 +80,7 @@ func TestTemplateProgramsCorners(t *testing.T) {
 				t.Fatalf("%s: %v", text, err)
 			}
 			for range 2 { // the second time with what is known of the first
-				assertEvent(t, f, text, &delivery.Event{Data: []byte(object), Bigints: []string{"n", "o.a", "b", "l"}})
+				assertEvent(t, f, text, &delivery.Event{Making: &delivery.Making{Bigints: []string{"n", "o.a", "b", "l"}}, Commit: &delivery.Commit{}, Data: []byte(object)})
 			}
 		}
 	}
@@ -101,8 +101,9 @@ func FuzzTemplatePrograms(f *testing.F) {
 			return
 		}
 		assertEvent(t, formatter, text, &delivery.Event{
-			ID: name, Type: name, Time: time.UnixMilli(1795309323456), Origin: delivery.Origin{Op: "insert", Table: name}, Actor: delivery.Actor{Name: name},
-			Key: []byte(object), Data: []byte(object), Previous: []byte(object), Bigints: []string{name, "a"}, Unavailable: []string{name, "b"},
+			Making: &delivery.Making{Type: name, Op: "insert", Table: name, Bigints: []string{name, "a"}},
+			Commit: &delivery.Commit{Time: time.UnixMilli(1795309323456), Actor: delivery.Actor{Name: name}},
+			ID:     name, Key: []byte(object), Data: []byte(object), Previous: []byte(object), Unavailable: []string{name, "b"},
 		})
 	})
 }
@@ -133,7 +134,7 @@ func TestTemplateProgramsKeepBounds(t *testing.T) {
 		}
 		left := false
 		for n := 8; n < 1<<20 && !left; n *= 4 {
-			ev := &delivery.Event{Link: strings.Repeat("\x00", n), Data: []byte(`{"text":"` + strings.Repeat("'\\u0000\\ud800\xff", n/8) + `","list":[` + strings.Repeat("1,", n) + `1]}`)}
+			ev := &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{}, Link: strings.Repeat("\x00", n), Data: []byte(`{"text":"` + strings.Repeat("'\\u0000\\ud800\xff", n/8) + `","list":[` + strings.Repeat("1,", n) + `1]}`)}
 			r := newRenderer(f.rows, false)
 			body, ok := r.append(nil, f.event, ev)
 			if left = !ok; ok {

@@ -221,9 +221,15 @@ func (d *dice) event() *delivery.Event {
 		return d.one("", "plain", "a.b-c_d", "böse\\\"\n", "\u2028\u2029 😀 \xff\xfe", "</script>'", "\x00\x1f\x7f", "図書館の話", "insert", "ǆ ß ŉ İ", "\xe6\xbc")
 	}
 	ev := &delivery.Event{
-		ID: text(), Type: text(), Entry: d.one("a", "b"), Time: time.Unix(d.Int64N(1<<34), d.Int64N(1e9)), Title: text(), Code: text(), Operation: text(), Link: text(),
-		Origin: delivery.Origin{Source: text(), Table: text(), Op: d.one("insert", "update"), Position: text(), Transaction: text(), Seq: d.IntN(3)},
-		Actor:  delivery.Actor{ID: text(), Name: text()}, Key: d.object(), Data: d.object(), Previous: d.object(),
+		Making: &delivery.Making{
+			Type: text(), Entry: d.one("a", "b"), Title: text(), Code: text(), Source: text(), Table: text(),
+			Op: d.one("insert", "update"),
+		},
+		Commit: &delivery.Commit{
+			Time: time.Unix(d.Int64N(1<<34), d.Int64N(1e9)), Operation: text(), Position: text(), Transaction: text(),
+			Actor: delivery.Actor{ID: text(), Name: text()},
+		},
+		ID: text(), Link: text(), Ordinal: d.IntN(3), Key: d.object(), Data: d.object(), Previous: d.object(),
 	}
 	for range d.IntN(3) {
 		ev.Unavailable = append(ev.Unavailable, text())

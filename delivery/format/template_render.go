@@ -128,7 +128,7 @@ func (r *renderer) take(ev *delivery.Event) {
 		object := [...][]byte{ev.Key, ev.Data, ev.Previous}[i]
 		var guess *outline
 		if len(object) > len("{}") {
-			guess = r.shapes[shape{ev.Entry, ev.Origin.Op, i}]
+			guess = r.shapes[shape{ev.Entry, ev.Op, i}]
 		}
 		x := &r.rows[i]
 		if !x.read(object, guess) {
@@ -151,7 +151,7 @@ func (r *renderer) outline(x *row) *outline {
 		if r.shapes == nil || len(r.shapes) >= keptShapes {
 			r.shapes = map[shape]*outline{}
 		}
-		r.shapes[shape{r.ev.Entry, r.ev.Origin.Op, at}] = x.outline()
+		r.shapes[shape{r.ev.Entry, r.ev.Op, at}] = x.outline()
 	}
 	return x.outline()
 }

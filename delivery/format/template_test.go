@@ -19,8 +19,9 @@ func withTemplate(text string) delivery.ProfileConfig {
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	ev := &delivery.Event{
-		ID: "evt_1", Type: "loan.returned", Actor: delivery.Actor{Name: "Mina"}, Unavailable: []string{"note", "big"},
-		Key:  []byte(`{"loan_id":9007199254740993}`),
+		Making: &delivery.Making{Type: "loan.returned"},
+		Commit: &delivery.Commit{Actor: delivery.Actor{Name: "Mina"}},
+		ID:     "evt_1", Unavailable: []string{"note", "big"}, Key: []byte(`{"loan_id":9007199254740993}`),
 		Data: []byte(`{"title":"A \"B\" <c>","fee":"12.50","n":null,"tags":["a",1],"lib":{"value":"MAIN"},"ok":true,"count":7}`),
 	}
 	for text, want := range map[string]string{
@@ -122,8 +123,12 @@ func TestTemplateRefuses(t *testing.T) {
 
 // Whatever a template does, and whatever is in the row, a body costs bounded memory and time.
 func TestTemplatesAreBounded(t *testing.T) {
-	large := &delivery.Event{ID: "evt_1", Type: "loan.returned", Key: []byte(`{"id":1}`),
-		Data: []byte(`{"small":"x","big":"` + strings.Repeat("'<", 2<<20) + `","list":[` + strings.Repeat("1,", 100_000) + `1]}`)}
+	large := &delivery.Event{
+		Making: &delivery.Making{Type: "loan.returned"},
+		Commit: &delivery.Commit{},
+		ID:     "evt_1", Key: []byte(`{"id":1}`),
+		Data: []byte(`{"small":"x","big":"` + strings.Repeat("'<", 2<<20) + `","list":[` + strings.Repeat("1,", 100_000) + `1]}`),
+	}
 	const most = 600 << 20
 	for name, text := range map[string]string{
 		"js doubled":          `{{$s := "''''''''"}}{{range 60}}{{$s = js $s $s}}{{end}}`,
@@ -171,7 +176,7 @@ func TestTemplateBodiesAtTheSameTime(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				if body, err := f.AppendBody([]byte("> "), &delivery.Event{ID: "evt_1", Type: "loan.returned", Key: []byte(`{}`), Data: []byte(`{}`)}); err != nil || len(body) != 2+1000*16 {
+				if body, err := f.AppendBody([]byte("> "), &delivery.Event{Making: &delivery.Making{Type: "loan.returned"}, Commit: &delivery.Commit{}, ID: "evt_1", Key: []byte(`{}`), Data: []byte(`{}`)}); err != nil || len(body) != 2+1000*16 {
 					t.Errorf("%d bytes, %v", len(body), err)
 				}
 			}
@@ -203,9 +208,9 @@ func FuzzTemplate(f *testing.F) {
 func TestTemplateBigint(t *testing.T) {
 	t.Parallel()
 	ev := &delivery.Event{
-		Key:     []byte(`{"n":9007199254740993}`),
-		Data:    []byte(`{"n":9007199254740993,"small":7,"of":{"n":1,"small":7},"list":[1,[2]],"a.b":3,"text":"4"}`),
-		Bigints: []string{"n", "of.n", "list", "a.b", "text"},
+		Making: &delivery.Making{Bigints: []string{"n", "of.n", "list", "a.b", "text"}},
+		Commit: &delivery.Commit{},
+		Key:    []byte(`{"n":9007199254740993}`), Data: []byte(`{"n":9007199254740993,"small":7,"of":{"n":1,"small":7},"list":[1,[2]],"a.b":3,"text":"4"}`),
 	}
 	for bigint, want := range map[string]string{
 		"number": `{"n":9007199254740993} {"a.b":3,"list":[1,[2]],"n":9007199254740993,"of":{"n":1,"small":7},"small":7,"text":"4"} 9007199254740993 01`,
@@ -237,7 +242,7 @@ func TestTemplatePage(t *testing.T) {
 			t.Errorf("docs/templates.md does not name %s", name)
 		}
 	}
-	ev := &delivery.Event{Data: []byte(`{"s":"` + strings.Repeat("漢", 3000) + `"}`)}
+	ev := &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{}, Data: []byte(`{"s":"` + strings.Repeat("漢", 3000) + `"}`)}
 	for _, text := range []string{`{{printf "%.1024s" .data.s}}`, `{{truncate 1024 .data.s}}`} {
 		f, err := Products().Formatter(withTemplate(text))
 		if err != nil {

@@ -28,7 +28,7 @@ func TestXMLFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ev := &delivery.Event{ID: "evt_1", Type: "loan.returned", Object: "loan", Key: []byte(`{"id":1}`), Data: []byte(c.data)}
+			ev := &delivery.Event{Making: &delivery.Making{Type: "loan.returned", Object: "loan"}, Commit: &delivery.Commit{}, ID: "evt_1", Key: []byte(`{"id":1}`), Data: []byte(c.data)}
 			if got := f.(delivery.Flagger).Flags(ev); !slices.Equal(got, c.want) {
 				t.Errorf("%s: %s: flags %q, want %q", name, c.data, got, c.want)
 			}
@@ -55,7 +55,7 @@ func TestXMLFlagsOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ev := &delivery.Event{Actor: delivery.Actor{ID: "a", Name: "\x01"}, Operation: "\x02", Link: "/x"}
+	ev := &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Actor: delivery.Actor{ID: "a", Name: "\x01"}, Operation: "\x02"}, Link: "/x"}
 	if got := f.(delivery.Flagger).Flags(ev); !slices.Equal(got, []string{"actor", "operation"}) {
 		t.Errorf("flags %q", got)
 	}

@@ -23,6 +23,7 @@ const (
 // piece. Its owner may use it again after Reset.
 type Batch struct {
 	bytes   int // of the events
+	shared  sharedSize
 	entries []tailEntry
 	singles map[int][]byte // records of large events, which are in no block
 	to      []delivery.ProfileID
@@ -56,7 +57,7 @@ func (b *Batch) Add(ev *delivery.Event, to []delivery.ProfileID) {
 	}
 	start := len(b.to)
 	b.to = append(b.to, to...)
-	bytes := recordSize(ev, to) + logKeySize
+	bytes := b.shared.of(ev) + ownSize(ev, to) + logKeySize
 	b.bytes += bytes
 	b.entries = append(b.entries, tailEntry{event: ev, to: b.to[start:len(b.to):len(b.to)], bytes: bytes})
 }
@@ -105,6 +106,7 @@ func (b *Batch) Reset() {
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
 	b.kept.reset()
+	b.shared = sharedSize{}
 	b.commits, b.position, b.visible, b.seen, b.set, b.bytes = false, "", 0, 0, 0, 0
 }
 

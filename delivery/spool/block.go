@@ -34,11 +34,20 @@ const (
 	maskComplete = maskKinds<<1 - 1
 )
 
+// What events that share their making, or their commit, have in common.
+const (
+	maskMaking = maskTexts<<1 | maskTexts<<2 | maskTexts<<3 | maskTexts<<4 | maskTexts<<5 | // type, entry, source, table, op
+		maskTexts<<14 | maskTexts<<15 | maskTexts<<16 | // title, code, object
+		maskLists<<1 | maskNames // bigints, as
+	maskCommit = maskTime | maskTexts<<6 | maskTexts<<7 | // position, transaction
+		maskTexts<<8 | maskTexts<<9 | maskTexts<<10 // actor, operation
+)
+
 // textsOf are the texts of an event in the order of its record, but for the kinds.
 func textsOf(ev *delivery.Event) [texts17]*string {
 	return [...]*string{
 		&ev.ID, &ev.Type, &ev.Entry,
-		&ev.Origin.Source, &ev.Origin.Table, &ev.Origin.Op, &ev.Origin.Position, &ev.Origin.Transaction,
+		&ev.Source, &ev.Table, &ev.Op, &ev.Position, &ev.Transaction,
 		&ev.Actor.ID, &ev.Actor.Name, &ev.Operation, &ev.Link,
 		&ev.OrderKey, &ev.OrderKeyOld, &ev.Title, &ev.Code, &ev.Object,
 	}
@@ -57,22 +66,30 @@ var partFlags = [...]byte{flagKey, flagData, flagPrevious, flagShape, flagMarks}
 
 // recordSize is the size of appendEvent's record. By it events are counted, wherever they lie.
 func recordSize(ev *delivery.Event, to []delivery.ProfileID) int {
-	size := 1 + 12 + uvarintSize(uint64(len(to)))
+	return makingSize(ev.Making) + commitSize(ev.Commit) + ownSize(ev, to)
+}
+
+// makingSize, commitSize and ownSize are what an event's parts take of its record.
+func makingSize(m *delivery.Making) int {
+	size := textSize(len(m.Type)) + textSize(len(m.Entry)) + textSize(len(m.Source)) + textSize(len(m.Table)) + textSize(len(m.Op))
+	return size + listSize(m.Bigints) + namesSize(m.As) + textSize(len(m.Title)) + textSize(len(m.Code)) + textSize(len(m.Object))
+}
+
+func commitSize(c *delivery.Commit) int {
+	const timeSize = 12
+	size := timeSize + textSize(len(c.Position)) + textSize(len(c.Transaction))
+	return size + textSize(len(c.Actor.ID)) + textSize(len(c.Actor.Name)) + textSize(len(c.Operation))
+}
+
+func ownSize(ev *delivery.Event, to []delivery.ProfileID) int {
+	const version, length, flags = 1, 4, 1
+	size := version + uvarintSize(uint64(len(to)))
 	for _, id := range to {
 		size += uvarintSize(uint64(id))
 	}
-	size += 4
-	for _, s := range textsOf(ev) {
-		size += textSize(len(*s))
-	}
-	for _, list := range listsOf(ev) {
-		size += uvarintSize(uint64(len(*list)))
-		for _, s := range *list {
-			size += textSize(len(s))
-		}
-	}
-	size += namesSize(ev.As) + textSize(len(ev.Kinds))
-	size += 1 + uvarintSize(zigzag(int64(ev.Origin.Seq)))
+	size += length + textSize(len(ev.ID)) + textSize(len(ev.Link)) + textSize(len(ev.OrderKey)) + textSize(len(ev.OrderKeyOld))
+	size += listSize(ev.Unavailable) + listSize(ev.Flags) + textSize(len(ev.Kinds))
+	size += flags + uvarintSize(zigzag(int64(ev.Ordinal)))
 	size += textSize(len(ev.Key))
 	whole := !large(ev)
 	for _, part := range ev.Parts() {
@@ -84,6 +101,29 @@ func recordSize(ev *delivery.Event, to []delivery.ProfileID) int {
 		default: // its size is written as one more, and it lies elsewhere
 			size += uvarintSize(uint64(len(*part))+1) + len(*part)
 		}
+	}
+	return size
+}
+
+// sharedSize remembers the size of what the last event shares with the next.
+type sharedSize struct {
+	making *delivery.Making
+	commit *delivery.Commit
+	size   int
+}
+
+// of returns what an event's shared parts take of its record.
+func (s *sharedSize) of(ev *delivery.Event) int {
+	if s.making != ev.Making || s.commit != ev.Commit {
+		*s = sharedSize{ev.Making, ev.Commit, makingSize(ev.Making) + commitSize(ev.Commit)}
+	}
+	return s.size
+}
+
+func listSize(list []string) int {
+	size := uvarintSize(uint64(len(list)))
+	for _, s := range list {
+		size += textSize(len(s))
 	}
 	return size
 }
@@ -117,8 +157,13 @@ type blockWriter struct {
 	b      []byte
 	head   [1 + binary.MaxVarintLen64]byte
 	events int
-	none   delivery.Event // what the first event is compared with
-	before tailEntry      // the last event that was added
+	none   *delivery.Event
+	before tailEntry // the last event that was added
+}
+
+// noEvent is what the first event of a block is compared with.
+func noEvent() *delivery.Event {
+	return &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Time: time.Unix(0, 0)}}
 }
 
 // headSize is what is left free before the first event for version and number.
@@ -129,8 +174,10 @@ func (w *blockWriter) full() bool { return w.events == blockEvents || len(w.b) >
 func (w *blockWriter) add(e *tailEntry) {
 	if w.events == 0 {
 		w.b = append(w.b[:0], w.head[:]...)
-		w.none.Time = time.Unix(0, 0)
-		w.before = tailEntry{event: &w.none}
+		if w.none == nil {
+			w.none = noEvent()
+		}
+		w.before = tailEntry{event: w.none}
 	}
 	w.b = appendMember(w.b, e, &w.before)
 	w.before = *e
@@ -154,7 +201,12 @@ func appendMember(dst []byte, e, before *tailEntry) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	mask := uint32(0)
-	if ev.Time.Equal(last.Time) {
+	if ev.Making == last.Making {
+		mask |= maskMaking
+	}
+	if ev.Commit == last.Commit {
+		mask |= maskCommit
+	} else if ev.Time.Equal(last.Time) {
 		mask |= maskTime
 	} else {
 		dst = appendTime(dst, ev.Time)
@@ -169,6 +221,9 @@ func appendMember(dst []byte, e, before *tailEntry) []byte {
 	}
 	now, then := textsOf(ev), textsOf(last)
 	for i, s := range now {
+		if mask&(maskTexts<<i) != 0 {
+			continue
+		}
 		if *s == *then[i] {
 			mask |= maskTexts << i
 		} else {
@@ -177,7 +232,7 @@ func appendMember(dst []byte, e, before *tailEntry) []byte {
 	}
 	lists, old := listsOf(ev), listsOf(last)
 	for i, list := range lists {
-		if slices.Equal(*list, *old[i]) {
+		if mask&(maskLists<<i) != 0 || slices.Equal(*list, *old[i]) {
 			mask |= maskLists << i
 			continue
 		}
@@ -186,7 +241,7 @@ func appendMember(dst []byte, e, before *tailEntry) []byte {
 			dst = appendText(dst, s)
 		}
 	}
-	if (ev.As == nil) == (last.As == nil) && maps.EqualFunc(ev.As, last.As, sameText) {
+	if mask&maskNames != 0 || (ev.As == nil) == (last.As == nil) && maps.EqualFunc(ev.As, last.As, sameText) {
 		mask |= maskNames
 	} else {
 		dst = appendNames(dst, ev.As)
@@ -198,7 +253,7 @@ func appendMember(dst []byte, e, before *tailEntry) []byte {
 	}
 	binary.BigEndian.PutUint32(dst[start:], mask)
 	dst = append(dst, eventFlags(ev))
-	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)-int64(last.Origin.Seq)))
+	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Ordinal)-int64(last.Ordinal)))
 	for _, part := range partsOf(ev) {
 		if *part != nil {
 			dst = appendText(dst, *part)
@@ -230,6 +285,9 @@ type logged struct {
 	flags   byte
 	ordinal int64
 	parts   [5][]byte
+	// making and commit are those of the event made before, while the one at hand has the same.
+	making *delivery.Making
+	commit *delivery.Commit
 }
 
 // sharedText is a text of a block, and the string that was made of it for the first event that asked.
@@ -288,6 +346,12 @@ func (l *logged) member() {
 	l.size = int(min(size, math.MaxInt32))
 	mask := r.uint32()
 	r.bad = r.bad || size > math.MaxInt32 || mask > maskComplete
+	if mask&maskMaking != maskMaking {
+		l.making = nil
+	}
+	if mask&maskCommit != maskCommit {
+		l.commit = nil
+	}
 	if mask&maskTime == 0 {
 		l.when = r.time()
 	}
@@ -384,18 +448,22 @@ func (l *logged) event() (*delivery.Event, error) {
 	if l.value != nil {
 		return decodeEvent(l.value)
 	}
-	ev := &delivery.Event{Time: l.when, Assumed: l.flags&flagAssumed != 0}
-	ev.Origin.Seq = int(l.ordinal)
 	l.makeTexts()
+	ev, missing := l.share()
+	ev.Ordinal = int(l.ordinal)
 	for i, s := range textsOf(ev) {
-		*s = l.texts[i].text
+		if missing&(maskTexts<<i) != 0 {
+			*s = l.texts[i].text
+		}
 	}
 	ev.Kinds = l.kinds.text
 	for i, list := range listsOf(ev) {
-		t := newTexts(l.lists[i], blockVersion)
-		*list = t.list()
+		if missing&(maskLists<<i) != 0 {
+			t := newTexts(l.lists[i], blockVersion)
+			*list = t.list()
+		}
 	}
-	if l.names[0] != 0 {
+	if missing&maskNames != 0 && l.names[0] != 0 {
 		t := newTexts(l.names, blockVersion)
 		if ev.As = t.names(); t.bad {
 			return nil, t.close("event")
@@ -414,6 +482,23 @@ func (l *logged) event() (*delivery.Event, error) {
 		}
 	}
 	return ev, nil
+}
+
+// share begins an event with what it has in common with the one made before. missing are the members,
+// as bits of a mask, that are not in it yet.
+func (l *logged) share() (ev *delivery.Event, missing uint32) {
+	missing = maskComplete
+	if l.making == nil {
+		l.making = &delivery.Making{}
+	} else {
+		missing &^= maskMaking
+	}
+	if assumed := l.flags&flagAssumed != 0; l.commit == nil || l.commit.Assumed != assumed {
+		l.commit = &delivery.Commit{Time: l.when, Assumed: assumed}
+	} else {
+		missing &^= maskCommit
+	}
+	return &delivery.Event{Making: l.making, Commit: l.commit}, missing
 }
 
 // makeTexts makes strings of the texts that no event before has asked for.

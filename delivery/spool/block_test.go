@@ -51,7 +51,7 @@ func drawEvent(t *rapid.T) *delivery.Event {
 	text := func(name string) string {
 		return rapid.SampledFrom([]string{"", "a", "木村", "0/16B3748"}).Draw(t, name)
 	}
-	ev := &delivery.Event{Time: time.Unix(rapid.Int64Range(-1e9, 1e10).Draw(t, "time"), 5).UTC(), Assumed: rapid.Bool().Draw(t, "assumed")}
+	ev := &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Time: time.Unix(rapid.Int64Range(-1e9, 1e10).Draw(t, "time"), 5).UTC(), Assumed: rapid.Bool().Draw(t, "assumed")}}
 	for i, s := range textsOf(ev) {
 		*s = text(fmt.Sprint("text ", i))
 	}
@@ -66,7 +66,7 @@ func drawEvent(t *rapid.T) *delivery.Event {
 		}
 	}
 	ev.Kinds = text("kinds")
-	ev.Origin.Seq = rapid.IntRange(-3, 1<<40).Draw(t, "ordinal")
+	ev.Ordinal = rapid.IntRange(-3, 1<<40).Draw(t, "ordinal")
 	if rapid.Bool().Draw(t, "as") {
 		value := text("as")
 		ev.As = map[string]*string{"action": &value, text("name"): nil}

@@ -21,17 +21,18 @@ var updateGolden = flag.Bool("update", false, "rewrite golden files")
 func fullEvent() *delivery.Event {
 	action := "RETURN"
 	return &delivery.Event{
-		ID: "evt_1", Type: "loan.returned", Entry: "circulation.loans",
-		Time:      time.Date(2026, 11, 22, 1, 2, 3, 456789000, time.UTC),
-		Origin:    delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: "0/16B3748", Transaction: "745", Seq: 2},
-		Actor:     delivery.Actor{ID: "aa010001", Name: "木村"},
-		Operation: "web_form", Assumed: true, Link: "https://ils.example.org/loans/1000",
-		Key: []byte(`{"loan_id":1000}`), Data: []byte(`{"loan_id":1000}`), Previous: []byte{},
-		Shape: []byte(`{"loan_id":1000}`), Kinds: "I-s", Marks: []byte{44},
-		Unavailable: []string{"big_note"}, Bigints: []string{"loan_id", "item.id"}, Flags: []string{"due_at"},
-		OrderKey: "loans/1000", OrderKeyOld: "loans/999",
-		As:    map[string]*string{"action": &action, "event": nil},
-		Title: "Loans", Code: "LOANS", Object: "item_loan",
+		Making: &delivery.Making{
+			Type: "loan.returned", Entry: "circulation.loans", Source: "library", Table: "circulation.loans", Op: "update",
+			Bigints: []string{"loan_id", "item.id"}, As: map[string]*string{"action": &action, "event": nil}, Title: "Loans",
+			Code: "LOANS", Object: "item_loan",
+		},
+		Commit: &delivery.Commit{
+			Time: time.Date(2026, 11, 22, 1, 2, 3, 456789000, time.UTC), Position: "0/16B3748", Transaction: "745",
+			Actor: delivery.Actor{ID: "aa010001", Name: "木村"}, Operation: "web_form", Assumed: true,
+		},
+		ID: "evt_1", Ordinal: 2, Link: "https://ils.example.org/loans/1000", Key: []byte(`{"loan_id":1000}`),
+		Data: []byte(`{"loan_id":1000}`), Previous: []byte{}, Shape: []byte(`{"loan_id":1000}`), Kinds: "I-s", Marks: []byte{44},
+		Unavailable: []string{"big_note"}, Flags: []string{"due_at"}, OrderKey: "loans/1000", OrderKeyOld: "loans/999",
 	}
 }
 
@@ -74,7 +75,7 @@ func mergedParked() *delivery.Parked {
 func records() map[string][]byte {
 	return map[string][]byte{
 		"event":        appendEvent(nil, fullEvent(), []delivery.ProfileID{1, 300}),
-		"event_empty":  appendEvent(nil, &delivery.Event{Time: epoch}, nil),
+		"event_empty":  appendEvent(nil, &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Time: epoch}}, nil),
 		"block":        blockOf(entryOf(fullEvent(), 1, 300), entryOf(fullEvent(), 1, 300), entryOf(testEvent(1))),
 		"delivery":     encodeDelivery(nil, fullDelivery(), epoch),
 		"group":        encodeDelivery(nil, fullGroup(), epoch),
@@ -126,7 +127,7 @@ func TestFormat(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, ev := range []*delivery.Event{fullEvent(), {Time: epoch}, {Time: time.Time{}, As: map[string]*string{}, Data: []byte{}, Marks: []byte{}}, testEvent(5)} {
+	for _, ev := range []*delivery.Event{fullEvent(), {Making: &delivery.Making{}, Commit: &delivery.Commit{Time: epoch}}, {Making: &delivery.Making{As: map[string]*string{}}, Commit: &delivery.Commit{Time: time.Time{}}, Data: []byte{}, Marks: []byte{}}, testEvent(5)} {
 		got, err := decodeEvent(appendEvent(nil, ev, []delivery.ProfileID{3}))
 		if err != nil || !reflect.DeepEqual(got, ev) {
 			t.Errorf("event %+v, want %+v: %v", got, ev, err)

@@ -51,7 +51,7 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
 
 	dst = append(dst, eventFlags(ev))
-	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Origin.Seq)))
+	dst = binary.AppendUvarint(dst, zigzag(int64(ev.Ordinal)))
 	if version == wholeVersion {
 		for _, b := range partsOf(ev) {
 			dst = appendText(dst, *b)
@@ -181,13 +181,13 @@ func decodeEvent(value []byte) (*delivery.Event, error) {
 	if r.bad {
 		return nil, r.close("event")
 	}
-	ev := &delivery.Event{Time: when}
+	ev := &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Time: when}}
 	if err := decodeTexts(ev, raw, r.version); err != nil {
 		return nil, err
 	}
 	flags := r.byte()
 	ev.Assumed = flags&flagAssumed != 0
-	ev.Origin.Seq = int(r.varint())
+	ev.Ordinal = int(r.varint())
 	rest := reader{b: append([]byte(nil), r.b[r.off:]...), version: r.version, bad: r.bad}
 	ev.Key = present(rest.bytes(), flags&flagKey)
 	if rest.version >= 4 {

@@ -38,14 +38,14 @@ var epoch = time.Date(2026, 11, 22, 1, 2, 3, 456789000, time.UTC)
 func testEvent(n int) *delivery.Event {
 	id := fmt.Sprintf("evt_%020d", n)
 	return &delivery.Event{
-		ID: id, Type: "loan.returned", Entry: "circulation.loans",
-		Time:   epoch.Add(time.Duration(n) * time.Millisecond),
-		Origin: delivery.Origin{Source: "library", Table: "circulation.loans", Op: "update", Position: fmt.Sprintf("0/%X", n*64), Transaction: "745", Seq: n % 7},
-		Actor:  delivery.Actor{ID: "aa010001", Name: "Desk"}, Operation: "web_form",
-		Key:      fmt.Appendf(nil, `{"loan_id":%d}`, n),
+		Making: &delivery.Making{Type: "loan.returned", Entry: "circulation.loans", Source: "library", Table: "circulation.loans", Op: "update"},
+		Commit: &delivery.Commit{
+			Time: epoch.Add(time.Duration(n) * time.Millisecond), Position: fmt.Sprintf("0/%X", n*64), Transaction: "745",
+			Actor: delivery.Actor{ID: "aa010001", Name: "Desk"}, Operation: "web_form",
+		},
+		ID: id, Ordinal: n % 7, Key: fmt.Appendf(nil, `{"loan_id":%d}`, n),
 		Data:     fmt.Appendf(nil, `{"loan_id":%d,"item_id":%d,"returned_at":"2026-11-22T01:02:03.120000Z","branch":"MAIN","status":"RETURNED","note":"none"}`, n, n*3),
-		Previous: []byte(`{"returned_at":null,"status":"OUT"}`),
-		OrderKey: fmt.Sprintf("circulation.loans/%d", n%16),
+		Previous: []byte(`{"returned_at":null,"status":"OUT"}`), OrderKey: fmt.Sprintf("circulation.loans/%d", n%16),
 	}
 }
 

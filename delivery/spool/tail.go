@@ -15,7 +15,7 @@ const (
 	tailFew       = 1024
 	tailPerReader = 128
 	// entryOverhead is what an event costs in memory beside its record.
-	entryOverhead = 640
+	entryOverhead = 448
 )
 
 // tail keeps the newest events decoded, so that profiles that keep up read what was

@@ -320,7 +320,7 @@ func (x *explainer) seeks(ev *delivery.Event) bool {
 	if x.row == nil {
 		return ev.ID == x.request.Event
 	}
-	return x.row.isOf(ev.Entry, ev.Origin.Table) && x.row.has(ev.Entry, ev.Key)
+	return x.row.isOf(ev.Entry, ev.Table) && x.row.has(ev.Entry, ev.Key)
 }
 
 // eachEvent calls fn for every event that the spool has.
@@ -349,8 +349,8 @@ func (x *explainer) takeEvent(ev *delivery.Event) {
 	c := x.events[ev.ID]
 	if c == nil {
 		told := operation.ExplainedChange{
-			Time: ev.Time, Transaction: ev.Origin.Transaction, Position: ev.Origin.Position, Ordinal: ev.Origin.Seq, Op: ev.Origin.Op,
-			Entry: ev.Entry, Table: ev.Origin.Table, Operation: ev.Operation, From: "spool",
+			Time: ev.Time, Transaction: ev.Transaction, Position: ev.Position, Ordinal: ev.Ordinal, Op: ev.Op,
+			Entry: ev.Entry, Table: ev.Table, Operation: ev.Operation, From: "spool",
 		}
 		if ev.Actor != (delivery.Actor{}) {
 			told.Actor = &ev.Actor

@@ -123,7 +123,7 @@ func (w *explainWorld) change(table *capture.Table, op capture.Op, old, now []st
 
 // logged writes a line of the delivery log about an event.
 func (w *explainWorld) logged(ev *delivery.Event, profile string, outcome delivery.Outcome) {
-	w.log.Append(&delivery.LogRecord{Time: ev.Time.Add(time.Second), Profile: profile, Outcome: outcome, Event: ev.ID, Type: ev.Type, Table: ev.Origin.Table, Key: ev.Key, Status: 200, Attempt: 1})
+	w.log.Append(&delivery.LogRecord{Time: ev.Time.Add(time.Second), Profile: profile, Outcome: outcome, Event: ev.ID, Type: ev.Type, Table: ev.Table, Key: ev.Key, Status: 200, Attempt: 1})
 	must(w.t, w.log.Flush())
 }
 
@@ -175,8 +175,8 @@ func TestExplainRow(t *testing.T) {
 	w.change(w.loans, capture.Update, []string{"7", "LATE", "a"}, []string{"7", "DONE", "a"})
 	w.logged(w.events[0], "desk", delivery.OutcomeRetrying)
 	w.logged(w.events[0], "desk", delivery.OutcomeDelivered)
-	w.logged(&delivery.Event{ID: "evt_gone", Type: "loan.created", Time: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC), Origin: delivery.Origin{Table: "circulation.loans"}, Key: []byte(`{"id":7}`)}, "desk", delivery.OutcomeDead)
-	w.logged(&delivery.Event{ID: "evt_other", Type: "loan.created", Origin: delivery.Origin{Table: "circulation.loans"}, Key: []byte(`{"id":71}`)}, "desk", delivery.OutcomeDead)
+	w.logged(&delivery.Event{Making: &delivery.Making{Type: "loan.created", Table: "circulation.loans"}, Commit: &delivery.Commit{Time: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}, ID: "evt_gone", Key: []byte(`{"id":7}`)}, "desk", delivery.OutcomeDead)
+	w.logged(&delivery.Event{Making: &delivery.Making{Type: "loan.created", Table: "circulation.loans"}, Commit: &delivery.Commit{}, ID: "evt_other", Key: []byte(`{"id":71}`)}, "desk", delivery.OutcomeDead)
 	group := delivery.LogRecord{Time: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC), Profile: "branch", Outcome: delivery.OutcomeDelivered, Unit: "batch", Event: "grp_1", Count: 3,
 		First: w.events[0].ID, Last: w.events[2].ID, Status: 200, Attempt: 1,
 		Body: fmt.Appendf(nil, `{"events":[{"id":%q},{"id":%q},{"id":%q}]}`, w.events[0].ID, w.events[1].ID, w.events[2].ID)}

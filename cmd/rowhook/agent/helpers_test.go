@@ -37,7 +37,7 @@ func (w *workspace) storeEvent(t *testing.T, codes ...string) {
 		to = append(to, id)
 	}
 	batch := w.spool.NewBatch()
-	batch.Add(&delivery.Event{ID: "evt_1", Type: "loan.created", Time: time.Now(), Key: []byte("{}"), Data: []byte("{}"), OrderKey: "1"}, to)
+	batch.Add(&delivery.Event{Making: &delivery.Making{Type: "loan.created"}, Commit: &delivery.Commit{Time: time.Now()}, ID: "evt_1", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "1"}, to)
 	batch.Commit("0/20")
 	must(t, w.spool.Apply(batch))
 }

@@ -206,8 +206,10 @@ func (w *isolationReceivers) send(b *testing.B, s *workspace, healthy int, neigh
 			}
 			key := strconv.Itoa(n % 1000)
 			batch.Add(&delivery.Event{
-				ID: fmt.Sprintf("evt_%d_%d", began.UnixNano(), n), Type: "loan.returned", Entry: "circulation.loans", Time: now, OrderKey: key,
-				Key: []byte(`{"loan_id":` + key + `}`), Data: []byte(`{"loan_id":` + key + `,"returned_at":"2026-11-22T01:02:03.120000Z"}`),
+				Making: &delivery.Making{Type: "loan.returned", Entry: "circulation.loans"},
+				Commit: &delivery.Commit{Time: now},
+				ID:     fmt.Sprintf("evt_%d_%d", began.UnixNano(), n), OrderKey: key, Key: []byte(`{"loan_id":` + key + `}`),
+				Data: []byte(`{"loan_id":` + key + `,"returned_at":"2026-11-22T01:02:03.120000Z"}`),
 			}, to)
 			if now.Sub(began) > isolationWarmUp {
 				w.mu.Lock()

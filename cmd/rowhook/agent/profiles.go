@@ -109,9 +109,9 @@ func (w *workspace) activate(ctx context.Context, r operation.ActivateRequest, f
 // test sends a profile a test event.
 func (w *workspace) test(ctx context.Context, r operation.DeliveryRequest) (operation.EndpointAnswer, error) {
 	event := &delivery.Event{
-		ID: "test_" + strings.ToLower(rand.Text()), Type: "rowhook.test", Time: time.Now().UTC(),
-		Origin: delivery.Origin{Source: w.config().Source.Name, Op: "signal"},
-		Key:    []byte("{}"), Data: []byte(`{"message":"This is a test event of rowhook."}`),
+		Making: &delivery.Making{Type: "rowhook.test", Source: w.config().Source.Name, Op: "signal"},
+		Commit: &delivery.Commit{Time: time.Now().UTC()},
+		ID:     "test_" + strings.ToLower(rand.Text()), Key: []byte("{}"), Data: []byte(`{"message":"This is a test event of rowhook."}`),
 	}
 	reply, err := w.engine.Test(ctx, r.Profile, event)
 	if err != nil {

@@ -207,7 +207,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 func TestReloadRefusesToForget(t *testing.T) {
 	t.Parallel()
 	w := newReloadWorld(t, defaultQuietPeriod, "profiles:\n"+deskProfile)
-	event := &delivery.Event{ID: "e1", Type: "record.inserted", Entry: "public.loans", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "k"}
+	event := &delivery.Event{Making: &delivery.Making{Type: "record.inserted", Entry: "public.loans"}, Commit: &delivery.Commit{}, ID: "e1", Key: []byte("{}"), Data: []byte("{}"), OrderKey: "k"}
 	w.append("0/10", event)
 	w.write(reloadHead + "profiles:\n  shelf: {url: https://shelf.example.org/, signature: none}\n")
 	w.await("the file to be noticed", func() bool { return w.last().By == operation.ReloadByFile })

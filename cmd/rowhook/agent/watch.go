@@ -177,7 +177,7 @@ func (w *workspace) expired(code string, d delivery.Delivery, ev *delivery.Event
 		rec.BodyLimit = w.config().Profiles[i].BodyLimit()
 	}
 	if ev != nil {
-		rec.Event, rec.Type, rec.Table, rec.Key, rec.Position = ev.ID, ev.Type, ev.Origin.Table, ev.Key, ev.Origin.Position
+		rec.Event, rec.Type, rec.Table, rec.Key, rec.Position = ev.ID, ev.Type, ev.Table, ev.Key, ev.Position
 		if m := d.Members; m != nil {
 			rec.About(ev, m)
 		}

@@ -232,12 +232,12 @@ func (w *memoryWorld) compare() {
 			marks++
 			continue
 		}
-		p := byTx[ev.Origin.Transaction]
+		p := byTx[ev.Transaction]
 		if p == nil {
 			p = &pair{}
-			byTx[ev.Origin.Transaction] = p
-			order = append(order, ev.Origin.Transaction)
-			strict[ev.Origin.Transaction] = marks%2 == 1
+			byTx[ev.Transaction] = p
+			order = append(order, ev.Transaction)
+			strict[ev.Transaction] = marks%2 == 1
 		}
 		if strings.HasPrefix(ev.Entry, "twin") {
 			p.twin = append(p.twin, tell(t, ev))

@@ -532,14 +532,14 @@ func (j *judge) take(ev *delivery.Event) {
 	}
 	j.n++
 	name := fmt.Sprintf("%d/%s", *key.A, *key.B)
-	now := verdict{op: ev.Origin.Op}
-	switch ev.Origin.Op {
+	now := verdict{op: ev.Op}
+	switch ev.Op {
 	case "delete":
 		now.state = 2**previous.Version + 1
 	default:
 		now.state = 2 * *data.Version
 	}
-	if ev.Origin.Op == "read" {
+	if ev.Op == "read" {
 		if other, known := j.ids[name]; known && other != ev.ID {
 			j.t.Fatalf("the reads of %s have the ids %s and %s", name, other, ev.ID)
 		}
@@ -547,7 +547,7 @@ func (j *judge) take(ev *delivery.Event) {
 		j.reads[name]++
 	}
 	j.put(name, now, ev)
-	if ev.Origin.Op == "update" && (previous.A != nil || previous.B != nil) { // the row had another key
+	if ev.Op == "update" && (previous.A != nil || previous.B != nil) { // the row had another key
 		a, b := *key.A, *key.B
 		if previous.A != nil {
 			a = *previous.A
@@ -561,7 +561,7 @@ func (j *judge) take(ev *delivery.Event) {
 
 func (j *judge) put(name string, now verdict, ev *delivery.Event) {
 	if was := j.last[name]; now.state < was.state {
-		j.t.Fatalf("event %d, %s of %s at %s, has state %d after %d (%s)", j.n, ev.Origin.Op, name, ev.Origin.Position, now.state, was.state, was.op)
+		j.t.Fatalf("event %d, %s of %s at %s, has state %d after %d (%s)", j.n, ev.Op, name, ev.Position, now.state, was.state, was.op)
 	}
 	j.last[name] = now
 }
@@ -686,7 +686,7 @@ func TestStartRefuses(t *testing.T) {
 			}
 			var got []string
 			w.each(0, func(ev *delivery.Event) {
-				got = append(got, fmt.Sprintf("%s %s %s", ev.Type, ev.Origin.Op, ev.Key))
+				got = append(got, fmt.Sprintf("%s %s %s", ev.Type, ev.Op, ev.Key))
 			})
 			want := []string{`few.read read {"b":"x","a":1}`, `few.read read {"b":"y","a":2}`, `rest.read read {"id":1}`, `rest.read read {"id":2}`, `rest.read read {"id":3}`, `record.read read {"b":"z","a":3}`,
 				`record.read read {"b":"y","a":2}`, `few.read read {"b":"y","a":2}`}

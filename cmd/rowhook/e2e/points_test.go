@@ -203,7 +203,7 @@ func placeOf(tb testing.TB, ev *delivery.Event) (key, seq int64) {
 		Seq int64 `json:"seq"`
 	}
 	capturetest.Must(tb, json.Unmarshal(ev.Key, &row))
-	if ev.Origin.Op == "delete" {
+	if ev.Op == "delete" {
 		capturetest.Must(tb, json.Unmarshal(ev.Previous, &row))
 		return row.ID, row.Seq + 1
 	}

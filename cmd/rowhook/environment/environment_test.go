@@ -68,7 +68,7 @@ func TestFlags(t *testing.T) {
 	in := &Environment{options: webhook.Options{Products: format.Products()}, given: map[string]delivery.SandboxConfig{}}
 	p := delivery.Defaults()
 	p.Code, p.URL, p.MessageType = "desk", "https://desk.example.org/", "xml"
-	event := &delivery.Event{ID: "evt_1", Type: "loan.created", Key: []byte(`{}`), Data: []byte(`{"note":"\u0001"}`)}
+	event := &delivery.Event{Making: &delivery.Making{Type: "loan.created"}, Commit: &delivery.Commit{}, ID: "evt_1", Key: []byte(`{}`), Data: []byte(`{"note":"\u0001"}`)}
 	for messageType, want := range map[string]int{"xml": 1, "json": 0} {
 		p.MessageType = messageType
 		e, err := in.newEndpoint(p)

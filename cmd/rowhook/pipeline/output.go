@@ -29,7 +29,7 @@ func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
 	p.recipients, p.undecided = p.router.Match(ev, row, p.recipients[:0], p.undecided[:0])
 	for _, profile := range p.undecided {
 		err := p.park(&delivery.Parked{
-			Table: ev.Origin.Table, Entry: ev.Entry, Profile: p.codes[profile],
+			Table: ev.Table, Entry: ev.Entry, Profile: p.codes[profile],
 			Reason: string(delivery.OutcomeUndecidable), Error: ErrUndecidable.Error(),
 			Actor: ev.Actor, Operation: ev.Operation, Assumed: ev.Assumed, Key: bytes.Clone(ev.Key),
 		}, p.mapper.Changes())
@@ -164,9 +164,9 @@ func (p *Pipeline) Gap(source string, from, to capture.Position) {
 	}
 	hash := sha256.Sum256(fmt.Append(nil, gapType, "|", source, "|", from, "|", to, "|", now.UnixNano()))
 	event := &delivery.Event{
-		ID: "gap_" + hex.EncodeToString(hash[:16]), Type: gapType, Time: now,
-		Origin: delivery.Origin{Source: source, Op: "signal", Position: string(to)},
-		Key:    []byte("{}"), Data: data, OrderKey: gapType,
+		Making: &delivery.Making{Type: gapType, Source: source, Op: "signal"},
+		Commit: &delivery.Commit{Time: now, Position: string(to)},
+		ID:     "gap_" + hex.EncodeToString(hash[:16]), Key: []byte("{}"), Data: data, OrderKey: gapType,
 	}
 	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
 		Time: now, Outcome: delivery.OutcomeSkipped, Event: event.ID, Type: gapType, Position: string(to),

@@ -355,15 +355,15 @@ func (m *model) judge() {
 		var body struct{ Note string }
 		must(m.t, json.Unmarshal(ev.Key, &key))
 		raw := ev.Data
-		if ev.Origin.Op == "delete" {
+		if ev.Op == "delete" {
 			raw = ev.Previous
 		}
 		must(m.t, json.Unmarshal(raw, &body))
 		state := 2 * number(m.t, body.Note)
-		if ev.Origin.Op == "delete" {
+		if ev.Op == "delete" {
 			state++
 		}
-		if ev.Origin.Op == "read" {
+		if ev.Op == "read" {
 			reads++
 		}
 		if state < last[key.ID] {

@@ -315,14 +315,14 @@ func (t *trial) signal(line *recorded) error {
 
 // Event implements [mapping.Output].
 func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
-	t.at = t.lines[ev.Origin.Seq]
+	t.at = t.lines[ev.Ordinal]
 	t.to, t.undecided = t.router.Match(ev, row, t.to[:0], t.undecided[:0])
 	codes := []string{}
 	for _, id := range t.to {
 		codes = append(codes, t.profiles[id].config.Code)
 	}
 	result := resultLine{
-		Kind: kindEvent, At: t.at, Type: ev.Type, Entry: ev.Entry, Table: ev.Origin.Table, Op: ev.Origin.Op, Key: ev.Key,
+		Kind: kindEvent, At: t.at, Type: ev.Type, Entry: ev.Entry, Table: ev.Table, Op: ev.Op, Key: ev.Key,
 		Operation: ev.Operation, ID: ev.ID, Profiles: &codes,
 	}
 	if ev.Actor != (delivery.Actor{}) {
@@ -331,7 +331,7 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 	t.results = append(t.results, result)
 	for _, id := range t.undecided {
 		t.problem(resultLine{
-			Table: ev.Origin.Table, Entry: ev.Entry, Profile: t.profiles[id].config.Code,
+			Table: ev.Table, Entry: ev.Entry, Profile: t.profiles[id].config.Code,
 			Reason: string(delivery.OutcomeUndecidable), Error: pipeline.ErrUndecidable.Error(),
 		})
 	}
