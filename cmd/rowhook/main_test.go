@@ -22,7 +22,7 @@ type result struct {
 	out, err string
 }
 
-func rowhook(t *testing.T, args ...string) result {
+func rowhook(t testing.TB, args ...string) result {
 	t.Helper()
 	var out, messages bytes.Buffer
 	code := execute(t.Context(), args, &console{in: strings.NewReader(""), out: &out, err: &messages, env: env(nil)})
