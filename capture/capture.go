@@ -401,6 +401,10 @@ const (
 type Type struct {
 	Name string // the database's own name, for messages
 	Kind Kind
+	// Base is the name of the type that the values are of where the database, or an extension of it,
+	// says what its values mean: the type itself, or for a domain that at the bottom of all domains. It
+	// is empty for a type that somebody made, whatever its name is, and for lists.
+	Base string
 	// AppendJSON appends the payload form of a value's text to dst: one valid JSON
 	// value without line breaks. ok is false when the text did not fit the type's policy and
 	// was written as a JSON string instead; the delivery log then flags the column.

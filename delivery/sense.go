@@ -1,24 +1,39 @@
 package delivery
 
 import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
-// Sense is how a column's values compare with a value that a condition names. A condition is written
-// by people, who see a value as SELECT shows it, as payloads have it, or as they are used to: equal
-// are all spellings of one value, as the database's own = has it.
+// Sense is how the texts of a column's values compare: with each other, and with a value that a
+// condition names. A condition is written by people, who see a value as SELECT shows it, as payloads
+// have it, or as they are used to: equal are all spellings of one value, and before another comes
+// what the database sorts before it.
 type Sense uint8
 
 // The senses. Equal texts are equal in all of them.
 const (
-	SenseText   Sense = iota // spelled alike
-	SenseNumber              // 1.50 is 1.5, and 1e3 is 1000
-	SenseTime                // dates and times; 10:00+09 is 01:00Z, and without a zone it is UTC
-	SenseClock               // times of day: 01:02:03 is 01:02:03.000
-	SenseFolded              // capitals do not count: uuids, addresses, citext
-	SensePadded              // texts of a fixed length, filled up with spaces that do not count
-	SenseJSON                // white space between the values does not count
+	SenseText    Sense = iota // spelled alike; ordered byte by byte
+	SenseOpaque               // spelled alike; nothing is known of their order
+	SenseNumber               // 1.50 is 1.5, and 1e3 is 1000; ordered as PostgreSQL does, NaN above all
+	SenseTime                 // dates and times; 10:00+09 is 01:00Z, and without a zone it is UTC
+	SenseClock                // times of day, and MySQL's spans: 01:02:03 is 01:02:03.000, 100:00:00 is above 99:00:00
+	SenseZoned                // times of day with a zone, of which those of one moment differ by their zones
+	SenseSpan                 // intervals as ISO 8601 writes them; P1M is P30D, as PostgreSQL counts
+	SenseAddress              // IP addresses and networks
+	SenseHex                  // digits: capitals, and the signs between them, do not count
+	SenseHexOnly              // the same without an order
+	SenseLSN                  // places in PostgreSQL's log
+	SenseFolded               // capitals do not count: citext
+	SensePadded               // texts of a fixed length, filled up with spaces that do not count
+	SenseJSON                 // the order of members, white space and the way of writing numbers do not count
+	SenseRange                // ranges of numbers, which compare by value
+	senses
 )
 
 // Same reports whether a value's text and a condition's are one value.
@@ -27,23 +42,115 @@ func (s Sense) Same(text, literal string) bool {
 		return true
 	}
 	switch s {
+	case SenseText, SenseOpaque:
+		return false
 	case SenseNumber:
 		// Integers have one spelling.
 		return !(isInteger(text) && isInteger(literal)) && equalNumbers(text, literal)
-	case SenseTime:
-		a, aOK := ParseTime(text)
-		b, bOK := ParseTime(literal)
-		return aOK && bOK && a.Equal(b)
-	case SenseClock:
-		return sameClock(text, literal)
 	case SenseFolded:
-		return strings.EqualFold(text, literal)
+		return sameFolded(text, literal)
 	case SensePadded:
 		return strings.TrimRight(text, " ") == strings.TrimRight(literal, " ")
+	case SenseHexOnly:
+		s = SenseHex
 	case SenseJSON:
-		return sameJSON(text, literal)
+		if sameJSON(text, literal) {
+			return true
+		}
+		if !alikeJSON(text, literal) {
+			return false
+		}
+		fallthrough
+	case SenseRange:
+		a, aOK := s.canonical(text)
+		b, bOK := s.canonical(literal)
+		return aOK && bOK && a == b
 	}
-	return false
+	order, ok := s.Compare(text, literal)
+	return ok && order == 0
+}
+
+// Compare tells which of two values comes first. ok is false where the sense has no order, or a text
+// is not what it promises.
+func (s Sense) Compare(a, b string) (order int, ok bool) {
+	switch s {
+	case SenseText:
+		return strings.Compare(a, b), true
+	case SenseNumber:
+		return compareNumbers(a, b)
+	case SenseTime:
+		x, okX := ParseTime(a)
+		y, okY := ParseTime(b)
+		return x.Compare(y), okX && okY
+	case SenseClock, SenseZoned:
+		x, okX := parseClockSpan(a)
+		y, okY := parseClockSpan(b)
+		return x.compare(y), okX && okY && x.zoned == (s == SenseZoned) && y.zoned == x.zoned
+	case SenseSpan:
+		x, okX := parseInterval(a)
+		y, okY := parseInterval(b)
+		return slices.Compare(x[:], y[:]), okX && okY
+	case SenseAddress:
+		x, okX := parseNetwork(a)
+		y, okY := parseNetwork(b)
+		return compareNetworks(x, y), okX && okY
+	case SenseHex:
+		x, okX := plainHex(a)
+		y, okY := plainHex(b)
+		return strings.Compare(x, y), okX && okY
+	case SenseLSN:
+		x, okX := parseLSN(a)
+		y, okY := parseLSN(b)
+		return compareUnsigned(x, y), okX && okY
+	case SenseFolded:
+		return strings.Compare(fold(a), fold(b)), true
+	case SensePadded:
+		return strings.Compare(strings.TrimRight(a, " "), strings.TrimRight(b, " ")), true
+	}
+	return 0, false
+}
+
+// Ordered reports whether values of the sense have an order.
+func (s Sense) Ordered() bool {
+	switch s {
+	case SenseOpaque, SenseHexOnly, SenseJSON, SenseRange:
+		return false
+	}
+	return true
+}
+
+// AppendCanonical appends a text that all spellings of a value have in common. A text that is not
+// what the sense promises is its own.
+func (s Sense) AppendCanonical(dst, text []byte) []byte {
+	switch s {
+	case SenseNumber:
+		if !isInteger(string(text)) {
+			if n := newScaled(string(text)); n.ok {
+				return n.append(dst)
+			}
+		}
+	case SensePadded:
+		return append(dst, bytes.TrimRight(text, " ")...)
+	case SenseFolded:
+		return append(dst, fold(string(text))...)
+	case SenseSpan:
+		if v, ok := parseInterval(string(text)); ok {
+			dst = append(strconv.AppendInt(append(dst, 'P'), v[0], 10), "DT"...)
+			return append(strconv.AppendInt(dst, v[1], 10), "us"...)
+		}
+	case SenseJSON, SenseRange:
+		if c, ok := s.canonical(string(text)); ok {
+			return append(dst, c...)
+		}
+	}
+	return append(dst, text...)
+}
+
+func (s Sense) canonical(text string) (string, bool) {
+	if s == SenseRange {
+		return canonicalRange(text), true
+	}
+	return canonicalJSON(text)
 }
 
 // isInteger reports whether a number is a positive integer without leading zeros, as most are.
@@ -136,25 +243,8 @@ func SplitNumber(s string) (negative bool, integer, fraction string, ok bool) {
 	return negative, strings.TrimLeft(integer, "0"), strings.TrimRight(fraction, "0"), true
 }
 
-// sameClock compares times of day, whose seconds may have zeros behind the point.
-func sameClock(a, b string) bool {
-	aHead, aFraction, aZone := splitClock(a)
-	bHead, bFraction, bZone := splitClock(b)
-	return aHead == bHead && aFraction == bFraction && aZone == bZone
-}
-
-// splitClock divides a time of day into what stands before the seconds' fraction, the fraction
-// without the zeros at its end, and what stands behind it.
-func splitClock(s string) (head, fraction, zone string) {
-	end := len(s)
-	if i := strings.LastIndexAny(s, "+-"); i > 0 {
-		end = i
-	}
-	head, fraction, _ = strings.Cut(s[:end], ".")
-	return head, strings.TrimRight(fraction, "0"), s[end:]
-}
-
-// sameJSON compares two JSON values as they are spelled, white space between them aside.
+// sameJSON compares two JSON values as they are spelled, white space between them aside, without
+// reading them.
 func sameJSON(a, b string) bool {
 	inside := false
 	for {
@@ -181,3 +271,234 @@ func sameJSON(a, b string) bool {
 }
 
 const jsonSpace = " \t\r\n"
+
+// alikeJSON reports whether two JSON values begin alike, which is seen without reading them.
+func alikeJSON(a, b string) bool {
+	a, b = strings.TrimLeft(a, jsonSpace), strings.TrimLeft(b, jsonSpace)
+	return a != "" && b != "" && (a[0] == b[0] || strings.IndexByte("-0123456789", a[0]) >= 0 && strings.IndexByte("-0123456789", b[0]) >= 0)
+}
+
+// canonicalJSON writes a value with its members in order, without white space, and with its numbers
+// in one form.
+func canonicalJSON(text string) (string, bool) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil || strings.Trim(text[d.InputOffset():], jsonSpace) != "" {
+		return "", false
+	}
+	out, err := json.Marshal(canonicalNumbers(v)) // which sorts members
+	return string(out), err == nil
+}
+
+func canonicalNumbers(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		if n := newScaled(x.String()); n.ok {
+			return json.Number(n.append(nil))
+		}
+	case []any:
+		for i := range x {
+			x[i] = canonicalNumbers(x[i])
+		}
+	case map[string]any:
+		for name := range x {
+			x[name] = canonicalNumbers(x[name])
+		}
+	}
+	return v
+}
+
+// canonicalRange writes the numbers of a range, or of several, in one form.
+func canonicalRange(text string) string {
+	var out []byte
+	for text != "" {
+		n := strings.IndexAny(text, "[]{}(),")
+		switch n {
+		case 0:
+			out, text = append(out, text[0]), text[1:]
+			continue
+		case -1:
+			n = len(text)
+		}
+		if number := newScaled(text[:n]); number.ok {
+			out = number.append(out)
+		} else {
+			out = append(out, text[:n]...)
+		}
+		text = text[n:]
+	}
+	return string(out)
+}
+
+// fold writes letters small, as PostgreSQL's lower() does.
+func fold(s string) string { return strings.Map(unicode.ToLower, s) }
+
+// sameFolded compares without allocating.
+func sameFolded(a, b string) bool {
+	for a != "" && b != "" {
+		x, y := a[0], b[0]
+		if x >= 0x80 || y >= 0x80 {
+			return fold(a) == fold(b)
+		}
+		if x != y && lowerASCII(x) != lowerASCII(y) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+	return a == b
+}
+
+func lowerASCII(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// plainHex are the digits of a UUID, a hardware address or of bytes, in small letters.
+func plainHex(s string) (string, bool) {
+	s = strings.TrimPrefix(s, `\x`)
+	digits := make([]byte, 0, len(s))
+	for i := range len(s) {
+		switch c := lowerASCII(s[i]); {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+			digits = append(digits, c)
+		case c != '-' && c != ':' && c != '.' && c != '{' && c != '}':
+			return "", false
+		}
+	}
+	return string(digits), true
+}
+
+func parseLSN(s string) (uint64, bool) {
+	high, low, ok := strings.Cut(s, "/")
+	x, errHigh := strconv.ParseUint(high, 16, 32)
+	y, errLow := strconv.ParseUint(low, 16, 32)
+	return x<<32 | y, ok && errHigh == nil && errLow == nil
+}
+
+func compareUnsigned(x, y uint64) int {
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// parseNetwork reads an address or a network, whose address may have bits behind its mask.
+func parseNetwork(s string) (netip.Prefix, bool) {
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		return p, err == nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a, a.BitLen()), true
+}
+
+// compareNetworks orders as PostgreSQL does: the older family first, then by the bits that both masks
+// have, then the shorter mask, then all bits.
+func compareNetworks(a, b netip.Prefix) int {
+	if !a.IsValid() || !b.IsValid() || a.Addr().BitLen() != b.Addr().BitLen() {
+		return a.Addr().BitLen() - b.Addr().BitLen()
+	}
+	bits := min(a.Bits(), b.Bits())
+	x, y := netip.PrefixFrom(a.Addr(), bits).Masked().Addr(), netip.PrefixFrom(b.Addr(), bits).Masked().Addr()
+	if order := bytes.Compare(x.AsSlice(), y.AsSlice()); order != 0 {
+		return order
+	}
+	if a.Bits() != b.Bits() {
+		return a.Bits() - b.Bits()
+	}
+	return bytes.Compare(a.Addr().AsSlice(), b.Addr().AsSlice())
+}
+
+// rankOf orders what is no finite number around those that are.
+func rankOf(s string) int {
+	switch s {
+	case "-Infinity":
+		return -1
+	case "Infinity":
+		return 1
+	case "NaN":
+		return 2
+	}
+	return 0
+}
+
+// compareNumbers orders numbers as PostgreSQL does.
+func compareNumbers(a, b string) (order int, ok bool) {
+	if x, y := rankOf(a), rankOf(b); x != 0 || y != 0 {
+		return x - y, (x != 0 || newScaled(a).ok) && (y != 0 || newScaled(b).ok)
+	}
+	x, y := newScaled(a), newScaled(b)
+	if !x.ok || !y.ok {
+		return 0, false
+	}
+	return x.compare(&y), true
+}
+
+func (n *scaled) sign() int {
+	switch {
+	case n.digits() == 0:
+		return 0
+	case n.negative:
+		return -1
+	}
+	return 1
+}
+
+// compare orders by sign, by the place of the first digit, and by the digits.
+func (n *scaled) compare(m *scaled) int {
+	sign := n.sign()
+	if sign != m.sign() || sign == 0 {
+		return sign - m.sign()
+	}
+	if x, y := n.digits()+n.exponent, m.digits()+m.exponent; x != y {
+		return sign * (x - y)
+	}
+	for i := range max(n.digits(), m.digits()) {
+		x, y := byte('0'), byte('0')
+		if i < n.digits() {
+			x = n.digit(i)
+		}
+		if i < m.digits() {
+			y = m.digit(i)
+		}
+		if x != y {
+			return sign * (int(x) - int(y))
+		}
+	}
+	return 0
+}
+
+// maxPlainZeros is how many zeros a number's canonical text has rather than an exponent.
+const maxPlainZeros = 40
+
+// append writes the number without zeros that do not count.
+func (n *scaled) append(dst []byte) []byte {
+	if n.digits() == 0 {
+		return append(dst, '0')
+	}
+	if n.negative {
+		dst = append(dst, '-')
+	}
+	all := make([]byte, 0, n.digits())
+	all = append(append(all, n.integer...), n.fraction...)
+	switch point := len(all) + n.exponent; {
+	case n.exponent >= 0 && n.exponent <= maxPlainZeros:
+		dst = append(dst, all...)
+		return append(dst, strings.Repeat("0", n.exponent)...)
+	case n.exponent < 0 && point > 0:
+		return append(append(append(dst, all[:point]...), '.'), all[point:]...)
+	case n.exponent < 0 && point > -maxPlainZeros:
+		dst = append(append(dst, "0."...), strings.Repeat("0", -point)...)
+		return append(dst, all...)
+	}
+	return strconv.AppendInt(append(append(dst, all...), 'e'), int64(n.exponent), 10)
+}

@@ -455,6 +455,9 @@ func (b *binder) members(fields []*field, parent string) []member {
 			m = b.columnMember(b.column(f.column, f.path), f.name, parent)
 		}
 		m.convert = f.convert
+		if m.col != none {
+			m.convert = f.convert.of(b.table.Columns[m.col].Type)
+		}
 		list = append(list, m)
 	}
 	return list
@@ -481,25 +484,6 @@ func (b *binder) field(f *field) *boundExpression {
 func (b *binder) refuseHidden(column string, at path) {
 	if slices.Contains(b.Columns.Exclude, column) || slices.Contains(b.Columns.Mask, column) {
 		b.problem(at, fmt.Sprintf("column %q is excluded or masked, and the expression would send it", column), "")
-	}
-}
-
-// holdsBigints reports whether a type's values are 64-bit integers, or lists of them.
-func holdsBigints(t *capture.Type) bool {
-	return t.Kind == capture.Bigint || t.Kind == capture.List && t.Elem != nil && t.Elem.Kind == capture.Bigint
-}
-
-// collectBigints lists the members that hold 64-bit integers as numbers.
-func (b *binder) collectBigints(members []member) {
-	for i := range members {
-		m := &members[i]
-		b.collectBigints(m.members)
-		if m.col == none || m.mask != nil || m.convert != nil && !m.convert.lists() || !holdsBigints(b.table.Columns[m.col].Type) {
-			continue
-		}
-		if !slices.Contains(b.bigints, m.path) {
-			b.bigints = append(b.bigints, m.path)
-		}
 	}
 }
 

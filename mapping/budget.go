@@ -88,6 +88,8 @@ func (m *machine) weigh(v any) int64 {
 	switch x := v.(type) {
 	case string:
 		return int64(len(x)) + 16
+	case sensed:
+		return int64(len(x.text)) + 24
 	case *decimal:
 		n := int64(x.bits())
 		if words := n / 64; n > cheapBits && !m.works(words*words/64) { // what is done with a number goes by its square

@@ -8,8 +8,12 @@ import (
 )
 
 // compareValues orders numbers, times, durations and texts. A text beside a number or a time
-// is read as one, so that numbers too long for a literal and times can be written in quotes.
+// is read as one, so that numbers too long for a literal and times can be written in quotes. Beside a
+// text with a sense it has that.
 func compareValues(a, b any) (order int, ok bool) {
+	if _, isSensed := a.(sensed); isSensed || isSensedText(b) {
+		return compareSensed(a, b)
+	}
 	if s, isText := a.(string); isText {
 		a = readAs(s, b)
 	} else if s, isText := b.(string); isText {
@@ -34,6 +38,38 @@ func compareValues(a, b any) (order int, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+func isSensedText(v any) bool {
+	_, ok := v.(sensed)
+	return ok
+}
+
+// compareSensed compares by the sense of either side. Two that have different ones are unlike.
+func compareSensed(a, b any) (order int, ok bool) {
+	x, isText := textOf(a)
+	y, isTextToo := textOf(b)
+	if !isText || !isTextToo {
+		return compareValues(plainValue(a), plainValue(b))
+	}
+	sense, ok := jointSense(a, b)
+	if !ok {
+		return 0, false
+	}
+	return sense.Compare(x, y)
+}
+
+// jointSense is that of two texts of which at least one has a sense.
+func jointSense(a, b any) (sense delivery.Sense, ok bool) {
+	x, isSensed := a.(sensed)
+	y, isSensedToo := b.(sensed)
+	switch {
+	case isSensed && isSensedToo:
+		return x.sense, x.sense == y.sense
+	case isSensed:
+		return x.sense, true
+	}
+	return y.sense, true
 }
 
 // readAs reads a text as what stands beside it, where it can.
@@ -61,8 +97,23 @@ func isNumber(v any) bool {
 	return false
 }
 
-// equalValues compares what has no order: booleans, lists, objects, and unlike kinds, which differ.
+// equalValues compares what has no order too: booleans, lists, objects, and unlike kinds, which
+// differ. A text beside a list or an object is read as JSON.
 func equalValues(a, b any) bool {
+	x, isText := textOf(a)
+	y, isTextToo := textOf(b)
+	switch {
+	case isText && isTextToo && (isSensedText(a) || isSensedText(b)):
+		if sense, ok := jointSense(a, b); ok {
+			return sense.Same(x, y)
+		}
+		return x == y
+	case isText && isContainer(b):
+		decoded, err := decodeJSON([]byte(x))
+		return err == nil && isContainer(decoded) && equalValues(decoded, b)
+	case isTextToo && isContainer(a):
+		return equalValues(b, a)
+	}
 	if order, ok := compareValues(a, b); ok {
 		return order == 0
 	}
@@ -77,7 +128,7 @@ func equalValues(a, b any) bool {
 			return false
 		}
 		for i := range x {
-			if !equalValues(x[i], y[i]) {
+			if !equalInside(x[i], y[i]) {
 				return false
 			}
 		}
@@ -89,7 +140,7 @@ func equalValues(a, b any) bool {
 		}
 		for k := range x {
 			v, ok := y[k]
-			if !ok || !equalValues(x[k], v) {
+			if !ok || !equalInside(x[k], v) {
 				return false
 			}
 		}
@@ -98,11 +149,21 @@ func equalValues(a, b any) bool {
 	return false
 }
 
+// equalInside compares what lists and objects hold: there, a text that says a number is none.
+func equalInside(a, b any) bool {
+	_, isText := a.(string)
+	_, isTextToo := b.(string)
+	if isText != isTextToo && !isSensedText(a) && !isSensedText(b) {
+		return false
+	}
+	return equalValues(a, b)
+}
+
 func kindName(v any) string {
 	switch v.(type) {
 	case int, *decimal, float64:
 		return "number"
-	case string:
+	case string, sensed:
 		return "text"
 	case bool:
 		return "boolean"

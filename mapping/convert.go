@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/delivery"
 )
 
@@ -20,6 +21,19 @@ type converter struct {
 	null string
 	// kind is the letter of what comes out, by that of what goes in.
 	kind func(own delivery.Kind) delivery.Kind
+	// decodes says that a text is taken for the JSON that it holds, and nothing else is done.
+	decodes bool
+}
+
+// of is the converter for a column's values: what is JSON in the database is left as it is, a JSON
+// text too.
+func (c *converter) of(t *capture.Type) *converter {
+	if c == nil || !c.decodes || t.Kind != capture.JSON {
+		return c
+	}
+	as := *c
+	as.value = func(value []byte) ([]byte, bool) { return value, true }
+	return &as
 }
 
 // fieldType is what type can say.
@@ -44,7 +58,7 @@ var fieldTypes = []fieldType{
 func (c *converter) lists() bool { return c.null == "[]" }
 
 func (t *fieldType) converter() *converter {
-	return &converter{value: t.value, kind: func(own delivery.Kind) delivery.Kind {
+	return &converter{value: t.value, decodes: t.name == "json", kind: func(own delivery.Kind) delivery.Kind {
 		if slices.Contains(t.keeps, own) {
 			return own
 		}

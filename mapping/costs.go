@@ -131,7 +131,11 @@ func (m *machine) comparable(a, b any) bool {
 		return m.works(0)
 	}
 	for _, pair := range [2][2]any{{a, b}, {b, a}} {
-		if text, ok := pair[0].(string); ok && isNumber(pair[1]) && !m.works(readingCost(text)) {
+		text, ok := textOf(pair[0])
+		switch {
+		case ok && isNumber(pair[1]) && !m.works(readingCost(text)):
+			return false
+		case ok && isContainer(pair[1]) && !m.makes(product(int64(len(text)), jsonGrowth)):
 			return false
 		}
 	}

@@ -20,7 +20,7 @@ func (m *machine) fetch(base, key any) any {
 	case nil:
 		return nil
 	case map[string]any:
-		name, _ := key.(string)
+		name, _ := textOf(key)
 		return container[name]
 	case []any:
 		i, ok := key.(int)
@@ -66,7 +66,7 @@ func (m *machine) cut(base, from, to any) any {
 		}
 		return min(max(i, 0), length)
 	}
-	switch x := base.(type) {
+	switch x := plainValue(base).(type) {
 	case nil:
 		return nil
 	case string:
@@ -148,7 +148,7 @@ func callExact(name string, f func([]any) (any, bool), args []node) node {
 	return func(m *machine) any {
 		values := make([]any, len(args))
 		for i, arg := range args {
-			if values[i] = arg(m); values[i] == nil || isUnknown(values[i]) {
+			if values[i] = plainValue(arg(m)); values[i] == nil || isUnknown(values[i]) {
 				return values[i]
 			}
 		}
@@ -176,7 +176,7 @@ func call(f *builtin.Function, args []node) node {
 	return func(m *machine) (result any) {
 		values := make([]any, len(args))
 		for i, arg := range args {
-			v := arg(m)
+			v := plainValue(arg(m))
 			if isUnknown(v) || v == nil {
 				return v
 			}
@@ -219,6 +219,8 @@ func apply(f *builtin.Function, values []any) (any, error) {
 // libraryValue turns exact numbers into what the library's functions take.
 func libraryValue(v any) any {
 	switch x := v.(type) {
+	case sensed:
+		return x.text
 	case *decimal:
 		return x.float()
 	case []any:
@@ -294,13 +296,13 @@ func (m *machine) callMethod(base any, name string, args []node) (result any) {
 	if isUnknown(base) || base == nil {
 		return base
 	}
-	method := reflect.ValueOf(base).MethodByName(name)
+	method := reflect.ValueOf(plainValue(base)).MethodByName(name)
 	if !method.IsValid() || method.Type().NumIn() != len(args) {
 		return m.fail("method %s does not go with a %s", name, kindName(base))
 	}
 	values, plain := make([]reflect.Value, len(args)), make([]any, len(args))
 	for i, arg := range args {
-		v := arg(m)
+		v := plainValue(arg(m))
 		if isUnknown(v) || v == nil {
 			return v
 		}

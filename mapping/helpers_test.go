@@ -47,7 +47,7 @@ func jsonAsIs(dst, text []byte) ([]byte, bool) {
 
 // The types that tests use. They write JSON much as a source's do.
 var testTypes = map[string]*capture.Type{
-	"text":    {Name: "text", Kind: capture.Text, AppendJSON: jsonText},
+	"text":    {Name: "text", Base: "text", Kind: capture.Text, AppendJSON: jsonText},
 	"int":     {Name: "integer", Kind: capture.Integer, AppendJSON: jsonAsIs},
 	"bigint":  {Name: "bigint", Kind: capture.Bigint, AppendJSON: jsonAsIs},
 	"numeric": {Name: "numeric", Kind: capture.Decimal, AppendJSON: jsonText},
@@ -67,20 +67,21 @@ var testTypes = map[string]*capture.Type{
 	"local": {Name: "timestamp", Kind: capture.DateTime, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		return appendString(dst, strings.Replace(string(text), " ", "T", 1)), true
 	}},
-	"clock":    {Name: "time", Kind: capture.Time, AppendJSON: jsonText},
+	"clock":    {Name: "time", Base: "time", Kind: capture.Time, AppendJSON: jsonText},
 	"list":     {Name: "text[]", Kind: capture.List, AppendJSON: jsonAsIs},
-	"longtext": {Name: "mediumtext", Kind: capture.Text, AppendJSON: jsonText},
-	"bytes":    {Name: "bytea", Kind: capture.Bytes, AppendJSON: jsonText},
-	"char":     {Name: padded, Kind: capture.Text, AppendJSON: jsonText},
-	"uuid":     {Name: "uuid", Kind: capture.Text, AppendJSON: jsonText},
-	"citext":   {Name: "citext", Kind: capture.Text, AppendJSON: jsonText},
-	"money":    {Name: "money", Kind: capture.Other, AppendJSON: jsonText},
-	"bit":      {Name: "bit", Kind: capture.Text, AppendJSON: jsonText},
-	"interval": {Name: "interval", Kind: capture.Other, AppendJSON: jsonText},
-	"binary": {Name: "bytea", Kind: capture.Bytes, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+	"longtext": {Name: "mediumtext", Base: "text", Kind: capture.Text, AppendJSON: jsonText},
+	"bytes":    {Name: "bytea", Base: "bytea", Kind: capture.Bytes, AppendJSON: jsonText},
+	"char":     {Name: padded, Base: padded, Kind: capture.Text, AppendJSON: jsonText},
+	"uuid":     {Name: "uuid", Base: "uuid", Kind: capture.Text, AppendJSON: jsonText},
+	"citext":   {Name: "citext", Base: "citext", Kind: capture.Text, AppendJSON: jsonText},
+	"money":    {Name: "money", Base: "money", Kind: capture.Other, AppendJSON: jsonText},
+	"bit":      {Name: "bit", Base: "bit", Kind: capture.Text, AppendJSON: jsonText},
+	"interval": {Name: "interval", Base: "interval", Kind: capture.Other, AppendJSON: jsonText},
+	"binary": {Name: "bytea", Base: "bytea", Kind: capture.Bytes, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		return appendString(dst, text), strings.HasPrefix(string(text), `\x`)
 	}},
-	"other": {Name: "inet", Kind: capture.Other, AppendJSON: jsonText},
+	"enum":  {Name: "level", Base: "enum", Kind: capture.Text, AppendJSON: jsonText},
+	"other": {Name: "inet", Base: "inet", Kind: capture.Other, AppendJSON: jsonText},
 }
 
 // table makes a table of columns such as "loan_id bigint key". Key columns are the replica

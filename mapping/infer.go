@@ -74,15 +74,14 @@ type inferred struct {
 	kinds
 	node    ast.Node
 	literal *string // a text that is written out
-	column  string  // the type, where the part is a column
-	spelled bool    // a column whose texts do not stand in the order of its values
+	column  *capture.Type
 }
 
 // String is the part as messages show it.
 func (v inferred) String() string {
 	switch {
-	case v.column != "":
-		return fmt.Sprintf("%s (%s)", v.node, v.column)
+	case v.column != nil:
+		return fmt.Sprintf("%s (%s)", v.node, v.column.Name)
 	case v.literal != nil:
 		return fmt.Sprintf("the text %s", v.node)
 	}
@@ -146,7 +145,7 @@ func (in *inference) walk(n ast.Node) inferred {
 			v.kinds = in.vars[i]
 		}
 	case *ast.MemberNode:
-		v.kinds, v.column, v.spelled = in.member(n)
+		v.kinds, v.column = in.member(n)
 	case *ast.ChainNode:
 		return in.walk(n.Node)
 	case *ast.UnaryNode:
@@ -179,27 +178,27 @@ func (in *inference) walk(n ast.Node) inferred {
 }
 
 // member is a column, a member of actor, or what a computed value holds.
-func (in *inference) member(n *ast.MemberNode) (k kinds, column string, spelled bool) {
+func (in *inference) member(n *ast.MemberNode) (k kinds, column *capture.Type) {
 	if base, ok := n.Node.(*ast.IdentifierNode); ok && !slices.Contains(in.names, base.Value) {
 		if _, name := rowColumn(n); name != "" {
 			t := in.table.Columns[in.table.Column(name)].Type
-			return kindsOf(t.Kind), t.Name, t.Kind == capture.Other
+			return kindsOf(t.Kind), t
 		}
 		if base.Value == "actor" {
-			return kindText, "", false
+			return kindText, nil
 		}
 	}
 	if property, ok := n.Property.(*ast.StringNode); ok {
 		if _, alias := rowColumn(n.Node); alias != "" { // of a row that is looked up
 			if col := in.table.Column(alias + "." + property.Value); col >= 0 {
 				t := in.table.Columns[col].Type
-				return kindsOf(t.Kind), t.Name, t.Kind == capture.Other
+				return kindsOf(t.Kind), t
 			}
 		}
 	}
 	in.need("a member", in.walk(n.Node), kindList|kindObject)
 	in.walk(n.Property)
-	return anyKind, "", false
+	return anyKind, nil
 }
 
 func (in *inference) unary(n *ast.UnaryNode) kinds {
@@ -249,10 +248,15 @@ func (in *inference) comparison(op string, a, b inferred) {
 		return
 	}
 	equality := op == "==" || op == "!="
+	for _, pair := range [2][2]inferred{{a, b}, {b, a}} {
+		if in.literal(op, pair[0], pair[1]) {
+			return
+		}
+	}
 	for _, k := range []kinds{kindNumber, kindText, kindTime, kindDuration} {
 		if a.has(k) && b.has(k) {
-			if k == kindText && !equality && (a.spelled || b.spelled) {
-				in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their texts, whose order is not that of the values", op, a, b), remedy: "have the table keep what decides in a column of its own", idle: true})
+			if k == kindText && !equality {
+				in.order(op, a, b)
 			}
 			return
 		}
@@ -268,6 +272,68 @@ func (in *inference) comparison(op string, a, b inferred) {
 	default:
 		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s", op, a, b), remedy: in.remedy(a, b)})
 	}
+}
+
+// literal judges a text that is written out beside a column with a sense of its own. It reports
+// whether something was said.
+func (in *inference) literal(op string, column, text inferred) bool {
+	if column.column == nil || text.literal == nil || column.kinds != kindText {
+		return false
+	}
+	why, remedy := NeverHolds(column.column, delivery.Literal{Text: *text.literal})
+	if why == "" {
+		return false
+	}
+	idle := op == "==" || op == "!="
+	if _, readable := senseOf(column.column).Compare(*text.literal, *text.literal); !idle && readable {
+		return false
+	}
+	in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s: %s", op, column, text, why), remedy: remedy, idle: idle})
+	return true
+}
+
+// order judges which of two texts comes first.
+func (in *inference) order(op string, a, b inferred) {
+	var sense delivery.Sense
+	var column *inferred
+	for _, v := range []*inferred{&a, &b} {
+		if v.column == nil || v.kinds != kindText {
+			continue
+		}
+		of := senseOf(v.column)
+		switch {
+		case !of.Ordered():
+			in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their order, which is not known", op, a, b), remedy: orderRemedy(v.column)})
+			return
+		case column != nil && of != sense:
+			in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s, which are of two kinds", op, a, b)})
+			return
+		}
+		if column == nil || of != delivery.SenseText {
+			column, sense = v, of
+		}
+	}
+	if column != nil && collated(column.column) {
+		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s letter by letter as they are encoded, A to Z before a to z, and not in the order of a collation", op, a, b),
+			remedy: "have the table keep what decides in a column of its own", idle: true})
+	}
+}
+
+// orderRemedy says what to do about a type whose order is not known.
+func orderRemedy(t *capture.Type) string {
+	if t.Base == "enum" {
+		return `name the labels: new.column in ["first", "second"]`
+	}
+	return "have the table keep what decides in a column of its own"
+}
+
+// collated reports whether the database sorts the type's values by a collation.
+func collated(t *capture.Type) bool {
+	switch t.Base {
+	case "text", "varchar", padded, "citext":
+		return true
+	}
+	return false
 }
 
 // isText reports whether the part is a text that differs from row to row.

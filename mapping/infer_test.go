@@ -19,7 +19,7 @@ func kindsTable() *capture.Table {
 
 func kindsRow() capture.Row {
 	return row("1", "12", "12.50", "0.5", "EUR", "t", "2026-12-01 14:00:00+00", "2026-12-01", "2026-12-01 14:00:00",
-		"10:00:00", `["a","b"]`, `{"a":1}`, "10.0.0.1", "aGk=")
+		"10:00:00", `["a","b"]`, `{"a":1}`, "10.0.0.1", `\x6869`)
 }
 
 // TestInferenceFollowsTheMachine tries every operator, and the functions and methods, on columns of
@@ -81,7 +81,7 @@ func TestConditionFaults(t *testing.T) {
 		"new.currency > 1000": `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.currency (text) with 1000` +
 			` / to compare texts, write the number in quotes; where the texts are numbers, write float(new.currency)`,
 		"float(new.currency) > 1000":                     "",
-		`new.currency > "1000"`:                          "",
+		`new.currency > "1000"`:                          `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.currency (text) with the text "1000" letter by letter as they are encoded, A to Z before a to z, and not in the order of a collation / have the table keep what decides in a column of its own`,
 		`new.total > "1000"`:                             "",
 		`new.total > "12 EUR"`:                           `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.total (numeric) with the text "12 EUR" / write a value of the column's kind`,
 		`new.placed_at > "2026-12-01"`:                   "",
@@ -103,7 +103,14 @@ func TestConditionFaults(t *testing.T) {
 		"actor.id == 'batch' or op == 'insert'":          "",
 		"new.currency == nil or new.total != nil":        "",
 		`new.span == "P1D"`:                              "",
-		`new.span > "P1D"`:                               `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.span (interval) with the text "P1D" by their texts, whose order is not that of the values / have the table keep what decides in a column of its own`,
+		`new.span > "P1D"`:                               "",
+		`new.span > "1 day"`:                             `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.span (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`new.sum > "$1"`:                                 `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.sum (money) with the text "$1" by their order, which is not known / have the table keep what decides in a column of its own`,
+		`new.sum == "$1.00"`:                             "",
+		`new.level >= "high"`:                            `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: >= compares new.level (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`new.span > new.opens`:                           `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.span (interval) with new.opens (time), which are of two kinds`,
+		`new.opens > "soon"`:                             `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.opens (time) with the text "soon": the column is a time and never "soon" / write it as 15:04:05`,
+		`new.opens == "soon"`:                            `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.opens (time) with the text "soon": the column is a time and never "soon" / write it as 15:04:05`,
 	} {
 		rules, err := Compile(Config{{Name: "shop.orders", Events: []EventConfig{{"order.big", []RuleConfig{{Op: []string{"update"}, If: text}}}}}}, Options{})
 		if err != nil {
@@ -126,7 +133,7 @@ func TestConditionFaults(t *testing.T) {
 
 func ordersTable() *capture.Table {
 	return table("shop.orders", capture.IdentityFull, "id bigint key", "status text", "currency text", "total numeric",
-		"amount int", "placed_at time", "paid bool", "extra json", "tags list", "span interval")
+		"amount int", "placed_at time", "paid bool", "extra json", "tags list", "span interval", "sum money", "level enum", "opens clock")
 }
 
 // TestOneRuleAtFault: a rule that cannot be decided parks what may come of it. The events of the
@@ -134,7 +141,7 @@ func ordersTable() *capture.Table {
 func TestOneRuleAtFault(t *testing.T) {
 	t.Parallel()
 	placed := EventConfig{"order.placed", []RuleConfig{{Op: []string{"update"}, Becomes: where("status=placed")}}}
-	before, after := row("1", "cart", "EUR", "5", "1", null, "f", null, null, null), row("1", "placed", "EUR", "5", "1", null, "f", null, null, null)
+	before, after := row("1", "cart", "EUR", "5", "1", null, "f", null, null, null, null, null, null), row("1", "placed", "EUR", "5", "1", null, "f", null, null, null, null, null, null)
 	for name, tt := range map[string]struct {
 		broken, mended RuleConfig
 		says           string

@@ -25,6 +25,7 @@ func (f *field) compileItems(cfg *FieldConfig) error {
 	then := f.convert
 	if then != nil {
 		next = *then
+		next.decodes = false
 	}
 	next.value = func(value []byte) ([]byte, bool) {
 		value, ok := shapeItems(value, fields)

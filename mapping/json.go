@@ -71,6 +71,8 @@ func appendValue(dst []byte, v any) []byte {
 		return append(dst, x.String()...)
 	case string:
 		return appendString(dst, x)
+	case sensed:
+		return appendString(dst, x.text)
 	case time.Time:
 		return appendString(dst, timeText(x))
 	case time.Duration:

@@ -182,21 +182,21 @@ func (m *machine) compare(op string, a, b any) any {
 	if !m.comparable(a, b) {
 		return unknown{}
 	}
+	switch op {
+	case "==":
+		return equalValues(a, b)
+	case "!=":
+		return !equalValues(a, b)
+	}
 	order, ordered := compareValues(a, b)
-	if !ordered {
-		switch op {
-		case "==":
-			return equalValues(a, b)
-		case "!=":
-			return !equalValues(a, b)
-		}
+	switch {
+	case ordered:
+	case kindName(a) == "text" && kindName(b) == "text":
+		return m.fail("%s compares values whose order is not known", op)
+	default:
 		return m.fail("%s compares a %s with a %s", op, kindName(a), kindName(b))
 	}
 	switch op {
-	case "==":
-		return order == 0
-	case "!=":
-		return order != 0
 	case "<":
 		return order < 0
 	case "<=":
@@ -221,7 +221,7 @@ func (m *machine) in(a, b any) any {
 		}
 		return false
 	case map[string]any:
-		name, ok := a.(string)
+		name, ok := textOf(a)
 		_, has := container[name]
 		return ok && has
 	}
@@ -229,8 +229,8 @@ func (m *machine) in(a, b any) any {
 }
 
 func (m *machine) text(op string, a, b any) any {
-	s, ok := a.(string)
-	part, okPart := b.(string)
+	s, ok := textOf(a)
+	part, okPart := textOf(b)
 	switch {
 	case !m.looks(s, part):
 		return unknown{}
@@ -254,14 +254,14 @@ func (c *expressionCompiler) matches(n *ast.BinaryNode, left, right node) (node,
 		right = constant(compiled)
 	}
 	return strict(left, right, func(m *machine, a, b any) any {
-		s, ok := a.(string)
+		s, ok := textOf(a)
 		if !ok {
 			return m.fail("matches looks into a %s", kindName(a))
 		}
 		if compiled, ok := b.(*pattern); ok {
 			return m.matches(compiled, s)
 		}
-		text, ok := b.(string)
+		text, ok := textOf(b)
 		if !ok {
 			return m.fail("matches takes its pattern from a %s", kindName(b))
 		}
@@ -281,6 +281,7 @@ func (m *machine) arithmetic(op string, a, b any) any {
 	if a == nil || b == nil {
 		return nil
 	}
+	a, b = plainValue(a), plainValue(b)
 	if isNumber(a) && isNumber(b) {
 		if !m.computable(op, a, b) {
 			return unknown{}

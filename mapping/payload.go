@@ -19,7 +19,8 @@ type member struct {
 	mask     []byte // key of the hash that is sent instead
 	absent   bool   // the change at hand does not tell its value
 	care     care
-	rounded  bool // it was told that JavaScript would round the column's numbers
+	bigints  bool // it holds 64-bit integers as numbers
+	rounded  bool // it was told that JavaScript would round them
 }
 
 // renderer writes payload objects into one buffer.
@@ -120,8 +121,19 @@ func (w *renderer) expression(m *member) bool {
 		return true
 	}
 	w.buf = appendValue(w.buf, v)
+	if m.bigints && !m.rounded && beyondDoubles(w.buf[start:]) {
+		w.round(m, m.path)
+	}
 	w.convertFrom(start, m, m.path)
 	return true
+}
+
+// round notes that a member has a number that JavaScript rounds.
+func (w *renderer) round(m *member, name string) {
+	m.rounded = true
+	if !slices.Contains(w.rounded, name) { // key and data both have it
+		w.rounded = append(w.rounded, name)
+	}
 }
 
 // value writes a known column value.
@@ -135,11 +147,8 @@ func (w *renderer) value(m *member, v capture.Value) {
 		w.buf = appendString(w.buf, mask(m.mask, v.Text))
 		return
 	}
-	if !m.rounded && holdsBigints(column.Type) && (m.convert == nil || m.convert.lists()) && beyondDoubles(v.Text) {
-		m.rounded = true
-		if !slices.Contains(w.rounded, column.Name) { // key and data both have it
-			w.rounded = append(w.rounded, column.Name)
-		}
+	if m.bigints && !m.rounded && beyondDoubles(v.Text) {
+		w.round(m, column.Name)
 	}
 	w.room(len(v.Text))
 	start := len(w.buf)

@@ -287,3 +287,59 @@ func TestBigintLists(t *testing.T) {
 		t.Errorf("notices %+v", out.notices)
 	}
 }
+
+// TestBigintExpressions: what an expression makes of 64-bit integers is written as they are, whatever
+// the value.
+func TestBigintExpressions(t *testing.T) {
+	t.Parallel()
+	tb := table("shop.orders", capture.IdentityFull, "id bigint key", "items list", "small int", "name text", "price numeric")
+	items := *tb.Columns[1].Type
+	items.Elem = testTypes["bigint"]
+	tb.Columns[1].Type = &items
+	for text, want := range map[string]bool{
+		"row.id": true, "-row.id": true, "row.id + 1": true, "row.small + row.id % 2": true, "row.id / 2": false, "row.id > 1": false,
+		"row.small": false, "row.price": false, "row.name": false, "string(row.id)": false, "len(row.items)": false, "float(row.id)": false,
+		"row.items": true, "row.items[0]": true, "row.items[0:1]": true, "[row.small, row.id]": true, "abs(row.id)": true, "max(row.small, row.id)": true,
+		"row.small > 1 ? row.id : 0": true, "row.id > 1 ? row.small : 0": false, "old.id ?? row.id": true, "let x = row.id; x": true, "let x = row.id; row.small": false,
+		"map(row.items, # + 1)": true, "map(row.items, #index)": false, "filter(row.items, # > 1)": true, "filter([1], # > row.id)": false,
+		"sum(row.items)": true, "sum(map([1], row.small))": false, "reduce(row.items, #acc + #, 0)": true, "count(row.items, # > 1)": false,
+		"first(row.items)": true,
+	} {
+		cfg := Config{{Name: "shop.orders", Fields: []FieldConfig{operator("x", "expr="+text), operator("n", "expr="+text, "type=number"), operator("l", "expr="+text, "type=list")}}}
+		rules, err := Compile(cfg, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got := rules.bind(tb, nil).entries[0].bigints
+		if want := map[bool]string{true: "[id x l]", false: "[id]"}[want]; fmt.Sprint(got) != want {
+			t.Errorf("%s: bigints %s, want %s", text, got, want)
+		}
+	}
+	m, out := setup(t, Config{{Name: "shop.orders", Fields: []FieldConfig{operator("x", "expr=row.id")}}}, Options{})
+	if err := m.Change(&capture.Change{Op: capture.Insert, Table: tb, New: row("9007199254740993", "[]", "2", "n", "1")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(out.events[0].Data); got != `{"x":9007199254740993}` || len(out.notices) != 2 || out.notices[1].Column != "shop.orders.x" {
+		t.Errorf("%s, notices %+v", got, out.notices)
+	}
+}
+
+// TestJSONStaysJSON: type json reads texts, and leaves alone what is JSON in the database.
+func TestJSONStaysJSON(t *testing.T) {
+	t.Parallel()
+	tb := table("shop.docs", capture.IdentityFull, "id int key", "doc json", "note text")
+	m, out := setup(t, Config{{Name: "shop.docs", Fields: []FieldConfig{operator("doc", "column=doc", "type=json"), operator("note", "column=note", "type=json")}}}, Options{})
+	for _, tt := range []struct{ doc, note, want string }{
+		{`"5"`, `5`, `{"doc":"5","note":5}`},
+		{`"{\"a\":1}"`, `{"a": 1}`, `{"doc":"{\"a\":1}","note":{"a":1}}`},
+		{`{"a":1}`, `"5"`, `{"doc":{"a":1},"note":"5"}`},
+		{`null`, null, `{"doc":null,"note":null}`},
+	} {
+		if err := m.Change(&capture.Change{Op: capture.Insert, Table: tb, New: row("1", tt.doc, tt.note)}); err != nil {
+			t.Fatal(err)
+		}
+		if ev := out.events[len(out.events)-1]; string(ev.Data) != tt.want || len(ev.Flags) > 0 {
+			t.Errorf("%s and %s: %s, flags %q; want %s", tt.doc, tt.note, ev.Data, ev.Flags, tt.want)
+		}
+	}
+}

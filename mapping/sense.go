@@ -2,36 +2,90 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"rowhook/capture"
 	"rowhook/delivery"
 )
 
-// senseOf is how a column's values compare with those that conditions name.
+// senseOf is how a column's values compare, with each other and with those that conditions name. It is
+// the one place that says so: for where and becomes, for expressions, subscriptions and ordering keys.
 func senseOf(t *capture.Type) delivery.Sense {
 	switch t.Kind {
 	case capture.Integer, capture.Bigint, capture.Decimal, capture.Float:
 		return delivery.SenseNumber
 	case capture.Instant, capture.DateTime, capture.Date:
 		return delivery.SenseTime
-	case capture.Time:
-		return delivery.SenseClock
 	case capture.JSON:
 		return delivery.SenseJSON
 	}
-	switch t.Name {
-	case padded:
-		return delivery.SensePadded
-	case "uuid", "macaddr", "macaddr8", "inet", "cidr", "inet6", "citext":
-		return delivery.SenseFolded
+	if sense, ok := senses[t.Base]; ok {
+		return sense
 	}
-	return delivery.SenseText
+	switch t.Kind {
+	case capture.Text, capture.Bytes, capture.Bool:
+		return delivery.SenseText
+	case capture.Time:
+		return delivery.SenseClock
+	}
+	return delivery.SenseOpaque
+}
+
+// senses are those of types whose values are not what their texts are.
+var senses = map[string]delivery.Sense{
+	padded: delivery.SensePadded, "citext": delivery.SenseFolded,
+	"timetz": delivery.SenseZoned, "interval": delivery.SenseSpan,
+	"inet": delivery.SenseAddress, "cidr": delivery.SenseAddress, "inet4": delivery.SenseAddress, "inet6": delivery.SenseAddress,
+	"uuid": delivery.SenseHex, "macaddr": delivery.SenseHex, "macaddr8": delivery.SenseHex, "bytea": delivery.SenseHex,
+	"mariadb.uuid": delivery.SenseHexOnly, // which sorts by the parts of a timestamp, for some versions of UUIDs
+	"xid8":         delivery.SenseNumber, "pg_lsn": delivery.SenseLSN,
+	"numrange": delivery.SenseRange, "nummultirange": delivery.SenseRange,
+	// Labels stand in the order in which they were declared, and labels of trees part by part.
+	"enum": delivery.SenseOpaque, "ltree": delivery.SenseOpaque, "xml": delivery.SenseOpaque,
 }
 
 // padded is PostgreSQL's text of a fixed length. The server fills it up with spaces, and takes them
 // for nothing where it compares it or turns it into another text. MySQL's comes without.
 const padded = "bpchar"
+
+// sensed is a text in an expression that compares otherwise than as a text. To functions it is one.
+type sensed struct {
+	text  string
+	sense delivery.Sense
+}
+
+// textOf returns what an expression's value says, if it is a text.
+func textOf(v any) (string, bool) {
+	switch x := v.(type) {
+	case string:
+		return x, true
+	case sensed:
+		return x.text, true
+	}
+	return "", false
+}
+
+// plainValue takes the sense away, for functions that know nothing of it.
+func plainValue(v any) any {
+	if x, ok := v.(sensed); ok {
+		return x.text
+	}
+	return v
+}
+
+// withSense gives a text, or those of a list, a sense.
+func withSense(v any, sense delivery.Sense) any {
+	switch x := v.(type) {
+	case string:
+		return sensed{x, sense}
+	case []any:
+		for i := range x {
+			x[i] = withSense(x[i], sense)
+		}
+	}
+	return v
+}
 
 // NeverHolds says why a condition's value is none that a column of the type can have, and what to
 // write instead. It is empty where it can be.
@@ -59,39 +113,94 @@ func NeverHolds(t *capture.Type, value delivery.Literal) (text, remedy string) {
 		if _, ok := delivery.ParseTime(v); !ok && !dateShaped(v) {
 			return fmt.Sprintf("the column is a %s and never %q", t.Name, v), "write it as 2026-12-31 or 2026-12-31T15:04:05Z"
 		}
-	case capture.Time:
-		if !strings.Contains(v, ":") {
-			return fmt.Sprintf("the column is a %s and never %q", t.Name, v), "write it as 15:04:05"
-		}
 	case capture.JSON:
 		if _, err := decodeJSON([]byte(v)); err != nil {
 			return fmt.Sprintf("the column is a %s and never %q", t.Name, v), `write JSON, a text with its quotes: '"text"'`
 		}
-	case capture.List, capture.Bytes, capture.Other:
+	case capture.List:
+		if len(t.Labels) > 0 { // a set: the server has its members in the order of their declaration
+			if told := inOrder(t.Labels, v); told != v {
+				return fmt.Sprintf("the column never holds %q, so that the condition never holds for it", v), fmt.Sprintf("write %q, as the database does", told)
+			}
+			break
+		}
+		fallthrough
+	case capture.Bytes, capture.Other:
+		if t.Base == "bytea" {
+			break
+		}
 		// What is sent has another form than the database's text, which is what is compared.
-		if _, ok := t.AppendJSON(nil, []byte(v)); !ok && len(t.Labels) == 0 {
+		if _, ok := t.AppendJSON(nil, []byte(v)); !ok {
 			return fmt.Sprintf("the column is a %s and never %q", t.Name, v), "write the database's own text, or an `if`"
 		}
 	}
-	switch t.Name {
-	case "bit", "varbit":
-		if strings.Trim(v, "01") != "" {
-			return fmt.Sprintf("the column is a %s and never %q", t.Name, v), `write its digits in quotes: "1"`
+	if remedy, misfit := misfits(t, v); misfit {
+		article := "a"
+		if strings.IndexByte("aei", t.Name[0]) >= 0 { // no type begins with an o
+			article = "an"
 		}
-	case "uuid":
-		if strings.Count(v, "-") != 4 || len(v) != len("00000000-0000-0000-0000-000000000000") {
-			return fmt.Sprintf("the column is a uuid and never %q", v), "write it with its four hyphens"
+		if t.Base == "money" {
+			return fmt.Sprintf("the column is money and never %q", v), remedy
 		}
-	case "money":
-		if _, ok := parseNumber(v); ok {
-			return fmt.Sprintf("the column is money and never %q", v), "write it as the server prints it, such as $$1,234.50"
-		}
-	case "interval":
-		if !strings.HasPrefix(strings.TrimPrefix(v, "-"), "P") {
-			return fmt.Sprintf("the column is an interval and never %q", v), "write it as payloads have it: P1DT2H"
-		}
+		return fmt.Sprintf("the column is %s %s and never %q", article, t.Name, v), remedy
 	}
 	return "", ""
+}
+
+// misfits reports whether a text is none that a type with a sense of its own has, and what to write.
+func misfits(t *capture.Type, v string) (remedy string, misfit bool) {
+	sense := senseOf(t)
+	readable := func() bool {
+		_, ok := sense.Compare(v, v)
+		return ok
+	}
+	digits := func(n ...int) bool {
+		left := strings.NewReplacer("-", "", ":", "", ".", "", "{", "", "}", "").Replace(v)
+		return slices.Contains(n, len(left)) && strings.Trim(left, "0123456789abcdefABCDEF") == ""
+	}
+	switch t.Base {
+	case "bit", "varbit":
+		return `write its digits in quotes: "1"`, strings.Trim(v, "01") != ""
+	case "uuid", "mariadb.uuid":
+		return "write its 32 digits", !digits(32)
+	case "bytea":
+		return `write its digits: \x01ff`, !strings.HasPrefix(v, `\x`) || !readable()
+	case "macaddr":
+		return "write its 12 digits", !digits(12)
+	case "macaddr8":
+		return "write its 16 digits", !digits(16)
+	case "money":
+		_, isNumber := parseNumber(v)
+		return "write it as the server prints it, such as $$1,234.50", isNumber
+	case "interval":
+		return "write it as payloads have it: P1DT2H", !readable()
+	case "timetz":
+		return "write it with its zone: 15:04:05+09", !readable()
+	case "time":
+		return "write it as 15:04:05", !readable()
+	case "inet", "inet4", "inet6":
+		return "write an address: 192.0.2.1", !readable()
+	case "cidr":
+		return "write a whole network: 192.0.2.0/24", !readable() || !strings.Contains(v, "/")
+	case "pg_lsn":
+		return "write it as 0/16B3748", !readable()
+	}
+	return "", false
+}
+
+// inOrder writes a set's members as the server does: in the order of the labels, each once.
+func inOrder(labels []string, set string) string {
+	if set == "" {
+		return ""
+	}
+	members := strings.Split(set, ",")
+	var list []string
+	for _, label := range labels {
+		if slices.Contains(members, label) {
+			list = append(list, label)
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // dateShaped reports whether a text begins as dates do, among them MySQL's that are none, such as

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,10 +30,10 @@ func TestSenses(t *testing.T) {
 		{"opens", "01:02:03.000000", true, ""}, {"opens", "3723", false, `the column is a time and never "3723"`},
 		{"price", "1e3", true, ""}, {"price", "1000.00", true, ""}, {"price", "1,000", false, `the column is a number and never "1,000"`},
 		{"ratio", "1e21", true, ""}, {"ratio", "1000000000000000000000", true, ""},
-		{"ref", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", true, ""}, {"ref", "a0eebc999c0b4ef8bb6d6bb9bd380a11", false, `the column is a uuid and never "a0eebc999c0b4ef8bb6d6bb9bd380a11"`},
-		{"doc", `{"a":1}`, true, ""}, {"doc", `a`, false, `the column is a jsonb and never "a"`},
-		{"span", "P1DT2H", true, ""}, {"span", "1 day 02:00:00", false, `the column is an interval and never "1 day 02:00:00"`},
-		{"raw", `\x01ff`, true, ""}, {"raw", "Af8=", false, `the column is a bytea and never "Af8="`},
+		{"ref", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", true, ""}, {"ref", "a0eebc999c0b4ef8bb6d6bb9bd380a11", true, ""}, {"ref", "a0eebc99", false, `the column is a uuid and never "a0eebc99"`},
+		{"doc", `{"a":1.0}`, true, ""}, {"doc", `{"a":2}`, false, ""}, {"doc", `a`, false, `the column is a jsonb and never "a"`},
+		{"span", "P1DT2H", true, ""}, {"span", "PT26H", true, ""}, {"span", "1 day 02:00:00", false, `the column is an interval and never "1 day 02:00:00"`},
+		{"raw", `\x01ff`, true, ""}, {"raw", `\x01FF`, true, ""}, {"raw", "Af8=", false, `the column is a bytea and never "Af8="`},
 		{"on", "1", true, ""}, {"on", "true", false, `the column is a bit and never "true"`},
 		{"paid", "true", true, ""}, {"paid", "false", false, ""},
 		{"mail", "a@b.c", true, ""}, {"sum", "1234.5", false, `the column is money and never "1234.5"`}, {"sum", "$1,234.50", true, ""},
@@ -42,6 +43,12 @@ func TestSenses(t *testing.T) {
 		cfg := Config{{Name: "shop.senses", Events: []EventConfig{
 			{Type: "all", Rules: []RuleConfig{{Op: []string{"insert"}}}},
 			{Type: "some", Rules: []RuleConfig{{Op: []string{"insert"}, Where: condition}}},
+		}}}
+		ifs := Config{{Name: "shop.senses", Events: []EventConfig{
+			{Type: "all", Rules: []RuleConfig{{Op: []string{"insert"}}}},
+			{Type: "same", Rules: []RuleConfig{{Op: []string{"insert"}, If: fmt.Sprintf("new.%s == %q", tt.column, tt.value)}}},
+			{Type: "in", Rules: []RuleConfig{{Op: []string{"insert"}, If: fmt.Sprintf("new.%s in [%q]", tt.column, tt.value)}}},
+			{Type: "other", Rules: []RuleConfig{{Op: []string{"insert"}, If: fmt.Sprintf("new.%s != %q", tt.column, tt.value)}}},
 		}}}
 		m, out := setup(t, cfg, Options{})
 		subscribed := delivery.False
@@ -55,6 +62,16 @@ func TestSenses(t *testing.T) {
 		if got := subscribed == delivery.True; got != tt.holds {
 			t.Errorf("subscription: %s = %s: %v, want %v", tt.column, tt.value, got, tt.holds)
 		}
+		if tt.column != "paid" { // which expressions compare with true and false
+			m, out := setup(t, ifs, Options{})
+			if err := m.Change(&capture.Change{Op: capture.Insert, Table: table, New: values}); err != nil {
+				t.Fatal(err)
+			}
+			want := map[bool]string{true: "all same in", false: "all other"}[tt.holds]
+			if got := out.types(); got != want || len(out.failures) > 0 {
+				t.Errorf("if: %s == %s: %v, want %v; %v", tt.column, tt.value, got, want, out.failures)
+			}
+		}
 		rules, err := Compile(cfg, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -65,6 +82,78 @@ func TestSenses(t *testing.T) {
 		}
 		if got := strings.Join(said, "; "); got != tt.never {
 			t.Errorf("%s = %s: check says %q, want %q", tt.column, tt.value, got, tt.never)
+		}
+	}
+}
+
+// TestSensedValues: what compares otherwise than as a text is one to everything else in expressions.
+func TestSensedValues(t *testing.T) {
+	t.Parallel()
+	uuids := &capture.Type{Name: "uuid[]", Kind: capture.List, Elem: testTypes["uuid"], AppendJSON: jsonAsIs}
+	prices := &capture.Type{Name: "numeric[]", Kind: capture.List, Elem: testTypes["numeric"], AppendJSON: jsonAsIs}
+	of := table("shop.senses", capture.IdentityFull, "id int key", "code char", "ref uuid", "mail citext", "opens clock", "closes clock", "span interval", "net other", "name text")
+	of.Columns = append(of.Columns, capture.Column{Name: "refs", Type: uuids, Identity: true}, capture.Column{Name: "prices", Type: prices, Identity: true})
+	values := row("1", "AB  ", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A@b.c", "99:00:00", "100:00:00", "P1M", "10.0.0.0/8", "ab",
+		`["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",null]`, `["1.50","10"]`)
+	for text, want := range map[string]string{
+		"new.opens < new.closes":                             "true",
+		`new.opens >= "99:00:00.000000"`:                     "true",
+		`"100:00:00" > new.opens`:                            "true",
+		`new.opens > "soon"`:                                 "error: > compares values whose order is not known",
+		`new.opens == "soon"`:                                "false",
+		`new.span > "P29D" and new.span < "P1M1D"`:           "true",
+		`new.net < "10.0.0.1"`:                               "true",
+		`new.span == new.opens`:                              "false",
+		`new.span > new.opens`:                               "error: > compares values whose order is not known",
+		`new.code == "AB" and new.code == "AB "`:             "true",
+		`new.code + "!"`:                                     `"AB!"`,
+		`new.code + new.name`:                                `"ABab"`,
+		`lower(new.code) == new.name`:                        "true",
+		`upper(new.mail)`:                                    `"A@B.C"`,
+		`new.mail`:                                           `"A@b.c"`,
+		`[new.mail, new.span]`:                               `["A@b.c","P1M"]`,
+		`len(new.code)`:                                      "2",
+		`new.ref[0:4]`:                                       `"a0ee"`,
+		`new.ref startsWith "a0ee"`:                          "true",
+		`new.ref matches "^[0-9a-f-]+$"`:                     "true",
+		`split(new.mail, "@")[0]`:                            `"A"`,
+		`string(new.span)`:                                   `"P1M"`,
+		`type(new.span)`:                                     `"string"`,
+		`new.mail in ["a@B.C"]`:                              "true",
+		`"a@B.C" in [new.mail]`:                              "true",
+		`"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11" in new.refs`: "true",
+		`any(new.refs, # == "{A0EEBC999C0B4EF8BB6D6BB9BD380A11}")`: "true",
+		`new.refs[0] == new.ref`:                                   "true",
+		`count(new.prices, # == "1.5")`:                            "1",
+		`any(new.prices, # > 9)`:                                   "true",
+		`new.prices[1] > new.prices[0]`:                            "true",
+		`new.prices == ["1.5", "10.0"]`:                            "true",
+		`join(new.refs[0:1], ",") == lower(new.refs[0])`:           "true",
+		`let m = new.mail; m == "A@B.C"`:                           "true",
+		`(new.mail ?? "") == "A@B.C"`:                              "true",
+		`new.opens ? 1 : 2`:                                        "error: the condition before ? is neither true nor false",
+		`new.opens.Hours()`:                                        "error: method Hours does not go with a text",
+		`new.opens + 1`:                                            "error: + does not go with a text and a number",
+	} {
+		x, err := compileExpression(text, false)
+		if err != nil {
+			if want != "refused" {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue
+		}
+		b := binder{&boundEntry{entry: &entry{schema: "shop", table: "senses"}, table: of}}
+		bound := b.expression(x, nil)
+		v, ok, err := bound.value(&evaluation{rows: newRows(&capture.Change{Op: capture.Insert, Table: of, New: values}), at: testTransaction.Time, context: &contexts{}})
+		got := "unknown"
+		switch {
+		case err != nil:
+			got = "error: " + err.Error()
+		case ok:
+			got = string(appendValue(nil, v))
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

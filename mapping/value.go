@@ -31,18 +31,34 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 			return at.In(locationOf(t.Kind)), nil
 		}
 		return nil, fmt.Errorf("value is not a time")
-	case capture.Text:
-		if t.Name == padded { // as the server's own casts to text have it
-			return strings.TrimRight(string(v.Text), " "), nil
-		}
 	case capture.JSON, capture.List:
 		text, ok := t.AppendJSON(nil, v.Text)
 		if !ok { // it was written as a text, which is not what it is
 			return nil, errNotJSON
 		}
-		return decodeJSON(text)
+		list, err := decodeJSON(text)
+		if sense := elementSense(t); sense != delivery.SenseText && err == nil {
+			list = withSense(list, sense)
+		}
+		return list, err
 	}
-	return string(v.Text), nil
+	sense := senseOf(t)
+	switch sense {
+	case delivery.SenseText:
+		return string(v.Text), nil
+	case delivery.SensePadded: // as the server's own casts to text have it
+		return sensed{strings.TrimRight(string(v.Text), " "), sense}, nil
+	}
+	return sensed{string(v.Text), sense}, nil
+}
+
+// elementSense is how a list's elements compare which are texts in payloads. JSON's own, and those
+// that are written in another form than the database's, are texts.
+func elementSense(t *capture.Type) delivery.Sense {
+	if t.Kind != capture.List || t.Elem == nil || t.Elem.Kind == capture.JSON || t.Elem.Kind == capture.Bytes {
+		return delivery.SenseText
+	}
+	return senseOf(t.Elem)
 }
 
 // The locations of times in expressions tell what the column told: a wall clock without a zone, or a

@@ -99,7 +99,7 @@ func integerColumn(t byte, unsigned bool) (column, *capture.Type, error) {
 		w.name += " unsigned"
 	}
 	return column{width: w.width, unsigned: unsigned, append: appendInteger},
-		&capture.Type{Name: w.name, Kind: w.kind, AppendJSON: verbatim(capture.IsInteger)}, nil
+		&capture.Type{Name: w.name, Base: w.name, Kind: w.kind, AppendJSON: verbatim(capture.IsInteger)}, nil
 }
 
 // prefixOf is how many bytes say the length of a string of at most length bytes.
@@ -117,7 +117,7 @@ func (d *describer) text(real string, e entry, textName, binaryName string, pref
 	switch real {
 	case "uuid":
 		c.plain, c.append = false, appendUUID
-		return c, stringType("uuid", capture.Text), nil
+		return c, uuidType(), nil
 	case "inet6":
 		c.plain, c.append = false, appendInet6
 		return c, stringType("inet6", capture.Other), nil

@@ -285,13 +285,15 @@ func catalogType(dataType, columnType string) *capture.Type {
 		if strings.Contains(columnType, "unsigned") {
 			dataType += " unsigned"
 		}
-		return &capture.Type{Name: dataType, Kind: kind, AppendJSON: verbatim(capture.IsInteger)}
+		return &capture.Type{Name: dataType, Base: dataType, Kind: kind, AppendJSON: verbatim(capture.IsInteger)}
 	case "float", "double":
 		return floatType(dataType)
 	case "decimal":
 		return stringType(dataType, capture.Decimal)
-	case "bit", "uuid":
+	case "bit":
 		return stringType(dataType, capture.Text)
+	case "uuid":
+		return uuidType()
 	case "enum":
 		typ := *enumType()
 		typ.Labels = labelsOf(columnType)

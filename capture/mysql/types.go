@@ -15,19 +15,19 @@ import (
 const misencoded = 0xff
 
 func textType(name string) *capture.Type {
-	return &capture.Type{Name: name, Kind: capture.Text, AppendJSON: appendTextJSON, Folds: true} // by collation
+	return &capture.Type{Name: name, Base: "text", Kind: capture.Text, AppendJSON: appendTextJSON, Folds: true} // by collation
 }
 
 func stringType(name string, kind capture.Kind) *capture.Type {
-	return &capture.Type{Name: name, Kind: kind, AppendJSON: capture.AppendJSONString}
+	return &capture.Type{Name: name, Base: name, Kind: kind, AppendJSON: capture.AppendJSONString}
 }
 
 func floatType(name string) *capture.Type {
-	return &capture.Type{Name: name, Kind: capture.Float, AppendJSON: verbatim(capture.IsNumber)}
+	return &capture.Type{Name: name, Base: name, Kind: capture.Float, AppendJSON: verbatim(capture.IsNumber)}
 }
 
 func bytesType(name string) *capture.Type {
-	return &capture.Type{Name: name, Kind: capture.Bytes, AppendJSON: appendBase64}
+	return &capture.Type{Name: name, Base: name, Kind: capture.Bytes, AppendJSON: appendBase64}
 }
 
 // undecodedType is a text in a charset that is not known here: its bytes are sent, and flagged.
@@ -47,23 +47,28 @@ func untypedType(t *capture.Type) *capture.Type {
 }
 
 func jsonType() *capture.Type {
-	return &capture.Type{Name: "json", Kind: capture.JSON, AppendJSON: appendJSONText}
+	return &capture.Type{Name: "json", Base: "json", Kind: capture.JSON, AppendJSON: appendJSONText}
+}
+
+// uuidType is MariaDB's, whose order is not that of the digits.
+func uuidType() *capture.Type {
+	return &capture.Type{Name: "uuid", Base: "mariadb.uuid", Kind: capture.Text, AppendJSON: capture.AppendJSONString}
 }
 
 func enumType() *capture.Type {
-	return &capture.Type{Name: "enum", Kind: capture.Text, AppendJSON: appendLabel}
+	return &capture.Type{Name: "enum", Base: "enum", Kind: capture.Text, AppendJSON: appendLabel}
 }
 
 func setType() *capture.Type {
-	return &capture.Type{Name: "set", Kind: capture.List, AppendJSON: appendLabels}
+	return &capture.Type{Name: "set", Base: "set", Kind: capture.List, AppendJSON: appendLabels}
 }
 
 func vectorType() *capture.Type {
-	return &capture.Type{Name: "vector", Kind: capture.List, AppendJSON: appendJSONText}
+	return &capture.Type{Name: "vector", Base: "vector", Kind: capture.List, AppendJSON: appendJSONText}
 }
 
 func yearType() *capture.Type {
-	return &capture.Type{Name: "year", Kind: capture.Integer, AppendJSON: func(dst, text []byte) ([]byte, bool) {
+	return &capture.Type{Name: "year", Base: "year", Kind: capture.Integer, AppendJSON: func(dst, text []byte) ([]byte, bool) {
 		if string(text) == "0000" {
 			return capture.AppendJSONString(dst, text)
 		}
@@ -72,15 +77,15 @@ func yearType() *capture.Type {
 }
 
 func datetimeType() *capture.Type {
-	return &capture.Type{Name: "datetime", Kind: capture.DateTime, AppendJSON: appendDatetimeJSON}
+	return &capture.Type{Name: "datetime", Base: "datetime", Kind: capture.DateTime, AppendJSON: appendDatetimeJSON}
 }
 
 func timestampType() *capture.Type {
-	return &capture.Type{Name: "timestamp", Kind: capture.Instant, AppendJSON: appendTimestampJSON}
+	return &capture.Type{Name: "timestamp", Base: "timestamp", Kind: capture.Instant, AppendJSON: appendTimestampJSON}
 }
 
 func geometryType() *capture.Type {
-	return &capture.Type{Name: "geometry", Kind: capture.Other, AppendJSON: appendGeometry}
+	return &capture.Type{Name: "geometry", Base: "geometry", Kind: capture.Other, AppendJSON: appendGeometry}
 }
 
 // verbatim copies texts that fit, and writes others as strings.

@@ -126,7 +126,9 @@ func (b *catalog) resolve(oid uint32, facts map[uint32]*typeFacts) *capture.Type
 		if from == nil {
 			return nil
 		}
-		known.typ = &capture.Type{Name: f.name, Kind: from.Kind, AppendJSON: from.AppendJSON, Folds: from.Folds}
+		domain := *from // of a domain it is that of the domain below
+		domain.Name = f.name
+		known.typ = &domain
 		known.announced = b.announcement(f.base, facts)
 	case f.element != 0:
 		elem := b.resolve(f.element, facts)

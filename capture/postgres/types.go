@@ -4,7 +4,7 @@ import "rowhook/capture"
 
 // textType is what every type is that has no policy of its own: its text as a JSON string.
 func textType(name string, kind capture.Kind) *capture.Type {
-	return &capture.Type{Name: name, Kind: kind, AppendJSON: capture.AppendJSONString}
+	return &capture.Type{Name: name, Base: name, Kind: kind, AppendJSON: capture.AppendJSONString}
 }
 
 // baseTypes are the built-in types with their array types' OIDs (pg_type.dat). OIDs of
@@ -18,7 +18,7 @@ func baseTypes() map[uint32]struct {
 		typ   *capture.Type
 	}
 	t := func(name string, kind capture.Kind, f func(dst, text []byte) ([]byte, bool)) *capture.Type {
-		return &capture.Type{Name: name, Kind: kind, AppendJSON: f}
+		return &capture.Type{Name: name, Base: name, Kind: kind, AppendJSON: f}
 	}
 	return map[uint32]entry{
 		16:   {1000, t("bool", capture.Bool, appendBool)},
@@ -49,7 +49,7 @@ func baseTypes() map[uint32]struct {
 		790:  {791, textType("money", capture.Other)},
 		829:  {1040, textType("macaddr", capture.Other)},
 		869:  {1041, textType("inet", capture.Other)},
-		1042: {1014, &capture.Type{Name: "bpchar", Kind: capture.Text, AppendJSON: capture.AppendJSONString, Folds: true}},
+		1042: {1014, &capture.Type{Name: "bpchar", Base: "bpchar", Kind: capture.Text, AppendJSON: capture.AppendJSONString, Folds: true}},
 		1043: {1015, textType("varchar", capture.Text)},
 		1082: {1182, t("date", capture.Date, appendDate)},
 		1083: {1183, t("time", capture.Time, appendTime)},
@@ -133,11 +133,13 @@ var builtinNames = func() map[string]*capture.Type {
 
 func otherType(name, kind, extension string) *capture.Type {
 	if known, ok := extensionTypes[[2]string{extension, name}]; ok {
-		known.Name = name
+		known.Name, known.Base = name, name
 		return &known
 	}
+	own := textType(name, capture.Other)
+	own.Base = "" // whatever it is called
 	if kind == "e" {
-		return textType(name, capture.Text)
+		own.Kind, own.Base = capture.Text, "enum"
 	}
-	return textType(name, capture.Other)
+	return own
 }

@@ -45,10 +45,16 @@ const configPageHead = "# Configuration\n\n" +
 const configPageTail = "\n## Conditions\n\n" +
 	"A condition (`where`, `becomes`) names values: the database's, as SELECT shows them. Numbers compare\n" +
 	"by value (1.50 is 1.5), and so do dates and times, which may also be written as payloads have them.\n" +
-	"Without a zone they are UTC. Spaces at the end of a PostgreSQL `char(n)`, white space in JSON and\n" +
-	"capitals in a `uuid` or `citext` do not count. Intervals are written as in payloads (P1DT2H). All\n" +
-	"else, texts above all, compares as written, whatever the collation: 01 is not 1, `a` is not `A`.\n" +
-	"`rowhook check` names values that a column never has.\n" +
+	"Without a zone they are UTC. Intervals are written as in payloads (P1DT2H) and compare as PostgreSQL\n" +
+	"does (P1M is P30D), networks as addresses, JSON by what it holds. Spaces at the end of a PostgreSQL\n" +
+	"`char(n)`, capitals in a `citext`, and capitals and hyphens in a `uuid` do not count. A domain is as\n" +
+	"the type below it. All else, texts above all, compares as written, whatever the collation: 01 is not\n" +
+	"1, `a` is not `A`. `rowhook check` names values that a column never has.\n\n" +
+	"In expressions (`if`, `expr`) a column's `==`, `!=` and `in` say the same; a text in JSON has no\n" +
+	"quotes there. `<` and its like order numbers, dates, times, MySQL's TIME, intervals, addresses and\n" +
+	"UUIDs as the database does, and texts letter by letter, A to Z before a to z. Of `money`, enums,\n" +
+	"ranges, MariaDB's UUIDs and types that somebody made the order is not known: `check` refuses the\n" +
+	"rule, and `run` parks its changes.\n" +
 	"\n## Fields\n\n" +
 	"An entry's `fields` are the payload's shape, in this order. A text is a column. A map with `column`,\n" +
 	"`const` or `expr` is an operator, any other map nests. Beside an operator stand:\n\n" +
