@@ -199,6 +199,7 @@ func (b *binder) problem(at path, text, remedy string) {
 // problem maps nothing.
 func (b *binder) column(name string, at path) int {
 	if col := b.table.Column(name); col >= 0 {
+		b.use(col)
 		return col
 	}
 	names := make([]string, len(b.table.Columns))
@@ -305,7 +306,7 @@ func (b *binder) conditions(w delivery.Where, at path) []boundCondition {
 			b.column(c.Column, at.at(c.Column))
 			continue
 		}
-		col := b.table.Column(c.Column)
+		col := b.column(c.Column, at.at(c.Column))
 		t := b.table.Columns[col].Type
 		bound := boundCondition{col: col, sense: senseOf(t), untyped: t.Kind == capture.Untyped, values: c.Values}
 		if t.Kind == capture.Bool {

@@ -243,7 +243,21 @@ type boundLookup struct {
 	cols  []int          // in table, of the columns that the entry sees
 	first int            // of these, in the entry's extended table
 	row   capture.Row
+	used  []bool // which of the columns the entry says or asks about
+	found Found  // of the change at hand
 }
+
+// Found is what came of a look-up.
+type Found uint8
+
+// What may come of a look-up.
+const (
+	NotLookedUp Found = iota // no rule is for the change
+	RowFound
+	NoRow      // there is none of that key
+	NullKey    // there is none, since the key is NULL
+	UnknownRow // nobody can tell: its key is not known, its table is not loaded, and the like
+)
 
 // unseen is the type of a looked-up column while nobody has described its table.
 var unseen = &capture.Type{Name: "unknown", Kind: capture.Untyped, AppendJSON: func(dst, text []byte) ([]byte, bool) {
@@ -261,7 +275,7 @@ func (b *binder) extend(tables map[string]*capture.Table) {
 	extended.Columns = slices.Clone(own.Columns)
 	b.table = &extended
 	for _, l := range b.entry.lookups {
-		bound := boundLookup{lookup: l, table: tables[l.of.Table], first: len(extended.Columns)}
+		bound := boundLookup{lookup: l, table: tables[l.of.Table], first: len(extended.Columns), used: make([]bool, len(l.of.columns))}
 		if own.Column(l.alias) >= 0 {
 			b.problem(l.path, fmt.Sprintf("table %s has a column %q, too", own, l.alias), "give the looked-up row another name")
 		}
@@ -280,6 +294,15 @@ func (b *binder) extend(tables map[string]*capture.Table) {
 			bound.row = make(capture.Row, len(bound.table.Columns))
 		}
 		b.lookups = append(b.lookups, bound)
+	}
+}
+
+// use notes that the entry says or asks about a column.
+func (be *boundEntry) use(col int) {
+	for i := range be.lookups {
+		if l := &be.lookups[i]; col >= l.first && col < l.first+len(l.used) {
+			l.used[col-l.first] = true
+		}
 	}
 }
 
@@ -414,6 +437,9 @@ func (r *Rules) LooksUp(entry string) (tables []string) {
 // lookUp extends the rows of the change at hand with what the entry looks up. An update's old row has
 // nothing of it: what is looked up is as of the commit.
 func (m *Mapper) lookUp(be *boundEntry) error {
+	for i := range be.lookups {
+		be.lookups[i].found = NotLookedUp
+	}
 	r := &m.eval.rows
 	if !r.extend(be) {
 		return nil
@@ -424,7 +450,8 @@ func (m *Mapper) lookUp(be *boundEntry) error {
 	}
 	for i := range be.lookups { // each behind those that it is found by
 		l := &be.lookups[i]
-		if err := m.find(l, to[l.first:l.first+len(l.of.columns)]); err != nil {
+		var err error
+		if l.found, err = m.find(l, to[l.first:l.first+len(l.of.columns)]); err != nil {
 			return err
 		}
 	}
@@ -453,40 +480,42 @@ func (r *rows) extend(be *boundEntry) bool {
 }
 
 // find looks one row up. Where there is none its columns are NULL, as in a LEFT JOIN.
-func (m *Mapper) find(l *boundLookup, to capture.Row) error {
+func (m *Mapper) find(l *boundLookup, to capture.Row) (Found, error) {
 	if m.lookups == nil || l.table == nil || m.trusted.early && m.trusted.blind {
-		return nil
+		return UnknownRow, nil
 	}
 	isNull := false
 	clear(l.row)
 	for i, col := range l.by {
 		v := m.eval.current(col)
 		if !known(v) || m.eval.untyped(v, col) {
-			return nil
+			return UnknownRow, nil
 		}
 		l.row[l.cols[i]], isNull = v, isNull || v.State == capture.Null
 	}
-	exists := false
-	if !isNull && m.trusted.early {
+	if isNull {
+		for i := range to {
+			to[i].State = capture.Null
+		}
+		return NullKey, nil
+	}
+	if m.trusted.early {
 		m.trusted.note(l.table, rowKey(l.table), l.row)
 	}
-	if !isNull {
-		var known bool
-		var err error
-		if exists, known, err = m.lookups.LookUp(l.table, l.row); err != nil || !known {
-			return err
-		}
+	exists, known, err := m.lookups.LookUp(l.table, l.row)
+	if err != nil || !known || !exists && l.table.Filtered { // it may be there, and outside the filter
+		return UnknownRow, err
 	}
-	if !isNull && !exists && l.table.Filtered {
-		return nil // it may be there, and outside the filter
+	if !exists {
+		for i := range to {
+			to[i].State = capture.Null
+		}
+		return NoRow, nil
 	}
 	for i := range to {
-		to[i].State = capture.Null
-		if exists {
-			to[i] = l.row[l.cols[i]]
-		}
+		to[i] = l.row[l.cols[i]]
 	}
-	return nil
+	return RowFound, nil
 }
 
 // looksIn reports whether rows of a table are looked up.

@@ -88,6 +88,7 @@ type Mapper struct {
 	window   window
 	changes  []*capture.Change
 	merged   bool            // changes are those of a row that became one
+	nothing  bool            // they came to nothing
 	whole    *capture.Change // the change at hand as rules see it
 
 	watcher   Watcher   // nil while nobody asks for verdicts
@@ -403,7 +404,7 @@ func (m *Mapper) fail(be *boundEntry, reason delivery.Outcome, err error, made .
 
 // passOver tells of a change that no rule is for, of those that are asked about each.
 func (m *Mapper) passOver(b *binding, c *capture.Change) {
-	m.bound, m.whole = b, c
+	m.bound, m.whole, m.changes = b, c, append(m.changes[:0], c)
 	for _, be := range b.entries {
 		if be.observer != nil && !be.merges {
 			m.tell(be, false)
@@ -413,7 +414,7 @@ func (m *Mapper) passOver(b *binding, c *capture.Change) {
 
 // tell tells an entry's observer of the change at hand. ready says that it has been evaluated.
 func (m *Mapper) tell(be *boundEntry, ready bool) {
-	m.judgement.be, m.judgement.ready = be, ready
+	m.judgement.be, m.judgement.ready, m.judgement.mapped = be, ready, ready
 	be.observer.Mapped(&m.judgement)
 	m.judgement.failure = nil
 }

@@ -29,12 +29,20 @@ type Watched struct {
 	Key          []KeyColumn
 	Where        []Clause // of the entry itself
 	Events       []WatchedEvent
+	Lookups      []WatchedLookup `json:",omitempty"`
 	// Problem says why the entry maps nothing; empty when it does.
 	Problem string
 }
 
 // KeyColumn is a column of the entry's key, with its name in payloads.
 type KeyColumn struct{ Column, Name string }
+
+// WatchedLookup is a row of another table that an entry sees.
+type WatchedLookup struct {
+	Name, Table string
+	By          []string // columns that hold its key
+	Columns     []string // that the entry says or asks about, but for its key: alias.column
+}
 
 // WatchedEvent is an event type of an entry.
 type WatchedEvent struct {
@@ -108,6 +116,7 @@ type Judgement struct {
 	m       *Mapper
 	be      *boundEntry
 	ready   bool // the mapper's evaluation is of this entry and change
+	mapped  bool // it was when the entry was asked
 	failure *Failure
 }
 
@@ -123,6 +132,27 @@ func (j *Judgement) Ordinal() int { return j.m.whole.Ordinal }
 
 // Failure says why the change was parked for the entry; nil when it was not.
 func (j *Judgement) Failure() *Failure { return j.failure }
+
+// Folded are the changes that became the one at hand, in order: those of its row under coalesce, or the
+// delete and the insert of a move between partitions. There are none where it stands for itself.
+func (j *Judgement) Folded() []*capture.Change {
+	if len(j.m.changes) < 2 {
+		return nil
+	}
+	return j.m.changes
+}
+
+// Nothing reports whether they came to nothing: the row was neither there before nor is it after. The
+// change at hand is then the last of them, and no rule was asked.
+func (j *Judgement) Nothing() bool { return j.m.nothing }
+
+// LookedUp tells what came of a look-up, by its place in [Watched].
+func (j *Judgement) LookedUp(i int) Found {
+	if !j.mapped || j.m.nothing {
+		return NotLookedUp
+	}
+	return j.be.lookups[i].found
+}
 
 // prepare makes the mapper's evaluation one of this entry and change. Of a change that no rule is for
 // nothing was looked up: what would be is not known.
@@ -501,12 +531,25 @@ func (be *boundEntry) watched() *Watched {
 	if len(be.problems) > 0 {
 		w.Problem = be.problems[0].String()
 	}
+	for i := range be.lookups {
+		w.Lookups = append(w.Lookups, be.lookups[i].watched())
+	}
 	for i := range be.events {
 		ev := WatchedEvent{Type: be.events[i].typ}
 		for k := range be.events[i].rules {
 			ev.Rules = append(ev.Rules, be.events[i].rules[k].watched())
 		}
 		w.Events = append(w.Events, ev)
+	}
+	return w
+}
+
+func (l *boundLookup) watched() WatchedLookup {
+	w := WatchedLookup{Name: l.alias, Table: l.of.Table, By: l.lookup.by}
+	for i, name := range l.of.columns {
+		if l.used[i] && !slices.Contains(l.of.Key, name) {
+			w.Columns = append(w.Columns, l.alias+"."+name)
+		}
 	}
 	return w
 }

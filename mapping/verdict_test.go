@@ -44,9 +44,25 @@ func (w *witness) Mapped(j *Judgement) {
 	if f := j.Failure(); f != nil {
 		line += " failed: " + string(f.Reason)
 	}
+	for _, c := range j.Folded() {
+		line += fmt.Sprintf(" of %s %d", c.Op, c.Ordinal)
+	}
+	if j.Nothing() {
+		line += " nothing"
+	}
 	w.lines = append(w.lines, line)
 	if !j.Sound() {
 		return
+	}
+	for i, l := range w.watched.Lookups {
+		if found := j.LookedUp(i); found != NotLookedUp {
+			text := fmt.Sprintf("  %s of %s by %s: %s", l.Name, l.Table, strings.Join(l.By, " "), [...]string{RowFound: "found", NoRow: "no row", NullKey: "NULL", UnknownRow: "unknown"}[found])
+			for _, column := range l.Columns {
+				v, ok := j.Value(column)
+				text += fmt.Sprintf(" %s %q %d %t", column, v.Text, v.Known, ok)
+			}
+			w.lines = append(w.lines, text)
+		}
 	}
 	tell := func(about string, clauses []Clause, v *Verdict) {
 		text := about + ": " + [...]string{Holds: "holds", Fails: "fails", Undecided: "undecided", ForOtherOps: "other op", NotAsked: "not asked"}[v.Standing]
@@ -285,5 +301,83 @@ func TestTriggersWordIsNotAnotherStatements(t *testing.T) {
 	}
 	if want := "[{ } {t1 } { }]"; fmt.Sprint(actors) != want {
 		t.Errorf("actors %v, want %s", actors, want)
+	}
+}
+
+// TestVerdictsOfLookups: what each look-up of an entry found is told, with the columns that it uses.
+func TestVerdictsOfLookups(t *testing.T) {
+	t.Parallel()
+	shelf := shelves{
+		"items 5": row("5", "Moby-Dick", "50"), "holdings 50": row("50", "MAIN"), "libraries MAIN": row("MAIN", "Main library"),
+		"items 6": row("6", "Walden", null), "items 8": nil, "items 10": row("10", "Dune", "100"),
+	}
+	cfg := chained([]EventConfig{{"loan.made", []RuleConfig{{Op: []string{"insert"}}}}})
+	cfg[0].Fields = []FieldConfig{fieldOf("title", "item.title"), fieldOf("library", "library.name")}
+	m, _ := setup(t, cfg, Options{Lookups: chain})
+	m.LookIn(shelf)
+	for _, table := range chainTables() {
+		m.Describe(table)
+	}
+	w := &witness{t: t}
+	m.Watch(w)
+	for _, c := range []*capture.Change{
+		{Op: capture.Insert, New: row("7", "1", "5", "1")}, {Op: capture.Insert, New: row("7", "1", "6", "1")}, {Op: capture.Insert, New: row("7", "1", "8", "1")},
+		{Op: capture.Insert, New: row("7", "1", "10", "1")}, {Op: capture.Insert, New: row("7", "1")}, {Op: capture.Update, New: row("7", "1", "5", "1")},
+	} {
+		c.Table = loanTable(capture.IdentityDefault)
+		m.Begin(&testTransaction)
+		if err := m.Change(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.End(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const made, other = "  loan.made: holds", "  loan.made: other op"
+	item := func(found string) string { return "  item of catalog.items by item_pid: " + found }
+	want := []string{
+		`insert {"loan_id":7} true`, item(`found item.title "Moby-Dick" 2 true item.holding_id "50" 2 true`),
+		`  holding of catalog.holdings by item.holding_id: found holding.library "MAIN" 2 true`, `  library of app.libraries by holding.library: found library.name "Main library" 2 true`, made,
+		`insert {"loan_id":7} true`, item(`found item.title "Walden" 2 true item.holding_id "" 1 true`),
+		`  holding of catalog.holdings by item.holding_id: NULL holding.library "" 1 true`, `  library of app.libraries by holding.library: NULL library.name "" 1 true`, made,
+		`insert {"loan_id":7} true`, item(`unknown item.title "" 0 true item.holding_id "" 0 true`),
+		`  holding of catalog.holdings by item.holding_id: unknown holding.library "" 0 true`, `  library of app.libraries by holding.library: unknown library.name "" 0 true`, made,
+		`insert {"loan_id":7} true`, item(`found item.title "Dune" 2 true item.holding_id "100" 2 true`),
+		`  holding of catalog.holdings by item.holding_id: no row holding.library "" 1 true`, `  library of app.libraries by holding.library: NULL library.name "" 1 true`, made,
+		`insert {"loan_id":7} true failed: unmapped`,
+		`update {"loan_id":7} true`, other,
+	}
+	if got := strings.Join(w.lines, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+// TestVerdictsOfFolded: which changes became one is told, and of those that came to nothing.
+func TestVerdictsOfFolded(t *testing.T) {
+	t.Parallel()
+	full := loanTable(capture.IdentityFull)
+	cfg := Config{
+		{Name: "circulation.loans", Coalesce: "transaction", Events: []EventConfig{{"loan.made", []RuleConfig{{Op: []string{"insert"}, Where: where("n=3")}}}}},
+		{Name: "each", Table: "circulation.loans", Events: []EventConfig{{"loan.gone", []RuleConfig{{Op: []string{"delete"}}}}}},
+	}
+	w, out := watch(t, cfg,
+		&capture.Change{Op: capture.Insert, Table: full, New: row("1", "1", "1", "1"), Ordinal: 1},
+		&capture.Change{Op: capture.Update, Table: full, Old: row("1", "1", "1", "1"), New: row("1", "1", "1", "2"), Ordinal: 2},
+		&capture.Change{Op: capture.Insert, Table: full, New: row("2", "1", "1", "3"), Ordinal: 3},
+		&capture.Change{Op: capture.Update, Table: full, Old: row("1", "1", "1", "2"), New: row("1", "1", "1", "3"), Ordinal: 4},
+		&capture.Change{Op: capture.Delete, Table: full, Old: row("2", "1", "1", "3"), Ordinal: 5},
+	)
+	want := []string{
+		`insert {"loan_id":1} true of insert 1 of update 2 of update 4`,
+		`delete {"loan_id":2} true of insert 3 of delete 5 nothing`,
+	}
+	var got []string
+	for _, line := range w.lines {
+		if strings.Contains(line, " of ") { // the other entry's stand for themselves
+			got = append(got, line)
+		}
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") || out.types() != "loan.made loan.gone" {
+		t.Errorf("%s, told\n%s\nof\n%s", out.types(), strings.Join(got, "\n"), strings.Join(w.lines, "\n"))
 	}
 }

@@ -223,11 +223,24 @@ func (m *Mapper) mapGroup(g *rowGroup) error {
 	}
 	merged := Merge(m.changes)
 	if merged == nil {
+		m.cameToNothing()
 		return nil
 	}
 	m.merged = len(m.changes) > 1
 	defer func() { m.merged = false }()
 	return m.mapChange(m.bind(merged.Table), merged, true)
+}
+
+// cameToNothing tells that the changes at hand left nothing of their row.
+func (m *Mapper) cameToNothing() {
+	last := m.changes[len(m.changes)-1]
+	m.bound, m.whole, m.nothing = m.bind(last.Table), last, true
+	for _, be := range m.bound.entries {
+		if be.observer != nil && be.merges {
+			m.tell(be, false)
+		}
+	}
+	m.nothing = false
 }
 
 // Holding reports whether changes are held for the transaction's end.
