@@ -51,7 +51,7 @@ const (
 	uneventful              // nothing came of it
 )
 
-// Account is the writing side. Begin, Abort, Watch, Wants, Routed, Settle and the observers that
+// Account is the writing side. Begin, Abort, Watch, Wants, Routed, Passed, Settle and the observers that
 // Watch returns are one goroutine's at a time; Flush is anybody's. Nothing comes after Close.
 type Account struct {
 	options Options
@@ -68,6 +68,7 @@ type Account struct {
 	budget   [2]int64
 	lacking  []*plan // of which something was left out since
 	verdicts []mapping.Verdict
+	folded   []*capture.Change
 
 	refill atomic.Int64 // for both budgets, until somebody takes it
 
@@ -221,6 +222,7 @@ type plan struct {
 	account *Account
 	types   []string // of its events
 	bare    [][]bool // for each, which of the profiles that subscribe to it no row data is kept of
+	lookups []mapping.WatchedLookup
 	text    []byte   // as it is written down
 	number  uint64   // in records
 	segment uint64   // that has it
@@ -231,8 +233,8 @@ type plan struct {
 // Watch describes an entry's changes from now on. subscribers tells which profiles subscribe to a
 // type of event, and of which of them no row data is kept.
 func (a *Account) Watch(e *mapping.Watched, subscribers func(eventType string) (codes []string, bare []bool)) mapping.Observer {
-	d := Plan{Watched: *e}
-	p := &plan{account: a}
+	d := Plan{Watched: *e, Values: a.options.Values}
+	p := &plan{account: a, lookups: e.Lookups}
 	for i := range e.Events {
 		codes, bare := subscribers(e.Events[i].Type)
 		d.Profiles = append(d.Profiles, codes)
@@ -278,6 +280,23 @@ func (p *plan) Mapped(j *mapping.Judgement) {
 	a.records.add(one(c, a.tx.Time))
 }
 
+// Passed takes a change of the open transaction that could not be decoded, or was read past, and so is of
+// no entry. It is of no budget: that it is parked costs far more. It counts as one that made events.
+func (a *Account) Passed(p *delivery.Parked) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.buf) >= mostBytes {
+		a.unwritten.add(one(eventful, a.tx.Time))
+		a.arm()
+		return
+	}
+	a.makeRoom(nil)
+	a.arm()
+	a.buf = appendPassed(a.buf, p)
+	a.wrote = true
+	a.records.add(one(eventful, a.tx.Time))
+}
+
 // leaveOut counts a change that is not written down.
 func (p *plan) leaveOut(c class) {
 	a := p.account
@@ -301,13 +320,13 @@ func (a *Account) tellLack() {
 	a.arm()
 }
 
-// makeRoom begins a segment where the one at hand is full, and has it know the plan and the open
-// transaction. Called with mu held.
+// makeRoom begins a segment where the one at hand is full, and has it know the plan, if there is one, and
+// the open transaction. Called with mu held.
 func (a *Account) makeRoom(p *plan) {
 	if at := a.segmentStart(); a.length+int64(len(a.buf)-at) > a.files.most {
 		a.cut()
 	}
-	if p.segment != a.number {
+	if p != nil && p.segment != a.number {
 		p.segment = a.number
 		a.buf = appendPlan(a.buf, p)
 	}

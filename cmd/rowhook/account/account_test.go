@@ -192,7 +192,7 @@ func (w *world) apply(table *capture.Table, old, now capture.Row, ordinal int) {
 // read looks for rows by their keys.
 func (w *world) read(keys ...string) *Found {
 	w.t.Helper()
-	found, err := Read(w.t.Context(), w.dir, Query{Live: true, Keys: func(*Plan) (list [][]byte) {
+	found, err := Read(w.t.Context(), w.dir, Query{Live: true, Table: func(table string) bool { return table == "" || table == "circulation.loans" }, Keys: func(*Plan) (list [][]byte) {
 		for _, key := range keys {
 			list = append(list, []byte(key))
 		}
@@ -217,6 +217,16 @@ func tell(found *Found) string {
 			fmt.Fprintf(&b, " failed %s: %s", c.Reason, c.Error)
 		}
 		b.WriteByte('\n')
+		if f := c.Folded; f != nil {
+			fmt.Fprintf(&b, "  of %d, nothing %t:", f.Count, f.Nothing)
+			for _, p := range f.Changes {
+				fmt.Fprintf(&b, " %s %d", p.Op, p.Ordinal)
+			}
+			b.WriteByte('\n')
+		}
+		for k, l := range c.Lookups {
+			fmt.Fprintf(&b, "  %s: %d by %+v has %+v\n", c.Plan.Lookups[k].Name, l.Found, l.By, l.Values)
+		}
 		for k := range c.Verdicts {
 			v := &c.Verdicts[k]
 			rule := c.Plan.Events[v.Event].Rules[v.Rule]
@@ -239,6 +249,9 @@ func tell(found *Found) string {
 			}
 			b.WriteByte('\n')
 		}
+	}
+	for _, p := range found.Passed {
+		fmt.Fprintf(&b, "%s passed %s: %s, %s, its row's %t, tx %s at %s #%d\n", p.Time.Format("15:04"), p.Table, p.Reason, p.Error, p.Keyed, p.Transaction, p.Position, p.Ordinal)
 	}
 	for _, l := range found.LeftOut {
 		fmt.Fprintf(&b, "left out of %s from %s to %s: %d and %d\n", l.Entry, l.From.Format("15:04"), l.To.Format("15:04"), l.Eventful, l.Uneventful)
@@ -363,6 +376,126 @@ func TestNoRowData(t *testing.T) {
 }
 
 // TestUndecided: a parked change has its reason, and a rule that could not be decided its column.
+// lender looks branches up: SOUTH is there, EAST is not, and of NORTH nobody knows.
+type lender struct{}
+
+func (lender) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	switch string(row[0].Text) {
+	case "SOUTH":
+		row[1] = capture.Value{State: capture.Present, Text: []byte("South library")}
+		return true, true, nil
+	case "EAST":
+		return false, true, nil
+	}
+	return false, false, nil
+}
+
+// joining is a world whose entry merges a row's changes and looks its branch up.
+func joining(t *testing.T, o Options) *world {
+	t.Helper()
+	w := setup(t, o)
+	rules, err := mapping.Compile(mapping.Config{{
+		Name: "circulation.loans", Coalesce: "transaction", Lookup: []mapping.LookupUse{{Name: "library", From: "branches", By: []string{"branch"}}},
+		Events: []mapping.EventConfig{{Type: "loan.moved", Rules: []mapping.RuleConfig{{Op: []string{"insert", "update"}, Where: where("library.name", "South library")}}}},
+	}}, mapping.Options{Lookups: []mapping.LookupConfig{{Name: "branches", Table: "app.branches", Key: []string{"code"}, Columns: []string{"name", "mail"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rules = rules
+	w.mapper = rules.NewMapper(w, mapping.Identity{Source: "library", Lineage: "7"})
+	w.mapper.Watch(w)
+	w.mapper.LookIn(lender{})
+	words := loans().Columns[1].Type
+	w.mapper.Describe(&capture.Table{Schema: "app", Name: "branches", Identity: capture.IdentityDefault, Key: []int{0}, Columns: []capture.Column{
+		{Name: "code", Type: words, Identity: true}, {Name: "name", Type: words}, {Name: "mail", Type: words}}})
+	return w
+}
+
+// TestFoldedAndLookedUp: what several changes became one of is told, and what look-ups gave.
+func TestFoldedAndLookedUp(t *testing.T) {
+	t.Parallel()
+	w := joining(t, Options{Values: true})
+	table := loans()
+	w.begin()
+	w.apply(table, nil, row("7", "A", "EAST", "a"), 0)
+	w.apply(table, nil, row("8", "A", "EAST", "a"), 1)
+	w.apply(table, row("7", "A", "EAST", "a"), row("7", "B", "SOUTH", "a"), 2)
+	w.apply(table, row("8", "A", "EAST", "a"), nil, 3)
+	if err := w.mapper.End(); err != nil {
+		t.Fatal(err)
+	}
+	w.change(table, row("7", "B", "SOUTH", "a"), row("7", "B", "EAST", "a"))
+	w.change(table, row("7", "B", "SOUTH", "a"), row("7", "B", "NULL", "a"))
+	w.change(table, row("7", "B", "SOUTH", "a"), row("7", "B", "NORTH", "a"))
+	w.change(table, row("7", "B", "SOUTH", "a"), nil)
+	w.account.Flush()
+	const want = `10:01 insert tx 741 at 0/1000 #2
+  of 2, nothing false: insert 0 update 2
+  library: 1 by [{Name:branch Known:2 Text:SOUTH Masked:false Hidden:false Cut:false}] has [{Name:library.name Known:2 Text:South library Masked:false Hidden:false Cut:false}]
+  loan.moved: 1
+  event loan.moved: p1=1
+10:01 delete tx 741 at 0/1000 #3
+  of 2, nothing true: insert 1 delete 3
+10:02 update tx 742 at 0/2000 #0
+  library: 2 by [{Name:branch Known:2 Text:EAST Masked:false Hidden:false Cut:false}] has []
+  loan.moved: 2 where library.name: South library 1 {Name:library.name Known:1 Text: Masked:false Hidden:false Cut:false}
+10:03 update tx 743 at 0/3000 #0
+  library: 3 by [{Name:branch Known:1 Text: Masked:false Hidden:false Cut:false}] has []
+  loan.moved: 2 where library.name: South library 1 {Name:library.name Known:1 Text: Masked:false Hidden:false Cut:false}
+10:04 update tx 744 at 0/4000 #0 failed undecidable: map circulation.loans: rule loan.moved, where: the row of app.branches that has "library.name" is not known
+  library: 4 by [{Name:branch Known:2 Text:NORTH Masked:false Hidden:false Cut:false}] has []
+  loan.moved: 3 where library.name: South library 10 {Name:library.name Known:0 Text: Masked:false Hidden:false Cut:false}
+10:05 delete tx 745 at 0/5000 #0
+  loan.moved: 4
+`
+	if got := tell(w.read(key7, key8)); got != want {
+		t.Errorf("found:\n%s\nwant:\n%s", got, want)
+	}
+	many := joining(t, Options{})
+	many.begin()
+	for i := range 2 * mostFolded {
+		many.apply(table, row("7", "A", "EAST", "a"), row("7", "A", "SOUTH", "a"), i)
+	}
+	if err := many.mapper.End(); err != nil {
+		t.Fatal(err)
+	}
+	many.account.Flush()
+	found := many.read(key7)
+	if f := found.Changes[0].Folded; f == nil || f.Count != 2*mostFolded || len(f.Changes) != mostFolded || f.Changes[mostFolded-2].Ordinal != mostFolded-2 || f.Changes[mostFolded-1].Ordinal != 2*mostFolded-1 {
+		t.Errorf("of very many: %+v", f)
+	}
+	if l := found.Changes[0].Lookups; len(l) != 1 || l[0].Found != mapping.RowFound || len(l[0].By)+len(l[0].Values) > 0 {
+		t.Errorf("without row data: %+v", l)
+	}
+}
+
+// TestPassed: a change that could not be decoded is told of where it may be the row's.
+func TestPassed(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true})
+	table := loans()
+	w.begin()
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 1, Reason: "undecoded", Error: "the row has 3 values"})
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 2, Key: []byte(key7), Reason: "oversize", Error: "too large"})
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 3, Key: []byte(key8), Reason: "oversize", Error: "too large"})
+	w.account.Passed(&delivery.Parked{Table: "circulation.items", Ordinal: 4, Reason: "undecoded"})
+	w.account.Passed(&delivery.Parked{Ordinal: 5, Reason: "undecoded"})
+	w.begin()
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Reason: "undecoded"})
+	w.account.Abort()
+	w.change(table, nil, row("7", "A", "SOUTH", "a"))
+	w.account.Flush()
+	found := w.read(key7)
+	found.Changes = nil
+	const want = `10:01 passed circulation.loans: undecoded, the row has 3 values, its row's false, tx 741 at 0/1000 #1
+10:01 passed circulation.loans: oversize, too large, its row's true, tx 741 at 0/1000 #2
+10:01 passed : undecoded, , its row's false, tx 741 at 0/1000 #5
+`
+	if got := tell(found); got != want {
+		t.Errorf("found:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestUndecided(t *testing.T) {
 	t.Parallel()
 	w := setup(t, Options{Values: true})
@@ -761,7 +894,8 @@ func FuzzRead(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	observer := a.Watch(&mapping.Watched{Entry: "e", Table: "t", Events: []mapping.WatchedEvent{{Type: "x", Rules: []mapping.WatchedRule{{Name: "x"}}}}},
+	observer := a.Watch(&mapping.Watched{Entry: "e", Table: "t", Events: []mapping.WatchedEvent{{Type: "x", Rules: []mapping.WatchedRule{{Name: "x"}}}},
+		Lookups: []mapping.WatchedLookup{{Name: "a", Table: "t", By: []string{"b"}, Columns: []string{"a.c"}}}},
 		func(string) ([]string, []bool) { return []string{"p"}, []bool{false} })
 	p := observer.(*plan)
 	a.Begin(&capture.Transaction{ID: "1", Position: "0/1", Time: began})
@@ -782,17 +916,19 @@ func FuzzRead(f *testing.F) {
 	records := raw[len(header)+frameHead:]
 	f.Add(records)
 	f.Add(append(slices.Clone(records), 'C', 0, 0, 15, 1, 2, 0, hasKey|hasVerdicts, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0))
+	f.Add(append(slices.Clone(records), 'C', 0, 0, 28, 1, 2, 0, hasKey|hasVerdicts|hasFolded|hasLookups, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 2, 2, 1, 0, 3, 1, 1, valueText, 1, 'x', valueNull, 0))
+	f.Add(append(slices.Clone(records), 'U', hasKey, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 't', 1, 'r', 1, 'e'))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, records []byte) {
-		s := &search{query: Query{Keys: func(*Plan) [][]byte { return [][]byte{[]byte(key7)} }}, found: &Found{}, plans: map[uint64]*selected{}}
+		s := newSearch(Query{Keys: func(*Plan) [][]byte { return [][]byte{[]byte(key7)} }, Table: func(string) bool { return true }})
 		r := reader{b: records}
 		for len(r.b) > 0 && !r.bad {
 			s.record(&r)
 		}
-		if len(s.found.Changes) > len(records) {
-			t.Errorf("%d changes in %d bytes", len(s.found.Changes), len(records))
+		if n := len(s.found.Changes) + len(s.found.Passed); n > len(records) {
+			t.Errorf("%d changes in %d bytes", n, len(records))
 		}
-		other := &search{query: Query{Event: "evt_1"}, found: &Found{}}
+		other := newSearch(Query{Event: "evt_1"})
 		other.segment(append([]byte(header), records...))
 	})
 }

@@ -36,9 +36,47 @@ type Change struct {
 	// not be looked at.
 	Verdicts []Verdict
 	Events   []Event
+	// Folded is set when the change stands for several.
+	Folded *Folded
+	// Lookups has what came of each look-up of the entry, in the plan's order; none where nothing was
+	// looked up.
+	Lookups []Lookup
 
 	keys  [2]uint64 // hashes of the key now and before
 	keyed bool
+}
+
+// Folded are changes that became one.
+type Folded struct {
+	Count   int  // how many they were
+	Nothing bool // nothing was left of them
+	Changes []Part
+}
+
+// Part is one of several changes that became one.
+type Part struct {
+	Op      capture.Op
+	Ordinal int
+}
+
+// Lookup is what came of a look-up.
+type Lookup struct {
+	Found mapping.Found
+	By    []Value // that it was to be found by; none where no values are kept
+	// Values are those of the columns that the entry uses; none where there is no row.
+	Values []Value
+}
+
+// PassedChange is a change that could not be decoded, or was read past.
+type PassedChange struct {
+	Time                  time.Time
+	Transaction, Position string
+	Ordinal               int
+	Table                 string // empty where it is not known
+	Reason, Error         string
+	Keyed                 bool // it is known to be of the row that is looked for
+
+	hash uint64
 }
 
 // Verdict is how a rule stood to a change.
@@ -87,6 +125,8 @@ type Query struct {
 	// Keys returns the keys of the row that is looked for, as events have them, in any spelling that
 	// they may have; it is asked once for each plan. None leave the plan's changes out.
 	Keys func(*Plan) [][]byte
+	// Table reports whether the row that is looked for may be of a table; nil for none.
+	Table func(table string) bool
 	// Event is the id of an event whose change is looked for, for all of its entries; empty for
 	// those that Keys selects.
 	Event string
@@ -99,8 +139,10 @@ type Query struct {
 // Found is what the account has.
 type Found struct {
 	Changes []Change // in the order of commits
-	More    bool     // there were older ones than Most
-	Begins  time.Time
+	// Passed are changes that could not be decoded, of the row or of rows that are not known.
+	Passed []PassedChange
+	More   bool // there were older ones than Most
+	Begins time.Time
 	// Unkeyed is how many changes of the selected plans had no known key.
 	Unkeyed int
 	LeftOut []LeftOut
@@ -114,7 +156,7 @@ type Found struct {
 // Read looks through the account of a directory. Where ctx ends it, there is what was found so far
 // beside the error.
 func Read(ctx context.Context, dir string, q Query) (*Found, error) {
-	s := &search{query: q, found: &Found{}}
+	s := newSearch(q)
 	list, err := listSegments(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.found, nil
@@ -125,6 +167,7 @@ func Read(ctx context.Context, dir string, q Query) (*Found, error) {
 	for i, segment := range list {
 		if err := ctx.Err(); err != nil && i > 0 {
 			s.settle()
+			s.decide()
 			return s.found, fmt.Errorf("read the account: %w", err)
 		}
 		raw, err := os.ReadFile(segment.path(dir))
@@ -140,6 +183,7 @@ func Read(ctx context.Context, dir string, q Query) (*Found, error) {
 		s.found.Unclean = append(s.found.Unclean, s.last)
 	}
 	s.settle()
+	s.decide()
 	return s.found, nil
 }
 
@@ -163,9 +207,15 @@ type search struct {
 	ended bool      // the last one, in order
 	last  time.Time // that it wrote of
 
+	hashes map[uint64]bool // of the keys that are looked for
+
 	// Of the segment at hand.
 	plans map[uint64]*selected
 	tx    Change // its transaction
+}
+
+func newSearch(q Query) *search {
+	return &search{query: q, found: &Found{}, hashes: map[uint64]bool{}, plans: map[uint64]*selected{}}
 }
 
 // selected is a plan, and which of its rows are looked for.
@@ -232,7 +282,12 @@ func (s *search) record(r *reader) {
 	case kindTransaction:
 		s.tx = Change{Time: r.time(), Transaction: r.text(), Position: r.text()}
 		s.note(s.tx.Time)
+	case kindPassed:
+		s.passed(r)
 	case kindAbort:
+		s.found.Passed = slices.DeleteFunc(s.found.Passed, func(c PassedChange) bool {
+			return c.Transaction == s.tx.Transaction && c.Position == s.tx.Position
+		})
 		s.found.Changes = slices.DeleteFunc(s.found.Changes, func(c Change) bool {
 			return c.Transaction == s.tx.Transaction && c.Position == s.tx.Position
 		})
@@ -267,6 +322,7 @@ func (s *search) plan(r *reader) {
 	if s.query.Keys != nil {
 		for _, key := range s.query.Keys(p.Plan) {
 			p.hashes = append(p.hashes, hashKey(key))
+			s.hashes[hashKey(key)] = true
 		}
 	}
 	same := func(other *Plan) bool { return other.Entry == p.Entry && other.Table == p.Table }
@@ -288,6 +344,29 @@ func (s *search) leftOut(r *reader) {
 	case len(p.hashes) > 0 || s.query.Event != "":
 		left.Entry, left.Table = p.Entry, p.Table
 		s.found.LeftOut = append(s.found.LeftOut, left)
+	}
+}
+
+// mostPassed bounds the changes that could not be decoded which are told.
+const mostPassed = 1000
+
+// passed takes a change that could not be decoded, if it may be of the row. Which keys are looked for is
+// known when all is read.
+func (s *search) passed(r *reader) {
+	c := PassedChange{Time: s.tx.Time, Transaction: s.tx.Transaction, Position: s.tx.Position}
+	keyed := r.byte()&hasKey != 0
+	if c.Ordinal = r.number(1 << 40); keyed {
+		c.Keyed, c.hash = true, r.uint64()
+	}
+	c.Table, c.Reason, c.Error = r.text(), r.text(), r.text()
+	if r.bad || s.query.Table == nil || !s.query.Table(c.Table) || c.Time.Before(s.query.Since) {
+		return
+	}
+	s.found.Passed = slices.DeleteFunc(s.found.Passed, func(other PassedChange) bool { // it came again
+		return other.Transaction == c.Transaction && other.Position == c.Position && other.Ordinal == c.Ordinal
+	})
+	if s.found.Passed = append(s.found.Passed, c); len(s.found.Passed) > 2*mostPassed {
+		s.found.Passed = slices.Clone(s.found.Passed[mostPassed:])
 	}
 }
 
@@ -362,6 +441,11 @@ func (s *search) keep(c Change) {
 	}
 }
 
+// decide drops what is known to be of other rows.
+func (s *search) decide() {
+	s.found.Passed = slices.DeleteFunc(s.found.Passed, func(c PassedChange) bool { return c.Keyed && !s.hashes[c.hash] })
+}
+
 // settle lets the oldest go beyond what is wanted.
 func (s *search) settle() {
 	if over := len(s.found.Changes) - s.query.Most; s.query.Most > 0 && over > 0 {
@@ -406,6 +490,47 @@ func (c *Change) read(r *reader, bits byte) {
 	for n := r.byte(); n > 0 && !r.bad; n-- {
 		c.Events = append(c.Events, readEvent(r, c.Plan))
 	}
+	if bits&hasFolded != 0 {
+		c.Folded = readFolded(r)
+	}
+	if bits&hasLookups != 0 {
+		for i := range c.Plan.Lookups {
+			c.Lookups = append(c.Lookups, c.readLookup(r, &c.Plan.Lookups[i]))
+		}
+	}
+}
+
+func readFolded(r *reader) *Folded {
+	f := &Folded{Nothing: r.byte()&1 != 0, Count: r.number(1 << 40)}
+	for n := r.number(mostFolded); n > 0 && !r.bad; n-- {
+		f.Changes = append(f.Changes, Part{capture.Op(r.byte()), r.number(1 << 40)})
+	}
+	if slices.ContainsFunc(f.Changes, func(p Part) bool { return p.Op < capture.Insert || p.Op > capture.Read }) {
+		r.bad = true
+	}
+	return f
+}
+
+func (c *Change) readLookup(r *reader, w *mapping.WatchedLookup) Lookup {
+	l := Lookup{Found: mapping.Found(r.byte())}
+	if l.Found > mapping.UnknownRow {
+		r.bad = true
+	}
+	if !c.Plan.Values || r.bad {
+		return l
+	}
+	read := func(columns []string) (values []Value) {
+		for _, column := range columns {
+			v := readValue(r)
+			v.Name = column
+			values = append(values, v)
+		}
+		return values
+	}
+	if l.By = read(w.By); l.Found == mapping.RowFound {
+		l.Values = read(w.Columns)
+	}
+	return l
 }
 
 func readVerdict(r *reader, clauses []mapping.Clause) Verdict {

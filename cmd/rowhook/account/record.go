@@ -20,6 +20,7 @@ const (
 	kindAbort       = 'A'
 	kindLeftOut     = 'L'
 	kindChange      = 'C'
+	kindPassed      = 'U'
 )
 
 // The bits of a change.
@@ -30,6 +31,8 @@ const (
 	hasFailure
 	hasAbout
 	hasVerdicts
+	hasFolded
+	hasLookups
 )
 
 // The bits of a value.
@@ -54,6 +57,7 @@ const oldValue = 16
 type Plan struct {
 	mapping.Watched
 	Profiles [][]string // for each event, the profiles that subscribe to its type
+	Values   bool       `json:",omitempty"` // of look-ups are kept
 }
 
 func (p *Plan) encode() []byte {
@@ -123,7 +127,8 @@ func (a *Account) appendChange(p *plan, j *mapping.Judgement) bool {
 		a.buf = appendText(a.buf, string(f.Reason))
 		a.buf = appendText(a.buf, cut(f.Err.Error(), maxError))
 	}
-	if sound {
+	nothing := j.Nothing()
+	if sound && !nothing {
 		if about := j.About(); about.Standing != mapping.Holds {
 			bits |= hasAbout
 			a.appendVerdict(j, &about)
@@ -135,6 +140,14 @@ func (a *Account) appendChange(p *plan, j *mapping.Judgement) bool {
 		}
 	}
 	whole := a.appendEvents(p, j)
+	if folded := j.Folded(); folded != nil {
+		bits |= hasFolded
+		a.appendFolded(folded, nothing)
+	}
+	if sound && len(p.lookups) > 0 && j.LookedUp(0) != mapping.NotLookedUp {
+		bits |= hasLookups
+		a.appendLookups(p, j)
+	}
 	a.buf[at] = bits
 	length := len(a.buf) - begin
 	if !whole || length >= 1<<(8*lengthBytes) { // of very many events or profiles
@@ -165,6 +178,67 @@ func (a *Account) appendKeys(j *mapping.Judgement) (bits byte) {
 		return hasKey | hasOldKey
 	}
 	return hasKey
+}
+
+// mostFolded is how many of the changes that became one are told each.
+const mostFolded = 32
+
+// appendFolded writes which changes became one, or nothing.
+func (a *Account) appendFolded(changes []*capture.Change, nothing bool) {
+	told := changes
+	if len(told) > mostFolded { // the first ones, and the last, where the event is
+		told = append(append(a.folded[:0], changes[:mostFolded-1]...), changes[len(changes)-1])
+		a.folded = told
+	}
+	none := byte(0)
+	if nothing {
+		none = 1
+	}
+	a.buf = binary.AppendUvarint(append(a.buf, none), uint64(len(changes)))
+	a.buf = binary.AppendUvarint(a.buf, uint64(len(told)))
+	for _, c := range told {
+		a.buf = binary.AppendUvarint(append(a.buf, byte(c.Op)), uint64(c.Ordinal))
+	}
+	clear(a.folded)
+}
+
+// appendLookups writes what each look-up found: the values of the columns that the entry uses, or of
+// those that it was to be found by.
+func (a *Account) appendLookups(p *plan, j *mapping.Judgement) {
+	for i := range p.lookups {
+		found, l := j.LookedUp(i), &p.lookups[i]
+		a.buf = append(a.buf, byte(found))
+		if !a.options.Values {
+			continue
+		}
+		for _, column := range l.By {
+			a.appendColumn(j, column)
+		}
+		if found == mapping.RowFound {
+			for _, column := range l.Columns {
+				a.appendColumn(j, column)
+			}
+		}
+	}
+}
+
+// appendColumn writes a column's value.
+func (a *Account) appendColumn(j *mapping.Judgement, column string) {
+	value, _ := j.Value(column)
+	a.appendValue(&value)
+}
+
+// appendPassed writes down a change that was not decoded.
+func appendPassed(dst []byte, p *delivery.Parked) []byte {
+	bits := byte(0)
+	if len(p.Key) > 0 {
+		bits = hasKey
+	}
+	dst = binary.AppendUvarint(append(dst, kindPassed, bits), uint64(p.Ordinal))
+	if bits != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, hashKey(p.Key))
+	}
+	return appendText(appendText(appendText(dst, p.Table), p.Reason), cut(p.Error, maxError))
 }
 
 func (a *Account) appendVerdict(j *mapping.Judgement, v *mapping.Verdict) {

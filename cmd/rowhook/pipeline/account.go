@@ -19,6 +19,8 @@ type Accountant interface {
 	Wants() bool
 	// Routed takes an event with the answers of those profiles, in their order.
 	Routed(ev *delivery.Event, answers []delivery.Matching)
+	// Passed takes a change that could not be decoded, or was read past, and so is of no entry.
+	Passed(p *delivery.Parked)
 	// Settle has everything that was told ready to be read.
 	Settle()
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,10 @@ func (d *diary) Begin(tx *capture.Transaction) { d.note("begin %s", tx.ID) }
 func (d *diary) Abort()                        { d.note("abort") }
 func (d *diary) Settle()                       { d.note("settle") }
 func (d *diary) Wants() bool                   { return true }
+
+func (d *diary) Passed(p *delivery.Parked) {
+	d.note("passed %s %d %s %s %s", p.Table, p.Ordinal, p.Reason, p.Key, p.Error)
+}
 
 func (d *diary) Watch(e *mapping.Watched, subscribers func(string) ([]string, []bool)) mapping.Observer {
 	text := "watch " + e.Entry
@@ -67,6 +72,8 @@ func TestAccount(t *testing.T) {
 	begin("1")
 	must(t, w.pipe.Change(&capture.Change{Op: capture.Insert, Table: w.table, New: row("1", "a")}))
 	must(t, w.pipe.Change(&capture.Change{Op: capture.Update, Table: w.table, Old: row("1", "a"), New: row("1", "b"), Ordinal: 1}))
+	must(t, w.pipe.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 2, Err: errors.New("no such type")}))
+	must(t, w.pipe.Park(&capture.Undecoded{Table: "public.loans", Ordinal: 3, Err: errors.New("too large"), Size: 1 << 30, Kept: &capture.Change{Op: capture.Insert, Table: w.table, New: row("7", "a")}}))
 	must(t, w.pipe.Commit("0/1"))
 	begin("2")
 	must(t, w.pipe.Change(&capture.Change{Op: capture.Update, Table: w.table, New: row("1", "c")[:1]}))
@@ -75,6 +82,7 @@ func TestAccount(t *testing.T) {
 	w.pipe.SettleAccount()
 	want := []string{
 		"begin 1", "watch public.loans loan.created[desk][false] loan.noted[desk][false] loan.deleted[desk][false]", "routed loan.created 1", "mapped insert", "mapped update",
+		"passed public.loans 2 undecoded  no such type", `passed public.loans 3 oversize {"id":"7"} too large`,
 		"begin 2", "mapped update unmapped", "abort", "settle",
 	}
 	if !slices.Equal(kept.lines, want) {

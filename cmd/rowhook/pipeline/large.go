@@ -136,5 +136,5 @@ func (p *Pipeline) parkPassed(u *capture.Undecoded) error {
 	if u.Kept != nil {
 		parked.Key = p.mapper.Key(u.Kept)
 	}
-	return p.park(parked, []*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
+	return p.parkUnseen(parked, u)
 }

@@ -104,8 +104,16 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 		return p.parkPassed(u)
 	}
 	p.kept.Doubt(p.cur.batch, u.Table, "a change could not be decoded")
-	return p.park(&delivery.Parked{Table: u.Table, Reason: delivery.ReasonUndecoded, Error: u.Err.Error()},
-		[]*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}})
+	return p.parkUnseen(&delivery.Parked{Table: u.Table, Reason: delivery.ReasonUndecoded, Error: u.Err.Error()}, u)
+}
+
+// parkUnseen parks a change that no entry was asked about. Called with mu held.
+func (p *Pipeline) parkUnseen(parked *delivery.Parked, u *capture.Undecoded) error {
+	if err := p.park(parked, []*capture.Change{{Ordinal: u.Ordinal, Raw: u.Raw}}); err != nil || p.account == nil {
+		return err
+	}
+	p.account.Passed(parked)
+	return nil
 }
 
 // park keeps a change as a dead letter of the source, with its line for the delivery log. A
