@@ -95,6 +95,14 @@ func printExplanation(out, messages io.Writer, told *operation.Explanation) erro
 			return err
 		}
 	}
+	if len(told.Perhaps) > 0 {
+		fmt.Fprintf(out, "%sOf these it is not known whether they are of the row:\n", map[bool]string{true: "\n"}[len(told.Changes) > 0])
+		for i := range told.Perhaps {
+			if err := printChange(out, &told.Perhaps[i]); err != nil {
+				return err
+			}
+		}
+	}
 	if len(told.Changes) == 0 {
 		fmt.Fprintln(messages, "Nothing is known of a change.")
 	}
@@ -124,11 +132,21 @@ func printChange(w io.Writer, c *operation.ExplainedChange) error {
 	if c.Operation != "" {
 		head = append(head, "operation "+c.Operation)
 	}
-	if c.Entry != "" {
+	switch {
+	case c.Entry != "":
 		head = append(head, "entry "+c.Entry)
+	case c.Table != "":
+		head = append(head, "table "+c.Table)
 	}
 	lines := []string{strings.Join(head, "  ")}
-	if c.From != "account" {
+	if f := c.Folded; f != nil {
+		what := "stands for"
+		if f.Nothing {
+			what = "nothing is left of"
+		}
+		lines = append(lines, fmt.Sprintf("  %s %d changes of its row: %s", what, f.Count, f.Text))
+	}
+	if c.From != "account" && (c.Parked == nil || c.Entry != "") {
 		lines = append(lines, "  its rules' verdicts are not known any more, or were not written down")
 	}
 	switch a := c.About; {
@@ -137,6 +155,9 @@ func printChange(w io.Writer, c *operation.ExplainedChange) error {
 		lines = append(lines, "  whether the row is this entry's cannot be decided: "+a.Text)
 	default:
 		lines = append(lines, "  the row is not this entry's: "+a.Text)
+	}
+	for i := range c.Lookups {
+		lines = append(lines, "  looked up "+c.Lookups[i].Text)
 	}
 	if p := c.Parked; p != nil {
 		lines = append(lines, "  "+parkedWords(p))
@@ -182,6 +203,9 @@ func parkedWords(p *operation.ExplainedParked) string {
 	}
 	if p.Profile != "" {
 		text += " for profile " + p.Profile
+	}
+	if p.Changes > 0 {
+		text += fmt.Sprintf(", with all %d changes of its row", p.Changes)
 	}
 	if p.Error != "" {
 		text += ": " + p.Error

@@ -16,7 +16,15 @@ import (
 // explanationAt is what became of changes, of every kind.
 func explanationAt(zone *time.Location) *operation.Explanation {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 123e6, zone)
-	late, secret := "LATE", "0c995d0b63ab6c965d0862468edc0d8d"
+	late, secret, seven := "LATE", "0c995d0b63ab6c965d0862468edc0d8d", "7"
+	folded := func(f operation.ExplainedFolded) *operation.ExplainedFolded {
+		f.Put()
+		return &f
+	}
+	lookedUp := func(l operation.ExplainedLookup) operation.ExplainedLookup {
+		l.Put()
+		return l
+	}
 	rule := func(r operation.ExplainedRule) operation.ExplainedRule {
 		r.Put("update")
 		return r
@@ -77,6 +85,26 @@ func explanationAt(zone *time.Location) *operation.Explanation {
 				Events: []operation.ExplainedEvent{{ID: "evt_2", Type: "late.made", Unsearched: true, Profiles: []operation.ExplainedProfile{{Profile: "desk", Match: "yes"}}}},
 			},
 			{Time: at.Add(3 * time.Minute), From: "log", Position: "0/193DA00", Table: "circulation.loans", Parked: &operation.ExplainedParked{Profile: "desk", Reason: "unmapped"}},
+			{
+				Time: at.Add(4 * time.Minute), Transaction: "745", Position: "0/193DB00", Ordinal: 5, Op: "insert", Entry: "circulation.loans", Table: "circulation.loans", From: "account",
+				Folded: folded(operation.ExplainedFolded{Count: 40, Changes: []operation.ExplainedPart{{Op: "insert", Ordinal: 1}, {Op: "update", Ordinal: 2}, {Op: "update", Ordinal: 5}}}),
+				Lookups: []operation.ExplainedLookup{
+					lookedUp(operation.ExplainedLookup{Name: "member", Table: "circulation.members", Standing: operation.LookupFound, By: []operation.ExplainedValue{{Column: "member_id", Value: &seven}}, Values: []operation.ExplainedValue{{Column: "member.name", Value: &secret, Masked: true}, {Column: "member.branch"}}}),
+					lookedUp(operation.ExplainedLookup{Name: "item", Table: "catalog.items", Standing: operation.LookupNone, By: []operation.ExplainedValue{{Column: "item_pid", Value: &seven}}}),
+					lookedUp(operation.ExplainedLookup{Name: "holding", Table: "catalog.holdings", Standing: operation.LookupNull, By: []operation.ExplainedValue{{Column: "item.holding_id"}}}),
+					lookedUp(operation.ExplainedLookup{Name: "desk", Table: "app.desks", Standing: operation.LookupUnknown}),
+					lookedUp(operation.ExplainedLookup{Name: "place", Table: "app.places", Standing: operation.LookupFound}),
+				},
+				Parked: &operation.ExplainedParked{Number: 19, Reason: "undecidable", Changes: 40},
+			},
+			{
+				Time: at.Add(4 * time.Minute), Transaction: "745", Position: "0/193DB00", Ordinal: 8, Op: "delete", Entry: "circulation.loans", Table: "circulation.loans", From: "account",
+				Folded: folded(operation.ExplainedFolded{Count: 2, Nothing: true, Changes: []operation.ExplainedPart{{Op: "insert", Ordinal: 7}, {Op: "delete", Ordinal: 8}}}),
+			},
+		},
+		Perhaps: []operation.ExplainedChange{
+			{Time: at, Transaction: "741", Position: "0/193D700", Ordinal: 3, Table: "circulation.loans", From: "account", Parked: &operation.ExplainedParked{Number: 20, Reason: "undecoded", Error: "the row has 3 values"}},
+			{Time: at, Transaction: "742", Position: "0/193D800", From: "account", Parked: &operation.ExplainedParked{Reason: "undecoded"}},
 		},
 		History: operation.ExplainedHistory{Changes: at.Add(-time.Hour), Events: at.Add(-2 * time.Hour), Deliveries: at.Add(-3 * time.Hour), Partly: true},
 		LeftOut: []operation.ExplainedLack{{Entry: "circulation.loans", From: at, To: at.Add(time.Second), Events: 3, Eventless: 400}, {Entry: "late", From: at.Add(30 * time.Second), To: at.Add(31 * time.Second), Eventless: 7},
@@ -111,7 +139,7 @@ func TestExplanationPrinted(t *testing.T) {
 		}
 	}
 	var back operation.Explanation
-	if err := json.Unmarshal(asJSON.Bytes(), &back); err != nil || len(back.Changes) != 5 {
+	if err := json.Unmarshal(asJSON.Bytes(), &back); err != nil || len(back.Changes) != 7 || len(back.Perhaps) != 2 {
 		t.Errorf("read back: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -25,6 +26,8 @@ import (
 const (
 	// explainMost is how many changes are told where nothing else is asked for.
 	explainMost = 1000
+	// explainPerhaps is how many changes are told that may be of the row.
+	explainPerhaps = 20
 	// explainAttempts is how many lines of the delivery log are told of one delivery.
 	explainAttempts = 50
 )
@@ -67,7 +70,7 @@ func (w *workspace) explain(ctx context.Context, r operation.ExplainRequest) (*o
 	}
 	x := &explainer{
 		workspace: w, ctx: ctx, request: r, config: w.config(),
-		changes: map[changePlace]*operation.ExplainedChange{}, events: map[string]*operation.ExplainedChange{},
+		changes: map[changePlace]*operation.ExplainedChange{}, perhaps: map[changePlace]operation.ExplainedChange{}, events: map[string]*operation.ExplainedChange{},
 	}
 	x.request.Most = cmp.Or(r.Most, explainMost)
 	if r.Event == "" {
@@ -107,7 +110,8 @@ type explainer struct {
 
 	list    []*operation.ExplainedChange
 	changes map[changePlace]*operation.ExplainedChange
-	events  map[string]*operation.ExplainedChange // by the events that they made
+	perhaps map[changePlace]operation.ExplainedChange // that may be of the row
+	events  map[string]*operation.ExplainedChange     // by the events that they made
 }
 
 // add adds a change that is not there yet, or returns the one that is.
@@ -165,7 +169,7 @@ func (x *explainer) partly(err error) bool {
 func (x *explainer) readAccount() error {
 	q := account.Query{Event: x.request.Event, Since: x.request.Since, Most: x.request.Most, Live: x.account != nil}
 	if x.row != nil {
-		q.Keys = x.row.spellings
+		q.Keys, q.Table = x.row.spellings, x.row.mayBeOf
 	}
 	ctx, done := x.within()
 	defer done()
@@ -179,12 +183,28 @@ func (x *explainer) readAccount() error {
 	for i := range found.Changes {
 		x.takeAccount(&found.Changes[i])
 	}
+	for i := range found.Passed {
+		x.takePassed(&found.Passed[i])
+	}
 	x.told.More, x.told.Unclean, x.told.Damaged, x.told.Unkeyed = found.More, found.Unclean, found.Damaged, found.Unkeyed
 	x.told.History.Changes = found.Begins
 	for _, l := range found.LeftOut {
 		x.told.LeftOut = append(x.told.LeftOut, operation.ExplainedLack{Entry: l.Entry, From: l.From, To: l.To, Events: l.Eventful, Eventless: l.Uneventful})
 	}
 	return nil
+}
+
+// takePassed takes a change that could not be decoded, or was read past.
+func (x *explainer) takePassed(c *account.PassedChange) {
+	told := operation.ExplainedChange{
+		Time: c.Time, Transaction: c.Transaction, Position: c.Position, Ordinal: c.Ordinal, Table: c.Table, From: "account",
+		Parked: &operation.ExplainedParked{Reason: c.Reason, Error: c.Error},
+	}
+	if c.Keyed {
+		x.add(told)
+		return
+	}
+	x.perhaps[changePlace{c.Transaction, c.Position, c.Ordinal, ""}] = told
 }
 
 func (x *explainer) takeAccount(c *account.Change) {
@@ -210,6 +230,7 @@ func (x *explainer) takeAccount(c *account.Change) {
 		}
 		told.Rules = append(told.Rules, verdict)
 	}
+	told.Folded, told.Lookups = explainFolded(c.Folded), explainLookups(c)
 	if c.Reason != "" {
 		told.Parked = &operation.ExplainedParked{Reason: c.Reason, Error: c.Error}
 	}
@@ -217,6 +238,40 @@ func (x *explainer) takeAccount(c *account.Change) {
 	for i := range c.Events {
 		x.takeAnswers(added, c, &c.Events[i])
 	}
+}
+
+func explainFolded(f *account.Folded) *operation.ExplainedFolded {
+	if f == nil {
+		return nil
+	}
+	told := &operation.ExplainedFolded{Count: f.Count, Nothing: f.Nothing}
+	for _, p := range f.Changes {
+		told.Changes = append(told.Changes, operation.ExplainedPart{Op: p.Op.String(), Ordinal: p.Ordinal})
+	}
+	told.Put()
+	return told
+}
+
+// lookupStandings are the words of what came of a look-up.
+var lookupStandings = [...]string{
+	mapping.NotLookedUp: "", mapping.RowFound: operation.LookupFound, mapping.NoRow: operation.LookupNone,
+	mapping.NullKey: operation.LookupNull, mapping.UnknownRow: operation.LookupUnknown,
+}
+
+func explainLookups(c *account.Change) (list []operation.ExplainedLookup) {
+	for i := range c.Lookups {
+		l, of := &c.Lookups[i], &c.Plan.Lookups[i]
+		told := operation.ExplainedLookup{Name: of.Name, Table: of.Table, Standing: lookupStandings[l.Found]}
+		for k := range l.By {
+			told.By = append(told.By, explainValue(&l.By[k]))
+		}
+		for k := range l.Values {
+			told.Values = append(told.Values, explainValue(&l.Values[k]))
+		}
+		told.Put()
+		list = append(list, told)
+	}
+	return list
 }
 
 // takeAnswers tells what each profile answered to an event. Of the others nobody wrote down more than
@@ -382,28 +437,40 @@ func (x *explainer) oldest() {
 }
 
 func (x *explainer) sort() {
-	slices.SortStableFunc(x.list, func(a, b *operation.ExplainedChange) int {
-		if order := a.Time.Compare(b.Time); order != 0 || a.Transaction != b.Transaction {
-			return order
-		}
-		return cmp.Compare(a.Ordinal, b.Ordinal)
-	})
+	slices.SortStableFunc(x.list, func(a, b *operation.ExplainedChange) int { return inOrder(*a, *b) })
+}
+
+// inOrder compares changes by their places in the stream.
+func inOrder(a, b operation.ExplainedChange) int {
+	if order := a.Time.Compare(b.Time); order != 0 || a.Transaction != b.Transaction {
+		return order
+	}
+	return cmp.Or(cmp.Compare(a.Ordinal, b.Ordinal), cmp.Compare(a.Entry, b.Entry))
 }
 
 // readParked tells which changes are parked now, and adds those of the row that were read past.
 func (x *explainer) readParked() error {
 	return x.eachParked(operation.ParkedRequest{}, func(p delivery.Parked) bool {
 		parked := operation.ExplainedParked{Number: p.Seq, Profile: p.Profile, Reason: p.Reason, Error: p.Error}
+		if len(p.Merged) > 0 {
+			parked.Changes = 1 + len(p.Merged)
+		}
 		known := false
 		for _, c := range x.list {
 			if c.Position == p.Position && c.Transaction == p.Transaction && c.Ordinal == p.Ordinal && (p.Entry == "" || p.Entry == c.Entry) {
 				c.Parked, known = &parked, true
+				if len(p.Key) > 0 && c.Key == nil {
+					c.Key = slices.Clone(p.Key)
+				}
 			}
 		}
 		switch {
 		case x.row == nil || p.Time.Before(x.request.Since) || !x.row.isOfParked(&p):
 		case len(p.Key) == 0 && !known:
 			x.told.ParkedUnkeyed++
+			x.perhaps[changePlace{p.Transaction, p.Position, p.Ordinal, p.Entry}] = operation.ExplainedChange{
+				Time: p.Time, Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Entry: p.Entry, Table: p.Table, From: "spool", Parked: &parked,
+			}
 		case x.row.has(cmp.Or(p.Entry, x.row.name), p.Key):
 			x.add(operation.ExplainedChange{
 				Time: p.Time, Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Entry: p.Entry, Table: p.Table,
@@ -487,5 +554,9 @@ func (x *explainer) finish() *operation.Explanation {
 		}
 		x.told.Changes = append(x.told.Changes, *c)
 	}
+	x.told.Perhaps = slices.SortedFunc(maps.Values(x.perhaps), func(a, b operation.ExplainedChange) int {
+		return cmp.Or(inOrder(a, b), cmp.Compare(a.Transaction, b.Transaction))
+	})
+	x.told.Perhaps = x.told.Perhaps[max(len(x.told.Perhaps)-explainPerhaps, 0):]
 	return &x.told
 }

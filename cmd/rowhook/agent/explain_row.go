@@ -44,6 +44,9 @@ func newSoughtRow(r *operation.ExplainRequest, c *config.Config) (*soughtRow, er
 // isOf reports whether an entry of a table is the one that is asked about.
 func (r *soughtRow) isOf(entry, table string) bool { return r.name == entry || r.name == table }
 
+// mayBeOf reports whether changes of a table may be of the row. An empty name is any table.
+func (r *soughtRow) mayBeOf(table string) bool { return r.isOfParked(&delivery.Parked{Table: table}) }
+
 // isOfParked reports whether a parked change may be one that is asked about. Those that could not be
 // decoded, or were read past, are of no entry.
 func (r *soughtRow) isOfParked(p *delivery.Parked) bool {

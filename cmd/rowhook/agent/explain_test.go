@@ -275,7 +275,12 @@ func TestExplainParked(t *testing.T) {
 	t.Parallel()
 	w := newExplainWorld(t)
 	w.change(w.loans, capture.Update, []string{"7", "ACTIVE", "a"}, []string{"7", "LATE", "a"})
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 5, Reason: "undecoded"}) // discarded since
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 6, Reason: "oversize", Key: []byte(`{"id":7}`)})
+	w.account.Passed(&delivery.Parked{Table: "circulation.notes", Ordinal: 7, Reason: "undecoded"})
 	batch := w.spool.NewBatch()
+	batch.Park(&delivery.Parked{Table: "circulation.loans", Reason: "undecoded", Transaction: "1", Position: "0/10", Ordinal: 8, Time: w.tx.Time})
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 8, Reason: "undecoded"}) // not yet
 	batch.Park(&delivery.Parked{Table: "circulation.loans", Entry: "loans", Reason: "unmapped", Transaction: "1", Position: "0/10", Ordinal: 3, Time: w.tx.Time})
 	batch.Park(&delivery.Parked{Table: "circulation.loans", Entry: "loans", Reason: "oversize", Size: 1 << 30, Key: []byte(`{"id":7}`), Transaction: "9", Position: "0/90", Time: w.tx.Time.Add(time.Minute)})
 	batch.Park(&delivery.Parked{Table: "circulation.loans", Reason: "oversize", Size: 1 << 30, Key: []byte(`{"id":7}`), Transaction: "10", Position: "0/A0", Time: w.tx.Time.Add(time.Hour)})
@@ -285,11 +290,18 @@ func TestExplainParked(t *testing.T) {
 	batch.Commit("0/A0")
 	must(t, w.spool.Apply(batch))
 	x := w.ask(row("loans", "id=7"))
-	if last := x.Changes[len(x.Changes)-1]; len(x.Changes) != 3 || x.ParkedUnkeyed != 2 || last.Parked == nil || last.Parked.Number != 3 {
+	if last := x.Changes[len(x.Changes)-1]; len(x.Changes) != 4 || x.ParkedUnkeyed != 3 || last.Parked == nil || last.Parked.Number != 4 {
 		t.Errorf("%d parked of rows that are not known, told:\n%s", x.ParkedUnkeyed, told(x))
 	}
-	if x.Changes[0].Parked == nil || x.Changes[0].Parked.Number != 1 || x.Changes[1].Parked == nil || x.Changes[1].Parked.Reason != "oversize" {
+	if first, past, next := x.Changes[0].Parked, x.Changes[1].Parked, x.Changes[2].Parked; first == nil || first.Number != 2 || past == nil || past.Reason != "oversize" || past.Number != 0 || next == nil || next.Reason != "oversize" {
 		t.Errorf("told:\n%s", told(x))
+	}
+	var perhaps []string
+	for _, c := range x.Perhaps {
+		perhaps = append(perhaps, fmt.Sprintf("%s %s #%d %s %d", c.From, c.Transaction, c.Ordinal, c.Parked.Reason, c.Parked.Number))
+	}
+	if want := []string{"account 1 #5 undecoded 0", "spool 1 #8 undecoded 1", "spool 8 #0 undecidable 5", "spool 8 #1 undecoded 6"}; !slices.Equal(perhaps, want) {
+		t.Errorf("perhaps %q", perhaps)
 	}
 }
 

@@ -25,6 +25,9 @@ type ExplainRequest struct {
 // Explanation is what is known of a row's changes, in the order of commits.
 type Explanation struct {
 	Changes []ExplainedChange `json:"changes"`
+	// Perhaps are changes that could not be decoded, or whose key is not known or not kept: they may be
+	// of the row. The newest 20.
+	Perhaps []ExplainedChange `json:"perhaps,omitempty"`
 	// More says that there are older ones.
 	More bool `json:"more,omitempty"`
 	// History says since when there is something of each kind.
@@ -84,10 +87,14 @@ type ExplainedChange struct {
 	// From says what it is known by: account, spool or log. Only the account has verdicts.
 	From string `json:"from"`
 	// About is set when the row is not one of the entry's, or that cannot be decided.
-	About  *ExplainedRule   `json:"about,omitempty"`
-	Rules  []ExplainedRule  `json:"rules,omitempty"`
-	Parked *ExplainedParked `json:"parked,omitempty"`
-	Events []ExplainedEvent `json:"events,omitempty"`
+	About *ExplainedRule `json:"about,omitempty"`
+	// Folded is set when it stands for several changes of its row.
+	Folded *ExplainedFolded `json:"folded,omitempty"`
+	// Lookups are what it found in other tables.
+	Lookups []ExplainedLookup `json:"lookups,omitempty"`
+	Rules   []ExplainedRule   `json:"rules,omitempty"`
+	Parked  *ExplainedParked  `json:"parked,omitempty"`
+	Events  []ExplainedEvent  `json:"events,omitempty"`
 }
 
 // The standings of a rule.
@@ -123,12 +130,46 @@ type ExplainedValue struct {
 	Cut      bool    `json:"cut,omitempty"`
 }
 
+// ExplainedFolded are changes that became one, at the place of the last.
+type ExplainedFolded struct {
+	Count   int  `json:"count"`
+	Nothing bool `json:"nothing,omitempty"` // nothing was left of them: the row was made and deleted
+	// Changes are the first ones and the last.
+	Changes []ExplainedPart `json:"changes"`
+	Text    string          `json:"text"`
+}
+
+// ExplainedPart is one of several changes that became one.
+type ExplainedPart struct {
+	Op      string `json:"op"`
+	Ordinal int    `json:"ordinal"`
+}
+
+// The standings of a look-up.
+const (
+	LookupFound   = "found"
+	LookupNone    = "none"     // there is no such row
+	LookupNull    = "null_key" // its key is NULL
+	LookupUnknown = "unknown"
+)
+
+// ExplainedLookup is what came of a look-up.
+type ExplainedLookup struct {
+	Name     string           `json:"name"`
+	Table    string           `json:"table"`
+	Standing string           `json:"standing"`
+	By       []ExplainedValue `json:"by,omitempty"`     // that it was to be found by
+	Values   []ExplainedValue `json:"values,omitempty"` // of the columns that the entry uses
+	Text     string           `json:"text"`             // all of it in words
+}
+
 // ExplainedParked is why a change was parked.
 type ExplainedParked struct {
 	Number  delivery.Seq `json:"number,omitempty"` // 0 when it is not parked any more
 	Profile string       `json:"profile,omitempty"`
 	Reason  string       `json:"reason"`
 	Error   string       `json:"error,omitempty"`
+	Changes int          `json:"changes,omitempty"` // of its row that are parked as one
 }
 
 // ExplainedEvent is an event that a change made.
@@ -168,6 +209,46 @@ type ExplainedAttempt struct {
 	Reason      string           `json:"reason,omitempty"`
 	Error       string           `json:"error,omitempty"`
 	NextAttempt time.Time        `json:"next_attempt,omitzero"`
+}
+
+// Put fills in the text.
+func (f *ExplainedFolded) Put() {
+	var parts []string
+	for i, p := range f.Changes {
+		if i > 0 && i == len(f.Changes)-1 && f.Count > len(f.Changes) {
+			parts = append(parts, "…")
+		}
+		parts = append(parts, fmt.Sprintf("%s #%d", p.Op, p.Ordinal))
+	}
+	f.Text = strings.Join(parts, ", ")
+}
+
+// Put fills in the text.
+func (l *ExplainedLookup) Put() {
+	words := func(values []ExplainedValue) string {
+		parts := make([]string, len(values))
+		for i := range values {
+			parts[i] = values[i].Column + " " + values[i].Words()
+		}
+		return strings.Join(parts, ", ")
+	}
+	text := l.Name + ", of " + l.Table
+	if len(l.By) > 0 {
+		text += " by " + words(l.By)
+	}
+	switch l.Standing {
+	case LookupNone:
+		text += ": no such row"
+	case LookupNull:
+		text += ": none, its key is NULL"
+	case LookupUnknown:
+		text += ": not known"
+	default:
+		if text += ": found"; len(l.Values) > 0 {
+			text += ", " + words(l.Values)
+		}
+	}
+	l.Text = text
 }
 
 // Words is how a value reads in a sentence.
