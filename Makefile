@@ -61,6 +61,14 @@ package: build $(NFPM) ## build bin/*.deb and bin/*.rpm for this machine's archi
 	@NFPM=$(CURDIR)/$(NFPM) docker/package/build bin/rowhook '$(PACKAGE_VERSION)' bin
 	@ls bin/*.deb bin/*.rpm
 
+.PHONY: trial
+trial: package ## the package in an empty Debian that boots in a container, to a delivered event and beyond (SOURCE=mariadb; root)
+	@.ci/trial $(SOURCE)
+
+.PHONY: unit
+unit: package ## tests of the agent in the same machine, with each agent under the unit's restrictions (RUN=TestBackfill some; root)
+	@.ci/trial unit '$(value RUN)'
+
 .PHONY: nfpm
 nfpm: $(NFPM) # for the packages' tests
 	@echo $(CURDIR)/$(NFPM)

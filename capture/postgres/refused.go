@@ -96,7 +96,7 @@ func serverRemedy(e *pgconn.PgError, config *pgconn.Config) string {
 		return fmt.Sprintf("ALTER ROLE %s LOGIN;", role)
 	case strings.Contains(e.Message, "pg_hba.conf"):
 		return hbaRemedy(e.Message, config)
-	case e.Code == "28000" && (strings.Contains(e.Message, "Peer") || strings.Contains(e.Message, "Ident")):
+	case peerRefused(e):
 		return fmt.Sprintf("the server lets in the operating system's user of the same name only: run rowhook as that user, or put into pg_hba.conf above that line, and then SELECT pg_reload_conf();\n%s",
 			hbaLine("local", config, ""))
 	case e.Code == "42501" && strings.Contains(e.Message, "permission denied for database"):
@@ -113,6 +113,11 @@ func serverRemedy(e *pgconn.PgError, config *pgconn.Config) string {
 		return fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS true;", quoteIdent(config.Database))
 	}
 	return ""
+}
+
+// peerRefused reports that the server lets in the operating system's user of the same name only.
+func peerRefused(e *pgconn.PgError) bool {
+	return e.Code == "28000" && (strings.Contains(e.Message, "Peer") || strings.Contains(e.Message, "Ident"))
 }
 
 // hbaHost finds the client's address in the server's own words.

@@ -76,6 +76,28 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 	}
 }
 
+// An owner whom the server lets in only as the operating system's user, as Debian sets it up, runs
+// what setup prints.
+func TestOwnerByPeer(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	pg.Run(t, "create role rowhook login replication", "create role \"data keeper\" login")
+	name := filepath.Join(pg.DataDir, "pg_hba.conf")
+	info, err := os.Stat(name)
+	capturetest.Must(t, err)
+	capturetest.Must(t, os.WriteFile(name, []byte("local all \"data keeper\" peer\nlocal all all trust\nhost all all 127.0.0.1/32 trust\n"), 0o600))
+	capturetest.Must(t, chownLike(name, info))
+	pg.Run(t, "select pg_reload_conf()")
+	eventually(t, "the server knows its pg_hba.conf", func() bool {
+		return pg.Rows(t, "select count(*) from pg_hba_file_rules")[0][0] == "3"
+	})
+	source := newSource(t, fmt.Sprintf("postgres://rowhook@127.0.0.1:%d/postgres", pg.Port))
+	_, _, err = source.Survey(t.Context(), fmt.Sprintf("postgres://data%%20keeper@/postgres?host=%s&port=%d", pg.SocketDir, pg.Port), nil)
+	if remedy := capture.Remedy(err); !strings.Contains(remedy, "rowhook setup | sudo -u 'data keeper' psql -d postgres\n") || !strings.Contains(remedy, "pg_hba.conf") {
+		t.Errorf("%v, remedy %q", err, remedy)
+	}
+}
+
 // speaksFirst is a server of another kind, which greets whoever connects.
 func speaksFirst(t *testing.T, greeting string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

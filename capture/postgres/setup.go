@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"rowhook/capture"
 )
@@ -111,9 +112,28 @@ func (s *Source) ownerQuerier(url string) (*querier, error) {
 	config.RuntimeParams["application_name"] = s.application
 	redact := s.redact
 	q.config, q.refused = config, func(err error) error {
-		return explain(redact(redactPassword(err, config.Password)), &config.Config, asked)
+		return peerOwner(explain(redact(redactPassword(err, config.Password)), &config.Config, asked), &config.Config)
 	}
 	return q, nil
+}
+
+// peerOwner adds what to do where the server lets its owner in only as the operating system's user, as
+// Debian sets it up: that user may not read our config, but run what we print.
+func peerOwner(err error, config *pgconn.Config) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || !peerRefused(refused) {
+		return err
+	}
+	return &capture.OperatorError{Err: err, Remedy: fmt.Sprintf("or hand the statements to that user: rowhook setup | sudo -u %s psql -d %s\n%s",
+		shellWord(config.User), shellWord(config.Database), capture.Remedy(err))}
+}
+
+// shellWord is a text as one word of a shell's command.
+func shellWord(text string) string {
+	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 func (s *Source) planSetup(ctx context.Context, c *pgx.Conn, opts capture.SetupOptions) (*setupPlan, error) {

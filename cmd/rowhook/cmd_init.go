@@ -13,6 +13,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/draft"
 	"rowhook/delivery"
 )
@@ -334,7 +335,7 @@ func (in *initial) write(choice draft.Choice) error {
 	if in.path == "" {
 		to.Secret = draft.Setting{Key: "secret", Value: "${" + secretVariable + "}"}
 		to.Note = "rowhook listen --secret \"$" + secretVariable + "\", until your receiver is there"
-		_, err := in.console.out.Write(draft.Config(in.db, choice, to))
+		_, err := in.console.out.Write(draft.Config(in.db, choice, to, draft.Place{}))
 		return err
 	}
 	to.Secret = draft.Setting{Key: "secret_file", Value: "./" + secretFile}
@@ -344,13 +345,34 @@ func (in *initial) write(choice draft.Choice) error {
 		f.secret(passwordFile, in.password)
 	}
 	f.secretOrOwn(secretFile, newSecret())
-	f.create(in.path, draft.Config(in.db, choice, to), 0o644)
+	f.create(in.path, draft.Config(in.db, choice, to, in.place()), 0o644)
 	if f.err != nil {
 		f.undo()
 		return f.err
 	}
 	in.tell(choice, f)
 	return nil
+}
+
+// machineDirectory and machineLog are the places of a package, or of one who followed README: what the
+// agent of this machine reads, and where it logs.
+const (
+	machineDirectory = "/etc/rowhook"
+	machineLog       = "/var/log/rowhook"
+)
+
+// ofMachine reports whether the config is the one of this machine's agent.
+func (in *initial) ofMachine() bool {
+	path, err := filepath.Abs(in.path)
+	return err == nil && filepath.Dir(path) == machineDirectory
+}
+
+// place is where the agent of this machine logs, if somebody has made the directory for it.
+func (in *initial) place() draft.Place {
+	if info, err := os.Stat(machineLog); err == nil && info.IsDir() && in.ofMachine() {
+		return draft.Place{Deliveries: filepath.Join(machineLog, "deliveries.jsonl")}
+	}
+	return draft.Place{}
 }
 
 // tell says what was written and how to go on.
@@ -367,13 +389,18 @@ func (in *initial) tell(choice draft.Choice, f *newFiles) {
 		fmt.Fprintf(c.err, "Wrote %s, which only the agent's user should read.\n", path)
 	}
 	listen := filepath.Join(f.dir, secretFile)
+	run := "rowhook run                   "
+	if in.ofMachine() && directories.HasUnit() {
+		run = "systemctl enable --now rowhook"
+	}
 	fmt.Fprintf(c.err, `
 Read it, and take the # away from the proposals that you want. Then
   rowhook listen --secret-file %s    the receiver, in another terminal
   rowhook check                      what is still missing
-  rowhook setup --apply --as URL     makes it, with the login of the tables' owner
-  rowhook run                        the agent
-`, listen)
+  rowhook setup                      the SQL for it
+  rowhook setup --apply --as URL     runs that, with the login of the tables' owner
+  %s     the agent
+`, listen, run)
 }
 
 // askURL asks where the database is, and for its password where none is given.

@@ -232,5 +232,5 @@ func setupVerdict(flags setupFlags, count int) string {
 	case flags.apply:
 		return "Done. `rowhook check` looks at the rest, `rowhook run` starts the agent."
 	}
-	return "Nothing has been changed: run these as the tables' owner, or add --apply."
+	return "Nothing has been changed: pass these to the database's own client as the tables' owner, or add --apply --as URL."
 }

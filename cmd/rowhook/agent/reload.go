@@ -42,7 +42,11 @@ func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operatio
 	a.reloaded = status
 	a.mu.Unlock()
 	if err != nil {
-		a.logger.Error("the config could not be reloaded: the one before stays in force", "by", r.By, "err", err, "remedy", capture.Remedy(err))
+		words := []any{"by", r.By, "err", err}
+		if remedy := capture.Remedy(err); remedy != "" {
+			words = append(words, "remedy", remedy)
+		}
+		a.logger.Error("the config could not be reloaded: the one before stays in force", words...)
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())

@@ -156,6 +156,9 @@ func findUnit(dirs []string) agentUnit {
 	return agentUnit{}
 }
 
+// HasUnit reports whether systemd starts the agent of this machine, once somebody tells it to.
+func HasUnit() bool { return findUnit(systemdDirs).path != "" }
+
 // makes reports whether systemd makes the directory before the agent starts.
 func (u agentUnit) makes(dir string) bool {
 	return slices.ContainsFunc(u.made, func(made string) bool { return dir == made || strings.HasPrefix(dir, made+"/") })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -84,8 +85,17 @@ func RefuseRoot(state string, euid int) error {
 	name := userName(uid)
 	return &permissionError{
 		fmt.Errorf("the state directory %s belongs to %s, who could not read what root writes there", state, name),
-		fmt.Sprintf("put sudo -u %s in front of the command", name),
+		fmt.Sprintf("put %s in front of the command", asUser(name, exec.LookPath)),
 	}
+}
+
+// asUser is what has a command run as another user: sudo is not on every machine, and root does not
+// need it.
+func asUser(name string, find func(string) (string, error)) string {
+	if _, err := find("sudo"); err != nil {
+		return "runuser -u " + name + " --"
+	}
+	return "sudo -u " + name
 }
 
 // User is who runs this process, for audit lines.

@@ -2,6 +2,7 @@ package directories
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func TestRefuseOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(capture.Remedy(err), "sudo -u") {
+	if err := RefuseRoot(state, 0); err == nil || !strings.Contains(capture.Remedy(err), " -u ") {
 		t.Errorf("somebody else's: %v", err)
 	}
 	if err := RefuseRoot(state, 54321); err != nil {
@@ -56,5 +57,18 @@ func TestRefuseOwner(t *testing.T) {
 	}
 	if err := RefuseRoot(filepath.Join(state, "none"), 0); err != nil {
 		t.Errorf("none yet: %v", err)
+	}
+}
+
+// What stands before a command is there on this machine.
+func TestAsUser(t *testing.T) {
+	t.Parallel()
+	there := func(string) (string, error) { return "/usr/bin/sudo", nil }
+	none := func(string) (string, error) { return "", exec.ErrNotFound }
+	if got := asUser("rowhook", there); got != "sudo -u rowhook" {
+		t.Errorf("with sudo: %q", got)
+	}
+	if got := asUser("rowhook", none); got != "runuser -u rowhook --" {
+		t.Errorf("without sudo: %q", got)
 	}
 }

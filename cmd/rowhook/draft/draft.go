@@ -36,6 +36,12 @@ type Database struct {
 	Name string
 }
 
+// Place is where the agent writes; empty members are the config's defaults.
+type Place struct {
+	// Deliveries is the file of the delivery log.
+	Deliveries string
+}
+
 // Setting is a key of the config with its value.
 type Setting struct{ Key, Value string }
 
@@ -107,7 +113,7 @@ func has(t *capture.Table, columns ...string) bool {
 }
 
 // Config writes the config.
-func Config(db Database, c Choice, to Receiver) []byte {
+func Config(db Database, c Choice, to Receiver, at Place) []byte {
 	w := &writer{}
 	partial := slices.ContainsFunc(c.Mapped, func(l capture.Listing) bool {
 		return len(propose(l).events) > 0 && l.Table.Identity != capture.IdentityFull
@@ -149,6 +155,11 @@ func Config(db Database, c Choice, to Receiver) []byte {
 	}
 	w.line(2, "%s: %s", to.Secret.Key, value(to.Secret.Value))
 	w.noted(2, "# subscriptions: [{events: [record.*]}]", "without: every event")
+	if at.Deliveries != "" {
+		w.line(0, "")
+		w.line(0, "log:")
+		w.line(1, "deliveries: %s", value(at.Deliveries))
+	}
 	return w.Bytes()
 }
 

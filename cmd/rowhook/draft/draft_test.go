@@ -85,3 +85,15 @@ func utf8Valid(s string) bool {
 	}
 	return true
 }
+
+// TestPlace: where the agent logs stands in the config if it is not the config's default.
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"": "", "/var/log/rowhook/deliveries.jsonl": "/var/log/rowhook/deliveries.jsonl", "/a: b/c": "/a: b/c"} {
+		var got struct{ Log struct{ Deliveries string } }
+		raw := Config(Database{Type: Postgres, URL: "postgres://db/library"}, Choice{}, Receiver{Code: "listen", Secret: Setting{"secret", "x"}}, Place{Deliveries: path})
+		if err := yaml.Unmarshal(raw, &got); err != nil || got.Log.Deliveries != want {
+			t.Errorf("%q: %q, %v\n%s", path, got.Log.Deliveries, err, raw)
+		}
+	}
+}

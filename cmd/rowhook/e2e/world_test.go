@@ -161,6 +161,10 @@ func (w *world) startAsIs(args ...string) *agent {
 		attributes := *w.attributes
 		cmd.SysProcAttr = &attributes
 	}
+	if unit := os.Getenv(unitVariable); unit != "" {
+		service, name := underUnit(w.tb, unit, cmd, w.env)
+		return serve(w.tb, service, name)
+	}
 	return launch(w.tb, cmd)
 }
 

@@ -82,7 +82,7 @@ type Backfill struct {
 	// Waiting is what it waits for.
 	Waiting string    `json:"waiting,omitempty"`
 	Error   string    `json:"error,omitempty"`
-	Remedy  string    `json:"hint,omitempty"`
+	Remedy  string    `json:"remedy,omitempty"`
 	User    string    `json:"user,omitempty"`
 	Created time.Time `json:"created"`
 	Ended   time.Time `json:"ended,omitzero"`
