@@ -27,7 +27,7 @@ require (
 	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
 	golang.org/x/sys v0.48.0 // who may write to a directory
 	golang.org/x/term v0.45.0 // questions on a terminal, and passwords that are not shown
-	golang.org/x/text v0.44.0 // the charsets of MySQL's columns
+	golang.org/x/text v0.44.0 // the charsets of MySQL's columns; Unicode decomposition, for ordering keys
 	golang.org/x/time v0.16.0 // the bounds of rates
 	gopkg.in/yaml.v3 v3.0.1 // the config, with lines and columns for its errors
 	pgregory.net/rapid v1.3.0 // tests: properties over generated values

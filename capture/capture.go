@@ -415,8 +415,8 @@ type Type struct {
 	// Labels are all the values that an enum has, or a set's members; nil for other types and where
 	// they are not known.
 	Labels []string
-	// Folds says that values may be equal for the database though their texts differ, as letters of
-	// either case under a collation, or texts padded with spaces.
+	// Folds says that texts are compared by a collation that may take different ones for equal, as
+	// letters of either case, with accents or without, or with spaces behind.
 	Folds bool
 }
 

@@ -145,10 +145,10 @@ func TestEventsAndTables(t *testing.T) {
 	}
 	events := rules.Events()
 	for i, want := range map[int]EventInfo{
-		0:               {Type: "loan.created", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Operations: []string{"desk", "kiosk"}, Order: "()"},
-		1:               {Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"update", "delete"}, Unnamed: []string{"update", "delete"}, Order: "()"},
-		7:               {Type: "record.inserted", Entry: "second", Table: "circulation.loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Order: "branches(branch,loan_id)"},
-		13:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}, Unnamed: []string{"delete"}, Order: "()"},
+		0:               {Type: "loan.created", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Operations: []string{"desk", "kiosk"}, Order: "() canonical"},
+		1:               {Type: "loan.returned", Entry: "circulation.loans", Table: "circulation.loans", Title: "Loans", Ops: []string{"update", "delete"}, Unnamed: []string{"update", "delete"}, Order: "() canonical"},
+		7:               {Type: "record.inserted", Entry: "second", Table: "circulation.loans", Ops: []string{"insert"}, Unnamed: []string{"insert"}, Order: "branches(branch,loan_id) canonical"},
+		13:              {Type: "record.deleted", Entry: "catalog.*", Table: "catalog.*", Ops: []string{"delete"}, Unnamed: []string{"delete"}, Order: "() canonical"},
 		len(events) - 1: {Type: "job.finished", Title: "Job finished", Ops: []string{"signal"}},
 	} {
 		if !reflect.DeepEqual(events[i], want) {

@@ -17,7 +17,7 @@ type EntryConfig struct {
 	Where      delivery.Where    `yaml:"where" doc:"rows this entry is about"`
 	Key        []string          `yaml:"key,oneormany" doc:"columns that identify a row in payloads; default: the primary key"`
 	OrderBy    []string          `yaml:"order_by,oneormany" doc:"columns of the ordering key; default: key"`
-	OrderGroup string            `yaml:"order_group" doc:"entries with the same group share their ordering keys"`
+	OrderGroup string            `yaml:"order_group" doc:"entries with the same group share their ordering keys; their columns are of the same types"`
 	Link       string            `yaml:"link" doc:"URL with {column} places, whose values are percent-encoded"`
 	Actor      ActorConfig       `yaml:"actor" doc:"columns that say who made the change"`
 	Operation  string            `yaml:"operation" doc:"column that says by which operation the change was made"`

@@ -137,6 +137,9 @@ func (m *Mapper) renderTexts(be *boundEntry, out *bodies) error {
 			return r.current(col)
 		})
 	}
+	if string(buf[endOfOrder:]) == string(buf[:endOfOrder]) { // another spelling of the key
+		buf = buf[:endOfOrder]
+	}
 	endOfOld := len(buf)
 	buf = be.appendLink(buf, e)
 	m.text = buf
@@ -148,13 +151,20 @@ func (m *Mapper) renderTexts(be *boundEntry, out *bodies) error {
 	return nil
 }
 
+// orderVersion is of what ordering keys are made of besides columns: where it is another, so are the
+// keys of equal rows, and events from before are over before others begin.
+const orderVersion = "canonical"
+
 // appendOrder appends the ordering key: the table or group, and the values percent-encoded
-// behind slashes. A NULL is a bare %, which no value is encoded to.
+// behind slashes. A NULL is a bare %, which no value is encoded to. What the database takes for one
+// value is one key, however it is written.
 func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, int) capture.Value) ([]byte, error) {
 	dst = append(dst, be.order...)
 	if e.op == capture.Truncate {
 		return dst, nil
 	}
+	var room [64]byte
+	scratch := room[:0]
 	for _, col := range be.orderBy {
 		dst = append(dst, '/')
 		switch v := pick(&e.rows, col); v.State {
@@ -162,7 +172,8 @@ func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, in
 			if e.untyped(v, col) { // it would be another key than the row has in other events
 				return dst, be.undecidable(blame{clause: "order_by", column: e.table.Columns[col].Name, untyped: true})
 			}
-			dst = appendEscaped(dst, v.Text)
+			scratch = appendOneSpelling(scratch[:0], e.table.Columns[col].Type, v.Text)
+			dst = appendEscaped(dst, scratch)
 		case capture.Null:
 			dst = append(dst, '%')
 		default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"rowhook/capture"
+	"rowhook/delivery"
 )
 
 // LookupConfig is one entry of the config's `lookups` section: a table whose rows are kept, so that
@@ -377,7 +378,7 @@ func keysCompare(a, b *capture.Type) bool {
 	switch {
 	case whole(a) || whole(b):
 		return whole(a) && whole(b)
-	case a.Folds || b.Folds:
+	case folds(a) || folds(b):
 		return false
 	case plain(a) && plain(b):
 		return true
@@ -387,6 +388,15 @@ func keysCompare(a, b *capture.Type) bool {
 		return a.Name == b.Name
 	}
 	return false
+}
+
+// folds reports whether texts of a type may be equal though they are not the same.
+func folds(t *capture.Type) bool {
+	if t.Base == "enum" { // whose labels are spelled in one way
+		return false
+	}
+	sense := senseOf(t)
+	return t.Folds || sense == delivery.SensePadded || sense == delivery.SenseFolded
 }
 
 // LookIn has the mapper look rows up in l. It is called before the first change.

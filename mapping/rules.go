@@ -65,7 +65,7 @@ func (e *entry) order() string {
 	if len(columns) == 0 {
 		columns = e.EntryConfig.Key
 	}
-	return e.OrderGroup + "(" + strings.Join(columns, ",") + ")"
+	return e.OrderGroup + "(" + strings.Join(columns, ",") + ") " + orderVersion
 }
 
 // Tables lists what the source must publish, each once: tables as schema.table and

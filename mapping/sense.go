@@ -32,6 +32,16 @@ func senseOf(t *capture.Type) delivery.Sense {
 	return delivery.SenseOpaque
 }
 
+// appendOneSpelling appends a text that all writings of a value have in common which the database takes
+// for equal. Under a collation that takes different texts for equal it is the text without case,
+// accents and the like: more than the collation's own, so that other rows may share it.
+func appendOneSpelling(dst []byte, t *capture.Type, text []byte) []byte {
+	if t.Folds {
+		return delivery.AppendFolded(dst, text)
+	}
+	return senseOf(t).AppendCanonical(dst, text)
+}
+
 // senses are those of types whose values are not what their texts are.
 var senses = map[string]delivery.Sense{
 	padded: delivery.SensePadded, "citext": delivery.SenseFolded,

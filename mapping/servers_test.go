@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"rowhook/capture"
 	"rowhook/capture/capturetest"
@@ -353,5 +354,124 @@ func (p *sensePair) compare(t *testing.T, s *named, rows []capture.Change, table
 		if x, y := string(sense.AppendCanonical(nil, row[1].Text)), string(sense.AppendCanonical(nil, row[2].Text)); equal && x != y {
 			t.Errorf("%s: ordering keys of %q and %q are %q and %q", p.typ, row[1].Text, row[2].Text, x, y)
 		}
+	}
+}
+
+// generalCollations are those that belong to no language.
+var generalCollations = map[string][]string{
+	"MySQL":   {"utf8mb4_0900_ai_ci", "utf8mb4_0900_as_ci", "utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_unicode_520_ci"},
+	"MariaDB": {"utf8mb4_general_ci", "utf8mb4_unicode_ci", "utf8mb4_unicode_520_ci", "utf8mb4_unicode_nopad_ci"},
+}
+
+// weightsSQL asks for 4096 characters' weights under a collation.
+const weightsSQL = `WITH d AS (SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7
+UNION ALL SELECT 8 UNION ALL SELECT 9 UNION ALL SELECT 10 UNION ALL SELECT 11 UNION ALL SELECT 12 UNION ALL SELECT 13 UNION ALL SELECT 14 UNION ALL SELECT 15)
+SELECT n, HEX(WEIGHT_STRING(CONVERT(CHAR(n USING utf32) USING utf8mb4) COLLATE %s)) FROM (SELECT %d + 256 * a.d + 16 * b.d + c.d AS n FROM d AS a, d AS b, d AS c) AS numbers`
+
+// TestServersFold asks servers what their collations take for one character. All that equals letters
+// and digits of ASCII, and the two cases of every letter, are one in ordering keys; so are texts of
+// several characters that the server takes for equal.
+func TestServersFold(t *testing.T) {
+	t.Parallel()
+	folded := func(s string) string { return string(delivery.AppendFolded(nil, []byte(s))) }
+	texts := []string{"Zürich", "ZURICH", "zu\u0308rich", "Zurich  ", "straße", "STRASSE", "Strasse", "Æther", "aether", "ﬁn", "fin", "ＡＢ", "ab", "はと", "ハト", "ばど", "ﾊﾄ", "ÉÈ", "ee", "Łódź", "lodz",
+		"ИЖ", "иж", "йж", "ΣΟΣ", "σος", "東京", "東京 ", "①", "1", "١", "a b", "a\u00adb", "ab\u200b", "x-1", "X-1"}
+	for name, collations := range generalCollations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			start := capturetest.StartMySQL
+			if name == "MariaDB" {
+				start = capturetest.StartMariaDB
+			}
+			server := start(t, capturetest.MySQLOptions{})
+			for _, collation := range collations {
+				if collation != "utf8mb4_0900_as_ci" { // whose weights have levels
+					checkWeights(t, collation, folded, func(block int) [][]string { return server.Rows(t, fmt.Sprintf(weightsSQL, collation, block)) })
+				}
+				var pairs []string
+				for i, a := range texts {
+					for j, b := range texts {
+						if i < j {
+							pairs = append(pairs, fmt.Sprintf("SELECT '%s' AS a, '%s' AS b", a, b))
+						}
+					}
+				}
+				same := server.Rows(t, fmt.Sprintf("SELECT a, b FROM (%s) AS pairs WHERE CONVERT(a USING utf8mb4) COLLATE %[2]s = CONVERT(b USING utf8mb4) COLLATE %[2]s", strings.Join(pairs, " UNION ALL "), collation))
+				if len(same) < 9 {
+					t.Errorf("%s takes %d pairs for equal", collation, len(same))
+				}
+				for _, pair := range same {
+					if folded(pair[0]) != folded(pair[1]) {
+						t.Errorf("%s takes %q and %q for equal, and their keys are %q and %q", collation, pair[0], pair[1], folded(pair[0]), folded(pair[1]))
+					}
+				}
+			}
+		})
+	}
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		pg := capturetest.StartPostgres(t, capturetest.Options{})
+		pg.Run(t, "create collation blind (provider = icu, locale = 'und-u-ks-level1', deterministic = false)", "create collation cased (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+			"create extension citext", "create table texts (a text)")
+		for _, text := range texts {
+			pg.Run(t, "insert into texts values ('"+text+"')")
+		}
+		for _, as := range []string{"%s collate blind", "%s collate cased", "%s::citext", "%s::char(20)"} {
+			same := pg.Rows(t, fmt.Sprintf("select x.a, y.a from texts x, texts y where %s = %s", fmt.Sprintf(as, "x.a"), fmt.Sprintf(as, "y.a")))
+			if len(same) <= len(texts) {
+				t.Errorf("%s takes no two texts for equal", as)
+			}
+			for _, pair := range same {
+				if folded(pair[0]) != folded(pair[1]) {
+					t.Errorf("%s takes %q and %q for equal, and their keys are %q and %q", as, pair[0], pair[1], folded(pair[0]), folded(pair[1]))
+				}
+			}
+		}
+	})
+	for _, text := range texts {
+		if again := folded(folded(text)); again != folded(text) {
+			t.Errorf("%q is %q, and that %q", text, folded(text), again)
+		}
+	}
+}
+
+func checkWeights(t *testing.T, collation string, folded func(string) string, block func(int) [][]string) {
+	t.Helper()
+	weights := map[rune]string{}
+	for first := 0; first < 0x10000; first += 0x1000 {
+		for _, row := range block(first) {
+			n, err := strconv.Atoi(row[0])
+			capturetest.Must(t, err)
+			weights[rune(n)] = row[1]
+		}
+	}
+	ascii := map[string]string{}
+	for c := ' '; c < 0x7f; c++ {
+		ascii[weights[c]] = strings.ToLower(string(c))
+	}
+	found := 0
+	for r := rune(0x80); r < 0x10000; r++ {
+		w, text := weights[r], ""
+		for ; len(w) >= 4; w = w[4:] {
+			letter, ok := ascii[w[:4]]
+			if !ok && w[:4] != "0000" {
+				text = ""
+				break
+			}
+			text += letter
+		}
+		if strings.TrimSpace(text) != "" {
+			if found++; folded(string(r)) != folded(text) {
+				t.Errorf("%s takes %c (%X) for %q, and its key is %q", collation, r, r, text, folded(string(r)))
+			}
+		}
+		for _, other := range []rune{unicode.ToUpper(r), unicode.ToLower(r)} {
+			if weights[other] == weights[r] && weights[r] != "" && folded(string(other)) != folded(string(r)) {
+				t.Errorf("%s takes %c (%X) for %c (%X), and their keys are %q and %q", collation, r, r, other, other, folded(string(r)), folded(string(other)))
+			}
+		}
+	}
+	if found < 300 {
+		t.Errorf("%s has %d characters that equal others of ASCII", collation, found)
 	}
 }

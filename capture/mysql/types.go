@@ -56,7 +56,7 @@ func uuidType() *capture.Type {
 }
 
 func enumType() *capture.Type {
-	return &capture.Type{Name: "enum", Base: "enum", Kind: capture.Text, AppendJSON: appendLabel}
+	return &capture.Type{Name: "enum", Base: "enum", Kind: capture.Text, AppendJSON: appendLabel, Folds: true}
 }
 
 func setType() *capture.Type {

@@ -288,8 +288,12 @@ func (in *inspection) tableAdvice(f *tableFacts) []capture.Finding {
 	var out []capture.Finding
 	add := f.adder(&out)
 	in.generatedFinding(f, add)
-	for _, col := range f.table.Columns {
-		if col.Type.Name == "money" {
+	for i, col := range f.table.Columns {
+		if col.Type.Folds && slices.Contains(f.table.Key, i) {
+			add(capture.Warning, "collation", fmt.Sprintf("has the key column %s, whose collation takes different texts for equal: of a row that is deleted and written again in another spelling, "+
+				"events keep their order where the spellings differ by case, accents, width, kana or spaces at the end, and may change it where they differ by more", col.Name), "")
+		}
+		if col.Type.Base == "money" {
 			add(capture.Info, "money", fmt.Sprintf("has the money column %s, whose text depends on the server's lc_monetary", col.Name), "")
 		}
 	}

@@ -49,7 +49,7 @@ func baseTypes() map[uint32]struct {
 		790:  {791, textType("money", capture.Other)},
 		829:  {1040, textType("macaddr", capture.Other)},
 		869:  {1041, textType("inet", capture.Other)},
-		1042: {1014, &capture.Type{Name: "bpchar", Base: "bpchar", Kind: capture.Text, AppendJSON: capture.AppendJSONString, Folds: true}},
+		1042: {1014, &capture.Type{Name: "bpchar", Base: "bpchar", Kind: capture.Text, AppendJSON: capture.AppendJSONString}},
 		1043: {1015, textType("varchar", capture.Text)},
 		1082: {1182, t("date", capture.Date, appendDate)},
 		1083: {1183, t("time", capture.Time, appendTime)},
@@ -110,7 +110,7 @@ func arrayType(elem *capture.Type, delimiter byte) *capture.Type {
 // extensionTypes are the types of extensions that have a policy, by extension and type name.
 var extensionTypes = map[[2]string]capture.Type{
 	{"hstore", "hstore"}:     {Kind: capture.Other, AppendJSON: appendHstore},
-	{"citext", "citext"}:     {Kind: capture.Text, AppendJSON: capture.AppendJSONString, Folds: true},
+	{"citext", "citext"}:     {Kind: capture.Text, AppendJSON: capture.AppendJSONString},
 	{"ltree", "ltree"}:       {Kind: capture.Text, AppendJSON: capture.AppendJSONString},
 	{"vector", "vector"}:     {Kind: capture.List, AppendJSON: appendVector},
 	{"vector", "halfvec"}:    {Kind: capture.List, AppendJSON: appendVector},

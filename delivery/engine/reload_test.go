@@ -374,6 +374,7 @@ func TestReloadBarrier(t *testing.T) {
 		barrier bool
 	}{
 		{"order_by", keyedBy("app.t: id"), keyedBy("app.t: branch"), true},
+		{"another build", keyedBy("app.t: (id)"), keyedBy("app.t: (id) canonical"), true},
 		{"order", nil, func(p *delivery.ProfileConfig) { p.Order = "none" }, true},
 		{"order back", func(p *delivery.ProfileConfig) { p.Order = "none" }, func(p *delivery.ProfileConfig) { p.Order = "key" }, true},
 		{"whole schema", keyedBy("app.*: "), keyedBy("app.t: branch"), true},
