@@ -32,7 +32,7 @@ func (r *Rules) Shapes(tables []*capture.Table, nullable func(t *capture.Table, 
 				shapes = append(shapes, shape)
 			}
 			for _, t := range known {
-				d := describer{bound[t], nullable}
+				d := describer{bound[t], t, nullable}
 				one := shape
 				one.Table = t.String()
 				one.Key, one.Data = d.members(d.be.key), d.members(d.be.shape)
@@ -79,6 +79,7 @@ func sameNames(a, b map[string]*string) bool {
 // describer describes the members of one entry's payloads of one table.
 type describer struct {
 	be       *boundEntry
+	table    *capture.Table // without what is looked up
 	nullable func(t *capture.Table, column string) bool
 }
 
@@ -92,7 +93,7 @@ func (d *describer) members(members []member) []delivery.MemberShape {
 
 func (d *describer) member(m *member) delivery.MemberShape {
 	b := binder{d.be}
-	shape := delivery.MemberShape{Name: m.name(), Kind: b.kind(m), Told: d.be.table.WholeRows == "", Of: m.col != none}
+	shape := delivery.MemberShape{Name: m.name(), Kind: b.kind(m), Told: d.table.WholeRows == "" && !d.lookedUp(m), Of: m.col != none}
 	switch {
 	case m.members != nil:
 		shape.Members = d.members(m.members)
@@ -120,11 +121,14 @@ func (m *member) name() string {
 	return name
 }
 
+// lookedUp reports whether a member is of another table's row, which may not be there or not be known.
+func (d *describer) lookedUp(m *member) bool { return m.col >= d.be.own }
+
 // orNull adds null where the column may be NULL.
 func (d *describer) orNull(m *member, s delivery.Schema) delivery.Schema {
 	types, typed := s["type"]
-	if !typed || d.nullable != nil && !d.nullable(d.be.table, d.be.table.Columns[m.col].Name) ||
-		d.nullable == nil && slices.Contains(d.be.table.Key, m.col) {
+	if !typed || !d.lookedUp(m) && (d.nullable != nil && !d.nullable(d.table, d.table.Columns[m.col].Name) ||
+		d.nullable == nil && slices.Contains(d.table.Key, m.col)) {
 		return s
 	}
 	s = maps.Clone(s)

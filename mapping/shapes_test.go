@@ -73,3 +73,26 @@ job.done of "" in , on [signal], open true`
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// TestEventShapesOfLookups: what is looked up may be NULL or missing, whatever its own column may be.
+func TestEventShapesOfLookups(t *testing.T) {
+	t.Parallel()
+	rules, err := Compile(lookingUp(EntryConfig{Events: []EventConfig{{"loan.made", []RuleConfig{{Op: []string{"insert"}}}}}}), Options{Lookups: memberLookup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loans := loanTable(capture.IdentityDefault)
+	for _, nullable := range []func(*capture.Table, string) bool{nil, func(of *capture.Table, column string) bool {
+		if of.Column(column) < 0 || len(of.Columns) != len(loans.Columns) {
+			t.Errorf("asked about %s", column)
+		}
+		return false
+	}} {
+		shapes := rules.Shapes([]*capture.Table{loans, memberTable()}, nullable)
+		user := shapes[0].Data[1]
+		name, err := json.Marshal(user.Members[1].Value["type"])
+		if err != nil || len(shapes) != 1 || !shapes[0].Data[0].Told || user.Members[1].Name != "desc" || user.Members[1].Told || string(name) != `["string","null"]` {
+			t.Errorf("%v: %+v", err, shapes)
+		}
+	}
+}

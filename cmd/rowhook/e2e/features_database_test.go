@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -63,7 +64,7 @@ func (l *library) onDatabase(database string) map[string]string {
 // schema is the library's, for the database's kind.
 func (l *library) schema() string {
 	l.tb.Helper()
-	text, err := os.ReadFile("../../../testdata/library/" + l.db.kind() + ".sql")
+	text, err := os.ReadFile(filepath.Join(l.folder, l.db.kind()+".sql"))
 	capturetest.Must(l.tb, err)
 	return string(text)
 }

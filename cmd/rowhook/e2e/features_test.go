@@ -27,6 +27,7 @@ type library struct {
 	tb      testing.TB
 	db      server
 	owner   string // the URL of the database's owner
+	folder  string // of its schema and config
 	dir     string
 	config  string // its text, to be changed before start
 	env     []string
@@ -87,12 +88,7 @@ func newLibrary(tb testing.TB, changes map[string]string) *library {
 // newLibraryOn is [newLibrary] on a kind of database.
 func newLibraryOn(tb testing.TB, database string, changes map[string]string) *library {
 	tb.Helper()
-	l := &library{tb: tb, dir: newTempDir(tb)}
-	l.receive = httptest.NewServer(l)
-	tb.Cleanup(l.receive.Close)
-	text, err := os.ReadFile("../../../testdata/library/config.yaml")
-	capturetest.Must(tb, err)
-	l.config = string(text)
+	l := newLibraryIn(tb, "../../../testdata/library")
 	all := map[string]string{
 		"    allow_networks: []": "   ",
 		"\ndefaults:\n":          "\ndefaults:\n  allow_networks: [loopback]\n",
@@ -100,9 +96,27 @@ func newLibraryOn(tb testing.TB, database string, changes map[string]string) *li
 	}
 	maps.Copy(all, l.onDatabase(database))
 	maps.Copy(all, changes)
+	return l.adapt(all)
+}
+
+// newLibraryIn is a library of a folder's schema and config, without its database.
+func newLibraryIn(tb testing.TB, folder string) *library {
+	tb.Helper()
+	l := &library{tb: tb, dir: newTempDir(tb), folder: folder}
+	l.receive = httptest.NewServer(l)
+	tb.Cleanup(l.receive.Close)
+	text, err := os.ReadFile(filepath.Join(folder, "config.yaml"))
+	capturetest.Must(tb, err)
+	l.config = string(text)
+	return l
+}
+
+// adapt changes the config's text to this machine, and saves it.
+func (l *library) adapt(all map[string]string) *library {
+	l.tb.Helper()
 	for old, fresh := range all {
 		if !strings.Contains(l.config, old) {
-			tb.Fatalf("the example has no %q", old)
+			l.tb.Fatalf("the example has no %q", old)
 		}
 		l.config = strings.ReplaceAll(l.config, old, fresh)
 	}
