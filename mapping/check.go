@@ -127,12 +127,12 @@ type Finding struct {
 
 // Check compares the mapping with one table. All findings concern that table only.
 // Tables are all that the database has of those that the mapping names.
-func (r *Rules) Check(t *capture.Table, tables ...*capture.Table) []Finding {
+func (r *Rules) Check(t *capture.Table, tables Tables) []Finding {
 	var list []Finding
 	add := func(severity capture.Severity, code string, at path, subject, text, remedy string) {
 		list = append(list, Finding{capture.Finding{Severity: severity, Code: code, Subject: subject, Text: text, Remedy: remedy, Table: t.String()}, at})
 	}
-	b := r.bind(t, byName(tables))
+	b := r.bind(t, tables)
 	for _, be := range b.entries {
 		for _, said := range []struct {
 			severity capture.Severity
@@ -373,9 +373,12 @@ func (n *needList) old(why string, at path, col int) {
 	}
 }
 
-// byName finds tables by their names.
-func byName(tables []*capture.Table) map[string]*capture.Table {
-	named := make(map[string]*capture.Table, len(tables))
+// Tables are tables by their names.
+type Tables map[string]*capture.Table
+
+// ByName finds tables by their names.
+func ByName(tables []*capture.Table) Tables {
+	named := make(Tables, len(tables))
 	for _, t := range tables {
 		named[t.String()] = t
 	}

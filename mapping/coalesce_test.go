@@ -194,13 +194,13 @@ func TestCoalesceNeedsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	keyless := table("app.t", capture.IdentityFull, "id int", "n int")
-	found := rules.Check(keyless)
+	found := rules.Check(keyless, nil)
 	if len(found) == 0 || found[0].Severity != capture.Error || !strings.Contains(found[0].Text, "has no key") {
 		t.Errorf("without a key: %+v", found)
 	}
 	parted := mergedTable(capture.IdentityDefault)
 	parted.Partitioned = true
-	if found = rules.Check(parted); len(found) != 1 || found[0].Severity != capture.Warning || found[0].Remedy != "ALTER TABLE app.t REPLICA IDENTITY FULL;" {
+	if found = rules.Check(parted, nil); len(found) != 1 || found[0].Severity != capture.Warning || found[0].Remedy != "ALTER TABLE app.t REPLICA IDENTITY FULL;" {
 		t.Errorf("partitioned: %+v", found)
 	}
 	m, out := setup(t, Config{merging("merged", "transaction")}, Options{})

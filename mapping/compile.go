@@ -30,6 +30,7 @@ type Rules struct {
 	entries []*entry
 	named   map[string][]*entry // by schema.table
 	schemas map[string][]*entry // wildcard entries by schema
+	looking []*entry            // those that look rows up
 	context ContextConfig
 	signals SignalsConfig
 }
@@ -83,6 +84,9 @@ func Compile(cfg Config, opts Options) (*Rules, error) {
 			continue
 		}
 		r.entries = append(r.entries, e)
+		if len(e.lookups) > 0 {
+			r.looking = append(r.looking, e)
+		}
 		if e.wildcard() {
 			r.schemas[e.schema] = append(r.schemas[e.schema], e)
 		} else {

@@ -206,7 +206,7 @@ func TestCheck(t *testing.T) {
 	partial.WholeRows = "SET PERSIST binlog_row_image = 'FULL';"
 	for _, table := range []*capture.Table{loans(capture.IdentityDefault), loans(capture.IdentityFull), keyless, partial} {
 		b.WriteString("\n")
-		for _, f := range rules.Check(table) {
+		for _, f := range rules.Check(table, nil) {
 			b.WriteString(f.Severity.String() + " " + f.Code + " [" + f.Subject + "] " + f.Text + " -> " + f.Remedy + "\n")
 			if f.Table != "circulation.loans" {
 				t.Errorf("finding on table %q", f.Table)
@@ -277,7 +277,7 @@ func TestLabels(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, f := range rules.Check(tb) {
+		for _, f := range rules.Check(tb, nil) {
 			if f.Severity != capture.Warning {
 				t.Errorf("%s is no warning", f.Text)
 			}

@@ -118,7 +118,7 @@ func TestConditionFaults(t *testing.T) {
 			continue
 		}
 		var said []string
-		for _, f := range rules.Check(ordersTable()) {
+		for _, f := range rules.Check(ordersTable(), nil) {
 			line := fmt.Sprintf("%s %s: %s", f.Severity, strings.Join(f.Path, "."), f.Text)
 			if f.Remedy != "" {
 				line += " / " + f.Remedy

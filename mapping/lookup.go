@@ -219,7 +219,7 @@ func (c *EntryConfig) aliases() []string {
 // columns.
 func (r *Rules) LookedUp() []LookedUp {
 	var list []LookedUp
-	for _, e := range r.entries {
+	for _, e := range r.looking {
 		for _, l := range e.lookups {
 			i := slices.IndexFunc(list, func(k LookedUp) bool { return k.Table == l.of.Table })
 			if i < 0 {
@@ -530,7 +530,7 @@ func (m *Mapper) find(l *boundLookup, to capture.Row) (Found, error) {
 
 // looksIn reports whether rows of a table are looked up.
 func (r *Rules) looksIn(table string) bool {
-	return slices.ContainsFunc(r.entries, func(e *entry) bool {
+	return slices.ContainsFunc(r.looking, func(e *entry) bool {
 		return slices.ContainsFunc(e.lookups, func(l *lookup) bool { return l.of.Table == table })
 	})
 }
@@ -626,7 +626,7 @@ func (m *Mapper) Distrust() { m.trusted.blind = true }
 func (r *Rules) Seen(entry string, t *capture.Table, tables []*capture.Table) *capture.Table {
 	for _, e := range r.entriesOf(t) {
 		if e.Name == entry && len(e.lookups) > 0 {
-			return bindEntry(e, t, byName(tables)).table
+			return bindEntry(e, t, ByName(tables)).table
 		}
 	}
 	return t

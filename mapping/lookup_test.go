@@ -390,15 +390,15 @@ func TestLookupChainedChecked(t *testing.T) {
 	if needs := rules.Needs(loanTable(capture.IdentityDefault)); len(needs) != 1 || needs[0].Column != "item_pid" {
 		t.Errorf("needs %+v", needs)
 	}
-	if found := rules.Check(loanTable(capture.IdentityFull), chainTables()...); len(found) > 0 {
+	if found := rules.Check(loanTable(capture.IdentityFull), ByName(chainTables())); len(found) > 0 {
 		t.Errorf("found %+v", found)
 	}
-	if found := rules.Check(loanTable(capture.IdentityFull), chainTables()[1:]...); len(found) != 1 || !strings.Contains(found[0].Text, "is not in the database") {
+	if found := rules.Check(loanTable(capture.IdentityFull), ByName(chainTables()[1:])); len(found) != 1 || !strings.Contains(found[0].Text, "is not in the database") {
 		t.Errorf("without the first: found %+v", found)
 	}
 	other := chainTables()
 	other[0] = table("catalog.items", capture.IdentityDefault, "item_pid bigint key", "title text", "holding_id text")
-	if found := rules.Check(loanTable(capture.IdentityFull), other...); len(found) != 1 || !strings.Contains(found[0].Text, `column "item.holding_id" is text, and catalog.holdings.holding_id is bigint`) {
+	if found := rules.Check(loanTable(capture.IdentityFull), ByName(other)); len(found) != 1 || !strings.Contains(found[0].Text, `column "item.holding_id" is text, and catalog.holdings.holding_id is bigint`) {
 		t.Errorf("of other types: found %+v", found)
 	}
 }
@@ -486,7 +486,7 @@ func TestLookupChecked(t *testing.T) {
 			if got := strings.Join(rules.Tables(), " "); got != "circulation.loans circulation.members" {
 				t.Errorf("tables %s", got)
 			}
-			found := rules.Check(test.loans, test.tables...)
+			found := rules.Check(test.loans, ByName(test.tables))
 			if test.want == "" && len(found) > 0 || test.want != "" && (len(found) == 0 || !strings.Contains(found[0].Text, test.want)) {
 				t.Errorf("found %+v", found)
 			}
@@ -568,7 +568,7 @@ func TestMemoryOfWhatCannotBeRead(t *testing.T) {
 		loans := loanTable(capture.IdentityDefault)
 		loans.Unread = test.unread
 		var got string
-		for _, f := range rules.Check(loans) {
+		for _, f := range rules.Check(loans, nil) {
 			got += f.Text
 		}
 		if !strings.Contains(got, test.want) || test.want == "" && got != "" {

@@ -41,7 +41,7 @@ func TestOmittedColumns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := rules.Check(tbl)
+			found := rules.Check(tbl, nil)
 			if !test.found {
 				if len(found) > 0 {
 					t.Errorf("found %+v", found)

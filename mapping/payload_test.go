@@ -121,7 +121,7 @@ func TestHiddenColumnsStayHidden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if findings := rules.Check(loans(capture.IdentityFull)); len(findings) != 1 || findings[0].Severity != capture.Error {
+		if findings := rules.Check(loans(capture.IdentityFull), nil); len(findings) != 1 || findings[0].Severity != capture.Error {
 			t.Errorf("%s: %v", name, findings)
 		}
 	}

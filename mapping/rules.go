@@ -72,8 +72,10 @@ func (e *entry) order() string {
 // whole schemas as schema.*, with the tables of context and signals.
 func (r *Rules) Tables() []string {
 	var list []string
+	has := map[string]bool{"": true}
 	add := func(name string) {
-		if name != "" && !slices.Contains(list, name) {
+		if !has[name] {
+			has[name] = true
 			list = append(list, name)
 		}
 	}

@@ -77,7 +77,7 @@ func TestSenses(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said []string
-		for _, f := range rules.Check(table) {
+		for _, f := range rules.Check(table, nil) {
 			said = append(said, f.Text)
 		}
 		if got := strings.Join(said, "; "); got != tt.never {

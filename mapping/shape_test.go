@@ -187,12 +187,12 @@ func TestDeletedRows(t *testing.T) {
 	if string(out.events[0].Previous) == "" {
 		t.Error("the delete lost its old values")
 	}
-	findings := m.rules.Check(keyOnly)
+	findings := m.rules.Check(keyOnly, nil)
 	if len(findings) != 1 || findings[0].Severity != capture.Warning || findings[0].Code != "deleted_row" ||
 		!strings.Contains(findings[0].Text, `"branch" and one other`) || !strings.Contains(findings[0].Remedy, "REPLICA IDENTITY FULL") {
 		t.Errorf("findings %+v", findings)
 	}
-	if findings := m.rules.Check(full); len(findings) != 0 {
+	if findings := m.rules.Check(full, nil); len(findings) != 0 {
 		t.Errorf("findings %+v", findings)
 	}
 }

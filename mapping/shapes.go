@@ -14,14 +14,17 @@ import (
 // is. Nullable says which columns may be NULL; nil is all but the key's.
 func (r *Rules) Shapes(tables []*capture.Table, nullable func(t *capture.Table, column string) bool) []delivery.EventShape {
 	var shapes []delivery.EventShape
+	named, of := ByName(tables), map[*entry][]*capture.Table{}
+	for _, t := range tables {
+		for _, e := range r.entriesOf(t) {
+			of[e] = append(of[e], t)
+		}
+	}
 	for _, e := range r.entries {
 		bound := map[*capture.Table]*boundEntry{}
 		var known []*capture.Table
-		for _, t := range tables {
-			if !slices.Contains(r.entriesOf(t), e) {
-				continue
-			}
-			if be := bindEntry(e, t, byName(tables)); len(be.problems) == 0 {
+		for _, t := range of[e] {
+			if be := bindEntry(e, t, named); len(be.problems) == 0 {
 				bound[t], known = be, append(known, t)
 			}
 		}

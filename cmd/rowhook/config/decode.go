@@ -29,6 +29,8 @@ type decoder struct {
 	// place. Only they get environment variables and files. nil is all of them.
 	known map[*yaml.Node]bool
 
+	kinds map[reflect.Type]kind // what was found out about types
+
 	path    []string
 	errs    configErrors
 	hidden  []string   // values that must not be shown: secrets, and whatever came from the environment
@@ -58,6 +60,28 @@ func (d *decoder) in(segment string, decode func()) {
 	d.path = d.path[:len(d.path)-1]
 }
 
+// kind is what a type's tags and methods say of it.
+type kind struct {
+	shape shape
+	spec  *structSpec // of a struct
+}
+
+// kindOf returns a type's kind. A mapping may have thousands of entries, all of the same few types.
+func (d *decoder) kindOf(t reflect.Type) kind {
+	k, known := d.kinds[t]
+	if !known {
+		k.shape = shapeOf(t)
+		if t.Kind() == reflect.Struct {
+			k.spec = specOf(t)
+		}
+		if d.kinds == nil {
+			d.kinds = map[reflect.Type]kind{}
+		}
+		d.kinds[t] = k
+	}
+	return k
+}
+
 func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field) {
 	if v.Kind() == reflect.Pointer {
 		fresh := reflect.New(v.Type().Elem())
@@ -65,7 +89,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field) {
 		v.Set(fresh)
 		return
 	}
-	switch shapeOf(v.Type()) {
+	switch d.kindOf(v.Type()).shape {
 	case shapeObject:
 		d.object(n, v, f)
 	case shapeOrdered:
@@ -107,9 +131,9 @@ func (d *decoder) ordered(n *yaml.Node, v reflect.Value, f *field) {
 		d.refuse(n, "expected a map, got %s", describe(n, f))
 		return
 	}
-	spec := specOf(v.Type().Elem())
+	spec, had := d.kindOf(v.Type().Elem()).spec, v.Len()
 	d.entries(n, f.shownName, func(key, value *yaml.Node) {
-		at := d.element(v, spec, key, value)
+		at := d.element(v, had, spec, key, value)
 		if spec.value != nil {
 			inner := *spec.value
 			inner.secretMap = f.secretMap
@@ -120,10 +144,11 @@ func (d *decoder) ordered(n *yaml.Node, v reflect.Value, f *field) {
 	})
 }
 
-// element finds the slice's element with that key, or appends one with its defaults. Keys are
-// taken as written: they have no variables.
-func (d *decoder) element(v reflect.Value, spec *structSpec, key, value *yaml.Node) int {
-	for i := range v.Len() {
+// element finds the element with that key among those that the slice had before the map, or appends
+// one with its defaults. No key of the map comes twice. Keys are taken as written: they have no
+// variables.
+func (d *decoder) element(v reflect.Value, had int, spec *structSpec, key, value *yaml.Node) int {
+	for i := range had {
 		if v.Index(i).FieldByIndex(spec.key.index).String() == key.Value {
 			return i
 		}
@@ -160,7 +185,7 @@ func (d *decoder) entries(n *yaml.Node, shown func(key, value *yaml.Node) string
 
 // object decodes a struct from a map with known keys, or from what may stand in its place.
 func (d *decoder) object(n *yaml.Node, v reflect.Value, f *field) {
-	spec := specOf(v.Type())
+	spec := d.kindOf(v.Type()).spec
 	switch {
 	case n.Kind == yaml.ScalarNode && spec.scalar != nil:
 		d.value(n, v.FieldByIndex(spec.scalar.index), spec.scalar)

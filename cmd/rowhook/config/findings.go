@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
 	"rowhook/delivery/webhook"
+	"rowhook/mapping"
 )
 
 // Findings says what is odd about the config without being wrong, for `rowhook check`. What
@@ -46,8 +48,9 @@ func (c *Config) Place(path ...string) string {
 // TableFindings compares the mapping with tables as the database has them.
 func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
 	var found []capture.Finding
+	named := mapping.ByName(tables)
 	for _, table := range tables {
-		for _, f := range c.rules.Check(table, tables...) {
+		for _, f := range c.rules.Check(table, named) {
 			f.At = c.Place(f.Path...)
 			found = append(found, f.Finding)
 		}
@@ -58,40 +61,64 @@ func (c *Config) TableFindings(tables []*capture.Table) []capture.Finding {
 // AtTables adds the place of the mapping entry, or the setting, by which a table is named to
 // findings of the source about it.
 func (c *Config) AtTables(found []capture.Finding) []capture.Finding {
+	var places tablePlaces // of tables there may be thousands, of findings too
 	for i := range found {
-		if path := c.tablePath(found[i].Table); found[i].At == "" && path != nil {
+		if found[i].At != "" || found[i].Table == "" {
+			continue
+		}
+		if places.exact == nil {
+			places = c.tablePlaces()
+		}
+		if path := places.of(found[i].Table); path != nil {
 			found[i].At = c.Place(path...)
 		}
 	}
 	return found
 }
 
-// tablePath leads to what names a table; nil where nothing does. An entry of its own comes before a
-// wildcard's.
-func (c *Config) tablePath(table string) (path []string) {
-	if table == "" {
-		return nil
-	}
+// tablePlaces leads to what names a table. An entry of its own comes before a wildcard's, and that
+// before the settings.
+type tablePlaces struct {
+	exact, settings map[string][]string
+	wildcards       []tablePlace
+}
+
+type tablePlace struct {
+	pattern string
+	path    []string
+}
+
+func (c *Config) tablePlaces() tablePlaces {
+	p := tablePlaces{exact: map[string][]string{}, settings: map[string][]string{
+		c.Source.Signals.Table: {"source", "signals", "table"},
+	}}
+	p.settings[c.Source.Context.Table] = []string{"source", "context", "table"}
 	for i := range c.Mapping {
 		name, at := c.Mapping[i].Table, []string{"mapping", c.Mapping[i].Name, "table"}
 		if name == "" {
 			name, at = c.Mapping[i].Name, at[:2]
 		}
 		switch {
-		case name == table:
-			return at
-		case path == nil && delivery.MatchGlob(name, table):
-			path = at
+		case strings.Contains(name, "*"):
+			p.wildcards = append(p.wildcards, tablePlace{name, at})
+		case p.exact[name] == nil:
+			p.exact[name] = at
 		}
 	}
-	switch {
-	case path != nil:
-	case table == c.Source.Context.Table:
-		path = []string{"source", "context", "table"}
-	case table == c.Source.Signals.Table:
-		path = []string{"source", "signals", "table"}
+	return p
+}
+
+// of returns the path; nil where nothing names the table.
+func (p *tablePlaces) of(table string) []string {
+	if path := p.exact[table]; path != nil {
+		return path
 	}
-	return path
+	for _, w := range p.wildcards {
+		if delivery.MatchGlob(w.pattern, table) {
+			return w.path
+		}
+	}
+	return p.settings[table]
 }
 
 // warnings makes findings of what a room says about the config with a ConfigPath, but does not
