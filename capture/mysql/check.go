@@ -18,24 +18,24 @@ import (
 const retentionLeast = 24 * time.Hour
 
 // Check looks at everything that capture needs of the server and of the tables that the patterns
-// name, and returns what it found, most general first. An error means that it could not look; what
-// a person has to fix is a finding.
-func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
-	out := s.tlsFindings()
+// name, and returns what it found, most general first, with what [Source.Tables] gives of them. An
+// error means that it could not look; what a person has to fix is a finding.
+func (s *Source) Check(ctx context.Context, patterns []string) (out []capture.Finding, tables []*capture.Table, err error) {
+	out = s.tlsFindings()
 	h, db, err := s.reach(ctx)
 	if err == nil {
 		_, err = s.identify(ctx, h, db)
 	}
 	var operator *capture.OperatorError
 	if errors.As(err, &operator) {
-		return append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: operator.Remedy}), nil
+		return append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: operator.Remedy}), nil, nil
 	}
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
 	in, err := inspect(ctx, db, patterns)
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
 	in.who = s.currentAccount(ctx, db)
 	out = append(out, in.settingFindings()...)
@@ -47,9 +47,9 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	}
 	privileges, err := s.privilegeFindings(ctx, db, in)
 	if err != nil {
-		return out, err
+		return out, nil, err
 	}
-	return append(append(out, privileges...), in.tableFindings()...), nil
+	return append(append(out, privileges...), in.tableFindings()...), in.described(), nil
 }
 
 // Drift compares the mapped tables with what the binlog tells of them. Each finding carries what

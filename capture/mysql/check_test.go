@@ -28,7 +28,7 @@ func TestSetupAndCheck(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(source.Close)
-			found, err := source.Check(t.Context(), patterns)
+			found, _, err := source.Check(t.Context(), patterns)
 			if err != nil || len(found) != 1 || found[0].Code != "replication_connection" || !strings.Contains(found[0].Remedy, "REPLICATION CLIENT") {
 				t.Errorf("before setup: %v, %+v", err, found)
 			}
@@ -42,7 +42,7 @@ func TestSetupAndCheck(t *testing.T) {
 				t.Errorf("setup again: %v, %+v", err, again)
 			}
 			source.Close() // grants hold for new connections
-			if found, err = source.Check(t.Context(), patterns); err != nil {
+			if found, _, err = source.Check(t.Context(), patterns); err != nil {
 				t.Fatal(err)
 			}
 			codes := map[string]bool{}
@@ -139,7 +139,7 @@ func TestGeneratedKeyShown(t *testing.T) {
 	source, err := New(capture.SourceConfig{URL: fmt.Sprintf("mysql://rowhook@127.0.0.1:%d/lib", s.Port)}, Options{Logger: quiet(), AgentID: t.Name()})
 	capturetest.Must(t, err)
 	t.Cleanup(source.Close)
-	found, err := source.Check(t.Context(), []string{"lib.t"})
+	found, _, err := source.Check(t.Context(), []string{"lib.t"})
 	capturetest.Must(t, err)
 	for _, f := range found {
 		if f.Code == "no_key" {

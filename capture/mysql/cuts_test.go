@@ -228,7 +228,7 @@ func TestServerIDTaken(t *testing.T) {
 		if !errors.As(err, &operator) || !strings.Contains(err.Error(), "is taken by replica") || !strings.Contains(operator.Remedy, "source.server_id") {
 			t.Errorf("got %v", err)
 		}
-		found, err := source.Check(t.Context(), nil)
+		found, _, err := source.Check(t.Context(), nil)
 		capturetest.Must(t, err)
 		taken := false
 		for _, f := range found {

@@ -37,7 +37,7 @@ func TestSessionDefaults(t *testing.T) {
 			if len(tables) != 1 || tables[0].Name != "été" || len(tables[0].Columns) != 42 || tables[0].Columns[0].Name != "clé" || tables[0].Columns[1].Type.Labels[0] != "é" {
 				t.Fatalf("tables %+v", tables)
 			}
-			found, err := s.Check(t.Context(), []string{"d.été"})
+			found, _, err := s.Check(t.Context(), []string{"d.été"})
 			capturetest.Must(t, err)
 			for _, f := range found {
 				if f.Severity == capture.Error {

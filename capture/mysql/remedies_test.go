@@ -31,7 +31,7 @@ func (d *doctor) check(t *testing.T, patterns ...string) map[string]capture.Find
 	t.Helper()
 	source := d.source(t)
 	defer source.Close()
-	found, err := source.Check(t.Context(), patterns)
+	found, _, err := source.Check(t.Context(), patterns)
 	capturetest.Must(t, err)
 	byCode := map[string]capture.Finding{}
 	for _, f := range found {

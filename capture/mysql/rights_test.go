@@ -39,7 +39,7 @@ func TestRights(t *testing.T) {
 		if len(tables) != 1 || fmt.Sprint(tables[0].Key) != "[1 0]" || tables[0].Columns[3].Type.Kind != capture.JSON {
 			t.Errorf("tables %+v", tables)
 		}
-		found, err := source.Check(t.Context(), []string{"lib.loans", "lib.items"})
+		found, _, err := source.Check(t.Context(), []string{"lib.loans", "lib.items"})
 		capturetest.Must(t, err)
 		codes := map[string]bool{}
 		for _, f := range found {

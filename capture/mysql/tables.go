@@ -22,13 +22,18 @@ func (s *Source) Tables(ctx context.Context, patterns []string) ([]*capture.Tabl
 	if err != nil {
 		return nil, err
 	}
+	return found.described(), nil
+}
+
+// described are the tables that can be streamed.
+func (in *inspection) described() []*capture.Table {
 	var tables []*capture.Table
-	for _, f := range found.tables {
+	for _, f := range in.tables {
 		if f.streamed() == "" {
 			tables = append(tables, f.table)
 		}
 	}
-	return tables, nil
+	return tables
 }
 
 // lookup describes one table; nil when it does not exist.

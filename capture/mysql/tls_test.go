@@ -80,7 +80,7 @@ func TestTLSRefused(t *testing.T) {
 // once.
 func refusedWith(t *testing.T, source *Source, text, remedy string) {
 	t.Helper()
-	found, err := source.Check(t.Context(), nil)
+	found, _, err := source.Check(t.Context(), nil)
 	has := false
 	for _, f := range found {
 		has = has || f.Severity == capture.Error && strings.Contains(strings.ToLower(f.Text), text) && strings.Contains(f.Remedy, remedy)

@@ -102,7 +102,7 @@ func TestNumberedVersions(t *testing.T) {
 		s.exec(t, "CREATE TABLE "+database+".t (id INT PRIMARY KEY, since BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,"+
 			" until BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (since, until)) WITH SYSTEM VERSIONING")
 		source := newTestSource(t, s, database)
-		found, err := source.Check(t.Context(), []string{database + ".t"})
+		found, _, err := source.Check(t.Context(), []string{database + ".t"})
 		if err != nil || !slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Code == "numbered_versions" }) {
 			t.Errorf("found %+v, %v", found, err)
 		}

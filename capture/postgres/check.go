@@ -13,25 +13,25 @@ import (
 )
 
 // Check looks at everything that capture needs of the server and of the tables that the patterns
-// name, and returns what it found, most general first. An error means that it could not look; what
-// a person has to fix is a finding.
-func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Finding, error) {
-	out := s.tlsFindings()
+// name, and returns what it found, most general first, with what [Source.Tables] gives of them. An
+// error means that it could not look; what a person has to fix is a finding.
+func (s *Source) Check(ctx context.Context, patterns []string) (out []capture.Finding, tables []*capture.Table, err error) {
+	out = s.tlsFindings()
 	server, err := s.Identify(ctx)
 	var remedy interface{ RemedyText() string }
 	if err != nil && (!errors.As(err, &remedy) || !answered(err)) {
-		return out, s.explainFurther(ctx, err)
+		return out, nil, s.explainFurther(ctx, err)
 	}
 	in, inspected := s.inspect(ctx, patterns)
 	if inspected != nil {
-		return out, s.explainFurther(ctx, inspected)
+		return out, nil, s.explainFurther(ctx, inspected)
 	}
 	if err != nil {
 		out = append(out, capture.Finding{Severity: capture.Error, Code: "replication_connection", Text: err.Error(), Remedy: remedy.RemedyText()})
 	}
 	facts, unread := s.readSettings(ctx)
 	if unread != nil {
-		return out, unread
+		return out, nil, unread
 	}
 	if err == nil {
 		out = append(out, serverFindings(server, facts.role)...)
@@ -40,12 +40,12 @@ func (s *Source) Check(ctx context.Context, patterns []string) ([]capture.Findin
 	out = append(out, facts.slotFindings(s.config.Slot, s.application)...)
 	plugins, err := s.pluginFindings(ctx)
 	if err != nil {
-		return out, fmt.Errorf("ask for output_plugin_libraries: %w", err)
+		return out, nil, fmt.Errorf("ask for output_plugin_libraries: %w", err)
 	}
 	out = append(out, plugins...)
 	out = append(out, in.privilegeFindings(s.connect.User)...)
 	out = append(out, in.differences(s.config.Publication)...)
-	return append(out, in.advice()...), nil
+	return append(out, in.advice()...), in.described(), nil
 }
 
 // answered reports whether a server, or a pooler, answered at all.

@@ -171,14 +171,14 @@ func TestSetup(t *testing.T) {
 	if plan, err = s.SetupSQL(ctx, opts); err != nil || len(plan) != 0 {
 		t.Errorf("after setup there is left: %v, %v", plan, err)
 	}
-	findings, err := s.Check(ctx, opts.Tables)
+	findings, _, err := s.Check(ctx, opts.Tables)
 	capturetest.Must(t, err)
 	for _, f := range findings {
 		if f.Severity == capture.Error {
 			t.Errorf("after setup check finds: %+v", f)
 		}
 	}
-	findings, err = s.Check(ctx, []string{"circulation.notes", "circulation.prices"})
+	findings, _, err = s.Check(ctx, []string{"circulation.notes", "circulation.prices"})
 	capturetest.Must(t, err)
 	lines := strings.Join(findingLines(findings), "\n")
 	for _, want := range []string{"warning generated_columns circulation.prices", "info money circulation.prices"} {
@@ -200,7 +200,7 @@ func TestCheckFindsWhatTheServerLacks(t *testing.T) {
 		"wal_level": "replica", "max_replication_slots": "0", "wal_sender_timeout": "20s", "idle_replication_slot_timeout": "1d"}})
 	pg.Run(t, library)
 	s := newSource(t, pg.TCP("postgres", "keeper"))
-	findings, err := s.Check(context.Background(), []string{"circulation.loans"})
+	findings, _, err := s.Check(context.Background(), []string{"circulation.loans"})
 	capturetest.Must(t, err)
 	var codes []string
 	for _, f := range findings {
@@ -216,7 +216,7 @@ func TestCheckFindsWhatTheServerLacks(t *testing.T) {
 		t.Errorf("found %q, want %q", codes, want)
 	}
 	pg.Run(t, "alter role keeper replication")
-	findings, err = s.Check(context.Background(), []string{"circulation.loans"})
+	findings, _, err = s.Check(context.Background(), []string{"circulation.loans"})
 	capturetest.Must(t, err)
 	if lines := strings.Join(findingLines(findings), "\n"); !strings.Contains(lines, "warning wal_sender_timeout") || !strings.Contains(lines, "info max_slot_wal_keep_size") {
 		t.Errorf("with replication allowed, found:\n%s", lines)
@@ -230,7 +230,7 @@ func TestTableWithoutColumns(t *testing.T) {
 	for _, major := range []int{14, 15, 19} {
 		pg := capturetest.StartPostgres(t, capturetest.Options{Major: major})
 		pg.Run(t, "create table bare ()", "alter table bare replica identity full", "create table full_one (id int primary key)", "create publication rowhook for all tables with (publish_via_partition_root = true)")
-		found, err := newSource(t, pg.DSN).Check(t.Context(), []string{"public.full_one"})
+		found, _, err := newSource(t, pg.DSN).Check(t.Context(), []string{"public.full_one"})
 		if err != nil {
 			t.Fatalf("%d: %v", major, err)
 		}

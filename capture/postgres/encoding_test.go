@@ -110,7 +110,7 @@ func TestUnreadableEncoding(t *testing.T) {
 	if !errors.As(ended, new(*capture.OperatorError)) {
 		t.Errorf("run ended with %v", ended)
 	}
-	_, checked := s.Check(t.Context(), []string{"public.t"})
+	_, _, checked := s.Check(t.Context(), []string{"public.t"})
 	for _, err := range []error{ended, checked} {
 		var remedy interface{ RemedyText() string }
 		if !errors.As(err, &remedy) || remedy.RemedyText() != unreadableEncoding {

@@ -60,7 +60,7 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 		{"something else", "postgres://rowhook:right@" + speaksFirst(t, "SSH-2.0-OpenSSH_9.2p1 Debian\r\n") + "/library?sslmode=disable", "does not speak PostgreSQL", "the PostgreSQL server's own host and port"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found, err := newSource(t, test.url).Check(t.Context(), nil)
+			found, _, err := newSource(t, test.url).Check(t.Context(), nil)
 			text, remedy := "", ""
 			var remedied interface{ RemedyText() string }
 			if errors.As(err, &remedied) {

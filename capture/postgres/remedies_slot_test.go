@@ -94,7 +94,7 @@ func (at *ailingSlot) source(t *testing.T, slot string) *Source {
 // finding is check's first one with a code that is more than a note.
 func finding(t *testing.T, s *Source, code string) *capture.Finding {
 	t.Helper()
-	findings, err := s.Check(t.Context(), []string{"public.t"})
+	findings, _, err := s.Check(t.Context(), []string{"public.t"})
 	capturetest.Must(t, err)
 	for i := range findings {
 		if f := &findings[i]; f.Code == code && f.Severity >= capture.Warning {

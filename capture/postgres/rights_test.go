@@ -37,7 +37,7 @@ func TestPluginNotAllowed(t *testing.T) {
 		if !errors.As(err, &operator) || strings.Contains(operator.Remedy, "ALTER ROLE") || !strings.Contains(operator.Remedy, "output_plugin_libraries") {
 			t.Errorf("%s, as a plain role: %v, remedy %v", what, err, operator)
 		}
-		findings, err := newSource(t, pg.DSN).Check(context.Background(), nil)
+		findings, _, err := newSource(t, pg.DSN).Check(context.Background(), nil)
 		capturetest.Must(t, err)
 		if lines := strings.Join(findingLines(findings), "\n"); !strings.Contains(lines, "error output_plugin_libraries") {
 			t.Errorf("%s: check found\n%s", what, lines)
@@ -46,7 +46,7 @@ func TestPluginNotAllowed(t *testing.T) {
 		eventually(t, "the remedy to be taken", allowed("pgoutput"))
 		running, _ := follow(t, newSource(t, pg.DSN), capture.StartOptions{Stored: sink.Durable()}, sink)
 		running.stop(t)
-		findings, err = newSource(t, pg.DSN).Check(context.Background(), nil)
+		findings, _, err = newSource(t, pg.DSN).Check(context.Background(), nil)
 		capturetest.Must(t, err)
 		if lines := strings.Join(findingLines(findings), "\n"); strings.Contains(lines, "output_plugin_libraries") {
 			t.Errorf("%s: cured, check found\n%s", what, lines)

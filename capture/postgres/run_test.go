@@ -199,7 +199,7 @@ func TestSlotTaken(t *testing.T) {
 	if !errors.As(err, &operator) || !strings.Contains(err.Error(), `application_name "another agent"`) || !strings.Contains(err.Error(), "pid ") {
 		t.Errorf("run ended with %v", err)
 	}
-	findings, err := newSource(t, pg.DSN).Check(context.Background(), nil)
+	findings, _, err := newSource(t, pg.DSN).Check(context.Background(), nil)
 	capturetest.Must(t, err)
 	if lines := strings.Join(findingLines(findings), "\n"); !strings.Contains(lines, "warning slot") {
 		t.Errorf("check found:\n%s", lines)

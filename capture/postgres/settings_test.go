@@ -48,7 +48,7 @@ func TestSettingsAreCuredByTheirRemedies(t *testing.T) {
 			url := pg.TCP("postgres", "The Agent")
 			pasted := map[string]bool{}
 			for range 3 { // some are seen only when others are mended
-				findings, err := newSource(t, url).Check(t.Context(), []string{"Own.t"})
+				findings, _, err := newSource(t, url).Check(t.Context(), []string{"Own.t"})
 				capturetest.Must(t, err)
 				done := true
 				for _, f := range findings {
@@ -64,7 +64,7 @@ func TestSettingsAreCuredByTheirRemedies(t *testing.T) {
 				}
 				restarted()
 			}
-			findings, err := newSource(t, url).Check(t.Context(), []string{"Own.t"})
+			findings, _, err := newSource(t, url).Check(t.Context(), []string{"Own.t"})
 			capturetest.Must(t, err)
 			for _, f := range findings {
 				if f.Severity >= capture.Warning {
@@ -91,7 +91,7 @@ func TestDecodingOnDemand(t *testing.T) {
 	s := newSource(t, pg.DSN)
 	codes := func() string {
 		t.Helper()
-		findings, err := s.Check(t.Context(), []string{"public.t"})
+		findings, _, err := s.Check(t.Context(), []string{"public.t"})
 		capturetest.Must(t, err)
 		var list []string
 		for _, f := range findings {

@@ -90,8 +90,9 @@ func newCheckReport(found []capture.Finding, ok bool) checkReport {
 // checkable is what check wants of a source.
 type checkable interface {
 	Identify(ctx context.Context) (capture.Server, error)
-	// Check looks at everything that capture needs.
-	Check(ctx context.Context, patterns []string) ([]capture.Finding, error)
+	// Check looks at everything that capture needs, and describes the tables; nil where it came no
+	// further than the server.
+	Check(ctx context.Context, patterns []string) ([]capture.Finding, []*capture.Table, error)
 	Tables(ctx context.Context, patterns []string) ([]*capture.Table, error)
 	// Writers lists who may insert into a table. It is not complete where our role may not see all.
 	Writers(ctx context.Context, table string) (names []string, complete bool, err error)
@@ -110,12 +111,14 @@ func checkSource(ctx context.Context, c *config.Config, in *environment.Environm
 	if server, err := source.Identify(ctx); err == nil {
 		in.Enter(c.Sandboxed(&server))
 	}
-	found, err := source.Check(ctx, c.Rules().Tables())
+	found, tables, err := source.Check(ctx, c.Rules().Tables())
 	found = c.AtTables(found)
 	if err != nil {
 		return append(found, sourceFailed(c, source.Hosts(), err))
 	}
-	tables, err := source.Tables(ctx, c.Rules().Tables())
+	if tables == nil {
+		tables, err = source.Tables(ctx, c.Rules().Tables())
+	}
 	if err != nil {
 		if f := sourceFailed(c, source.Hosts(), err); !slices.ContainsFunc(found, func(other capture.Finding) bool { return other.Text == f.Text }) {
 			found = append(found, f) // a server that lets nobody in is said once
