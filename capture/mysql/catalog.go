@@ -207,7 +207,7 @@ func readCatalogTable(ctx context.Context, db *sql.DB, schema, table string) (*c
 		return nil, err
 	}
 	for i := range c.columns {
-		if column := &c.columns[i]; column.typ == "longtext" && strings.Contains(c.definition, "CHECK (json_valid("+quoteIdent(column.name)+"))") {
+		if column := &c.columns[i]; column.isJSON(c.definition) {
 			column.typ = "json"
 		}
 	}

@@ -184,6 +184,12 @@ type catalogColumn struct {
 	generated bool
 }
 
+// isJSON reports whether a column of MariaDB is JSON, by its table's definition: the catalog calls it
+// a text.
+func (c catalogColumn) isJSON(definition string) bool {
+	return c.typ == "longtext" && strings.Contains(definition, "CHECK (json_valid("+quoteIdent(c.name)+"))")
+}
+
 // base is the type without its digits.
 func (c *catalogColumn) base() string {
 	base, _, _ := strings.Cut(c.typ, "(")

@@ -17,8 +17,8 @@ ORDER BY index_name <> 'PRIMARY', index_name, seq_in_index`
 // and never NULL for it. The stream then has it as the table's key as well, and a minimal row image
 // tells rows by it.
 func readKey(ctx context.Context, db *sql.DB, schema, table string, primary []string) ([]string, error) {
-	if len(primary) == 0 {
-		return nil, nil
+	if len(primary) < 2 { // there is no order to ask for
+		return primary, nil
 	}
 	rows, err := db.QueryContext(ctx, keysSQL, schema, table)
 	if err != nil {

@@ -86,9 +86,15 @@ func (f *tableFacts) sql() string {
 	return quoteIdent(f.table.Schema) + "." + quoteIdent(f.table.Name)
 }
 
-const tablesSQL = `SELECT table_schema, table_name, table_type, COALESCE(engine, '') FROM information_schema.tables
-WHERE table_schema LIKE ? AND table_name LIKE ? AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
+// tablesSQL reads the tables that a pattern names: by names, for which the servers need not look
+// through all there are, or by likenesses.
+const (
+	tablesSQL = `SELECT table_schema, table_name, table_type, COALESCE(engine, '') FROM information_schema.tables
+WHERE %s AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
 ORDER BY 1, 2`
+	namedTables = `table_schema = ? AND table_name = ?`
+	likeTables  = `table_schema LIKE ? AND table_name LIKE ?`
+)
 
 // inspect asks the catalog about the patterns' tables.
 func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, error) {
@@ -130,7 +136,17 @@ func findTables(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts,
 	if !ok {
 		return nil, nil
 	}
-	rows, err := db.QueryContext(ctx, tablesSQL, capture.LikePattern(schema), capture.LikePattern(name))
+	if !strings.Contains(pattern, "*") {
+		found, err := readTables(ctx, db, namedTables, schema, name)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return readTables(ctx, db, likeTables, capture.LikePattern(schema), capture.LikePattern(name))
+}
+
+func readTables(ctx context.Context, db *sql.DB, which, schema, name string) ([]*tableFacts, error) {
+	rows, err := db.QueryContext(ctx, fmt.Sprintf(tablesSQL, which), schema, name)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +181,7 @@ const omittedRemedy = "MariaDB 11.8 logs generated columns for inserts only, wit
 
 // fill adds columns, key and cascades to what is known of a table.
 func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
-	definition, json, err := in.define(ctx, db, f)
+	definition, err := readDefinition(ctx, db, f.table.Schema, f.table.Name)
 	if err != nil {
 		return err
 	}
@@ -183,7 +199,7 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error
 		if key == "PRI" {
 			primary = append(primary, name)
 		}
-		if json[name] {
+		if in.mariaDB && newCatalogColumn(name, dataType, columnType).isJSON(definition) {
 			dataType = "json"
 		}
 		column := capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true}
@@ -231,24 +247,6 @@ func (in *inspection) unread(f *tableFacts) (why, remedy string) {
 		return why.Err.Error(), why.Remedy
 	}
 	return "", ""
-}
-
-// define reads a table's definition, and which of its columns are JSON though the catalog calls
-// them something else.
-func (in *inspection) define(ctx context.Context, db *sql.DB, f *tableFacts) (definition string, json map[string]bool, err error) {
-	if !in.mariaDB {
-		definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name)
-		return definition, nil, err
-	}
-	c, err := readCatalogTable(ctx, db, f.table.Schema, f.table.Name)
-	if err != nil {
-		return "", nil, err
-	}
-	json = map[string]bool{}
-	for _, column := range c.columns {
-		json[column.name] = column.typ == "json"
-	}
-	return c.definition, json, nil
 }
 
 // reduceIdentity leaves what a partial row image tells of old rows: the primary key.
