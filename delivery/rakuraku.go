@@ -22,6 +22,9 @@ type RakurakuEntry struct {
 	Items []RakurakuItem `yaml:"items" doc:"member of the payload to its item id and type"`
 	// Workflow is for an entry whose rows are the steps of a workflow.
 	Workflow RakurakuWorkflow `yaml:"workflow" doc:"members of the payload that are sent as the message's workflow, not as items of the record"`
+
+	// Linked says that the entry has a link. It is not in the file here: the mapping tells.
+	Linked bool `yaml:"-"`
 }
 
 // RakurakuWorkflow names the members of the payload that tell a step of a workflow.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 
@@ -25,6 +26,7 @@ type readPlan struct {
 	print   string // its definition when it was described
 	rows    int64
 	limit   int
+	mariaDB bool
 }
 
 // Describe implements [capture.Reader].
@@ -61,7 +63,7 @@ func (r *Reader) describe(ctx context.Context, table string) (*readPlan, error) 
 	if err := readable(f); err != nil {
 		return nil, err
 	}
-	plan := &readPlan{table: f.table, from: f.sql(), limit: readFirst}
+	plan := &readPlan{table: f.table, from: f.sql(), limit: readFirst, mariaDB: r.server.MariaDB}
 	columns, err := readColumns(ctx, db, f.table)
 	if err != nil {
 		return nil, fmt.Errorf("look at the columns of %s: %w", table, err)
@@ -294,7 +296,12 @@ func (p *readPlan) literal(col int, value string) (expression, literal string, e
 		return expression, "b'" + value + "'", nil
 	case c.Type.Kind == capture.Bytes:
 		return expression, "X'" + hex.EncodeToString([]byte(value)) + "'", nil
+	case c.Type.Kind == capture.JSON && !p.mariaDB: // MariaDB's is a text
+		return expression, "CAST(_utf8mb4 X'" + hex.EncodeToString([]byte(value)) + "' AS JSON)", nil
 	case c.Type.Kind == capture.Instant:
+		if at, err := time.Parse(time.RFC3339Nano, value); err == nil { // as payloads have it
+			value = at.UTC().Format("2006-01-02 15:04:05.999999")
+		}
 		value = strings.TrimSuffix(value, "+00")
 	}
 	if value != "" && value[0] == misencoded {

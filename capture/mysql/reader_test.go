@@ -145,6 +145,36 @@ func TestReaderPages(t *testing.T) {
 	})
 }
 
+// TestReaderComparesAsTheServer holds that a condition's value, written as payloads have it, is compared
+// by the column's own type and collation.
+func TestReaderComparesAsTheServer(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		source := newTestSource(t, s, database)
+		n := newNotes()
+		defer n.capture(t, source, capture.StartOptions{})()
+		s.exec(t, "USE "+database, "SET time_zone = '+00:00'",
+			"CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_general_ci, x VARCHAR(9) COLLATE utf8mb4_bin, d DECIMAL(9,2), j JSON, at TIMESTAMP(3) NULL, dt DATETIME(3), ti TIME, m ENUM('sad','ok'), st SET('a','b'), b BIT(3))",
+			`INSERT INTO t VALUES (1, 'Main', 'Main', 1.50, '{"a":1}', '2026-11-22 01:02:03.5', '2026-11-22 01:02:03.5', '-01:02:03', 'ok', 'a,b', b'101')`)
+		mysql := s.kind == "mysql"
+		r := newReader(t, source)
+		for _, tt := range []struct {
+			column, value string
+			found         bool
+		}{
+			{"v", "main", true}, {"v", "mein", false}, {"x", "Main", true}, {"x", "main", false}, {"d", "1.5", true}, {"j", `{"a":1}`, true}, {"j", `{"a": 1.0}`, mysql},
+			{"at", "2026-11-22T01:02:03.500Z", true}, {"at", "2026-11-22T10:02:03.5+09:00", true}, {"at", "2026-11-22 01:02:03.5", true}, {"at", "2026-11-22 01:02:03.500+00", true}, {"at", "2026-11-22T01:02:03Z", false},
+			{"dt", "2026-11-22T01:02:03.500", true}, {"ti", "-01:02:03", true}, {"m", "ok", true}, {"st", "a,b", true}, {"st", "b,a", false}, {"b", "101", true},
+		} {
+			lines, _ := readAll(t, r, n, capture.ReadRequest{Table: database + ".t", Where: []capture.ReadCondition{{Column: tt.column, Value: tt.value}}})
+			if (len(lines) == 1) != tt.found {
+				t.Errorf("%s = %s has %q", tt.column, tt.value, lines)
+			}
+		}
+	})
+}
+
 // TestReaderRefuses holds what is said of tables that cannot be read.
 func TestReaderRefuses(t *testing.T) {
 	t.Parallel()

@@ -64,6 +64,9 @@ func escapedIdent(name string) string {
 	return out.String()
 }
 
+// incomparable are the built-in types without an operator =.
+var incomparable = []string{"json", "xml", "point", "polygon", "jsonpath", "txid_snapshot"}
+
 // keyOperators are how a key's column is compared, in the order that ORDER BY has.
 type keyOperators struct{ more, equal, least string }
 
@@ -309,6 +312,11 @@ func (p *readPlan) sql(what *capture.ReadRequest, limit int, encoded bool) (stri
 			return "", &capture.OperatorError{Err: fmt.Errorf("table %s has no column %q that is published", p.table, w.Column), Remedy: "name one of the table's columns, as the database calls it"}
 		case w.Null:
 			conditions = append(conditions, names.columns[col]+" is null")
+		case slices.Contains(incomparable, p.table.Columns[col].Type.Base):
+			return "", &capture.OperatorError{
+				Err:    fmt.Errorf("column %q of table %s is %s, and PostgreSQL has no = for it", w.Column, p.table, p.table.Columns[col].Type.Name),
+				Remedy: fmt.Sprintf("leave it out, and have the entry's rule for op read choose: `where: {%s: …}` compares such values, or `if` looks into them", w.Column),
+			}
 		default: // by the type's own operator: two texts may be one to it
 			conditions = append(conditions, names.columns[col]+" "+p.compared[col].equal+" "+p.literal(col, w.Value, encoded))
 		}

@@ -315,18 +315,51 @@ func TestReaderLeavesOut(t *testing.T) {
 func TestReaderComparesAsTheType(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t, capturetest.Options{}, "create schema ext", "create extension citext schema ext", "create domain code as ext.citext", "create type mood as enum ('sad', 'ok')",
-		"create table t (id int primary key, c ext.citext, d code, v varchar(9), p char(6), m mood, f numeric, b boolean)",
-		"insert into t values (1, 'Main', 'Main', 'Main', 'Main', 'ok', 1.50, true), (2, 'MAIN', 'MAIN', 'MAIN', 'MAIN', 'sad', 2, false)")
+		"create domain doc as json",
+		"create table t (id int primary key, c ext.citext, d code, v varchar(9), p char(6), m mood, f numeric, b boolean, j json, dj doc, x xml, pt point, pg polygon, jp jsonpath, jb jsonb, u uuid, i interval, at timestamptz)",
+		`insert into t values (1, 'Main', 'Main', 'Main', 'Main', 'ok', 1.50, true, '1', '1', '<a/>', '(1,2)', '((1,2))', '$', '{"a":1}', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '1 mon', '2026-11-22 01:02:03+00')`, "insert into t values (2, 'MAIN', 'MAIN', 'MAIN', 'MAIN', 'sad', 2, false)")
 	s := newSource(t, pg.DSN)
 	follow(t, s, capture.StartOptions{}, newListSink(""))
 	r := newReader(t, s)
 	for _, tt := range []struct {
 		column, value string
 		want          int
-	}{{"c", "main", 2}, {"d", "main", 2}, {"v", "MAIN", 1}, {"v", "main", 0}, {"p", "MAIN", 1}, {"m", "ok", 1}, {"f", "1.5", 1}, {"b", "yes", 1}} {
+	}{{"c", "main", 2}, {"d", "main", 2}, {"v", "MAIN", 1}, {"v", "main", 0}, {"p", "MAIN", 1}, {"m", "ok", 1}, {"f", "1.5", 1}, {"b", "yes", 1}, {"jb", `{"a": 1.0}`, 1}, {"u", "A0EEBC999C0B4EF8BB6D6BB9BD380A11", 1}, {"i", "P30D", 1}, {"at", "2026-11-22T10:02:03.000000+09:00", 1}} {
 		lines, _ := readAll(t, r, capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: tt.column, Value: tt.value}}})
 		if len(lines) != tt.want {
 			t.Errorf("%s = %s has %q, want %d", tt.column, tt.value, lines, tt.want)
+		}
+	}
+}
+
+// TestReaderRefusesWhatHasNoEqual holds that a condition on a type that the server cannot compare says
+// what to do.
+func TestReaderRefusesWhatHasNoEqual(t *testing.T) {
+	t.Parallel()
+	var columns []string
+	for i, typ := range append(slices.Clone(incomparable), "doc") {
+		columns = append(columns, fmt.Sprintf("c%d %s", i, typ))
+	}
+	pg := startServer(t, capturetest.Options{}, "create domain doc as json", "create table t (id int primary key, "+strings.Join(columns, ", ")+")", "insert into t values (1)")
+	s := newSource(t, pg.DSN)
+	follow(t, s, capture.StartOptions{}, newListSink(""))
+	r := newReader(t, s)
+	_, err := r.Describe(t.Context(), "public.t")
+	capturetest.Must(t, err)
+	for i := range columns {
+		name := fmt.Sprintf("c%d", i)
+		_, err := r.Read(t.Context(), &capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: name, Value: "1"}}})
+		var operator *capture.OperatorError
+		if !errors.As(err, &operator) || !strings.Contains(err.Error(), "has no = for it") || !strings.Contains(operator.Remedy, "where: {"+name) {
+			t.Errorf("%s: %v", columns[i], err)
+		}
+		lines, _ := readAll(t, r, capture.ReadRequest{Table: "public.t", Where: []capture.ReadCondition{{Column: name, Null: true}}})
+		if len(lines) != 1 {
+			t.Errorf("%s is NULL in %q", columns[i], lines)
+		}
+		var count int
+		if err := pg.Connect(t, pg.DSN).QueryRow(t.Context(), "select count(*) from t where "+name+" = "+name).Scan(&count); err == nil {
+			t.Errorf("the server compares %s", columns[i])
 		}
 	}
 }

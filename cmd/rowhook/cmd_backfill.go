@@ -26,7 +26,10 @@ to the database. Events of a row keep their order: no older state of it arrives 
 
 The agent does the work, one chunk after the other, and goes on with it after a restart. It waits
 while much waits for a profile that gets the events. A row has the same event id however often it is
-read within one backfill.`
+read within one backfill.
+
+--where compares as the database's own = does, by the column's collation: on MySQL and MariaDB it
+mostly takes main for MAIN, which rules and subscriptions do not. The rows are put to them then.`
 
 const backfillExample = `  rowhook backfill circulation.loans --wait
   rowhook backfill circulation.loans --profile desk --where branch=MAIN --rate 500/s
@@ -73,7 +76,7 @@ func newBackfillCommand(c *console) *cobra.Command {
 }
 
 const triggerLong = `Sends one row as an event, as backfill does: read beside the running stream, in order with the
-row's other events. Give every column of the table's key.`
+row's other events. Give every column of the table's key, as the database's own = compares it.`
 
 func newTriggerCommand(c *console) *cobra.Command {
 	var asJSON bool

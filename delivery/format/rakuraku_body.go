@@ -265,9 +265,9 @@ func rakurakuType(ev *delivery.Event) string {
 }
 
 // appendURL appends the record's permalink: the product's own under url_base, else the entry's
-// link.
+// link, which is empty for a record that has none.
 func (r *rakuraku) appendURL(dst []byte, ev *delivery.Event, w *rakurakuWork) ([]byte, error) {
-	if r.base == "" && ev.Link != "" {
+	if r.base == "" && (ev.Link != "" || r.entries[ev.Entry].Linked) {
 		return appendCanonicalString(dst, ev.Link), nil
 	}
 	var err error

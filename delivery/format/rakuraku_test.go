@@ -173,6 +173,10 @@ func TestRakurakuSettings(t *testing.T) {
 		{"null", ev, func(c *delivery.RakurakuConfig) { c.NullValue = "null" }, []string{`"rakwdb_app20_main_14":{"type":"text","value":null}`}},
 		{"omit", ev, func(c *delivery.RakurakuConfig) { c.NullValue = "omit" }, []string{`"rakwdb_app20_main_13":{"type":"file","value":""},"rakwdb_app20_main_15"`}},
 		{"link", &linked, func(c *delivery.RakurakuConfig) { c.URLBase = "" }, []string{`"url":"https://ils.example.org/loans/57"`}},
+		{"no link for this record", ev, func(c *delivery.RakurakuConfig) {
+			c.URLBase, c.Entries = "", map[string]delivery.RakurakuEntry{"circulation.loans": {Linked: true}}
+		}, []string{`"url":"",`}},
+		{"neither", ev, func(c *delivery.RakurakuConfig) { c.URLBase = "" }, []string{`"url":"/RakWDB/top/`}},
 		{"base before link", &linked, nil, []string{`"url":"https://db.example.jp/RakWDB`}},
 		{"no app id", ev, func(c *delivery.RakurakuConfig) { c.AppID = "" }, []string{`"APP_0200_main_0"`}},
 		{"entry", ev, func(c *delivery.RakurakuConfig) {

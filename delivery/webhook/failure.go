@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -101,7 +103,7 @@ func (s *Sender) networkFailure(a *attempt, err error) (reason, text string) {
 func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool) {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return delivery.ReasonTLS, "certificate of " + s.url.Hostname() + ": " + certificateText(certificate.Err), true
+		return delivery.ReasonTLS, "certificate of " + s.url.Hostname() + ": " + certificateText(certificate), true
 	}
 	var network *net.OpError
 	isOp := errors.As(err, &network)
@@ -121,12 +123,25 @@ func (s *Sender) tlsFailure(a *attempt, err error) (reason, text string, ok bool
 }
 
 // certificateText says why a certificate is not trusted. x509's texts hold names and dates.
-func certificateText(err error) string {
+func certificateText(failure *tls.CertificateVerificationError) string {
 	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return "signed by an unknown authority"
+	if !errors.As(failure.Err, &unknown) {
+		return printable(failure.Err.Error())
 	}
-	return printable(err.Error())
+	const text = "signed by an unknown authority"
+	if missing(failure.UnverifiedCertificates) {
+		return text + "; the endpoint does not send that authority's certificate: if it is an intermediate one, the endpoint has to send it beside its own"
+	}
+	return text
+}
+
+// missing reports whether an endpoint sent its own certificate without that of who signed it. Only a
+// root may be left out.
+func missing(sent []*x509.Certificate) bool {
+	if len(sent) == 0 || bytes.Equal(sent[0].RawIssuer, sent[0].RawSubject) {
+		return false
+	}
+	return !slices.ContainsFunc(sent[1:], func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, sent[0].RawIssuer) })
 }
 
 func lookupText(err *net.DNSError) string {

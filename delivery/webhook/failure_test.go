@@ -369,6 +369,70 @@ func certificate(t *testing.T, template x509.Certificate) (tls.Certificate, *x50
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, leaf
 }
 
+// TestMissingIntermediate: a chain that lacks its middle is told from one whose authority is not
+// trusted.
+func TestMissingIntermediate(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(time.Hour)
+	signed := func(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), until.Add(-2*time.Hour), until
+		template.BasicConstraintsValid = true
+		if parent == nil {
+			parent, by = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made, key
+	}
+	root, rootKey := signed(&x509.Certificate{Subject: pkix.Name{CommonName: "root"}, IsCA: true}, nil, nil)
+	middle, middleKey := signed(&x509.Certificate{Subject: pkix.Name{CommonName: "middle"}, IsCA: true}, root, rootKey)
+	leaf, key := signed(&x509.Certificate{Subject: pkix.Name{CommonName: "receiver"}, IPAddresses: []net.IP{{127, 0, 0, 1}}}, middle, middleKey)
+	const unknown, hint = "signed by an unknown authority", "if it is an intermediate one, the endpoint has to send it beside its own"
+	for name, test := range map[string]struct {
+		sent    [][]byte
+		trusted bool
+		text    string
+		hint    bool
+	}{
+		"whole":            {[][]byte{leaf.Raw, middle.Raw}, true, "", false},
+		"lacking":          {[][]byte{leaf.Raw}, true, unknown, true},
+		"root alone":       {[][]byte{leaf.Raw, root.Raw}, true, unknown, true},
+		"foreign":          {[][]byte{leaf.Raw, middle.Raw}, false, unknown, false},
+		"foreign and root": {[][]byte{leaf.Raw, middle.Raw, root.Raw}, false, unknown, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := serve(t, func(c net.Conn) {
+				answering("HTTP/1.1 204 No Content\r\n\r\n")(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{{Certificate: test.sent, PrivateKey: key}}}))
+			})
+			transports := NewTransports()
+			t.Cleanup(transports.CloseIdle)
+			transports.roots = x509.NewCertPool()
+			if test.trusted {
+				transports.roots.AddCert(root)
+			}
+			s, err := New(secretive("https", host), Options{Transports: transports})
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply := s.Send(context.Background(), &secretiveRequest)
+			if !strings.Contains(reply.Error, test.text) || (reply.Error == "") != (test.text == "") || strings.Contains(reply.Error, hint) != test.hint {
+				t.Errorf("reply %+v", reply)
+			}
+		})
+	}
+}
+
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())

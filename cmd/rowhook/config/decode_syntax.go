@@ -17,6 +17,7 @@ var syntaxRemedies = map[string]string{
 	"mapping values are not allowed in this context":         "text with \": \" in it needs quotes; a map begins on a line of its own",
 	"did not find expected ',' or '}'":                       "a { is not closed, or a comma is missing",
 	"did not find expected ',' or ']'":                       "a [ is not closed, or a comma is missing",
+	"found incompatible YAML document":                       "the line %YAML names another version than 1.1: take it out",
 	"found unexpected end of stream":                         "a quote is not closed",
 	"found character that cannot start any token":            "text that begins with @, ` or % needs quotes",
 	"block sequence entries are not allowed in this context": "a list begins on a line of its own",

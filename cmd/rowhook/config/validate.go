@@ -81,7 +81,9 @@ func (c *Config) noteItems(p *delivery.ProfileConfig) {
 	}
 	entries := make(map[string]delivery.RakurakuEntry, len(c.Mapping))
 	for i := range c.Mapping {
-		entries[c.Mapping[i].Name] = c.Mapping[i].Rakuraku
+		entry := c.Mapping[i].Rakuraku
+		entry.Linked = c.Mapping[i].Link != ""
+		entries[c.Mapping[i].Name] = entry
 	}
 	note(p, entries)
 }

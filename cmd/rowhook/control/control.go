@@ -23,8 +23,9 @@ import (
 // socketName is the socket's name in the state directory.
 const socketName = "rowhook.sock"
 
-// exitFailed is the exit code of a command whose failure has no code of its own.
-const exitFailed = 1
+// exitFailed is the exit code of a command whose failure has no code of its own, exitUsage that of a
+// command that was written wrongly.
+const exitFailed, exitUsage = 1, 2
 
 // ErrNoAgent says that no agent listens on the state directory's socket.
 var ErrNoAgent = errors.New("no agent is running on this state directory")
@@ -190,6 +191,9 @@ func (c *Client) Call(ctx context.Context, name string, req, resp any) error {
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
+	if replaced(body) {
+		return &Failure{Message: "a value is not in UTF-8, and the agent takes no other", Remedy: "set the terminal and its input to UTF-8", Exit: exitUsage}
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent/"+name, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("build request: %w", err)
@@ -214,6 +218,27 @@ func (c *Client) Call(ctx context.Context, name string, req, resp any) error {
 		return fmt.Errorf("decode the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// replaced reports whether a text was not UTF-8: such bytes become an escape, that a text's own
+// characters never do.
+func replaced(body []byte) bool {
+	const escape = `\ufffd`
+	for at := 0; ; {
+		i := bytes.Index(body[at:], []byte(escape))
+		if i < 0 {
+			return false
+		}
+		at += i
+		before := 0
+		for before < at && body[at-1-before] == '\\' {
+			before++
+		}
+		if before%2 == 0 {
+			return true
+		}
+		at += len(escape)
+	}
 }
 
 // unanswered adds to what an agent did not answer that it may have been done: it is not asked

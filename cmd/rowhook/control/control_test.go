@@ -57,6 +57,13 @@ func TestControlSocket(t *testing.T) {
 			if err := client.Call(t.Context(), "echo", echoRequest{Text: "loan"}, &got); err != nil || got.Text != "loan" {
 				t.Errorf("echo = %+v, %v", got, err)
 			}
+			for text, refused := range map[string]bool{"Z\xfcrich": true, "Zürich": false, "\uFFFD": false, `\ufffd`: false, `\\ufffd`: false, "\\\xff": true, `\ufffd` + "\xff": true} {
+				got.Text = ""
+				err := client.Call(t.Context(), "echo", echoRequest{Text: text}, &got)
+				if refused != (err != nil) || !refused && got.Text != text || refused && !strings.Contains(err.Error(), "not in UTF-8") {
+					t.Errorf("%q: %q, %v", text, got.Text, err)
+				}
+			}
 			err = client.Call(t.Context(), "fail", struct{}{}, &got)
 			if err == nil || err.Error() != "no such profile" || capture.Remedy(err) != "see `rowhook profile list`" {
 				t.Errorf("fail = %v, remedy %q", err, capture.Remedy(err))
