@@ -69,6 +69,10 @@ trial: package ## the package in an empty Debian that boots in a container, to a
 unit: package ## tests of the agent in the same machine, with each agent under the unit's restrictions (RUN=TestBackfill some; root)
 	@.ci/trial unit '$(value RUN)'
 
+.PHONY: deployment
+deployment: ## compose files, Kubernetes manifests, alert rules and dashboard by the programs that read them; the image by podman
+	@.ci/deployment
+
 .PHONY: nfpm
 nfpm: $(NFPM) # for the packages' tests
 	@echo $(CURDIR)/$(NFPM)

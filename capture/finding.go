@@ -22,9 +22,23 @@ func (s Severity) String() string {
 	return [...]string{"info", "warning", "error"}[s]
 }
 
+// MarshalText writes the word that String returns.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (s *Severity) UnmarshalText(text []byte) error {
+	for _, known := range []Severity{Info, Warning, Error} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("severity %q is not known", text)
+}
+
 // Finding is one thing that `check` found, with what to do about it.
 type Finding struct {
-	Severity Severity `json:"-"`
+	Severity Severity `json:"severity"`
 	// Code names the finding for scripts, in a stable form such as "wal_level".
 	Code string `json:"code"`
 	// Subject is what it is about: a table, a column, a setting. May be empty.

@@ -1,8 +1,10 @@
 package capture
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -31,5 +33,23 @@ func TestErrors(t *testing.T) {
 	}
 	if got := Remedy(one) + Remedy(nil); got != "" {
 		t.Errorf("the remedy of one that has none is %q", got)
+	}
+}
+
+// A finding that went over the control socket weighs what it weighed.
+func TestFindingKeepsItsSeverity(t *testing.T) {
+	t.Parallel()
+	for _, severity := range []Severity{Info, Warning, Error} {
+		raw, err := json.Marshal(Finding{Severity: severity, Code: "mapping", Text: "no column"})
+		if err != nil || !strings.Contains(string(raw), `"severity":"`+severity.String()+`"`) {
+			t.Errorf("%s, %v", raw, err)
+		}
+		var got Finding
+		if err := json.Unmarshal(raw, &got); err != nil || got.Severity != severity {
+			t.Errorf("%s became %v, %v", raw, got.Severity, err)
+		}
+	}
+	if err := new(Severity).UnmarshalText([]byte("grave")); err == nil {
+		t.Error("an unknown severity was read")
 	}
 }

@@ -146,17 +146,17 @@ func redactPassword(err error, password string) error {
 	if err == nil || password == "" || !strings.Contains(err.Error(), password) {
 		return err
 	}
-	return &redactedError{text: strings.ReplaceAll(err.Error(), password, "xxxxx"), err: err}
+	return &rewordedError{text: strings.ReplaceAll(err.Error(), password, "xxxxx"), err: err}
 }
 
-// redactedError stays the error it was for errors.As, but does not print the password.
-type redactedError struct {
+// rewordedError stays the error it was for errors.As, in other words: without the password, say.
+type rewordedError struct {
 	text string
 	err  error
 }
 
-func (e *redactedError) Error() string { return e.text }
-func (e *redactedError) Unwrap() error { return e.err }
+func (e *rewordedError) Error() string { return e.text }
+func (e *rewordedError) Unwrap() error { return e.err }
 
 // closeNow ends a connection without waiting for the server for long.
 func closeNow(conn *pgconn.PgConn) {

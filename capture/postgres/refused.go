@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,10 +36,28 @@ func explain(err error, config *pgconn.Config, asked bool) error {
 	if err == nil {
 		return nil
 	}
+	err = onOneLine(err)
 	if remedy := connectRemedy(err, config, asked); remedy != "" {
 		return &connectionError{err, remedy}
 	}
 	return err
+}
+
+// onOneLine writes each attempt to connect once: pgconn has a line for each address, and again for each
+// without TLS, mostly with the same words.
+func onOneLine(err error) error {
+	const next = "\n\t"
+	what, rest, many := strings.Cut(err.Error(), ":"+next)
+	if !many {
+		return err
+	}
+	var attempts []string
+	for attempt := range strings.SplitSeq(rest, next) {
+		if attempt = strings.TrimSpace(attempt); !slices.Contains(attempts, attempt) {
+			attempts = append(attempts, attempt)
+		}
+	}
+	return &rewordedError{text: what + ": " + strings.Join(attempts, "; "), err: err}
 }
 
 // connectRemedy says what to do about a connection that did not come about. asked says that the

@@ -44,6 +44,7 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 		name, url, text, remedy string
 	}{
 		{"port closed", "postgres://rowhook@" + closed + "/library?sslmode=disable", "refused", "is the server running"},
+		{"port closed, with TLS or without", "postgres://rowhook@" + closed + "/library", "refused", "is the server running"},
 		{"socket missing", "postgres://rowhook@/library?host=/nowhere&port=77", "", "unix_socket_directories"},
 		{"host unknown", "postgres://rowhook@no.such.host.invalid/library?sslmode=disable", "", "correct the host in source.url"},
 		{"database missing", "postgres://rowhook:right@" + at + "/postgres?dbname=libary&sslmode=disable", "", "pg_hba.conf"},
@@ -69,7 +70,7 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 			for _, f := range found {
 				text, remedy = text+f.Text, remedy+f.Remedy
 			}
-			if !strings.Contains(text, test.text) || !strings.Contains(remedy, test.remedy) {
+			if !strings.Contains(text, test.text) || !strings.Contains(remedy, test.remedy) || strings.Contains(text, "\n") || strings.Count(text, "dial error") > 1 {
 				t.Errorf("%v: %q, remedy %q; want %q, remedy %q", err, text, remedy, test.text, test.remedy)
 			}
 		})

@@ -23,6 +23,26 @@ func TestConsoleActs(t *testing.T) {
 	onEach(t, nil, testConsoleActs)
 }
 
+// TestConsoleAtRest: while nobody looks, the console costs less than 2 MiB.
+func TestConsoleAtRest(t *testing.T) {
+	t.Parallel()
+	begin := func(top string) (*world, *agent) {
+		w := newWorld(t, capturetest.Options{})
+		capturetest.Must(t, os.WriteFile(w.path("admin"), []byte(adminToken+"\n"), 0o600))
+		w.conf.top = top
+		return w, w.begin()
+	}
+	without, plain := begin("")
+	with, console := begin("admin: {listen: '127.0.0.1:0', console: true, tokens: [{name: ada, file: ./admin, role: admin}]}\n")
+	for _, w := range []*world{without, with} {
+		w.exec("insert into proof.rows select id, 1, 'x' from generate_series(1, 500) id")
+		w.confirmed(patience)
+	}
+	const most = 2 << 20
+	eventually(t, patience, "the console costs nothing", func() bool { return console.memory("VmRSS") < plain.memory("VmRSS")+most })
+	elapse(t, 2*time.Second, "the console costs nothing", func() bool { return console.memory("VmRSS") < plain.memory("VmRSS")+most })
+}
+
 // buttons presses the console's buttons without a browser.
 type buttons struct {
 	t    *testing.T
