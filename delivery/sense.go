@@ -2,12 +2,12 @@ package delivery
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Sense is how the texts of a column's values compare: with each other, and with a value that a
@@ -28,6 +28,7 @@ const (
 	SenseAddress              // IP addresses and networks
 	SenseHex                  // digits: capitals, and the signs between them, do not count
 	SenseHexOnly              // the same without an order
+	SenseBytes                // PostgreSQL's bytes: \x and digits, of which capitals do not count
 	SenseLSN                  // places in PostgreSQL's log
 	SenseFolded               // capitals do not count: citext
 	SensePadded               // texts of a fixed length, filled up with spaces that do not count
@@ -54,20 +55,33 @@ func (s Sense) Same(text, literal string) bool {
 	case SenseHexOnly:
 		s = SenseHex
 	case SenseJSON:
-		if sameJSON(text, literal) {
-			return true
-		}
-		if !alikeJSON(text, literal) {
-			return false
-		}
-		fallthrough
+		return sameJSON(text, literal)
 	case SenseRange:
-		a, aOK := s.canonical(text)
-		b, bOK := s.canonical(literal)
-		return aOK && bOK && a == b
+		return canonicalRange(text) == canonicalRange(literal)
 	}
 	order, ok := s.Compare(text, literal)
 	return ok && order == 0
+}
+
+// SameBytes is Same for a value that is not a string yet. What may be large is not copied.
+func (s Sense) SameBytes(text []byte, literal string) bool {
+	if string(text) == literal {
+		return true
+	}
+	switch s {
+	case SenseText, SenseOpaque:
+		return false
+	case SenseJSON:
+		return sameJSON(text, literal)
+	case SenseBytes:
+		order, ok := compareBytes(text, literal)
+		return ok && order == 0
+	case SensePadded:
+		return string(bytes.TrimRight(text, " ")) == strings.TrimRight(literal, " ")
+	case SenseFolded:
+		return sameFolded(text, literal)
+	}
+	return s.Same(string(text), literal)
 }
 
 // Compare tells which of two values comes first. ok is false where the sense has no order, or a text
@@ -98,6 +112,8 @@ func (s Sense) Compare(a, b string) (order int, ok bool) {
 		x, okX := plainHex(a)
 		y, okY := plainHex(b)
 		return strings.Compare(x, y), okX && okY
+	case SenseBytes:
+		return compareBytes(a, b)
 	case SenseLSN:
 		x, okX := parseLSN(a)
 		y, okY := parseLSN(b)
@@ -138,19 +154,14 @@ func (s Sense) AppendCanonical(dst, text []byte) []byte {
 			dst = append(strconv.AppendInt(append(dst, 'P'), v[0], 10), "DT"...)
 			return append(strconv.AppendInt(dst, v[1], 10), "us"...)
 		}
-	case SenseJSON, SenseRange:
-		if c, ok := s.canonical(string(text)); ok {
-			return append(dst, c...)
+	case SenseJSON:
+		if dst, ok := appendJSON(dst, text); ok {
+			return dst
 		}
+	case SenseRange:
+		return append(dst, canonicalRange(string(text))...)
 	}
 	return append(dst, text...)
-}
-
-func (s Sense) canonical(text string) (string, bool) {
-	if s == SenseRange {
-		return canonicalRange(text), true
-	}
-	return canonicalJSON(text)
 }
 
 // isInteger reports whether a number is a positive integer without leading zeros, as most are.
@@ -243,72 +254,6 @@ func SplitNumber(s string) (negative bool, integer, fraction string, ok bool) {
 	return negative, strings.TrimLeft(integer, "0"), strings.TrimRight(fraction, "0"), true
 }
 
-// sameJSON compares two JSON values as they are spelled, white space between them aside, without
-// reading them.
-func sameJSON(a, b string) bool {
-	inside := false
-	for {
-		if !inside {
-			a, b = strings.TrimLeft(a, jsonSpace), strings.TrimLeft(b, jsonSpace)
-		}
-		if a == "" || b == "" {
-			return a == b
-		}
-		if a[0] != b[0] {
-			return false
-		}
-		switch {
-		case a[0] == '"':
-			inside = !inside
-		case a[0] == '\\' && inside && len(a) > 1 && len(b) > 1:
-			if a[1] != b[1] {
-				return false
-			}
-			a, b = a[1:], b[1:]
-		}
-		a, b = a[1:], b[1:]
-	}
-}
-
-const jsonSpace = " \t\r\n"
-
-// alikeJSON reports whether two JSON values begin alike, which is seen without reading them.
-func alikeJSON(a, b string) bool {
-	a, b = strings.TrimLeft(a, jsonSpace), strings.TrimLeft(b, jsonSpace)
-	return a != "" && b != "" && (a[0] == b[0] || strings.IndexByte("-0123456789", a[0]) >= 0 && strings.IndexByte("-0123456789", b[0]) >= 0)
-}
-
-// canonicalJSON writes a value with its members in order, without white space, and with its numbers
-// in one form.
-func canonicalJSON(text string) (string, bool) {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil || strings.Trim(text[d.InputOffset():], jsonSpace) != "" {
-		return "", false
-	}
-	out, err := json.Marshal(canonicalNumbers(v)) // which sorts members
-	return string(out), err == nil
-}
-
-func canonicalNumbers(v any) any {
-	switch x := v.(type) {
-	case json.Number:
-		if n := newScaled(x.String()); n.ok {
-			return json.Number(n.append(nil))
-		}
-	case []any:
-		for i := range x {
-			x[i] = canonicalNumbers(x[i])
-		}
-	case map[string]any:
-		for name := range x {
-			x[name] = canonicalNumbers(x[name])
-		}
-	}
-	return v
-}
-
 // canonicalRange writes the numbers of a range, or of several, in one form.
 func canonicalRange(text string) string {
 	var out []byte
@@ -335,18 +280,33 @@ func canonicalRange(text string) string {
 func fold(s string) string { return strings.Map(unicode.ToLower, s) }
 
 // sameFolded compares without allocating.
-func sameFolded(a, b string) bool {
-	for a != "" && b != "" {
-		x, y := a[0], b[0]
-		if x >= 0x80 || y >= 0x80 {
-			return fold(a) == fold(b)
+func sameFolded[T characters](a T, b string) bool {
+	for i := range len(b) {
+		if i >= len(a) {
+			return false
+		}
+		x, y := a[i], b[i]
+		if x >= utf8.RuneSelf || y >= utf8.RuneSelf {
+			return sameFoldedRunes(a[i:], b[i:])
 		}
 		if x != y && lowerASCII(x) != lowerASCII(y) {
 			return false
 		}
-		a, b = a[1:], b[1:]
 	}
-	return a == b
+	return len(a) == len(b)
+}
+
+func sameFoldedRunes[T characters](a T, b string) bool {
+	for len(a) > 0 && b != "" {
+		// No character has more bytes.
+		x, n := utf8.DecodeRuneInString(string(a[:min(len(a), utf8.UTFMax)]))
+		y, m := utf8.DecodeRuneInString(b)
+		if unicode.ToLower(x) != unicode.ToLower(y) {
+			return false
+		}
+		a, b = a[n:], b[m:]
+	}
+	return len(a) == len(b)
 }
 
 func lowerASCII(c byte) byte {
@@ -356,19 +316,52 @@ func lowerASCII(c byte) byte {
 	return c
 }
 
-// plainHex are the digits of a UUID, a hardware address or of bytes, in small letters.
+// plainHex are the digits of a UUID or a hardware address, in small letters.
 func plainHex(s string) (string, bool) {
-	s = strings.TrimPrefix(s, `\x`)
 	digits := make([]byte, 0, len(s))
 	for i := range len(s) {
-		switch c := lowerASCII(s[i]); {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
-			digits = append(digits, c)
-		case c != '-' && c != ':' && c != '.' && c != '{' && c != '}':
+		if _, ok := hexDigit(s[i]); ok {
+			digits = append(digits, lowerASCII(s[i]))
+		} else if strings.IndexByte("-:.{}", s[i]) < 0 {
 			return "", false
 		}
 	}
 	return string(digits), true
+}
+
+func hexDigit(c byte) (digit byte, ok bool) {
+	switch c = lowerASCII(c); {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
+}
+
+// compareBytes orders bytes that are written as \x and digits. ok is false where one is not.
+func compareBytes[T characters](a T, b string) (order int, ok bool) {
+	if !isHexBytes(b) || !isHexBytes(a) {
+		return 0, false
+	}
+	for i := range min(len(a), len(b)) {
+		if x, y := lowerASCII(a[i]), lowerASCII(b[i]); x != y {
+			return int(x) - int(y), true
+		}
+	}
+	return len(a) - len(b), true
+}
+
+func isHexBytes[T characters](s T) bool {
+	if len(s) < 2 || len(s)%2 != 0 || s[0] != '\\' || s[1] != 'x' {
+		return false
+	}
+	for i := 2; i < len(s); i++ {
+		if _, ok := hexDigit(s[i]); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 func parseLSN(s string) (uint64, bool) {

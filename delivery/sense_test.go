@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"strings"
 	"testing"
 )
 
@@ -42,7 +43,7 @@ func TestSense(t *testing.T) {
 		{SenseAddress, []string{"fe80::1", "FE80:0:0:0:0:0:0:1", "fe80::1/128"}, []string{"fe80::2", "fe80::1%1"}},
 		{SenseHex, []string{"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "{a0eebc999c0b4ef8bb6d6bb9bd380a11}"}, []string{"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12", "hex"}},
 		{SenseHexOnly, []string{"08:00:2b:01:02:03", "08002B-010203"}, []string{"08:00:2b:01:02:04"}},
-		{SenseHex, []string{`\xdeadbeef`, `\xDEADBEEF`}, []string{`\xdeadbee0`, `\xdeadbe`}},
+		{SenseBytes, []string{`\xdeadbeef`, `\xDEADBEEF`}, []string{`\xdeadbee0`, `\xdeadbe`, "deadbeef", `\xde-adbeef`, `\xdeadbeef0`}},
 		{SenseLSN, []string{"0/16B3748", "0/016b3748"}, []string{"1/16B3748", "16B3748"}},
 		{SenseFolded, []string{"Ab@C.de", "aB@c.DE"}, []string{"Ab@C.d", "Ab@C.dé"}},
 		{SenseFolded, []string{"ÉΣ", "éσ"}, []string{"es", "éς"}},
@@ -51,6 +52,13 @@ func TestSense(t *testing.T) {
 		{SenseOpaque, []string{"$1,234.50"}, []string{"$1,234.5"}},
 		{SensePadded, []string{"AB  ", "AB", "AB      "}, []string{"ab", " AB", "AB\t", "A B"}},
 		{SenseJSON, []string{`{"a": [1, "x  y", "\" :"]}`, `{"a":[1,"x  y","\" :"]}`, ` { "a" : [1.0,"x  y","\" :"] } `}, []string{`{"a":[1,"x y","\" :"]}`, `{"a":[1,"x  y","\":"]}`, `{"a":[1]}`, ``}},
+		{SenseJSON, []string{`{"a":1,"b":{"c":[],"d":"é/"},"z":null}`, `{"z":null, "b":{"d":"\u00E9\/","c":[ ]},"a":1e0}`}, []string{`{"a":1,"b":{"c":[],"d":"é/"}}`, `{"a":1,"b":{"c":[],"d":"é/"},"z":null,"y":1}`, `{"a":1,"b":{"c":{},"d":"é/"},"z":null}`, `{"a":1,"a":1,"z":null}`}},
+		{SenseJSON, []string{`{"a":1,"a":2}`, ` {"a": 1, "a":2.0}`}, []string{`{"a":2}`, `{"a":1}`, `{"a":2,"a":1}`, `{"a":1,"b":2}`}},
+		{SenseJSON, []string{`{"a":1,"b":1,"a":2}`, `{"a":1,"a":2,"b":1}`}, []string{`{"a":2,"b":1,"a":1}`}},
+		{SenseJSON, []string{`"\ud800"`, `"\uD800"`}, []string{`"\ud801"`, `"\ufffd"`, `"\ud800\udc00"`, "\"\ufffd\""}},
+		{SenseJSON, []string{`{"a":1,"aé":2}`, `{"a\u00e9":2,"a":1}`}, []string{`{"a":1,"ae":2}`}},
+		{SenseJSON, []string{`"\ud83c\udf63"`, `"🍣"`}, []string{`"🍺"`, `"\ud83c"`}},
+		{SenseJSON, []string{`0`, `-0.0`, ` 0e5 `}, []string{`false`, `null`, `""`, `[]`, `{}`, `[0]`, `0 0`}},
 	} {
 		for _, a := range tc.same {
 			for _, b := range tc.same {
@@ -64,6 +72,64 @@ func TestSense(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestSenseMemory: a document is compared with a condition's value as it is read, whatever its size.
+func TestSenseMemory(t *testing.T) { //nolint:paralleltest // it counts allocations
+	many := `{"a":[1` + strings.Repeat(",1", 1<<20) + `]}`
+	text := strings.Repeat("é", 1<<20)
+	for _, tc := range []struct {
+		sense         Sense
+		text, literal string
+		same          bool
+	}{
+		{SenseJSON, many, `{"a": 1}`, false},
+		{SenseJSON, many, `{"a":[1, 1, 2]}`, false},
+		{SenseJSON, many, strings.Replace(many, "[1", "[1.0", 1), true},
+		{SenseJSON, `{"b":` + strings.Repeat(" ", 1<<20) + `1,"a":"\u00e9"}`, `{"a":"é","b":1.0}`, true},
+		{SenseJSON, strings.Repeat("[", 1<<20), `[[1]]`, false},
+		{SenseBytes, `\x` + strings.Repeat("ab", 1<<20), `\xAB`, false},
+		{SenseFolded, text, text[1:], false},
+		{SenseFolded, text, strings.ToUpper(text), true},
+		{SensePadded, text + " ", text, true},
+	} {
+		value := []byte(tc.text)
+		allocs := testing.AllocsPerRun(1, func() {
+			if tc.sense.SameBytes(value, tc.literal) != tc.same {
+				t.Errorf("sense %d: %.20s and %.20s", tc.sense, tc.text, tc.literal)
+			}
+		})
+		if allocs > 0 {
+			t.Errorf("sense %d: %.20s and %.20s: %v allocations", tc.sense, tc.text, tc.literal, allocs)
+		}
+	}
+	dst := make([]byte, 0, len(many))
+	if allocs := testing.AllocsPerRun(1, func() { dst = SenseJSON.AppendCanonical(dst[:0], []byte(many)) }); allocs > 10 {
+		t.Errorf("a canonical text of %d bytes takes %v allocations", len(many), allocs)
+	}
+}
+
+// BenchmarkSenseJSON compares documents with a condition's value.
+func BenchmarkSenseJSON(b *testing.B) {
+	usual := []byte(`{"state":"open","tags":["a","b"],"count":12,"by":{"id":7,"name":"Aoki"}}`)
+	large := []byte(`{"a":[1` + strings.Repeat(",1", 8<<20) + `]}`)
+	for _, bb := range []struct {
+		name    string
+		text    []byte
+		literal string
+	}{
+		{"another", usual, `{"a":1}`},
+		{"same", usual, `{"by":{"name":"Aoki","id":7},"count":12.0,"state":"open","tags":["a","b"]}`},
+		{"16 MB", large, `{"a":1}`},
+		{"16 MB, begins alike", large, `{"a":[1,1,1,2]}`},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				SenseJSON.SameBytes(bb.text, bb.literal)
+			}
+		})
 	}
 }
 
@@ -82,6 +148,7 @@ func TestSenseOrder(t *testing.T) {
 		{SenseSpan, []string{"-infinity", "P-1Y", "P-30D", "PT-1S", "PT0S", "PT0.000001S", "PT100H", "P5D", "P1M", "P31D", "P1Y", "infinity"}},
 		{SenseAddress, []string{"9.0.0.0/8", "10.0.0.0/8", "10.0.0.5/8", "10.0.0.0/16", "10.0.0.0", "10.0.0.10", "::", "fe80::1"}},
 		{SenseHex, []string{"08:00:2b:01:02:03", "08:00:2B:01:02:0A", "08:00:2b:ff:00:00"}},
+		{SenseBytes, []string{`\x`, `\x00`, `\x0A`, `\x0a00`, `\xFF`}},
 		{SenseLSN, []string{"0/9", "0/16B3748", "0/FFFFFFFF", "1/0", "A/0", "10/0"}},
 		{SenseFolded, []string{"a", "B", "c"}},
 		{SensePadded, []string{"A  ", "AB", "B "}},
@@ -116,6 +183,9 @@ func FuzzSense(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b string) {
 		for sense := SenseText; sense < senses; sense++ {
 			same := sense.Same(a, b)
+			if sense.SameBytes([]byte(a), b) != same {
+				t.Errorf("sense %d: bytes and text of %q and %q", sense, a, b)
+			}
 			if !sense.Same(a, a) || same != sense.Same(b, a) {
 				t.Errorf("sense %d: %q and %q", sense, a, b)
 			}
@@ -125,7 +195,7 @@ func FuzzSense(f *testing.F) {
 				t.Errorf("sense %d: order of %q and %q: %d, %v, and back %d, %v", sense, a, b, order, ok, back, okBack)
 			}
 			switch sense {
-			case SenseTime, SenseClock, SenseZoned, SenseAddress, SenseHex, SenseHexOnly, SenseLSN: // the server prints them in one way
+			case SenseTime, SenseClock, SenseZoned, SenseAddress, SenseHex, SenseHexOnly, SenseBytes, SenseLSN: // the server prints them in one way
 			default:
 				if sense == SenseJSON && !(json.Valid([]byte(a)) && json.Valid([]byte(b))) {
 					continue

@@ -49,9 +49,7 @@ func (c *boundCondition) holds(v capture.Value) bool {
 			if v.State == capture.Null && want.Null {
 				return true
 			}
-		case string(v.Text) == want.Text:
-			return true
-		case c.sense != delivery.SenseText && c.sense.Same(string(v.Text), want.Text):
+		case c.sense.SameBytes(v.Text, want.Text):
 			return true
 		}
 	}

@@ -47,7 +47,7 @@ var senses = map[string]delivery.Sense{
 	padded: delivery.SensePadded, "citext": delivery.SenseFolded,
 	"timetz": delivery.SenseZoned, "interval": delivery.SenseSpan,
 	"inet": delivery.SenseAddress, "cidr": delivery.SenseAddress, "inet4": delivery.SenseAddress, "inet6": delivery.SenseAddress,
-	"uuid": delivery.SenseHex, "macaddr": delivery.SenseHex, "macaddr8": delivery.SenseHex, "bytea": delivery.SenseHex,
+	"uuid": delivery.SenseHex, "macaddr": delivery.SenseHex, "macaddr8": delivery.SenseHex, "bytea": delivery.SenseBytes,
 	"mariadb.uuid": delivery.SenseHexOnly, // which sorts by the parts of a timestamp, for some versions of UUIDs
 	"xid8":         delivery.SenseNumber, "pg_lsn": delivery.SenseLSN,
 	"numrange": delivery.SenseRange, "nummultirange": delivery.SenseRange,
@@ -174,7 +174,7 @@ func misfits(t *capture.Type, v string) (remedy string, misfit bool) {
 	case "uuid", "mariadb.uuid":
 		return "write its 32 digits", !digits(32)
 	case "bytea":
-		return `write its digits: \x01ff`, !strings.HasPrefix(v, `\x`) || !readable()
+		return `write its digits: \x01ff`, !readable()
 	case "macaddr":
 		return "write its 12 digits", !digits(12)
 	case "macaddr8":

@@ -33,7 +33,7 @@ func TestSenses(t *testing.T) {
 		{"ref", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", true, ""}, {"ref", "a0eebc999c0b4ef8bb6d6bb9bd380a11", true, ""}, {"ref", "a0eebc99", false, `the column is a uuid and never "a0eebc99"`},
 		{"doc", `{"a":1.0}`, true, ""}, {"doc", `{"a":2}`, false, ""}, {"doc", `a`, false, `the column is a jsonb and never "a"`},
 		{"span", "P1DT2H", true, ""}, {"span", "PT26H", true, ""}, {"span", "1 day 02:00:00", false, `the column is an interval and never "1 day 02:00:00"`},
-		{"raw", `\x01ff`, true, ""}, {"raw", `\x01FF`, true, ""}, {"raw", "Af8=", false, `the column is a bytea and never "Af8="`},
+		{"raw", `\x01ff`, true, ""}, {"raw", `\x01FF`, true, ""}, {"raw", "01ff", false, `the column is a bytea and never "01ff"`}, {"raw", "Af8=", false, `the column is a bytea and never "Af8="`},
 		{"on", "1", true, ""}, {"on", "true", false, `the column is a bit and never "true"`},
 		{"paid", "true", true, ""}, {"paid", "false", false, ""},
 		{"mail", "a@b.c", true, ""}, {"sum", "1234.5", false, `the column is money and never "1234.5"`}, {"sum", "$1,234.50", true, ""},
