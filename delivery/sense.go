@@ -105,8 +105,8 @@ func (s Sense) Compare(a, b string) (order int, ok bool) {
 		y, okY := parseInterval(b)
 		return slices.Compare(x[:], y[:]), okX && okY
 	case SenseAddress:
-		x, okX := parseNetwork(a)
-		y, okY := parseNetwork(b)
+		x, okX := ParseNetwork(a)
+		y, okY := ParseNetwork(b)
 		return compareNetworks(x, y), okX && okY
 	case SenseHex:
 		x, okX := plainHex(a)
@@ -381,8 +381,8 @@ func compareUnsigned(x, y uint64) int {
 	return 0
 }
 
-// parseNetwork reads an address or a network, whose address may have bits behind its mask.
-func parseNetwork(s string) (netip.Prefix, bool) {
+// ParseNetwork reads an address or a network, whose address may have bits behind its mask.
+func ParseNetwork(s string) (netip.Prefix, bool) {
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
 		return p, err == nil

@@ -191,7 +191,8 @@ func misfits(t *capture.Type, v string) (remedy string, misfit bool) {
 	case "inet", "inet4", "inet6":
 		return "write an address: 192.0.2.1", !readable()
 	case "cidr":
-		return "write a whole network: 192.0.2.0/24", !readable() || !strings.Contains(v, "/")
+		network, ok := delivery.ParseNetwork(v)
+		return "write a whole network: 192.0.2.0/24", !ok || network != network.Masked()
 	case "pg_lsn":
 		return "write it as 0/16B3748", !readable()
 	}

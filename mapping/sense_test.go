@@ -14,9 +14,9 @@ import (
 func TestSenses(t *testing.T) {
 	t.Parallel()
 	table := table("shop.senses", capture.IdentityFull, "id int key", "code char", "at time", "local local", "day date", "opens clock",
-		"price numeric", "ratio float", "ref uuid", "doc json", "span interval", "raw binary", "on bit", "paid bool", "name text", "mail citext", "sum money")
+		"price numeric", "ratio float", "ref uuid", "doc json", "span interval", "raw binary", "on bit", "paid bool", "name text", "mail citext", "sum money", "net cidr")
 	values := row("1", "AB  ", "2026-11-22 01:02:03.12+00", "2026-11-22 01:02:03", "2026-11-22", "01:02:03",
-		"1000", "1e+21", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", `{"a": 1}`, "P1DT2H", `\x01ff`, "1", "t", "01", "A@B.C", "$1,234.50")
+		"1000", "1e+21", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", `{"a": 1}`, "P1DT2H", `\x01ff`, "1", "t", "01", "A@B.C", "$1,234.50", "10.0.0.1/32")
 	for _, tt := range []struct {
 		column, value string
 		holds         bool
@@ -37,6 +37,7 @@ func TestSenses(t *testing.T) {
 		{"on", "1", true, ""}, {"on", "true", false, `the column is a bit and never "true"`},
 		{"paid", "true", true, ""}, {"paid", "false", false, ""},
 		{"mail", "a@b.c", true, ""}, {"sum", "1234.5", false, `the column is money and never "1234.5"`}, {"sum", "$1,234.50", true, ""},
+		{"net", "10.0.0.1/32", true, ""}, {"net", "10.0.0.1", true, ""}, {"net", "10.0.0.0/8", false, ""}, {"net", "10.0.0.1/8", false, `the column is a cidr and never "10.0.0.1/8"`}, {"net", "10.1", false, `the column is a cidr and never "10.1"`},
 		{"name", "01", true, ""}, {"name", "1", false, ""}, // as written
 	} {
 		condition := delivery.Where{{Column: tt.column, Values: []delivery.Literal{{Text: tt.value}}}}
