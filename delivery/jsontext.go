@@ -15,7 +15,6 @@ import (
 type characters interface{ ~string | ~[]byte }
 
 const (
-	jsonSpace = " \t\r\n"
 	// maxJSONDepth is beyond what databases take.
 	maxJSONDepth = 10_000
 	// maxSortedDepth bounds how often canonical texts move what lies in nested objects.
@@ -250,20 +249,20 @@ func sameMembers[A, B characters](a *jsonReader[A], b *jsonReader[B], depth int)
 	}
 	left := remaining{at: b.at}
 	for {
-		name := a.at
 		for i := left.index; ; i++ {
 			start := b.at
 			if a.peek() != '"' || b.peek() != '"' {
 				return false
 			}
-			if name = a.at; !left.found(i) && sameString(a, b) {
+			if name := a.at; !left.found(i) && sameString(a, b) {
 				if !a.take(':') || !b.take(':') || !sameValue(a, b, depth) {
 					return false
 				}
 				left.find(i)
 				break
+			} else {
+				a.at, b.at = name, start
 			}
-			a.at, b.at = name, start
 			if b.peek(); !b.skipString() || !b.take(':') || !b.skip() || !b.take(',') {
 				return false
 			}
