@@ -3,7 +3,9 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -92,7 +94,7 @@ const (
 	tablesSQL = `SELECT table_schema, table_name, table_type, COALESCE(engine, '') FROM information_schema.tables
 WHERE %s AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
 ORDER BY 1, 2`
-	namedTables = `table_schema = ? AND table_name = ?`
+	namedTables = `table_schema = %s AND table_name IN (%s)`
 	likeTables  = `table_schema LIKE ? AND table_name LIKE ?`
 )
 
@@ -104,11 +106,18 @@ func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, e
 		return nil, fmt.Errorf("read the server's settings: %w", err)
 	}
 	in.version, in.mariaDB = parseVersion(in.variables["version"])
+	patterns = slices.Compact(slices.Sorted(slices.Values(patterns)))
+	named, err := in.findNamed(ctx, db, patterns)
+	if err != nil {
+		return nil, fmt.Errorf("look for tables: %w", err)
+	}
 	seen := map[string]bool{}
-	for _, pattern := range slices.Compact(slices.Sorted(slices.Values(patterns))) {
-		found, err := findTables(ctx, db, pattern)
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", pattern, err)
+	for _, pattern := range patterns {
+		found := named[pattern]
+		if found == nil {
+			if found, err = findTables(ctx, db, pattern); err != nil {
+				return nil, fmt.Errorf("look for %s: %w", pattern, err)
+			}
 		}
 		if strings.Contains(pattern, "*") { // which takes only what can be streamed
 			found = slices.DeleteFunc(found, func(f *tableFacts) bool { return f.streamed() != "" })
@@ -121,13 +130,104 @@ func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, e
 				continue
 			}
 			seen[f.table.String()] = true
-			if err := in.fill(ctx, db, f); err != nil {
-				return nil, fmt.Errorf("describe %s: %w", f.table, err)
-			}
 			in.tables = append(in.tables, f)
 		}
 	}
+	columns, err := in.readColumns(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("describe tables: %w", err)
+	}
+	for _, f := range in.tables {
+		if err := in.fill(ctx, db, f, columns[f.table.String()]); err != nil {
+			return nil, fmt.Errorf("describe %s: %w", f.table, err)
+		}
+	}
 	return in, nil
+}
+
+// together is how many tables are asked about in one question: MySQL finds them by their names.
+// MariaDB, which keeps no catalog of its own, opens what a question names where that is one table, and
+// else every table of the database.
+func (in *inspection) together() int {
+	if in.mariaDB {
+		return 1
+	}
+	return 500
+}
+
+// questions put tables' names together by database, as conditions of namedTables.
+func (in *inspection) questions(names map[string][]string) (conditions []string) {
+	for _, schema := range slices.Sorted(maps.Keys(names)) {
+		for some := range slices.Chunk(names[schema], in.together()) {
+			var list []string
+			for _, name := range some {
+				list = append(list, asText(name))
+			}
+			conditions = append(conditions, fmt.Sprintf(namedTables, asText(schema), strings.Join(list, ", ")))
+		}
+	}
+	return conditions
+}
+
+// asText writes a text as SQL, whatever the session takes backslashes and quotes for.
+func asText(s string) string { return "_utf8mb4 X'" + hex.EncodeToString([]byte(s)) + "'" }
+
+// findNamed finds the tables and views that exact patterns name, by these. Others may be there under
+// names that the server takes for the same.
+func (in *inspection) findNamed(ctx context.Context, db *sql.DB, patterns []string) (map[string][]*tableFacts, error) {
+	names := map[string][]string{}
+	for _, pattern := range patterns {
+		if schema, name, ok := capture.ParseTable(pattern); ok && !strings.Contains(pattern, "*") {
+			names[schema] = append(names[schema], name)
+		}
+	}
+	named := map[string][]*tableFacts{}
+	for _, condition := range in.questions(names) {
+		found, err := readTables(ctx, db, condition)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			named[f.table.String()] = append(named[f.table.String()], f)
+		}
+	}
+	return named, nil
+}
+
+// columnRow is a column as the catalog has it.
+type columnRow struct{ name, dataType, columnType, extra, key string }
+
+// readColumns reads the columns of all tables, by their names.
+func (in *inspection) readColumns(ctx context.Context, db *sql.DB) (map[string][]columnRow, error) {
+	names := map[string][]string{}
+	for _, f := range in.tables {
+		names[f.table.Schema] = append(names[f.table.Schema], f.table.Name)
+	}
+	columns := make(map[string][]columnRow, len(in.tables))
+	for _, condition := range in.questions(names) {
+		if err := collectColumns(ctx, db, columns, condition); err != nil {
+			return nil, err
+		}
+	}
+	return columns, nil
+}
+
+// collectColumns reads the columns of some tables.
+func collectColumns(ctx context.Context, db *sql.DB, columns map[string][]columnRow, condition string) error {
+	rows, err := db.QueryContext(ctx, allColumnsSQL+condition+" ORDER BY table_schema, table_name, ordinal_position")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var of capture.Table
+		var c columnRow
+		if err := rows.Scan(&of.Schema, &of.Name, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key); err != nil {
+			return err
+		}
+		columns[of.String()] = append(columns[of.String()], c)
+	}
+	return rows.Err()
 }
 
 // findTables returns the tables and views that one pattern names.
@@ -136,17 +236,11 @@ func findTables(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts,
 	if !ok {
 		return nil, nil
 	}
-	if !strings.Contains(pattern, "*") {
-		found, err := readTables(ctx, db, namedTables, schema, name)
-		if err != nil || len(found) > 0 {
-			return found, err
-		}
-	}
 	return readTables(ctx, db, likeTables, capture.LikePattern(schema), capture.LikePattern(name))
 }
 
-func readTables(ctx context.Context, db *sql.DB, which, schema, name string) ([]*tableFacts, error) {
-	rows, err := db.QueryContext(ctx, fmt.Sprintf(tablesSQL, which), schema, name)
+func readTables(ctx context.Context, db *sql.DB, condition string, args ...any) ([]*tableFacts, error) {
+	rows, err := db.QueryContext(ctx, fmt.Sprintf(tablesSQL, condition), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +255,8 @@ func readTables(ctx context.Context, db *sql.DB, which, schema, name string) ([]
 	}
 	return found, rows.Err()
 }
+
+const allColumnsSQL = `SELECT table_schema, table_name, column_name, data_type, column_type, extra, column_key FROM information_schema.columns WHERE `
 
 const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
@@ -180,36 +276,24 @@ const omittedRemedy = "MariaDB 11.8 logs generated columns for inserts only, wit
 	"use the columns that it is computed from, or make it an ordinary column that the application fills"
 
 // fill adds columns, key and cascades to what is known of a table.
-func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts) error {
+func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, columns []columnRow) error {
 	definition, err := readDefinition(ctx, db, f.table.Schema, f.table.Name)
 	if err != nil {
 		return err
 	}
-	rows, err := db.QueryContext(ctx, columnsSQL, f.table.Schema, f.table.Name)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	var primary []string
-	for rows.Next() {
-		var name, dataType, columnType, extra, key string
-		if err := rows.Scan(&name, &dataType, &columnType, &extra, &key); err != nil {
-			return err
+	for _, c := range columns {
+		if c.key == "PRI" {
+			primary = append(primary, c.name)
 		}
-		if key == "PRI" {
-			primary = append(primary, name)
+		if in.mariaDB && newCatalogColumn(c.name, c.dataType, c.columnType).isJSON(definition) {
+			c.dataType = "json"
 		}
-		if in.mariaDB && newCatalogColumn(name, dataType, columnType).isJSON(definition) {
-			dataType = "json"
-		}
-		column := capture.Column{Name: name, Type: catalogType(dataType, columnType), Identity: true}
-		if in.mariaDB && omitsGenerated(in.version) && generated(extra) {
+		column := capture.Column{Name: c.name, Type: catalogType(c.dataType, c.columnType), Identity: true}
+		if in.mariaDB && omitsGenerated(in.version) && generated(c.extra) {
 			column.Omitted = omittedRemedy
 		}
 		f.table.Columns = append(f.table.Columns, column)
-	}
-	if err := rows.Err(); err != nil {
-		return err
 	}
 	key, err := readKey(ctx, db, f.table.Schema, f.table.Name, primary)
 	if err != nil {
