@@ -43,4 +43,4 @@ func portLike(hosts string) bool {
 }
 
 // errRawPassword is the error of [CheckURL].
-var errRawPassword = errors.New("the password (or the user) holds @, /, ? or # as it is: percent-encode it (%40 %2F %3F %23), or use password_file")
+var errRawPassword = errors.New("the user, the password or the database holds @, /, ? or # as it is: percent-encode it (%40 %2F %3F %23), or use password_file")

@@ -135,7 +135,7 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 	report.Memory = a.memory()
 	counts := a.pipe.Counts()
 	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
-	report.Spool.FullInSeconds = growth.fullIn(report.Spool.MaxBytes - report.Spool.Bytes + report.Spool.HistoryBytes).Seconds()
+	report.Spool.FullInSeconds = growth.fullIn(roomLeft(report.Spool.MaxBytes-report.Spool.Bytes, report.Spool.FreeBytes-report.Spool.ReserveBytes, report.Spool.HistoryBytes)).Seconds()
 	askSource(ctx, report, a.source)
 	if sampled.stalled() {
 		report.Source.Stalled = sampled.stall(report.Time)
@@ -252,6 +252,10 @@ type spoolGrowth struct {
 	count int
 }
 
+// roomLeft is what the spool may still grow by: up to its own limit, or to the disk's reserve if that
+// comes first. History makes room when it is needed.
+func roomLeft(limit, disk, history int64) int64 { return max(min(limit, disk)+history, 0) }
+
 // add takes a sample.
 func (g *spoolGrowth) add(at time.Time, size int64) {
 	g.times[g.next], g.sizes[g.next] = at, size
@@ -270,5 +274,5 @@ func (g *spoolGrowth) fullIn(free int64) time.Duration {
 	if grown <= 0 || took <= 0 {
 		return 0
 	}
-	return time.Duration(float64(max(free, 0)) / float64(grown) * float64(took)).Round(time.Second)
+	return time.Duration(float64(free) / float64(grown) * float64(took)).Round(time.Second)
 }

@@ -159,7 +159,7 @@ func (a *Agent) watchSpool(alerted int) int {
 	}
 	if passed > alerted {
 		a.logger.Warn("spool fills up", "percent", passed, "bytes", usage.Bytes, "max", usage.Max,
-			"full_in", growth.fullIn(usage.Max-usage.Bytes+usage.History))
+			"full_in", growth.fullIn(roomLeft(usage.Max-usage.Bytes, usage.Free-usage.Reserve, usage.History)))
 	}
 	return passed
 }
