@@ -59,17 +59,34 @@ func compareSensed(a, b any) (order int, ok bool) {
 	return sense.Compare(x, y)
 }
 
-// jointSense is that of two texts of which at least one has a sense.
+// jointSense is that of two texts of which at least one has a sense. Beside a column of texts the
+// servers compare those of a type with a sense as texts.
 func jointSense(a, b any) (sense delivery.Sense, ok bool) {
 	x, isSensed := a.(sensed)
 	y, isSensedToo := b.(sensed)
 	switch {
 	case isSensed && isSensedToo:
+		if x.sense == delivery.SenseText && isTextAt(y.sense) || y.sense == delivery.SenseText && isTextAt(x.sense) {
+			return delivery.SenseText, true
+		}
 		return x.sense, x.sense == y.sense
 	case isSensed:
 		return x.sense, true
 	}
 	return y.sense, true
+}
+
+// isTextAt reports whether values of a sense become texts where they stand beside one.
+func isTextAt(sense delivery.Sense) bool {
+	return sense == delivery.SenseFolded || sense == delivery.SensePadded
+}
+
+// needsZone reports whether two times of day compare only by a session's zone: one of them has none.
+func needsZone(a, b any) bool {
+	x, isSensed := a.(sensed)
+	y, isSensedToo := b.(sensed)
+	return isSensed && isSensedToo && (x.sense == delivery.SenseClock && y.sense == delivery.SenseZoned ||
+		x.sense == delivery.SenseZoned && y.sense == delivery.SenseClock)
 }
 
 // readAs reads a text as what stands beside it, where it can.
@@ -98,8 +115,9 @@ func isNumber(v any) bool {
 }
 
 // equalValues compares what has no order too: booleans, lists, objects, and unlike kinds, which
-// differ. A text beside a list or an object is read as JSON.
-func equalValues(a, b any) bool {
+// differ. A text beside a list or an object is read as JSON. stored says that both are what a database
+// has, in whose lists a text that says a number is none.
+func equalValues(a, b any, stored bool) bool {
 	x, isText := textOf(a)
 	y, isTextToo := textOf(b)
 	switch {
@@ -110,9 +128,9 @@ func equalValues(a, b any) bool {
 		return x == y
 	case isText && isContainer(b):
 		decoded, err := decodeJSON([]byte(x))
-		return err == nil && isContainer(decoded) && equalValues(decoded, b)
+		return err == nil && isContainer(decoded) && equalValues(decoded, b, true)
 	case isTextToo && isContainer(a):
-		return equalValues(b, a)
+		return equalValues(b, a, stored)
 	}
 	if order, ok := compareValues(a, b); ok {
 		return order == 0
@@ -128,7 +146,7 @@ func equalValues(a, b any) bool {
 			return false
 		}
 		for i := range x {
-			if !equalInside(x[i], y[i]) {
+			if !equalInside(x[i], y[i], stored) {
 				return false
 			}
 		}
@@ -140,7 +158,7 @@ func equalValues(a, b any) bool {
 		}
 		for k := range x {
 			v, ok := y[k]
-			if !ok || !equalInside(x[k], v) {
+			if !ok || !equalInside(x[k], v, stored) {
 				return false
 			}
 		}
@@ -149,14 +167,14 @@ func equalValues(a, b any) bool {
 	return false
 }
 
-// equalInside compares what lists and objects hold: there, a text that says a number is none.
-func equalInside(a, b any) bool {
+// equalInside compares what lists and objects hold.
+func equalInside(a, b any, stored bool) bool {
 	_, isText := a.(string)
 	_, isTextToo := b.(string)
-	if isText != isTextToo && !isSensedText(a) && !isSensedText(b) {
+	if stored && isText != isTextToo && !isSensedText(a) && !isSensedText(b) {
 		return false
 	}
-	return equalValues(a, b)
+	return equalValues(a, b, stored)
 }
 
 func kindName(v any) string {

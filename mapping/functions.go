@@ -9,6 +9,8 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/builtin"
+
+	"rowhook/delivery"
 )
 
 // fetch gives a member of an object or an element of a list; NULL where there is none.
@@ -185,6 +187,11 @@ func call(f *builtin.Function, args []node) node {
 		if !m.affords(f.Name, values) {
 			return unknown{}
 		}
+		var sense delivery.Sense
+		kept := false
+		if slices.Contains(elementFunctions, f.Name) {
+			sense, kept = elementsSense(values)
+		}
 		for i, v := range values {
 			values[i] = libraryValue(v)
 		}
@@ -198,9 +205,15 @@ func call(f *builtin.Function, args []node) node {
 		if err != nil {
 			return m.fail("function %s does not take these values", f.Name)
 		}
+		if kept {
+			return withSense(ownValue(result), sense)
+		}
 		return ownValue(result)
 	}
 }
+
+// elementFunctions give elements of their lists as they are.
+var elementFunctions = []string{"first", "last", "get", "take", "sort", "uniq", "reverse", "concat", "flatten"}
 
 func apply(f *builtin.Function, values []any) (any, error) {
 	switch {

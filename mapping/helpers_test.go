@@ -74,6 +74,7 @@ var testTypes = map[string]*capture.Type{
 	"char":     {Name: padded, Base: padded, Kind: capture.Text, AppendJSON: jsonText},
 	"uuid":     {Name: "uuid", Base: "uuid", Kind: capture.Text, AppendJSON: jsonText},
 	"citext":   {Name: "citext", Base: "citext", Kind: capture.Text, AppendJSON: jsonText},
+	"timetz":   {Name: "time with time zone", Base: "timetz", Kind: capture.Time, AppendJSON: jsonText},
 	"cidr":     {Name: "cidr", Base: "cidr", Kind: capture.Other, AppendJSON: jsonText},
 	"money":    {Name: "money", Base: "money", Kind: capture.Other, AppendJSON: jsonText},
 	"bit":      {Name: "bit", Base: "bit", Kind: capture.Text, AppendJSON: jsonText},

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,7 +132,8 @@ func (c *expressionCompiler) comparison(n *ast.BinaryNode, left, right node) nod
 			return op == "==" && null || op == "!=" && !null
 		}
 	}
-	compare := strict(left, right, func(m *machine, a, b any) any { return m.compare(op, a, b) })
+	stored := c.stored(n.Left) && c.stored(n.Right)
+	compare := strict(left, right, func(m *machine, a, b any) any { return m.compare(op, a, b, stored) })
 	index, ok := c.oldAndNew(n)
 	if !ok {
 		return compare
@@ -143,6 +145,24 @@ func (c *expressionCompiler) comparison(n *ast.BinaryNode, left, right node) nod
 		}
 		return compare(m)
 	}
+}
+
+// stored reports whether a node is a column, or a part of one.
+func (c *expressionCompiler) stored(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.ChainNode:
+		return c.stored(n.Node)
+	case *ast.SliceNode:
+		return c.stored(n.Node)
+	case *ast.MemberNode:
+		base, isName := n.Node.(*ast.IdentifierNode)
+		if !isName {
+			return c.stored(n.Node)
+		}
+		_, isRow := sideNames[base.Value]
+		return isRow && !slices.Contains(c.names, base.Value)
+	}
+	return false
 }
 
 // oldAndNew reports whether both sides are one column's values before and after.
@@ -178,15 +198,18 @@ func rowColumn(n ast.Node) (which side, name string) {
 }
 
 // compare answers for two values that are neither NULL nor unknown.
-func (m *machine) compare(op string, a, b any) any {
-	if !m.comparable(a, b) {
+func (m *machine) compare(op string, a, b any, stored bool) any {
+	switch {
+	case !m.comparable(a, b):
 		return unknown{}
+	case needsZone(a, b):
+		return m.fail("%s compares a time with a zone and one without, which takes the session's zone", op)
 	}
 	switch op {
 	case "==":
-		return equalValues(a, b)
+		return equalValues(a, b, stored)
 	case "!=":
-		return !equalValues(a, b)
+		return !equalValues(a, b, stored)
 	}
 	order, ordered := compareValues(a, b)
 	switch {
@@ -215,7 +238,7 @@ func (m *machine) in(a, b any) any {
 			return unknown{}
 		}
 		for _, v := range container {
-			if equalValues(a, v) {
+			if equalValues(a, v, false) {
 				return true
 			}
 		}

@@ -59,7 +59,8 @@ var senses = map[string]delivery.Sense{
 // for nothing where it compares it or turns it into another text. MySQL's comes without.
 const padded = "bpchar"
 
-// sensed is a text in an expression that compares otherwise than as a text. To functions it is one.
+// sensed is a column's text in an expression, which may compare otherwise than as a text: beside what a
+// condition names by its own sense. To functions it is a text.
 type sensed struct {
 	text  string
 	sense delivery.Sense
@@ -95,6 +96,30 @@ func withSense(v any, sense delivery.Sense) any {
 		}
 	}
 	return v
+}
+
+// elementsSense is the sense that all texts in lists have; ok is false where they have none in common.
+func elementsSense(values []any) (sense delivery.Sense, ok bool) {
+	for _, v := range values {
+		switch x := v.(type) {
+		case string:
+			return 0, false
+		case []any:
+			inside, some := elementsSense(x)
+			if ok && some && inside != sense {
+				return 0, false
+			}
+			if some {
+				sense, ok = inside, true
+			}
+		case sensed:
+			if ok && x.sense != sense {
+				return 0, false
+			}
+			sense, ok = x.sense, true
+		}
+	}
+	return sense, ok
 }
 
 // NeverHolds says why a condition's value is none that a column of the type can have, and what to

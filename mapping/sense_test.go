@@ -92,9 +92,11 @@ func TestSensedValues(t *testing.T) {
 	t.Parallel()
 	uuids := &capture.Type{Name: "uuid[]", Kind: capture.List, Elem: testTypes["uuid"], AppendJSON: jsonAsIs}
 	prices := &capture.Type{Name: "numeric[]", Kind: capture.List, Elem: testTypes["numeric"], AppendJSON: jsonAsIs}
-	of := table("shop.senses", capture.IdentityFull, "id int key", "code char", "ref uuid", "mail citext", "opens clock", "closes clock", "span interval", "net other", "name text")
+	of := table("shop.senses", capture.IdentityFull, "id int key", "code char", "ref uuid", "mail citext", "opens clock", "closes clock", "span interval", "net other", "name text",
+		"upper text", "padded text", "unpadded text", "raw bytes", "bytes text", "at timetz", "ids list", "tags list", "doc json")
 	of.Columns = append(of.Columns, capture.Column{Name: "refs", Type: uuids, Identity: true}, capture.Column{Name: "prices", Type: prices, Identity: true})
 	values := row("1", "AB  ", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A@b.c", "99:00:00", "100:00:00", "P1M", "10.0.0.0/8", "ab",
+		"A@B.C", "AB ", "AB", `\x0a`, `\x0A`, "99:00:00+00", "[1,2]", `["1","2"]`, `{"a":1}`,
 		`["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",null]`, `["1.50","10"]`)
 	for text, want := range map[string]string{
 		"new.opens < new.closes":                             "true",
@@ -123,18 +125,36 @@ func TestSensedValues(t *testing.T) {
 		`new.mail in ["a@B.C"]`:                              "true",
 		`"a@B.C" in [new.mail]`:                              "true",
 		`"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11" in new.refs`: "true",
-		`any(new.refs, # == "{A0EEBC999C0B4EF8BB6D6BB9BD380A11}")`: "true",
-		`new.refs[0] == new.ref`:                                   "true",
-		`count(new.prices, # == "1.5")`:                            "1",
-		`any(new.prices, # > 9)`:                                   "true",
-		`new.prices[1] > new.prices[0]`:                            "true",
-		`new.prices == ["1.5", "10.0"]`:                            "true",
-		`join(new.refs[0:1], ",") == lower(new.refs[0])`:           "true",
-		`let m = new.mail; m == "A@B.C"`:                           "true",
-		`(new.mail ?? "") == "A@B.C"`:                              "true",
-		`new.opens ? 1 : 2`:                                        "error: the condition before ? is neither true nor false",
-		`new.opens.Hours()`:                                        "error: method Hours does not go with a text",
-		`new.opens + 1`:                                            "error: + does not go with a text and a number",
+		`any(new.refs, # == "{A0EEBC999C0B4EF8BB6D6BB9BD380A11}")`:            "true",
+		`new.refs[0] == new.ref`:                                              "true",
+		`count(new.prices, # == "1.5")`:                                       "1",
+		`any(new.prices, # > 9)`:                                              "true",
+		`new.prices[1] > new.prices[0]`:                                       "true",
+		`new.mail == new.name`:                                                "false", // as PostgreSQL compares citext with text
+		`new.mail == new.upper`:                                               "false",
+		`new.mail == "A@B.C"`:                                                 "true",
+		`new.mail < new.name`:                                                 "true",
+		`new.code == new.padded`:                                              "false",
+		`new.code == new.unpadded`:                                            "true",
+		`new.raw == new.bytes`:                                                "false",
+		`new.opens == new.at`:                                                 "error: == compares a time with a zone and one without, which takes the session's zone",
+		`new.ids == ["1", "2"] and ["1", "2"] == new.ids`:                     "true",
+		`let ids = ["1", "2"]; new.ids == ids`:                                "true",
+		`new.tags == [1, 2] and [[1, 2]] == [new.tags]`:                       "true",
+		`new.ids == new.tags`:                                                 "false",
+		`new.doc == '{"a": "1"}'`:                                             "false",
+		`first(new.refs) == "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"`:           "true",
+		`get(take(new.refs, 1), 0) == "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"`: "true",
+		`"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11" in sort(concat(new.refs[0:1], new.refs[0:1]))`: "true",
+		`last(uniq(flatten([new.refs[0:1]]))) == "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"`:       "true",
+		`first([new.refs[0], "x"]) == "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"`:                  "false",
+		`new.prices == ["1.5", "10.0"]`:                  "true",
+		`join(new.refs[0:1], ",") == lower(new.refs[0])`: "true",
+		`let m = new.mail; m == "A@B.C"`:                 "true",
+		`(new.mail ?? "") == "A@B.C"`:                    "true",
+		`new.opens ? 1 : 2`:                              "error: the condition before ? is neither true nor false",
+		`new.opens.Hours()`:                              "error: method Hours does not go with a text",
+		`new.opens + 1`:                                  "error: + does not go with a text and a number",
 	} {
 		x, err := compileExpression(text, false)
 		if err != nil {

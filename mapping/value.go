@@ -43,10 +43,7 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 		return list, err
 	}
 	sense := senseOf(t)
-	switch sense {
-	case delivery.SenseText:
-		return string(v.Text), nil
-	case delivery.SensePadded: // as the server's own casts to text have it
+	if sense == delivery.SensePadded { // as the server's own casts to text have it
 		return sensed{strings.TrimRight(string(v.Text), " "), sense}, nil
 	}
 	return sensed{string(v.Text), sense}, nil
