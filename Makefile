@@ -83,8 +83,8 @@ $(NFPM):
 	@mv .tools/new-nfpm/nfpm $@ && rmdir .tools/new-nfpm
 
 # DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
-# profiles, capture, catchup, latency, isolation, idle, peer); QUICK=1 takes one short round of each; EARLIER=COMMIT measures
-# that commit's agent in the same rounds.
+# profiles, capture, catchup, latency, isolation, lookups, memory, idle, peer); QUICK=1 takes one short round of each;
+# EARLIER=COMMIT measures that commit's agent in the same rounds.
 EARLIER ?=
 .PHONY: bench
 bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, EARLIER=COMMIT, PROOF=docs/proof.md)

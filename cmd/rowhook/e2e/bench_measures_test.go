@@ -54,6 +54,9 @@ func measures(quick bool) []measure {
 		{"latency-2000", "Commit to receiver, 2,000 rows/s", 0, 0, latency(2000)},
 		{"isolation", "20 healthy profiles beside 4 bad ones; floor: without them", 0, 0, isolation},
 		{"profiles-1000", "1,000 profiles, 10 of them busy; floor: those 10 alone", 0, 0, crowd(few / 10)},
+		{"lookups", "Three look-ups among a million rows; floor: without them", 0, 0, lookups(short)},
+		{"lookups-latency", "Commit to receiver with three look-ups, 200 rows/s; floor: without them", 0, 0, lookupDelays(200)},
+		{"memory", "Updates with memory and default identity; floor: with REPLICA IDENTITY FULL", 0, 0, remembering(short)},
 		{"idle", "At rest", 0, 0, idle},
 		{"peer-200", "Commit to receiver, 200 rows/s; floor: " + peerTitle, 0, 0, besideLive},
 	}
