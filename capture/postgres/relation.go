@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -263,8 +265,8 @@ func readShapes(ctx context.Context, c *pgx.Conn, publication string, oids []uin
 	for _, oid := range oids {
 		shapes[oid] = tableShape{gone: true}
 	}
-	var schemas bool
-	if err := c.QueryRow(ctx, "select pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null").Scan(&schemas); err != nil {
+	schemas, err := publishesSchemas(ctx, c)
+	if err != nil {
 		return shapes, err
 	}
 	sql := fmt.Sprintf(shapesSQL, "''", "false")
@@ -293,6 +295,21 @@ func readShapes(ctx context.Context, c *pgx.Conn, publication string, oids []uin
 		return shapes, err
 	}
 	return shapes, readLeaves(ctx, c, roots, shapes)
+}
+
+// schemasVersion is the first version with schemas in publications.
+const schemasVersion = 15
+
+// publishesSchemas reports whether publications may have schemas, as the server's version says, which it
+// tells at the beginning of a session.
+func publishesSchemas(ctx context.Context, c *pgx.Conn) (yes bool, err error) {
+	version := c.PgConn().ParameterStatus("server_version")
+	digits := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' })
+	if major, err := strconv.Atoi(version[:max(digits, 0)]); err == nil {
+		return major >= schemasVersion, nil
+	}
+	err = c.QueryRow(ctx, "select pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null").Scan(&yes)
+	return yes, err
 }
 
 // readLeaves adds the partitions to the shapes of their roots.
