@@ -21,6 +21,9 @@ func (b *binder) collectBigints(members []member) {
 	for i := range members {
 		m := &members[i]
 		b.collectBigints(m.members)
+		if m.part != nil && m.convert == nil {
+			b.bigints = append(b.bigints, m.part.bigints(m.path)...)
+		}
 		if m.mask != nil || m.convert != nil && !m.convert.lists() {
 			continue
 		}

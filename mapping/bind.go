@@ -20,6 +20,7 @@ type binding struct {
 	looks   bool  // an entry looks rows of other tables up
 	// lookedUp are the key's columns of a table that rows are looked up in; nil for others.
 	lookedUp []int
+	partsBy  []partBy // what its rows are found by in lists
 	columns  map[string]int
 	senses   []delivery.Sense // of the columns, see [senseOf]
 	context  *contextColumns  // set for the context table
@@ -36,6 +37,7 @@ type boundEntry struct {
 	table    *capture.Table
 	ops      opSet
 	lookups  []boundLookup
+	parts    []*boundPart
 	own      int         // columns of the table itself; those behind them are looked up
 	old, new capture.Row // of the change at hand, with what is looked up
 	merges   bool        // it takes what a row's changes in a transaction come to
@@ -93,10 +95,11 @@ func (r *Rules) bind(t *capture.Table, tables map[string]*capture.Table) *bindin
 	if r.looksIn(b.name) {
 		b.lookedUp = rowKey(t)
 	}
+	b.partsBy = r.partsBy(t)
 	for _, e := range r.entriesOf(t) {
 		be := bindEntry(e, t, tables)
 		b.entries = append(b.entries, be)
-		b.looks = b.looks || len(be.lookups) > 0
+		b.looks = b.looks || len(be.lookups)+len(be.parts) > 0
 		if be.merges {
 			b.merging |= be.ops
 			b.rowKey = rowKey(t)
@@ -159,6 +162,7 @@ func bindEntry(e *entry, t *capture.Table, tables map[string]*capture.Table) *bo
 		b.order = e.orderPrefix
 	}
 	b.extend(tables)
+	b.bindParts(tables)
 	b.checkColumnLists()
 	listed := len(b.problems) == 0
 	b.columnsOf(e.Memory.Columns, e.path.at("memory", "columns"))
@@ -231,7 +235,7 @@ func (b *binder) checkColumnLists() {
 	}
 	at := b.path.at("columns")
 	b.columnsOf(b.Columns.Exclude, at.at("exclude"))
-	b.columnsOf(b.Columns.Mask, at.at("mask"))
+	b.columnsOf(slices.DeleteFunc(slices.Clone(b.Columns.Mask), b.hasPartColumn), at.at("mask"))
 	for _, r := range b.Columns.Rename {
 		b.column(r.Column, at.at("rename", r.Column))
 	}
@@ -449,6 +453,8 @@ func (b *binder) members(fields []*field, parent string) []member {
 			m.expr = b.field(f)
 		case f.constant != nil:
 			m.constant = f.constant
+		case b.partOf(f.column) != nil:
+			b.part(&m, b.partOf(f.column))
 		default:
 			if slices.Contains(b.Columns.Exclude, f.column) {
 				b.problem(f.path, fmt.Sprintf("column %q is excluded", f.column), "")

@@ -148,8 +148,21 @@ func (r *Rules) Check(t *capture.Table, tables Tables) []Finding {
 				add(capture.Error, "lookup", l.of.path.at("table"), l.of.Table, "the table is not in the database, or cannot be read", "")
 				continue
 			}
-			for _, p := range l.notKept() {
+			for _, p := range notKept(l.table, l.of.path, l.of.columns) {
 				add(capture.Error, "lookup", p.path, l.of.Table, p.text, p.remedy)
+			}
+		}
+		for _, l := range be.parts {
+			if l.table == nil {
+				add(capture.Error, "parts", l.path.at("table"), l.Table, "the table is not in the database, or cannot be read", "")
+				continue
+			}
+			for _, p := range notKept(l.table, l.path, l.columns()) {
+				add(capture.Error, "parts", p.path, l.Table, p.text, p.remedy)
+			}
+			if !l.used && len(be.problems) == 0 {
+				add(capture.Warning, "parts", l.path, l.Table, fmt.Sprintf("no field of the entry is the list %q, so that no payload has it", l.Name),
+					fmt.Sprintf("write fields with %s: %[1]s in it, or leave the list out", l.Name))
 			}
 		}
 		if len(be.problems) > 0 {
@@ -281,6 +294,11 @@ func (n *needList) shape(why string, at path, members []member) {
 		n.shape(why, at, m.members)
 		if m.col != none {
 			n.old(why, at, m.col)
+		}
+		if m.part != nil {
+			for _, col := range m.part.own {
+				n.old(why, at, col)
+			}
 		}
 		if m.expr == nil {
 			continue

@@ -30,7 +30,7 @@ type Rules struct {
 	entries []*entry
 	named   map[string][]*entry // by schema.table
 	schemas map[string][]*entry // wildcard entries by schema
-	looking []*entry            // those that look rows up
+	looking []*entry            // those that look rows up, or list some
 	context ContextConfig
 	signals SignalsConfig
 }
@@ -46,6 +46,7 @@ type entry struct {
 	link        []linkPart
 	maskKey     []byte
 	lookups     []*lookup
+	parts       []*part
 	orderPrefix string // of a group; empty for the table's own
 	wholeDelete bool   // a format sends deleted rows whole
 }
@@ -84,7 +85,7 @@ func Compile(cfg Config, opts Options) (*Rules, error) {
 			continue
 		}
 		r.entries = append(r.entries, e)
-		if len(e.lookups) > 0 {
+		if len(e.lookups)+len(e.parts) > 0 {
 			r.looking = append(r.looking, e)
 		}
 		if e.wildcard() {
@@ -159,6 +160,7 @@ func compileEntry(cfg EntryConfig, opts Options, lookedUp map[string]*lookedUp) 
 	if e.fields, err = compileFields(cfg.Fields, e.path.at("fields"), cfg.aliases()); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, e.compileParts())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type EntryConfig struct {
 	Operations []EventOperations `yaml:"operations" doc:"closed lists: the operations that an event can come from"`
 	Columns    ColumnsConfig     `yaml:"columns" doc:"which columns are sent, and how"`
 	Lookup     []LookupUse       `yaml:"lookup" doc:"rows of other tables, whose columns are then alias.column: in fields, link, where and if"`
+	Parts      []PartUse         `yaml:"parts" doc:"rows of other tables that belong to the entry's row, as lists that fields name"`
 	Fields     []FieldConfig     `yaml:"fields" doc:"the payload's shape; default: every column by its name"`
 	Coalesce   string            `yaml:"coalesce" enum:"transaction" doc:"transaction: the changes of one row in a transaction become one, from what was before the first to what is after the last; an insert and a delete cancel out"`
 	Memory     MemoryConfig      `yaml:"memory" doc:"columns whose last values are remembered, so that rules know old values without REPLICA IDENTITY FULL or full row images: {columns: [...]}, or all"`
@@ -32,7 +33,7 @@ type EntryConfig struct {
 
 	Rakuraku delivery.RakurakuEntry `yaml:"rakuraku" doc:"ids and types of the items, for format rakuraku"`
 
-	_ struct{} `later:"backfill lookups parts trigger"`
+	_ struct{} `later:"backfill lookups trigger"`
 }
 
 // ActorConfig names the columns that tell the actor. The transaction's own context wins.

@@ -54,6 +54,8 @@ func (b *binder) kind(m *member) delivery.Kind {
 		return delivery.KindNested
 	case m.mask != nil:
 		return delivery.KindText
+	case m.part != nil:
+		own = delivery.KindJSON
 	case m.constant != nil:
 		own = kindOfJSON(m.constant)
 	case m.col != none:

@@ -30,8 +30,9 @@ type LookupUse struct {
 // LookedUp is a table whose rows are to be kept, and which of its columns.
 type LookedUp struct {
 	Table   string
-	Key     []string
+	Key     []string // that rows are looked up by; empty where none are
 	Columns []string
+	By      [][]string // what rows are found by in lists
 }
 
 // Lookups is where a mapper finds rows of other tables, as they are when the change's transaction
@@ -41,6 +42,11 @@ type Lookups interface {
 	// it; the rest stays unknown. There is none where exists is false. Where known is false, nobody can
 	// tell. Texts are valid until the change is mapped.
 	LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error)
+	// Parts gives take the table's rows that have the values which are given in row, in the columns by, in
+	// the order of their keys, until it returns false: so many at most; more says that there are others.
+	// What is not kept of them is unknown. Where known is false, nobody can tell. Texts are valid until the
+	// change is mapped, rows until take returns.
+	Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error)
 }
 
 // lookup is one use of a looked-up table by an entry.
@@ -219,19 +225,32 @@ func (c *EntryConfig) aliases() []string {
 // columns.
 func (r *Rules) LookedUp() []LookedUp {
 	var list []LookedUp
-	for _, e := range r.looking {
-		for _, l := range e.lookups {
-			i := slices.IndexFunc(list, func(k LookedUp) bool { return k.Table == l.of.Table })
-			if i < 0 {
-				i = len(list)
-				list = append(list, LookedUp{Table: l.of.Table, Key: l.of.Key})
-			}
-			for _, c := range l.of.columns {
-				if !slices.Contains(list[i].Columns, c) {
-					list[i].Columns = append(list[i].Columns, c)
-				}
+	add := func(table string, columns []string) *LookedUp {
+		i := slices.IndexFunc(list, func(k LookedUp) bool { return k.Table == table })
+		if i < 0 {
+			i = len(list)
+			list = append(list, LookedUp{Table: table})
+		}
+		for _, c := range columns {
+			if !slices.Contains(list[i].Columns, c) {
+				list[i].Columns = append(list[i].Columns, c)
 			}
 		}
+		return &list[i]
+	}
+	for _, e := range r.looking {
+		for _, l := range e.lookups {
+			add(l.of.Table, l.of.columns).Key = l.of.Key
+		}
+		for _, p := range e.parts {
+			of := add(p.Table, p.columns())
+			if !slices.ContainsFunc(of.By, func(by []string) bool { return slices.Equal(by, p.by) }) {
+				of.By = append(of.By, p.by)
+			}
+		}
+	}
+	for i := range list {
+		slices.SortFunc(list[i].By, slices.Compare)
 	}
 	return list
 }
@@ -348,24 +367,24 @@ func (b *binder) checkLookup(l *boundLookup) {
 	}
 }
 
-// notKept tells why rows of a table that is there cannot be looked up, as rows are kept.
-func (l *boundLookup) notKept() []problem {
-	t := l.table
+// notKept tells why rows of a table that is there cannot be looked up, as rows are kept; at is where the
+// config names the table.
+func notKept(t *capture.Table, at path, columns []string) []problem {
 	if why := t.Unfollowed(); why != "" {
-		return []problem{{l.of.path.at("table"), fmt.Sprintf("rows of table %s cannot be looked up: %s", t, why), unfollowedRemedy(t)}}
+		return []problem{{at.at("table"), fmt.Sprintf("rows of table %s cannot be looked up: %s", t, why), unfollowedRemedy(t)}}
 	}
 	var list []problem
 	if t.Unread != "" {
-		list = append(list, problem{l.of.path.at("table"), fmt.Sprintf("rows of table %s cannot be looked up, since they cannot be read first: %s", t, t.Unread), t.UnreadRemedy})
+		list = append(list, problem{at.at("table"), fmt.Sprintf("rows of table %s cannot be looked up, since they cannot be read first: %s", t, t.Unread), t.UnreadRemedy})
 	}
 	if t.Filtered {
-		list = append(list, problem{l.of.path.at("table"),
+		list = append(list, problem{at.at("table"),
 			fmt.Sprintf("the publication has a row filter for table %s: nobody knows whether a row outside it is there, nor what it holds", t),
 			"publish the table without its filter: see row_filter"})
 	}
-	for _, name := range l.of.columns {
+	for _, name := range columns {
 		if i := t.Column(name); i >= 0 && t.Columns[i].Omitted != "" {
-			list = append(list, problem{l.of.path.at("columns"), fmt.Sprintf("column %q of table %s cannot be looked up: updates come without it, changed or not", name, t), t.Columns[i].Omitted})
+			list = append(list, problem{at.at("columns"), fmt.Sprintf("column %q of table %s cannot be looked up: updates come without it, changed or not", name, t), t.Columns[i].Omitted})
 		}
 	}
 	return list
@@ -405,7 +424,7 @@ func (m *Mapper) LookIn(l Lookups) { m.lookups = l }
 // Describe tells what a looked-up table looks like, until it is told again.
 func (m *Mapper) Describe(t *capture.Table) {
 	name := t.String()
-	if known := m.described[name]; known != nil && alike(known, t) || !m.rules.looksIn(name) {
+	if known := m.described[name]; known != nil && alike(known, t) || !slices.Contains(m.rules.LooksUp(""), name) {
 		return
 	}
 	m.described[name] = t
@@ -434,10 +453,15 @@ func alike(a, b *capture.Table) bool {
 
 // LooksUp lists the tables that an entry looks rows up in; an empty name is all entries.
 func (r *Rules) LooksUp(entry string) (tables []string) {
-	for _, e := range r.entries {
+	for _, e := range r.looking {
 		for _, l := range e.lookups {
 			if (entry == "" || e.Name == entry) && !slices.Contains(tables, l.of.Table) {
 				tables = append(tables, l.of.Table)
+			}
+		}
+		for _, p := range e.parts {
+			if (entry == "" || e.Name == entry) && !slices.Contains(tables, p.Table) {
+				tables = append(tables, p.Table)
 			}
 		}
 	}
@@ -555,19 +579,26 @@ type trusted struct {
 
 func (t *trusted) reset() { *t = trusted{key: t.key} }
 
-// name appends what tells a row from all others; ok is false where its key is not known.
-func (t *trusted) name(of *capture.Table, key []int, value func(int) capture.Value) (ok bool) {
+// name appends what tells a row from all others, or such as are found by one list's columns; ok is false
+// where these are not known.
+func (t *trusted) name(of *capture.Table, by string, key []int, value func(int) capture.Value) (ok bool) {
 	t.key = append(append(append(t.key[:0], of.Schema...), '.'), of.Name...)
-	t.key, ok = appendKey(append(t.key, 0), key, value)
+	t.key = append(append(append(t.key, 0), by...), 0)
+	t.key, ok = appendKey(t.key, key, value)
 	return ok
 }
 
 // note keeps that a row was looked up.
 func (t *trusted) note(of *capture.Table, key []int, row capture.Row) {
-	if t.all || !t.name(of, key, func(i int) capture.Value { return row[i] }) {
+	if t.all || !t.name(of, "", key, func(i int) capture.Value { return row[i] }) {
 		t.all = true
 		return
 	}
+	t.add()
+}
+
+// add keeps what was named.
+func (t *trusted) add() {
 	if t.rows == nil {
 		t.rows = map[string]struct{}{}
 	}
@@ -586,19 +617,29 @@ func (t *trusted) changed(b *binding, c *capture.Change) error {
 		has   bool
 		value func(int) capture.Value
 	}{{c.Op != capture.Insert, r.before}, {c.Op != capture.Delete, r.after}} {
-		if early || !side.has {
-			continue
+		if side.has {
+			early = early || b.lookedUp != nil && t.noted(b.table, "", b.lookedUp, side.value)
+			for _, by := range b.partsBy {
+				early = early || t.noted(b.table, by.name, by.columns, side.value)
+			}
 		}
-		if !t.name(b.table, b.lookedUp, side.value) {
-			early = true
-			continue
-		}
-		_, early = t.rows[string(t.key)]
 	}
 	if early {
 		return ErrEarly
 	}
 	return nil
+}
+
+// noted reports whether a row was looked up, or may have been.
+func (t *trusted) noted(of *capture.Table, by string, key []int, value func(int) capture.Value) bool {
+	if by != "" && slices.ContainsFunc(key, func(i int) bool { return value(i).State == capture.Null }) {
+		return false // it is in no list
+	}
+	if !t.name(of, by, key, value) {
+		return true
+	}
+	_, noted := t.rows[string(t.key)]
+	return noted
 }
 
 // Doubt refuses that rows of a table were looked up before the open transaction's end: it may have

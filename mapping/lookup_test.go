@@ -35,6 +35,7 @@ func lookingUp(entry EntryConfig) Config {
 // ends in 9, which nobody knows.
 type people struct {
 	rows  map[string]capture.Row
+	parts map[string][]capture.Row
 	asked int
 	err   error
 }

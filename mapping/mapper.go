@@ -157,7 +157,7 @@ func (m *Mapper) Change(c *capture.Change) error {
 	if b == nil || b.table != c.Table {
 		b = m.bind(c.Table)
 	}
-	if b.lookedUp != nil && m.trusted.early {
+	if m.trusted.early && (b.lookedUp != nil || len(b.partsBy) > 0) {
 		if err := m.trusted.changed(b, c); err != nil {
 			return err
 		}
@@ -291,6 +291,9 @@ func (m *Mapper) mapEntry(be *boundEntry) error {
 	fired, decided := m.decide(be)
 	blame := m.eval.blame
 	if len(fired) > 0 {
+		if err := m.findParts(be); err != nil {
+			return err
+		}
 		shared, err := m.render(be)
 		if err == nil && m.eval.cost.err != nil {
 			return m.fail(be, delivery.OutcomeUnmapped, fmt.Errorf("map %s: %w", be.table, m.eval.cost.err))

@@ -23,6 +23,8 @@ type Memory struct {
 	Table   string // schema.table
 	Columns []string
 	All     bool
+	// By are columns by which rows are found besides their key, each list of its own.
+	By [][]string
 	// LookedUp says that no entry wants it for old values: the rows are looked up alone.
 	LookedUp bool
 }
@@ -55,6 +57,7 @@ func (r *Rules) Memory() []Memory {
 			at = len(list)
 			list = append(list, Memory{Table: l.Table, LookedUp: true})
 		}
+		list[at].By = l.By
 		for _, column := range l.Columns {
 			if !slices.Contains(list[at].Columns, column) {
 				list[at].Columns = append(list[at].Columns, column)

@@ -14,6 +14,7 @@ type member struct {
 	col      int    // none if it is no column
 	constant []byte
 	expr     *boundExpression
+	part     *boundPart // a list of another table's rows
 	members  []member
 	convert  *converter
 	mask     []byte // key of the hash that is sent instead
@@ -65,6 +66,10 @@ func (w *renderer) now(m *member) bool {
 		w.buf = append(w.buf, m.constant...)
 	case m.expr != nil:
 		if !w.expression(m) {
+			return false
+		}
+	case m.part != nil:
+		if !w.list(m) {
 			return false
 		}
 	default:

@@ -102,6 +102,10 @@ func (d *describer) member(m *member) delivery.MemberShape {
 		shape.Members = d.members(m.members)
 	case m.constant != nil:
 		shape.Value = delivery.Schema{"const": json.RawMessage(m.constant)}
+	case m.part != nil && m.convert == nil:
+		shape.Value, shape.Told = d.list(m.part), false // what is not loaded yet is left out
+	case m.part != nil:
+		shape.Value, shape.Told = convertedSchema(shape.Kind), false
 	case m.expr != nil:
 		shape.Value, shape.Told = delivery.Schema{}, false // what it cannot compute is left out
 	case m.mask != nil:
@@ -117,6 +121,26 @@ func (d *describer) member(m *member) delivery.MemberShape {
 	return shape
 }
 
+// list is the schema of another table's rows.
+func (d *describer) list(p *boundPart) delivery.Schema {
+	properties := delivery.Schema{}
+	for i, c := range p.items {
+		value := valueSchema(c.typ)
+		if c.mask != nil {
+			value = delivery.Schema{"type": "string", "description": "a keyed hash of the value"}
+		}
+		column := p.Columns[i]
+		if d.nullable == nil && !slices.Contains(p.table.Key, p.cols[i]) || d.nullable != nil && d.nullable(p.table, column) {
+			value = withNull(value)
+		}
+		properties[column] = value
+	}
+	return delivery.Schema{
+		"type": "array", "maxItems": p.Max, "items": delivery.Schema{"type": "object", "properties": properties},
+		"description": "rows of " + p.Table + ", by their key; unavailable names what is not among them",
+	}
+}
+
 // name is the member's own name.
 func (m *member) name() string {
 	var name string
@@ -129,9 +153,17 @@ func (d *describer) lookedUp(m *member) bool { return m.col >= d.be.own }
 
 // orNull adds null where the column may be NULL.
 func (d *describer) orNull(m *member, s delivery.Schema) delivery.Schema {
-	types, typed := s["type"]
-	if !typed || !d.lookedUp(m) && (d.nullable != nil && !d.nullable(d.table, d.table.Columns[m.col].Name) ||
+	if !d.lookedUp(m) && (d.nullable != nil && !d.nullable(d.table, d.table.Columns[m.col].Name) ||
 		d.nullable == nil && slices.Contains(d.table.Key, m.col)) {
+		return s
+	}
+	return withNull(s)
+}
+
+// withNull is a schema of values that may be null, too.
+func withNull(s delivery.Schema) delivery.Schema {
+	types, typed := s["type"]
+	if !typed {
 		return s
 	}
 	s = maps.Clone(s)

@@ -10,7 +10,7 @@ import (
 func keptWants(rules *mapping.Rules) []kept.Want {
 	var wants []kept.Want
 	for _, m := range rules.Memory() {
-		wants = append(wants, kept.Want{Table: m.Table, Columns: m.Columns, All: m.All, LookedUp: m.LookedUp})
+		wants = append(wants, kept.Want{Table: m.Table, Columns: m.Columns, All: m.All, By: m.By, LookedUp: m.LookedUp})
 	}
 	return wants
 }

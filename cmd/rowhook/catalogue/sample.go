@@ -227,6 +227,19 @@ func (madeUp) LookUp(of *capture.Table, row capture.Row) (exists, known bool, er
 	return true, true, nil
 }
 
+// Parts implements [mapping.Lookups]: there is one row.
+func (madeUp) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
+	made := make(capture.Row, len(of.Columns))
+	for i := range made {
+		made[i] = valueFor(&of.Columns[i])
+	}
+	for _, i := range by {
+		made[i] = row[i]
+	}
+	take(made)
+	return false, true, nil
+}
+
 // fits reports whether a type takes a text, without a word about its policy.
 func fits(t *capture.Type, text string) bool {
 	out, ok := t.AppendJSON(nil, []byte(text))

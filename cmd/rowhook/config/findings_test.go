@@ -257,7 +257,8 @@ func TestLaterKeys(t *testing.T) {
 		smallConfig + "trigger: {}\n":         "5:1: trigger",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", coalesce: 5s}\n":   "6:44: profiles.desk.coalesce",
-		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {parts: {}}", 1):        "4:19: mapping.catalog.items.parts",
+		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {trigger: {}}", 1):      "4:19: mapping.catalog.items.trigger",
+		strings.Replace(smallConfig, "set: returned_at", "parts: {}", 1):                          "3:60: mapping.circulation.loans.events.loan.returned.parts",
 		strings.Replace(smallConfig, "set: returned_at", "lookup: {}", 1):                         "3:60: mapping.circulation.loans.events.loan.returned.lookup",
 	} {
 		_, err := Parse("c.yaml", []byte(text), env(nil), nil)

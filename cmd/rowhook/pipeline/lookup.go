@@ -20,6 +20,11 @@ func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known boo
 	return (*Pipeline)(k).kept.LookUp(of, row)
 }
 
+// Parts implements [mapping.Lookups].
+func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
+	return (*Pipeline)(k).kept.Parts(of, by, row, most, take)
+}
+
 // looksUp ties a mapper to the kept rows, and to what another one knows of their tables. Called with mu
 // held.
 func (p *Pipeline) looksUp(m, like *mapping.Mapper) {

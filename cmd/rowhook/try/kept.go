@@ -1,11 +1,13 @@
 package try
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/pipeline/kept"
 	"rowhook/mapping"
 )
 
@@ -31,14 +33,20 @@ func (k *keptRows) place(of *capture.Table, row capture.Row) (place string, ok b
 		if l.Table != of.String() {
 			continue
 		}
-		for _, column := range l.Key {
-			i := of.Column(column)
+		key := of.Key
+		if len(l.Key) > 0 {
+			key = key[:0:0]
+			for _, column := range l.Key {
+				key = append(key, of.Column(column))
+			}
+		}
+		for _, i := range key {
 			if i < 0 || row == nil || row[i].State != capture.Present {
 				return "", false
 			}
 			fmt.Fprintf(&b, "/%d:%s", len(row[i].Text), row[i].Text)
 		}
-		return b.String(), true
+		return b.String(), len(key) > 0
 	}
 	return "", false
 }
@@ -66,6 +74,9 @@ func (k *keptRows) change(c *capture.Change) {
 		k.rows[was] = nil
 	}
 	if !knows {
+		if c.New != nil || !knew { // of one of the rows, nobody knows which
+			k.gone[name] = false
+		}
 		return
 	}
 	row := slices.Clone(c.New)
@@ -84,7 +95,46 @@ func (k *keptRows) change(c *capture.Change) {
 // LookUp implements [mapping.Lookups].
 func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
 	place, ok := k.place(of, row)
-	kept, told := k.rows[place]
-	copy(row, kept)
-	return kept != nil, ok && (told || k.gone[of.String()]), nil
+	found, told := k.rows[place]
+	copy(row, found)
+	return found != nil, ok && (told || k.gone[of.String()]), nil
+}
+
+// Parts implements [mapping.Lookups]. Rows are known once the lines have emptied their table.
+func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
+	if !k.gone[of.String()] {
+		return false, false, nil
+	}
+	var rows []capture.Row
+	for place, r := range k.rows {
+		if r == nil || !strings.HasPrefix(place, of.String()+"/") {
+			continue
+		}
+		same := true
+		for _, i := range by {
+			switch {
+			case r[i].State != capture.Present && r[i].State != capture.Null:
+				return false, false, nil
+			case r[i].State == capture.Null || !bytes.Equal(r[i].Text, row[i].Text):
+				same = false
+			}
+		}
+		if same {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b capture.Row) int {
+		var keys [2][]byte
+		for _, i := range of.Key {
+			keys[0] = kept.AppendSorted(keys[0], of.Columns[i].Type.Kind, a[i].Text)
+			keys[1] = kept.AppendSorted(keys[1], of.Columns[i].Type.Kind, b[i].Text)
+		}
+		return bytes.Compare(keys[0], keys[1])
+	})
+	for n, r := range rows {
+		if n == most || !take(r) {
+			return true, true, nil
+		}
+	}
+	return false, true, nil
 }

@@ -101,7 +101,7 @@ func (e *indexEntry) set(b *binding, x *index, key [][]byte, values []capture.Va
 	}
 	e.bucket = len(e.key)
 	for n, i := range b.key {
-		e.key = appendSorted(e.key, b.of.Columns[i].Type.Kind, key[n])
+		e.key = AppendSorted(e.key, b.of.Columns[i].Type.Kind, key[n])
 	}
 }
 

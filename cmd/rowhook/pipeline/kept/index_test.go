@@ -190,17 +190,17 @@ func TestSorted(t *testing.T) {
 				t.SkipNow()
 			}
 		}
-		inA, inB := appendSorted(nil, capture.Decimal, []byte(a)), appendSorted(nil, capture.Decimal, []byte(b))
+		inA, inB := AppendSorted(nil, capture.Decimal, []byte(a)), AppendSorted(nil, capture.Decimal, []byte(b))
 		if sizeOfA != sizeOfB && bytes.Compare(inA, inB) != cmp.Compare(sizeOfA, sizeOfB) {
 			t.Fatalf("%s is %x, %s is %x", a, inA, b, inB)
 		}
 		x, y := rapid.SliceOf(rapid.SampledFrom([]byte{0, 1, 0xff, 'a'})).Draw(t, "x"), rapid.SliceOf(rapid.SampledFrom([]byte{0, 1, 0xff, 'a'})).Draw(t, "y")
-		if bytes.Compare(appendSorted(nil, capture.Text, x), appendSorted(nil, capture.Text, y)) != bytes.Compare(x, y) {
+		if bytes.Compare(AppendSorted(nil, capture.Text, x), AppendSorted(nil, capture.Text, y)) != bytes.Compare(x, y) {
 			t.Fatalf("%x and %x are in another order", x, y)
 		}
 		entry := inA
 		for _, text := range [][]byte{x, []byte(b), y} {
-			entry = appendSorted(entry, rapid.SampledFrom([]capture.Kind{capture.Bigint, capture.Text}).Draw(t, "kind"), text)
+			entry = AppendSorted(entry, rapid.SampledFrom([]capture.Kind{capture.Bigint, capture.Text}).Draw(t, "kind"), text)
 		}
 		for _, want := range [][]byte{[]byte(a), x, []byte(b), y} {
 			text, rest, ok := cutSorted(entry)
@@ -214,7 +214,7 @@ func TestSorted(t *testing.T) {
 
 func FuzzSorted(f *testing.F) {
 	for _, text := range []string{"12", "-12.50", "0", "-0", "012", "a\x00b", ""} {
-		f.Add(appendSorted(nil, capture.Decimal, []byte(text)))
+		f.Add(AppendSorted(nil, capture.Decimal, []byte(text)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		text, rest, ok := cutSorted(b)
@@ -225,7 +225,7 @@ func FuzzSorted(f *testing.F) {
 		if b[0] != sortedText {
 			kind = capture.Decimal
 		}
-		if again := append(appendSorted(nil, kind, text), rest...); !bytes.Equal(again, b) {
+		if again := append(AppendSorted(nil, kind, text), rest...); !bytes.Equal(again, b) {
 			t.Errorf("%x is %q and %x", b, text, again)
 		}
 	})

@@ -18,8 +18,9 @@ const (
 	digitsMost   = sortedText - sortedNumber - 1
 )
 
-// appendSorted writes one column.
-func appendSorted(dst []byte, kind capture.Kind, text []byte) []byte {
+// AppendSorted writes a column of a key so that the bytes are in the order of lists: whole numbers and
+// decimals by their size, all else by the bytes of its text.
+func AppendSorted(dst []byte, kind capture.Kind, text []byte) []byte {
 	if kind == capture.Integer || kind == capture.Bigint || kind == capture.Decimal {
 		digits, negative := bytes.CutPrefix(text, []byte("-"))
 		if whole := wholeDigits(digits, negative); whole > 0 {
