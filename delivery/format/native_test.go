@@ -67,10 +67,10 @@ func events() map[string]*delivery.Event {
 			Data: []byte(`{"t":"<&>\u2028😀\\","n":0.10,"e":1e400,"big":123456789012345678901234567890.10}`),
 		},
 		"bigints": {
-			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "insert", Type: "loan.created", Bigints: []string{"id", "library.id", "list", "nulled", "text", "deep.x.y"}},
+			Making: &delivery.Making{Source: "library", Table: "circulation.loans", Op: "insert", Type: "loan.created", Bigints: []string{"id", "library.id", "list", "nulled", "text", "deep.x.y", "rows.id"}},
 			Commit: &delivery.Commit{Position: "0/16B3748", Transaction: "745", Time: at},
 			ID:     "evt_09", Ordinal: 2, Key: []byte(`{"id":-9007199254740993}`),
-			Data: []byte(`{"id":-9007199254740993,"library":{"id":7,"no":7},"list":[1,[2,null],"3",{"id":4}],"nulled":null,"text":"8","d\u0065ep":{"x.y":5},"no":{"id":6}}`),
+			Data: []byte(`{"id":-9007199254740993,"library":{"id":7,"no":7},"list":[1,[2,null],"3",{"id":4}],"nulled":null,"text":"8","d\u0065ep":{"x.y":5},"no":{"id":6},"rows":[{"id":8,"no":8},{"id":null}]}`),
 		},
 	}
 }

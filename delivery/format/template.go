@@ -330,8 +330,25 @@ func inQuotes(members map[string]any, path string, paths []string) {
 		at := path + name
 		if object, ok := v.(map[string]any); ok {
 			inQuotes(object, at+".", paths)
-		} else if slices.Contains(paths, at) {
+			continue
+		}
+		if slices.Contains(paths, at) {
 			members[name] = quoted(v)
+		}
+		if list, ok := v.([]any); ok {
+			listInQuotes(list, at+".", paths)
+		}
+	}
+}
+
+// listInQuotes looks at the objects in a list, which have no path of their own.
+func listInQuotes(list []any, path string, paths []string) {
+	for _, v := range list {
+		switch v := v.(type) {
+		case map[string]any:
+			inQuotes(v, path, paths)
+		case []any:
+			listInQuotes(v, path, paths)
 		}
 	}
 }

@@ -239,7 +239,7 @@ func (d *dice) event() *delivery.Event {
 		ev.As = map[string]*string{"desc": &desc}
 	}
 	for range d.IntN(3) {
-		ev.Bigints = append(ev.Bigints, d.one("n", "i", "o.x", "o.in.x", "l", "o", "id", "s", "z", "名前"))
+		ev.Bigints = append(ev.Bigints, d.one("n", "i", "o.x", "o.in.x", "l", "l.x", "l.n", "o", "id", "s", "z", "名前"))
 	}
 	if d.seldom() {
 		ev.Time = time.Date(d.IntN(30000)-9000, 1, 2, 3, 4, 5, 6, time.UTC)

@@ -111,12 +111,25 @@ func (x *row) quotePath(members span, path string) {
 		switch isObject := x.src[p.value] == '{'; {
 		case !isObject && n == len(path):
 			x.quoteAt(p)
-		case isObject && n < len(path) && path[n] == '.':
-			before := len(x.places)
-			x.quotePath(x.inside(p), path[n+1:])
-			x.places = x.places[:before]
+		case n < len(path) && path[n] == '.':
+			x.quoteIn(p, path[n+1:])
 		}
 	}
+}
+
+// quoteIn looks for a path in an object, or in those of a list.
+func (x *row) quoteIn(p *place, path string) {
+	before := len(x.places)
+	switch x.src[p.value] {
+	case '{':
+		x.quotePath(x.inside(p), path)
+	case '[':
+		elements := x.inside(p)
+		for i := elements.start; i < elements.end; i++ {
+			x.quoteIn(&x.places[i], path)
+		}
+	}
+	x.places = x.places[:before]
 }
 
 // quoteAt has a number, or a list's numbers, written in quotes.

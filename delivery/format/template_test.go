@@ -208,13 +208,13 @@ func FuzzTemplate(f *testing.F) {
 func TestTemplateBigint(t *testing.T) {
 	t.Parallel()
 	ev := &delivery.Event{
-		Making: &delivery.Making{Bigints: []string{"n", "of.n", "list", "a.b", "text"}},
+		Making: &delivery.Making{Bigints: []string{"n", "of.n", "list", "a.b", "text", "rows.n", "rows.of.n"}},
 		Commit: &delivery.Commit{},
-		Key:    []byte(`{"n":9007199254740993}`), Data: []byte(`{"n":9007199254740993,"small":7,"of":{"n":1,"small":7},"list":[1,[2]],"a.b":3,"text":"4"}`),
+		Key:    []byte(`{"n":9007199254740993}`), Data: []byte(`{"n":9007199254740993,"small":7,"of":{"n":1,"small":7},"list":[1,[2]],"a.b":3,"text":"4","rows":[{"n":5,"small":5},[{"n":6}],7,{"of":{"n":8}}]}`),
 	}
 	for bigint, want := range map[string]string{
-		"number": `{"n":9007199254740993} {"a.b":3,"list":[1,[2]],"n":9007199254740993,"of":{"n":1,"small":7},"small":7,"text":"4"} 9007199254740993 01`,
-		"string": `{"n":"9007199254740993"} {"a.b":"3","list":["1",["2"]],"n":"9007199254740993","of":{"n":"1","small":7},"small":7,"text":"4"} 9007199254740993 01`,
+		"number": `{"n":9007199254740993} {"a.b":3,"list":[1,[2]],"n":9007199254740993,"of":{"n":1,"small":7},"rows":[{"n":5,"small":5},[{"n":6}],7,{"of":{"n":8}}],"small":7,"text":"4"} 9007199254740993 01`,
+		"string": `{"n":"9007199254740993"} {"a.b":"3","list":["1",["2"]],"n":"9007199254740993","of":{"n":"1","small":7},"rows":[{"n":"5","small":5},[{"n":"6"}],7,{"of":{"n":"8"}}],"small":7,"text":"4"} 9007199254740993 01`,
 	} {
 		cfg := withTemplate(`{{json .key}} {{json .data}} {{.data.n}} {{with .data.of}}{{printf "%02d" .n}}{{end}}`)
 		cfg.Bigint = bigint
