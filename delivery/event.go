@@ -31,7 +31,8 @@ type Event struct {
 	// JavaScript's JSON.stringify(JSON.parse(x)) as it stands, and is copied. Not nil but empty
 	// says that there are none; nil says that nobody knows, and the payload is read as a whole.
 	Marks []byte
-	// Unavailable names the columns whose value the stream did not carry.
+	// Unavailable names the members whose value the stream did not carry, and with name[n:] what a list
+	// of rows has no room for.
 	Unavailable []string
 	// Away is set where Data, Previous, Shape and Marks are not here for their size.
 	Away *Away

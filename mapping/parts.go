@@ -213,6 +213,9 @@ func (b *binder) bindParts(tables map[string]*capture.Table) {
 		if bound.own = b.columnsOf(p.own, p.path.at("by")); len(p.own) == 0 {
 			bound.own = b.partKey(p)
 		}
+		for _, col := range bound.own {
+			b.use(col)
+		}
 		if bound.table != nil {
 			b.describePart(bound)
 		}

@@ -25,4 +25,10 @@
 // A row is under 'r', the table's number (4 bytes), the generation (4 bytes) and its key: each column's
 // length (unsigned varint) and text. Its value is 1, the version, and for each kept column 0 (unknown),
 // 1 (NULL), or 2, the text's length and the text.
+//
+// Behind a generation's prefix, 0x80 and 0, with which no row's key begins, are the entries of the
+// table's indexes, without values: the index's number (1 byte), 1, each of its columns' length and text,
+// and the row's key in an order of its own, see [AppendSorted]; or, of a row that does not tell these
+// columns, the number, 0 and the row's key. A list of rows is what batches hold of entries that are not
+// stored yet, in memory, laid over a scan of the store.
 package kept
