@@ -390,6 +390,10 @@ func (lender) LookUp(of *capture.Table, row capture.Row) (exists, known bool, er
 	return false, false, nil
 }
 
+func (lender) Parts(*capture.Table, []int, capture.Row, int, func(capture.Row) bool) (more, known bool, err error) {
+	return false, false, nil
+}
+
 // joining is a world whose entry merges a row's changes and looks its branch up.
 func joining(t *testing.T, o Options) *world {
 	t.Helper()
