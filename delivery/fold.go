@@ -12,7 +12,9 @@ import (
 // AppendFolded appends a text without what collations take for nothing: case, accents, width, spaces at
 // the end, kinds of kana and of digits, and characters that cannot be seen. Texts that a collation
 // takes for equal become one, whichever of the databases' general collations it is, and few others
-// do. Collations of a language may have equals of their own, such as ae for ä.
+// do. Collations of a language may have equals of their own, such as ae for ä. Characters beyond the
+// basic plane are one, as the older collations have it, but for those that are a letter or a digit in
+// another shape: to these collations they are the others' equals too, and to newer ones the letter's.
 //
 // What it makes is stored as part of ordering keys: see mapping's orderVersion.
 func AppendFolded(dst, text []byte) []byte {
@@ -51,6 +53,10 @@ func appendFoldedRunes(dst, text []byte) []byte {
 			}
 			continue
 		}
+		if whole > maxBasic && len(norm.NFKD.String(string(whole))) == utf8.UTFMax && !unicode.Is(unicode.Nd, whole) {
+			put(utf8.RuneError)
+			continue
+		}
 		for _, r := range norm.NFKD.String(string(whole)) {
 			if as, ok := foldings[r]; ok {
 				for _, r := range as {
@@ -64,9 +70,18 @@ func appendFoldedRunes(dst, text []byte) []byte {
 	return dst
 }
 
+// maxBasic is the last of the characters that all collations tell apart. The older ones, general and
+// unicode, have one weight for all behind it.
+const maxBasic = 0xffff
+
 func foldRune(r rune) rune {
 	if r >= utf8.RuneSelf && unicode.Is(unicode.Nd, r) {
 		for _, digits := range unicode.Nd.R16 { // ten by ten
+			if r >= rune(digits.Lo) && r <= rune(digits.Hi) {
+				return '0' + (r-rune(digits.Lo))%10
+			}
+		}
+		for _, digits := range unicode.Nd.R32 {
 			if r >= rune(digits.Lo) && r <= rune(digits.Hi) {
 				return '0' + (r-rune(digits.Lo))%10
 			}
@@ -109,6 +124,6 @@ var foldings = func() map[rune]string {
 }()
 
 const foldingPairs = `Ææᴭ=ae ÐðĐđᶞꝹꝺ=d Øø=o ßẞ=s Ħħℏ=h ŁłĿŀ=l Œœꟹ=oe ƍ=zw ƾ=ts ȸ=db ȹ=qp ʣ=dz ʦ=ts ʪ=ls ʫ=lz
-ᵹ=g ᵺ=th ᷊=r ᷜ=k ᷝ=l ᷠ=n ᷨ=b ᷫ=f ᷭ=o ᷮ=p Ỻỻ=ll ⅍=a/s ↅ=6 ᧚=1 〇=0 Ꜩꜩ=tz Ꜳꜳ=aa Ꜵꜵ=ao Ꜷꜷ=au ꜸꜹꜺꜻ=av Ꜽꜽ=ay Ꝏꝏ=oo Ꝡꝡ=vy
+ـ= ᵹ=g ᵺ=th ᷊=r ᷜ=k ᷝ=l ᷠ=n ᷨ=b ᷫ=f ᷭ=o ᷮ=p Ỻỻ=ll ⅍=a/s ↅ=6 ᧚=1 〇=0 Ꜩꜩ=tz Ꜳꜳ=aa Ꜵꜵ=ao Ꜷꜷ=au ꜸꜹꜺꜻ=av Ꜽꜽ=ay Ꝏꝏ=oo Ꝡꝡ=vy
 Ꝼꝼ=f Ᵹ=g Ꞃꞃ=r Ꞅꞅ=s Ꞇꞇ=t Ꞛꞛ=a Ꞝꞝ=o Ꞟꞟ=u Ꞡꞡ=g Ꞣꞣ=k Ꞥꞥ=n Ꞧꞧ=r Ꞩꞩ=s ꟸ=h ͅͺ=ι Ґґ=г ς=σ
 ぁァ=あ ぃィ=い ぅゥ=う ぇェ=え ぉォ=お っッ=つ ゃャ=や ゅュ=ゆ ょョ=よ ゎヮ=わ ゕヵ=か ゖヶ=け`

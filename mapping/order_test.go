@@ -24,6 +24,8 @@ func TestOneKeyOneOrderingKey(t *testing.T) {
 		"text":      {testType("text", false), []string{"Abc"}, []string{"abc", "Abc "}},
 		"collation": {testType("text", true), []string{"Abc", "abc", "ABC ", "âbc", "ａｂｃ"}, []string{"abd", "ab c"}},
 		"kanji":     {testType("text", true), []string{"東京", "東京 "}, []string{"京都", "東"}},
+		"beyond":    {testType("text", true), []string{"🍣", "🍺", "𠮷", "\ufffd", "𐐀"}, []string{"🍣🍺", "東", "𝐀"}},
+		"digits":    {testType("text", true), []string{"a0", "A𐒠", "a𝟘", "aـ0"}, []string{"a𐒡"}},
 		"numeric":   {testType("numeric", false), []string{"1.5", "1.50", "1.500"}, []string{"15", "-1.5"}},
 		"whole":     {testType("numeric", false), []string{"100", "100.00"}, []string{"10", "1000"}},
 		"float":     {testType("float", false), []string{"0", "-0"}, []string{"1"}},

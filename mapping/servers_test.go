@@ -380,7 +380,7 @@ func TestServersFold(t *testing.T) {
 	t.Parallel()
 	folded := func(s string) string { return string(delivery.AppendFolded(nil, []byte(s))) }
 	texts := []string{"Zürich", "ZURICH", "zu\u0308rich", "Zurich  ", "straße", "STRASSE", "Strasse", "Æther", "aether", "ﬁn", "fin", "ＡＢ", "ab", "はと", "ハト", "ばど", "ﾊﾄ", "ÉÈ", "ee", "Łódź", "lodz",
-		"ИЖ", "иж", "йж", "ΣΟΣ", "σος", "東京", "東京 ", "①", "1", "١", "a b", "a\u00adb", "ab\u200b", "x-1", "X-1"}
+		"ИЖ", "иж", "йж", "ΣΟΣ", "σος", "東京", "東京 ", "①", "1", "١", "a b", "a\u00adb", "ab\u200b", "x-1", "X-1", "🍣", "🍺", "𠮷野", "𠀋野", "𐒠", "0", "a\u0640", "a", "𐐀", "𐐨"}
 	for name, collations := range generalCollations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -406,6 +406,9 @@ func TestServersFold(t *testing.T) {
 					t.Errorf("%s takes %d pairs for equal", collation, len(same))
 				}
 				for _, pair := range same {
+					if slices.Contains(pair, "𐒠") && !slices.Contains(pair, "0") {
+						continue // a digit to newer collations, and every rare character's equal to older ones: docs/receivers.md
+					}
 					if folded(pair[0]) != folded(pair[1]) {
 						t.Errorf("%s takes %q and %q for equal, and their keys are %q and %q", collation, pair[0], pair[1], folded(pair[0]), folded(pair[1]))
 					}

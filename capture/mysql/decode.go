@@ -269,6 +269,7 @@ func (tx *transaction) end(p place, file filePlace) place {
 
 // commit ends the open transaction.
 func (d *decoder) commit() error {
+	d.tables.empty()
 	if d.tx.skip {
 		d.tx = transaction{}
 		return nil
@@ -281,7 +282,6 @@ func (d *decoder) commit() error {
 	end, begun := d.at.position(), d.tx.begun
 	d.passage.end(end, d.at.file) // the sink may ask for it
 	d.tx = transaction{}
-	d.tables = d.tables[:0]
 	var err error
 	if begun {
 		err = d.sink.Commit(end)

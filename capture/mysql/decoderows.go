@@ -73,9 +73,15 @@ func (d *decoder) seen(body []byte) *tableMap {
 	return t
 }
 
-// tableMaps are those of the open transaction, by the server's numbers. They are few, and gone with
-// it: a Go map would cost more to empty than to search.
-type tableMaps []numberedMap
+// tableMaps are those of the open transaction, by the server's numbers. They are mostly few, and gone
+// with it: a Go map would cost more to empty than to search. Of a transaction over many tables it is one.
+type tableMaps struct {
+	few  []numberedMap
+	many map[uint64]*tableMap // of all, once there are more than fewMaps
+}
+
+// fewMaps is how many are searched one by one.
+const fewMaps = 32
 
 type numberedMap struct {
 	id uint64
@@ -83,24 +89,40 @@ type numberedMap struct {
 }
 
 // of returns the table map of a number; nil when there is none.
-func (m tableMaps) of(id uint64) *tableMap {
-	for i := len(m) - 1; i >= 0; i-- {
-		if m[i].id == id {
-			return m[i].tableMap
+func (m *tableMaps) of(id uint64) *tableMap {
+	if m.many != nil {
+		return m.many[id]
+	}
+	for i := len(m.few) - 1; i >= 0; i-- {
+		if m.few[i].id == id {
+			return m.few[i].tableMap
 		}
 	}
 	return nil
 }
 
 func (m *tableMaps) set(id uint64, t *tableMap) {
-	for i := len(*m) - 1; i >= 0; i-- {
-		if (*m)[i].id == id {
-			(*m)[i].tableMap = t
+	if m.many != nil {
+		m.many[id] = t
+		return
+	}
+	for i := len(m.few) - 1; i >= 0; i-- {
+		if m.few[i].id == id {
+			m.few[i].tableMap = t
 			return
 		}
 	}
-	*m = append(*m, numberedMap{id, t})
+	m.few = append(m.few, numberedMap{id, t})
+	if len(m.few) > fewMaps {
+		m.many = make(map[uint64]*tableMap, 2*len(m.few))
+		for _, one := range m.few {
+			m.many[one.id] = one.tableMap
+		}
+	}
 }
+
+// empty forgets them all, and the map with them.
+func (m *tableMaps) empty() { m.few, m.many = m.few[:0], nil }
 
 // passed reports whether the stream is behind a statement; none is never passed.
 func (d *decoder) passed(statement *mariaGTID) bool {

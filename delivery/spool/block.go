@@ -466,6 +466,7 @@ func (l *logged) event() (*delivery.Event, error) {
 	if missing&maskNames != 0 && l.names[0] != 0 {
 		t := newTexts(l.names, blockVersion)
 		if ev.As = t.names(); t.bad {
+			l.making, l.commit = nil, nil // no other event shares what is half made
 			return nil, t.close("event")
 		}
 	}
