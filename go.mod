@@ -25,7 +25,7 @@ require (
 	github.com/wneessen/go-mail v0.8.1 // mail to contacts
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
-	golang.org/x/sys v0.48.0 // who may write to a directory, and memory that is given back
+	golang.org/x/sys v0.48.0 // who may write to a directory
 	golang.org/x/term v0.45.0 // questions on a terminal, and passwords that are not shown
 	golang.org/x/text v0.44.0 // the charsets of MySQL's columns; Unicode decomposition, for ordering keys
 	golang.org/x/time v0.16.0 // the bounds of rates

@@ -77,10 +77,5 @@ func (c *console) runAgent(ctx context.Context, conf *config.Config, start agent
 		os.Exit(exitFailed) //nolint:forbidigo // the second signal says that nothing is to be closed first
 	})
 	defer second()
-	forgetting, stopForgetting := context.WithCancel(ctx)
-	var starting sync.WaitGroup
-	starting.Go(func() { forgetStart(forgetting) })
-	defer starting.Wait()
-	defer stopForgetting()
 	return a.Run(ctx)
 }
