@@ -18,21 +18,26 @@ func (m *Mapper) Listens(prefix string) bool {
 }
 
 // Key returns the row's key as events would have it, masked where the mapping says so; nil where it
-// is not known.
+// is not known, or where entries have different ones.
 func (m *Mapper) Key(c *capture.Change) []byte {
 	e := evaluation{rows: newRows(c), at: m.commitTime(), context: &m.contexts}
 	if e.check() != nil {
 		return nil
 	}
+	var key []byte
 	for _, be := range m.bind(c.Table).entries {
 		if !be.ops.has(c.Op) || len(be.problems) > 0 {
 			continue
 		}
 		e.entry = be
 		w := renderer{e: &e}
-		if w.object(be.key, (*renderer).now); len(w.unavailable) == 0 && len(w.buf) > len("{}") {
-			return bytes.Clone(w.buf)
+		switch w.object(be.key, (*renderer).now); {
+		case len(w.unavailable) > 0 || len(w.buf) <= len("{}"):
+		case key == nil:
+			key = bytes.Clone(w.buf)
+		case !bytes.Equal(key, w.buf):
+			return nil
 		}
 	}
-	return nil
+	return key
 }

@@ -500,6 +500,42 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+// TestPassedAlone: where nothing else tells of the table, whose row it was is not known.
+func TestPassedAlone(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true})
+	w.begin()
+	w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: 1, Key: []byte(key7), Reason: "oversize"})
+	w.account.Flush()
+	if found := w.read(key7); len(found.Passed) != 1 || found.Passed[0].Keyed {
+		t.Errorf("found:\n%s", tell(found))
+	}
+}
+
+// TestPassedAmongOthers: changes of other rows, however many, take no place of the row's own.
+func TestPassedAmongOthers(t *testing.T) {
+	t.Parallel()
+	w := setup(t, Options{Values: true})
+	w.change(loans(), nil, row("7", "A", "SOUTH", "a"))
+	w.begin()
+	pass := func(key string, count int) {
+		for i := range count {
+			w.account.Passed(&delivery.Parked{Table: "circulation.loans", Ordinal: len(key)*10_000 + i, Key: []byte(key), Reason: "oversize"})
+		}
+	}
+	pass(key7, 1)
+	pass(`{"loan_id":88}`, 2*mostPassed+100)
+	w.account.Flush()
+	if found := w.read(key7); len(found.Passed) != 1 || !found.Passed[0].Keyed || found.More {
+		t.Errorf("found, more %v:\n%s", found.More, tell(found))
+	}
+	pass(key7, 2*mostPassed+2)
+	w.account.Flush()
+	if found := w.read(key7); len(found.Passed) < mostPassed || !found.More {
+		t.Errorf("%d found, more %v", len(found.Passed), found.More)
+	}
+}
+
 func TestUndecided(t *testing.T) {
 	t.Parallel()
 	w := setup(t, Options{Values: true})

@@ -366,7 +366,10 @@ func (s *search) passed(r *reader) {
 		return other.Transaction == c.Transaction && other.Position == c.Position && other.Ordinal == c.Ordinal
 	})
 	if s.found.Passed = append(s.found.Passed, c); len(s.found.Passed) > 2*mostPassed {
-		s.found.Passed = slices.Clone(s.found.Passed[mostPassed:])
+		if len(s.hashes) > 0 {
+			s.decide()
+		}
+		s.settlePassed()
 	}
 }
 
@@ -441,9 +444,23 @@ func (s *search) keep(c Change) {
 	}
 }
 
-// decide drops what is known to be of other rows.
+// decide drops what is of other rows. Where no plan tells the key that is looked for, nothing is known
+// to be.
 func (s *search) decide() {
+	if len(s.hashes) == 0 {
+		for i := range s.found.Passed {
+			s.found.Passed[i].Keyed = false
+		}
+		return
+	}
 	s.found.Passed = slices.DeleteFunc(s.found.Passed, func(c PassedChange) bool { return c.Keyed && !s.hashes[c.hash] })
+}
+
+// settlePassed lets the oldest that could not be decoded go, and says so.
+func (s *search) settlePassed() {
+	if over := len(s.found.Passed) - mostPassed; over > 0 {
+		s.found.Passed, s.found.More = slices.Clone(s.found.Passed[over:]), true
+	}
 }
 
 // settle lets the oldest go beyond what is wanted.
