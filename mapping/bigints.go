@@ -47,6 +47,7 @@ type bigintWalk struct {
 	names    []string // of variables in scope
 	vars     []bool
 	elements []bool // of the lists being walked, innermost last
+	rounded  bool   // what is walked is rounded: floor(row.id / 100)
 }
 
 // ofWhole are the functions that give what their arguments are, and whether the second is a
@@ -55,6 +56,40 @@ var ofWhole = map[string]bool{
 	"abs": false, "min": false, "max": false, "int": false, "floor": false, "ceil": false, "round": false,
 	"first": false, "last": false, "take": false, "get": false, "sort": false, "reverse": false, "uniq": false, "flatten": false, "concat": false,
 	"filter": false, "find": false, "findLast": false, "sum": true, "map": true, "reduce": true,
+}
+
+// rounding are the functions that make whole numbers of others.
+var rounding = []string{"int", "floor", "ceil", "round"}
+
+// fractional reports whether a number may be no whole one: a decimal, a column of such, and what is
+// computed with them.
+func (w *bigintWalk) fractional(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.FloatNode:
+		return true
+	case *ast.MemberNode:
+		_, name := rowColumn(n)
+		if property, ok := n.Property.(*ast.StringNode); ok && name == "" {
+			if _, alias := rowColumn(n.Node); alias != "" { // of a row that is looked up
+				name = alias + "." + property.Value
+			}
+		}
+		if col := w.table.Column(name); name != "" && col >= 0 {
+			kind := w.table.Columns[col].Type.Kind
+			return kind == capture.Decimal || kind == capture.Float
+		}
+	case *ast.ChainNode:
+		return w.fractional(n.Node)
+	case *ast.UnaryNode:
+		return w.fractional(n.Node)
+	case *ast.BinaryNode:
+		return n.Operator == "/" || w.fractional(n.Left) || w.fractional(n.Right)
+	case *ast.ConditionalNode:
+		return w.fractional(n.Exp1) || w.fractional(n.Exp2)
+	case *ast.BuiltinNode:
+		return !slices.Contains(rounding, n.Name) && slices.ContainsFunc(n.Arguments, w.fractional)
+	}
+	return false
 }
 
 func (w *bigintWalk) gives(n ast.Node) bool {
@@ -70,8 +105,12 @@ func (w *bigintWalk) gives(n ast.Node) bool {
 		return n.Operator != "not" && n.Operator != "!" && w.gives(n.Node)
 	case *ast.BinaryNode:
 		switch n.Operator {
-		case "+", "-", "*", "%", "**", "^", "??":
+		case "??":
 			return w.any(n.Left, n.Right)
+		case "+", "-", "*", "%", "**", "^":
+			return w.any(n.Left, n.Right) && (w.rounded || !w.fractional(n.Left) && !w.fractional(n.Right))
+		case "/":
+			return w.rounded && w.any(n.Left, n.Right)
 		}
 	case *ast.ConditionalNode:
 		return w.any(n.Exp1, n.Exp2)
@@ -117,6 +156,11 @@ func (w *bigintWalk) builtin(n *ast.BuiltinNode) bool {
 	made, of := ofWhole[n.Name]
 	if !of || len(n.Arguments) == 0 {
 		return false
+	}
+	if slices.Contains(rounding, n.Name) {
+		before := w.rounded
+		w.rounded = true
+		defer func() { w.rounded = before }()
 	}
 	list := w.gives(n.Arguments[0])
 	if !made || len(n.Arguments) == 1 {
