@@ -30,7 +30,7 @@ const (
 	SenseHexOnly              // the same without an order
 	SenseBytes                // PostgreSQL's bytes: \x and digits, of which capitals do not count
 	SenseLSN                  // places in PostgreSQL's log
-	SenseFolded               // capitals do not count: citext
+	SenseFolded               // capitals do not count: citext, as in a database whose locale is not C
 	SensePadded               // texts of a fixed length, filled up with spaces that do not count
 	SenseJSON                 // the order of members, white space and the way of writing numbers do not count
 	SenseRange                // ranges of numbers, which compare by value
@@ -266,7 +266,7 @@ func canonicalRange(text string) string {
 		case -1:
 			n = len(text)
 		}
-		if number := newScaled(text[:n]); number.ok {
+		if number := newScaled(strings.Trim(text[:n], " ")); number.ok {
 			out = number.append(out)
 		} else {
 			out = append(out, text[:n]...)

@@ -47,7 +47,7 @@ func TestSense(t *testing.T) {
 		{SenseLSN, []string{"0/16B3748", "0/016b3748"}, []string{"1/16B3748", "16B3748"}},
 		{SenseFolded, []string{"Ab@C.de", "aB@c.DE"}, []string{"Ab@C.d", "Ab@C.dé"}},
 		{SenseFolded, []string{"ÉΣ", "éσ"}, []string{"es", "éς"}},
-		{SenseRange, []string{"[1.0,2.50)", "[1,2.5)", "[1.00,2.5)"}, []string{"[1,2.5]", "[1,2.6)", "empty", "(,2.5)"}},
+		{SenseRange, []string{"[1.0,2.50)", "[1,2.5)", "[1.00,2.5)", "[1, 2.5 )"}, []string{"[1,2.5]", "[1,2.6)", "empty", "(,2.5)"}},
 		{SenseRange, []string{"{[1.0,2.0),[3,)}", "{[1,2),[3.00,)}"}, []string{"{[1,2)}", "{}"}},
 		{SenseOpaque, []string{"$1,234.50"}, []string{"$1,234.5"}},
 		{SensePadded, []string{"AB  ", "AB", "AB      "}, []string{"ab", " AB", "AB\t", "A B"}},
