@@ -3,9 +3,13 @@ package capture
 import "slices"
 
 // RowIdentity lists the columns by which the stream tells a table's rows apart: the key, unless old
-// rows come without it.
+// rows come without it. Those of a partitioned table have nothing else in common: an index is unique
+// within its partition only.
 func (t *Table) RowIdentity() []int {
 	if !slices.ContainsFunc(t.Key, func(i int) bool { return !t.Columns[i].Identity }) {
+		return t.Key
+	}
+	if t.Partitioned || t.Identity == IdentityFull {
 		return t.Key
 	}
 	var identity []int

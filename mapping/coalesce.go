@@ -66,22 +66,14 @@ func newRow(was capture.Row, c *capture.Change) capture.Row {
 	return row
 }
 
-// rowKey are the columns that tell a table's rows apart in the stream: the key, or else what old
-// rows come with. There are none where two rows may look the same.
+// rowKey are the columns that tell a table's rows apart in the stream. There are none where two rows
+// may look the same, or old rows come without them.
 func rowKey(t *capture.Table) []int {
-	if !slices.ContainsFunc(t.Key, func(col int) bool { return !t.Columns[col].Identity }) {
-		return t.Key
-	}
-	if t.Identity == capture.IdentityFull {
+	key := t.RowIdentity()
+	if slices.ContainsFunc(key, func(col int) bool { return !t.Columns[col].Identity }) {
 		return nil
 	}
-	var cols []int
-	for col := range t.Columns {
-		if t.Columns[col].Identity {
-			cols = append(cols, col)
-		}
-	}
-	return cols
+	return key
 }
 
 // rowGroup are the changes of one row in a window, which become one.

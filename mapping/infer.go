@@ -333,7 +333,7 @@ func collated(t *capture.Type) bool {
 	case "text", "varchar", padded, "citext":
 		return true
 	}
-	return false
+	return t.Folds
 }
 
 // isText reports whether the part is a text that differs from row to row.

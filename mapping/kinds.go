@@ -9,7 +9,7 @@ import (
 func kindOf(t *capture.Type) delivery.Kind {
 	switch t.Kind {
 	case capture.Text:
-		if longTexts[t.Name] {
+		if longTexts[t.Base] {
 			return delivery.KindLongText
 		}
 		return delivery.KindText

@@ -393,7 +393,7 @@ func notKept(t *capture.Table, at path, columns []string) []problem {
 // keysCompare reports whether two types write equal values as equal texts.
 func keysCompare(a, b *capture.Type) bool {
 	whole := func(t *capture.Type) bool { return t.Kind == capture.Integer || t.Kind == capture.Bigint }
-	plain := func(t *capture.Type) bool { return t.Name == "text" || t.Name == "varchar" }
+	plain := func(t *capture.Type) bool { return t.Base == "text" || t.Base == "varchar" }
 	switch {
 	case whole(a) || whole(b):
 		return whole(a) && whole(b)
@@ -404,7 +404,7 @@ func keysCompare(a, b *capture.Type) bool {
 	}
 	switch a.Kind {
 	case capture.Text, capture.Date, capture.Bool, capture.Bytes:
-		return a.Name == b.Name
+		return a.Base == b.Base && (a.Name == b.Name || a.Base != "" && a.Base != "enum") // each has labels of its own
 	}
 	return false
 }

@@ -1,7 +1,9 @@
 package mapping
 
 import (
+	"errors"
 	"slices"
+	"unicode/utf8"
 
 	"rowhook/capture"
 )
@@ -113,6 +115,9 @@ func (w *renderer) before(m *member) bool {
 // cannot compute is too, and flagged.
 func (w *renderer) expression(m *member) bool {
 	v, ok, err := m.expr.value(w.e)
+	if ok && !wellFormed(v) { // bytes, or a text that has no counterpart in UTF-8: they are no JSON
+		ok, err = false, errNoText
+	}
 	if !ok {
 		w.unavailable, m.absent = append(w.unavailable, m.path), true
 		if err != nil {
@@ -130,6 +135,27 @@ func (w *renderer) expression(m *member) bool {
 		w.round(m, m.path)
 	}
 	w.convertFrom(start, m, m.path)
+	return true
+}
+
+var errNoText = errors.New("the value is no text")
+
+// wellFormed reports whether all texts in a value are texts.
+func wellFormed(v any) bool {
+	switch x := v.(type) {
+	case string:
+		return utf8.ValidString(x)
+	case sensed:
+		return utf8.ValidString(x.text)
+	case []any:
+		return !slices.ContainsFunc(x, func(v any) bool { return !wellFormed(v) })
+	case map[string]any:
+		for _, v := range x {
+			if !wellFormed(v) {
+				return false
+			}
+		}
+	}
 	return true
 }
 

@@ -343,3 +343,17 @@ func TestJSONStaysJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestExpressionsGiveNoBytes: what is no text is not sent as one with its bytes replaced.
+func TestExpressionsGiveNoBytes(t *testing.T) {
+	t.Parallel()
+	tb := table("shop.files", capture.IdentityFull, "id int key", "name text", "mail citext")
+	m, out := setup(t, Config{{Name: "shop.files", Fields: []FieldConfig{
+		operator("a", "expr=row.name"), operator("b", "expr=[row.mail, row.name]"), operator("c", "expr=len(row.mail)"), operator("d", `expr=row.name == "x"`)}}}, Options{})
+	if err := m.Change(&capture.Change{Op: capture.Insert, Table: tb, New: row("1", "\xff\x00b", "m")}); err != nil {
+		t.Fatal(err)
+	}
+	if ev := out.events[0]; string(ev.Data) != `{"c":1,"d":false}` || fmt.Sprint(ev.Unavailable, ev.Flags) != "[a b] [a b]" {
+		t.Errorf("%s, unavailable %q, flags %q", ev.Data, ev.Unavailable, ev.Flags)
+	}
+}

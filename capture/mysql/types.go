@@ -15,7 +15,7 @@ import (
 const misencoded = 0xff
 
 func textType(name string) *capture.Type {
-	return &capture.Type{Name: name, Base: "text", Kind: capture.Text, AppendJSON: appendTextJSON, Folds: true} // by collation
+	return &capture.Type{Name: name, Base: name, Kind: capture.Text, AppendJSON: appendTextJSON, Folds: true} // by collation
 }
 
 func stringType(name string, kind capture.Kind) *capture.Type {

@@ -103,7 +103,7 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	schema := compileSchema(t)
 	// What JSON Schema cannot say, or what JSON does not have.
 	beyond := []string{
-		"empty", "only-comments", "second-document", "tab", "syntax", "syntax-indent", "syntax-quote", "syntax-colon", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
+		"empty", "only-comments", "second-document", "tab", "syntax", "syntax-indent", "syntax-quote", "syntax-colon", "syntax-version", "alias-cycle", "alias-unknown", "tag", "merge-not-a-map",
 		"key-not-text", "duplicate-key", "variable-unset", "variable-value-hidden", "room-validation", "numbers",
 		"mapping-rules", "operations", "source-slot", "source-url", "source-url-parts", "foreign-source-key", "foreign-source-key-postgres", "comment-on-postgres", "messages-on-mysql",
 		"rakuraku-groups", "member-names",
