@@ -602,13 +602,25 @@ func TestReaderKnowsWhatItHasSeen(t *testing.T) {
 
 			pg.Run(t, "alter system set synchronous_standby_names = 'nobody'", "select pg_reload_conf()")
 			eventually(t, "the setting", func() bool { return pg.Rows(t, "show synchronous_standby_names")[0][0] == "nobody" })
-			done := make(chan error, 1)
-			go func() {
-				done <- pg.Exec(context.Background(), "postgres", "set synchronous_commit = on; update t set n = 3")
-			}()
-			hidden := <-sink.txs
+			// Commits wait from when the checkpointer has taken the setting in, which nothing shows.
+			visible, done := 1, make(chan error, 1)
+			var hidden capture.Transaction
+			for waits := false; !waits; {
+				visible++
+				go func() {
+					done <- pg.Exec(context.Background(), "postgres", fmt.Sprintf("set synchronous_commit = on; update t set n = %d", visible+1))
+				}()
+				hidden = <-sink.txs
+				eventually(t, "the commit waits, or is over", func() bool {
+					waits = len(pg.Rows(t, "select from pg_stat_activity where wait_event = 'SyncRep'")) > 0
+					return waits || len(done) > 0
+				})
+				if !waits {
+					capturetest.Must(t, <-done)
+				}
+			}
 			chunk, line = read()
-			if chunk.Sees(&hidden) != capture.Unseen || line != "(id:1 n:2)" {
+			if chunk.Sees(&hidden) != capture.Unseen || line != fmt.Sprintf("(id:1 n:%d)", visible) {
 				t.Errorf("a transaction that waits for its standby is %v, and the row reads %s", chunk.Sees(&hidden), line)
 			}
 			short, cancel := context.WithTimeout(t.Context(), settleGrace+2*time.Second)
@@ -625,7 +637,7 @@ func TestReaderKnowsWhatItHasSeen(t *testing.T) {
 			pg.Run(t, "alter system reset synchronous_standby_names", "select pg_reload_conf()")
 			capturetest.Must(t, <-done)
 			capturetest.Must(t, r.Settle(t.Context(), func(string) {}, func(capture.Snapshot) {}))
-			if chunk, line = read(); chunk.Sees(&hidden) != capture.Seen || line != "(id:1 n:3)" {
+			if chunk, line = read(); chunk.Sees(&hidden) != capture.Seen || line != fmt.Sprintf("(id:1 n:%d)", visible+1) {
 				t.Errorf("a transaction that is over is %v, and the row reads %s", chunk.Sees(&hidden), line)
 			}
 		})
