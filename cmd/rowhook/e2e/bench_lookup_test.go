@@ -49,7 +49,7 @@ func (m *meter) lending() {
 	for table, insert := range map[string]string{
 		"branches": fmt.Sprintf("insert into proof.branches select g - 1, concat('B', g) from %s where g <= %d", numbers(1000), benchBranches),
 		"members":  fmt.Sprintf("insert into proof.members select n, concat('Member number ', n), n %% %d from (select (h - 1) * 1000 + g - 1 as n from %s) as all_of_them where n < %d", benchBranches, many, benchMembers),
-		"items":    fmt.Sprintf("insert into proof.items select n, concat('The title of the item with the number ', n), (n * 7919) %% %d from (select (h - 1) * 1000 + g - 1 as n from %s) as all_of_them where n < %d", benchMembers, many, items),
+		"items":    fmt.Sprintf("insert into proof.items select n, concat('The title of the item with the number ', n), (n %% 100000 * 7919) %% %d from (select (h - 1) * 1000 + g - 1 as n from %s) as all_of_them where n < %d", benchMembers, many, items),
 	} {
 		if rows, err := m.server.query(context.Background(), "select 1 from proof."+table+" limit 1"); err == nil && len(rows) == 0 {
 			m.exec(insert)
