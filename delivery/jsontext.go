@@ -119,7 +119,7 @@ func (r *jsonReader[T]) escape() (c byte, ok, sound bool) {
 	return r.held[0], true, true
 }
 
-// unit reads \uXXXX.
+// unit reads \u and the four digits behind it.
 func (r *jsonReader[T]) unit(at int) (unit rune, ok bool) {
 	if at+6 > len(r.text) || r.text[at] != '\\' || r.text[at+1] != 'u' {
 		return 0, false

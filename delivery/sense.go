@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -117,7 +118,7 @@ func (s Sense) Compare(a, b string) (order int, ok bool) {
 	case SenseLSN:
 		x, okX := parseLSN(a)
 		y, okY := parseLSN(b)
-		return compareUnsigned(x, y), okX && okY
+		return cmp.Compare(x, y), okX && okY
 	case SenseFolded:
 		return strings.Compare(fold(a), fold(b)), true
 	case SensePadded:
@@ -369,16 +370,6 @@ func parseLSN(s string) (uint64, bool) {
 	x, errHigh := strconv.ParseUint(high, 16, 32)
 	y, errLow := strconv.ParseUint(low, 16, 32)
 	return x<<32 | y, ok && errHigh == nil && errLow == nil
-}
-
-func compareUnsigned(x, y uint64) int {
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
 }
 
 // ParseNetwork reads an address or a network, whose address may have bits behind its mask.

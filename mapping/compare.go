@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func compareValues(a, b any) (order int, ok bool) {
 		}
 	case time.Duration:
 		if y, ok := b.(time.Duration); ok {
-			return compareInts(int(x), int(y)), true
+			return cmp.Compare(int(x), int(y)), true
 		}
 	}
 	return 0, false

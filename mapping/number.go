@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"math"
 	"math/big"
 	"strconv"
@@ -112,7 +113,7 @@ func decimalOfFloat(f float64) *decimal {
 func compareNumbers(a, b any) int {
 	if x, ok := a.(int); ok {
 		if y, ok := b.(int); ok {
-			return compareInts(x, y)
+			return cmp.Compare(x, y)
 		}
 	}
 	x, _ := asDecimal(a)
@@ -120,17 +121,7 @@ func compareNumbers(a, b any) int {
 	if x.special == finite && y.special == finite {
 		return x.rat.Cmp(y.rat)
 	}
-	return compareInts(x.rank(), y.rank())
-}
-
-func compareInts(x, y int) int {
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+	return cmp.Compare(x.rank(), y.rank())
 }
 
 // rank orders the special numbers around the finite ones.

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"math"
 	"math/big"
 	"strconv"
@@ -61,7 +62,7 @@ func TestNumbersBeyondTheLine(t *testing.T) {
 		for j, b := range ordered {
 			x, okX := parseNumber(a)
 			y, okY := parseNumber(b)
-			if got := compareNumbers(x, y); !okX || !okY || got != compareInts(i, j) {
+			if got := compareNumbers(x, y); !okX || !okY || got != cmp.Compare(i, j) {
 				t.Errorf("%s and %s compare as %d", a, b, got)
 			}
 		}

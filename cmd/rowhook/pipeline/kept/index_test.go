@@ -176,7 +176,9 @@ func TestSorted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		number := func() (string, float64) {
-			text := rapid.StringMatching(`-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,3})?`).Draw(t, "number")
+			text := rapid.StringMatching(`-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,3})?`).
+				Filter(func(text string) bool { return strings.Trim(text, "0.") != "-" }). // which no server writes
+				Draw(t, "number")
 			size, err := strconv.ParseFloat(text, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -185,11 +187,6 @@ func TestSorted(t *testing.T) {
 		}
 		a, sizeOfA := number()
 		b, sizeOfB := number()
-		if strings.HasPrefix(a+" "+b, "-0") || strings.Contains(a+" "+b, " -0") { // below zero, or no number's way to be written
-			if sizeOfA == 0 || sizeOfB == 0 {
-				t.SkipNow()
-			}
-		}
 		inA, inB := AppendSorted(nil, capture.Decimal, []byte(a)), AppendSorted(nil, capture.Decimal, []byte(b))
 		if sizeOfA != sizeOfB && bytes.Compare(inA, inB) != cmp.Compare(sizeOfA, sizeOfB) {
 			t.Fatalf("%s is %x, %s is %x", a, inA, b, inB)
