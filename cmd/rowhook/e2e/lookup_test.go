@@ -48,29 +48,16 @@ func testLookup(t *testing.T, w *world) {
 	}
 	w.lookupsLoaded()
 	early := map[string]bool{} // what may have been committed before
-	rows, err := w.server.query(t.Context(), "select n from proof.joined")
-	capturetest.Must(t, err)
-	for _, row := range rows {
-		early[strings.TrimSpace(row[0])] = true
+	for _, row := range w.rows("select n from proof.joined") {
+		early[row[0]] = true
 	}
-	random := chance(9)
-	for range count(3, 30) {
-		elapse(t, between(random, 300*time.Millisecond, 800*time.Millisecond), "", nil)
-		a.kill()
-		a = w.start()
-	}
-	elapse(t, 500*time.Millisecond, "", nil)
+	a = w.killed(a)
 	stop()
 	for range writers {
 		capturetest.Must(t, (<-done).err)
 	}
-	rows, err = w.server.query(t.Context(), "select n, coalesce(name, '-'), coalesce(cast(grade as char(20)), '-'), coalesce(title, '-') from proof.joined")
-	capturetest.Must(t, err)
 	want := map[string][]string{}
-	for _, row := range rows {
-		for i := range row {
-			row[i] = strings.TrimSpace(row[i])
-		}
+	for _, row := range w.rows("select n, coalesce(name, '-'), coalesce(cast(grade as char(20)), '-'), coalesce(title, '-') from proof.joined") {
 		want[row[0]] = row[1:]
 	}
 	w.hook.wait(t, "main", len(want), 2*patience)
@@ -94,12 +81,6 @@ func testLookup(t *testing.T, w *world) {
 			Unavailable []string
 		}
 		capturetest.Must(t, json.Unmarshal(arrived.body, &body))
-		text := func(s *string) string {
-			if s == nil {
-				return "-"
-			}
-			return *s
-		}
 		got := []string{text(body.Data.Member.Name), text((*string)(body.Data.Member.Grade)), text(body.Data.Title)}
 		expected := want[body.Data.N.String()]
 		if expected == nil {
@@ -123,6 +104,40 @@ func testLookup(t *testing.T, w *world) {
 		t.Errorf("%d values were not known though their tables were loaded, %d were known", late, known)
 	}
 	t.Logf("%d events, %d values known, %d not loaded yet", len(seen), known, missing)
+}
+
+// killed kills the agent time and again while others write, and returns the one that runs in the end.
+func (w *world) killed(a *agent) *agent {
+	w.tb.Helper()
+	random := chance(9)
+	for range count(3, 30) {
+		elapse(w.tb, between(random, 300*time.Millisecond, 800*time.Millisecond), "", nil)
+		a.kill()
+		a = w.start()
+	}
+	elapse(w.tb, 500*time.Millisecond, "", nil)
+	return a
+}
+
+// rows are what a query gives, without the blanks that fill a char.
+func (w *world) rows(query string) [][]string {
+	w.tb.Helper()
+	rows, err := w.server.query(w.tb.Context(), query)
+	capturetest.Must(w.tb, err)
+	for _, row := range rows {
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+		}
+	}
+	return rows
+}
+
+// text is what a member says, as the database's queries here have it.
+func text(member *string) string {
+	if member == nil {
+		return "-"
+	}
+	return *member
 }
 
 // lending makes the tables of a library whose loans look members and items up.

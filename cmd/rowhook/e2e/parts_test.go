@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"rowhook/capture/capturetest"
 )
@@ -52,13 +51,7 @@ func testParts(t *testing.T, w *world) {
 	for _, row := range w.rows("select n from proof.joined") {
 		early[row[0]] = true
 	}
-	random := chance(9)
-	for range count(3, 30) {
-		elapse(t, between(random, 300*time.Millisecond, 800*time.Millisecond), "", nil)
-		a.kill()
-		a = w.start()
-	}
-	elapse(t, 500*time.Millisecond, "", nil)
+	a = w.killed(a)
 	stop()
 	for range writers {
 		capturetest.Must(t, (<-done).err)
@@ -99,12 +92,6 @@ func testParts(t *testing.T, w *world) {
 			Unavailable []string
 		}
 		capturetest.Must(t, json.Unmarshal(arrived.body, &body))
-		text := func(s *string) string {
-			if s == nil {
-				return "-"
-			}
-			return *s
-		}
 		expected := want[body.Data.N.String()]
 		if expected == nil {
 			t.Fatalf("event %s was never committed", body.Data.N)
@@ -157,19 +144,6 @@ func number(t *testing.T, text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
 	capturetest.Must(t, err)
 	return n
-}
-
-// rows are what a query gives, without the blanks that fill a char.
-func (w *world) rows(query string) [][]string {
-	w.tb.Helper()
-	rows, err := w.server.query(w.tb.Context(), query)
-	capturetest.Must(w.tb, err)
-	for _, row := range rows {
-		for i := range row {
-			row[i] = strings.TrimSpace(row[i])
-		}
-	}
-	return rows
 }
 
 // ordering makes the tables of a shop whose orders list their lines and tags.
