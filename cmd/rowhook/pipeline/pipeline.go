@@ -557,6 +557,14 @@ func (p *Pipeline) settle(end capture.Position) {
 	p.takeOver()
 }
 
+// settleBeside puts what comes beside the stream into the batch where the stream stands, and has it
+// stored without waiting for the stream, which may say nothing for long. Called with mu held, between
+// transactions.
+func (p *Pipeline) settleBeside() {
+	p.settle(p.end)
+	p.handOver(true)
+}
+
 // Abort implements [capture.Sink]: what the open transaction left is dropped, in the batch and,
 // as parts, in the spool; complete transactions before it stay.
 func (p *Pipeline) Abort() {

@@ -237,7 +237,7 @@ func (t *Tracking) handIn(m *Merge) (*merging, error) {
 	}
 	t.chunk = c
 	if !p.open && p.end != "" && m.Chunk.Passed() {
-		p.settle(p.end)
+		p.settleBeside()
 	}
 	return c, p.failure
 }
@@ -248,7 +248,7 @@ func (t *Tracking) look() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t.chunk != nil && !p.open && p.end != "" && t.chunk.Chunk.Passed() {
-		p.settle(p.end)
+		p.settleBeside()
 	}
 	return p.failure
 }

@@ -320,6 +320,43 @@ func TestReadsEndWithTheConnection(t *testing.T) {
 	}
 }
 
+// TestReadsAreStoredAtOnce holds that rows which were read do not wait for a stream that has nothing to
+// say: not for a second each chunk, and whether they are placed when they come or later.
+func TestReadsAreStoredAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		passes int // looks until the stream has passed the chunk's mark
+	}{{"already there", 0}, {"a look later", 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := &model{pipelineWorld: newPipelineWorldOf(t, readsConfig)}
+			must(t, m.pipe.Idle("0/1"))
+			m.pipe.Rest()
+			must(t, m.pipe.store(t.Context(), <-m.pipe.work))
+			track := m.pipe.Track(m.table)
+			chunk := &capture.Chunk{Table: m.table, Snapshot: &modelSight{m: m, mark: test.passes}, Rows: []capture.Row{modelRow("01", 1)}}
+			waits, err := track.handIn(&Merge{Chunk: chunk, Entry: "public.loans", Identity: "backfill 1"})
+			must(t, err)
+			for range test.passes {
+				if len(m.pipe.work) != 0 {
+					t.Error("rows were placed before the stream has passed their mark")
+				}
+				m.streamed++
+				must(t, track.look())
+			}
+			if len(m.pipe.work) != 1 {
+				t.Fatal("rows that were read wait for the stream")
+			}
+			must(t, m.pipe.store(t.Context(), <-m.pipe.work))
+			<-waits.stored
+			if events := m.events(); len(events) != 1 {
+				t.Errorf("%d events", len(events))
+			}
+		})
+	}
+}
+
 // deafSight is a snapshot whose server does not answer any more.
 type deafSight struct{ *modelSight }
 

@@ -125,7 +125,7 @@ func (p *Pipeline) inject(ctx context.Context, out *remapOutput) error {
 	p.mu.Lock()
 	p.injections = append(p.injections, in)
 	if !p.open {
-		p.settle(p.end)
+		p.settleBeside()
 	}
 	p.mu.Unlock()
 	select {
