@@ -205,8 +205,8 @@ func TestMetrics(t *testing.T) {
 	w.mu.Lock()
 	w.sampled = sourceSample{stream: &capture.Status{LagBytes: 5, Slot: &capture.SlotStatus{RetainedBytes: 7}}}
 	w.mu.Unlock()
-	must(t, w.pipe.Begin(&capture.Transaction{ID: "1", Identity: "1", Position: "0/1", Time: time.Now()}))
-	must(t, w.pipe.Commit("0/2"))
+	must(t, w.term.Load().pipe.Begin(&capture.Transaction{ID: "1", Identity: "1", Position: "0/1", Time: time.Now()}))
+	must(t, w.term.Load().pipe.Commit("0/2"))
 	registry := newRegistry(w.Agent)
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil {

@@ -21,10 +21,10 @@ func (w *workspace) adopt(user string, found operation.Identity, diffs []operati
 			continue
 		}
 		done.Abandoned = w.spool.Position()
-		if err := w.spool.SetMeta(metaAbandoned, []byte(done.Abandoned)); err != nil {
+		if err := w.journal.SetMeta(metaAbandoned, []byte(done.Abandoned)); err != nil {
 			return operation.Adoption{}, fmt.Errorf("give up the stored position: %w", err)
 		}
-		if err := w.spool.SetMeta(metaTimeline, []byte("0")); err != nil {
+		if err := w.journal.SetMeta(metaTimeline, []byte("0")); err != nil {
 			return operation.Adoption{}, fmt.Errorf("give up the stored timeline: %w", err)
 		}
 	}
@@ -32,7 +32,7 @@ func (w *workspace) adopt(user string, found operation.Identity, diffs []operati
 	if err != nil {
 		return operation.Adoption{}, err
 	}
-	if err := saveIdentity(w.spool, found); err != nil {
+	if err := saveIdentity(w.values(), found); err != nil {
 		return operation.Adoption{}, err
 	}
 	before, err := json.Marshal(old)

@@ -4,20 +4,17 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"rowhook/capture"
-	"rowhook/cmd/rowhook/backfill"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/console"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/operation"
-	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/spool"
 )
 
@@ -27,10 +24,9 @@ type Agent struct {
 	*workspace
 	start      Start
 	source     Source
-	pipe       *pipeline.Pipeline
+	term       atomic.Pointer[term] // nil while this machine does not capture
 	suspension suspension
 	adopted    chan struct{} // a person adopted the source's identity
-	anew       bool          // the stream begins without the stored position, which adoption gave up; capture's own
 	began      time.Time
 	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the
 	// tables.
@@ -122,40 +118,9 @@ func (a *Agent) build() error {
 		return err
 	}
 	a.name = a.sourceName()
-	if a.pipe, err = a.newPipeline(); err != nil {
-		return err
-	}
-	if a.backfills, err = backfill.New(a.backfillOptions()); err != nil {
-		return err
-	}
 	a.suspension.engine = a.engine
-	a.connection = connection{State: "connecting", Since: a.began}
 	a.suspension.set(suspendStart, "the stream has not begun yet")
-	return nil
-}
-
-// newPipeline makes the pipeline of a state directory. A position that an adoption gave up stays
-// so.
-func (w *workspace) newPipeline() (*pipeline.Pipeline, error) {
-	codes, err := w.codes(w.config())
-	if err != nil {
-		return nil, err
-	}
-	abandoned, err := w.spool.Meta(metaAbandoned)
-	if err != nil {
-		return nil, fmt.Errorf("read the abandoned position: %w", err)
-	}
-	to := pipeline.Routing{
-		Rules: w.config().Rules(), Router: w.engine.Router(), Codes: codes, Bare: bare(w.config(), codes), Rounded: w.config().Rounded(),
-		Kept: keptWants(w.config().Rules()),
-	}
-	o := pipeline.Options{
-		Spool: w.spool, Log: w.log, Logger: w.logger, Pausing: w.engine.Pausing, Abandoned: capture.Position(abandoned),
-	}
-	if w.openAccount(); w.account != nil {
-		o.Account = w.account
-	}
-	return pipeline.New(to, o)
+	return a.beginTerm()
 }
 
 // sourceName is the source's name in payloads.
@@ -179,8 +144,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopStoring()
 
 	var actors sync.WaitGroup
 	act := func(what func() error) {
@@ -199,14 +162,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	act(func() error { return a.serveAdmin(ctx, admin) })
 	act(func() error { return a.sample(ctx) })
 	act(func() error { return a.watchFiles(ctx) })
-	act(func() error { return a.backfills.Run(ctx) })
-	act(func() error {
-		// The appender outlives the source: the last batch is stored and confirmed after reading
-		// has stopped.
-		defer stopStoring()
-		return a.capture(ctx)
-	})
-	act(func() error { return a.pipe.Run(storing) })
+	a.term.Load().run(ctx, act)
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	a.logger.Info("stopping", "grace", a.config().ShutdownGrace)
@@ -251,60 +207,4 @@ func (a *Agent) spoolFailure(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-}
-
-// capture streams until ctx ends. A server of another lineage is waited for.
-func (a *Agent) capture(ctx context.Context) error {
-	for {
-		options, err := a.startOptions(ctx)
-		if err != nil {
-			return err
-		}
-		err = a.source.Run(ctx, options, a.pipe)
-		if !errors.Is(err, errForeign) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.adopted:
-			// What was abandoned with the adoption has been noted by it.
-		case <-time.After(adoptionInterval):
-		}
-	}
-}
-
-func (a *Agent) startOptions(ctx context.Context) (capture.StartOptions, error) {
-	stored := capture.Position(a.spool.Position())
-	if a.anew = stored != "" && stored == a.pipe.Abandoned(); a.anew {
-		stored = ""
-	}
-	if stored != "" && a.start.Position != "" {
-		a.logger.Warn("--start is left alone: the state directory holds a position, and the stream goes on there", "position", stored)
-	}
-	timeline, err := a.timeline()
-	if err != nil {
-		return capture.StartOptions{}, err
-	}
-	return capture.StartOptions{
-		Stored: stored, Timeline: timeline, Start: a.start.Position, AcceptGap: a.start.AcceptGap,
-		OnConnect: a.connected, OnStarted: a.started, OnLost: a.lost,
-		Final: func() capture.Position {
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config().ShutdownGrace)
-			defer cancel()
-			return a.pipe.Flush(grace)
-		},
-	}, nil
-}
-
-func (a *Agent) timeline() (int32, error) {
-	raw, err := a.spool.Meta(metaTimeline)
-	if err != nil || raw == nil {
-		return 0, err
-	}
-	var timeline int32
-	if _, err := fmt.Sscan(string(raw), &timeline); err != nil {
-		return 0, fmt.Errorf("read the stored timeline: %w", err)
-	}
-	return timeline, nil
 }

@@ -19,13 +19,13 @@ import (
 const backlogBytes = 64 << 20
 
 // backfillOptions are what backfills need of a running agent.
-func (a *Agent) backfillOptions() backfill.Options {
+func (t *term) backfillOptions() backfill.Options {
 	var read *config.Config // whose subscriptions are compiled
 	var subscriptions map[string]delivery.Subscriptions
 	compiled := func() map[string]delivery.Subscriptions {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if c := a.config(); c != read {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if c := t.config(); c != read {
 			read, subscriptions = c, map[string]delivery.Subscriptions{}
 			for _, p := range c.Profiles {
 				subscriptions[p.Code] = delivery.CompileSubscriptions(p.Subscriptions)
@@ -34,8 +34,8 @@ func (a *Agent) backfillOptions() backfill.Options {
 		return subscriptions
 	}
 	return backfill.Options{
-		Store: a.spool, Logger: a.logger, Track: a.pipe.Track, Kept: a.pipe, Reader: a.source.Reader, Tables: a.source.Tables,
-		Rules: func() *mapping.Rules { return a.config().Rules() },
+		Store: t.values(), Logger: t.logger, Track: t.pipe.Track, Kept: t.pipe, Reader: t.source.Reader, Tables: t.source.Tables,
+		Rules: func() *mapping.Rules { return t.config().Rules() },
 		Subscribers: func(eventType, entry string) (codes []string) {
 			for code, s := range compiled() {
 				if s.Names(eventType, entry) {
@@ -46,16 +46,16 @@ func (a *Agent) backfillOptions() backfill.Options {
 			return codes
 		},
 		Backlog: func(profile string) (delivery.Backlog, error) {
-			id, err := a.spool.Register(profile)
+			id, err := t.spool.Register(profile)
 			if err != nil {
 				return delivery.Backlog{}, err
 			}
-			return a.spool.Backlog(id)
+			return t.spool.Backlog(id)
 		},
 		MostBacklog: func(profile string) int64 {
-			for _, p := range a.config().Profiles {
+			for _, p := range t.config().Profiles {
 				if p.Code == profile {
-					return min(backlogBytes, int64(float64(p.Share)*float64(a.spool.Usage().Max)/2))
+					return min(backlogBytes, int64(float64(p.Share)*float64(t.spool.Usage().Max)/2))
 				}
 			}
 			return backlogBytes
@@ -65,7 +65,11 @@ func (a *Agent) backfillOptions() backfill.Options {
 
 // backfillStart begins a backfill, with a line in the audit log.
 func (w *workspace) backfillStart(ctx context.Context, r operation.BackfillRequest) (operation.Backfill, error) {
-	b, err := w.backfills.Start(ctx, r)
+	backfills, err := w.backfills()
+	if err != nil {
+		return operation.Backfill{}, err
+	}
+	b, err := backfills.Start(ctx, r)
 	if err != nil {
 		return b, err
 	}
@@ -89,8 +93,12 @@ func describeBackfill(r operation.BackfillRequest) string {
 	return text
 }
 
-func (w *workspace) backfillChange(command string, r operation.BackfillChange, change func(id string) (operation.Backfill, error)) (operation.Backfill, error) {
-	b, err := change(r.ID)
+func (w *workspace) backfillChange(command string, r operation.BackfillChange, change func(m *backfill.Manager, id string) (operation.Backfill, error)) (operation.Backfill, error) {
+	backfills, err := w.backfills()
+	if err != nil {
+		return operation.Backfill{}, err
+	}
+	b, err := change(backfills, r.ID)
 	return b, w.audited(r.User, "backfill "+command, b.Profile, r.ID, err)
 }
 
@@ -101,19 +109,27 @@ func (w *workspace) backfillOperations() map[string]control.Operation {
 			return w.backfillStart(ctx, r)
 		}),
 		"backfill/plan": control.Typed(func(ctx context.Context, r operation.BackfillRequest) (operation.BackfillPlan, error) {
-			return w.backfills.Plan(ctx, r)
+			backfills, err := w.backfills()
+			if err != nil {
+				return operation.BackfillPlan{}, err
+			}
+			return backfills.Plan(ctx, r)
 		}),
 		"backfill/list": control.Typed(func(context.Context, operation.None) ([]operation.Backfill, error) {
-			return w.backfills.List(), nil
+			backfills, err := w.backfills()
+			if err != nil {
+				return nil, err
+			}
+			return backfills.List(), nil
 		}),
 		"backfill/pause": control.Typed(func(_ context.Context, r operation.BackfillChange) (operation.Backfill, error) {
-			return w.backfillChange("pause", r, w.backfills.Pause)
+			return w.backfillChange("pause", r, (*backfill.Manager).Pause)
 		}),
 		"backfill/resume": control.Typed(func(_ context.Context, r operation.BackfillChange) (operation.Backfill, error) {
-			return w.backfillChange("resume", r, w.backfills.Resume)
+			return w.backfillChange("resume", r, (*backfill.Manager).Resume)
 		}),
 		"backfill/cancel": control.Typed(func(_ context.Context, r operation.BackfillChange) (operation.Backfill, error) {
-			return w.backfillChange("cancel", r, w.backfills.Cancel)
+			return w.backfillChange("cancel", r, (*backfill.Manager).Cancel)
 		}),
 	}
 }
@@ -131,7 +147,11 @@ func newBackfillMetrics() backfillMetrics {
 
 func (m *agentMetrics) collectBackfills(c *collection) {
 	states := map[operation.BackfillState]int{operation.BackfillRunning: 0, operation.BackfillPaused: 0, operation.BackfillFailed: 0}
-	for _, b := range m.agent.backfills.List() {
+	backfills := m.agent.atWork.Load()
+	if backfills == nil {
+		return
+	}
+	for _, b := range backfills.List() {
 		if b.State.Over() {
 			continue
 		}

@@ -16,33 +16,33 @@ import (
 )
 
 // connected looks at the server before anything is read from it.
-func (a *Agent) connected(server capture.Server) error {
-	if err := mayPause(a.config(), server); err != nil {
+func (t *term) connected(server capture.Server) error {
+	if err := mayPause(t.config(), server); err != nil {
 		return err
 	}
-	found := operation.Identity{Lineage: server.Lineage, Hosts: a.source.Hosts(), Machine: thisMachine()}
-	diffs, err := a.identify(found)
+	found := operation.Identity{Lineage: server.Lineage, Hosts: t.source.Hosts(), Machine: thisMachine()}
+	diffs, err := t.identify(found)
 	if err != nil {
 		return err
 	}
-	a.setConnection("connecting", &server, found, diffs)
-	if err := a.arrive(found, a.config().Sandboxed(&server)); err != nil {
+	t.setConnection("connecting", &server, found, diffs)
+	if err := t.arrive(found, t.config().Sandboxed(&server)); err != nil {
 		return err
 	}
 	if len(diffs) == 0 {
-		a.suspension.clear(suspendIdentity)
+		t.suspension.clear(suspendIdentity)
 	} else {
-		a.suspension.set(suspendIdentity, describeDifferences(diffs))
+		t.suspension.set(suspendIdentity, describeDifferences(diffs))
 	}
 	for _, d := range diffs {
 		if d.What == "lineage" {
-			a.setConnection("waiting for adoption", &server, found, diffs)
-			a.logger.Error("the server is not the one this state directory belongs to; nothing is read from it",
+			t.setConnection("waiting for adoption", &server, found, diffs)
+			t.logger.Error("the server is not the one this state directory belongs to; nothing is read from it",
 				"pinned", d.Pinned, "found", d.Found, "remedy", adoptRemedy)
 			return errForeign
 		}
 	}
-	a.pipe.Identify(mapping.Identity{Source: a.sourceName(), Lineage: found.Lineage})
+	t.pipe.Identify(mapping.Identity{Source: t.sourceName(), Lineage: found.Lineage})
 	return nil
 }
 
@@ -54,7 +54,7 @@ func (a *Agent) identify(found operation.Identity) ([]operation.Difference, erro
 		return nil, err
 	}
 	if !known {
-		return nil, saveIdentity(a.spool, found)
+		return nil, saveIdentity(a.values(), found)
 	}
 	return compareIdentity(pinned, found, a.config().Source.Servers), nil
 }
@@ -75,42 +75,42 @@ func mayPause(c *config.Config, server capture.Server) error {
 
 // started notes where the stream begins, and tells it where that is news. Deliveries wait until
 // then: who cannot have the slot may be a copy of the agent that has it.
-func (a *Agent) started(s capture.Started) {
-	a.suspension.clear(suspendStart)
-	a.mu.Lock()
-	a.connection.State, a.connection.Since, a.connection.Err = "streaming", time.Now(), nil
-	a.mu.Unlock()
-	if err := a.spool.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
-		a.pipe.Fail(fmt.Errorf("store the timeline: %w", err))
+func (t *term) started(s capture.Started) {
+	t.suspension.clear(suspendStart)
+	t.mu.Lock()
+	t.connection.State, t.connection.Since, t.connection.Err = "streaming", time.Now(), nil
+	t.mu.Unlock()
+	if err := t.journal.SetMeta(metaTimeline, fmt.Append(nil, s.Server.Timeline)); err != nil {
+		t.pipe.Fail(fmt.Errorf("store the timeline: %w", err))
 		return
 	}
 	switch {
 	case s.GapFrom != "" || s.GapTo != "":
-		a.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
-		if err := a.audit.append(operation.AuditLine{User: directories.User(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
-			a.pipe.Fail(err)
+		t.logger.Warn("stream gap accepted: changes committed between the two positions may be missing", "from", s.GapFrom, "to", s.GapTo)
+		if err := t.audit.append(operation.AuditLine{User: directories.User(), Command: "run --accept-gap", Key: "gap", Old: string(s.GapFrom), New: string(s.GapTo)}); err != nil {
+			t.pipe.Fail(err)
 			return
 		}
-		a.pipe.Gap(a.sourceName(), s.GapFrom, s.GapTo)
-	case a.beginsAnew(s):
-		from := a.pipe.Abandoned()
-		a.anew = false
-		a.logger.Warn("adopted server: what was committed on it before now is not delivered", "from", from, "position", s.Position)
-		a.pipe.Gap(a.sourceName(), from, s.Position)
+		t.pipe.Gap(t.sourceName(), s.GapFrom, s.GapTo)
+	case t.beginsAnew(s):
+		from := t.pipe.Abandoned()
+		t.anew = false
+		t.logger.Warn("adopted server: what was committed on it before now is not delivered", "from", from, "position", s.Position)
+		t.pipe.Gap(t.sourceName(), from, s.Position)
 	case s.Created:
-		a.logger.Info("slot created: changes committed from now on are delivered", "slot", a.config().Source.Slot, "position", s.Position)
-	case !s.Resumed && a.config().Source.MySQL():
-		a.logger.Info("first start: changes committed from now on are delivered", "position", s.Position)
+		t.logger.Info("slot created: changes committed from now on are delivered", "slot", t.config().Source.Slot, "position", s.Position)
+	case !s.Resumed && t.config().Source.MySQL():
+		t.logger.Info("first start: changes committed from now on are delivered", "position", s.Position)
 	case !s.Resumed:
-		a.logger.Info("first start: changes since the slot's position are delivered", "slot", a.config().Source.Slot, "position", s.Position)
+		t.logger.Info("first start: changes since the slot's position are delivered", "slot", t.config().Source.Slot, "position", s.Position)
 	}
 }
 
 // beginsAnew reports whether the stream of an adopted server begins at its present. What was
 // committed there before, and in the former stream behind the position that was given up, is not in
 // it. A slot that the server had keeps its place.
-func (a *Agent) beginsAnew(s capture.Started) bool {
-	return a.anew && !s.Resumed && (s.Created || a.config().Source.MySQL())
+func (t *term) beginsAnew(s capture.Started) bool {
+	return t.anew && !s.Resumed && (s.Created || t.config().Source.MySQL())
 }
 
 // lost notes that there is no stream for the time being.
@@ -148,8 +148,8 @@ func (a *Agent) adopt(user string) (operation.Adoption, error) {
 	if err != nil {
 		return operation.Adoption{}, err
 	}
-	if done.Abandoned != "" {
-		a.pipe.Abandon(capture.Position(done.Abandoned))
+	if t := a.term.Load(); t != nil && done.Abandoned != "" {
+		t.pipe.Abandon(capture.Position(done.Abandoned))
 	}
 	a.mu.Lock()
 	a.connection.Diffs = nil

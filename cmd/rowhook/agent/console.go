@@ -302,7 +302,10 @@ func (a *Agent) noteHistory(sampled *capture.Status, at time.Time) {
 	if err != nil {
 		return // the next one may
 	}
-	sample := console.Sample{At: at, Events: a.pipe.Counts().Events}
+	sample := console.Sample{At: at}
+	if t := a.term.Load(); t != nil {
+		sample.Events = t.pipe.Counts().Events
+	}
 	for i := range profiles {
 		sample.Backlog += profiles[i].BacklogEvents
 		sample.Failures += profiles[i].Outcomes[delivery.OutcomeRetrying] + profiles[i].Outcomes[delivery.OutcomeDead]

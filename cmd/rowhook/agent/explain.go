@@ -56,8 +56,8 @@ func (w *workspace) openAccount() {
 
 // explain tells what became of changes, an agent's that runs.
 func (a *Agent) explain(ctx context.Context, r operation.ExplainRequest) (*operation.Explanation, error) {
-	if a.account != nil {
-		a.pipe.SettleAccount()
+	if t := a.term.Load(); t != nil && a.account != nil {
+		t.pipe.SettleAccount()
 		a.account.Flush()
 	}
 	return a.workspace.explain(ctx, r)

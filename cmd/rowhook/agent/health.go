@@ -33,7 +33,11 @@ func (a *Agent) sample(ctx context.Context) error {
 func (a *Agent) sampleOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	next := sourceSample{at: time.Now(), durable: a.pipe.Durable(), changes: a.pipe.Counts().Changes, received: a.source.Received()}
+	t := a.term.Load()
+	if t == nil {
+		return
+	}
+	next := sourceSample{at: time.Now(), durable: t.pipe.Durable(), changes: t.pipe.Counts().Changes, received: a.source.Received()}
 	if stream, err := a.source.Status(ctx, next.durable); err == nil {
 		next.stream = &stream
 	}
@@ -47,8 +51,8 @@ func (a *Agent) health(now time.Time) operation.Health {
 	if a.spoolFailed.Load() {
 		h.Add("spool", "the spool has failed; the agent is about to end")
 	}
-	if a.spool.Room() == nil {
-		addStoring(&h, a.pipe.StoringSince(), now)
+	if t := a.term.Load(); t != nil && a.spool.Room() == nil {
+		addStoring(&h, t.pipe.StoringSince(), now)
 	}
 	return h
 }

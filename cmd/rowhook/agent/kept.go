@@ -16,18 +16,18 @@ func keptWants(rules *mapping.Rules) []kept.Want {
 }
 
 // memory tells how the remembered tables stand.
-func (a *Agent) memory() []operation.MemoryStatus {
+func (t *term) memory() []operation.MemoryStatus {
 	var list []operation.MemoryStatus
-	for _, t := range a.pipe.Kept() {
+	for _, k := range t.pipe.Kept() {
 		m := operation.MemoryStatus{
-			Table: t.Table, Columns: t.Columns, State: operation.MemoryUnknown, Reason: t.Reason, Bytes: t.Bytes, Filled: t.Filled, Unknown: t.Unknown,
+			Table: k.Table, Columns: k.Columns, State: operation.MemoryUnknown, Reason: k.Reason, Bytes: k.Bytes, Filled: k.Filled, Unknown: k.Unknown,
 		}
 		switch {
-		case t.Full:
+		case k.Full:
 			m.State = operation.MemoryFull
-		case t.Loaded:
+		case k.Loaded:
 			m.State = operation.MemoryLoaded
-		case t.Generation != 0:
+		case k.Generation != 0:
 			m.State = operation.MemoryLoading
 		}
 		list = append(list, m)
@@ -48,7 +48,11 @@ func newMemoryMetrics() memoryMetrics {
 }
 
 func (m *agentMetrics) collectMemory(c *collection) {
-	for _, t := range m.agent.memory() {
+	captures := m.agent.term.Load()
+	if captures == nil {
+		return
+	}
+	for _, t := range captures.memory() {
 		for _, state := range [...]string{operation.MemoryLoaded, operation.MemoryLoading, operation.MemoryUnknown, operation.MemoryFull} {
 			c.put(m.memory.state, c.flag(t.State == state), t.Table, state)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery/engine"
 )
 
@@ -194,7 +195,10 @@ func (m *agentMetrics) collectSource(c *collection) {
 	c.put(m.restart, float64(len(reloaded.Restart)))
 	c.put(m.reloadTime, unixSeconds(reloaded.Time))
 	c.put(m.source.streaming, c.flag(connection.State == "streaming"))
-	counts := a.pipe.Counts()
+	var counts pipeline.Counts
+	if t := a.term.Load(); t != nil {
+		counts = t.pipe.Counts()
+	}
 	if !counts.LastCommit.IsZero() {
 		c.put(m.source.lastCommit, unixSeconds(counts.LastCommit))
 	}

@@ -100,7 +100,7 @@ func (w *workspace) discardParked(ctx context.Context, r operation.ParkedRequest
 		if err := w.log.Flush(); err != nil {
 			return changed, err
 		}
-		if err := w.spool.RemoveParked(gone...); err != nil {
+		if err := w.journal.RemoveParked(gone...); err != nil {
 			return changed, err
 		}
 		changed.Count += len(gone)
@@ -113,6 +113,10 @@ func (w *workspace) discardParked(ctx context.Context, r operation.ParkedRequest
 func (a *Agent) retryParked(ctx context.Context, r operation.ParkedRequest) (engine.Changed, error) {
 	if !selects(r) {
 		return engine.Changed{}, errSelect
+	}
+	t := a.term.Load()
+	if t == nil {
+		return engine.Changed{}, errStandby
 	}
 	var letters []delivery.Parked
 	var changed engine.Changed
@@ -139,7 +143,7 @@ func (a *Agent) retryParked(ctx context.Context, r operation.ParkedRequest) (eng
 					Remedy: fmt.Sprintf("look the row up by its key, which `rowhook failed show --source %d` tells; then `rowhook failed discard --source %[1]d`", letters[i].Seq),
 				}
 			}
-			if err := a.retryOne(ctx, &letters[i]); err != nil {
+			if err := t.retryOne(ctx, &letters[i]); err != nil {
 				return changed, &capture.OperatorError{
 					Err:    fmt.Errorf("dead letter %d of the source: %w", letters[i].Seq, err),
 					Remedy: fmt.Sprintf("fix the mapping or the table, and retry; or `rowhook failed discard --source %d`", letters[i].Seq),
@@ -151,15 +155,15 @@ func (a *Agent) retryParked(ctx context.Context, r operation.ParkedRequest) (eng
 }
 
 // retryOne maps one dead letter again.
-func (a *Agent) retryOne(ctx context.Context, p *delivery.Parked) error {
-	change, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
+func (t *term) retryOne(ctx context.Context, p *delivery.Parked) error {
+	change, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
 	if err != nil {
 		return err
 	}
 	if len(p.Merged) > 0 {
 		changes := []*capture.Change{change}
 		for _, raw := range p.Merged {
-			next, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: raw})
+			next, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: raw})
 			if err != nil {
 				return err
 			}
@@ -168,12 +172,12 @@ func (a *Agent) retryOne(ctx context.Context, p *delivery.Parked) error {
 		change = mapping.Merge(changes)
 	}
 	if len(p.Second) > 0 {
-		second, err := a.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})
+		second, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})
 		if err != nil {
 			return err
 		}
 		change = &capture.Change{Op: capture.Update, Table: second.Table, Old: change.Old, New: second.New}
 	}
 	change.Ordinal = p.Ordinal
-	return a.pipe.Remap(ctx, a.config().Rules(), p, change)
+	return t.pipe.Remap(ctx, t.config().Rules(), p, change)
 }

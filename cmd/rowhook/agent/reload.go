@@ -101,11 +101,11 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 		Rules: next.Rules(), Tables: tables, Router: plan.Router(), Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(),
 		Kept: keptWants(next.Rules()),
 	}
-	err = a.pipe.Exchange(ctx, to, func() error {
+	err = a.exchange(ctx, to, func() error {
 		if err := plan.Apply(); err != nil {
 			return err
 		}
-		a.live.Store(&live{config: next, endpoints: endpoints})
+		a.live.Store(&live{config: next, endpoints: endpoints, router: plan.Router()})
 		a.mailer.Use(next.Alerts, next.Profiles)
 		return nil
 	})
@@ -113,6 +113,14 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
 		Mapping: next.MapsOtherwise(before.config), Restart: restart,
 	}, err
+}
+
+// exchange has a routing take over between two transactions, or at once where none come.
+func (a *Agent) exchange(ctx context.Context, to pipeline.Routing, apply func() error) error {
+	if t := a.term.Load(); t != nil {
+		return t.pipe.Exchange(ctx, to, apply)
+	}
+	return apply()
 }
 
 // codes are the profiles' codes by their numbers in the spool.

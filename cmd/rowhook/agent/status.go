@@ -77,7 +77,11 @@ func (w *workspace) report() (*operation.StatusReport, error) {
 			Bytes: usage.Bytes, MaxBytes: usage.Max, HistoryBytes: usage.History, FreeBytes: usage.Free, ReserveBytes: usage.Reserve,
 		},
 	}
-	for _, b := range w.backfills.List() {
+	backfills, err := w.backfills()
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range backfills.List() {
 		if !b.State.Over() {
 			report.Backfills = append(report.Backfills, b)
 		}
@@ -132,9 +136,11 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 		}
 		report.Identity.Found = &connection.Found
 	}
-	report.Memory = a.memory()
-	counts := a.pipe.Counts()
-	report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
+	if t := a.term.Load(); t != nil {
+		report.Memory = t.memory()
+		counts := t.pipe.Counts()
+		report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
+	}
 	report.Spool.FullInSeconds = growth.fullIn(roomLeft(report.Spool.MaxBytes-report.Spool.Bytes, report.Spool.FreeBytes-report.Spool.ReserveBytes, report.Spool.HistoryBytes)).Seconds()
 	askSource(ctx, report, a.source)
 	if sampled.stalled() {

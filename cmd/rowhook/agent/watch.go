@@ -30,12 +30,21 @@ func (a *Agent) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	alerted := 0
-	describer := describer{source: a.source, pipe: a.pipe, logger: a.logger}
+	var described *term
+	var describer describer
 	for {
-		again, err := describer.describe(ctx, a.config().Rules(), time.Now())
-		a.mu.Lock()
-		a.undescribed = err
-		a.mu.Unlock()
+		var again <-chan time.Time
+		if t := a.term.Load(); t != nil {
+			if t != described {
+				described = t
+				describer.source, describer.pipe, describer.logger = a.source, t.pipe, a.logger
+			}
+			var err error
+			again, err = describer.describe(ctx, a.config().Rules(), time.Now())
+			a.mu.Lock()
+			a.undescribed = err
+			a.mu.Unlock()
+		}
 		a.compare(ctx)
 		alerted = a.watchSpool(alerted)
 		select {

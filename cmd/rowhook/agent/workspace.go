@@ -12,6 +12,7 @@ import (
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
+	"rowhook/cmd/rowhook/pipeline"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/deliverylog"
@@ -30,8 +31,11 @@ type workspace struct {
 	engine  *engine.Engine
 	audit   *auditLog
 
-	backfills *backfill.Manager
-	account   *account.Account // of what an agent that runs maps; nil for none
+	// journal is by what the source's side of the state is changed.
+	journal pipeline.Journal
+
+	atWork  atomic.Pointer[backfill.Manager] // of an agent that captures; nil where nobody works on backfills
+	account *account.Account                 // of what an agent that runs maps; nil for none
 
 	here *environment.Environment // how the profiles' requests go, and where to
 
@@ -45,6 +49,7 @@ type workspace struct {
 type live struct {
 	config    *config.Config
 	endpoints map[string]*environment.Endpoint // where the profiles' requests go, by code
+	router    *delivery.Router                 // over the profiles
 }
 
 // config is the config as it was loaded last.
@@ -91,6 +96,7 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	if w.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
 		return err
 	}
+	w.journal = w.spool
 	if w.log, err = deliverylog.Open(logOptions(c, w.logger)); err != nil {
 		return err
 	}
@@ -104,8 +110,28 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	if err != nil {
 		return err
 	}
-	w.backfills, err = backfill.New(backfill.Options{Store: w.spool, Logger: w.logger})
-	return err
+	w.live.Store(&live{config: c, endpoints: endpoints, router: w.engine.Router()})
+	return nil
+}
+
+// values are the agent's own values in the spool, as those who capture read and change them.
+func (w *workspace) values() values { return values{w.spool, w.journal} }
+
+// values are small values that are read in the spool and changed by the journal.
+type values struct {
+	*spool.Spool
+	journal pipeline.Journal
+}
+
+// SetMeta implements metaStore.
+func (v values) SetMeta(key string, value []byte) error { return v.journal.SetMeta(key, value) }
+
+// backfills are the manager that works on them, or one that only knows what is stored.
+func (w *workspace) backfills() (*backfill.Manager, error) {
+	if at := w.atWork.Load(); at != nil {
+		return at, nil
+	}
+	return backfill.New(backfill.Options{Store: w.values(), Logger: w.logger})
 }
 
 // syncLog makes the delivery log's lines durable before the acknowledgements that rest on

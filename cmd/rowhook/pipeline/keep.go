@@ -8,6 +8,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/pipeline/kept"
+	"rowhook/delivery/spool"
 )
 
 const (
@@ -145,6 +146,17 @@ func (p *Pipeline) Defines(_ string, statement []byte) error {
 	return p.failure
 }
 
+// keptSpool is the spool as kept rows use it: read as it is, and written by the journal.
+func (p *Pipeline) keptSpool() kept.Spool { return keptSpool{p.spool, p.journal} }
+
+type keptSpool struct {
+	*spool.Spool
+	journal Journal
+}
+
+// ForgetKept implements [kept.Spool].
+func (s keptSpool) ForgetKept(lower, upper []byte) error { return s.journal.ForgetKept(lower, upper) }
+
 // keptStored takes note of a batch that is stored. The appender calls it.
 func (p *Pipeline) keptStored() error {
 	p.mu.Lock()
@@ -155,7 +167,7 @@ func (p *Pipeline) keptStored() error {
 		list = p.kept.ToMeasure()
 	}
 	p.mu.Unlock()
-	if err := kept.Forget(p.spool, unneeded); err != nil || len(list) == 0 {
+	if err := kept.Forget(p.keptSpool(), unneeded); err != nil || len(list) == 0 {
 		return err
 	}
 	if err := kept.Measure(p.spool, list); err != nil {

@@ -89,7 +89,7 @@ func (p *Pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 	}
 	raw, err := json.Marshal(mark)
 	if err == nil {
-		err = p.spool.SetMeta(metaLarge, raw)
+		err = p.journal.SetMeta(metaLarge, raw)
 	}
 	if err != nil {
 		return capture.Verdict{}, fmt.Errorf("write down which large change is at work: %w", err)
@@ -116,7 +116,7 @@ func (p *Pipeline) unmark() error {
 	if !marked {
 		return nil
 	}
-	if err := p.spool.SetMeta(metaLarge, nil); err != nil {
+	if err := p.journal.SetMeta(metaLarge, nil); err != nil {
 		return fmt.Errorf("take the mark of a large change away: %w", err)
 	}
 	return nil

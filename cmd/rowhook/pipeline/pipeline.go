@@ -52,7 +52,8 @@ type Pipeline struct {
 	mapper   *mapping.Mapper
 	identity mapping.Identity // as the mapper has it
 	router   *delivery.Router
-	spool    *spool.Spool
+	spool    *spool.Spool // which is read
+	journal  Journal      // by which it is written
 	log      *deliverylog.Log
 	logger   *slog.Logger
 	codes    map[delivery.ProfileID]string
@@ -125,11 +126,24 @@ type storeBatch struct {
 	pending, urgent bool
 }
 
-// Options are what a pipeline works with. All but Abandoned and Account are needed.
+// Journal is by what the source's side of the spool's state is changed: the spool itself, or what
+// has several machines' spools changed alike. When a call has returned without an error, the spool
+// has the change.
+type Journal interface {
+	Apply(*spool.Batch) error
+	Abort() error
+	RemoveParked(...delivery.Seq) error
+	SetMeta(key string, value []byte) error
+	ForgetKept(lower, upper []byte) error
+}
+
+// Options are what a pipeline works with. All but Journal, Abandoned and Account are needed.
 type Options struct {
-	Spool  *spool.Spool
-	Log    *deliverylog.Log
-	Logger *slog.Logger
+	Spool *spool.Spool
+	// Journal writes it; nil for the spool itself.
+	Journal Journal
+	Log     *deliverylog.Log
+	Logger  *slog.Logger
 	// Pausing reports that a profile with on_full: pause_source has used up its share. The source
 	// waits meanwhile.
 	Pausing func() bool
@@ -160,12 +174,15 @@ type Routing struct {
 // New makes a pipeline that goes on where the spool ends.
 func New(to Routing, o Options) (*Pipeline, error) {
 	p := &Pipeline{
-		spool: o.Spool, log: o.Log, logger: o.Logger, pausing: o.Pausing, account: o.Account,
+		spool: o.Spool, journal: o.Journal, log: o.Log, logger: o.Logger, pausing: o.Pausing, account: o.Account,
 		rules: to.Rules, router: to.Router, codes: to.Codes, bare: to.Bare, rounded: to.Rounded,
 		cur:   storeBatch{batch: o.Spool.NewBatch()},
 		spare: &storeBatch{batch: o.Spool.NewBatch()},
 		work:  make(chan storeBatch, 1),
 		end:   capture.Position(o.Spool.Position()),
+	}
+	if p.journal == nil {
+		p.journal = o.Spool
 	}
 	p.idle = sync.NewCond(&p.mu)
 	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
@@ -175,7 +192,7 @@ func New(to Routing, o Options) (*Pipeline, error) {
 		p.Abandon(o.Abandoned)
 	}
 	var err error
-	if p.kept, err = kept.Open(o.Spool, to.Kept, o.Logger); err != nil {
+	if p.kept, err = kept.Open(p.keptSpool(), to.Kept, o.Logger); err != nil {
 		return nil, err
 	}
 	p.mapper.LookIn((*keptRows)(p))
@@ -249,13 +266,13 @@ func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
 // position does not move and the source pauses meanwhile.
 func (p *Pipeline) append(ctx context.Context, b storeBatch) (stored bool, err error) {
 	if b.abort {
-		if err := p.spool.Abort(); err != nil {
+		if err := p.journal.Abort(); err != nil {
 			return false, fmt.Errorf("drop an open transaction from the spool: %w", err)
 		}
 	}
 	for {
 		var full *spool.NoRoomError
-		err := p.spool.Apply(b.batch)
+		err := p.journal.Apply(b.batch)
 		if err == nil {
 			break
 		}

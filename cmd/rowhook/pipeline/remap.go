@@ -81,7 +81,7 @@ func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *deli
 	if err := p.inject(ctx, out); err != nil {
 		return err
 	}
-	return p.spool.RemoveParked(parked.Seq)
+	return p.journal.RemoveParked(parked.Seq)
 }
 
 // outside does something while no transaction is open, so that the kept rows are what was committed.
