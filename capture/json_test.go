@@ -30,6 +30,26 @@ func TestAppendJSONString(t *testing.T) {
 	}
 }
 
+// What needs an escape is found wherever it stands.
+func TestAppendJSONStringAnywhere(t *testing.T) {
+	t.Parallel()
+	const most = 20
+	for special, want := range map[string]string{
+		`"`: `\"`, `\`: `\\`, "\x00": `\u0000`, "\x1f": `\u001f`, "\n": `\n`, " ": " ", "!": "!", "#": "#", "[": "[", "]": "]",
+		"\x7f": "\x7f", "\x80": "\ufffd", "\xff": "\ufffd", "\u00a2": "\u00a2", "漢": "漢",
+	} {
+		for before := range most {
+			for after := range most {
+				from, to := strings.Repeat("~", before), strings.Repeat("~", after)
+				got, ok := AppendJSONString(nil, []byte(from+special+special+to))
+				if wanted := `"` + from + want + want + to + `"`; string(got) != wanted || ok != utf8.ValidString(special) {
+					t.Fatalf("%q between %d and %d others: %s, %v, want %s", special, before, after, got, ok, wanted)
+				}
+			}
+		}
+	}
+}
+
 func FuzzAppendJSONString(f *testing.F) {
 	f.Add("loan \"returned\"\n\xff")
 	f.Fuzz(func(t *testing.T, text string) {

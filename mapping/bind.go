@@ -50,6 +50,7 @@ type boundEntry struct {
 	keySound bool // it is the key, hidden and masked as the config says, whatever else is wrong
 	orderBy  []int
 	order    string // prefix of the ordering keys
+	spelling []byte // of the ordering key's column at hand
 	shape    []member
 	kinds    string // of shape, while nothing is missing
 	marked   bool   // marks can tell all of its payloads

@@ -17,16 +17,21 @@ type told struct {
 	operation string
 }
 
-func (t told) knowsActor() bool { return t.actor != delivery.Actor{} }
+func (t *told) knowsActor() bool { return t.actor != delivery.Actor{} }
 
-// or fills what was not told from the next source in the order of precedence.
-func (t told) or(next told) told {
+// fill takes what was not told from the next source in the order of precedence.
+func (t *told) fill(next *told) {
 	if !t.knowsActor() {
 		t.actor = next.actor
 	}
 	if t.operation == "" {
 		t.operation = next.operation
 	}
+}
+
+// or returns t, filled.
+func (t told) or(next told) told {
+	t.fill(&next)
 	return t
 }
 
@@ -50,7 +55,13 @@ type contexts struct {
 }
 
 // transaction is what the transaction told, by precedence.
-func (c *contexts) transaction() told { return c.message.or(c.table).or(c.comment).or(c.trigger) }
+func (c *contexts) transaction() told {
+	t := c.message
+	for _, next := range [...]*told{&c.table, &c.comment, &c.trigger} {
+		t.fill(next)
+	}
+	return t
+}
 
 // begin forgets what the transaction before told.
 func (c *contexts) begin() {

@@ -163,8 +163,6 @@ func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, in
 	if e.op == capture.Truncate {
 		return dst, nil
 	}
-	var room [64]byte
-	scratch := room[:0]
 	for _, col := range be.orderBy {
 		dst = append(dst, '/')
 		switch v := pick(&e.rows, col); v.State {
@@ -172,8 +170,8 @@ func (be *boundEntry) appendOrder(dst []byte, e *evaluation, pick func(*rows, in
 			if e.untyped(v, col) { // it would be another key than the row has in other events
 				return dst, be.undecidable(blame{clause: "order_by", column: e.table.Columns[col].Name, untyped: true})
 			}
-			scratch = appendOneSpelling(scratch[:0], e.table.Columns[col].Type, v.Text)
-			dst = appendEscaped(dst, scratch)
+			be.spelling = appendOneSpelling(be.spelling[:0], e.table.Columns[col].Type, v.Text)
+			dst = appendEscaped(dst, be.spelling)
 		case capture.Null:
 			dst = append(dst, '%')
 		default:
