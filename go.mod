@@ -17,7 +17,7 @@ require (
 	github.com/go-sql-driver/mysql v1.10.1 // catalog queries to MySQL and MariaDB
 	github.com/jackc/pglogrepl v0.0.0-20250509230407-a9884f6bd75a // the messages of PostgreSQL's replication protocol
 	github.com/jackc/pgx/v5 v5.13.0 // the connection to PostgreSQL
-	github.com/klauspost/compress v1.20.4 // zstd, in which MySQL compresses transactions
+	github.com/klauspost/compress v1.20.4 // zstd, in which MySQL compresses transactions; S2, in which the spool keeps events
 	github.com/prometheus/client_golang v1.25.0 // /metrics
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the judge of the schemas that we print
 	github.com/spf13/cobra v1.10.2 // commands, flags, completion

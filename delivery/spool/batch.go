@@ -293,7 +293,7 @@ func (s *Spool) fillBlock(w *pebble.Batch) error {
 	if a.block.events == 0 {
 		return nil
 	}
-	value := a.block.take()
+	value := a.block.pack(a.block.take())
 	op := w.SetDeferred(logKeySize, len(value))
 	appendSeqKey(op.Key[:0], prefixLog, a.next-1)
 	copy(op.Value, value)

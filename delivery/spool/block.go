@@ -2,10 +2,13 @@ package spool
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 
 	"rowhook/delivery"
 )
@@ -18,6 +21,15 @@ const (
 	// blockBytes and blockEvents bound a block: who wants one of its events reads it whole.
 	blockBytes  = 16 << 10
 	blockEvents = 128
+)
+
+// A block is packed where that makes it smaller: it is written, flushed and read in fewer bytes, and
+// compressed once for all of these. A small one is hardly worth the time, and a very large one, which
+// is that of a single event, would be held twice.
+const (
+	packedVersion = 6
+	packedLeast   = 1 << 10
+	packedMost    = 1 << 20
 )
 
 // The members of an event that a block's record leaves out where they are those of the event
@@ -159,6 +171,7 @@ type blockWriter struct {
 	events int
 	none   *delivery.Event
 	before tailEntry // the last event that was added
+	packed []byte
 }
 
 // noEvent is what the first event of a block is compared with.
@@ -192,6 +205,35 @@ func (w *blockWriter) take() []byte {
 	w.b[start] = blockVersion
 	w.events, w.before = 0, tailEntry{}
 	return w.b[start:]
+}
+
+// pack compresses what take returned, where that makes it smaller. The result is valid until the next
+// event is added.
+func (w *blockWriter) pack(block []byte) []byte {
+	if len(block) < packedLeast || len(block) > packedMost {
+		return block
+	}
+	if most := 1 + s2.MaxEncodedLen(len(block)); most > len(w.packed) {
+		w.packed = make([]byte, most)
+	}
+	w.packed[0] = packedVersion
+	packed := w.packed[:1+len(s2.Encode(w.packed[1:], block))]
+	if len(packed) >= len(block) {
+		return block
+	}
+	return packed
+}
+
+// unpack returns the block that was packed. It lies in room where that is large enough.
+func unpack(packed, room []byte) ([]byte, error) {
+	size, err := s2.DecodedLen(packed[1:])
+	if err == nil && size <= packedMost {
+		var block []byte
+		if block, err = s2.Decode(room[:0], packed[1:]); err == nil && len(block) > 0 && block[0] == blockVersion {
+			return block, nil
+		}
+	}
+	return nil, fmt.Errorf("packed block of events: %w", errMalformed)
 }
 
 // appendMember appends an event's record in a block.
@@ -288,6 +330,8 @@ type logged struct {
 	// making and commit are those of the event made before, while the one at hand has the same.
 	making *delivery.Making
 	commit *delivery.Commit
+	// room is where a packed block was unpacked, for the next one.
+	room []byte
 }
 
 // sharedText is a text of a block, and the string that was made of it for the first event that asked.
@@ -297,10 +341,18 @@ type sharedText struct {
 	made bool
 }
 
-// openLogged begins to read a value whose last event is seq.
-func openLogged(seq delivery.Seq, value []byte) (l logged, err error) {
+// openLogged begins to read a value whose last event is seq. A packed block is unpacked into room if
+// that is large enough; it may be nil.
+func openLogged(seq delivery.Seq, value, room []byte) (l logged, err error) {
+	l.room = room
+	if len(value) > 0 && value[0] == packedVersion {
+		if value, err = unpack(value, room); err != nil {
+			return l, err
+		}
+		l.room = value
+	}
 	if len(value) == 0 || value[0] != blockVersion {
-		l = logged{seq: seq - 1, value: value, left: 1}
+		l.seq, l.value, l.left = seq-1, value, 1
 		_, l.when, err = openEvent(value)
 		return l, err
 	}

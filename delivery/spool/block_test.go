@@ -1,14 +1,18 @@
 package spool
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/s2"
 	"pgregory.net/rapid"
 
 	"rowhook/delivery"
@@ -29,7 +33,7 @@ func entryOf(ev *delivery.Event, to ...delivery.ProfileID) tailEntry {
 
 // readBlock reads a block to its end.
 func readBlock(seq delivery.Seq, value []byte) (entries []tailEntry, err error) {
-	l, err := openLogged(seq, value)
+	l, err := openLogged(seq, value, nil)
 	for err == nil {
 		var more bool
 		var e tailEntry
@@ -164,7 +168,7 @@ func TestBlockBounds(t *testing.T) {
 	}
 	starts, most := map[delivery.Seq]bool{}, 0
 	err := s.scan([]byte{prefixLog}, []byte{prefixLog + 1}, func(key, value []byte) (bool, error) {
-		l, err := openLogged(keySeq(key), value)
+		l, err := openLogged(keySeq(key), value, nil)
 		starts[l.first()] = true
 		most = max(most, int(keySeq(key)-l.first())+1)
 		return true, err
@@ -210,9 +214,78 @@ func TestMalformedBlocks(t *testing.T) {
 	}
 }
 
-// TestEarlierBuildsRefuse holds that a build which knows neither blocks nor kept rows does not take the
-// store, and says that it is too old: it reads the commit record before anything else, whose version
-// it does not know.
+// packedEntries are those of a block that is worth packing.
+func packedEntries() (entries []tailEntry) {
+	for n := range 20 {
+		entries = append(entries, entryOf(testEvent(n), 1, 300))
+	}
+	return entries
+}
+
+// TestPackedBlocks holds when a block is packed, and that it says the same then.
+func TestPackedBlocks(t *testing.T) {
+	t.Parallel()
+	noise := make([]byte, 4<<10)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	of := func(data []byte) []tailEntry {
+		ev := testEvent(1)
+		ev.Data = data
+		return []tailEntry{entryOf(ev, 1)}
+	}
+	room := make([]byte, 0, blockBytes)
+	for name, tt := range map[string]struct {
+		entries []tailEntry
+		packed  bool
+	}{
+		"many":       {packedEntries(), true},
+		"one":        {of(bytes.Repeat([]byte("x"), packedLeast)), true},
+		"small":      {of(nil), false},
+		"noise":      {of(noise), false},
+		"very large": {of(bytes.Repeat([]byte("x"), packedMost)), false},
+	} {
+		var w blockWriter
+		for i := range tt.entries {
+			w.add(&tt.entries[i])
+		}
+		block := w.take()
+		value := w.pack(block)
+		if packed := value[0] == packedVersion; packed != tt.packed || len(value) > len(block) || !packed && !bytes.Equal(value, block) {
+			t.Errorf("%s: a block of %d bytes became %d of version %d", name, len(block), len(value), value[0])
+		}
+		l, err := openLogged(100, value, room)
+		if err != nil || cap(l.room) != cap(room) {
+			t.Errorf("%s: unpacked into %d bytes: %v", name, cap(l.room), err)
+		}
+		if got, err := readBlock(100, value); err != nil || !reflect.DeepEqual(got, tt.entries) {
+			t.Errorf("%s: %+v, want %+v: %v", name, got, tt.entries, err)
+		}
+	}
+}
+
+// TestMalformedPackedBlocks holds what a packed block must not say.
+func TestMalformedPackedBlocks(t *testing.T) {
+	t.Parallel()
+	pack := func(b []byte) []byte { return append([]byte{packedVersion}, s2.Encode(nil, b)...) }
+	block := blockOf(packedEntries()...)
+	for name, value := range map[string][]byte{
+		"nothing":             {packedVersion},
+		"an empty block":      pack(nil),
+		"a single event":      pack(appendEvent(nil, testEvent(1), nil)),
+		"a packed block":      pack(pack(block)),
+		"half of a block":     pack(block[:len(block)/2]),
+		"a block cut":         pack(block)[:100],
+		"another size":        slices.Replace(pack(block), 1, 2, 0x81),
+		"more than it may be": append(binary.AppendUvarint([]byte{packedVersion}, packedMost+1), 0),
+	} {
+		if _, err := readBlock(100, value); !errors.Is(err, errMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEarlierBuildsRefuse holds that a build which does not know packed blocks does not take the store,
+// and says that it is too old: it reads the commit record before anything else, whose version it does
+// not know.
 func TestEarlierBuildsRefuse(t *testing.T) {
 	t.Parallel()
 	s := openSpool(t, memDir, memOptions(t, vfs.NewCrashableMem()))
@@ -222,7 +295,7 @@ func TestEarlierBuildsRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var version *VersionError
-	if _, err := open("commit record", value, 2); !errors.As(err, &version) {
+	if _, err := open("commit record", value, 3); !errors.As(err, &version) {
 		t.Errorf("a build of before says %v of %x", err, value)
 	}
 	if err := s.Close(); err != nil {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"rowhook/delivery"
@@ -13,10 +14,14 @@ func TestLogIsNotRewritten(t *testing.T) {
 	s := openSpool(t, t.TempDir(), testOptions(t))
 	to := []delivery.ProfileID{register(t, s, "one")}
 	batch := s.NewBatch()
+	noise := rand.NewChaCha8([32]byte{}) // which does not become smaller
 	for n := 0; n < 100_000; {
 		batch.Reset()
 		for range 100 {
-			batch.Add(testEvent(n), to)
+			ev := testEvent(n)
+			ev.Data = make([]byte, 256)
+			noise.Read(ev.Data)
+			batch.Add(ev, to)
 			n++
 		}
 		batch.Commit("0/16B3748")

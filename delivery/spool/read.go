@@ -79,8 +79,10 @@ func (s *Spool) scanLog(from delivery.Seq, yield func(*logged) (bool, error)) er
 	visible := s.tail.end()
 	expected := from
 	stopped := false
+	var room []byte
 	err := s.scan(seqKey(prefixLog, from), seqKey(prefixLog, visible+1), func(key, value []byte) (bool, error) {
-		l, err := openLogged(keySeq(key), value)
+		l, err := openLogged(keySeq(key), value, room)
+		room = l.room
 		if err != nil {
 			return false, fmt.Errorf("event %d in the spool: %w", keySeq(key), err)
 		}
@@ -156,7 +158,7 @@ func (s *Spool) storedEvent(id delivery.ProfileID, seq delivery.Seq) (ev *delive
 func (s *Spool) logEvent(seq delivery.Seq, use func(*logged) error) error {
 	lower, upper := seqKey(prefixLog, seq), seqKey(prefixLog, seq+blockEvents)
 	return s.scan(lower, upper, func(key, value []byte) (bool, error) {
-		l, err := openLogged(keySeq(key), value)
+		l, err := openLogged(keySeq(key), value, nil)
 		if l.first() > seq {
 			return false, err
 		}

@@ -237,7 +237,7 @@ func TestUsage(t *testing.T) {
 	finish(t, s, id, 15_001)
 	s.retention.asked = time.Time{}
 	u := s.Usage()
-	if u.Max != 1<<30 || u.Reserve != 77 || u.Bytes < 1<<20 || u.Parked < 1000 || u.Free <= 0 {
+	if u.Max != 1<<30 || u.Reserve != 77 || u.Bytes < 1<<18 || u.Parked < 1000 || u.Free <= 0 {
 		t.Errorf("usage %+v", u)
 	}
 	if share := float64(u.History) / float64(u.Bytes); share < 0.5 || share > 0.8 {

@@ -11,7 +11,7 @@ import (
 
 // Versions of the values, one each, so that one can change without the others.
 const (
-	commitVersion   = 3 // of a log that may have blocks, and rows beside it: what an earlier build must not take
+	commitVersion   = 4 // of a log that may have packed blocks, and rows beside it: what an earlier build must not take
 	undoVersion     = 1
 	deliveryVersion = 3
 	progressVersion = 1
