@@ -80,6 +80,7 @@ type Request struct {
 	Stream *Stream
 	Head   Head
 	Gap    string // value of the rowhook-gap header; empty for none
+	Epoch  string // value of the rowhook-epoch header; empty for none
 }
 
 // Stream is a body that is written anew each time it is wanted, always the same. It takes two

@@ -1,6 +1,13 @@
 package delivery
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrNotOwner says that a profile is another machine's to deliver, or may be. A store that machines
+// share returns it for an update of theirs; nothing was changed then.
+var ErrNotOwner = errors.New("another machine owns the profile")
 
 // Seq is an event's place in the spool: append order, which is commit order. The first is 1.
 type Seq uint64
@@ -90,6 +97,9 @@ type Update struct {
 	// Progress, removed, or become dead. They are negative when dead letters come back. The
 	// store takes them as they are and need not look at the records it replaces.
 	DoneEvents, DoneBytes int64
+	// Epoch is the one under which the engine owns the profile, 0 where machines share none. A store
+	// that knows of another one changes nothing and returns ErrNotOwner.
+	Epoch uint64
 }
 
 // ProfileID is a profile's number in a store. It never changes and is never used again.
@@ -106,7 +116,8 @@ type Usage struct {
 }
 
 // Store is the durable queue as the delivery engine sees it. Implementations are
-// safe for concurrent use; one engine writes one profile's state.
+// safe for concurrent use; one engine writes one profile's state. Where machines share profiles,
+// that is the profile's owner of the present epoch.
 type Store interface {
 	// Register returns the number of the profile with that code. A profile that the store
 	// does not know starts at the end of the log, so that it gets what comes later.
@@ -143,7 +154,7 @@ type Store interface {
 	// Deliveries calls yield for each delivery in one of the states, in Seq order from seq on,
 	// until it returns false. No states means all. Bodies are left out.
 	Deliveries(id ProfileID, from Seq, states []State, yield func(Delivery) bool) error
-	// Update applies one atomic change of the profile's state.
+	// Update applies one atomic change of the profile's state. It may return ErrNotOwner.
 	Update(ProfileID, Update) error
 	// Backlog returns what the profile has not finished. It costs nothing.
 	Backlog(ProfileID) (Backlog, error)

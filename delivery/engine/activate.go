@@ -106,6 +106,9 @@ func (e *Engine) Activate(ctx context.Context, profile string) (delivery.Reply, 
 	at := p.endpoint()
 	reply := delivery.Reply{Class: delivery.ClassOK}
 	if p.challenged() {
+		if e.lapsed() {
+			return delivery.Reply{}, &operatorError{"no request may start: this machine's lease on its profiles is over", "`rowhook status` shows what the cluster waits for"}
+		}
 		if reply = p.challenger.Challenge(ctx); reply.Class != delivery.ClassOK {
 			return reply, nil
 		}

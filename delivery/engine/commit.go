@@ -30,6 +30,7 @@ type committer struct {
 	ledger  *ledger
 	reader  *reader
 	kept    *kept
+	tenure  *tenure // in which all this was decided
 
 	dirty   bool   // what is kept is to be stored with the next commit
 	current commit // on its way into the store, or waiting for the delivery log
@@ -42,19 +43,28 @@ func (c *committer) reset() { c.dirty, c.current = false, commit{done: make(chan
 // write makes the store agree with what was decided, after the delivery log's lines that this rests
 // on are written.
 func (c *committer) write(w *commit) {
-	w.logError = c.log.Flush()
-	c.flushed(w.logError)
-	if w.logError != nil {
+	if w.logError = c.flush(); w.logError != nil {
 		w.retryAt = time.Now().Add(tickDelay)
 		return
 	}
 	if w.err != nil {
 		return
 	}
+	if c.tenure.isOver() {
+		w.err = delivery.ErrNotOwner
+		return
+	}
 	p := &w.pending
 	w.err = c.store.Update(c.store.id, delivery.Update{
-		Progress: &w.progress, State: w.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes,
+		Progress: &w.progress, State: w.state, Put: p.puts, Remove: p.removes, DoneEvents: p.events, DoneBytes: p.bytes, Epoch: c.tenure.epoch,
 	})
+}
+
+// flush writes the delivery log's lines.
+func (c *committer) flush() error {
+	err := c.log.Flush()
+	c.flushed(err)
+	return err
 }
 
 // open returns what writes commits while the dispatcher goes on, until close. It is to be called

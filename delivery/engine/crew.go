@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"rowhook/delivery"
 )
@@ -30,6 +31,8 @@ type crew struct {
 	logger  *slog.Logger
 	whole   chan struct{} // the engine's
 	wake    signal        // the dispatcher's
+	tenure  *tenure       // in which requests are made
+	lease   func() time.Time
 
 	// The dispatcher's side.
 	handout chan *job // nil while the crew is not at work
@@ -125,7 +128,7 @@ func (c *crew) work(ctx context.Context, handout <-chan *job) {
 		}
 		if j.sent = !c.halted.Load(); j.sent {
 			w.attempt(ctx, j)
-			c.slowDown(j.reply.Class)
+			c.slowDown(j)
 		}
 		c.giveBack(j)
 	}
@@ -133,8 +136,13 @@ func (c *crew) work(ctx context.Context, handout <-chan *job) {
 
 // slowDown keeps the other workers from going on at an endpoint that wants to be left alone, and
 // has the dispatcher look at a failure at once.
-func (c *crew) slowDown(class delivery.Class) {
-	switch class {
+func (c *crew) slowDown(j *job) {
+	if !j.sent { // it was not to start any more
+		c.halt()
+		c.wake.notify()
+		return
+	}
+	switch j.reply.Class {
 	case delivery.ClassOK:
 		return
 	case delivery.ClassThrottle, delivery.ClassAuth, delivery.ClassProfile, delivery.ClassGone:
@@ -150,6 +158,14 @@ func (c *crew) giveBack(j *job) {
 	c.resultsMu.Lock()
 	c.results = append(c.results, j)
 	c.resultsMu.Unlock()
+}
+
+// putBack takes back that results were taken.
+func (c *crew) putBack(results []*job) {
+	c.resultsMu.Lock()
+	c.results = append(c.results, results...)
+	c.resultsMu.Unlock()
+	c.handed += len(results)
 }
 
 // take takes what workers gave back. It is valid until the next call.

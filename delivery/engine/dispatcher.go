@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rowhook/delivery"
@@ -48,20 +50,29 @@ type dispatcher struct {
 	code   string // of its profile
 	store  profileStore
 	logger *slog.Logger
-	share  share              // of the spool; others ask for it at any time
-	wake   signal             // wakes run
-	cancel context.CancelFunc // ends run; set by the engine when it starts it
-	ended  chan struct{}      // closed when run has ended
+	share  share  // of the spool; others ask for it at any time
+	wake   signal // wakes run
+
+	// Whether this engine owns the profile: nil when it does not. Without machines that share it is
+	// the same for good.
+	tenure atomic.Pointer[tenure]
+	turn   turn // the last run; the engine's begin guards it
+
+	// Of a profile that another config does not have.
+	gone     atomic.Bool  // nothing is to be done any more
+	draining atomic.Bool  // it ends when what waits is over
+	dropping atomic.Bool  // whoever owns it ends what waits; only where profiles are shared
+	allot    atomic.Int64 // bytes of memory it may take
 
 	crew    crew           // the workers
 	helpers sync.WaitGroup // the committer and those who ask
 
-	mu       sync.Mutex
-	loaded   bool         // the state below reflects the store
-	gone     bool         // another config has no such profile: nothing is to be done any more
-	draining bool         // it ends when what waits is over
-	drainTo  delivery.Seq // nothing comes for it beyond
-	tickAt   time.Time
+	mu      sync.Mutex
+	loaded  *tenure      // in which the state below reflects the store; nil when it does not
+	at      *tenure      // in which run is at work; nil when it is not
+	since   delivery.Seq // the log's end when the config was put to work
+	drainTo delivery.Seq // nothing comes for it beyond, where it is being drained
+	tickAt  time.Time
 
 	// Who owns what, see the package comment; none of them knows the dispatcher.
 	terms      terms
@@ -124,17 +135,27 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	d.terms.use(p)
 	d.share.store = &d.store
 	d.share.set(p)
+	d.allot.Store(int64(d.queue.memory.max))
+	d.crew.lease = e.options.Lease
+	if !e.options.Shared {
+		d.tenure.Store(new(tenure))
+	}
 	return d
 }
 
-// run delivers until stop ends. Requests in flight then go on until they end or the context sends
-// does.
-func (d *dispatcher) run(stop, sends context.Context) (err error) {
+// run delivers until stop ends, or the tenure does. Requests in flight then go on until they end or
+// the context sends does. When the tenure is over nothing more is stored, and run returns
+// [delivery.ErrNotOwner].
+func (d *dispatcher) run(t *tenure, stop, sends context.Context) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	if t.isOver() {
+		return d.notOwner()
+	}
+	if err := d.loadState(t); err != nil {
 		return err
 	}
+	d.at = t
 	d.crew.open()
 	d.helpers.Go(d.commits.open())
 	asks, endAsks := context.WithCancel(stop)
@@ -142,7 +163,15 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 		endAsks()
 		d.crew.close()
 		d.commits.close()
-		d.helpers.Wait()
+		if t.isOver() {
+			d.mu.Unlock() // the store may take its time with an update that it is going to refuse
+			d.helpers.Wait()
+			d.mu.Lock()
+			d.reset()
+		} else {
+			d.helpers.Wait()
+		}
+		d.at = nil
 	}()
 
 	timer := time.NewTimer(0)
@@ -150,7 +179,13 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 	var armed time.Time // when the timer fires; it may be too early, never too late
 	for {
 		now := time.Now()
-		if err := d.step(now, asks, sends, stop.Err() != nil); err != nil {
+		if t.isOver() {
+			return d.abandon(now)
+		}
+		if err := d.step(now, asks, sends, stop.Err() != nil); errors.Is(err, delivery.ErrNotOwner) {
+			d.engine.lose(d, t)
+			return d.abandon(now)
+		} else if err != nil {
 			d.drain()
 			return fmt.Errorf("profile %s: %w", d.terms.profile.code, err)
 		}
@@ -182,8 +217,11 @@ func (d *dispatcher) run(stop, sends context.Context) (err error) {
 
 // step does everything that can be done now.
 func (d *dispatcher) step(now time.Time, asks, sends context.Context, stopping bool) error {
-	for _, j := range d.crew.take() {
+	d.takeAllotment()
+	results := d.crew.take()
+	for i, j := range results {
 		if err := d.handleResult(j, now); err != nil {
+			d.crew.putBack(results[i:])
 			return err
 		}
 	}
@@ -247,8 +285,7 @@ func (d *dispatcher) finish() error {
 	if err := d.commits.whole(); err != nil {
 		return fmt.Errorf("profile %s: keep progress: %w", d.terms.profile.code, err)
 	}
-	d.loaded = false // what is in memory is in the store as well
-	d.reset()
+	d.reset() // what is in memory is in the store as well
 	return nil
 }
 
@@ -268,7 +305,7 @@ func (d *dispatcher) drain() {
 func (d *dispatcher) calmDown(stopping bool) {
 	calm := !stopping && d.intake.reader.end && d.queue.memory.jobs == d.crew.handed && d.terms.profile.config.Unit == delivery.UnitRecord &&
 		d.queue.ledger.waiting() == 0 && d.endpoint.unbounded() &&
-		d.terms.coming == nil && !d.draining && len(d.queue.lanes.alones.seqs) == 0 && len(d.intake.ordering.Barriers) == 0 && d.replays.under == nil
+		d.terms.coming == nil && !d.draining.Load() && len(d.queue.lanes.alones.seqs) == 0 && len(d.intake.ordering.Barriers) == 0 && d.replays.under == nil
 	d.crew.soothe(calm)
 }
 
@@ -288,6 +325,9 @@ func (d *dispatcher) wakeAt(now time.Time, stopping bool) time.Time {
 		return at
 	}
 	sooner(d.tickAt)
+	if d.busy() && d.engine.lapsed() {
+		sooner(now.Add(leasePoll))
+	}
 	if !d.intake.reader.end && d.active() && d.intake.readable() {
 		return now
 	}

@@ -20,7 +20,7 @@ type Waiting struct {
 // it fails. With fresh it calls it before for those that have none yet, which are as many as the
 // backlog; an event that is attempted meanwhile comes twice, and the later state counts.
 func (e *Engine) Each(ctx context.Context, fresh bool, yield func(*Waiting) error) error {
-	for _, d := range e.all() {
+	for _, d := range e.owned() {
 		l := &listing{d: d}
 		l.visit = func(state string, ev *delivery.Event, r *delivery.Delivery) error {
 			w := Waiting{Profile: d.code, State: state, Event: ev}
@@ -39,7 +39,9 @@ func (e *Engine) Each(ctx context.Context, fresh bool, yield func(*Waiting) erro
 			return nil
 		}
 		l.ctx = ctx
-		if err := l.observe(); err != nil {
+		if err := l.observe(); passedOn("", err) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		if fresh {

@@ -35,6 +35,14 @@ type Options struct {
 	Memory int64
 	// Rate bounds the requests of all profiles together. Default: none.
 	Rate delivery.Rate
+	// Shared says that other machines deliver to the same profiles: the engine delivers to those
+	// that it owns (see Own), and to none by itself. Its router and numbers cover all. Operator
+	// methods for a profile that it does not own return [delivery.ErrNotOwner], and lists leave such
+	// profiles out.
+	Shared bool
+	// Lease tells until when requests may start, by the monotonic clock. It is asked immediately
+	// before each, and must return at once. What is in flight then goes on. Nil is always.
+	Lease func() time.Time
 	// OnState hears of changes of a profile's state that no operator's command made. It must not
 	// call the engine. May be nil.
 	OnState func(StateChange)
@@ -65,11 +73,16 @@ type Engine struct {
 	limiter *rate.Limiter // of all requests; nil for none
 	fleet   atomic.Pointer[fleet]
 
-	// life guards who runs: running, leaving and what fleet points to. It is taken before a
-	// dispatcher's mu, never after.
+	// life guards what there is: leaving and what fleet points to. It is taken before a dispatcher's
+	// mu, never after.
 	life    sync.Mutex
-	running *engineRun                 // nil unless Run runs
 	leaving map[string]<-chan struct{} // by code: removed and not at their end yet; closed there
+
+	// begin guards who runs: running, the dispatchers' turns and the beginnings of tenures. It is
+	// taken last of all, and nothing is waited for while it is held: who owns what may be told by
+	// those whom the store waits for.
+	begin   sync.Mutex
+	running *engineRun // nil unless Run runs
 
 	mu             sync.Mutex
 	suspended      string // why all deliveries wait; empty when they do not
@@ -140,16 +153,16 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer cancelSends()
 
 	r := &engineRun{engine: e, stop: stop, sends: sends, cancelAll: cancelAll}
-	e.life.Lock()
+	e.begin.Lock()
 	e.running = r
-	for _, d := range e.all() {
-		r.start(d)
+	for _, d := range e.owned() {
+		r.start(d, d.tenure.Load())
 	}
-	e.life.Unlock()
+	e.begin.Unlock()
 	<-stop.Done()
-	e.life.Lock()
+	e.begin.Lock()
 	e.running = nil
-	e.life.Unlock()
+	e.begin.Unlock()
 	grace := time.AfterFunc(e.options.Grace, cancelSends)
 	defer grace.Stop()
 	r.group.Wait()
@@ -173,20 +186,46 @@ type engineRun struct {
 	failures []error
 }
 
-// start has a dispatcher deliver until the run ends, or the dispatcher is stopped or drained.
-func (r *engineRun) start(d *dispatcher) {
+// start has a dispatcher deliver until the run ends, or the tenure, or the dispatcher is stopped or
+// drained; the engine's begin is held. It begins when what the dispatcher did before has ended.
+func (r *engineRun) start(d *dispatcher, t *tenure) {
 	stop, cancel := context.WithCancel(r.stop)
-	d.cancel, d.ended = cancel, make(chan struct{})
+	sends, abort := context.WithCancel(r.sends)
+	before := d.turn.ended
+	d.turn = turn{stop: cancel, abort: abort, ended: make(chan struct{})}
+	ended := d.turn.ended
 	r.group.Go(func() {
-		defer close(d.ended)
+		defer close(ended)
+		defer abort()
 		defer cancel()
-		if err := d.run(stop, r.sends); err != nil {
-			r.failed(err)
-			r.cancelAll()
-		} else if stop.Err() == nil {
-			r.engine.drained(d)
+		if before != nil {
+			<-before
 		}
+		r.deliver(d, t, stop, sends)
 	})
+}
+
+// deliver has a dispatcher deliver, and looks at how that ended.
+func (r *engineRun) deliver(d *dispatcher, t *tenure, stop, sends context.Context) {
+	err := error(nil)
+	if !d.dropping.Load() {
+		err = d.run(t, stop, sends)
+	}
+	switch {
+	case err == nil && d.dropping.Load():
+		if r.stop.Err() == nil && !t.released.Load() && d.retire(Drop) {
+			r.engine.forget(d)
+		}
+	case errors.Is(err, delivery.ErrNotOwner) && r.engine.options.Shared:
+		r.engine.lose(d, t)
+	case err != nil && t.released.Load() && r.engine.LogError() != nil:
+		t.err = err
+	case err != nil:
+		r.failed(err)
+		r.cancelAll()
+	case stop.Err() == nil:
+		r.engine.drained(d, t)
+	}
 }
 
 func (r *engineRun) failed(err error) {
@@ -247,8 +286,11 @@ func (e *Engine) Continue() {
 func (e *Engine) waiting() (reason string, since time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.logError != nil {
+	switch {
+	case e.logError != nil:
 		return reasonLog, e.logSince
+	case e.suspended == "" && e.lapsed():
+		return reasonLease, e.options.Lease()
 	}
 	return e.suspended, e.suspendedSince
 }

@@ -78,7 +78,9 @@ func (e *Engine) RetryAllNow(profile string) ([]Hastened, error) {
 	all := []Hastened{}
 	for _, d := range chosen {
 		done, err := d.hastenAll(profile != "")
-		if err != nil {
+		if passedOn(profile, err) {
+			continue
+		} else if err != nil {
 			return all, err
 		}
 		if done.Retries > 0 || done.Endpoint {
@@ -272,7 +274,7 @@ func (e *Engine) eachDead(ctx context.Context, f Filter, fn func(*dispatcher, *d
 			return more, err
 		})
 		// What is left of the last batch.
-		if err = firstError(err, d.update(func(time.Time) error { return nil })); err != nil {
+		if err = firstError(err, d.update(func(time.Time) error { return nil })); err != nil && !passedOn(f.Profile, err) {
 			return changed, err
 		}
 	}

@@ -20,6 +20,7 @@ type lines struct {
 	buried    int       // dead letters that the engine's own messages have not told of
 	buriedAt  time.Time // when they last did
 	buf       delivery.LogRecord
+	epoch     uint64 // under which the profile is owned
 }
 
 func (w *lines) follow(p *Profile) { w.profile = p }

@@ -117,19 +117,18 @@ func (d *dispatcher) view(fn func(now time.Time) error) error {
 	return fn(time.Now())
 }
 
-// choose returns the dispatchers that a profile's code names; all for an empty one.
+// choose returns the dispatchers that a profile's code names; all that are owned for an empty one.
 func (e *Engine) choose(code string) ([]*dispatcher, error) {
 	if code == "" {
-		return e.all(), nil
+		return e.owned(), nil
 	}
 	if d := e.find(code); d != nil {
+		if d.tenure.Load() == nil {
+			return nil, d.notOwner()
+		}
 		return []*dispatcher{d}, nil
 	}
-	var known []string
-	for _, d := range e.all() {
-		known = append(known, d.code)
-	}
-	return nil, &operatorError{fmt.Sprintf("there is no profile %q", code), "profiles are: " + strings.Join(known, ", ")}
+	return nil, &operatorError{fmt.Sprintf("there is no profile %q", code), "profiles are: " + strings.Join(e.Profiles(), ", ")}
 }
 
 // one is choose for what concerns a single profile.
@@ -175,7 +174,9 @@ func (e *Engine) list(f Filter, collect func(*dispatcher, *listing) error) (Item
 	all := Items{Items: []Item{}}
 	for _, d := range chosen {
 		l := &listing{d: d, filter: f, limit: f.Limit - len(all.Items) + 1}
-		if err := collect(d, l); err != nil {
+		if err := collect(d, l); passedOn(f.Profile, err) {
+			continue
+		} else if err != nil {
 			return Items{}, err
 		}
 		slices.SortStableFunc(l.items, func(a, b Item) int { return int(int64(a.seq) - int64(b.seq)) })

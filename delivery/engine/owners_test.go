@@ -188,7 +188,8 @@ func newOwners(t *testing.T, change func(*delivery.ProfileConfig), keys ...strin
 	o.intake = intake{store: &o.store, terms: &o.terms, queue: &o.queue, commits: &o.commits}
 	o.loader = loader{store: &o.store, reader: &o.intake.reader, queue: &o.queue, commits: &o.commits, endpoint: &o.endpoint}
 	o.commits = committer{
-		store: &o.store, log: o.paper, flushed: func(error) {}, wake: newSignal(), ledger: &o.queue.ledger,
+		tenure: new(tenure),
+		store:  &o.store, log: o.paper, flushed: func(error) {}, wake: newSignal(), ledger: &o.queue.ledger,
 		reader: &o.intake.reader, kept: &o.kept,
 	}
 	o.commits.reset()

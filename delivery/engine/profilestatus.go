@@ -54,16 +54,17 @@ func (l *lastResults) clock(r *delivery.Reply) {
 	}
 }
 
-// Status returns where each profile stands, in the config's order.
+// Status returns where each profile that is owned stands, in the config's order.
 func (e *Engine) Status() ([]delivery.ProfileStatus, error) {
-	all := make([]delivery.ProfileStatus, 0, len(e.all()))
-	for _, d := range e.all() {
+	owned := e.owned()
+	all := make([]delivery.ProfileStatus, 0, len(owned))
+	for _, d := range owned {
 		err := d.view(func(now time.Time) error {
 			s, err := d.status(now)
 			all = append(all, s)
 			return err
 		})
-		if err != nil {
+		if err != nil && !passedOn("", err) {
 			return nil, err
 		}
 	}
@@ -76,7 +77,7 @@ func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {
 		return delivery.ProfileStatus{}, err
 	}
 	s := delivery.ProfileStatus{
-		Profile: d.code, Name: d.terms.profile.config.Name, Removed: d.draining,
+		Profile: d.code, Name: d.terms.profile.config.Name, Removed: d.draining.Load() || d.dropping.Load(),
 		LastSuccess: d.tally.last.success, LastFailure: d.tally.last.failure, LastReason: d.tally.last.reason, LastStatus: d.tally.last.status,
 		NextAttempt:   d.queue.ledger.nextDue,
 		BacklogEvents: backlog.Events, BacklogBytes: backlog.Bytes, Oldest: backlog.Oldest,

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -75,6 +76,8 @@ func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Rel
 	for _, p := range profiles {
 		d, differs := e.keep(p)
 		switch {
+		case d != nil && d.dropping.Load():
+			return nil, &operatorError{fmt.Sprintf("what waits for profile %s is being dropped", p.code), "`rowhook status` shows when it is gone; then reload again"}
 		case d == nil:
 			// Last of all that can fail: what is registered keeps events from being removed.
 			id, err := e.store.Register(p.code)
@@ -92,7 +95,7 @@ func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Rel
 	}
 	r.router = newRouter(profiles, ids)
 	for _, removed := range r.removals {
-		if removed.how == Drain {
+		if removed.how == Drain || removed.how == Drop && e.options.Shared {
 			dispatchers = append(dispatchers, removed.dispatcher)
 		}
 	}
@@ -138,13 +141,13 @@ func (r *Reload) removeMissing(kept map[string]bool, words map[string]Removal) (
 		how, said := words[d.code]
 		switch {
 		case said:
-		case waits && !d.isDraining():
+		case waits && !d.draining.Load():
 			unsaid = append(unsaid, d.code)
 		default:
 			how = Drain // what comes until the reload takes effect is delivered
 		}
 		r.removals = append(r.removals, removal{d, how})
-		if !d.isDraining() || said {
+		if !d.draining.Load() || said {
 			r.Removed = append(r.Removed, d.code)
 		}
 	}
@@ -188,10 +191,6 @@ func (r *Reload) Apply() error {
 	// Who was being drained may have come to the end.
 	r.fleet = newFleet(slices.DeleteFunc(r.fleet.dispatchers, (*dispatcher).isGone))
 	r.removals = slices.DeleteFunc(r.removals, func(r removal) bool { return r.dispatcher.isGone() })
-	memory := int(e.options.Memory) / max(1, len(r.fleet.dispatchers))
-	for _, d := range r.fleet.dispatchers {
-		d.setMemory(memory)
-	}
 	for _, d := range r.fresh {
 		// It may have been there before, ordered in another way.
 		if err := d.follow(d.terms.configured, end); err != nil {
@@ -203,12 +202,15 @@ func (r *Reload) Apply() error {
 			return err
 		}
 	}
-	e.fleet.Store(r.fleet)
+	e.begin.Lock()
+	e.fleet.Store(newFleet(slices.DeleteFunc(r.fleet.dispatchers, (*dispatcher).isGone)))
+	e.allot()
 	for _, d := range r.fresh {
-		if e.running != nil {
-			e.running.start(d)
+		if t := d.tenure.Load(); t != nil && e.running != nil {
+			e.running.start(d, t)
 		}
 	}
+	e.begin.Unlock()
 	for _, removed := range r.removals {
 		e.remove(removed, end)
 	}
@@ -218,42 +220,102 @@ func (r *Reload) Apply() error {
 // remove ends the work for a profile; e.life is held.
 func (e *Engine) remove(r removal, end delivery.Seq) {
 	d := r.dispatcher
-	if r.how == Drain {
+	switch {
+	case r.how == Drain:
 		d.drainUpTo(end)
-		return
+	case e.options.Shared && r.how == Drop:
+		e.dropOwned(d)
+	case e.options.Shared && d.tenure.Load() == nil:
+		d.gone.Store(true) // its owner does what is to be done
+	default:
+		e.retire(d, r.how)
 	}
-	if e.running == nil {
-		d.retire(r.how)
+}
+
+// retire ends a dispatcher when its requests in flight have ended; e.life is held.
+func (e *Engine) retire(d *dispatcher, how Removal) {
+	e.begin.Lock()
+	run, at := e.running, d.turn
+	if run == nil {
+		e.begin.Unlock()
+		d.retire(how)
 		return
 	}
 	left := make(chan struct{})
 	e.leaving[d.code] = left
-	e.running.group.Go(func() {
-		if d.cancel != nil {
-			d.cancel()
-			<-d.ended
+	run.group.Go(func() {
+		if at.stop != nil {
+			at.stop()
+			<-at.ended
 		}
-		d.retire(r.how)
+		d.retire(how)
+		if e.options.Shared {
+			e.forget(d)
+		}
 		close(left)
 	})
+	e.begin.Unlock()
+}
+
+// dropOwned has the owner of a profile, which this engine is or may become, end what waits.
+func (e *Engine) dropOwned(d *dispatcher) {
+	d.dropping.Store(true)
+	e.begin.Lock()
+	defer e.begin.Unlock()
+	if d.turn.stop != nil && d.tenure.Load() != nil {
+		d.turn.stop() // see deliver
+	}
+}
+
+// forget takes a dispatcher out of those at work.
+func (e *Engine) forget(d *dispatcher) {
+	e.begin.Lock()
+	defer e.begin.Unlock()
+	d.gone.Store(true)
+	if e.options.Shared {
+		d.disown(d.tenure.Load())
+	}
+	e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(e.all()), (*dispatcher).isGone)))
+}
+
+// Profiles returns the codes of the profiles that somebody has to own: those of the config, and
+// removed ones until what waits for them is drained or dropped.
+func (e *Engine) Profiles() []string {
+	var codes []string
+	for _, d := range e.all() {
+		codes = append(codes, d.code)
+	}
+	return codes
+}
+
+// Retired takes note that the store has forgotten a removed profile, since its owner has drained or
+// dropped it. It does not wait.
+func (e *Engine) Retired(code string) {
+	if d := e.find(code); d != nil && (d.draining.Load() || d.dropping.Load()) {
+		e.forget(d)
+	}
 }
 
 // drained forgets a profile that was to be drained, and has been.
-func (e *Engine) drained(d *dispatcher) {
+func (e *Engine) drained(d *dispatcher, t *tenure) {
 	e.life.Lock()
 	defer e.life.Unlock()
-	if !d.isDraining() {
-		if e.running != nil {
-			e.running.start(d) // a reload has it back
-		}
+	if d.draining.Load() {
+		e.begin.Lock()
+		e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(e.all()), func(other *dispatcher) bool { return other == d })))
+		e.begin.Unlock()
+		d.retire(Drain)
 		return
 	}
-	e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(e.all()), func(other *dispatcher) bool { return other == d })))
-	d.retire(Drain)
+	e.begin.Lock()
+	defer e.begin.Unlock()
+	if e.running != nil && d.tenure.Load() == t {
+		e.running.start(d, t) // a reload has it back
+	}
 }
 
-// retire ends a dispatcher that does not run any more.
-func (d *dispatcher) retire(how Removal) {
+// retire ends a dispatcher that does not run any more. It reports whether nothing is left to be done.
+func (d *dispatcher) retire(how Removal) bool {
 	err := error(nil)
 	if how == Drop {
 		err = d.dropAll()
@@ -261,16 +323,19 @@ func (d *dispatcher) retire(how Removal) {
 	if err == nil {
 		err = d.forgetProfile()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, delivery.ErrNotOwner): // who owns it now goes on with that
+	case err != nil:
 		d.logger.Error("profile could not be removed whole", "err", err)
 	}
+	return err == nil
 }
 
 // forgetProfile has the store forget the profile if nothing is left of it.
 func (d *dispatcher) forgetProfile() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.gone = true
+	d.gone.Store(true)
 	waits, err := d.store.waits()
 	if err != nil {
 		return err
@@ -318,31 +383,15 @@ func (e *Engine) keep(p *Profile) (d *dispatcher, differs bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.gone {
+	if d.isGone() {
 		return nil, false
 	}
-	differs = d.draining || !reflect.DeepEqual(&d.terms.latest().config, &p.config)
-	d.draining = false
+	differs = d.draining.Load() || !reflect.DeepEqual(&d.terms.latest().config, &p.config)
+	d.draining.Store(false)
 	return d, differs
 }
 
-func (d *dispatcher) isDraining() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.draining
-}
-
-func (d *dispatcher) isGone() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.gone
-}
-
-func (d *dispatcher) setMemory(bytes int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.queue.memory.max = max(bytes, minWindowBytes)
-}
+func (d *dispatcher) isGone() bool { return d.gone.Load() }
 
 // change has another config take over.
 func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
@@ -351,7 +400,8 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.terms.coming, d.draining = p, false
+	d.terms.coming = p
+	d.draining.Store(false)
 	d.share.set(p)
 	if !d.crew.isOpen() {
 		d.adopt(time.Now())
@@ -364,7 +414,12 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.loadState(); err != nil {
+	d.since = end
+	t := d.tenure.Load()
+	if t == nil || d.at != nil && d.at != t {
+		return nil // done when it is owned, see loadState
+	}
+	if err := d.loadState(t); err != nil {
 		return err
 	}
 	if !d.intake.ordering.follow(p, end) {
@@ -372,6 +427,9 @@ func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
 	}
 	d.commits.keep(time.Now())
 	_, err := d.commits.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
+	if d.engine.options.Shared && errors.Is(err, delivery.ErrNotOwner) {
+		return nil
+	}
 	return err
 }
 
@@ -389,21 +447,26 @@ func (e *Engine) awaitLeaving(code string) {
 func (d *dispatcher) drainUpTo(end delivery.Seq) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.draining, d.drainTo = true, end
+	d.drainTo = end
+	d.draining.Store(true)
 	d.wake.notify()
 }
 
 // hasDrained reports whether nothing is left to be drained.
 func (d *dispatcher) hasDrained() bool {
-	return d.draining && d.intake.reader.next > d.drainTo && !d.intake.live() && d.active()
+	return d.draining.Load() && d.intake.reader.next > d.drainTo && !d.intake.live() && d.active()
 }
 
 // attend loads the dispatcher's state for those who come from outside.
 func (d *dispatcher) attend() error {
-	if d.gone {
+	if d.isGone() {
 		return &operatorError{fmt.Sprintf("profile %s is no longer in the config", d.code), ""}
 	}
-	return d.loadState()
+	t := d.tenure.Load()
+	if t == nil || d.at != nil && d.at != t {
+		return d.notOwner() // or what it did when it was one has not ended
+	}
+	return d.loadState(t)
 }
 
 // adopt lets the config that is coming take over once no worker uses the one in force, and reports

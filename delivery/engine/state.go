@@ -58,18 +58,26 @@ func (k *kept) restore(b []byte) error {
 	return nil
 }
 
-// loadState reads where the profile stands, and what waits on disk.
-func (d *dispatcher) loadState() error {
-	if d.loaded {
+// loadState reads where the profile stands, and what waits on disk, once in a tenure.
+func (d *dispatcher) loadState(t *tenure) error {
+	if d.loaded == t {
 		return nil
 	}
 	d.reset()
+	d.commits.tenure, d.lines.epoch, d.crew.tenure = t, t.epoch, t
 	b, err := d.store.LoadState(d.store.id)
 	if err == nil {
 		err = d.kept.restore(b) // before anything is committed, which stores it anew
 	}
 	if err != nil {
 		return fmt.Errorf("read state of profile %s: %w", d.terms.profile.code, err)
+	}
+	d.takeAllotment()
+	if d.engine.options.Shared && d.terms.coming != nil {
+		d.terms.takeOver()
+	}
+	if d.engine.options.Shared && d.intake.ordering.follow(d.terms.configured, d.since) {
+		d.commits.keep(time.Now())
 	}
 	d.terms.use(d.intake.ordering.inForce(d.terms.configured))
 	d.setPace()
@@ -90,7 +98,7 @@ func (d *dispatcher) loadState() error {
 		return fmt.Errorf("read waiting deliveries of profile %s: %w", d.terms.profile.code, err)
 	}
 	d.endpoint.wake(d.queue.ledger.counts[delivery.Retrying] > 0, time.Now())
-	d.loaded = true
+	d.loaded = t
 	return nil
 }
 
@@ -139,8 +147,10 @@ func (ld *loader) recallMembers(r *delivery.Delivery, cursor delivery.Seq) error
 	return nil
 }
 
-// reset empties what is in memory.
+// reset empties what is in memory: another machine may change what the store has, until this one owns
+// the profile again. The figures stay, since they are about what this engine did.
 func (d *dispatcher) reset() {
+	d.loaded = nil
 	d.intake.reader.start(new(delivery.Progress))
 	d.queue.reset()
 	d.crew.handed = 0
@@ -151,4 +161,5 @@ func (d *dispatcher) reset() {
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.commands.expiring = untold{}, nil, 0
 	d.tickAt = time.Time{}
+	d.loader.rehold, d.loader.pull, d.share.relieveAt = false, false, time.Time{}
 }

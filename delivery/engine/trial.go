@@ -9,7 +9,7 @@ import (
 )
 
 // Test sends an event to one profile at once, past its queue and whatever its state, so that a
-// person sees what the endpoint makes of it. Nothing is kept of it but a line in the delivery log,
+// person sees what the endpoint makes of it. It needs no lease, since no queue is behind it. Nothing is kept of it but a line in the delivery log,
 // without which nothing is sent.
 func (e *Engine) Test(ctx context.Context, profile string, ev *delivery.Event) (delivery.Reply, error) {
 	d, err := e.one(profile)
@@ -27,7 +27,11 @@ func (e *Engine) Test(ctx context.Context, profile string, ev *delivery.Event) (
 	if err != nil {
 		return delivery.Reply{}, fmt.Errorf("render the event for profile %s: %w", p.code, err)
 	}
-	reply := p.sender.Send(ctx, &delivery.Request{ID: ev.ID, Body: body, Head: p.formatter.Head(ev)})
+	t := d.tenure.Load()
+	if t == nil {
+		return delivery.Reply{}, d.notOwner()
+	}
+	reply := p.sender.Send(ctx, &delivery.Request{ID: ev.ID, Body: body, Head: p.formatter.Head(ev), Epoch: t.header})
 	var line delivery.LogRecord
 	p.lineAbout(&line, ev, nil, delivery.OutcomeDelivered)
 	if reply.Class != delivery.ClassOK {

@@ -395,7 +395,7 @@ func TestCrew(t *testing.T) {
 		o.paper.lines = nil
 		p := *o.terms.profile
 		p.sender = postman{delivery.Reply{Class: test.class, Started: o.now}}
-		c := &crew{store: &o.store, log: o.paper, logger: slog.New(slog.DiscardHandler), whole: make(chan struct{}, 1), wake: newSignal()}
+		c := &crew{store: &o.store, log: o.paper, logger: slog.New(slog.DiscardHandler), tenure: new(tenure), whole: make(chan struct{}, 1), wake: newSignal()}
 		c.follow(&p)
 		c.open()
 		if test.halt {

@@ -62,7 +62,9 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		return
 	} else {
 		w.request = delivery.Request{ID: j.id(), Body: body, Head: head, Gap: j.gap}
-		j.reply = w.crew.profile.sender.Send(ctx, &w.request)
+		if !w.send(ctx, j) {
+			return
+		}
 	}
 	if j.reply.Class == delivery.ClassOK {
 		w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, body)
@@ -74,6 +76,16 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		j.record.Body = append(make([]byte, 0, len(body)), body...)
 		j.record.Head = head
 	}
+}
+
+// send makes a job's request, unless none may start any more: then the job goes back untouched.
+func (w *worker) send(ctx context.Context, j *job) (sent bool) {
+	if j.sent = w.crew.mayStart(); !j.sent {
+		return false
+	}
+	w.request.Epoch = w.crew.tenure.header
+	j.reply = w.crew.profile.sender.Send(ctx, &w.request)
+	return true
 }
 
 // rehearse ends a delivery of a profile that sends nothing, with a line of what would have been

@@ -83,7 +83,7 @@ func (w *worker) stream(ctx context.Context, j *job) {
 // sendStream sends a body that is not held.
 func (w *worker) sendStream(ctx context.Context, j *job, body *delivery.Stream, head delivery.Head) {
 	w.request = delivery.Request{ID: j.id(), Stream: body, Head: head, Gap: j.gap}
-	if j.reply = w.crew.profile.sender.Send(ctx, &w.request); j.reply.Class != delivery.ClassOK || j.err != nil {
+	if !w.send(ctx, j) || j.reply.Class != delivery.ClassOK || j.err != nil {
 		return
 	}
 	w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, j.shown)

@@ -29,12 +29,12 @@ type attempt struct {
 	stream *delivery.Stream // the body instead, see stream.go
 
 	// The headers that change.
-	id, timestamp, signature, contentType, gap string
-	extra                                      []delivery.HeaderConfig // the request's own
-	token                                      string                  // an access token, with its scheme; "" for none
-	stamped                                    int64                   // what timestamp says
-	date                                       string                  // of the last reply
-	dated                                      time.Time               // what it says
+	id, timestamp, signature, contentType, gap, epoch string
+	extra                                             []delivery.HeaderConfig // the request's own
+	token                                             string                  // an access token, with its scheme; "" for none
+	stamped                                           int64                   // what timestamp says
+	date                                              string                  // of the last reply
+	dated                                             time.Time               // what it says
 
 	direct  *direct // nil where all goes by net/http
 	general *general
@@ -77,7 +77,7 @@ func (s *Sender) newAttempt() *attempt {
 // prepare fills in what is this request's own. It reports false when no key may sign any more, and
 // the error of a body that cannot be written.
 func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err error) {
-	a.id, a.gap, a.contentType, a.extra = req.ID, req.Gap, req.Head.ContentType, req.Head.Header
+	a.id, a.gap, a.epoch, a.contentType, a.extra = req.ID, req.Gap, req.Epoch, req.Head.ContentType, req.Head.Header
 	if unix := now.Unix(); unix != a.stamped {
 		a.stamped = unix
 		a.timestamp = strconv.FormatInt(unix, 10)
@@ -130,6 +130,9 @@ func (a *attempt) headers(add func(name, value string)) {
 	}
 	if a.gap != "" {
 		add("Rowhook-Gap", a.gap)
+	}
+	if a.epoch != "" {
+		add("Rowhook-Epoch", a.epoch)
 	}
 	if a.token != "" {
 		add("Authorization", a.token)

@@ -129,7 +129,7 @@ func (p *parser) credentials(u *url.URL) {
 // ownHeaders are set by rowhook or by HTTP itself. A fixed idempotency key would make receivers
 // drop everything after the first request; webhook-id is what they need.
 var ownHeaders = []string{
-	"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Rowhook-Gap", "Content-Type", "Content-Length",
+	"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Rowhook-Gap", "Rowhook-Epoch", "Content-Type", "Content-Length",
 	"Content-Encoding", "User-Agent", "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Transfer-Encoding",
 	"Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key",
 	requestOrigin,

@@ -74,7 +74,7 @@ func TestSendWritesTheRequest(t *testing.T) {
 	cfg.Headers = []delivery.HeaderConfig{{Name: "x-team", Value: "circulation"}}
 	s, _ := sender(t, cfg)
 	req := testRequest
-	req.Gap = "3"
+	req.Gap, req.Epoch = "3", "7"
 	reply := s.Send(context.Background(), &req)
 	if reply.Class != delivery.ClassOK || reply.Status != 200 || reply.Reason != "" || reply.Error != "" {
 		t.Fatalf("reply %+v", reply)
@@ -87,25 +87,26 @@ func TestSendWritesTheRequest(t *testing.T) {
 		t.Errorf("request %+v", r)
 	}
 	for name, want := range map[string]string{
-		"webhook-id":   "evt_1",
-		"content-type": "application/json",
-		"user-agent":   "rowhook/test",
-		"x-team":       "circulation",
-		"rowhook-gap":  "3",
+		"webhook-id":    "evt_1",
+		"content-type":  "application/json",
+		"user-agent":    "rowhook/test",
+		"x-team":        "circulation",
+		"rowhook-gap":   "3",
+		"rowhook-epoch": "7",
 	} {
 		if r.header.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, r.header.Get(name), want)
 		}
 	}
-	if len(r.header) != 8 { // and timestamp, signature, content-length
+	if len(r.header) != 9 { // and timestamp, signature, content-length
 		t.Errorf("headers %v", r.header)
 	}
 	if err := Verify(r.header, r.body, time.Now(), testSecret); err != nil {
 		t.Error(err)
 	}
-	req.Gap = ""
+	req.Gap, req.Epoch = "", ""
 	s.Send(context.Background(), &req)
-	if r := <-received; r.header.Get("Rowhook-Gap") != "" {
-		t.Error("the gap marker stayed")
+	if r := <-received; r.header.Get("Rowhook-Gap") != "" || r.header.Get("Rowhook-Epoch") != "" {
+		t.Errorf("gap marker and epoch stayed: %v", r.header)
 	}
 }
