@@ -279,6 +279,7 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 // parked, for the events that may come of it; the others do not wait for it.
 func (m *Mapper) mapEntry(be *boundEntry) error {
 	m.eval.entry, m.eval.blame, m.eval.cost = be, blame{}, cost{}
+	be.forgetParts()
 	if len(be.problems) > 0 {
 		p := &be.problems[0]
 		return m.fail(be, delivery.OutcomeUnmapped, &capture.OperatorError{

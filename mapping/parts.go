@@ -191,6 +191,7 @@ type boundPart struct {
 	row   capture.Row
 	used  bool // a field has it
 
+	asked       bool // for the change at hand
 	known, more bool
 	values      []capture.Value // of one row after the other
 }
@@ -294,6 +295,13 @@ func (b *binder) part(m *member, p *part) {
 	}
 }
 
+// forgetParts drops what the change before had in the entry's lists.
+func (be *boundEntry) forgetParts() {
+	for _, p := range be.parts {
+		p.asked = false
+	}
+}
+
 // findParts finds the rows of the entry's lists, as they are at the commit, where events tell them.
 func (m *Mapper) findParts(be *boundEntry) error {
 	if m.eval.op == capture.Truncate || m.eval.op == capture.Delete && !be.wholeDelete {
@@ -311,7 +319,7 @@ func (m *Mapper) findParts(be *boundEntry) error {
 }
 
 func (m *Mapper) findPart(p *boundPart) error {
-	p.known, p.more, p.values = false, false, p.values[:0]
+	p.asked, p.known, p.more, p.values = true, false, false, p.values[:0]
 	if m.lookups == nil || p.table == nil || p.table.Filtered || m.trusted.early && m.trusted.blind {
 		return nil
 	}

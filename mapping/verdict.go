@@ -28,6 +28,7 @@ type Watched struct {
 	Where        []Clause // of the entry itself
 	Events       []WatchedEvent
 	Lookups      []WatchedLookup `json:",omitempty"`
+	Parts        []WatchedPart   `json:",omitempty"` // that its events have
 	// Problem says why the entry maps nothing; empty when it does.
 	Problem string
 }
@@ -40,6 +41,12 @@ type WatchedLookup struct {
 	Name, Table string
 	By          []string // columns that hold its key
 	Columns     []string // that the entry says or asks about, but for its key: alias.column
+}
+
+// WatchedPart is a list of another table's rows.
+type WatchedPart struct {
+	Name, Table string
+	By          []string // columns that hold what its rows are found by
 }
 
 // WatchedEvent is an event type of an entry.
@@ -150,6 +157,30 @@ func (j *Judgement) LookedUp(i int) Found {
 		return NotLookedUp
 	}
 	return j.be.lookups[i].found
+}
+
+// Listing is what came of a list.
+type Listing struct {
+	Known bool
+	Rows  int  // that events have
+	More  bool // there are more than the list may have
+}
+
+// Listed tells what came of a list, by its place in [Watched]. ok is false where no event was to have
+// it.
+func (j *Judgement) Listed(i int) (l Listing, ok bool) {
+	if !j.mapped || j.m.nothing {
+		return l, false
+	}
+	for _, p := range j.be.parts {
+		if !p.used {
+			continue
+		}
+		if i--; i < 0 {
+			return Listing{Known: p.known, Rows: len(p.values) / len(p.cols), More: p.more}, p.asked
+		}
+	}
+	return l, false
 }
 
 // prepare makes the mapper's evaluation one of this entry and change. Of a change that no rule is for

@@ -64,6 +64,11 @@ func (w *witness) Mapped(j *Judgement) {
 			w.lines = append(w.lines, text)
 		}
 	}
+	for i, p := range w.watched.Parts {
+		if l, ok := j.Listed(i); ok {
+			w.lines = append(w.lines, fmt.Sprintf("  %s of %s by %s: known %t, %d rows, more %t", p.Name, p.Table, strings.Join(p.By, " "), l.Known, l.Rows, l.More))
+		}
+	}
 	tell := func(about string, clauses []Clause, v *Verdict) {
 		text := about + ": " + [...]string{Holds: "holds", Fails: "fails", Undecided: "undecided", ForOtherOps: "other op", NotAsked: "not asked"}[v.Standing]
 		if v.Clause >= 0 {
@@ -346,6 +351,45 @@ func TestVerdictsOfLookups(t *testing.T) {
 		`  holding of catalog.holdings by item.holding_id: no row holding.library "" 1 true`, `  library of app.libraries by holding.library: NULL library.name "" 1 true`, made,
 		`insert {"loan_id":7} true failed: unmapped`,
 		`update {"loan_id":7} true`, other,
+	}
+	if got := strings.Join(w.lines, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+// TestVerdictsOfParts: what each list had is told of the changes whose events have it, and of no other.
+func TestVerdictsOfParts(t *testing.T) {
+	t.Parallel()
+	m, _, _ := partsSetup(t, finesOf(func(e *EntryConfig) {
+		e.Parts = append(e.Parts, PartUse{Name: "unused", Table: "circulation.fines", By: PartBy{Column: "loan_id"}, Columns: []string{"amount"}, Max: 3})
+		e.Events = []EventConfig{{"loan.made", []RuleConfig{{Op: []string{"insert", "delete"}, Where: where("n=1")}}}}
+	}))
+	w := &witness{t: t}
+	m.Watch(w)
+	for _, c := range []*capture.Change{
+		{Op: capture.Insert, New: row("1", "1", "5", "1")}, {Op: capture.Insert, New: row("3", "1", "5", "1")}, {Op: capture.Insert, New: row("2", "1", "5", "1")},
+		{Op: capture.Insert, New: row("2", "1", "5", "2")}, {Op: capture.Insert, New: row("9", "1", "5", "1")}, {Op: capture.Update, Old: row("1", "1", "5", "1"), New: row("1", "1", "5", "1")},
+		{Op: capture.Delete, Old: row("1", "1", "5", "1")}, {Op: capture.Truncate},
+	} {
+		c.Table = loanTable(capture.IdentityFull)
+		m.Begin(&testTransaction)
+		if err := m.Change(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.End(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const made, fines = "  loan.made: holds", "  fines of circulation.fines by loan_id: known "
+	want := []string{
+		`insert {"loan_id":1} true`, fines + "true, 2 rows, more false", made,
+		`insert {"loan_id":3} true`, fines + "true, 0 rows, more false", made,
+		`insert {"loan_id":2} true`, fines + "true, 3 rows, more true", made,
+		`insert {"loan_id":2} true`, "  loan.made: fails, where n: 1: is another value [n \"2\" 2]",
+		`insert {"loan_id":9} true`, fines + "false, 0 rows, more false", made,
+		`update {"loan_id":1} true`, "  loan.made: other op",
+		`delete {"loan_id":1} true`, made,
+		`truncate  false`, "  loan.made: other op",
 	}
 	if got := strings.Join(w.lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))

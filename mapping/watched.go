@@ -21,6 +21,11 @@ func (be *boundEntry) watched() *Watched {
 	for i := range be.lookups {
 		w.Lookups = append(w.Lookups, be.lookups[i].watched())
 	}
+	for _, p := range be.parts {
+		if p.used {
+			w.Parts = append(w.Parts, p.watched(be))
+		}
+	}
 	for i := range be.events {
 		ev := WatchedEvent{Type: be.events[i].typ}
 		for k := range be.events[i].rules {
@@ -37,6 +42,14 @@ func (l *boundLookup) watched() WatchedLookup {
 		if l.used[i] && !slices.Contains(l.of.Key, name) {
 			w.Columns = append(w.Columns, l.alias+"."+name)
 		}
+	}
+	return w
+}
+
+func (p *boundPart) watched(be *boundEntry) WatchedPart {
+	w := WatchedPart{Name: p.Name, Table: p.Table}
+	for _, col := range p.own {
+		w.By = append(w.By, be.table.Columns[col].Name)
 	}
 	return w
 }

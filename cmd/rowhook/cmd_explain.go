@@ -159,6 +159,9 @@ func printChange(w io.Writer, c *operation.ExplainedChange) error {
 	for i := range c.Lookups {
 		lines = append(lines, "  looked up "+c.Lookups[i].Text)
 	}
+	for i := range c.Parts {
+		lines = append(lines, "  listed "+c.Parts[i].Text)
+	}
 	if p := c.Parked; p != nil {
 		lines = append(lines, "  "+parkedWords(p))
 	}

@@ -21,6 +21,10 @@ func explanationAt(zone *time.Location) *operation.Explanation {
 		f.Put()
 		return &f
 	}
+	listed := func(l operation.ExplainedList) operation.ExplainedList {
+		l.Put()
+		return l
+	}
 	lookedUp := func(l operation.ExplainedLookup) operation.ExplainedLookup {
 		l.Put()
 		return l
@@ -94,6 +98,11 @@ func explanationAt(zone *time.Location) *operation.Explanation {
 					lookedUp(operation.ExplainedLookup{Name: "holding", Table: "catalog.holdings", Standing: operation.LookupNull, By: []operation.ExplainedValue{{Column: "item.holding_id"}}}),
 					lookedUp(operation.ExplainedLookup{Name: "desk", Table: "app.desks", Standing: operation.LookupUnknown}),
 					lookedUp(operation.ExplainedLookup{Name: "place", Table: "app.places", Standing: operation.LookupFound}),
+				},
+				Parts: []operation.ExplainedList{
+					listed(operation.ExplainedList{Name: "fines", Table: "circulation.fines", Standing: operation.ListWhole, Rows: 1, By: []operation.ExplainedValue{{Column: "loan_id", Value: &seven}}}),
+					listed(operation.ExplainedList{Name: "notes", Table: "circulation.notes", Standing: operation.ListCut, Rows: 100}),
+					listed(operation.ExplainedList{Name: "tags", Table: "app.tags", Standing: operation.ListUnknown, By: []operation.ExplainedValue{{Column: "loan_id", Value: &seven}, {Column: "pos", Unknown: true}}}),
 				},
 				Parked: &operation.ExplainedParked{Number: 19, Reason: "undecidable", Changes: 40},
 			},

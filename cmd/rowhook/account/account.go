@@ -223,6 +223,7 @@ type plan struct {
 	types   []string // of its events
 	bare    [][]bool // for each, which of the profiles that subscribe to it no row data is kept of
 	lookups []mapping.WatchedLookup
+	parts   []mapping.WatchedPart
 	text    []byte   // as it is written down
 	number  uint64   // in records
 	segment uint64   // that has it
@@ -234,7 +235,7 @@ type plan struct {
 // type of event, and of which of them no row data is kept.
 func (a *Account) Watch(e *mapping.Watched, subscribers func(eventType string) (codes []string, bare []bool)) mapping.Observer {
 	d := Plan{Watched: *e, Values: a.options.Values}
-	p := &plan{account: a, lookups: e.Lookups}
+	p := &plan{account: a, lookups: e.Lookups, parts: e.Parts}
 	for i := range e.Events {
 		codes, bare := subscribers(e.Events[i].Type)
 		d.Profiles = append(d.Profiles, codes)

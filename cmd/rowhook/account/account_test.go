@@ -227,6 +227,9 @@ func tell(found *Found) string {
 		for k, l := range c.Lookups {
 			fmt.Fprintf(&b, "  %s: %d by %+v has %+v\n", c.Plan.Lookups[k].Name, l.Found, l.By, l.Values)
 		}
+		for k, l := range c.Lists {
+			fmt.Fprintf(&b, "  %s: told %t known %t, %d rows, more %t, by %+v\n", c.Plan.Parts[k].Name, l.Told, l.Known, l.Rows, l.More, l.By)
+		}
 		for k := range c.Verdicts {
 			v := &c.Verdicts[k]
 			rule := c.Plan.Events[v.Event].Rules[v.Rule]
@@ -375,7 +378,6 @@ func TestNoRowData(t *testing.T) {
 	}
 }
 
-// TestUndecided: a parked change has its reason, and a rule that could not be decided its column.
 // lender looks branches up: SOUTH is there, EAST is not, and of NORTH nobody knows.
 type lender struct{}
 
@@ -390,8 +392,19 @@ func (lender) LookUp(of *capture.Table, row capture.Row) (exists, known bool, er
 	return false, false, nil
 }
 
-func (lender) Parts(*capture.Table, []int, capture.Row, int, func(capture.Row) bool) (more, known bool, err error) {
-	return false, false, nil
+// Parts finds as many fines as the last digit of a loan's number says; those of loan 9 nobody knows.
+func (lender) Parts(_ *capture.Table, by []int, of capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
+	loan := string(of[by[0]].Text)
+	if loan == "9" {
+		return false, false, nil
+	}
+	for n := range loan[len(loan)-1] - '0' {
+		if int(n) == most {
+			return true, true, nil
+		}
+		take(row(loan, fmt.Sprint(n)))
+	}
+	return false, true, nil
 }
 
 // joining is a world whose entry merges a row's changes and looks its branch up.
@@ -473,6 +486,70 @@ func TestFoldedAndLookedUp(t *testing.T) {
 	}
 }
 
+// listing is a world whose entry lists a loan's fines, two at most.
+func listing(t *testing.T, o Options) *world {
+	t.Helper()
+	w := setup(t, o)
+	rules, err := mapping.Compile(mapping.Config{{
+		Name:   "circulation.loans",
+		Parts:  []mapping.PartUse{{Name: "fines", Table: "app.fines", By: mapping.PartBy{Column: "loan"}, Columns: []string{"amount"}, Max: 2}},
+		Fields: []mapping.FieldConfig{{Name: "due", Value: mapping.FieldValue{Text: "fines"}}},
+		Events: []mapping.EventConfig{{Type: "loan.made", Rules: []mapping.RuleConfig{{Op: []string{"insert"}, Where: where("status", "LENT")}}}},
+	}}, mapping.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rules = rules
+	w.mapper = rules.NewMapper(w, mapping.Identity{Source: "library", Lineage: "7"})
+	w.mapper.Watch(w)
+	w.mapper.LookIn(lender{})
+	number, words := loans().Columns[0].Type, loans().Columns[1].Type
+	w.mapper.Describe(&capture.Table{Schema: "app", Name: "fines", Identity: capture.IdentityDefault, Key: []int{0, 1}, Columns: []capture.Column{
+		{Name: "loan", Type: number, Identity: true}, {Name: "amount", Type: words}}})
+	return w
+}
+
+// TestListed: what lists had is told of changes that made an event, and by what their rows were found
+// where row data is kept.
+func TestListed(t *testing.T) {
+	t.Parallel()
+	table := loans()
+	for _, test := range []struct {
+		name   string
+		values bool
+		by     string // of loan 7
+	}{{"with row data", true, "{Name:loan_id Known:2 Text:7 Masked:false Hidden:false Cut:false}"}, {"without", false, ""}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := listing(t, Options{Values: test.values})
+			for _, id := range []string{"7", "2", "10", "9"} {
+				w.change(table, nil, row(id, "LENT", "NORTH", "a"))
+			}
+			w.change(table, nil, row("7", "LOST", "NORTH", "a"))
+			w.change(table, row("7", "LENT", "NORTH", "a"), row("7", "LENT", "SOUTH", "a"))
+			w.account.Flush()
+			var got []string
+			for _, line := range strings.Split(tell(w.read(key7, `{"loan_id":2}`, `{"loan_id":10}`, `{"loan_id":9}`)), "\n") {
+				if strings.Contains(line, "fines:") || strings.Contains(line, " tx ") {
+					got = append(got, line)
+				}
+			}
+			other := func(id string) string { return strings.Replace(test.by, "Text:7", "Text:"+id, 1) }
+			want := []string{
+				"10:01 insert tx 741 at 0/1000 #0", "  fines: told true known true, 2 rows, more true, by [" + test.by + "]",
+				"10:02 insert tx 742 at 0/2000 #0", "  fines: told true known true, 2 rows, more false, by [" + other("2") + "]",
+				"10:03 insert tx 743 at 0/3000 #0", "  fines: told true known true, 0 rows, more false, by [" + other("10") + "]",
+				"10:04 insert tx 744 at 0/4000 #0", "  fines: told true known false, 0 rows, more false, by [" + other("9") + "]",
+				"10:05 insert tx 745 at 0/5000 #0",
+				"10:06 update tx 746 at 0/6000 #0",
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("found:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
 // TestPassed: a change that could not be decoded is told of where it may be the row's.
 func TestPassed(t *testing.T) {
 	t.Parallel()
@@ -536,6 +613,7 @@ func TestPassedAmongOthers(t *testing.T) {
 	}
 }
 
+// TestUndecided: a parked change has its reason, and a rule that could not be decided its column.
 func TestUndecided(t *testing.T) {
 	t.Parallel()
 	w := setup(t, Options{Values: true})
@@ -935,7 +1013,7 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	observer := a.Watch(&mapping.Watched{Entry: "e", Table: "t", Events: []mapping.WatchedEvent{{Type: "x", Rules: []mapping.WatchedRule{{Name: "x"}}}},
-		Lookups: []mapping.WatchedLookup{{Name: "a", Table: "t", By: []string{"b"}, Columns: []string{"a.c"}}}},
+		Lookups: []mapping.WatchedLookup{{Name: "a", Table: "t", By: []string{"b"}, Columns: []string{"a.c"}}}, Parts: []mapping.WatchedPart{{Name: "l", Table: "t", By: []string{"b"}}}},
 		func(string) ([]string, []bool) { return []string{"p"}, []bool{false} })
 	p := observer.(*plan)
 	a.Begin(&capture.Transaction{ID: "1", Position: "0/1", Time: began})
@@ -956,7 +1034,7 @@ func FuzzRead(f *testing.F) {
 	records := raw[len(header)+frameHead:]
 	f.Add(records)
 	f.Add(append(slices.Clone(records), 'C', 0, 0, 15, 1, 2, 0, hasKey|hasVerdicts, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0))
-	f.Add(append(slices.Clone(records), 'C', 0, 0, 28, 1, 2, 0, hasKey|hasVerdicts|hasFolded|hasLookups, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 2, 2, 1, 0, 3, 1, 1, valueText, 1, 'x', valueNull, 0))
+	f.Add(append(slices.Clone(records), 'C', 0, 0, 32, 1, 2, 0, hasKey|hasVerdicts|hasFolded|hasLookups, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 1, 2, 2, 1, 0, 3, 1, 1, valueText, 1, 'x', valueNull, 0, listCut, 2, valueNull, 0))
 	f.Add(append(slices.Clone(records), 'U', hasKey, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 't', 1, 'r', 1, 'e'))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, records []byte) {

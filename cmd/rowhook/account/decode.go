@@ -51,6 +51,9 @@ func (c *Change) read(r *reader, bits byte) {
 		for i := range c.Plan.Lookups {
 			c.Lookups = append(c.Lookups, c.readLookup(r, &c.Plan.Lookups[i]))
 		}
+		for i := range c.Plan.Parts {
+			c.Lists = append(c.Lists, c.readList(r, &c.Plan.Parts[i]))
+		}
 	}
 }
 
@@ -73,18 +76,42 @@ func (c *Change) readLookup(r *reader, w *mapping.WatchedLookup) Lookup {
 	if !c.Plan.Values || r.bad {
 		return l
 	}
-	read := func(columns []string) (values []Value) {
-		for _, column := range columns {
-			v := readValue(r)
-			v.Name = column
-			values = append(values, v)
-		}
-		return values
-	}
-	if l.By = read(w.By); l.Found == mapping.RowFound {
-		l.Values = read(w.Columns)
+	if l.By = readColumns(r, w.By); l.Found == mapping.RowFound {
+		l.Values = readColumns(r, w.Columns)
 	}
 	return l
+}
+
+func (c *Change) readList(r *reader, w *mapping.WatchedPart) List {
+	var l List
+	switch r.byte() {
+	case listUntold:
+		return l
+	case listUnknown:
+		l.Told = true
+	case listWhole:
+		l.Told, l.Known, l.Rows = true, true, r.number(1<<40)
+	case listCut:
+		l.Told, l.Known, l.More, l.Rows = true, true, true, r.number(1<<40)
+	default:
+		r.bad = true
+	}
+	if c.Plan.Values && !r.bad {
+		l.By = readColumns(r, w.By)
+	}
+	return l
+}
+
+// readColumns reads the values of columns, while there are any.
+func readColumns(r *reader, columns []string) (values []Value) {
+	for _, column := range columns {
+		v := readValue(r)
+		if v.Name = column; r.bad {
+			return values
+		}
+		values = append(values, v)
+	}
+	return values
 }
 
 func readVerdict(r *reader, clauses []mapping.Clause) Verdict {

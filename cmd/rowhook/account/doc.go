@@ -44,11 +44,13 @@
 //	     the entry's own conditions; a verdict for each rule, in the plan's order; v events, each
 //	     v place in the plan, text id, and for each profile of the plan an answer
 //	     bits: 1 key, 2 key before, 4 who made it, 8 failure, 16 about the entry is not plain,
-//	     32 verdicts are there, 64 it stands for several changes, 128 look-ups are there
+//	     32 verdicts are there, 64 it stands for several changes, 128 look-ups and lists are there
 //	     several changes: 1 where nothing is left of them or 0, v how many, v how many are told, and each
 //	     of these op, v ordinal
 //	     look-ups, in the plan's order: a byte for what came of it, and where the plan says that there are
 //	     values, one for each column that it goes by and, where there is a row, each that the entry uses
+//	     lists, in the plan's order behind them: 0 untold, 1 unknown, 2 whole or 3 cut, with these two v
+//	     rows; but for 0, where there are values, one for each column that it goes by
 //	'U'  a change that was not decoded: bits: 1 key; v ordinal; the hash of the key; text: table,
 //	     reason, error
 //	verdict   a byte: the standing, 16 where the old value decided, and 8 where more follows: a byte

@@ -38,9 +38,10 @@ type Change struct {
 	Events   []Event
 	// Folded is set when the change stands for several.
 	Folded *Folded
-	// Lookups has what came of each look-up of the entry, in the plan's order; none where nothing was
-	// looked up.
+	// Lookups has what came of each look-up of the entry, in the plan's order, and Lists of each list;
+	// none where nothing was looked up.
 	Lookups []Lookup
+	Lists   []List
 
 	keys  [2]uint64 // hashes of the key now and before
 	keyed bool
@@ -65,6 +66,15 @@ type Lookup struct {
 	By    []Value // that it was to be found by; none where no values are kept
 	// Values are those of the columns that the entry uses; none where there is no row.
 	Values []Value
+}
+
+// List is what came of a list of another table's rows.
+type List struct {
+	Told  bool // an event was to have it
+	Known bool
+	Rows  int
+	More  bool    // there are more than the list may have
+	By    []Value // that its rows were to be found by; none where no values are kept
 }
 
 // PassedChange is a change that could not be decoded, or was read past.

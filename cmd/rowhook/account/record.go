@@ -32,7 +32,15 @@ const (
 	hasAbout
 	hasVerdicts
 	hasFolded
-	hasLookups
+	hasLookups // or lists
+)
+
+// What came of a list.
+const (
+	listUntold = iota // no event was to have it
+	listUnknown
+	listWhole
+	listCut
 )
 
 // The bits of a value.
@@ -57,7 +65,7 @@ const oldValue = 16
 type Plan struct {
 	mapping.Watched
 	Profiles [][]string // for each event, the profiles that subscribe to its type
-	Values   bool       `json:",omitempty"` // of look-ups are kept
+	Values   bool       `json:",omitempty"` // of look-ups and lists are kept
 }
 
 func (p *Plan) encode() []byte {
@@ -144,9 +152,10 @@ func (a *Account) appendChange(p *plan, j *mapping.Judgement) bool {
 		bits |= hasFolded
 		a.appendFolded(folded, nothing)
 	}
-	if sound && len(p.lookups) > 0 && j.LookedUp(0) != mapping.NotLookedUp {
+	if sound && p.found(j) {
 		bits |= hasLookups
 		a.appendLookups(p, j)
+		a.appendLists(p, j)
 	}
 	a.buf[at] = bits
 	length := len(a.buf) - begin
@@ -216,6 +225,42 @@ func (a *Account) appendLookups(p *plan, j *mapping.Judgement) {
 		}
 		if found == mapping.RowFound {
 			for _, column := range l.Columns {
+				a.appendColumn(j, column)
+			}
+		}
+	}
+}
+
+// found reports whether anything of other tables was looked for.
+func (p *plan) found(j *mapping.Judgement) bool {
+	if len(p.lookups) > 0 && j.LookedUp(0) != mapping.NotLookedUp {
+		return true
+	}
+	for i := range p.parts {
+		if _, told := j.Listed(i); told {
+			return true
+		}
+	}
+	return false
+}
+
+// appendLists writes how many rows each list has, and the values that they were to be found by.
+func (a *Account) appendLists(p *plan, j *mapping.Judgement) {
+	for i := range p.parts {
+		l, told := j.Listed(i)
+		switch {
+		case !told:
+			a.buf = append(a.buf, listUntold)
+			continue
+		case !l.Known:
+			a.buf = append(a.buf, listUnknown)
+		case l.More:
+			a.buf = binary.AppendUvarint(append(a.buf, listCut), uint64(l.Rows))
+		default:
+			a.buf = binary.AppendUvarint(append(a.buf, listWhole), uint64(l.Rows))
+		}
+		if a.options.Values {
+			for _, column := range p.parts[i].By {
 				a.appendColumn(j, column)
 			}
 		}

@@ -230,7 +230,7 @@ func (x *explainer) takeAccount(c *account.Change) {
 		}
 		told.Rules = append(told.Rules, verdict)
 	}
-	told.Folded, told.Lookups = explainFolded(c.Folded), explainLookups(c)
+	told.Folded, told.Lookups, told.Parts = explainFolded(c.Folded), explainLookups(c), explainLists(c)
 	if c.Reason != "" {
 		told.Parked = &operation.ExplainedParked{Reason: c.Reason, Error: c.Error}
 	}
@@ -272,6 +272,28 @@ func explainLookups(c *account.Change) (list []operation.ExplainedLookup) {
 		list = append(list, told)
 	}
 	return list
+}
+
+func explainLists(c *account.Change) (lists []operation.ExplainedList) {
+	for i := range c.Lists {
+		l, of := &c.Lists[i], &c.Plan.Parts[i]
+		if !l.Told {
+			continue
+		}
+		told := operation.ExplainedList{Name: of.Name, Table: of.Table, Standing: operation.ListWhole, Rows: l.Rows}
+		switch {
+		case !l.Known:
+			told.Standing = operation.ListUnknown
+		case l.More:
+			told.Standing = operation.ListCut
+		}
+		for k := range l.By {
+			told.By = append(told.By, explainValue(&l.By[k]))
+		}
+		told.Put()
+		lists = append(lists, told)
+	}
+	return lists
 }
 
 // takeAnswers tells what each profile answered to an event. Of the others nobody wrote down more than

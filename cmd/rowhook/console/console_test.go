@@ -161,7 +161,8 @@ func explanation(at time.Time) operation.Explanation {
 				Events: []operation.ExplainedEvent{{ID: "evt_2", Type: "loan.made", Unsearched: true, Profiles: []operation.ExplainedProfile{{Profile: "desk", Match: "yes"}}}}},
 			{From: "log", Parked: &operation.ExplainedParked{Reason: "unmapped"}},
 			{Time: at, Op: "insert", From: "account", Folded: &operation.ExplainedFolded{Count: 3, Text: evil}, Parked: &operation.ExplainedParked{Number: 8, Reason: "undecidable", Changes: 3}, Lookups: []operation.ExplainedLookup{
-				{Name: "member", Standing: operation.LookupFound, Text: evil}, {Name: "item", Standing: operation.LookupNone, Text: "item"}, {Name: "holding", Standing: operation.LookupUnknown, Text: "holding"}}},
+				{Name: "member", Standing: operation.LookupFound, Text: evil}, {Name: "item", Standing: operation.LookupNone, Text: "item"}, {Name: "holding", Standing: operation.LookupUnknown, Text: "holding"}},
+				Parts: []operation.ExplainedList{{Standing: operation.ListWhole, Text: evil}, {Standing: operation.ListCut, Text: "fines"}, {Standing: operation.ListUnknown, Text: "tags"}}},
 			{Time: at, Op: "delete", From: "account", Folded: &operation.ExplainedFolded{Count: 2, Nothing: true, Text: evil}},
 		},
 		Perhaps: []operation.ExplainedChange{{Time: at, Table: evil, Position: evil, From: "spool", Parked: &operation.ExplainedParked{Number: 9, Reason: "undecoded", Error: evil}}},

@@ -18,7 +18,11 @@ type explained struct {
 		Key             json.RawMessage
 		Rules           []struct{ Rule, Standing, Text string }
 		About           *struct{ Text string }
-		Parked          *struct {
+		Parts           []struct {
+			Name, Standing, Text string
+			Rows                 int
+		}
+		Parked *struct {
 			Number int
 			Reason string
 		}

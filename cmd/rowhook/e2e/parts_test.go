@@ -56,6 +56,10 @@ func testParts(t *testing.T, w *world) {
 	for range writers {
 		capturetest.Must(t, (<-done).err)
 	}
+	const last = "7" // nobody writes any more
+	w.exec("update proof.orders set n = "+last+" where order_id = 1", "insert into proof.joined values ("+last+")",
+		"insert into proof.joined_lines select "+last+", line_id, amount, note from proof.order_lines where order_id = 1",
+		"insert into proof.joined_tags select "+last+", pos, tag from proof.order_tags where order_id = 1")
 	want := map[string]*joinedLists{}
 	for _, row := range w.rows("select n from proof.joined") {
 		want[row[0]] = &joinedLists{}
@@ -69,12 +73,13 @@ func testParts(t *testing.T, w *world) {
 	w.hook.wait(t, "main", len(want), 2*patience)
 	a.term()
 	w.hook.sound(t)
-	seen, known, missing, late, cut, longest := map[string]bool{}, 0, 0, 0, 0, 0
+	seen, known, missing, late, cut, longest, explained := map[string]bool{}, 0, 0, 0, 0, 0, 0
 	for _, arrived := range w.hook.all("main") {
 		if seen[arrived.id] || !arrived.accepted {
 			continue
 		}
 		seen[arrived.id] = true
+		lists := map[string]string{} // as they are explained
 		var body struct {
 			Data struct {
 				N     json.Number
@@ -111,8 +116,10 @@ func testParts(t *testing.T, w *world) {
 			longest = max(longest, len(list.got))
 			rest := fmt.Sprintf("%s[%d:]", list.name, partsMost)
 			more := len(list.want) > partsMost
+			lists[strings.TrimPrefix(list.name, "of.")] = fmt.Sprintf("whole %d", len(list.want))
 			if more {
 				list.want = list.want[:partsMost]
+				lists[strings.TrimPrefix(list.name, "of.")] = fmt.Sprintf("cut %d", partsMost)
 			}
 			switch {
 			case slices.Contains(body.Unavailable, list.name):
@@ -129,6 +136,19 @@ func testParts(t *testing.T, w *world) {
 				}
 			}
 		}
+		if body.Data.N != last {
+			continue
+		}
+		told := w.explain("--event", arrived.id)
+		for _, l := range told.Changes[0].Parts {
+			explained++
+			if got, text := fmt.Sprintf("%s %d", l.Standing, l.Rows), fmt.Sprintf("%s, of proof.order_%[1]s: ", l.Name); got != lists[l.Name] || !strings.HasPrefix(l.Text, text) {
+				t.Errorf("explain says %s: %s; the join says %q", got, l.Text, lists[l.Name])
+			}
+		}
+	}
+	if explained != 2 {
+		t.Errorf("%d lists of the last event are explained", explained)
 	}
 	if late > 0 || known == 0 || cut == 0 || longest < partsMost {
 		t.Errorf("%d lists were not known though their tables were loaded, %d were known, %d of them cut", late, known, cut)

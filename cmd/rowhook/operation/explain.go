@@ -92,9 +92,11 @@ type ExplainedChange struct {
 	Folded *ExplainedFolded `json:"folded,omitempty"`
 	// Lookups are what it found in other tables.
 	Lookups []ExplainedLookup `json:"lookups,omitempty"`
-	Rules   []ExplainedRule   `json:"rules,omitempty"`
-	Parked  *ExplainedParked  `json:"parked,omitempty"`
-	Events  []ExplainedEvent  `json:"events,omitempty"`
+	// Parts are the lists of other tables' rows that its events have.
+	Parts  []ExplainedList  `json:"parts,omitempty"`
+	Rules  []ExplainedRule  `json:"rules,omitempty"`
+	Parked *ExplainedParked `json:"parked,omitempty"`
+	Events []ExplainedEvent `json:"events,omitempty"`
 }
 
 // The standings of a rule.
@@ -163,6 +165,23 @@ type ExplainedLookup struct {
 	Text     string           `json:"text"`             // all of it in words
 }
 
+// The standings of a list.
+const (
+	ListWhole   = "whole"
+	ListCut     = "cut" // there are more rows than it may have
+	ListUnknown = "unknown"
+)
+
+// ExplainedList is what came of a list of another table's rows.
+type ExplainedList struct {
+	Name     string           `json:"name"`
+	Table    string           `json:"table"`
+	Standing string           `json:"standing"`
+	Rows     int              `json:"rows"`         // that events have
+	By       []ExplainedValue `json:"by,omitempty"` // that they were to be found by
+	Text     string           `json:"text"`         // all of it in words
+}
+
 // ExplainedParked is why a change was parked.
 type ExplainedParked struct {
 	Number  delivery.Seq `json:"number,omitempty"` // 0 when it is not parked any more
@@ -225,17 +244,7 @@ func (f *ExplainedFolded) Put() {
 
 // Put fills in the text.
 func (l *ExplainedLookup) Put() {
-	words := func(values []ExplainedValue) string {
-		parts := make([]string, len(values))
-		for i := range values {
-			parts[i] = values[i].Column + " " + values[i].Words()
-		}
-		return strings.Join(parts, ", ")
-	}
-	text := l.Name + ", of " + l.Table
-	if len(l.By) > 0 {
-		text += " by " + words(l.By)
-	}
+	text := l.Name + ", of " + l.Table + foundBy(l.By)
 	switch l.Standing {
 	case LookupNone:
 		text += ": no such row"
@@ -245,10 +254,44 @@ func (l *ExplainedLookup) Put() {
 		text += ": not known"
 	default:
 		if text += ": found"; len(l.Values) > 0 {
-			text += ", " + words(l.Values)
+			text += ", " + valueWords(l.Values)
 		}
 	}
 	l.Text = text
+}
+
+// Put fills in the text.
+func (l *ExplainedList) Put() {
+	rows := fmt.Sprint(l.Rows, " rows")
+	if l.Rows == 1 {
+		rows = "1 row"
+	}
+	text := l.Name + ", of " + l.Table + foundBy(l.By)
+	switch l.Standing {
+	case ListUnknown:
+		text += ": not known"
+	case ListCut:
+		text += ": the first " + rows + " of more"
+	default:
+		text += ": " + rows
+	}
+	l.Text = text
+}
+
+// foundBy tells what rows of another table were to be found by.
+func foundBy(values []ExplainedValue) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return " by " + valueWords(values)
+}
+
+func valueWords(values []ExplainedValue) string {
+	parts := make([]string, len(values))
+	for i := range values {
+		parts[i] = values[i].Column + " " + values[i].Words()
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Words is how a value reads in a sentence.
