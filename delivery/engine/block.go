@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"rowhook/delivery"
@@ -32,17 +33,21 @@ func (ld *loader) reviewHolds() error {
 }
 
 // Expired takes note that a dead letter has been kept for long enough and is being removed from the
-// store. Its key goes on, if it was held back.
+// store. Its key goes on, if it was held back. A profile of another machine is that one's affair.
 func (e *Engine) Expired(profile string, r delivery.Delivery) error {
 	d := e.find(profile)
 	if d == nil {
 		return nil
 	}
-	return d.withLock(func(time.Time) error {
+	err := d.withLock(func(time.Time) error {
 		d.commands.expire(&r)
 		d.wake.notify()
 		return nil
 	})
+	if errors.Is(err, delivery.ErrNotOwner) {
+		return nil
+	}
+	return err
 }
 
 // keptWaiting returns for how long the first event behind a job has been there; zero when there is
