@@ -117,6 +117,10 @@ soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=
 	cd cmd/rowhook/e2e && $(if $(MARIADB),ROWHOOK_TEST_MARIADB=$(MARIADB) )$(if $(POSTGRES),ROWHOOK_TEST_POSTGRES=$(POSTGRES) )ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
+.PHONY: cluster
+cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some)
+	ROWHOOK_CLUSTER=1 $(GO) test -race -timeout 120m -count 1 $(if $(value RUN),-run '$(value RUN)') ./cmd/rowhook/cluster/...
+
 FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

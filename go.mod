@@ -18,6 +18,7 @@ require (
 	github.com/jackc/pglogrepl v0.0.0-20250509230407-a9884f6bd75a // the messages of PostgreSQL's replication protocol
 	github.com/jackc/pgx/v5 v5.13.0 // the connection to PostgreSQL
 	github.com/klauspost/compress v1.20.4 // zstd, in which MySQL compresses transactions; S2, in which the spool keeps events
+	github.com/nats-io/nats.go v1.55.0 // a cluster's stream
 	github.com/prometheus/client_golang v1.25.0 // /metrics
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: the judge of the schemas that we print
 	github.com/spf13/cobra v1.10.2 // commands, flags, completion
@@ -26,7 +27,7 @@ require (
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	golang.org/x/oauth2 v0.38.0 // tokens by client credentials
 	golang.org/x/sys v0.48.0 // who may write to a directory
-	golang.org/x/term v0.45.0 // questions on a terminal, and passwords that are not shown
+	golang.org/x/term v0.46.0 // questions on a terminal, and passwords that are not shown
 	golang.org/x/text v0.44.0 // the charsets of MySQL's columns; Unicode decomposition, for ordering keys
 	golang.org/x/time v0.16.0 // the bounds of rates
 	gopkg.in/yaml.v3 v3.0.1 // the config, with lines and columns for its errors
@@ -64,6 +65,8 @@ require (
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/pingcap/errors v0.11.5-0.20250523034308-74f78ae071ee // indirect
 	github.com/pingcap/log v1.1.1-0.20241212030209-7e3ff8601a2a // indirect
 	github.com/pingcap/tidb/pkg/parser v0.0.0-20260219190905-9b9281fa8d6d // indirect
@@ -77,7 +80,7 @@ require (
 	go.uber.org/atomic v1.11.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.27.1 // indirect
-	golang.org/x/crypto v0.54.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/exp v0.0.0-20230626212559-97b1e661b5df // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect

@@ -1,0 +1,61 @@
+// Package cluster makes agents on several machines one: each machine's spool is a replica of one
+// state, and all that changes it goes through one stream of NATS JetStream.
+//
+// # What holds
+//
+//   - Every replica applies the same messages in the stream's order, the publisher's own included, and
+//     nothing else. [state] is a function of the messages alone: no clock, no machine.
+//   - The total order is the fence. A message of an epoch that is over is refused by every replica in
+//     the same way. No compare-and-set, no key-value bucket and no consumer's acknowledgement is needed.
+//   - In each of its lanes (capture, progress, membership) a process has one message under way at most.
+//     It is published again, with the same number, until it comes back by the stream. Replicas pass
+//     over numbers that they have seen. An acknowledgement means nothing.
+//   - A machine acts on what it owns until its lease ends by its own clock, counted from when it sent
+//     the last renewal that came back. Others count from when that renewal came to them, wait a fifth of
+//     the lease longer, and name the renewal in their claim. The claim holds only if that is still the
+//     owner's last. So no two act on one seat, whatever is delayed, lost, repeated or frozen, as long as
+//     clocks go at like rates (within a tenth). What was begun within the lease may end after it: the
+//     epoch in the requests tells.
+//   - What a spool holds it knows the place of: two values, one written with parts that end a
+//     transaction, one with everything else. A part of an open transaction moves neither; Open drops
+//     it and it is read again.
+//
+// # What was seen of JetStream
+//
+// nats-server 2.15.3 and nats.go 1.55.0, three servers on loopback, R3, file storage, one message under
+// way, three rounds of each, with sync_interval always and with the default of two minutes:
+//
+//	fault                             acknowledged   lost   gaps, repeats in an ordered consumer
+//	leader killed (-9), back after 2 s       7,295      0   0, 0
+//	a follower killed, back after 1 s       22,691      0   0, 0
+//	all three killed at once                 5,648      0   0, 0
+//	each stopped in order by turns          31,312      0   0, 0
+//	leader frozen for 12 s                  23,104      0   0, 0
+//
+// The default interval lost nothing either: a kill leaves what the kernel has. Only power loss tells
+// them apart, so that sync_interval must be always for what is confirmed to the database. A client
+// cannot see how it is set.
+//
+//   - A publish that timed out may be stored never, or much later, behind messages that were published
+//     and acknowledged after it: one sent to a leader that was frozen came when that woke. Thus numbers
+//     and epochs in the messages, and no trust in the order of sending.
+//   - Without a majority a publish gets no answer until its deadline. Sent again under the same
+//     Nats-Msg-Id it fails at once with err_code 10158, "duplicate message id is in process". When the
+//     majority came back the message was stored where the two other servers had been killed, and gone
+//     where they had been frozen.
+//   - A server that starts answers requests of the JetStream API not at all while it has no leader. A
+//     request needs a short deadline of its own.
+//   - An ordered consumer lost its heartbeats and was made again by the client by itself; it went on
+//     without gap and repeat. The reader checks that all the same, and begins again where it must.
+//
+// # When something fails
+//
+//	a machine dies                others claim what it had, lease + lease/5 after its last renewal
+//	a machine is frozen, wakes    its lease has ended: it starts nothing; it sees the claim, and follows
+//	its messages come late        refused by all: their epoch or number is over
+//	no majority of servers        nothing comes back, leases end, nothing is sent; capture waits
+//	the stream went back          every renewal is answered by a place in the stream: one that is not
+//	                              beyond what is applied, or a message with another digest, is
+//	                              an error that ends the process, never passed over
+//	one machine's disk is full    it applies nothing, hears nothing of itself, loses what it has
+package cluster
