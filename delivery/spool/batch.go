@@ -36,6 +36,8 @@ type Batch struct {
 	values   []metaValue
 	set      int // of values, likewise
 	kept     keptChanges
+	stamps   []metaValue
+	pieces   []piece // of the event that comes first in the next part
 }
 
 // metaValue is one of the agent's own values.
@@ -77,6 +79,11 @@ func (b *Batch) Commit(position string) {
 	b.kept.settled = len(b.kept.list)
 }
 
+// Stamp sets one of the agent's own values, see [Spool.Meta], in the write that applies the batch, if
+// the batch commits; if not it is lost. It says where the batch came from to whom it belongs, so that
+// it is no part of what [Batch.Encode] hands on. The value is the spool's until Apply returns.
+func (b *Batch) Stamp(key string, value []byte) { b.stamps = append(b.stamps, metaValue{key, value}) }
+
 // Rollback takes what was added since the last Commit, or since Reset, out of the batch.
 func (b *Batch) Rollback() {
 	for _, e := range b.entries[b.visible:] {
@@ -96,13 +103,21 @@ func (b *Batch) Len() int { return len(b.entries) + len(b.parked) }
 // rows.
 func (b *Batch) Bytes() int { return b.bytes + b.kept.size() }
 
+// empty reports whether there is nothing in the batch to apply.
+func (b *Batch) empty() bool {
+	return b.Len() == 0 && len(b.kept.list) == 0 && len(b.pieces) == 0
+}
+
 // Reset empties the batch for use again. What was applied is not affected.
 func (b *Batch) Reset() {
 	clear(b.entries)
 	clear(b.singles)
 	clear(b.parked)
 	clear(b.values)
+	clear(b.stamps)
+	clear(b.pieces)
 	b.entries, b.parked, b.values = b.entries[:0], b.parked[:0], b.values[:0]
+	b.stamps, b.pieces = b.stamps[:0], b.pieces[:0]
 	// Applied entries still point into the block: the next events go behind them.
 	b.to = b.to[len(b.to):]
 	b.kept.reset()
@@ -122,7 +137,8 @@ type appender struct {
 	sent   []tally // by profile number
 	parked tally
 	marks  []mark
-	undone bool // there are undo records of kept rows: parts of it are stored
+	undone bool                  // there are undo records of kept rows: parts of it are stored
+	pieces [delivery.Parts]int64 // bytes of the next event's parts that are stored ahead of it
 
 	marked  mark         // the last one
 	totaled delivery.Seq // event up to which the totals are written
@@ -135,16 +151,19 @@ type appender struct {
 // contiguous numbers, in the order of Add. A [*NoRoomError] leaves everything as it was:
 // wait for room and apply the batch again.
 func (s *Spool) Apply(b *Batch) error {
-	if !b.commits && b.Len() == 0 && len(b.kept.list) == 0 {
+	if !b.commits && b.empty() {
 		return nil
 	}
 	if err := s.failed(); err != nil {
 		return err
 	}
-	if b.Len() > 0 || len(b.kept.list) > 0 {
+	if !b.empty() {
 		if err := s.room.check(time.Now()); err != nil {
 			return err
 		}
+	}
+	if err := s.appender.fits(b); err != nil {
+		return err
 	}
 	if len(b.parked) > 0 || s.appender.parked.events > 0 {
 		s.parkingLock.Lock()
@@ -184,17 +203,19 @@ func (s *Spool) Apply(b *Batch) error {
 func (s *Spool) putAway(b *Batch) error {
 	for i := range b.entries {
 		e := &b.entries[i]
-		if !large(e.event) {
+		if e.event.Away == nil && !large(e.event) {
 			continue
 		}
-		if err := s.writePieces(s.appender.next+delivery.Seq(i), e.event); err != nil {
-			return err
+		if e.event.Away == nil {
+			if err := s.writePieces(s.appender.next+delivery.Seq(i), e.event); err != nil {
+				return err
+			}
+			e.event = e.event.WithoutPayload()
 		}
 		if b.singles == nil {
 			b.singles = map[int][]byte{}
 		}
 		b.singles[i] = appendEvent(nil, e.event, e.to)
-		e.event = e.event.WithoutPayload()
 	}
 	return nil
 }
@@ -209,6 +230,9 @@ type transaction struct {
 
 // fill writes a batch's keys. The result is nil when the batch does not commit.
 func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
+	if err := s.fillPieces(w, b); err != nil {
+		return nil, err
+	}
 	visible, seen := 0, 0
 	if b.commits {
 		visible, seen = b.visible, b.seen
@@ -218,9 +242,11 @@ func (s *Spool) fill(w *pebble.Batch, b *Batch) (done *transaction, err error) {
 		if done, err = s.fillCommit(w, b.position); err != nil {
 			return nil, err
 		}
-		for _, v := range b.values[:b.set] {
-			if err := w.Set(append([]byte{prefixMeta}, v.key...), v.value, nil); err != nil {
-				return nil, err
+		for _, values := range [...][]metaValue{b.values[:b.set], b.stamps} {
+			for _, v := range values {
+				if err := w.Set(metaKey(v.key), v.value, nil); err != nil {
+					return nil, err
+				}
 			}
 		}
 		if err := s.fillKept(w, &b.kept); err != nil {
@@ -384,7 +410,7 @@ func (s *Spool) Abort() error {
 	s.write.Lock()
 	to := s.committed
 	s.write.Unlock()
-	if a.next == to.seq+1 && a.nextParked == to.parked+1 && !a.undone {
+	if a.next == to.seq+1 && a.nextParked == to.parked+1 && !a.undone && a.pieces == [delivery.Parts]int64{} {
 		return nil
 	}
 	if err := s.dropOpen(to); err != nil {
@@ -393,7 +419,7 @@ func (s *Spool) Abort() error {
 	s.tail.drop()
 	a.next, a.nextParked, a.written = to.seq+1, to.parked+1, to.bytes
 	clear(a.sent)
-	a.parked, a.marks = tally{}, nil
+	a.parked, a.marks, a.pieces = tally{}, nil, [delivery.Parts]int64{}
 	a.marked = s.retention.lastMark()
 	return nil
 }

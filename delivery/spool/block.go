@@ -319,11 +319,12 @@ type logged struct {
 	when  time.Time
 	to    []byte // recipients, as they are written
 	toLen int
+	mask  uint32 // what it has in common with the one before
 	// What the event at hand has in common with the one before is as it was written last.
 	texts   [texts17]sharedText
 	kinds   sharedText
-	lists   [lists3][]byte
-	names   []byte
+	lists   [lists3]sharedList
+	names   sharedNames
 	flags   byte
 	ordinal int64
 	parts   [5][]byte
@@ -339,6 +340,19 @@ type sharedText struct {
 	b    []byte
 	text string
 	made bool
+}
+
+// sharedList and sharedNames are likewise made once.
+type sharedList struct {
+	b    []byte
+	list []string
+	made bool
+}
+
+type sharedNames struct {
+	b     []byte
+	names map[string]*string
+	made  bool
 }
 
 // openLogged begins to read a value whose last event is seq. A packed block is unpacked into room if
@@ -363,12 +377,17 @@ func openLogged(seq delivery.Seq, value, room []byte) (l logged, err error) {
 		return l, l.r.close("block of events")
 	}
 	l.seq = seq - delivery.Seq(l.left)
-	l.when = time.Unix(0, 0).UTC()
-	l.names = []byte{0}
-	for i := range l.lists {
-		l.lists[i] = []byte{0}
-	}
+	l.begin()
 	return l, nil
+}
+
+// begin makes what the first event is compared with that of [noEvent].
+func (l *logged) begin() {
+	l.when = time.Unix(0, 0).UTC()
+	l.names = sharedNames{b: []byte{0}}
+	for i := range l.lists {
+		l.lists[i] = sharedList{b: []byte{0}}
+	}
 }
 
 // first returns the number of the event that next goes to.
@@ -398,6 +417,7 @@ func (l *logged) member() {
 	l.size = int(min(size, math.MaxInt32))
 	mask := r.uint32()
 	r.bad = r.bad || size > math.MaxInt32 || mask > maskComplete
+	l.mask = mask
 	if mask&maskMaking != maskMaking {
 		l.making = nil
 	}
@@ -426,7 +446,7 @@ func (l *logged) member() {
 			for n := r.count(); n > 0; n-- {
 				r.bytes()
 			}
-			l.lists[i] = r.b[from:r.off]
+			l.lists[i] = sharedList{b: r.b[from:r.off]}
 		}
 	}
 	if mask&maskNames == 0 {
@@ -437,7 +457,7 @@ func (l *logged) member() {
 				r.bytes()
 			}
 		}
-		l.names = r.b[from:r.off]
+		l.names = sharedNames{b: r.b[from:r.off]}
 	}
 	if mask&maskKinds == 0 {
 		l.kinds = sharedText{b: r.bytes()}
@@ -496,7 +516,7 @@ func (l *logged) bytes() (int, error) {
 // event makes the event at hand. It shares no memory with the value. Texts that are those of
 // earlier events of the block are the same strings; its own lie in one string, all JSON in
 // one slice.
-func (l *logged) event() (*delivery.Event, error) {
+func (l *logged) event() (ev *delivery.Event, err error) {
 	if l.value != nil {
 		return decodeEvent(l.value)
 	}
@@ -511,15 +531,13 @@ func (l *logged) event() (*delivery.Event, error) {
 	ev.Kinds = l.kinds.text
 	for i, list := range listsOf(ev) {
 		if missing&(maskLists<<i) != 0 {
-			t := newTexts(l.lists[i], blockVersion)
-			*list = t.list()
+			*list = l.lists[i].value()
 		}
 	}
-	if missing&maskNames != 0 && l.names[0] != 0 {
-		t := newTexts(l.names, blockVersion)
-		if ev.As = t.names(); t.bad {
+	if missing&maskNames != 0 {
+		if ev.As, err = l.names.value(); err != nil {
 			l.making, l.commit = nil, nil // no other event shares what is half made
-			return nil, t.close("event")
+			return nil, err
 		}
 	}
 	size := 0
@@ -552,6 +570,25 @@ func (l *logged) share() (ev *delivery.Event, missing uint32) {
 		missing &^= maskCommit
 	}
 	return &delivery.Event{Making: l.making, Commit: l.commit}, missing
+}
+
+func (s *sharedList) value() []string {
+	if !s.made {
+		t := newTexts(s.b, blockVersion)
+		s.list, s.made = t.list(), true
+	}
+	return s.list
+}
+
+func (s *sharedNames) value() (map[string]*string, error) {
+	if !s.made && s.b[0] != 0 {
+		t := newTexts(s.b, blockVersion)
+		if s.names = t.names(); t.bad {
+			return nil, t.close("event")
+		}
+	}
+	s.made = true
+	return s.names, nil
 }
 
 // makeTexts makes strings of the texts that no event before has asked for.

@@ -306,7 +306,9 @@ func TestEarlierBuildsRefuse(t *testing.T) {
 // TestDamagedNamesAreNotShared: an event that cannot be read leaves nothing half made to the next.
 func TestDamagedNamesAreNotShared(t *testing.T) {
 	t.Parallel()
-	l := logged{names: []byte{5}, lists: [lists3][]byte{{0}, {0}, {0}}}
+	var l logged
+	l.begin()
+	l.names = sharedNames{b: []byte{5}}
 	for range 2 {
 		if ev, err := l.event(); err == nil {
 			t.Errorf("names that are cut off gave the event %v", ev.As)

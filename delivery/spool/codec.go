@@ -14,15 +14,22 @@ var errMalformed = errors.New("value does not follow the format")
 type VersionError struct {
 	What    string // event, delivery, ...
 	Version byte
+	Sent    bool // another machine sent it; otherwise it is in the spool
 }
 
 // Error implements error.
 func (e *VersionError) Error() string {
+	if e.Sent {
+		return fmt.Sprintf("%s from another machine has format version %d, which this rowhook does not know", e.What, e.Version)
+	}
 	return fmt.Sprintf("%s in the spool has format version %d, which this rowhook does not know", e.What, e.Version)
 }
 
 // RemedyText tells the operator what to do.
 func (e *VersionError) RemedyText() string {
+	if e.Sent {
+		return "another machine runs a newer rowhook: run that version on this one too, or a newer one"
+	}
 	return "the spool was written by a newer rowhook: run that version, or a newer one"
 }
 
@@ -45,6 +52,16 @@ func open(what string, b []byte, newest byte) (reader, error) {
 		return reader{}, &VersionError{What: what, Version: b[0]}
 	}
 	return reader{b: b, off: 1, version: b[0]}, nil
+}
+
+// openSent is open for what another machine sent.
+func openSent(what string, b []byte, newest byte) (reader, error) {
+	r, err := open(what, b, newest)
+	var version *VersionError
+	if errors.As(err, &version) {
+		version.Sent = true
+	}
+	return r, err
 }
 
 func (r *reader) uvarint() uint64 {

@@ -75,12 +75,16 @@ func mergedParked() *delivery.Parked {
 
 // records are one value of each kind.
 func records() map[string][]byte {
+	parts, _ := encodeParts(fullBatch(false), 1<<20)
 	return map[string][]byte{
 		"event":        appendEvent(nil, fullEvent(), []delivery.ProfileID{1, 300}),
 		"event_empty":  appendEvent(nil, &delivery.Event{Making: &delivery.Making{}, Commit: &delivery.Commit{Time: epoch}}, nil),
 		"block":        blockOf(entryOf(fullEvent(), 1, 300), entryOf(fullEvent(), 1, 300), entryOf(testEvent(1))),
 		"delivery":     encodeDelivery(nil, fullDelivery(), epoch),
 		"group":        encodeDelivery(nil, fullGroup(), epoch),
+		"part":         parts[0],
+		"part_open":    parts[1],
+		"part_pieces":  {partVersion, partPieces, 2, byte(delivery.PartData), 1, 1, 'a', byte(delivery.PartShape), 0, 2, 'b', 'c'},
 		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
 		"commit":       (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}).encode(nil),
 		"undo":         encodeUndo(300, []byte("row"), true),
@@ -226,7 +230,13 @@ func decoders() map[string]func([]byte) ([]byte, error) {
 		d, err := decodeDelivery(7, b)
 		return encodeDelivery(nil, &d.Delivery, d.when), err
 	}
+	part := func(b []byte) ([]byte, error) {
+		d := partReader{find: func(code string) *profile { return &profile{id: 1, code: code} }}
+		_, err := d.read(b)
+		return b, err
+	}
 	return map[string]func([]byte) ([]byte, error){
+		"part": part, "part_open": part, "part_pieces": part,
 		"event": func(b []byte) ([]byte, error) {
 			ev, err := decodeEvent(b)
 			if err != nil {
@@ -262,9 +272,10 @@ func TestUnknownVersion(t *testing.T) {
 	t.Parallel()
 	all := records()
 	for name, decode := range decoders() {
+		sent := strings.HasPrefix(name, "part")
 		value := append([]byte{9}, all[name][1:]...)
 		var version *VersionError
-		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.RemedyText() == "" {
+		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.Sent != sent || strings.Contains(version.RemedyText(), "another machine") != sent {
 			t.Errorf("%s: %v", name, err)
 		}
 		for n := range all[name] {

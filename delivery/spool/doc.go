@@ -146,6 +146,21 @@
 // says was finished. Both are written in the batch that changes them, so that the difference is
 // right after any crash, and Open counts no more than a MiB of log.
 //
+// # Between machines
+//
+// A batch goes to other spools in parts ([Batch.Encode], [Spool.DecodePart]). One that applies all of
+// them in order has the same events under the same numbers, dead letters, kept rows, values and
+// position. A part is a batch of its own: all that it holds belongs to an open transaction, or it
+// commits all of it. Profiles are named by code, since each spool gives them numbers of its own.
+//
+//	part          1, bits: 1 it commits, 2 pieces, 4 the first event's data, previous, shape and marks came as pieces before
+//	              if so v size + 1 of each; if it commits text position
+//	              v profiles, each v number in this part, text code; v number of the transaction that kept rows are of
+//	              v events, v parked, v changes of kept rows, v values
+//	              events as in a block; each parked as text; each change: 0, text key to forget or 1, text key, text row;
+//	              each value: text name, text value
+//	pieces        1, 2, v pieces of the event that comes first in the part behind them, each: part (one byte), v index, text of up to 128 KiB
+//
 // # Kept rows
 //
 // They are looked up at random, one for each change of a table that has some. BenchmarkKept, a million rows of 50 bytes, on a

@@ -27,7 +27,7 @@ const (
 // appendEvent appends an event's record, see the package comment.
 func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte {
 	version := byte(wholeVersion)
-	if large(ev) {
+	if ev.Away != nil || large(ev) {
 		version = eventVersion
 	}
 	dst = appendTime(append(dst, version), ev.Time)
@@ -58,15 +58,25 @@ func appendEvent(dst []byte, ev *delivery.Event, to []delivery.ProfileID) []byte
 		}
 		return dst
 	}
-	dst = appendText(dst, ev.Key)
-	for _, part := range ev.Parts() {
-		size := uint64(0)
-		if *part != nil {
-			size = uint64(len(*part)) + 1
-		}
-		dst = binary.AppendUvarint(dst, size)
+	if ev.Away == nil {
+		ev = ev.WithoutPayload()
+	}
+	return appendAway(appendText(dst, ev.Key), ev.Away)
+}
+
+func appendAway(dst []byte, away *delivery.Away) []byte {
+	for _, size := range away.Sizes {
+		dst = binary.AppendUvarint(dst, uint64(size+1))
 	}
 	return dst
+}
+
+func (r *reader) away() *delivery.Away {
+	away := &delivery.Away{}
+	for i := range away.Sizes {
+		away.Sizes[i] = int64(r.uvarint()) - 1
+	}
+	return away
 }
 
 // large reports whether an event's parts are stored in pieces.
@@ -191,10 +201,7 @@ func decodeEvent(value []byte) (*delivery.Event, error) {
 	rest := reader{b: append([]byte(nil), r.b[r.off:]...), version: r.version, bad: r.bad}
 	ev.Key = present(rest.bytes(), flags&flagKey)
 	if rest.version >= 4 {
-		ev.Away = &delivery.Away{}
-		for i := range ev.Away.Sizes {
-			ev.Away.Sizes[i] = int64(rest.uvarint()) - 1
-		}
+		ev.Away = rest.away()
 		return ev, rest.close("event")
 	}
 	ev.Data = present(rest.bytes(), flags&flagData)
@@ -249,7 +256,7 @@ func (t *texts) names() map[string]*string {
 	if n == 0 {
 		return nil
 	}
-	if n-1 > uint64(len(t.b)) {
+	if n-1 > uint64(len(t.b))/2 { // each takes two bytes at least
 		t.bad = true
 		n = 1
 	}

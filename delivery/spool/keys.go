@@ -66,6 +66,8 @@ func profileKey(id delivery.ProfileID, kind byte, parts ...uint64) []byte {
 	return key
 }
 
+func metaKey(name string) []byte { return append([]byte{prefixMeta}, name...) }
+
 func registryKey(id delivery.ProfileID) []byte {
 	return binary.BigEndian.AppendUint32([]byte{prefixRegistry}, uint32(id))
 }

@@ -131,13 +131,13 @@ func (s *Spool) removeParked(seqs []delivery.Seq) error {
 
 // Meta returns one of the agent's own values, nil when it was never set.
 func (s *Spool) Meta(key string) ([]byte, error) {
-	return s.get(append([]byte{prefixMeta}, key...))
+	return s.get(metaKey(key))
 }
 
 // SetMeta sets one of the agent's own values and returns once it is fsynced.
 func (s *Spool) SetMeta(key string, value []byte) error {
 	err := s.change(func(w *pebble.Batch) error {
-		return w.Set(append([]byte{prefixMeta}, key...), value, nil)
+		return w.Set(metaKey(key), value, nil)
 	})
 	if err == nil {
 		err = s.Flush(context.Background())

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -48,6 +49,55 @@ func (s *Spool) writePieces(seq delivery.Seq, ev *delivery.Event) error {
 		}
 	}
 	return s.commit(w, nil)
+}
+
+// piece is one that comes ahead of its event, in a part of a batch.
+type piece struct {
+	part  delivery.Part
+	index int
+	bytes []byte
+}
+
+// errPieces reports parts that do not follow each other as they were made.
+var errPieces = errors.New("the pieces of a large event and the event do not fit together: a part is missing before this one")
+
+// fits reports whether a batch goes on where the one before ended, as far as the pieces of a large
+// event tell.
+func (a *appender) fits(b *Batch) error {
+	ahead := a.pieces
+	for _, p := range b.pieces {
+		if ahead[p.part] != int64(p.index)*pieceSize {
+			return errPieces
+		}
+		ahead[p.part] += int64(len(p.bytes))
+	}
+	var wanted [delivery.Parts]int64
+	if len(b.entries) > 0 && b.entries[0].event.Away != nil {
+		for i, size := range b.entries[0].event.Away.Sizes {
+			wanted[i] = max(size, 0)
+		}
+	}
+	if ahead != wanted && len(b.pieces) == 0 {
+		return errPieces
+	}
+	return nil
+}
+
+// fillPieces writes pieces of the event that comes next, and counts them.
+func (s *Spool) fillPieces(w *pebble.Batch, b *Batch) error {
+	a := &s.appender
+	if len(b.pieces) == 0 {
+		a.pieces = [delivery.Parts]int64{}
+		return nil
+	}
+	prefix := seqKey(prefixPiece, a.next)
+	for _, p := range b.pieces {
+		if err := w.Set(pieceKey(prefix, p.part, p.index), p.bytes, nil); err != nil {
+			return err
+		}
+		a.pieces[p.part] += int64(len(p.bytes))
+	}
+	return nil
 }
 
 // Payload implements [delivery.Store].
