@@ -172,7 +172,7 @@
 //
 // Below the lowest cursor of all registered profiles the log is history. It goes from the front, by range, at
 // marks: when older than Options.History, beyond Options.HistorySize, or when the disk holds more than
-// Options.MaxSize. Events that deliveries below still need are copied under their profile before, all of
+// Options.MaxSize or has less than Options.Reserve left. Events that deliveries below still need are copied under their profile before, all of
 // a group's when its first one leaves.
 // A profile that the config no longer names pins the log until [Spool.Retire].
 package spool

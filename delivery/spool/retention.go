@@ -166,15 +166,15 @@ func (s *Spool) janitor() {
 	}
 }
 
-// tidy removes what has been kept long enough. It does nothing while nothing changes, but for
-// the passing of time once an hour.
+// tidy removes what has been kept long enough. It does nothing while nothing changes and the disk has
+// room, but for the passing of time once an hour.
 func (s *Spool) tidy(now time.Time) error {
 	r := &s.retention
 	s.write.Lock()
 	ops := s.ops
 	s.write.Unlock()
 	hourly := now.Sub(r.expired) >= expiryInterval
-	if ops == r.lastOps && !hourly {
+	if ops == r.lastOps && !hourly && s.Room() == nil {
 		return nil
 	}
 	r.lastOps = ops
@@ -215,17 +215,19 @@ func (s *Spool) cut(now time.Time) (cut delivery.Seq) {
 	if len(r.marks) == 0 {
 		return 0
 	}
-	// What the disk holds beyond the budget goes with history, whatever its age. The disk takes
-	// its time to give the space back, so that the figure must not be believed again at once.
-	var excess uint64
-	if usage.Bytes > usage.Max && now.Sub(r.madeWay) >= makeWayInterval {
-		excess = uint64(usage.Bytes - usage.Max)
+	// What the disk holds beyond the budget, and what it lacks to the reserve, goes with history,
+	// whatever its age. The disk takes its time to give the space back, so that the figures must not
+	// be believed again at once.
+	excess := max(usage.Bytes-usage.Max, usage.Reserve-usage.Free, 0)
+	if now.Sub(r.madeWay) < makeWayInterval {
+		excess = 0
+	} else if excess > 0 {
 		r.madeWay = now
 	}
 	for i, m := range r.marks {
 		tooOld := now.Sub(m.time) > s.options.History
 		tooMuch := end > m.before && end-m.before > uint64(s.options.HistorySize)
-		makesWay := i > 0 && r.marks[i-1].before-r.marks[0].before < excess
+		makesWay := excess > 0 && r.marks[max(i-1, 0)].before-r.marks[0].before < uint64(excess)
 		if m.seq > low || !tooOld && !tooMuch && !makesWay {
 			break
 		}

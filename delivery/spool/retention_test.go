@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -38,6 +39,7 @@ func TestHistory(t *testing.T) {
 		{name: "old but undelivered", now: epoch.Add(80 * time.Hour), low: 1, floor: exactly},
 		{name: "too big", change: func(o *Options) { o.HistorySize = 10 * size }, now: epoch.Add(time.Hour), low: 1001, floor: most},
 		{name: "beyond the budget", change: func(o *Options) { o.MaxSize = 1 }, now: epoch.Add(time.Hour), low: 1001, floor: [2]delivery.Seq{2, 1000}},
+		{name: "beyond the budget, not beyond its own", change: func(o *Options) { o.MaxSize, o.HistorySize = 1, 2000*size }, now: epoch.Add(time.Hour), low: 1001, floor: [2]delivery.Seq{2, 1000}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -71,6 +73,46 @@ func TestHistory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// History makes way for the disk's reserve, too, also while nothing is written: no more of it a minute
+// than the disk lacks, and never what is undelivered.
+func TestHistoryMakesWayForReserve(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		files := vfs.NewMem()
+		files.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2000, TotalBytes: 10_000})
+		o := memOptions(t, files)
+		size := int64(len(appendEvent(nil, testEvent(1), []delivery.ProfileID{1})) + logKeySize)
+		o.Reserve, o.HistorySize, o.History = 1000, 1000*size, 10_000*time.Hour
+		s := openSpool(t, memDir, o)
+		id := register(t, s, "one")
+		for n := 0; n < 1000; n += 10 {
+			appendEvents(t, s, n, n+10, id)
+		}
+		finish(t, s, id, 901)
+		time.Sleep(time.Hour)
+		if floor := s.retention.floor(); floor != 1 {
+			t.Fatalf("log begins at %d while there is room", floor)
+		}
+		files.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 900, TotalBytes: 10_000})
+		time.Sleep(2 * janitorInterval)
+		first := s.retention.floor()
+		if first == 1 || first > 300 {
+			t.Errorf("log begins at %d, when the disk lacks 100 bytes", first)
+		}
+		time.Sleep(2 * janitorInterval)
+		if floor := s.retention.floor(); floor != first {
+			t.Errorf("log begins at %d, before the disk can have given back what was removed up to %d", floor, first)
+		}
+		time.Sleep(time.Hour)
+		if floor := s.retention.floor(); floor <= 700 || floor > 901 {
+			t.Errorf("log begins at %d, though 901 is undelivered and the disk still has no room", floor)
+		}
+		if got := readAll(t, s, id, 901); len(got) != 100 {
+			t.Errorf("%d undelivered events are left, want 100", len(got))
+		}
+	})
 }
 
 func TestGoneEvent(t *testing.T) {

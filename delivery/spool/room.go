@@ -11,8 +11,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// roomInterval is how often the disk is asked for its free space.
-const roomInterval = time.Second
+// roomInterval is how often the disk is asked for its free space, at most. Within a second, deliveries
+// may write more than a small reserve has.
+const roomInterval = 100 * time.Millisecond
 
 // room knows whether there is space for appending.
 type room struct {
@@ -57,14 +58,17 @@ func (r *room) check(now time.Time) error {
 }
 
 // Room reports whether there is room to append: nil, or a [*NoRoomError] while the disk has
-// less free space than Options.Reserve or has refused a write. It asks the disk at
-// most once a second.
+// less free space than Options.Reserve or has refused a write.
 func (s *Spool) Room() error {
 	if err := s.failed(); err != nil {
 		return err
 	}
 	return s.room.check(time.Now())
 }
+
+// Scarce reports whether deliveries, too, are to wait: half of the reserve is for what they write, and
+// half for what the store then writes by itself, which merges its tables.
+func (e *NoRoomError) Scarce() bool { return e.Err != nil || e.Free < e.Reserve/2 }
 
 // WaitRoom returns when there is room to append, or with the error of ctx or of the spool.
 func (s *Spool) WaitRoom(ctx context.Context) error {

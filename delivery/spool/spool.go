@@ -34,8 +34,8 @@ type Options struct {
 	BeforeSync func()
 	// Sync is the least time between two shared fsyncs. Defaults to 10 ms.
 	Sync time.Duration
-	// Reserve is the free disk space, in bytes, below which nothing is appended.
-	// Defaults to 256 MiB; negative for none.
+	// Reserve is the free disk space, in bytes, below which nothing is appended and history makes
+	// way. Defaults to 256 MiB; negative for none.
 	Reserve int64
 	// Passing says that the spool is opened for a moment, so that others may wait for it: see
 	// [Holder].

@@ -156,6 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	act(func() error { return a.engine.Run(ctx) })
 	act(func() error { return server.Serve(ctx, listener) })
 	act(func() error { return a.watch(ctx) })
+	act(func() error { return a.watchRoom(ctx) })
 	act(func() error { return a.mailer.Run(ctx) })
 	act(func() error { return a.spoolFailure(ctx) })
 	act(func() error { return a.hangup(ctx) })

@@ -166,6 +166,7 @@ func (a *Agent) adopt(user string) (operation.Adoption, error) {
 const (
 	suspendIdentity = iota
 	suspendStart
+	suspendRoom
 	suspendKinds
 )
 

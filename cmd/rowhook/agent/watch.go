@@ -11,6 +11,7 @@ import (
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/delivery"
+	"rowhook/delivery/spool"
 	"rowhook/mapping"
 )
 
@@ -171,6 +172,44 @@ func (a *Agent) watchSpool(alerted int) int {
 			"full_in", growth.fullIn(roomLeft(usage.Max-usage.Bytes, usage.Free-usage.Reserve, usage.History)))
 	}
 	return passed
+}
+
+// How often the disk is asked whether deliveries may go on: while there is room, and while it is short.
+const (
+	roomInterval  = time.Second
+	shortInterval = 100 * time.Millisecond
+)
+
+// watchRoom has deliveries wait while so little of the disk is left that what they write would use it
+// up: the delivery log is often on the same one, and failures keep what they sent. The spool ends the
+// agent where it cannot write.
+func (a *Agent) watchRoom(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		err := a.spool.Room()
+		a.heedRoom(err)
+		if err == nil {
+			timer.Reset(roomInterval)
+		} else {
+			timer.Reset(shortInterval)
+		}
+	}
+}
+
+// heedRoom does so for what the spool says of its room.
+func (a *Agent) heedRoom(err error) {
+	var full *spool.NoRoomError
+	reason := ""
+	if errors.As(err, &full) && full.Scarce() {
+		reason = "the spool's disk is nearly full: " + full.RemedyText()
+	}
+	a.suspension.set(suspendRoom, reason)
 }
 
 // expired writes the line of a dead letter whose time is over.

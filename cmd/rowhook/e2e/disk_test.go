@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -135,6 +137,69 @@ func testDiskBelowReserve(t *testing.T, w *world) {
 	a.term()
 	w.verify(changes, judge{profile: "main", killed: true})
 	s.did(times, "disk filled under load", "times the disk was filled under load")
+}
+
+// What deliveries write while the source is paused is bounded by the reserve, also where the delivery
+// log is on the same disk: before it is used up they wait, and go on by themselves.
+func TestReserveUsedUp(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, testReserveUsedUp)
+}
+
+func testReserveUsedUp(t *testing.T, w *world) {
+	disk := smallDisk(t, 256<<20)
+	for _, name := range []string{"state", "log"} {
+		capturetest.Must(t, os.Mkdir(filepath.Join(disk.dir, name), 0o700))
+		capturetest.Must(t, os.Symlink(filepath.Join(disk.dir, name), w.path(name)))
+	}
+	w.conf.spool = "{max_size: 1GiB, reserve: 64MiB}"
+	w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  max_size: 4GiB\n"
+	a := w.begin()
+	w.hook.down()
+	rows, each := 3_000, 100 // of 6.4 KB, which do not get smaller on the disk
+	for from := 0; from < rows; from += each {
+		var values []string
+		for id := from; id < from+each; id++ {
+			var note [4800]byte
+			_, _ = rand.Read(note[:])
+			values = append(values, fmt.Sprintf("(%d, 1, '%s')", id, base64.StdEncoding.EncodeToString(note[:])))
+		}
+		w.exec("insert into proof.rows values " + strings.Join(values, ","))
+	}
+	w.confirmed(patience)
+	free := fill(t, disk.dir, 40<<20)
+	eventually(t, patience, "the source is paused", func() bool {
+		w.exec(fmt.Sprintf("insert into proof.rows values (%d, 1, 'one more')", rows))
+		rows++
+		return strings.Contains(a.stderr.String(), "the source is paused")
+	})
+	w.hook.answer(func(arrival) reply { return reply{status: 400} }) // each is tried three times, and kept as it was sent
+	w.hook.up(t)
+	a.says(`msg="deliveries wait"`)
+	w.stands(a)
+	if left := room(t, disk.dir); left < 16<<20 {
+		t.Errorf("%d bytes are left, want a quarter of the reserve", left)
+	}
+	if _, code := w.status(); code != 3 {
+		t.Errorf("status ends with %d while deliveries wait, want 3", code)
+	}
+	w.hook.answer(nil)
+	free()
+	w.hook.wait(t, "main", 1, patience)
+	eventually(t, 2*patience, "all that failed arrives with a retry", func() bool {
+		w.rowhook("failed", "retry", "--all")
+		return w.hook.distinct("main") == rows
+	})
+	w.logCount("main", rows)
+	a.term()
+}
+
+// room is what is free in a directory's file system, in bytes.
+func room(tb testing.TB, dir string) int64 {
+	tb.Helper()
+	var stat syscall.Statfs_t
+	capturetest.Must(tb, syscall.Statfs(dir, &stat))
+	return int64(stat.Bavail) * stat.Bsize
 }
 
 // stands waits until nothing arrives any more, while the database's log goes on unread.
