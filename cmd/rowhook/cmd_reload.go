@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"rowhook/capture"
 	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/directories"
@@ -18,6 +20,9 @@ const reloadLong = `Has the running agent read its config again, as SIGHUP and a
 checks all of it first. If something is wrong it goes on as before, and the errors are printed
 with their places. Profiles that did not change notice nothing. Retries use the present URL and
 secret; a body that has been sent stays as it was.
+
+The answer names what does not fit the tables of the database, such as a column that is not there.
+The config is in force all the same; with an error among the findings the exit code is 3.
 
 If a profile is no longer in the config while deliveries or dead letters wait for it, say what to
 do with them: drain delivers them, park keeps them until the profile is back or dropped, drop ends
@@ -52,15 +57,36 @@ func newReloadCommand(c *console) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.out, status)
+				return errors.Join(printJSON(c.out, status), unfit(&status))
 			}
-			_, err = fmt.Fprintf(c.out, "reloaded: %s\n", status.Words())
-			return err
+			return c.printReload(&status)
 		},
 	}
 	cmd.Flags().StringArrayVar(&words, "removed", nil, "what becomes of what waits for a removed profile: `CODE=drain|park|drop`")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
+}
+
+// printReload tells what came of a reload, and how the config fits the database.
+func (c *console) printReload(status *operation.ReloadStatus) error {
+	if _, err := fmt.Fprintf(c.out, "reloaded: %s\n", status.Words()); err != nil {
+		return err
+	}
+	if status.Uncompared != "" {
+		fmt.Fprintf(c.err, "note: the mapped tables were not compared with the database's: %s\n", status.Uncompared)
+	}
+	if err := printFindings(c.runnable(c.out), status.Findings); err != nil {
+		return err
+	}
+	return unfit(status)
+}
+
+// unfit is an error where the config that is in force now does not fit the database.
+func unfit(status *operation.ReloadStatus) error {
+	if slices.ContainsFunc(status.Findings, func(f capture.Finding) bool { return f.Severity == capture.Error }) {
+		return findingsError{}
+	}
+	return nil
 }
 
 // noAgentFailure adds what to do where no agent runs.

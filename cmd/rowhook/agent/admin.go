@@ -116,7 +116,7 @@ func (s *adminServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /status":
 		answer, err = s.agent.status(r.Context())
 	case "POST /reload":
-		answer, err = s.agent.reload(r.Context(), operation.ReloadRequest{User: who, By: operation.ReloadByCommand})
+		answer, err = s.agent.reloadFor(r.Context(), operation.ReloadRequest{User: who, By: operation.ReloadByCommand})
 	default:
 		control.WriteAnswer(w, http.StatusNotFound, &control.Failure{Message: "there is no such page", Remedy: "GET /metrics, /healthz, /readyz, /status; POST /reload"})
 		return

@@ -29,10 +29,10 @@ type Agent struct {
 	adopted    chan struct{} // a person adopted the source's identity
 	began      time.Time
 	// reloading is held by a reload under way; hangups asks for one, compareNow for a look at the
-	// tables.
+	// tables, whose result who wants it is told.
 	reloading   sync.Mutex
 	hangups     chan os.Signal
-	compareNow  chan struct{}
+	compareNow  chan chan<- comparison
 	quietPeriod time.Duration // how long changed files are left alone
 	// spoolFailed says that calls into the spool need not return any more.
 	spoolFailed atomic.Bool
@@ -95,7 +95,7 @@ func New(c *config.Config, start Start, options Options) (*Agent, error) {
 	}
 	a := &Agent{
 		workspace: w, start: start, adopted: make(chan struct{}, 1), began: time.Now(),
-		hangups: make(chan os.Signal, 1), compareNow: make(chan struct{}, 1), quietPeriod: cmp.Or(options.QuietPeriod, defaultQuietPeriod),
+		hangups: make(chan os.Signal, 1), compareNow: make(chan chan<- comparison, 1), quietPeriod: cmp.Or(options.QuietPeriod, defaultQuietPeriod),
 		history: console.NewHistory(),
 	}
 	a.read, a.startedWith = c, c

@@ -158,7 +158,7 @@ func (a *Agent) operations() map[string]control.Operation {
 		return a.test(ctx, r)
 	})
 	all["reload"] = control.Typed(func(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
-		return a.reload(ctx, r)
+		return a.reloadFor(ctx, r)
 	})
 	all["status"] = control.Typed(func(ctx context.Context, _ operation.None) (*operation.StatusReport, error) {
 		return a.status(ctx)

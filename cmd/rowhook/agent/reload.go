@@ -50,11 +50,28 @@ func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operatio
 		return status, err
 	}
 	a.logger.Info("config reloaded", "by", r.By, "result", status.Words())
-	select {
-	case a.compareNow <- struct{}{}:
-	default:
+	if r.By != operation.ReloadByCommand {
+		select {
+		case a.compareNow <- nil:
+		default:
+		}
 	}
 	return status, a.audit.append(operation.AuditLine{User: r.User, Command: "reload", Key: "config", New: status.Words()})
+}
+
+// reloadFor is reload for somebody who waits for the answer, which tells how the config fits the
+// database, too.
+func (a *Agent) reloadFor(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
+	status, err := a.reload(ctx, r)
+	if err != nil {
+		return status, err
+	}
+	result := a.compared(ctx)
+	status.Findings = result.found
+	if result.err != nil {
+		status.Uncompared = result.err.Error()
+	}
+	return status, nil
 }
 
 func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {

@@ -31,6 +31,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	alerted := 0
+	var asked chan<- comparison
 	var described *term
 	var describer describer
 	for {
@@ -46,14 +47,18 @@ func (a *Agent) watch(ctx context.Context) error {
 			a.undescribed = err
 			a.mu.Unlock()
 		}
-		a.compare(ctx)
+		result := a.compare(ctx)
+		if asked != nil {
+			asked <- result
+			asked = nil
+		}
 		alerted = a.watchSpool(alerted)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		case <-again:
-		case <-a.compareNow:
+		case asked = <-a.compareNow:
 		}
 	}
 }
@@ -122,20 +127,48 @@ func lookedUp(ctx context.Context, source Source, c *config.Config) ([]*capture.
 	return source.Tables(ctx, names)
 }
 
+// comparison is what a look at the mapped tables brought: findings, or why there was none.
+type comparison struct {
+	found []capture.Finding
+	err   error
+}
+
+// compareMost is how long who reloads the config waits to hear how it fits the database.
+const compareMost = 10 * time.Second
+
+// compared has the mapped tables compared, and waits for the result. What it waits for may be a
+// database that does not answer.
+func (a *Agent) compared(ctx context.Context) comparison {
+	ctx, cancel := context.WithTimeoutCause(ctx, compareMost, errors.New("the database does not answer"))
+	defer cancel()
+	done := make(chan comparison, 1)
+	select {
+	case a.compareNow <- done:
+	case <-ctx.Done():
+		return comparison{err: context.Cause(ctx)}
+	}
+	select {
+	case result := <-done:
+		return result
+	case <-ctx.Done():
+		return comparison{err: context.Cause(ctx)}
+	}
+}
+
 // compare looks at the mapped tables in the database. A database that is away is the stream's
 // matter.
-func (a *Agent) compare(ctx context.Context) {
+func (a *Agent) compare(ctx context.Context) comparison {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	found, err := a.source.Drift(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not compared", "err", err)
-		return
+		return comparison{err: err}
 	}
 	tables, err := a.source.Tables(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not read", "err", err)
-		return
+		return comparison{err: err}
 	}
 	found = append(a.config().AtTables(found), a.config().TableFindings(tables)...)
 	found = slices.DeleteFunc(found, func(f capture.Finding) bool { return f.Severity == capture.Info })
@@ -151,6 +184,7 @@ func (a *Agent) compare(ctx context.Context) {
 	if len(before) > 0 && len(found) == 0 {
 		a.logger.Info("all findings are fixed")
 	}
+	return comparison{found: found}
 }
 
 // watchSpool samples the spool's size and says once when it passes a mark. It returns the last mark

@@ -65,6 +65,8 @@ func (v *visit) reload() error {
 	switch {
 	case err != nil:
 		v.say("bad", v.t("The config could not be reloaded. The one before stays in force."), capture.Remedy(err), err.Error())
+	case len(came.Findings) > 0:
+		v.say("warn", v.t("The config was reloaded, and does not fit the database everywhere."), came.Findings[0].Remedy, came.Findings[0].Text)
 	case len(came.Restart) > 0:
 		v.say("warn", v.t("The config was reloaded. A restart is needed for: %s", strings.Join(came.Restart, ", ")))
 	default:

@@ -21,6 +21,39 @@ type reloaded struct {
 	secret string // the lines of the config that sign for the profile that moves
 }
 
+// TestReloadTellsWhatDoesNotFit: the answer to a reload names what the database does not have. The
+// config is in force all the same, as it would be at a start.
+func TestReloadTellsWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, func(t *testing.T, w *world) {
+		a := w.begin()
+		for _, step := range []struct {
+			mapping string
+			code    int
+			says    []string
+		}{
+			{"  proof.rows: {events: {row.moved: {op: update, changed: [shelf]}}}\n", 3, []string{"reloaded: ", "error ", "proof.rows", "shelf"}},
+			{"  proof.rows: {}\n  proof.shelves: {}\n", 3, []string{"reloaded: ", "error ", "table proof.shelves does not exist"}},
+			{"  proof.rows: {}\n", 0, []string{"reloaded: "}},
+		} {
+			w.conf.mapping = step.mapping
+			w.write()
+			result := w.rowhook("reload")
+			for _, word := range step.says {
+				if !strings.Contains(result.stdout, word) {
+					t.Errorf("%s: the answer does not say %q", step.mapping, word)
+				}
+			}
+			if result.code != step.code || strings.Contains(result.stdout, "error ") != (step.code == 3) {
+				t.Errorf("%s: exit code %d, want %d:\n%s%s", step.mapping, result.code, step.code, result.stdout, result.stderr)
+			}
+		}
+		w.insert(1)
+		w.hook.wait(t, "main", 1, patience)
+		a.term()
+	})
+}
+
 // TestReloadUnderLoad: a reload loses nothing and repeats nothing, keeps the order of each key also
 // for the profile that changes, and is not noticed by the one that does not; a broken config
 // changes nothing; what waits for a profile that goes is not dropped unasked.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"rowhook/capture"
 	"rowhook/delivery/engine"
 )
 
@@ -38,6 +39,10 @@ type ReloadStatus struct {
 	// the next start only, whichever reload took note of them.
 	Restart []string `json:"restart,omitempty"`
 	Error   string   `json:"error,omitempty"`
+	// Findings are about what now is mapped, as the database has it; Uncompared is why there are none.
+	// The answer to a reload has them, and status its own.
+	Findings   []capture.Finding `json:"findings,omitempty"`
+	Uncompared string            `json:"uncompared,omitempty"`
 }
 
 // Words tells in one line what came of it.
