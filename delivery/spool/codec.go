@@ -54,14 +54,13 @@ func open(what string, b []byte, newest byte) (reader, error) {
 	return reader{b: b, off: 1, version: b[0]}, nil
 }
 
-// openSent is open for what another machine sent.
-func openSent(what string, b []byte, newest byte) (reader, error) {
-	r, err := open(what, b, newest)
+// sent says of an error in a value that another machine sent it.
+func sent(err error) error {
 	var version *VersionError
 	if errors.As(err, &version) {
 		version.Sent = true
 	}
-	return r, err
+	return err
 }
 
 func (r *reader) uvarint() uint64 {

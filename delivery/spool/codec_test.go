@@ -66,6 +66,16 @@ func fullParked() *delivery.Parked {
 	}
 }
 
+// fullUpdate has every member set that other machines are told.
+func fullUpdate() *delivery.Update {
+	one, group := *fullDelivery(), *fullGroup()
+	one.Seq, group.Seq, group.Body = 301, 7, nil
+	return &delivery.Update{
+		Progress: &delivery.Progress{Cursor: 300, Done: []delivery.Seq{302, 900}}, Put: []delivery.Delivery{one, group}, Remove: []delivery.Seq{9, 4},
+		State: []byte{}, DoneEvents: -3, DoneBytes: 700,
+	}
+}
+
 // mergedParked is a parked change of several that became one.
 func mergedParked() *delivery.Parked {
 	p := fullParked()
@@ -85,6 +95,8 @@ func records() map[string][]byte {
 		"part":         parts[0],
 		"part_open":    parts[1],
 		"part_pieces":  {partVersion, partPieces, 2, byte(delivery.PartData), 1, 1, 'a', byte(delivery.PartShape), 0, 2, 'b', 'c'},
+		"missed":       encodeMissed(tally{2, 500}),
+		"update":       EncodeUpdate(nil, fullUpdate()),
 		"progress":     (&progressRecord{Progress: delivery.Progress{Cursor: 7, Done: []delivery.Seq{9, 300}}, finished: tally{8, 3000}}).encode(nil),
 		"commit":       (&commitRecord{seq: 300, parked: 2, bytes: 70000, position: "0/16B3748"}).encode(nil),
 		"undo":         encodeUndo(300, []byte("row"), true),
@@ -237,6 +249,8 @@ func decoders() map[string]func([]byte) ([]byte, error) {
 	}
 	return map[string]func([]byte) ([]byte, error){
 		"part": part, "part_open": part, "part_pieces": part,
+		"missed": func(b []byte) ([]byte, error) { x, err := decodeMissed(b); return encodeMissed(x), err },
+		"update": func(b []byte) ([]byte, error) { u, err := DecodeUpdate(b); return EncodeUpdate(nil, &u), err },
 		"event": func(b []byte) ([]byte, error) {
 			ev, err := decodeEvent(b)
 			if err != nil {
@@ -272,7 +286,7 @@ func TestUnknownVersion(t *testing.T) {
 	t.Parallel()
 	all := records()
 	for name, decode := range decoders() {
-		sent := strings.HasPrefix(name, "part")
+		sent := strings.HasPrefix(name, "part") || name == "update"
 		value := append([]byte{9}, all[name][1:]...)
 		var version *VersionError
 		if _, err := decode(value); !errors.As(err, &version) || version.Version != 9 || version.Sent != sent || strings.Contains(version.RemedyText(), "another machine") != sent {

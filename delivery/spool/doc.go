@@ -82,6 +82,7 @@
 //	'p' id 'd' seq             delivery: retrying or blocked; a group under its first event
 //	'p' id 'e' seq             event, copied here before it left the log
 //	'p' id 'f' seq part index  piece of a large event, copied likewise
+//	'p' id 'g' seq             delivery that was passed over: its event has gone here, not where its profile was delivered
 //	'p' id 'k' lane seq        index of 'd' by each of its lanes (8 bytes); no value
 //	'p' id 's'                 the engine's own state, as it is
 //	'p' id 'u' due seq         index of 'd' by due time (nanoseconds since 1970, 8 bytes); no value
@@ -139,6 +140,7 @@
 //	              position, actor's id and name, operation, relation, change, second change; types of events that were made (version 1 has
 //	              none): v, each text; v size of a change that was read past, text key of its row (from version 3 on);
 //	              the changes that became one with it: v, each text (from version 4 on)
+//	missed        1, v events, v bytes that it counts in the backlog where it is
 //	undo          1, v the transaction's number, 1 if there was a row, which follows, or 0
 //	batches       v batches, v highest number
 //
@@ -160,6 +162,16 @@
 //	              events as in a block; each parked as text; each change: 0, text key to forget or 1, text key, text row;
 //	              each value: text name, text value
 //	pieces        1, 2, v pieces of the event that comes first in the part behind them, each: part (one byte), v index, text of up to 128 KiB
+//
+// A profile's updates go to other spools as they were made ([EncodeUpdate], [Spool.UpdateAll]):
+//
+//	update        1, bits: 1 progress, 2 state; for 1 v cursor, done; for 2 text state
+//	              z events and bytes that leave the backlog; removed; v deliveries put, each: v seq, length (4), delivery
+//	              as above (but the time of its event is 1970), text body if it says that there is one
+//	              done and removed: v numbers, z each behind the one before, the first behind the cursor, or 0
+//
+// What one spool has removed with history another may still have. A delivery of such an event is
+// passed over here, and what it counts in the backlog there is taken off here until it has ended.
 //
 // # Kept rows
 //

@@ -340,13 +340,18 @@ func keptOrUndone(rows, undos *pebble.Iterator, of []uint64, yield func(key, row
 
 // ForgetKept takes the rows kept under the keys from lower up to upper away at once, not with a
 // batch. No transaction still open may have changed them. Nil as upper is behind the last.
-func (s *Spool) ForgetKept(lower, upper []byte) error {
-	w := s.db.NewBatch()
-	err := w.DeleteRange(keptKey(lower), keptEnd(upper), nil)
-	if err == nil {
-		err = s.commit(w, nil)
-	}
-	if err = joinClose(err, w); err != nil {
+func (s *Spool) ForgetKept(lower, upper []byte) error { return s.ForgetKeptStamped(lower, upper) }
+
+// ForgetKeptStamped is ForgetKept that sets own values in the same write.
+func (s *Spool) ForgetKeptStamped(lower, upper []byte, values ...Value) error {
+	err := s.change(func(w *pebble.Batch) error {
+		err := w.DeleteRange(keptKey(lower), keptEnd(upper), nil)
+		if err == nil {
+			err = setValues(w, values)
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("forget kept rows: %w", err)
 	}
 	return nil

@@ -35,6 +35,7 @@ const (
 	kindPiece    = 'f' // + seq + part + index: copy of a piece that is no longer in the log
 	kindLane     = 'k' // + lane + seq: index of live deliveries
 	kindState    = 's' // the engine's own bytes
+	kindMissed   = 'g' // + seq: delivery that was passed over, and what it counts elsewhere
 	kindDue      = 'u' // + due + seq: index of retrying deliveries
 	kindDead     = 'x' // + seq: dead delivery
 )

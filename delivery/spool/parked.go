@@ -88,16 +88,19 @@ func (s *Spool) ParkedChange(seq delivery.Seq) (p delivery.Parked, ok bool, err 
 
 // RemoveParked removes dead letters of the source, durable after the next shared sync.
 // Numbers that are not there are passed over.
-func (s *Spool) RemoveParked(seqs ...delivery.Seq) error {
+func (s *Spool) RemoveParked(seqs ...delivery.Seq) error { return s.RemoveParkedStamped(seqs) }
+
+// RemoveParkedStamped is RemoveParked that sets own values in the same write.
+func (s *Spool) RemoveParkedStamped(seqs []delivery.Seq, values ...Value) error {
 	s.parkingLock.Lock()
 	defer s.parkingLock.Unlock()
-	if err := s.removeParked(seqs); err != nil {
+	if err := s.removeParked(seqs, values); err != nil {
 		return fmt.Errorf("remove dead letters of the source: %w", err)
 	}
 	return nil
 }
 
-func (s *Spool) removeParked(seqs []delivery.Seq) error {
+func (s *Spool) removeParked(seqs []delivery.Seq, values []Value) error {
 	w := s.db.NewBatch()
 	defer w.Close()
 	var gone tally
@@ -123,6 +126,9 @@ func (s *Spool) removeParked(seqs []delivery.Seq) error {
 	left := s.parked()
 	left.add(-gone.events, -gone.bytes)
 	if err := w.Set([]byte{prefixParking}, encodeParking(left), nil); err != nil {
+		return err
+	}
+	if err := setValues(w, values); err != nil {
 		return err
 	}
 	s.restsOnLines()

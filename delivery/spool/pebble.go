@@ -249,14 +249,17 @@ func (s *Spool) look(read func() error) (err error) {
 }
 
 // get returns a copy of a key's value, or nil.
-func (s *Spool) get(key []byte) ([]byte, error) {
+func (s *Spool) get(key []byte) ([]byte, error) { return s.getIn(s.db, key) }
+
+// getIn is get in a view of the store.
+func (s *Spool) getIn(view pebble.Reader, key []byte) ([]byte, error) {
 	if err := s.startReading(); err != nil {
 		return nil, err
 	}
 	defer s.reading.RUnlock()
 	var value []byte
 	var closer io.Closer
-	err := s.look(func() (err error) { value, closer, err = s.db.Get(key); return err })
+	err := s.look(func() (err error) { value, closer, err = view.Get(key); return err })
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}

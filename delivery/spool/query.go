@@ -6,13 +6,20 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"rowhook/delivery"
 )
 
 // delivery returns a delivery without its body.
-func (s *Spool) delivery(id delivery.ProfileID, seq delivery.Seq) (d storedDelivery, ok bool, err error) {
+func (s *Spool) delivery(id delivery.ProfileID, seq delivery.Seq) (storedDelivery, bool, error) {
+	return s.deliveryIn(s.db, id, seq)
+}
+
+// deliveryIn is delivery as a view of the store has it.
+func (s *Spool) deliveryIn(view pebble.Reader, id delivery.ProfileID, seq delivery.Seq) (d storedDelivery, ok bool, err error) {
 	for _, kind := range [...]byte{kindLive, kindDead} {
-		value, err := s.get(profileKey(id, kind, uint64(seq)))
+		value, err := s.getIn(view, profileKey(id, kind, uint64(seq)))
 		if err != nil {
 			return d, false, err
 		}

@@ -411,7 +411,7 @@ func (s *Spool) expireOne(p *profile, seq delivery.Seq) error {
 	}
 	w := s.db.NewBatch()
 	defer w.Close()
-	u := update{s: s, p: p, w: w}
+	u := newUpdate(s, p, w, s.db)
 	if err := u.forget(&still); err != nil {
 		return err
 	}

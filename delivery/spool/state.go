@@ -22,6 +22,7 @@ const (
 	markVersion     = 1
 	registryVersion = 1
 	parkingVersion  = 1
+	missedVersion   = 1
 )
 
 // commitRecord says how far the log is committed: what lies beyond is the stored
@@ -336,6 +337,17 @@ func decodeRegistration(b []byte) (g registration, err error) {
 	}
 	g.retired, g.code = r.byte() != 0, r.text()
 	return g, r.close("registration")
+}
+
+func encodeMissed(t tally) []byte { return t.encode([]byte{missedVersion}) }
+
+func decodeMissed(b []byte) (t tally, err error) {
+	r, err := open("missed delivery", b, missedVersion)
+	if err != nil {
+		return t, err
+	}
+	t = r.tally()
+	return t, r.close("missed delivery")
 }
 
 func encodeParking(t tally) []byte { return t.encode([]byte{parkingVersion}) }

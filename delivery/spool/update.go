@@ -30,13 +30,15 @@ func deliveryKind(state delivery.State) byte {
 	return kindDead
 }
 
-// update is an Update on its way into a batch.
+// update is a profile's changes on their way into a write.
 type update struct {
 	s        *Spool
 	p        *profile
 	w        *pebble.Batch
-	finished tally // what comes off the backlog
-	stale    bool  // the oldest event may have ended
+	view     pebble.Reader  // the store, with what the write has of the profile already
+	progress progressRecord // as the changes so far leave it
+	finished tally          // what comes off the backlog by the change at hand
+	stale    bool           // the oldest event may have ended
 	oldest   oldest
 }
 
@@ -55,8 +57,8 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 	}
 	w := s.db.NewBatch()
 	defer w.Close()
-	u := update{s: s, p: p, w: w, finished: tally{change.DoneEvents, change.DoneBytes}, oldest: p.oldest}
-	progress, err := u.fill(&change)
+	u := newUpdate(s, p, w, s.db)
+	err = u.fill(&change)
 	if err == nil {
 		s.restsOnLines()
 		err = s.commit(w, nil)
@@ -64,47 +66,60 @@ func (s *Spool) Update(id delivery.ProfileID, change delivery.Update) error {
 	if err != nil {
 		return fmt.Errorf("update profile %s: %w", p.code, err)
 	}
-	p.progress, p.oldest = progress, u.oldest
-	if u.stale || !p.oldest.live && progress.over(p.oldest.seq) {
-		p.oldest = oldest{}
-	}
+	u.settle()
 	return nil
 }
 
-// fill writes the update's keys and returns the progress that it leads to.
-func (u *update) fill(change *delivery.Update) (progressRecord, error) {
+// newUpdate begins changes of a profile, whose lock is held until they are settled.
+func newUpdate(s *Spool, p *profile, w *pebble.Batch, view pebble.Reader) update {
+	return update{s: s, p: p, w: w, view: view, progress: p.progress, oldest: p.oldest}
+}
+
+// settle makes the changes, which are in the store, those of the profile.
+func (u *update) settle() {
+	p := u.p
+	p.progress, p.oldest = u.progress, u.oldest
+	if u.stale || !p.oldest.live && p.progress.over(p.oldest.seq) {
+		p.oldest = oldest{}
+	}
+}
+
+// fill writes a change's keys.
+func (u *update) fill(change *delivery.Update) error {
+	u.finished = tally{change.DoneEvents, change.DoneBytes}
 	for _, seq := range change.Remove {
 		if err := u.remove(seq); err != nil {
-			return progressRecord{}, err
+			return err
 		}
 	}
 	for i := range change.Put {
 		if err := u.put(&change.Put[i]); err != nil {
-			return progressRecord{}, err
+			return err
 		}
 	}
 	if change.State != nil {
 		if err := u.w.Set(profileKey(u.p.id, kindState), change.State, nil); err != nil {
-			return progressRecord{}, err
+			return err
 		}
 	}
-	progress := u.p.progress
 	if change.Progress != nil {
-		progress.Cursor = change.Progress.Cursor
-		progress.Done = slices.Clone(change.Progress.Done)
+		u.progress.Progress = delivery.Progress{Cursor: change.Progress.Cursor, Done: slices.Clone(change.Progress.Done)}
 	}
 	if change.Progress == nil && u.finished == (tally{}) {
-		return progress, nil
+		return nil
 	}
-	progress.finished.add(u.finished.events, u.finished.bytes)
-	return progress, u.w.Set(profileKey(u.p.id, kindProgress), progress.encode(nil), nil)
+	u.progress.finished.add(u.finished.events, u.finished.bytes)
+	return u.w.Set(profileKey(u.p.id, kindProgress), u.progress.encode(nil), nil)
 }
 
 // remove takes a delivery away that is over.
 func (u *update) remove(seq delivery.Seq) error {
-	old, ok, err := u.s.delivery(u.p.id, seq)
-	if err != nil || !ok {
+	old, ok, err := u.s.deliveryIn(u.view, u.p.id, seq)
+	if err != nil {
 		return err
+	}
+	if !ok {
+		return u.pass(seq, tally{})
 	}
 	if err := u.unindex(&old, nil); err != nil {
 		return err
@@ -146,7 +161,7 @@ func (u *update) forgetCopy(seq delivery.Seq, bytes int) error {
 
 // put writes a delivery in place of what was there.
 func (u *update) put(d *delivery.Delivery) error {
-	old, had, err := u.s.delivery(u.p.id, d.Seq)
+	old, had, err := u.s.deliveryIn(u.view, u.p.id, d.Seq)
 	if err != nil {
 		return err
 	}
@@ -163,9 +178,13 @@ func (u *update) put(d *delivery.Delivery) error {
 	} else {
 		when, err = u.s.eventTime(u.p.id, d.Seq)
 		if errors.Is(err, ErrGone) {
-			// Removed with history, between a replay's look at it and now.
-			u.finished.add(int64(d.Events()), int64(d.Bytes))
-			return nil
+			// Removed with history, between a replay's look at it and now; or here, and not where the
+			// change was made.
+			var passed tally
+			if live(d.State) {
+				passed = tally{int64(d.Events()), int64(d.Bytes)}
+			}
+			return u.pass(d.Seq, passed)
 		}
 		if err != nil {
 			return err
@@ -173,6 +192,31 @@ func (u *update) put(d *delivery.Delivery) error {
 	}
 	u.note(d, when)
 	return u.write(d, &old, when)
+}
+
+// pass passes over a delivery that is not here: what it counts in the backlog now is taken off at
+// once. Whoever made the change may have the delivery and count its end, too, so that what was taken
+// off is remembered until then.
+func (u *update) pass(seq delivery.Seq, now tally) error {
+	key := profileKey(u.p.id, kindMissed, uint64(seq))
+	value, err := u.s.getIn(u.view, key)
+	if err != nil {
+		return err
+	}
+	var before tally
+	if value != nil {
+		if before, err = decodeMissed(value); err != nil {
+			return err
+		}
+	}
+	u.finished.add(now.events-before.events, now.bytes-before.bytes)
+	switch {
+	case now != tally{}:
+		return u.w.Set(key, encodeMissed(now), nil)
+	case value != nil:
+		return u.w.Delete(key, nil)
+	}
+	return nil
 }
 
 // note keeps what is known of the oldest and the next due delivery. Lower bounds may be lowered

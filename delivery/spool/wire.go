@@ -300,9 +300,9 @@ type partReader struct {
 }
 
 func (d *partReader) read(part []byte) (*Batch, error) {
-	r, err := openSent("part of a batch", part, partVersion)
+	r, err := open("part of a batch", part, partVersion)
 	if err != nil {
-		return nil, err
+		return nil, sent(err)
 	}
 	d.r, d.b, d.unknown = r, &Batch{}, nil
 	d.flags = d.r.byte()
@@ -359,7 +359,7 @@ func (d *partReader) contents() error {
 		}
 		p, err := decodeParked(raw)
 		if err != nil {
-			return err
+			return sent(err)
 		}
 		b.Park(&p)
 	}

@@ -84,8 +84,8 @@ func profileContentsOf(t *rapid.T, s *Spool, id delivery.ProfileID, payloads map
 	for _, d := range due {
 		c.Due = append(c.Due, d.Seq)
 	}
-	c.Mine = readAll(t, s, id, 1)
-	for next, end := delivery.Seq(1), false; !end; {
+	c.Mine = readAll(t, s, id, max(c.Progress.Cursor, s.retention.floor()))
+	for next, end := s.retention.floor(), false; !end; {
 		c.All, next, end, errs[5] = s.History(id, next, c.All, 1000, 1<<30)
 	}
 	for _, e := range c.All {
