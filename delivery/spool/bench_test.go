@@ -180,3 +180,62 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReaders has a hundred profiles read a log that none of them has read yet, by turns, as those
+// do that lag behind together: each event is for all of them, or for one.
+func BenchmarkReaders(b *testing.B) {
+	const readers, total, room = 100, 20_000, 40 << 10
+	for _, bb := range []struct {
+		name string
+		each bool // of them gets every event
+	}{{"every event", true}, {"a hundredth each", false}} {
+		b.Run(bb.name, func(b *testing.B) {
+			o := testOptions(b)
+			o.Readers = readers
+			s := openSpool(b, benchDir(b), o)
+			var ids []delivery.ProfileID
+			for n := range readers {
+				ids = append(ids, register(b, s, fmt.Sprint("p", n)))
+			}
+			batch := s.NewBatch()
+			for n := 0; n < total; {
+				batch.Reset()
+				for range 100 {
+					to := ids
+					if !bb.each {
+						to = ids[n%readers:][:1]
+					}
+					batch.Add(testEvent(n), to)
+					n++
+				}
+				batch.Commit("0/16B3748")
+				if err := s.Apply(batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var dst []delivery.Entry
+			next := make([]delivery.Seq, readers)
+			b.ReportAllocs()
+			n, before := 0, cpu(b)
+			for b.Loop() {
+				for i := range next {
+					next[i] = 1
+				}
+				for done := 0; done < readers; {
+					done = 0
+					for i, id := range ids {
+						entries, at, end, err := s.Read(id, next[i], dst[:0], 256, room)
+						if err != nil {
+							b.Fatal(err)
+						}
+						if n, next[i], dst = n+len(entries), at, entries; end {
+							done++
+						}
+					}
+				}
+			}
+			b.ReportMetric((cpu(b)-before)/float64(n), "cpu-ns/event")
+			b.ReportMetric(resident(b)/(1<<20), "MiB-resident")
+		})
+	}
+}

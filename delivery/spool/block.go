@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -333,6 +334,8 @@ type logged struct {
 	commit *delivery.Commit
 	// room is where a packed block was unpacked, for the next one.
 	room []byte
+	// shared has the events of a block that was decoded for all, see [sharedBlocks]; nil for others.
+	shared []tailEntry
 }
 
 // sharedText is a text of a block, and the string that was made of it for the first event that asked.
@@ -390,6 +393,35 @@ func (l *logged) begin() {
 	}
 }
 
+// openShared begins to read a block that is decoded.
+func openShared(last delivery.Seq, entries []tailEntry, room []byte) logged {
+	return logged{seq: last - delivery.Seq(len(entries)), left: len(entries), shared: entries, room: room}
+}
+
+// rest decodes the events of a block that were not read yet.
+func (l *logged) rest() ([]tailEntry, error) {
+	entries := make([]tailEntry, 0, l.left)
+	var to []delivery.ProfileID
+	var written []byte // the recipients of to
+	for {
+		if more, err := l.next(); !more || err != nil {
+			return entries, err
+		}
+		ev, err := l.event()
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 || !bytes.Equal(l.to, written) {
+			to, written = nil, l.to
+			_ = l.recipients(func(id delivery.ProfileID) { to = append(to, id) }) // a block's never fail
+		}
+		entries = append(entries, tailEntry{event: ev, to: to, bytes: l.size + logKeySize})
+	}
+}
+
+// ready returns the event at hand of a block that was decoded for all.
+func (l *logged) ready() *tailEntry { return &l.shared[len(l.shared)-1-l.left] }
+
 // first returns the number of the event that next goes to.
 func (l *logged) first() delivery.Seq { return l.seq + 1 }
 
@@ -401,6 +433,10 @@ func (l *logged) next() (bool, error) {
 	l.left--
 	l.seq++
 	if l.value != nil {
+		return true, nil
+	}
+	if l.shared != nil {
+		l.when = l.ready().event.Time
 		return true, nil
 	}
 	l.member()
@@ -477,6 +513,12 @@ func (l *logged) recipients(yield func(delivery.ProfileID)) error {
 	if l.value != nil {
 		return recipients(l.value, yield)
 	}
+	if l.shared != nil {
+		for _, id := range l.ready().to {
+			yield(id)
+		}
+		return nil
+	}
 	r := reader{b: l.to}
 	for range l.toLen {
 		yield(delivery.ProfileID(r.uvarint()))
@@ -489,6 +531,9 @@ func (l *logged) addressed(id delivery.ProfileID) (bool, error) {
 	if l.value != nil {
 		return addressed(l.value, id)
 	}
+	if l.shared != nil {
+		return slices.Contains(l.ready().to, id), nil
+	}
 	r := reader{b: l.to}
 	for range l.toLen {
 		if r.uvarint() == uint64(id) {
@@ -500,6 +545,9 @@ func (l *logged) addressed(id delivery.ProfileID) (bool, error) {
 
 // bytes is what the event at hand counts for.
 func (l *logged) bytes() (int, error) {
+	if l.shared != nil {
+		return l.ready().bytes, nil
+	}
 	if l.value == nil {
 		return l.size + logKeySize, nil
 	}
@@ -513,12 +561,15 @@ func (l *logged) bytes() (int, error) {
 	return sizeOf(l.value, ev), nil
 }
 
-// event makes the event at hand. It shares no memory with the value. Texts that are those of
-// earlier events of the block are the same strings; its own lie in one string, all JSON in
-// one slice.
+// event makes the event at hand, unless it is shared. It has no memory in common with the value. Texts
+// that are those of earlier events of the block are the same strings; its own lie in one string, all
+// JSON in one slice.
 func (l *logged) event() (ev *delivery.Event, err error) {
 	if l.value != nil {
 		return decodeEvent(l.value)
+	}
+	if l.shared != nil {
+		return l.ready().event, nil
 	}
 	l.makeTexts()
 	ev, missing := l.share()

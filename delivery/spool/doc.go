@@ -16,7 +16,7 @@
 //   - A torn tail is repaired silently. Anything else is an error: a [*DamageError], from Open or from a read.
 //   - A failed fsync, or any write that fails otherwise, ends everything ([Spool.Err]). It is not repeated, since
 //     nobody knows which pages the kernel still has. A full disk is refused before ([*NoRoomError]).
-//   - Memory does not grow with the backlog. In memory are the newest 1,024 events (up to 4,096 where many profiles read them) or 8 MiB, a mark for each
+//   - Memory does not grow with the backlog. In memory are the newest 1,024 events or 8 MiB, 80 KiB for each profile of blocks that several read, up to 8 MiB, a mark for each
 //     MiB of log, and per profile its progress and counters.
 //
 // # Why Pebble, and how it is set up
@@ -30,7 +30,7 @@
 //   - Pebble's Fatalf must not end the process from inside a library. A failed commit returns to
 //     its caller, who looks at the error; any other goroutine of Pebble's ends there and
 //     releases its locks. After that the store is not closed but left, as a crash would leave it.
-//   - Memtables of 2 MiB, a cache of 4 MiB and 128 KiB more for each profile, which reads the log by itself when it is
+//   - Memtables of 2 MiB, a cache of 4 MiB and 48 KiB more for each profile, which reads the log by itself when it is
 //     behind, and 4 MiB where rows are kept; the memtables' size is taken off the cache. One compaction at a time.
 //   - Events are stored in blocks of up to 16 KiB, where one leaves out what it has in common with the one before, as
 //     the events of a transaction have most texts. The values of the log are written once, to files of their own
@@ -38,6 +38,9 @@
 //     transactions of 100 events of 400 bytes, from 4.4 to 1.8 µs each, where blocks alone leave 2.4 µs.
 //   - A block is compressed before it goes into the log, and not only when it leaves the memtable: what is copied,
 //     written and flushed is a fraction, and a memtable has room for more. That takes 40 % off what was left.
+//   - Profiles that are behind the newest events, but not far from each other, share what they decode ([sharedBlocks]).
+//     BenchmarkReaders, a hundred profiles that read by turns: 0.15 of 1.2 µs an event where each gets all, 7.2 of
+//     27 µs where each gets a hundredth.
 //   - Pebble may panic where it reports damage of such a file. On a goroutine of the spool's that is an error like
 //     any other ([Spool.look]); those of Pebble never read such values, since it is told to write none of them again.
 //     Open looks whether the files are all there, and whole.

@@ -45,7 +45,7 @@ func newModel(t *rapid.T) *model {
 func (m *model) reopen(t *rapid.T) {
 	// Every event gets a mark, and history goes as soon as it may; or some events lie in a block.
 	size := rapid.SampledFrom([]int64{1, 16 * 1500}).Draw(t, "history")
-	s, err := Open(memDir, Options{FS: m.files, Reserve: -1, HistorySize: size, Sync: time.Millisecond})
+	s, err := Open(memDir, Options{FS: m.files, Reserve: -1, HistorySize: size, Sync: time.Millisecond, Readers: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

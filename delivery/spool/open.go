@@ -25,7 +25,8 @@ func Open(dir string, o Options) (*Spool, error) {
 		options: o,
 		log:     o.Logger,
 		room:    room{files: o.FS, dir: dir, reserve: o.Reserve},
-		tail:    newTail(o.Readers),
+		tail:    newTail(),
+		blocks:  newSharedBlocks(o.Readers),
 		dirty:   make(chan struct{}, 1),
 		force:   make(chan struct{}, 1),
 		stop:    make(chan struct{}),
@@ -432,7 +433,7 @@ func (s *Spool) recoverTotals() error {
 	if sent == nil {
 		sent = make(map[delivery.ProfileID]tally)
 	}
-	err = s.scanLog(totals.seq+1, func(l *logged) (bool, error) {
+	err = s.scanLog(totals.seq+1, openAlone, func(l *logged) (bool, error) {
 		size, err := l.bytes()
 		if err != nil {
 			return false, err

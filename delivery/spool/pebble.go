@@ -21,8 +21,8 @@ import (
 const (
 	memtableSize  = 2 << 20
 	cacheSize     = 4 << 20
-	cacheReader   = 128 << 10 // more for each profile
-	cacheKept     = 4 << 20   // more where rows are kept
+	cacheReader   = 48 << 10 // more for each profile
+	cacheKept     = 4 << 20  // more where rows are kept
 	maxCache      = 32 << 20
 	tableSize     = 4 << 20
 	separateSize  = 512 // from which on a value of the log is kept apart from its key
@@ -272,7 +272,18 @@ func (s *Spool) getIn(view pebble.Reader, key []byte) ([]byte, error) {
 
 // scan calls yield for the keys from lower up to upper, in order, until it returns
 // false or an error. Key and value are valid only during the call, which must not read the store.
-func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, error)) (err error) {
+func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, error)) error {
+	return s.scanKeys(lower, upper, func(key []byte, value func() ([]byte, error)) (bool, error) {
+		v, err := value()
+		if err != nil {
+			return false, err
+		}
+		return yield(key, v)
+	})
+}
+
+// scanKeys is scan for those who do not want every value: value reads that of the key at hand.
+func (s *Spool) scanKeys(lower, upper []byte, yield func(key []byte, value func() ([]byte, error)) (bool, error)) (err error) {
 	if err := s.startReading(); err != nil {
 		return err
 	}
@@ -286,11 +297,11 @@ func (s *Spool) scan(lower, upper []byte, yield func(key, value []byte) (bool, e
 			err = s.damage(fmt.Errorf("read spool: %w", cerr))
 		}
 	}()
+	value := func() (v []byte, err error) {
+		err = s.look(func() (err error) { v, err = it.ValueAndErr(); return err })
+		return v, err
+	}
 	for ok := it.First(); ok; ok = it.Next() {
-		var value []byte
-		if err := s.look(func() (err error) { value, err = it.ValueAndErr(); return err }); err != nil {
-			return err
-		}
 		if more, err := yield(it.Key(), value); err != nil || !more {
 			return err
 		}

@@ -287,7 +287,7 @@ func (s *Spool) findOldest(p *profile) error {
 		return err
 	}
 	scanned := 0
-	return s.scanLog(p.progress.Cursor, func(l *logged) (bool, error) {
+	return s.scanLog(p.progress.Cursor, openAlone, func(l *logged) (bool, error) {
 		scanned++
 		mine, err := l.addressed(p.id)
 		if err != nil || scanned < oldestScan && (!mine || p.progress.over(l.seq)) {

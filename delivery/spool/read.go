@@ -37,7 +37,7 @@ func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery
 	}
 	taken, bytes, scanned := 0, 0, 0
 	next, end = from, true
-	err = s.scanLog(from, func(l *logged) (bool, error) {
+	err = s.scanLog(from, s.blocks.opener(from), func(l *logged) (bool, error) {
 		scanned++
 		mine, err := l.addressed(id)
 		if err != nil {
@@ -73,15 +73,28 @@ func (s *Spool) readLog(id delivery.ProfileID, from delivery.Seq, dst []delivery
 	return dst, next, end, err
 }
 
+// opener begins to read a value of the log, whose last event is given, like [openLogged]. It calls value
+// only where that must be decoded.
+type opener func(last delivery.Seq, value func() ([]byte, error), room []byte) (logged, error)
+
+// openAlone is the opener for what nobody else reads.
+func openAlone(last delivery.Seq, value func() ([]byte, error), room []byte) (logged, error) {
+	v, err := value()
+	if err != nil {
+		return logged{}, err
+	}
+	return openLogged(last, v, room)
+}
+
 // scanLog calls yield for the visible events from seq on. Numbers have no gaps: one that
 // is missing is damage.
-func (s *Spool) scanLog(from delivery.Seq, yield func(*logged) (bool, error)) error {
+func (s *Spool) scanLog(from delivery.Seq, open opener, yield func(*logged) (bool, error)) error {
 	visible := s.tail.end()
 	expected := from
 	stopped := false
 	var room []byte
-	err := s.scan(seqKey(prefixLog, from), seqKey(prefixLog, visible+1), func(key, value []byte) (bool, error) {
-		l, err := openLogged(keySeq(key), value, room)
+	err := s.scanKeys(seqKey(prefixLog, from), seqKey(prefixLog, visible+1), func(key []byte, value func() ([]byte, error)) (bool, error) {
+		l, err := open(keySeq(key), value, room)
 		room = l.room
 		if err != nil {
 			return false, fmt.Errorf("event %d in the spool: %w", keySeq(key), err)

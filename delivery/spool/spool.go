@@ -83,6 +83,7 @@ type Spool struct {
 	witness *witness
 	room    room
 	tail    *tail
+	blocks  *sharedBlocks
 
 	// write orders batches: a batch's number is its place in the store's log.
 	write     sync.Mutex

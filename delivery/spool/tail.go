@@ -8,12 +8,8 @@ import (
 )
 
 const (
-	tailEntries = 4096
+	tailEntries = 1024
 	tailBytes   = 8 << 20
-	// A few readers have fewer: what is held costs its place and each collection of garbage, and
-	// what is read from the store instead costs each reader for itself.
-	tailFew       = 1024
-	tailPerReader = 128
 	// entryOverhead is what an event costs in memory beside its record.
 	entryOverhead = 448
 )
@@ -52,9 +48,8 @@ type waiter struct {
 	ch  chan struct{}
 }
 
-func newTail(readers int) *tail {
-	t := &tail{ready: make(chan struct{})}
-	t.ring = make([]tailEntry, min(max(tailFew, tailPerReader*readers), tailEntries))
+func newTail() *tail {
+	t := &tail{ring: make([]tailEntry, tailEntries), ready: make(chan struct{})}
 	close(t.ready)
 	return t
 }
