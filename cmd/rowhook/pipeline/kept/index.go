@@ -170,32 +170,11 @@ func (s *Store) reindex(b Batch, t *binding, key, was, now []byte) error {
 // them is Unknown; texts stay as they are. It gives at most so many; more says that there are others.
 // Where known is false, nobody can tell.
 func (s *Store) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
-	t := s.bind(of)
-	if t == nil {
-		return false, false, nil
+	t, bucket, err := s.bucket(of, by, row)
+	if err != nil || bucket == nil {
+		return false, false, err
 	}
-	n := slices.IndexFunc(t.indexes, func(x index) bool { return slices.Equal(x.columns, by) })
-	if n < 0 || !t.now.Keeps || !t.now.Loaded || t.definition != t.now.Definition {
-		t.unknown++
-		return false, false, nil
-	}
-	number := t.indexes[n].number
-	if t.now.Vague {
-		s.key = t.appendIndex(s.key[:0], number, indexUnknown)
-		if some, err := s.within(s.key, 1); err != nil || len(some) > 0 {
-			t.unknown++
-			return false, false, err
-		}
-	}
-	s.key = t.appendIndex(s.key[:0], number, indexKnown)
-	for _, i := range by {
-		if row[i].State != capture.Present {
-			return false, false, nil
-		}
-		s.key = appendPart(s.key, row[i].Text)
-	}
-	bucket := len(s.key)
-	entries, err := s.within(s.key, most+1)
+	entries, err := s.within(bucket, nil, most+1)
 	if err != nil {
 		return false, false, err
 	}
@@ -203,7 +182,7 @@ func (s *Store) Parts(of *capture.Table, by []int, row capture.Row, most int, ta
 		if n == most {
 			return true, true, nil
 		}
-		part, err := s.part(t, entry[bucket:])
+		part, err := s.part(t, entry[len(bucket):])
 		if err != nil {
 			return false, false, err
 		}
@@ -212,6 +191,66 @@ func (s *Store) Parts(of *capture.Table, by []int, row capture.Row, most int, ta
 		}
 	}
 	return false, true, nil
+}
+
+// bucket is what the entries of the rows begin with that have these values in the columns by; nil where
+// nobody can tell which these are.
+func (s *Store) bucket(of *capture.Table, by []int, row capture.Row) (t *binding, bucket []byte, err error) {
+	if t = s.bind(of); t == nil {
+		return nil, nil, nil
+	}
+	n := slices.IndexFunc(t.indexes, func(x index) bool { return slices.Equal(x.columns, by) })
+	if n < 0 || !t.now.Keeps || !t.now.Loaded || t.definition != t.now.Definition {
+		t.unknown++
+		return t, nil, nil
+	}
+	number := t.indexes[n].number
+	if t.now.Vague {
+		s.key = t.appendIndex(s.key[:0], number, indexUnknown)
+		if some, err := s.within(s.key, nil, 1); err != nil || len(some) > 0 {
+			t.unknown++
+			return t, nil, err
+		}
+	}
+	bucket = t.appendIndex(nil, number, indexKnown)
+	for _, i := range by {
+		if row[i].State != capture.Present {
+			return t, nil, nil
+		}
+		bucket = appendPart(bucket, row[i].Text)
+	}
+	return t, bucket, nil
+}
+
+// referringPage is how many rows' keys are in memory at once while rows are gone through.
+const referringPage = 256
+
+// Referring gives take all rows that Parts would, in the same order, until it returns false or an error.
+// take may look rows up; a row is valid until it does, or returns. Texts stay as they are.
+func (s *Store) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
+	t, bucket, err := s.bucket(of, by, row)
+	if err != nil || bucket == nil {
+		return false, err
+	}
+	for from := []byte(nil); ; {
+		entries, err := s.within(bucket, from, s.page)
+		if err != nil {
+			return false, err
+		}
+		for _, entry := range entries {
+			part, err := s.part(t, entry[len(bucket):])
+			if err != nil {
+				return false, err
+			}
+			if more, err := take(part); err != nil || !more {
+				return true, err
+			}
+		}
+		if len(entries) < s.page {
+			return true, nil
+		}
+		from = entries[len(entries)-1]
+	}
 }
 
 // part reads the row whose key ends an entry.
@@ -247,12 +286,18 @@ func (s *Store) part(t *binding, entry []byte) (capture.Row, error) {
 	return row, nil
 }
 
-// within lists the first entries that begin so. What batches hold that are not stored yet counts for
-// what the store says.
-func (s *Store) within(bucket []byte, most int) (list [][]byte, err error) {
+// within lists the first entries that begin so, behind the one that is given. What batches hold that are
+// not stored yet counts for what the store says.
+func (s *Store) within(bucket, behind []byte, most int) (list [][]byte, err error) {
 	pending := s.entries.in(bucket)
+	lower := bucket
+	if behind != nil {
+		lower = append(bytes.Clone(behind), 0)
+		first, _ := slices.BinarySearch(pending, string(lower))
+		pending = pending[first:]
+	}
 	waits := func() *entry { return s.entries.waits(pending[0]) }
-	err = s.scanStored(bucket, func(key []byte) bool {
+	err = s.scanStored(lower, after(bucket), func(key []byte) bool {
 		for len(pending) > 0 && pending[0] < string(key) && len(list) < most {
 			if e := waits(); e != nil && e.exists {
 				list = append(list, []byte(pending[0]))
@@ -282,15 +327,13 @@ func (s *Store) within(bucket []byte, most int) (list [][]byte, err error) {
 	return list, err
 }
 
-// scanStored reads the keys that begin so from the store, without what aborted transactions have left
-// there.
-func (s *Store) scanStored(prefix []byte, yield func(key []byte) bool) error {
+// scanStored reads keys from the store, without what aborted transactions have left there.
+func (s *Store) scanStored(lower, upper []byte, yield func(key []byte) bool) error {
 	each := func(key, _ []byte) (bool, error) { return yield(key), nil }
-	upper := after(prefix)
 	if len(s.dropping) == 0 {
-		return s.spool.KeptRange(prefix, upper, each)
+		return s.spool.KeptRange(lower, upper, each)
 	}
-	return s.spool.KeptRangeBefore(prefix, upper, s.gone(), each)
+	return s.spool.KeptRangeBefore(lower, upper, s.gone(), each)
 }
 
 // after is the first key that does not begin with a prefix, which has a byte below 0xff.

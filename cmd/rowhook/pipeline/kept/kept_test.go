@@ -66,7 +66,8 @@ type model struct {
 	loading    []string
 	whole      bool // all rows are known
 	filled     int
-	listed     int // found by an index
+	listed     int  // found by an index
+	truncated  bool // by the open transaction
 }
 
 func (m *model) commit() {
@@ -130,9 +131,11 @@ func (m *model) Transaction(t *rapid.T) {
 		}
 		if m.whole && rapid.IntRange(0, 30).Draw(t, "truncate") == 0 {
 			clear(m.db)
+			m.truncated = true
 			m.change(t, &capture.Change{Op: capture.Truncate}, row{})
 		}
 	}
+	m.truncated = false
 	if rapid.IntRange(0, 3).Draw(t, "abort") == 0 {
 		m.cur.Rollback()
 		m.st.Abort()
@@ -239,6 +242,54 @@ func (m *model) look(t *rapid.T) {
 			t.Fatalf("by %q: %q, more %t; want %q, more %t", b, got, more, want, cut)
 		}
 		m.listed += len(got)
+		m.refers(t, b)
+	}
+	m.lookBefore(t)
+}
+
+// refers goes through all rows of a b, looking each up on the way.
+func (m *model) refers(t *rapid.T, b string) {
+	var got, want []string
+	known, err := m.st.Referring(m.table, []int{2}, capture.Row{{}, {}, value(b), {}}, func(r capture.Row) (bool, error) {
+		id := string(r[0].Text)
+		got = append(got, id)
+		exists, known, err := m.st.LookUp(m.table, keyRowOf(id))
+		if !exists || !known {
+			t.Fatalf("row %s refers, and is not there", id)
+		}
+		return true, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.db)) {
+		if m.db[id][1] == b {
+			want = append(want, id)
+		}
+	}
+	if known != m.whole || known && !slices.Equal(got, want) {
+		t.Fatalf("by %q: %q, known %t; want %q, known %t", b, got, known, want, m.whole)
+	}
+}
+
+// lookBefore looks rows up as they were before the open transaction.
+func (m *model) lookBefore(t *rapid.T) {
+	for _, id := range []string{"1", "2", "3", "4", "5", "k0", "k1", "k2"} {
+		r := keyRowOf(id)
+		exists, known, err := m.st.LookUpBefore(m.table, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, there := m.done[id]
+		switch {
+		case m.truncated && known:
+			t.Fatalf("row %s is known as it was before a truncate", id)
+		case m.truncated:
+		case known && exists != there, !known && m.whole:
+			t.Fatalf("row %s was there before: %t, known %t; want %t", id, exists, known, there)
+		case known && exists && m.whole && (string(r[1].Text) != want[0] || string(r[2].Text) != want[1]):
+			t.Fatalf("row %s was %q %q before, want %q", id, r[1].Text, r[2].Text, want)
+		}
 	}
 }
 
@@ -314,7 +365,7 @@ func (m *model) openStore(t errorer) {
 	if m.st, err = Open(m.spool, wanted, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	m.st.cache.limit, m.st.entries.limit = m.limit, min(m.limit, overlayBytes)
+	m.st.cache.limit, m.st.entries.limit, m.st.page = m.limit, min(m.limit, overlayBytes), 2
 	m.st.Identify(m.cur, "7001")
 }
 

@@ -71,6 +71,7 @@ type Store struct {
 	key, key2, w []byte
 	indexing     indexing
 	found        capture.Row // by an index
+	page         int         // referringPage, but for tests
 }
 
 // dropped is a transaction that was aborted after parts of it had been handed over. They are gone
@@ -81,7 +82,7 @@ type dropped struct{ transaction, batch uint64 }
 
 // Open reads what is kept.
 func Open(s Spool, wants []Want, logger *slog.Logger) (*Store, error) {
-	st := &Store{spool: s, logger: logger, tables: map[string]*table{}, bindings: map[*capture.Table]*binding{}, cache: newCache(), entries: newOverlay(), batch: 1, next: 1}
+	st := &Store{spool: s, logger: logger, tables: map[string]*table{}, bindings: map[*capture.Table]*binding{}, cache: newCache(), entries: newOverlay(), batch: 1, next: 1, page: referringPage}
 	if raw, ok, err := s.Kept([]byte{keyNext}, nil); err != nil {
 		return nil, err
 	} else if ok && len(raw) == 4 {
