@@ -198,4 +198,6 @@ type Parked struct {
 	// for others. Key is the row's then, where it is known, as events have it.
 	Size int64
 	Key  []byte
+	// Touch is what a touch is made again with, in place of a change; nil for others. It is the mapping's.
+	Touch []byte
 }

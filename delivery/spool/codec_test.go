@@ -83,6 +83,13 @@ func mergedParked() *delivery.Parked {
 	return p
 }
 
+// touchParked is a parked touch, which has no change.
+func touchParked() *delivery.Parked {
+	p := fullParked()
+	p.Relation, p.Change, p.Second, p.Touch = nil, nil, nil, []byte("{}")
+	return p
+}
+
 // records are one value of each kind.
 func records() map[string][]byte {
 	parts, _ := encodeParts(fullBatch(false), 1<<20)
@@ -105,6 +112,7 @@ func records() map[string][]byte {
 		"key_kept":     keptKey([]byte("key")),
 		"parked":       encodeParked(nil, fullParked()),
 		"merged":       encodeParked(nil, mergedParked()),
+		"touch":        encodeParked(nil, touchParked()),
 		"totals":       (&totalsRecord{seq: 300, sent: map[delivery.ProfileID]tally{1: {300, 70000}}}).encode(nil),
 		"mark":         (&mark{time: epoch, before: 70000}).encode(nil),
 		"registration": (&registration{code: "desk", retired: true}).encode(nil),
@@ -170,6 +178,9 @@ func TestRoundTrip(t *testing.T) {
 	p, err := decodeParked(encodeParked(nil, fullParked()))
 	if err != nil || !reflect.DeepEqual(&p, fullParked()) {
 		t.Errorf("parked %+v: %v", p, err)
+	}
+	if p, err = decodeParked(encodeParked(nil, touchParked())); err != nil || !reflect.DeepEqual(&p, touchParked()) {
+		t.Errorf("touch %+v: %v", p, err)
 	}
 	s, ok := decodeSeal((&seal{ops: 1, seq: 2, position: strings.Repeat("x", 1000)}).encode())
 	if !ok || s.ops != 1 || s.seq != 2 || len(s.position) != witnessText {

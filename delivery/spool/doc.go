@@ -139,10 +139,10 @@
 //	totals        1, v up to event, v profiles, each v id, v events, v bytes
 //	registration  1, 1 if retired, text code
 //	parking       1, v number, v bytes
-//	parked        2 (3 where it was read past or its key is known, 4 where several became one), time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
+//	parked        2 (3 where it was read past or its key is known, 4 where several became one, 5 of a touch), time, z ordinal, assumed, text: table, entry, profile, reason, error, transaction, identity,
 //	              position, actor's id and name, operation, relation, change, second change; types of events that were made (version 1 has
 //	              none): v, each text; v size of a change that was read past, text key of its row (from version 3 on);
-//	              the changes that became one with it: v, each text (from version 4 on)
+//	              the changes that became one with it: v, each text (from version 4 on); text touch (from version 5 on)
 //	missed        1, v events, v bytes that it counts in the backlog where it is
 //	undo          1, v the transaction's number, 1 if there was a row, which follows, or 0
 //	batches       v batches, v highest number

@@ -15,7 +15,8 @@ const (
 	undoVersion     = 1
 	deliveryVersion = 3
 	progressVersion = 1
-	parkedVersion   = 4
+	parkedVersion   = 5
+	mergedVersion   = 4 // of a parked change that several became
 	passedVersion   = 3 // of a parked change that was read past, or whose key is known
 	keptVersion     = 2 // of any other that stands for itself
 	totalsVersion   = 1
@@ -201,8 +202,10 @@ func decodeDelivery(seq delivery.Seq, b []byte) (d storedDelivery, err error) {
 func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	version := byte(keptVersion)
 	switch {
-	case len(p.Merged) > 0:
+	case len(p.Touch) > 0:
 		version = parkedVersion
+	case len(p.Merged) > 0:
+		version = mergedVersion
 	case p.Size > 0 || len(p.Key) > 0:
 		version = passedVersion
 	}
@@ -231,7 +234,10 @@ func encodeParked(dst []byte, p *delivery.Parked) []byte {
 	for _, change := range p.Merged {
 		dst = appendText(dst, change)
 	}
-	return dst
+	if version == mergedVersion {
+		return dst
+	}
+	return appendText(dst, p.Touch)
 }
 
 func decodeParked(b []byte) (p delivery.Parked, err error) {
@@ -264,6 +270,9 @@ func decodeParked(b []byte) (p delivery.Parked, err error) {
 		for n := r.count(); n > 0 && !r.bad; n-- {
 			p.Merged = append(p.Merged, append([]byte(nil), r.bytes()...))
 		}
+	}
+	if r.version >= 5 {
+		p.Touch = append([]byte(nil), r.bytes()...)
 	}
 	return p, r.close("parked change")
 }
