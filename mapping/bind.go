@@ -21,10 +21,14 @@ type binding struct {
 	// lookedUp are the key's columns of a table that rows are looked up in; nil for others.
 	lookedUp []int
 	partsBy  []partBy // what its rows are found by in lists
-	columns  map[string]int
-	senses   []delivery.Sense // of the columns, see [senseOf]
-	context  *contextColumns  // set for the context table
-	signal   *signalColumns   // set for the signal table
+	// touches are the look-ups whose rows this table's are, where a change of one touches others; by
+	// touchKey they are told apart, and touchColumns are what is looked up.
+	touches                []touchUse
+	touchKey, touchColumns []int
+	columns                map[string]int
+	senses                 []delivery.Sense // of the columns, see [senseOf]
+	context                *contextColumns  // set for the context table
+	signal                 *signalColumns   // set for the signal table
 	// moveKey are the columns by which a delete turns out to be half of a row's move between
 	// partitions: what all entries take for the row's key. None when rows cannot move.
 	moveKey []int
@@ -35,6 +39,7 @@ type binding struct {
 type boundEntry struct {
 	*entry
 	table    *capture.Table
+	of       *capture.Table // without what is looked up
 	ops      opSet
 	lookups  []boundLookup
 	parts    []*boundPart
@@ -97,6 +102,7 @@ func (r *Rules) bind(t *capture.Table, tables map[string]*capture.Table) *bindin
 		b.lookedUp = rowKey(t)
 	}
 	b.partsBy = r.partsBy(t)
+	b.bindTouches(r)
 	for _, e := range r.entriesOf(t) {
 		be := bindEntry(e, t, tables)
 		b.entries = append(b.entries, be)
@@ -158,7 +164,7 @@ type binder struct {
 }
 
 func bindEntry(e *entry, t *capture.Table, tables map[string]*capture.Table) *boundEntry {
-	b := binder{&boundEntry{entry: e, table: t, order: t.String(), actorID: none, actor: none, opColumn: none}}
+	b := binder{&boundEntry{entry: e, table: t, of: t, order: t.String(), actorID: none, actor: none, opColumn: none}}
 	if e.orderPrefix != "" {
 		b.order = e.orderPrefix
 	}
@@ -245,7 +251,9 @@ func (b *binder) checkColumnLists() {
 func (b *binder) event(ev *event) boundEvent {
 	bound := boundEvent{typ: ev.typ}
 	for _, r := range ev.rules {
-		bound.ops |= r.ops
+		if len(r.Touch) == 0 {
+			bound.ops |= r.ops
+		}
 		bound.rules = append(bound.rules, b.rule(r))
 	}
 	return bound
@@ -281,6 +289,11 @@ func (b *binder) inferCondition(r *rule) {
 
 func (b *binder) conditionsOf(r *rule) boundRule {
 	bound := boundRule{rule: r, set: none, cleared: none}
+	for i := range b.lookups {
+		if slices.Contains(r.Touch, b.lookups[i].alias) {
+			bound.touch = append(bound.touch, i)
+		}
+	}
 	if r.Set != "" {
 		bound.set = b.column(r.Set, r.path.at("set"))
 	}

@@ -152,6 +152,12 @@ func (r *Rules) Check(t *capture.Table, tables Tables) []Finding {
 				add(capture.Error, "lookup", p.path, l.of.Table, p.text, p.remedy)
 			}
 		}
+		if be.touching() {
+			columns, _ := be.ownColumns()
+			for _, p := range notKept(be.of, be.path, columns) {
+				add(capture.Error, "touch", p.path, t.String(), p.text, p.remedy)
+			}
+		}
 		for _, l := range be.parts {
 			if l.table == nil {
 				add(capture.Error, "parts", l.path.at("table"), l.Table, "the table is not in the database, or cannot be read", "")
@@ -250,7 +256,7 @@ func (be *boundEntry) needs() []Need {
 	}
 	for i := range be.events {
 		for j := range be.events[i].rules {
-			if r := &be.events[i].rules[j]; r.fault == nil {
+			if r := &be.events[i].rules[j]; r.fault == nil && len(r.rule.Touch) == 0 {
 				n.rule(r)
 			}
 		}

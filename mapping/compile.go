@@ -20,6 +20,8 @@ type Options struct {
 	// DeletedRows reports whether a format sends an event's deleted rows whole: the payload's
 	// shape, read from the old row (delivery.Event.Shape). Nil is never.
 	DeletedRows func(eventType, entry string) bool
+	// Asked lists the columns that subscriptions' conditions may name, of an entry's events. Nil is none.
+	Asked func(entry string) []string
 	// ReadFile reads the files that the config names (mask_key_file). It may be nil when none is
 	// named.
 	ReadFile func(path string) ([]byte, error)
@@ -47,8 +49,9 @@ type entry struct {
 	maskKey     []byte
 	lookups     []*lookup
 	parts       []*part
-	orderPrefix string // of a group; empty for the table's own
-	wholeDelete bool   // a format sends deleted rows whole
+	orderPrefix string   // of a group; empty for the table's own
+	wholeDelete bool     // a format sends deleted rows whole
+	asked       []string // columns that subscriptions' conditions name
 }
 
 func (e *entry) wildcard() bool { return e.table == "*" }
@@ -145,6 +148,9 @@ func checkType(typ string, at path) error {
 
 func compileEntry(cfg EntryConfig, opts Options, lookedUp map[string]*lookedUp) (*entry, error) {
 	e := &entry{EntryConfig: cfg, path: path{"mapping", cfg.Name}}
+	if opts.Asked != nil {
+		e.asked = opts.Asked(cfg.Name)
+	}
 	errs := []error{e.findTable(), e.compileColumns(opts), e.compileOrder(), e.compileMemory()}
 	for _, list := range []struct {
 		key     string
@@ -318,7 +324,13 @@ func compileRule(cfg RuleConfig, name string, at path, aliases []string) (*rule,
 		}
 		r.ops |= 1 << op
 	}
-	errs = append(errs, checkColumns(cfg.Changed, at.at("changed")),
+	if len(cfg.Touch) > 0 {
+		if len(cfg.Op) > 0 && r.ops != 1<<capture.Update {
+			errs = append(errs, at.at("op").err("a touch is an update of the rows that are touched", "leave op out, or give other operations a rule of their own"))
+		}
+		r.ops = 1 << capture.Update
+	}
+	errs = append(errs, checkColumns(cfg.Touch, at.at("touch")), checkColumns(cfg.Changed, at.at("changed")),
 		checkWhere(cfg.Becomes, at.at("becomes")), checkWhere(cfg.Where, at.at("where")))
 	if cfg.If != "" {
 		var err error

@@ -105,9 +105,10 @@ type RuleConfig struct {
 	Becomes delivery.Where `yaml:"becomes" doc:"values that hold now and did not before"`
 	Where   delivery.Where `yaml:"where" doc:"values of the new row (of the old one for a delete)"`
 	If      string         `yaml:"if" doc:"expression over old, new, row, op, actor and operation"`
+	Touch   []string       `yaml:"touch,oneormany" doc:"looked-up rows of the entry: the rule is about their changes alone, each an update of every row that refers to them"`
 	As      AsConfig       `yaml:"as" doc:"names of the event in formats with a vocabulary of their own"`
 
-	_ struct{} `later:"lookup lookups memory parts touch"`
+	_ struct{} `later:"lookup lookups memory parts"`
 }
 
 // AsConfig names an event for formats with a vocabulary of their own. What is not given follows

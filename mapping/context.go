@@ -79,7 +79,7 @@ func (c *contexts) reach(statement int) {
 // told is who made the change, without the config's defaults.
 func (e *evaluation) toldOutright() told {
 	t := e.context.transaction()
-	if e.entry == nil || e.op == capture.Truncate || e.op == capture.Delete && !e.entry.Actor.OnDelete {
+	if e.entry == nil || e.touched || e.op == capture.Truncate || e.op == capture.Delete && !e.entry.Actor.OnDelete {
 		return t
 	}
 	if !t.knowsActor() {

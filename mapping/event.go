@@ -223,6 +223,9 @@ func (be *boundEntry) appendLink(dst []byte, e *evaluation) []byte {
 func (m *Mapper) event(be *boundEntry, fired firing, b *bodies, ordinal int) *delivery.Event {
 	typ := be.events[fired.event].typ
 	m.text = appendIdentity(m.text[:0], m.lineage, m.tx.Identity, ordinal, be.Name, typ)
+	if m.eval.touched { // of one change come those of several rows
+		m.text = append(m.text, m.touched.name...)
+	}
 	return &delivery.Event{
 		Making: m.making(be, fired), Commit: m.commitOf(b.told, b.assumed),
 		ID: eventID(m.text), Ordinal: ordinal, Link: b.link,

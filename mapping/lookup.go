@@ -25,6 +25,8 @@ type LookupUse struct {
 	Name string   `yaml:",key"`
 	From string   `yaml:"from" doc:"a name under lookups"`
 	By   []string `yaml:"by,oneormany" doc:"columns that hold the row's key: of the entry's table, or alias.column of another row that it looks up"`
+	// MaxTouched is what a rule's touch asks for.
+	MaxTouched int `yaml:"max_touched" doc:"rows of the entry that one change of the looked-up row may touch, 100000 at most. Default: 1000. Where more refer to it, none is told, and a dead letter of the source is"`
 }
 
 // LookedUp is a table whose rows are to be kept, and which of its columns.
@@ -32,7 +34,8 @@ type LookedUp struct {
 	Table   string
 	Key     []string // that rows are looked up by; empty where none are
 	Columns []string
-	By      [][]string // what rows are found by in lists
+	All     bool       // of its columns
+	By      [][]string // what rows are found by besides their key
 }
 
 // Lookups is where a mapper finds rows of other tables, as they are when the change's transaction
@@ -47,6 +50,12 @@ type Lookups interface {
 	// What is not kept of them is unknown. Where known is false, nobody can tell. Texts are valid until the
 	// change is mapped, rows until take returns.
 	Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error)
+	// LookUpBefore is LookUp of the row as it was before the change's transaction.
+	LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error)
+	// Referring gives take the rows that Parts would, all of them, until it returns false or an error. take
+	// may call the other methods, for which the row need not stay as it is. Its texts do until the change
+	// is mapped.
+	Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error)
 }
 
 // lookup is one use of a looked-up table by an entry.
@@ -55,6 +64,9 @@ type lookup struct {
 	path  path
 	by    []string
 	of    *lookedUp
+	// touches says that a rule is asked about changes of its row, and most how many rows each may touch.
+	touches bool
+	most    int
 }
 
 // lookedUp is a looked-up table.
@@ -114,11 +126,13 @@ func (e *entry) compileLookups(tables map[string]*lookedUp) error {
 			errs = append(errs, at.at("by").err(fmt.Sprintf("the key of %s has %d columns, by names %d", use.From, len(of.Key), len(use.By)), ""))
 		default:
 			errs = append(errs, checkColumns(use.By, at.at("by")))
-			e.lookups = append(e.lookups, &lookup{alias: use.Name, path: at, by: use.By, of: of})
+			e.lookups = append(e.lookups, &lookup{alias: use.Name, path: at, by: use.By, of: of, most: use.MaxTouched})
 		}
 	}
 	if errors.Join(errs...) == nil {
-		errs = append(errs, e.chainLookups())
+		if errs = append(errs, e.chainLookups()); errors.Join(errs...) == nil {
+			errs = append(errs, e.compileTouches())
+		}
 	}
 	return errors.Join(append(errs, e.refuseLookedUp()...)...)
 }
@@ -174,7 +188,8 @@ func (e *entry) lookedUpBy(column string) string {
 }
 
 // refuseLookedUp refuses looked-up columns where old values count, or a row's identity: what is
-// looked up is as of the commit, and may be another row for another change.
+// looked up is as of the commit, and may be another row for another change. Where a looked-up row changes
+// itself, both are known.
 func (e *entry) refuseLookedUp() (errs []error) {
 	refuse := func(at path, columns []string, what, hint string) {
 		for _, c := range columns {
@@ -183,7 +198,7 @@ func (e *entry) refuseLookedUp() (errs []error) {
 			}
 		}
 	}
-	const hint = "looked-up values are those at the commit: only where and if see them"
+	const hint = "looked-up values are those at the commit: only where and if see them, or a rule with touch"
 	own := "name a column of the table itself"
 	refuse(e.path.at("key"), e.Key, "key", own)
 	refuse(e.path.at("order_by"), e.OrderBy, "order_by", own)
@@ -191,14 +206,14 @@ func (e *entry) refuseLookedUp() (errs []error) {
 	refuse(e.path.at("operation"), []string{e.Operation}, "operation", own)
 	for _, ev := range e.events {
 		for _, r := range ev.rules {
+			if len(r.Touch) > 0 {
+				errs = append(errs, e.refuseUntouched(r)...)
+				continue
+			}
 			refuse(r.path.at("set"), []string{r.Set}, "set", hint)
 			refuse(r.path.at("cleared"), []string{r.Cleared}, "cleared", hint)
 			refuse(r.path.at("changed"), r.Changed, "changed", hint)
-			var becomes []string
-			for _, c := range r.Becomes {
-				becomes = append(becomes, c.Column)
-			}
-			refuse(r.path.at("becomes"), becomes, "becomes", hint)
+			refuse(r.path.at("becomes"), columnsOf(r.Becomes), "becomes", hint)
 			if r.cond == nil {
 				continue
 			}
@@ -212,6 +227,15 @@ func (e *entry) refuseLookedUp() (errs []error) {
 	return errs
 }
 
+// columnsOf are the columns that conditions name.
+func columnsOf(w delivery.Where) []string {
+	list := make([]string, len(w))
+	for i := range w {
+		list[i] = w[i].Column
+	}
+	return list
+}
+
 // aliases are the names of the entry's looked-up rows.
 func (c *EntryConfig) aliases() []string {
 	names := make([]string, len(c.Lookup))
@@ -221,8 +245,8 @@ func (c *EntryConfig) aliases() []string {
 	return names
 }
 
-// LookedUp lists the tables whose rows the mapping's entries look up, each once with all of its
-// columns.
+// LookedUp lists the tables whose rows the mapping's entries look up, or have touched, each once with all
+// of its columns.
 func (r *Rules) LookedUp() []LookedUp {
 	var list []LookedUp
 	add := func(table string, columns []string) *LookedUp {
@@ -248,6 +272,7 @@ func (r *Rules) LookedUp() []LookedUp {
 				of.By = append(of.By, p.by)
 			}
 		}
+		e.keepTouching(add)
 	}
 	for i := range list {
 		slices.SortFunc(list[i].By, slices.Compare)
@@ -265,6 +290,12 @@ type boundLookup struct {
 	row   capture.Row
 	used  []bool // which of the columns the entry says or asks about
 	found Found  // of the change at hand
+	// behind is the place of the look-up that finds what this one is found by; none where that is the
+	// entry's row.
+	behind int
+	// kept says that the row at hand refers to the same row as before the transaction, and touched that
+	// this row has changed.
+	kept, touched bool
 }
 
 // Found is what came of a look-up.
@@ -295,7 +326,8 @@ func (b *binder) extend(tables map[string]*capture.Table) {
 	extended.Columns = slices.Clone(own.Columns)
 	b.table = &extended
 	for _, l := range b.entry.lookups {
-		bound := boundLookup{lookup: l, table: tables[l.of.Table], first: len(extended.Columns), used: make([]bool, len(l.of.columns))}
+		bound := boundLookup{lookup: l, table: tables[l.of.Table], first: len(extended.Columns), used: make([]bool, len(l.of.columns)),
+			behind: slices.IndexFunc(b.lookups, func(o boundLookup) bool { return o.alias == b.lookedUpBy(l.by[0]) })}
 		if own.Column(l.alias) >= 0 {
 			b.problem(l.path, fmt.Sprintf("table %s has a column %q, too", own, l.alias), "give the looked-up row another name")
 		}
@@ -451,7 +483,8 @@ func alike(a, b *capture.Table) bool {
 		slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
 }
 
-// LooksUp lists the tables that an entry looks rows up in; an empty name is all entries.
+// LooksUp lists the tables that an entry looks rows up in, with its own where these touch its rows; an
+// empty name is all entries.
 func (r *Rules) LooksUp(entry string) (tables []string) {
 	for _, e := range r.looking {
 		for _, l := range e.lookups {
@@ -463,6 +496,9 @@ func (r *Rules) LooksUp(entry string) (tables []string) {
 			if (entry == "" || e.Name == entry) && !slices.Contains(tables, p.Table) {
 				tables = append(tables, p.Table)
 			}
+		}
+		if own := e.schema + "." + e.table; (entry == "" || e.Name == entry) && e.touching() && !slices.Contains(tables, own) {
+			tables = append(tables, own)
 		}
 	}
 	return tables
@@ -485,7 +521,7 @@ func (m *Mapper) lookUp(be *boundEntry) error {
 	for i := range be.lookups { // each behind those that it is found by
 		l := &be.lookups[i]
 		var err error
-		if l.found, err = m.find(l, to[l.first:l.first+len(l.of.columns)]); err != nil {
+		if l.found, err = m.find(l, to[l.first:l.first+len(l.of.columns)], m.eval.current, false); err != nil {
 			return err
 		}
 	}
@@ -513,15 +549,16 @@ func (r *rows) extend(be *boundEntry) bool {
 	return true
 }
 
-// find looks one row up. Where there is none its columns are NULL, as in a LEFT JOIN.
-func (m *Mapper) find(l *boundLookup, to capture.Row) (Found, error) {
+// find looks one row up, by the values that it is found by, as of the commit or as it was before the
+// transaction. Where there is none its columns are NULL, as in a LEFT JOIN.
+func (m *Mapper) find(l *boundLookup, to capture.Row, value func(int) capture.Value, before bool) (Found, error) {
 	if m.lookups == nil || l.table == nil || m.trusted.early && m.trusted.blind {
 		return UnknownRow, nil
 	}
 	isNull := false
 	clear(l.row)
 	for i, col := range l.by {
-		v := m.eval.current(col)
+		v := value(col)
 		if !known(v) || m.eval.untyped(v, col) {
 			return UnknownRow, nil
 		}
@@ -536,7 +573,11 @@ func (m *Mapper) find(l *boundLookup, to capture.Row) (Found, error) {
 	if m.trusted.early {
 		m.trusted.note(l.table, rowKey(l.table), l.row)
 	}
-	exists, known, err := m.lookups.LookUp(l.table, l.row)
+	look := m.lookups.LookUp
+	if before {
+		look = m.lookups.LookUpBefore
+	}
+	exists, known, err := look(l.table, l.row)
 	if err != nil || !known || !exists && l.table.Filtered { // it may be there, and outside the filter
 		return UnknownRow, err
 	}

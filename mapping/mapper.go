@@ -36,6 +36,8 @@ type Failure struct {
 	Operation string
 	// Key is the row's, as events would have it; nil where it is not known.
 	Key []byte
+	// Rows says that it is a touch, of rows which nobody knows or which are too many.
+	Rows bool
 }
 
 // NoticeKind says what a notice is about.
@@ -78,6 +80,8 @@ type Mapper struct {
 	lookups   Lookups
 	described map[string]*capture.Table // looked-up tables, by name
 	trusted   trusted                   // rows that were looked up before the open transaction's end
+	touching  touching                  // looked-up rows that it changed, and that touch others
+	touched   touchedRow                // the row at hand that is touched
 
 	bindings map[*capture.Table]*binding
 	bound    *binding // of the change at hand, or of the last one
@@ -131,6 +135,8 @@ func (m *Mapper) Begin(tx *capture.Transaction) {
 func (m *Mapper) Abort() {
 	m.held.on = false
 	m.trusted.reset()
+	m.touching.reset()
+	m.touched = touchedRow{}
 	if m.window.on() {
 		m.window.reset()
 	}
@@ -143,7 +149,10 @@ func (m *Mapper) End() error {
 			return err
 		}
 	}
-	return m.flush()
+	if err := m.flush(); err != nil {
+		return err
+	}
+	return m.mapTouches()
 }
 
 // Changes returns the raw changes at hand, for parking: one, the delete and the insert that a
@@ -170,6 +179,9 @@ func (m *Mapper) Change(c *capture.Change) error {
 
 // now maps one change for the entries that take each as it comes.
 func (m *Mapper) now(b *binding, c *capture.Change) error {
+	if len(b.touches) > 0 {
+		m.touch(b, c)
+	}
 	if m.held.on {
 		if m.held.movedBy(c, b.moveKey) {
 			return m.mapMove(b, c)
@@ -349,7 +361,7 @@ func (m *Mapper) decide(be *boundEntry) (fired []firing, decided bool) {
 	decided = true
 	for i := range be.events {
 		ev := &be.events[i]
-		if !ev.ops.has(e.op) {
+		if !ev.ops.has(e.op) && !e.touched {
 			continue
 		}
 		switch answer, rule := ev.fires(e); answer {
@@ -375,7 +387,7 @@ func (ev *boundEvent) fires(e *evaluation) (answer delivery.Truth, rule int) {
 	answer = delivery.False
 	for i := range ev.rules {
 		r := &ev.rules[i]
-		if !r.rule.ops.has(e.op) {
+		if !e.asks(r) {
 			continue
 		}
 		switch r.fires(e) {

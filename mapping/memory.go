@@ -25,7 +25,7 @@ type Memory struct {
 	All     bool
 	// By are columns by which rows are found besides their key, each list of its own.
 	By [][]string
-	// LookedUp says that no entry wants it for old values: the rows are looked up alone.
+	// LookedUp says that no entry wants it for old values: the rows are looked up, or touched, alone.
 	LookedUp bool
 }
 
@@ -57,7 +57,7 @@ func (r *Rules) Memory() []Memory {
 			at = len(list)
 			list = append(list, Memory{Table: l.Table, LookedUp: true})
 		}
-		list[at].By = l.By
+		list[at].By, list[at].All = l.By, list[at].All || l.All
 		for _, column := range l.Columns {
 			if !slices.Contains(list[at].Columns, column) {
 				list[at].Columns = append(list[at].Columns, column)

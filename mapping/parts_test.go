@@ -353,7 +353,10 @@ func TestLookupInItself(t *testing.T) {
 }
 
 // versions are looked-up rows of which only the table's version is of interest.
-type versions struct{ seen []string }
+type versions struct {
+	untouched
+	seen []string
+}
 
 func (v *versions) LookUp(of *capture.Table, _ capture.Row) (exists, known bool, err error) {
 	v.seen = append(v.seen, of.Version)

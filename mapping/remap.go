@@ -41,12 +41,18 @@ func (m *Mapper) Remap(p *Parked, c *capture.Change) (mapped bool, err error) {
 			}
 		}
 	}
-	if len(b.entries) == 0 && b.context == nil && b.signal == nil {
+	if p.Entry != "" {
+		b.touches = nil
+	}
+	if len(b.entries) == 0 && b.context == nil && b.signal == nil && len(b.touches) == 0 {
 		return false, nil
 	}
 	m.changes, m.made = append(m.changes[:0], c), p.Made
 	if err := m.mapChange(&b, c, false); err != nil {
 		return true, err
 	}
-	return true, m.mapChange(&b, c, true)
+	if err := m.mapChange(&b, c, true); err != nil {
+		return true, err
+	}
+	return true, m.remapTouches(&b, c)
 }

@@ -28,6 +28,7 @@ type boundRule struct {
 	where   []boundCondition
 	cond    *boundExpression
 	fault   *problem // a column that the table does not have; nil for none
+	touch   []int    // look-ups whose rows' changes it is about; empty for the row's own
 	// made is what the events have in common that it has made, by operation.
 	made [capture.Read + 1]*delivery.Making
 }
@@ -64,6 +65,20 @@ type evaluation struct {
 	entry   *boundEntry
 	blame   blame
 	cost    cost // of the entry's expressions
+	touched bool // what changed is what the row refers to
+}
+
+// asks reports whether a rule is for the change.
+func (e *evaluation) asks(r *boundRule) bool {
+	if !e.touched {
+		return len(r.rule.Touch) == 0 && r.rule.ops.has(e.op)
+	}
+	for _, i := range r.touch {
+		if e.entry.lookups[i].touched {
+			return true
+		}
+	}
+	return false
 }
 
 // told reports whether the value can be held against the condition's.

@@ -300,7 +300,7 @@ func (j *Judgement) AppendVerdicts(dst []Verdict) []Verdict {
 			r := &ev.rules[k]
 			v := Verdict{Event: i, Rule: k, Clause: none, col: none}
 			switch {
-			case !r.rule.ops.has(e.op):
+			case !e.asks(r):
 				v.Standing = ForOtherOps
 			case !about || taken || fired:
 				v.Standing = NotAsked

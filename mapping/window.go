@@ -149,7 +149,7 @@ func (m *Mapper) hold(b *binding, c *capture.Change) error {
 		m.changes = append(m.changes[:0], c)
 		return m.mapChange(b, c, true)
 	}
-	if b.merging == 0 && !b.ops.has(c.Op) && !b.watched { // it stands between others, and no more
+	if b.merging == 0 && !b.ops.has(c.Op) && !b.watched && len(b.touches) == 0 { // it stands between others, and no more
 		c = &capture.Change{Op: c.Op, Table: c.Table, Ordinal: c.Ordinal}
 	}
 	item := w.add(c, size)
@@ -243,8 +243,10 @@ func (m *Mapper) cameToNothing() {
 	m.nothing = false
 }
 
-// Holding reports whether changes are held for the transaction's end.
-func (m *Mapper) Holding() bool { return m.window.on() }
+// Holding reports whether changes are held for the transaction's end, or what they touch is told then.
+func (m *Mapper) Holding() bool {
+	return m.window.on() || len(m.touching.rows)+len(m.touching.lost) > 0
+}
 
 // Merged reports whether [Mapper.Changes] are those of a row that became one.
 func (m *Mapper) Merged() bool { return m.merged }

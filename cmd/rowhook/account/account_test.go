@@ -392,6 +392,14 @@ func (lender) LookUp(of *capture.Table, row capture.Row) (exists, known bool, er
 	return false, false, nil
 }
 
+func (lender) LookUpBefore(*capture.Table, capture.Row) (exists, known bool, err error) {
+	return false, false, nil
+}
+
+func (lender) Referring(*capture.Table, []int, capture.Row, func(capture.Row) (bool, error)) (known bool, err error) {
+	return false, nil
+}
+
 // Parts finds as many fines as the last digit of a loan's number says; those of loan 9 nobody knows.
 func (lender) Parts(_ *capture.Table, by []int, of capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
 	loan := string(of[by[0]].Text)

@@ -51,7 +51,7 @@ func (w *workspace) listParked(r operation.ParkedRequest) (operation.ParkedList,
 		list.Items = append(list.Items, operation.ParkedItem{
 			Seq: p.Seq, Table: p.Table, Entry: p.Entry, Profile: p.Profile, Made: p.Made, Reason: p.Reason, Error: p.Error,
 			Transaction: p.Transaction, Position: p.Position, Ordinal: p.Ordinal, Time: p.Time,
-			Bytes: len(p.Relation) + len(p.Change) + len(p.Second) + sizeOf(p.Merged), Size: p.Size, Key: p.Key,
+			Bytes: len(p.Relation) + len(p.Change) + len(p.Second) + sizeOf(p.Merged) + len(p.Touch), Size: p.Size, Key: p.Key,
 		})
 		return true
 	})
@@ -156,6 +156,9 @@ func (a *Agent) retryParked(ctx context.Context, r operation.ParkedRequest) (eng
 
 // retryOne maps one dead letter again.
 func (t *term) retryOne(ctx context.Context, p *delivery.Parked) error {
+	if len(p.Touch) > 0 {
+		return t.pipe.Remap(ctx, t.config().Rules(), p, nil)
+	}
 	change, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
 	if err != nil {
 		return err

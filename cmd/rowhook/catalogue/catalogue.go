@@ -50,6 +50,7 @@ type Rule struct {
 	Becomes []string `json:"becomes,omitempty"` // column = values
 	Where   []string `json:"where,omitempty"`   // likewise
 	If      string   `json:"if,omitempty"`
+	Touch   []string `json:"touch,omitempty"` // looked-up rows whose changes it is about
 }
 
 // Member is one member of an event's data.
@@ -164,9 +165,12 @@ func rulesOf(entry *mapping.EntryConfig, typ string) []Rule {
 				if r.Set != "" || r.Cleared != "" || len(r.Changed) > 0 || len(r.Becomes) > 0 {
 					ops = []string{"insert", "update"}
 				}
+				if len(r.Touch) > 0 {
+					ops = []string{"update"}
+				}
 			}
 			list = append(list, Rule{
-				Ops: ops, Set: r.Set, Cleared: r.Cleared, Changed: r.Changed, Becomes: conditions(r.Becomes), Where: conditions(r.Where), If: r.If,
+				Ops: ops, Set: r.Set, Cleared: r.Cleared, Changed: r.Changed, Becomes: conditions(r.Becomes), Where: conditions(r.Where), If: r.If, Touch: r.Touch,
 			})
 		}
 	}

@@ -132,3 +132,39 @@ func TestCatalogueOfEveryType(t *testing.T) {
 		}
 	}
 }
+
+// TestCatalogueOfTouches: an event that a looked-up row makes is shown with what that had before.
+func TestCatalogueOfTouches(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse("c.yaml", []byte(`source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
+lookups:
+  items: {table: catalog.items, key: item_id, columns: [title, holding_id]}
+  holdings: {table: catalog.holdings, key: holding_id, columns: [call_no]}
+mapping:
+  circulation.loans:
+    lookup: {item: {from: items, by: item_id}, holding: {from: holdings, by: item.holding_id}}
+    fields: {id: loan_id, title: item.title, call: holding.call_no}
+    events:
+      loan.moved: {touch: holding, changed: holding.call_no}
+profiles:
+  desk: {url: "https://desk.example.org/", signature: none}
+`), func(string) (string, bool) { return "", false }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := catalogue.Of(c, "library", []*capture.Table{
+		table(postgres.TypeNamed, "circulation.loans", "loan_id int8", "item_id int8"),
+		table(postgres.TypeNamed, "catalog.items", "item_id int8", "title text", "holding_id int8"),
+		table(postgres.TypeNamed, "catalog.holdings", "holding_id int8", "call_no text"),
+	})
+	if err != nil || len(all.Events) != 1 || len(all.Events[0].Examples) != 1 {
+		t.Fatalf("%+v: %v", all, err)
+	}
+	event := all.Events[0]
+	if rule := event.Rules[0]; strings.Join(rule.Touch, " ") != "holding" || strings.Join(rule.Ops, " ") != "update" {
+		t.Errorf("rule %+v", rule)
+	}
+	if body := event.Examples[0].Body; !strings.Contains(body, `"previous":{"call":null}`) || strings.Contains(body, "unavailable") {
+		t.Errorf("example %s", body)
+	}
+}

@@ -107,19 +107,30 @@ func render(p *receiver, ev *delivery.Event) ([]byte, delivery.Head, error) {
 // sample makes an event of its type; nil where the mapping cannot make one of made-up values.
 func (s *sampler) sample(event *Event, entry *mapping.EntryConfig, table *capture.Table) (*delivery.Event, error) {
 	op := opFor(event.Ops)
-	rules, err := s.always(event.Type, entry, table, op)
+	change := &capture.Change{Op: op, Table: table}
+	touch := touchOf(event)
+	if touch == "" {
+		change.New, change.Old = rowsFor(op, table, event.Rules)
+	} else if change.Table = s.lookedUp(entry, touch); change.Table == nil {
+		return nil, nil
+	} else {
+		change.New, _ = rowsFor(capture.Insert, change.Table, nil)
+		change.Old = make(capture.Row, len(change.New))
+		for _, i := range change.Table.RowIdentity() {
+			change.Old[i] = change.New[i]
+		}
+	}
+	rules, err := s.always(event.Type, entry, table, op, touch)
 	if err != nil {
 		return nil, err
 	}
 	s.made, s.err = nil, nil
 	mapper := rules.NewMapper(s, mapping.Identity{Source: s.source, Lineage: "example"})
-	mapper.LookIn(madeUp{})
+	mapper.LookIn(madeUp{changed: change.Table})
 	for _, t := range s.tables {
 		mapper.Describe(t)
 	}
 	mapper.Begin(&capture.Transaction{ID: "1", Identity: "example", Position: "0/1", Time: sampleTime})
-	change := &capture.Change{Op: op, Table: table}
-	change.New, change.Old = rowsFor(op, table, event.Rules)
 	if err := mapper.Change(change); err != nil {
 		return nil, err
 	}
@@ -127,6 +138,33 @@ func (s *sampler) sample(event *Event, entry *mapping.EntryConfig, table *captur
 		return nil, err // what failed, failed for its values
 	}
 	return s.made[0], nil
+}
+
+// touchOf is the look-up whose row's change an event is about; empty where one of its rules is about the
+// row's own.
+func touchOf(event *Event) string {
+	touch := ""
+	for _, r := range event.Rules {
+		if len(r.Touch) == 0 {
+			return ""
+		}
+		if touch == "" {
+			touch = r.Touch[0]
+		}
+	}
+	return touch
+}
+
+// lookedUp is the table of an entry's look-up; nil where the database has none.
+func (s *sampler) lookedUp(entry *mapping.EntryConfig, name string) *capture.Table {
+	for _, use := range entry.Lookup {
+		for _, l := range s.config.Lookups {
+			if use.Name == name && l.Name == use.From {
+				return tableOf(l.Table, s.tables)
+			}
+		}
+	}
+	return nil
 }
 
 func opFor(ops []string) capture.Op {
@@ -139,11 +177,14 @@ func opFor(ops []string) capture.Op {
 }
 
 // always is the mapping with the one event alone, which comes of every change of that operation.
-func (s *sampler) always(typ string, entry *mapping.EntryConfig, table *capture.Table, op capture.Op) (*mapping.Rules, error) {
+func (s *sampler) always(typ string, entry *mapping.EntryConfig, table *capture.Table, op capture.Op, touch string) (*mapping.Rules, error) {
 	own := *entry
 	own.Table, own.Where, own.Rules = table.String(), nil, ""
 	own.Operations = nil
 	rule := mapping.RuleConfig{Op: []string{op.String()}}
+	if touch != "" {
+		rule.Touch = []string{touch}
+	}
 	for i := range entry.Events {
 		if entry.Events[i].Type == typ && len(entry.Events[i].Rules) > 0 {
 			rule.As = entry.Events[i].Rules[0].As
@@ -216,8 +257,8 @@ func valueFor(c *capture.Column) capture.Value {
 	return capture.Value{State: capture.Null}
 }
 
-// madeUp has a row of every key.
-type madeUp struct{}
+// madeUp has a row of every key. Before, those of one table had nothing but their key.
+type madeUp struct{ changed *capture.Table }
 
 // LookUp implements [mapping.Lookups].
 func (madeUp) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
@@ -238,6 +279,27 @@ func (madeUp) Parts(of *capture.Table, by []int, row capture.Row, most int, take
 	}
 	take(made)
 	return false, true, nil
+}
+
+// LookUpBefore implements [mapping.Lookups].
+func (m madeUp) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	for i := range row {
+		if of.String() != m.changed.String() {
+			row[i] = valueFor(&of.Columns[i])
+		} else if row[i].State != capture.Present {
+			row[i] = capture.Value{State: capture.Null}
+		}
+	}
+	return true, true, nil
+}
+
+// Referring implements [mapping.Lookups]: one row does.
+func (m madeUp) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (bool, error)) (known bool, err error) {
+	_, _, err = m.Parts(of, by, row, 1, func(made capture.Row) bool {
+		_, err = take(made)
+		return err == nil
+	})
+	return true, err
 }
 
 // fits reports whether a type takes a text, without a word about its policy.

@@ -197,6 +197,9 @@ func parse(file string, data []byte, env func(string) (string, bool), readFile f
 			return reflect.ValueOf(profileDefaults(d, c.products, child(root, "defaults"), profile))
 		},
 		reflect.TypeFor[mapping.PartUse](): func(*yaml.Node) reflect.Value { return reflect.ValueOf(mapping.PartUse{Max: mapping.DefaultParts}) },
+		reflect.TypeFor[mapping.LookupUse](): func(*yaml.Node) reflect.Value {
+			return reflect.ValueOf(mapping.LookupUse{MaxTouched: mapping.DefaultTouched})
+		},
 	}
 	if root.Kind != yaml.MappingNode {
 		d.refuse(root, "expected a map with source, mapping and profiles, got %s", describe(root, &field{secret: true}))

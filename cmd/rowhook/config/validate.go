@@ -56,7 +56,8 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 	}
 	errs = errs.with(c.validateSource())
 	rules, err := mapping.Compile(c.Mapping, mapping.Options{
-		Context: c.Source.Context, Signals: c.Source.Signals, Lookups: c.Lookups, DeletedRows: c.sendsDeletedRows, ReadFile: readFile,
+		Context: c.Source.Context, Signals: c.Source.Signals, Lookups: c.Lookups, DeletedRows: c.sendsDeletedRows, Asked: c.askedColumns,
+		ReadFile: readFile,
 	})
 	if err != nil {
 		return errs.with(c.problems(err))
@@ -71,6 +72,21 @@ func (c *Config) sendsDeletedRows(eventType, entry string) bool {
 	return slices.ContainsFunc(c.Profiles, func(p delivery.ProfileConfig) bool {
 		return c.products.Of(p.Format).DeletedRows && subscribes(&p, eventType, entry)
 	})
+}
+
+// askedColumns are the columns that subscriptions' conditions may name of an entry's events.
+func (c *Config) askedColumns(entry string) (columns []string) {
+	for i := range c.Profiles {
+		for _, s := range c.Profiles[i].Subscriptions {
+			if len(s.Tables) > 0 && !slices.ContainsFunc(s.Tables, func(glob string) bool { return delivery.MatchGlob(glob, entry) }) {
+				continue
+			}
+			for _, condition := range s.Where {
+				columns = append(columns, condition.Column)
+			}
+		}
+	}
+	return columns
 }
 
 // noteItems tells a profile what the mapping says of its product's bodies.

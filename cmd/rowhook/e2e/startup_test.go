@@ -27,7 +27,7 @@ func TestConfigRefused(t *testing.T) {
 		{"unknown section", usual + "profile: {}\n", []string{"config.yaml:4:1", "did you mean", "profiles"}},
 		{"wrong type", usual + "shutdown_grace: soon\n", []string{"config.yaml:4:17", "soon"}},
 		{"unset variable", usual + "state: ${ROWHOOK_E2E_UNSET}\n", []string{"config.yaml:4:8", "ROWHOOK_E2E_UNSET"}},
-		{"not yet", strings.Replace(usual, "proof.rows: {}", "proof.rows: {events: {row.touched: {touch: [member]}}}", 1), []string{"config.yaml:2:", "touch", "not in this version"}},
+		{"not yet", usual + "jetstream: {}\n", []string{"config.yaml:4:", "jetstream", "not in this version"}},
 		{"not YAML", usual + "state: [\n", []string{"config.yaml"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

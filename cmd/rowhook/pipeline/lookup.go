@@ -25,6 +25,16 @@ func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int,
 	return (*Pipeline)(k).kept.Parts(of, by, row, most, take)
 }
 
+// LookUpBefore implements [mapping.Lookups].
+func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	return (*Pipeline)(k).kept.LookUpBefore(of, row)
+}
+
+// Referring implements [mapping.Lookups].
+func (k *keptRows) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
+	return (*Pipeline)(k).kept.Referring(of, by, row, take)
+}
+
 // looksUp ties a mapper to the kept rows, and to what another one knows of their tables. Called with mu
 // held.
 func (p *Pipeline) looksUp(m, like *mapping.Mapper) {
@@ -45,6 +55,9 @@ func (p *Pipeline) Undescribed() bool {
 func (p *Pipeline) Describe(tables []*capture.Table) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for p.ending {
+		p.idle.Wait()
+	}
 	for _, t := range tables {
 		p.mapper.Describe(t)
 	}

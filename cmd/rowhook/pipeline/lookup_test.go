@@ -81,7 +81,8 @@ func (w *lookupWorld) load(table *capture.Table, rows ...string) {
 	defer track.End()
 	_, err = track.Merge(w.t.Context(), &Merge{Chunk: chunk, Generation: generation, Last: func() bool { return true }})
 	must(w.t, err)
-	if list := w.pipe.Kept(); !list[0].Loaded {
+	list := w.pipe.Kept()
+	if !slices.ContainsFunc(list, func(k kept.Table) bool { return k.Table == table.String() && k.Loaded }) {
 		w.t.Fatalf("not loaded: %+v", list)
 	}
 }

@@ -44,16 +44,28 @@ func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
 	}
 	p.counts.events.Add(1)
 	p.cur.batch.Add(ev, p.recipients)
+	if p.mapper.Touching() {
+		return p.touched()
+	}
 	return nil
 }
 
 // Fail implements [mapping.Output]: the change is parked for the entry.
 func (o *mapperOutput) Fail(f *mapping.Failure) error {
 	p := (*Pipeline)(o)
-	return p.park(&delivery.Parked{
+	parked := &delivery.Parked{
 		Table: f.Table, Entry: f.Entry, Made: f.Made, Reason: string(f.Reason), Error: f.Err.Error(),
 		Actor: f.Actor, Operation: f.Operation, Key: f.Key,
-	}, p.mapper.Changes())
+	}
+	var told *capture.OperatorError
+	if f.Rows && errors.As(f.Err, &told) && told.Remedy != "" { // there is no row to look at
+		parked.Error += ": " + told.Remedy
+	}
+	if err := p.park(parked, p.mapper.Changes()); err != nil || p.account == nil || !f.Rows {
+		return err
+	}
+	p.account.Passed(parked) // the account has no change of these rows
+	return nil
 }
 
 // Notice implements [mapping.Output]. Anybody may write messages, so they are not logged without
@@ -135,6 +147,9 @@ func (p *Pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 		default:
 			parked.Second = bytes.Clone(c.Raw.Change)
 		}
+	}
+	if note, ordinal := p.mapper.Touch(); note != nil {
+		parked.Touch, parked.Ordinal = note, ordinal
 	}
 	parked.Transaction, parked.Identity = p.tx.ID, p.tx.Identity
 	parked.Position, parked.Time = string(p.tx.Position), p.tx.Time

@@ -87,6 +87,7 @@ type Pipeline struct {
 	spare      *storeBatch      // nil while the appender stores it
 	rests      bool             // the source says when it has handed over all that it has received
 	open       bool             // a transaction is open
+	ending     bool             // the mapper is at its end, and may wait for the appender
 	end        capture.Position // after the last transaction or keepalive
 	parts      bool             // parts of it have been handed over
 	waiting    chan struct{}    // closed when there is room again; nil while nobody waits
@@ -489,6 +490,18 @@ func (p *Pipeline) cut() {
 	}
 }
 
+// touched stores what a touch makes in parts, as it is made: a single change may make any number of
+// events. It waits for the appender where that is behind, unless the disk has no room, which may last.
+// Called with mu held, which it gives up meanwhile.
+func (p *Pipeline) touched() error {
+	p.cut()
+	for p.ending && p.cur.batch.Bytes() >= 2*partBytes && p.spare == nil && p.failure == nil && !p.roomless {
+		p.idle.Wait()
+		p.cut()
+	}
+	return p.failure
+}
+
 // Message implements [capture.Sink].
 func (p *Pipeline) Message(m *capture.Message) error {
 	p.mu.Lock()
@@ -517,7 +530,11 @@ func (p *Pipeline) Commit(end capture.Position) error {
 	if p.failure != nil {
 		return p.failure
 	}
-	if err := p.mapper.End(); err != nil {
+	p.ending = true
+	err := p.mapper.End()
+	p.ending = false
+	p.idle.Broadcast()
+	if err != nil {
 		return err
 	}
 	p.counts.transactions.Add(1)

@@ -46,9 +46,9 @@ func (o *remapOutput) Notice(mapping.Notice) {}
 // errUnmapped says that a dead letter has no place any more.
 var errUnmapped = errors.New("no entry of the mapping is about this table any more: discard it, or map the table again")
 
-// Remap maps a parked change outside the stream, stores its events and removes the letter. The
-// events are fsynced before the letter goes: a crash in between repeats them, with the same ids. Rows
-// are looked up as they are now: what they were at the change's commit is not known any more.
+// Remap maps a parked change outside the stream, stores its events and removes the letter; a touch has
+// none. The events are fsynced before the letter goes: a crash in between repeats them, with the same ids.
+// Rows are looked up as they are now: what they were at the change's commit is not known any more.
 func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *delivery.Parked, change *capture.Change) error {
 	out := &remapOutput{pipe: p, only: parked.Profile}
 	var mapped bool
@@ -56,12 +56,17 @@ func (p *Pipeline) Remap(ctx context.Context, rules *mapping.Rules, parked *deli
 	again := func() {
 		mapper := rules.NewMapper(out, p.identity)
 		p.looksUp(mapper, p.mapper)
-		mapped, err = mapper.Remap(&mapping.Parked{
+		as := &mapping.Parked{
 			Transaction: capture.Transaction{
 				ID: parked.Transaction, Identity: parked.Identity, Position: capture.Position(parked.Position), Time: parked.Time,
 			},
 			Actor: parked.Actor, Operation: parked.Operation, Entry: parked.Entry, Made: parked.Made,
-		}, change)
+		}
+		if len(parked.Touch) > 0 {
+			mapped, err = mapper.RemapTouch(as, parked.Touch)
+		} else {
+			mapped, err = mapper.Remap(as, change)
+		}
 	}
 	if len(rules.LooksUp(parked.Entry)) == 0 {
 		p.mu.Lock()

@@ -3,6 +3,7 @@ package try
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,12 +18,39 @@ type keptRows struct {
 	of   []mapping.LookedUp
 	rows map[string]capture.Row // by table and key; nil where the row was deleted
 	gone map[string]bool        // tables that were emptied: what is not among rows does not exist
+	// was is what the transaction has found under the places that it has written to, and whole is gone as
+	// it was before.
+	was   map[string]keptBefore
+	whole map[string]bool
+	anew  map[string]bool // tables that it has emptied
+}
+
+// keptBefore is what was told of a row before a transaction.
+type keptBefore struct {
+	row  capture.Row
+	told bool
 }
 
 var _ mapping.Lookups = (*keptRows)(nil)
 
 func newKeptRows(of []mapping.LookedUp) *keptRows {
-	return &keptRows{of: of, rows: map[string]capture.Row{}, gone: map[string]bool{}}
+	k := &keptRows{of: of, rows: map[string]capture.Row{}, gone: map[string]bool{}}
+	k.begin()
+	return k
+}
+
+// begin opens a transaction.
+func (k *keptRows) begin() {
+	k.was, k.anew, k.whole = map[string]keptBefore{}, map[string]bool{}, maps.Clone(k.gone)
+}
+
+// set has a place hold a row; nil is that it was deleted.
+func (k *keptRows) set(place string, row capture.Row) {
+	if _, again := k.was[place]; !again {
+		before, told := k.rows[place]
+		k.was[place] = keptBefore{before, told}
+	}
+	k.rows[place] = row
 }
 
 // place is where a row is among rows; ok is false where its key is not known.
@@ -63,7 +91,7 @@ func (k *keptRows) change(c *capture.Change) {
 				delete(k.rows, place)
 			}
 		}
-		k.gone[name] = true
+		k.gone[name], k.anew[name] = true, true
 		return
 	}
 	was, knew := k.place(c.Table, c.Old)
@@ -71,7 +99,7 @@ func (k *keptRows) change(c *capture.Change) {
 	before := k.rows[now]
 	if knew {
 		before = k.rows[was]
-		k.rows[was] = nil
+		k.set(was, nil)
 	}
 	if !knows {
 		if c.New != nil || !knew { // of one of the rows, nobody knows which
@@ -89,7 +117,7 @@ func (k *keptRows) change(c *capture.Change) {
 			row[i] = before[i]
 		}
 	}
-	k.rows[now] = row
+	k.set(now, row)
 }
 
 // LookUp implements [mapping.Lookups].
@@ -105,7 +133,49 @@ func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int,
 	if !k.gone[of.String()] {
 		return false, false, nil
 	}
-	var rows []capture.Row
+	rows, known := k.having(of, by, row)
+	if !known {
+		return false, false, nil
+	}
+	for n, r := range rows {
+		if n == most || !take(r) {
+			return true, true, nil
+		}
+	}
+	return false, true, nil
+}
+
+// LookUpBefore implements [mapping.Lookups].
+func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	place, ok := k.place(of, row)
+	before, written := k.was[place]
+	switch {
+	case k.anew[of.String()]:
+		return false, false, nil
+	case !written:
+		before.row, before.told = k.rows[place]
+	}
+	copy(row, before.row)
+	return before.row != nil, ok && (before.told || k.whole[of.String()]), nil
+}
+
+// Referring implements [mapping.Lookups]. Rows are known once the lines have emptied their table.
+func (k *keptRows) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
+	if !k.gone[of.String()] {
+		return false, nil
+	}
+	rows, known := k.having(of, by, row)
+	for _, r := range rows {
+		if more, err := take(r); err != nil || !more {
+			return known, err
+		}
+	}
+	return known, nil
+}
+
+// having lists a table's rows that have these values, in the order of their keys; known is false where one
+// does not tell.
+func (k *keptRows) having(of *capture.Table, by []int, row capture.Row) (rows []capture.Row, known bool) {
 	for place, r := range k.rows {
 		if r == nil || !strings.HasPrefix(place, of.String()+"/") {
 			continue
@@ -114,7 +184,7 @@ func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int,
 		for _, i := range by {
 			switch {
 			case r[i].State != capture.Present && r[i].State != capture.Null:
-				return false, false, nil
+				return nil, false
 			case r[i].State == capture.Null || !bytes.Equal(r[i].Text, row[i].Text):
 				same = false
 			}
@@ -131,10 +201,5 @@ func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int,
 		}
 		return bytes.Compare(keys[0], keys[1])
 	})
-	for n, r := range rows {
-		if n == most || !take(r) {
-			return true, true, nil
-		}
-	}
-	return false, true, nil
+	return rows, true
 }

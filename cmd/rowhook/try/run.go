@@ -245,6 +245,7 @@ func (t *trial) reach(line *recorded) error {
 	}
 	t.lines, t.first = t.lines[:0], len(t.results)
 	t.mapper.Begin(&tx)
+	t.kept.begin()
 	return nil
 }
 
@@ -353,8 +354,12 @@ func (t *trial) Event(ev *delivery.Event, row delivery.Row) error {
 
 // Fail implements [mapping.Output].
 func (t *trial) Fail(f *mapping.Failure) error {
-	changes := t.mapper.Changes()
-	t.at = t.lines[changes[len(changes)-1].Ordinal]
+	if note, ordinal := t.mapper.Touch(); note != nil {
+		t.at = t.lines[ordinal]
+	} else {
+		changes := t.mapper.Changes()
+		t.at = t.lines[changes[len(changes)-1].Ordinal]
+	}
 	result := resultLine{Table: f.Table, Entry: f.Entry, Reason: string(f.Reason), Error: f.Err.Error()}
 	if table := t.tables.tables[f.Table]; table != nil && !table.live {
 		if missing := noColumn.FindStringSubmatch(result.Error); missing != nil {

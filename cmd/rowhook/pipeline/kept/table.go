@@ -25,7 +25,7 @@ type Want struct {
 // remedy is what makes nobody want a table's rows any more.
 func (w *Want) remedy() string {
 	if w.LookedUp {
-		return "take the table out of lookups and parts, and what is looked up in it out of the mapping; `rowhook check` tells what else there is"
+		return "take the table out of lookups and parts, and what is looked up in it, or touches it, out of the mapping; `rowhook check` tells what else there is"
 	}
 	return "take memory out of the table's mapping entry"
 }
