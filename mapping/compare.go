@@ -67,14 +67,19 @@ func jointSense(a, b any) (sense delivery.Sense, ok bool) {
 	y, isSensedToo := b.(sensed)
 	switch {
 	case isSensed && isSensedToo:
-		if x.sense == delivery.SenseText && isTextAt(y.sense) || y.sense == delivery.SenseText && isTextAt(x.sense) {
-			return delivery.SenseText, true
-		}
-		return x.sense, x.sense == y.sense
+		return jointly(x.sense, y.sense)
 	case isSensed:
 		return x.sense, true
 	}
 	return y.sense, true
+}
+
+// jointly is the sense by which values of two senses compare; ok is false where they are unlike.
+func jointly(a, b delivery.Sense) (sense delivery.Sense, ok bool) {
+	if a == delivery.SenseText && isTextAt(b) || b == delivery.SenseText && isTextAt(a) {
+		return delivery.SenseText, true
+	}
+	return a, a == b
 }
 
 // isTextAt reports whether values of a sense become texts where they stand beside one.
@@ -86,8 +91,12 @@ func isTextAt(sense delivery.Sense) bool {
 func needsZone(a, b any) bool {
 	x, isSensed := a.(sensed)
 	y, isSensedToo := b.(sensed)
-	return isSensed && isSensedToo && (x.sense == delivery.SenseClock && y.sense == delivery.SenseZoned ||
-		x.sense == delivery.SenseZoned && y.sense == delivery.SenseClock)
+	return isSensed && isSensedToo && zoneless(x.sense, y.sense)
+}
+
+// zoneless reports whether one of two senses is of times of day with a zone, and one of those without.
+func zoneless(a, b delivery.Sense) bool {
+	return a == delivery.SenseClock && b == delivery.SenseZoned || a == delivery.SenseZoned && b == delivery.SenseClock
 }
 
 // readAs reads a text as what stands beside it, where it can.

@@ -75,6 +75,52 @@ type inferred struct {
 	node    ast.Node
 	literal *string // a text that is written out
 	column  *capture.Type
+	// either are the parts of which this is one: what ?? and ?: choose from.
+	either []inferred
+	// elements are those of a list, as far as they are known: what is written out, or one for all that a
+	// column has.
+	elements []inferred
+}
+
+// choices are the values that the part may be.
+func (v inferred) choices() []inferred {
+	if v.either != nil {
+		return v.either
+	}
+	return []inferred{v}
+}
+
+// choice is a part that is one of several.
+func choice(n ast.Node, parts ...inferred) inferred {
+	v := inferred{node: n}
+	for _, part := range parts {
+		v.kinds |= part.kinds
+		v.elements = append(v.elements, part.elements...)
+		if part.kinds != noKind {
+			v.either = append(v.either, part.choices()...)
+		}
+	}
+	return v
+}
+
+// element is what a list's elements may be. Those of a column have no node of their own.
+func (v inferred) element(n ast.Node) inferred {
+	if len(v.elements) == 0 {
+		return inferred{kinds: anyKind, node: n}
+	}
+	return choice(n, v.elements...).at(n)
+}
+
+// at is the part where a node stands for it that has none of its own.
+func (v inferred) at(n ast.Node) inferred {
+	if v.node == nil {
+		v.node = n
+	}
+	v.either = slices.Clone(v.either)
+	for i := range v.either {
+		v.either[i] = v.either[i].at(n)
+	}
+	return v
 }
 
 // String is the part as messages show it.
@@ -82,10 +128,10 @@ func (v inferred) String() string {
 	switch {
 	case v.column != nil:
 		return fmt.Sprintf("%s (%s)", v.node, v.column.Name)
-	case v.literal != nil:
-		return fmt.Sprintf("the text %s", v.node)
 	}
 	switch v.node.(type) {
+	case *ast.StringNode:
+		return fmt.Sprintf("the text %s", v.node)
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return v.node.String()
 	}
@@ -103,7 +149,8 @@ type fault struct {
 type inference struct {
 	table  *capture.Table
 	names  []string // of variables in scope
-	vars   []kinds
+	vars   []inferred
+	points []inferred // what # is, in the predicates around
 	faults []fault
 }
 
@@ -142,63 +189,78 @@ func (in *inference) walk(n ast.Node) inferred {
 	case *ast.IdentifierNode:
 		v.kinds = kindText // op, operation
 		if i := slices.Index(in.names, n.Value); i >= 0 {
-			v.kinds = in.vars[i]
+			v = in.vars[i]
+			v.node = n
+		}
+	case *ast.PointerNode:
+		if n.Name == "" && len(in.points) > 0 {
+			v = in.points[len(in.points)-1].at(n)
 		}
 	case *ast.MemberNode:
-		v.kinds, v.column = in.member(n)
+		return in.member(n)
 	case *ast.ChainNode:
 		return in.walk(n.Node)
 	case *ast.UnaryNode:
 		v.kinds = in.unary(n)
 	case *ast.BinaryNode:
-		v.kinds = in.binary(n)
+		return in.binary(n)
 	case *ast.ConditionalNode:
 		in.need("what stands before ?", in.walk(n.Cond), kindBool)
-		v.kinds = in.walk(n.Exp1).kinds | in.walk(n.Exp2).kinds
+		return choice(n, in.walk(n.Exp1), in.walk(n.Exp2))
 	case *ast.ArrayNode:
 		v.kinds = kindList
 		for _, element := range n.Nodes {
-			in.walk(element)
+			v.elements = append(v.elements, in.walk(element))
 		}
 	case *ast.BuiltinNode:
-		v.kinds = in.builtin(n)
+		return in.builtin(n)
 	case *ast.CallNode:
 		v.kinds = in.method(n)
 	case *ast.SliceNode:
 		base := in.walk(n.Node)
 		in.need("[from:to]", base, kindText|kindList)
-		v.kinds = base.kinds
+		v.kinds, v.elements = base.kinds, base.elements
 	case *ast.VariableDeclaratorNode:
-		value := in.walk(n.Value).kinds
+		value := in.walk(n.Value)
 		in.names, in.vars = append(in.names, n.Name), append(in.vars, value)
-		v.kinds = in.walk(n.Expr).kinds
+		v = in.walk(n.Expr)
 		in.names, in.vars = in.names[:len(in.names)-1], in.vars[:len(in.vars)-1]
 	}
 	return v
 }
 
 // member is a column, a member of actor, or what a computed value holds.
-func (in *inference) member(n *ast.MemberNode) (k kinds, column *capture.Type) {
+func (in *inference) member(n *ast.MemberNode) inferred {
 	if base, ok := n.Node.(*ast.IdentifierNode); ok && !slices.Contains(in.names, base.Value) {
 		if _, name := rowColumn(n); name != "" {
-			t := in.table.Columns[in.table.Column(name)].Type
-			return kindsOf(t.Kind), t
+			return columnOf(n, in.table.Columns[in.table.Column(name)].Type)
 		}
 		if base.Value == "actor" {
-			return kindText, nil
+			return inferred{kinds: kindText, node: n}
 		}
 	}
 	if property, ok := n.Property.(*ast.StringNode); ok {
 		if _, alias := rowColumn(n.Node); alias != "" { // of a row that is looked up
 			if col := in.table.Column(alias + "." + property.Value); col >= 0 {
-				t := in.table.Columns[col].Type
-				return kindsOf(t.Kind), t
+				return columnOf(n, in.table.Columns[col].Type)
 			}
 		}
 	}
-	in.need("a member", in.walk(n.Node), kindList|kindObject)
-	in.walk(n.Property)
-	return anyKind, nil
+	base := in.walk(n.Node)
+	in.need("a member", base, kindList|kindObject)
+	if in.walk(n.Property).has(kindNumber) && base.kinds == kindList {
+		return base.element(n)
+	}
+	return inferred{kinds: anyKind, node: n}
+}
+
+// columnOf is a column's value. What a list of texts has are texts; other elements are any kind.
+func columnOf(n ast.Node, t *capture.Type) inferred {
+	v := inferred{kinds: kindsOf(t.Kind), node: n, column: t}
+	if t.Kind == capture.List && t.Elem != nil && elementSense(t) != delivery.SenseText && kindsOf(t.Elem.Kind) == kindText {
+		v.elements = []inferred{{kinds: kindText, column: t.Elem}}
+	}
+	return v
 }
 
 func (in *inference) unary(n *ast.UnaryNode) kinds {
@@ -213,8 +275,9 @@ func (in *inference) unary(n *ast.UnaryNode) kinds {
 	return v.kinds
 }
 
-func (in *inference) binary(n *ast.BinaryNode) kinds {
+func (in *inference) binary(n *ast.BinaryNode) inferred {
 	a, b := in.walk(n.Left), in.walk(n.Right)
+	v := inferred{kinds: kindBool, node: n}
 	switch op := n.Operator; op {
 	case "and", "&&", "or", "||":
 		in.need(op, a, kindBool)
@@ -223,6 +286,9 @@ func (in *inference) binary(n *ast.BinaryNode) kinds {
 		in.comparison(op, a, b)
 	case "in":
 		in.need("in", b, kindList|kindObject)
+		for _, element := range b.elements {
+			in.comparison("in", a, element.at(n.Right))
+		}
 	case "contains", "startsWith", "endsWith":
 		in.need(op, a, kindText)
 		in.need(op, b, kindText)
@@ -230,15 +296,15 @@ func (in *inference) binary(n *ast.BinaryNode) kinds {
 		in.need(op, a, kindText)
 		in.need(op, b, kindText)
 	case "??":
-		return a.kinds | b.kinds
+		return choice(n, a, b)
 	case "..":
 		in.need("..", a, kindNumber)
 		in.need("..", b, kindNumber)
-		return kindList
+		v.kinds = kindList
 	default:
-		return in.arithmetic(op, a, b)
+		v.kinds = in.arithmetic(op, a, b)
 	}
-	return kindBool
+	return v
 }
 
 // comparison follows [compareValues]: a text that is written out beside a number or a time is read
@@ -247,17 +313,12 @@ func (in *inference) comparison(op string, a, b inferred) {
 	if a.kinds == noKind || b.kinds == noKind {
 		return
 	}
-	equality := op == "==" || op == "!="
-	for _, pair := range [2][2]inferred{{a, b}, {b, a}} {
-		if in.literal(op, pair[0], pair[1]) {
-			return
-		}
+	equality := op == "==" || op == "!=" || op == "in"
+	if in.literals(op, equality, a, b) || in.literals(op, equality, b, a) || in.senses(op, equality, a, b) {
+		return
 	}
 	for _, k := range []kinds{kindNumber, kindText, kindTime, kindDuration} {
 		if a.has(k) && b.has(k) {
-			if k == kindText && !equality {
-				in.order(op, a, b)
-			}
 			return
 		}
 	}
@@ -274,26 +335,86 @@ func (in *inference) comparison(op string, a, b inferred) {
 	}
 }
 
-// literal judges a text that is written out beside a column with a sense of its own. It reports
-// whether something was said.
-func (in *inference) literal(op string, column, text inferred) bool {
+// literals judges texts that are written out beside columns with a sense of their own: one that has
+// no place in the order of a column, or all of them where none can ever be equal. It reports whether
+// something was said.
+func (in *inference) literals(op string, equality bool, columns, texts inferred) bool {
+	var first *fault
+	for _, column := range columns.choices() {
+		for _, text := range texts.choices() {
+			f := unfit(op, equality, column, text)
+			switch {
+			case f == nil && equality:
+				return false
+			case f != nil && first == nil:
+				first = f
+			}
+		}
+	}
+	if first != nil {
+		in.faults = append(in.faults, *first)
+	}
+	return first != nil
+}
+
+// unfit is what is wrong with a text that is written out beside a column; nil for nothing, and
+// where they are something else.
+func unfit(op string, equality bool, column, text inferred) *fault {
 	if column.column == nil || text.literal == nil || column.kinds != kindText {
-		return false
+		return nil
 	}
 	why, remedy := NeverHolds(column.column, delivery.Literal{Text: *text.literal})
 	if why == "" {
-		return false
+		return nil
 	}
-	idle := op == "==" || op == "!="
-	if _, readable := senseOf(column.column).Compare(*text.literal, *text.literal); !idle && readable {
-		return false
+	if _, readable := senseOf(column.column).Compare(*text.literal, *text.literal); !equality && readable {
+		return nil
 	}
-	in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s: %s", op, column, text, why), remedy: remedy, idle: idle})
-	return true
+	return &fault{text: fmt.Sprintf("%s compares %s with %s: %s", op, column, text, why), remedy: remedy, idle: equality}
 }
 
-// order judges which of two texts comes first.
-func (in *inference) order(op string, a, b inferred) {
+// senses judges two texts by what their columns' values mean, whichever they are: what fails before
+// what only never tells rows apart. It reports whether something was said.
+func (in *inference) senses(op string, equality bool, a, b inferred) bool {
+	var worst *fault
+	for _, x := range a.choices() {
+		for _, y := range b.choices() {
+			if both := x.kinds & y.kinds; !both.has(kindText) || both.has(kindNumber) {
+				continue
+			}
+			judge := order
+			if equality {
+				judge = unlike
+			}
+			if f := judge(op, x, y); f != nil && (worst == nil || worst.idle && !f.idle) {
+				worst = f
+			}
+		}
+	}
+	if worst != nil {
+		in.faults = append(in.faults, *worst)
+	}
+	return worst != nil
+}
+
+// unlike says why two columns' texts cannot be equal; nil where they can.
+func unlike(op string, a, b inferred) *fault {
+	if a.column == nil || b.column == nil || a.kinds != kindText || b.kinds != kindText {
+		return nil
+	}
+	x, y := senseOf(a.column), senseOf(b.column)
+	_, joint := jointly(x, y)
+	switch {
+	case zoneless(x, y) && op != "in":
+		return &fault{text: fmt.Sprintf("%s compares %s with %s: one has a zone and one has none, which takes the session's zone", op, a, b)}
+	case !joint && x != delivery.SenseText && y != delivery.SenseText:
+		return &fault{text: fmt.Sprintf("%s compares %s with %s, which are of two kinds", op, a, b), idle: true}
+	}
+	return nil
+}
+
+// order says what is wrong with asking which of two texts comes first; nil for nothing.
+func order(op string, a, b inferred) *fault {
 	var sense delivery.Sense
 	var column *inferred
 	for _, v := range []*inferred{&a, &b} {
@@ -301,22 +422,26 @@ func (in *inference) order(op string, a, b inferred) {
 			continue
 		}
 		of := senseOf(v.column)
-		switch {
-		case !of.Ordered():
-			in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s by their order, which is not known", op, a, b), remedy: orderRemedy(v.column)})
-			return
-		case column != nil && of != sense:
-			in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s, which are of two kinds", op, a, b)})
-			return
+		if !of.Ordered() {
+			return &fault{text: fmt.Sprintf("%s compares %s with %s by their order, which is not known", op, a, b), remedy: orderRemedy(v.column)}
 		}
-		if column == nil || of != delivery.SenseText {
+		if column == nil {
 			column, sense = v, of
+			continue
+		}
+		joint, ok := jointly(sense, of)
+		if !ok {
+			return &fault{text: fmt.Sprintf("%s compares %s with %s, which are of two kinds", op, a, b)}
+		}
+		if of != delivery.SenseText && joint != delivery.SenseText {
+			column = v
 		}
 	}
-	if column != nil && collated(column.column) {
-		in.faults = append(in.faults, fault{text: fmt.Sprintf("%s compares %s with %s letter by letter as they are encoded, A to Z before a to z, and not in the order of a collation", op, a, b),
-			remedy: "have the table keep what decides in a column of its own", idle: true})
+	if column == nil || !collated(column.column) {
+		return nil
 	}
+	return &fault{text: fmt.Sprintf("%s compares %s with %s letter by letter as they are encoded, A to Z before a to z, and not in the order of a collation", op, a, b),
+		remedy: "have the table keep what decides in a column of its own", idle: true}
 }
 
 // orderRemedy says what to do about a type whose order is not known.
@@ -367,6 +492,8 @@ func (in *inference) remedy(a, b inferred) string {
 			text = b
 		}
 		return fmt.Sprintf("to compare texts, write the number in quotes; where the texts are numbers, write float(%s)", text.node)
+	case pair == kindBool|kindNumber && (a.column == nil || a.kinds == kindBool) && (b.column == nil || b.kinds == kindBool):
+		return "write true or false"
 	case pair == kindBool|kindNumber:
 		return "the database keeps this as a number: compare it with 0 or 1"
 	}
@@ -431,33 +558,67 @@ var walks = map[string]struct {
 	"filter": {kindList, true}, "find": {anyKind, true}, "map": {kindList, false}, "sum": {anyKind, false}, "reduce": {anyKind, false},
 }
 
-func (in *inference) builtin(n *ast.BuiltinNode) kinds {
+// Functions whose result is one of a list's elements, and those that give a list of them.
+var (
+	picks = []string{"find", "first", "last", "get"}
+	lists = []string{"filter", "sort", "take", "uniq", "reverse"}
+)
+
+func (in *inference) builtin(n *ast.BuiltinNode) inferred {
 	args := make([]inferred, len(n.Arguments))
 	for i, argument := range n.Arguments {
 		if p, ok := argument.(*ast.PredicateNode); ok {
+			in.points = append(in.points, args[0].element(nil))
 			args[i] = in.walk(p.Node)
+			in.points = in.points[:len(in.points)-1]
 			continue
 		}
 		args[i] = in.walk(argument)
 	}
-	if w, ok := walks[n.Name]; ok && len(args) > 0 {
+	v := inferred{kinds: anyKind, node: n}
+	if len(args) > 0 && slices.Contains(lists, n.Name) {
+		v.kinds, v.elements = kindList, args[0].elements
+	}
+	w, isWalk := walks[n.Name]
+	s, known := signatures[n.Name]
+	switch {
+	case len(args) == 0:
+		if known {
+			v.kinds = s.gives
+		}
+	case isWalk:
 		in.need(n.Name, args[0], kindList)
 		if w.decides && len(args) > 1 {
 			in.need("the condition of "+n.Name, args[1], kindBool)
 		}
-		return w.gives
-	}
-	s, ok := signatures[n.Name]
-	if !ok {
-		return anyKind
-	}
-	if len(args) > 1 && s.takes == kindNumber|kindList { // min and max: of a list, or of numbers
-		s.takes = kindNumber
-	}
-	if len(args) > 0 {
+		v.kinds = w.gives
+	case known:
+		if len(args) > 1 && s.takes == kindNumber|kindList { // min and max: of a list, or of numbers
+			s.takes = kindNumber
+		}
 		in.need(n.Name, args[0], s.takes)
+		v.kinds = s.gives
 	}
-	return s.gives
+	if len(args) > 0 && n.Name == "sort" {
+		in.sorted(args[0])
+	}
+	if len(args) > 0 && slices.Contains(picks, n.Name) && args[0].kinds == kindList {
+		return args[0].element(n)
+	}
+	return v
+}
+
+// sorted judges a list that is sorted: the library's sort knows texts only.
+func (in *inference) sorted(list inferred) {
+	for _, element := range list.element(list.node).choices() {
+		if element.column == nil || element.kinds != kindText {
+			continue
+		}
+		if sense := senseOf(element.column); sense != delivery.SenseText {
+			in.faults = append(in.faults, fault{text: fmt.Sprintf("sort puts %s in the order of its texts, and not in that of the database", element), idle: true})
+			return
+		}
+	}
 }
 
 // method is a method of a time or a duration.

@@ -77,6 +77,14 @@ func TestInferenceFollowsTheMachine(t *testing.T) {
 // where.
 func TestConditionFaults(t *testing.T) {
 	t.Parallel()
+	orders := ordersTable()
+	for name, of := range map[string]*capture.Type{
+		"levels": {Name: "level[]", Kind: capture.List, Elem: testTypes["enum"], AppendJSON: testTypes["list"].AppendJSON},
+		"spans":  {Name: "interval[]", Kind: capture.List, Elem: testTypes["interval"], AppendJSON: testTypes["list"].AppendJSON},
+		"shuts":  testTypes["timetz"], "alias": testTypes["citext"],
+	} {
+		orders.Columns = append(orders.Columns, capture.Column{Name: name, Type: of, Identity: true})
+	}
 	for text, want := range map[string]string{
 		"new.currency > 1000": `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.currency (text) with 1000` +
 			` / to compare texts, write the number in quotes; where the texts are numbers, write float(new.currency)`,
@@ -88,7 +96,7 @@ func TestConditionFaults(t *testing.T) {
 		`new.placed_at > "yesterday"`:                    `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.placed_at (timestamp with time zone) with the text "yesterday" / write times as 2026-12-31 or 2026-12-31T15:04:05Z, in quotes`,
 		`new.placed_at - old.placed_at > 3`:              `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.placed_at - old.placed_at, a duration, with 3`,
 		`new.placed_at - old.placed_at > duration("3h")`: "",
-		"new.paid == 1":                                  `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.paid (boolean) with 1, which are never equal / the database keeps this as a number: compare it with 0 or 1`,
+		"new.paid == 1":                                  `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.paid (boolean) with 1, which are never equal / write true or false`,
 		"new.amount == true":                             `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.amount (integer) with true, which are never equal / the database keeps this as a number: compare it with 0 or 1`,
 		`new.paid == "true"`:                             `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.paid (boolean) with the text "true", which are never equal / write true or false, without quotes`,
 		"new.paid and new.currency == 'EUR'":             "",
@@ -97,7 +105,7 @@ func TestConditionFaults(t *testing.T) {
 		"'a' in new.currency":                            `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: in does not go with new.currency (text): it takes a list or an object`,
 		"any(new.tags, # contains 'x')":                  "",
 		"let d = new.total - old.total; d > 10":          "",
-		"let d = new.currency; d > 10":                   `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares d, a text, with 10 / to compare texts, write the number in quotes; where the texts are numbers, write float(d)`,
+		"let d = new.currency; d > 10":                   `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares d (text) with 10 / to compare texts, write the number in quotes; where the texts are numbers, write float(d)`,
 		"new.placed_at.Hour() > 18":                      "",
 		"upper(new.total) == 'X'":                        `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: upper does not go with new.total (numeric): it takes a text`,
 		"actor.id == 'batch' or op == 'insert'":          "",
@@ -109,6 +117,30 @@ func TestConditionFaults(t *testing.T) {
 		`new.sum == "$1.00"`:                             "",
 		`new.level >= "high"`:                            `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: >= compares new.level (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
 		`new.span > new.opens`:                           `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.span (interval) with new.opens (time), which are of two kinds`,
+		`let l = new.level; l >= "high"`:                 `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: >= compares l (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`(new.level ?? "low") >= "high"`:                 `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: >= compares new.level (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`(new.paid ? new.status : new.level) < "high"`:   `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares new.level (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`new.levels[0] < "high"`:                         `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares new.levels[0] (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`any(new.levels, # < "high")`:                    `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares # (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`first(uniq(new.levels)) < "high"`:               `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares first(uniq(new.levels)) (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`sort(new.spans)[0] == "P1D"`:                    `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: sort puts new.spans (interval) in the order of its texts, and not in that of the database`,
+		`any([new.level], # < "high")`:                   `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares new.level (level) with the text "high" by their order, which is not known / name the labels: new.column in ["first", "second"]`,
+		`new.level in ["low", "high"]`:                   "",
+		`"high" in new.levels`:                           "",
+		`new.span in ["1 day"]`:                          `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.span (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`new.span in ["P1D", "1 day"]`:                   `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.span (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`let l = ["1 day"]; not (new.span in l)`:         `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.span (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`"1 day" in new.spans`:                           `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.spans (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`(new.span ?? "1 day") == "1 day"`:               "",
+		`(new.span ?? "P1D") == "1 day"`:                 "",
+		`(new.span ?? nil) == "1 day"`:                   `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.span (interval) with the text "1 day": the column is an interval and never "1 day" / write it as payloads have it: P1DT2H`,
+		`let m = "1000"; new.total > m`:                  "",
+		`new.amount in [1, "2"]`:                         "",
+		`new.amount in ["one"]`:                          `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.amount (integer) with the text "one", which are never equal / write a value of the column's kind`,
+		`new.paid in [0, 1]`:                             "warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.paid (boolean) with 0, which are never equal / write true or false\nwarning mapping.shop.orders.events.order.big.0.if: rule order.big, if: in compares new.paid (boolean) with 1, which are never equal / write true or false",
+		`new.opens == new.shuts`:                         `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.opens (time) with new.shuts (time with time zone): one has a zone and one has none, which takes the session's zone`,
+		`new.span == new.opens`:                          `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.span (interval) with new.opens (time), which are of two kinds`,
+		`new.alias < new.currency`:                       `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: < compares new.alias (citext) with new.currency (text) letter by letter as they are encoded, A to Z before a to z, and not in the order of a collation / have the table keep what decides in a column of its own`,
 		`new.opens > "soon"`:                             `error mapping.shop.orders.events.order.big.0.if: rule order.big, if: > compares new.opens (time) with the text "soon": the column is a time and never "soon" / write it as 15:04:05`,
 		`new.opens == "soon"`:                            `warning mapping.shop.orders.events.order.big.0.if: rule order.big, if: == compares new.opens (time) with the text "soon": the column is a time and never "soon" / write it as 15:04:05`,
 	} {
@@ -118,7 +150,7 @@ func TestConditionFaults(t *testing.T) {
 			continue
 		}
 		var said []string
-		for _, f := range rules.Check(ordersTable(), nil) {
+		for _, f := range rules.Check(orders, nil) {
 			line := fmt.Sprintf("%s %s: %s", f.Severity, strings.Join(f.Path, "."), f.Text)
 			if f.Remedy != "" {
 				line += " / " + f.Remedy

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -10,6 +11,40 @@ import (
 
 	"rowhook/capture/capturetest"
 )
+
+// TestCheckOfTexts: check finds comparisons of texts that no row can settle, whichever way a column
+// comes into them.
+func TestCheckOfTexts(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, func(t *testing.T, w *world) {
+		level, account := "enum('low', 'high')", "'rowhook'@'%'"
+		if w.database == "postgres" {
+			w.exec("create type proof.level as " + level)
+			level, account = "proof.level", "rowhook"
+		}
+		w.exec("create table proof.levels (id bigint primary key, level "+level+", opens time)", "grant select on proof.levels to "+account)
+		w.conf.mapping = "  proof.levels:\n    events:\n"
+		for _, rule := range [][2]string{
+			{"variable", `let l = new.level; l >= "high"`}, {"instead", `(new.level ?? "low") >= "high"`},
+			{"member", `new.opens in ["08:00:00", "soon"]`}, {"fine", `new.level in ["low"] and new.opens in ["08:00:00"]`},
+		} {
+			w.conf.mapping += fmt.Sprintf("      level.%s: {op: insert, if: '%s'}\n", rule[0], rule[1])
+		}
+		w.write()
+		checked := w.rowhook("check")
+		for _, words := range []string{
+			"error    " + w.path("config.yaml:10:"), `rule level.variable, if: >= compares l (`, `rule level.instead, if: >= compares new.level (`,
+			`warning  ` + w.path("config.yaml:12:"), `rule level.member, if: in compares new.opens (time) with the text "soon"`,
+		} {
+			if !strings.Contains(checked.stdout, words) {
+				t.Errorf("check does not say %q:\n%s", words, checked.stdout)
+			}
+		}
+		if checked.code != 3 || strings.Contains(checked.stdout, "level.fine") {
+			t.Errorf("check ends with %d: %s", checked.code, checked.stdout)
+		}
+	})
+}
 
 // A condition that does not fit the columns is told by check, with its place, before the first row.
 // Where it runs all the same it parks its own events alone: the other rules' events of the same
