@@ -57,8 +57,8 @@ type WatchedEvent struct {
 
 // WatchedRule is a rule of an event type. All of its clauses must hold.
 type WatchedRule struct {
-	Name    string // as errors call it
-	Ops     []string
+	Name    string   // as errors call it
+	Ops     []string // touch where it is about changes of what the row refers to
 	Clauses []Clause
 	Problem string // why it can never be decided; empty when it can
 }
@@ -181,6 +181,11 @@ func (j *Judgement) Listed(i int) (l Listing, ok bool) {
 		}
 	}
 	return l, false
+}
+
+// Touched reports whether it is the change of a looked-up row that the entry was asked about.
+func (j *Judgement) Touched(i int) bool {
+	return j.mapped && j.m.eval.touched && j.be.lookups[i].touched
 }
 
 // prepare makes the mapper's evaluation one of this entry and change. Of a change that no rule is for

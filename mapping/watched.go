@@ -9,6 +9,9 @@ import (
 	"rowhook/delivery"
 )
 
+// OpTouch stands for the operations of a rule, or of a change, that is about what a row refers to.
+const OpTouch = "touch"
+
 // watched describes the entry.
 func (be *boundEntry) watched() *Watched {
 	w := &Watched{Entry: be.Name, Table: be.table.String(), Where: clausesOfWhere("where", be.Where)}
@@ -56,8 +59,11 @@ func (p *boundPart) watched(be *boundEntry) WatchedPart {
 
 func (r *boundRule) watched() WatchedRule {
 	w := WatchedRule{Name: r.rule.name}
+	if len(r.rule.Touch) > 0 {
+		w.Ops = []string{OpTouch}
+	}
 	for op := capture.Insert; op <= capture.Read; op++ {
-		if r.rule.ops.has(op) {
+		if r.rule.ops.has(op) && len(r.rule.Touch) == 0 {
 			w.Ops = append(w.Ops, op.String())
 		}
 	}

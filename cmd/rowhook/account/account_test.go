@@ -494,6 +494,74 @@ func TestFoldedAndLookedUp(t *testing.T) {
 	}
 }
 
+// renamer is a lender whose branches had another name before the transaction, and to which loan 7 refers.
+type renamer struct{ lender }
+
+func (renamer) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
+	if of.Name == "branches" {
+		row[1] = capture.Value{State: capture.Present, Text: []byte("Old library")}
+	} else {
+		copy(row, southLoan())
+	}
+	return true, true, nil
+}
+
+func (renamer) Referring(_ *capture.Table, _ []int, _ capture.Row, take func(capture.Row) (bool, error)) (known bool, err error) {
+	_, err = take(southLoan())
+	return true, err
+}
+
+func southLoan() capture.Row { return row("7", "A", "SOUTH", "a") }
+
+// TestTouched: a change of a looked-up row is told of the row that it touches, and that it is what touched
+// it; rules about the row itself are not asked.
+func TestTouched(t *testing.T) {
+	t.Parallel()
+	w := joining(t, Options{Values: true})
+	rules, err := mapping.Compile(mapping.Config{{
+		Name: "circulation.loans", Lookup: []mapping.LookupUse{{Name: "library", From: "branches", By: []string{"branch"}, MaxTouched: 9}},
+		Events: []mapping.EventConfig{
+			{Type: "loan.changed", Rules: []mapping.RuleConfig{{Op: []string{"update"}}}},
+			{Type: "loan.renamed", Rules: []mapping.RuleConfig{{Touch: []string{"library"}, Changed: []string{"library.name"}}}},
+		},
+	}}, mapping.Options{Lookups: []mapping.LookupConfig{{Name: "branches", Table: "app.branches", Key: []string{"code"}, Columns: []string{"name", "mail"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rules = rules
+	w.mapper = rules.NewMapper(w, mapping.Identity{Source: "library", Lineage: "7"})
+	w.mapper.Watch(w)
+	w.mapper.LookIn(renamer{})
+	words := loans().Columns[1].Type
+	branches := &capture.Table{Schema: "app", Name: "branches", Identity: capture.IdentityDefault, Key: []int{0}, Columns: []capture.Column{
+		{Name: "code", Type: words, Identity: true}, {Name: "name", Type: words}, {Name: "mail", Type: words}}}
+	w.mapper.Describe(branches)
+	w.mapper.Describe(loans())
+	w.begin()
+	w.apply(branches, row("SOUTH", "Old library", "x"), row("SOUTH", "South library", "x"), 4)
+	if err := w.mapper.End(); err != nil {
+		t.Fatal(err)
+	}
+	w.change(loans(), southLoan(), row("7", "B", "SOUTH", "a"))
+	w.account.Flush()
+	found := w.read(key7)
+	if len(found.Changes) != 2 {
+		t.Fatalf("found:\n%s", tell(found))
+	}
+	var got []string
+	for _, c := range found.Changes {
+		got = append(got, fmt.Sprint(c.Ordinal, c.Op, c.Lookups[0].Touched, len(c.Events), c.Verdicts[0].Standing, c.Verdicts[1].Standing, c.Plan.Events[1].Rules[0].Ops))
+	}
+	ops := []string{"touch"}
+	want := []string{
+		fmt.Sprint(4, capture.Update, true, 1, mapping.ForOtherOps, mapping.Holds, ops),
+		fmt.Sprint(0, capture.Update, false, 1, mapping.Holds, mapping.ForOtherOps, ops),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // listing is a world whose entry lists a loan's fines, two at most.
 func listing(t *testing.T, o Options) *world {
 	t.Helper()

@@ -69,7 +69,8 @@ func readFolded(r *reader) *Folded {
 }
 
 func (c *Change) readLookup(r *reader, w *mapping.WatchedLookup) Lookup {
-	l := Lookup{Found: mapping.Found(r.byte())}
+	first := r.byte()
+	l := Lookup{Found: mapping.Found(first &^ touchedLookup), Touched: first&touchedLookup != 0}
 	if l.Found > mapping.UnknownRow {
 		r.bad = true
 	}

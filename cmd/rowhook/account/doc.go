@@ -47,7 +47,8 @@
 //	     32 verdicts are there, 64 it stands for several changes, 128 look-ups and lists are there
 //	     several changes: 1 where nothing is left of them or 0, v how many, v how many are told, and each
 //	     of these op, v ordinal
-//	     look-ups, in the plan's order: a byte for what came of it, and where the plan says that there are
+//	     look-ups, in the plan's order: a byte for what came of it, and 16 where a change of its row touched
+//	     the entry's, and where the plan says that there are
 //	     values, one for each column that it goes by and, where there is a row, each that the entry uses
 //	     lists, in the plan's order behind them: 0 untold, 1 unknown, 2 whole or 3 cut, with these two v
 //	     rows; but for 0, where there are values, one for each column that it goes by

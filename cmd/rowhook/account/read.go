@@ -62,8 +62,9 @@ type Part struct {
 
 // Lookup is what came of a look-up.
 type Lookup struct {
-	Found mapping.Found
-	By    []Value // that it was to be found by; none where no values are kept
+	Found   mapping.Found
+	Touched bool    // its row changed, and that is what the entry was asked about
+	By      []Value // that it was to be found by; none where no values are kept
 	// Values are those of the columns that the entry uses; none where there is no row.
 	Values []Value
 }

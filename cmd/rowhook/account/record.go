@@ -35,6 +35,9 @@ const (
 	hasLookups // or lists
 )
 
+// touchedLookup marks the byte of a look-up whose row's change is what the entry was asked about.
+const touchedLookup = 16
+
 // What came of a list.
 const (
 	listUntold = iota // no event was to have it
@@ -216,7 +219,11 @@ func (a *Account) appendFolded(changes []*capture.Change, nothing bool) {
 func (a *Account) appendLookups(p *plan, j *mapping.Judgement) {
 	for i := range p.lookups {
 		found, l := j.LookedUp(i), &p.lookups[i]
-		a.buf = append(a.buf, byte(found))
+		first := byte(found)
+		if j.Touched(i) {
+			first |= touchedLookup
+		}
+		a.buf = append(a.buf, first)
 		if !a.options.Values {
 			continue
 		}

@@ -212,6 +212,9 @@ func (x *explainer) takeAccount(c *account.Change) {
 		Time: c.Time, Transaction: c.Transaction, Position: c.Position, Ordinal: c.Ordinal, Op: c.Op.String(),
 		Entry: c.Plan.Entry, Table: c.Plan.Table, Moved: c.Moved, Operation: c.Operation, From: "account",
 	}
+	if slices.ContainsFunc(c.Lookups, func(l account.Lookup) bool { return l.Touched }) {
+		told.Op = mapping.OpTouch
+	}
 	if c.Actor != (delivery.Actor{}) {
 		told.Actor = &c.Actor
 	}
@@ -261,7 +264,7 @@ var lookupStandings = [...]string{
 func explainLookups(c *account.Change) (list []operation.ExplainedLookup) {
 	for i := range c.Lookups {
 		l, of := &c.Lookups[i], &c.Plan.Lookups[i]
-		told := operation.ExplainedLookup{Name: of.Name, Table: of.Table, Standing: lookupStandings[l.Found]}
+		told := operation.ExplainedLookup{Name: of.Name, Table: of.Table, Standing: lookupStandings[l.Found], Touched: l.Touched}
 		for k := range l.By {
 			told.By = append(told.By, explainValue(&l.By[k]))
 		}

@@ -76,7 +76,7 @@ func textsOf(t *testing.T) []string {
 func codesOf() []string {
 	codes := []string{
 		"active", "waiting", "pending", "inactive", "streaming", "connecting", "paused", "stopped", "waiting for adoption",
-		"in_flight", "retrying", "blocked", "held", "record", "type", "transaction", "batch", "insert", "update", "delete", "truncate", "read", "running", "failed", "done", "cancelled",
+		"in_flight", "retrying", "blocked", "held", "record", "type", "transaction", "batch", "insert", "update", "delete", "truncate", "read", "touch", "running", "failed", "done", "cancelled",
 		"signal", "by_start", "by_signal", "by_file", "by_command", "error", "warning", "info",
 	}
 	for _, o := range delivery.Outcomes() {

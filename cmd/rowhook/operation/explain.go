@@ -160,9 +160,10 @@ type ExplainedLookup struct {
 	Name     string           `json:"name"`
 	Table    string           `json:"table"`
 	Standing string           `json:"standing"`
-	By       []ExplainedValue `json:"by,omitempty"`     // that it was to be found by
-	Values   []ExplainedValue `json:"values,omitempty"` // of the columns that the entry uses
-	Text     string           `json:"text"`             // all of it in words
+	Touched  bool             `json:"touched,omitempty"` // its row changed, which is what the change is
+	By       []ExplainedValue `json:"by,omitempty"`      // that it was to be found by
+	Values   []ExplainedValue `json:"values,omitempty"`  // of the columns that the entry uses
+	Text     string           `json:"text"`              // all of it in words
 }
 
 // The standings of a list.
@@ -256,6 +257,9 @@ func (l *ExplainedLookup) Put() {
 		if text += ": found"; len(l.Values) > 0 {
 			text += ", " + valueWords(l.Values)
 		}
+	}
+	if l.Touched {
+		text += "; its change touched the row"
 	}
 	l.Text = text
 }
