@@ -337,7 +337,7 @@ func (b *binder) extend(tables map[string]*capture.Table) {
 			if bound.table != nil {
 				col := b.lookedUpColumn(&bound, name)
 				bound.cols = append(bound.cols, col)
-				typ = bound.table.Columns[col].Type
+				typ = typeOf(bound.table, col)
 			}
 			extended.Columns = append(extended.Columns, capture.Column{Name: l.alias + "." + name, Type: typ})
 		}
@@ -369,6 +369,14 @@ func (b *binder) lookedUpColumn(l *boundLookup, name string) int {
 	}
 	b.problem(l.of.path, fmt.Sprintf("table %s has no column %q", l.table, name), didYouMean(name, names))
 	return 0
+}
+
+// typeOf is a column's type; unseen in a table without columns.
+func typeOf(t *capture.Table, col int) *capture.Type {
+	if col < len(t.Columns) {
+		return t.Columns[col].Type
+	}
+	return unseen
 }
 
 // checkLookup looks whether a row can be found by its key at all.

@@ -493,6 +493,7 @@ func TestLookupChecked(t *testing.T) {
 		{"all is there", loanTable(capture.IdentityDefault), []*capture.Table{people}, ""},
 		{"no table", loanTable(capture.IdentityDefault), nil, "the table is not in the database"},
 		{"no column", loanTable(capture.IdentityDefault), []*capture.Table{short}, `has no column "since"`},
+		{"no columns at all", loanTable(capture.IdentityDefault), such(func(t *capture.Table) { t.Columns, t.Key = nil, nil }), `has no column "member_id"`},
 		{"not the key", loanTable(capture.IdentityDefault), []*capture.Table{other}, "member_id is not the key of table circulation.members"},
 		{"other types", loanTable(capture.IdentityDefault), []*capture.Table{textKey}, "equal keys may be written in different ways"},
 		{"folded", folding, []*capture.Table{textKey}, "equal keys may be written in different ways"},

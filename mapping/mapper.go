@@ -258,7 +258,7 @@ func (m *Mapper) mapChange(b *binding, c *capture.Change, merging bool) error {
 			continue
 		}
 		own, asked := m.eval.rows, be.ops.has(c.Op)
-		if asked && len(be.lookups) > 0 {
+		if asked && len(be.lookups) > 0 && len(be.problems) == 0 {
 			if err := m.lookUp(be); err != nil {
 				return err
 			}

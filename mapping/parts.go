@@ -257,7 +257,7 @@ func (b *binder) describePart(p *boundPart) {
 	}
 	for _, name := range p.Columns {
 		col := column(name, "columns")
-		item := partColumn{label: append(appendString(nil, name), ':'), name: p.Name + "." + name, typ: p.table.Columns[col].Type}
+		item := partColumn{label: append(appendString(nil, name), ':'), name: p.Name + "." + name, typ: typeOf(p.table, col)}
 		if slices.Contains(b.Columns.Mask, item.name) {
 			item.mask = b.maskKey
 		}

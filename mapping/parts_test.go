@@ -296,6 +296,7 @@ func TestPartsChecked(t *testing.T) {
 		{"filtered", nil, such(func(f *capture.Table) { f.Filtered = true }), "the publication has a row filter"},
 		{"an omitted column", nil, such(func(f *capture.Table) { f.Columns[1].Omitted = "use another" }), `column "loan_id" of table circulation.fines cannot be looked up`},
 		{"no such column", nil, such(func(f *capture.Table) { f.Columns[3].Name = "reasons" }), `table circulation.fines has no column "reason"`},
+		{"no columns at all", nil, such(func(f *capture.Table) { f.Columns, f.Key = nil, nil }), `table circulation.fines has no column "loan_id"`},
 		{"no such column to find them by", nil, such(func(f *capture.Table) { f.Columns[1].Name = "loan" }), `table circulation.fines has no column "loan_id"`},
 		{"another type", nil, such(func(f *capture.Table) { f.Columns[1].Type = testTypes["text"] }), "equal values may be written in different ways"},
 		{"a column of the name", func(e *EntryConfig) { e.Parts[0].Name, e.Fields = "n", nil }, []*capture.Table{fineTable()}, `table circulation.loans has a column "n", too`},

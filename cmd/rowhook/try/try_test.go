@@ -2,7 +2,9 @@ package try
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -44,11 +46,13 @@ func FuzzTry(f *testing.F) {
 			f.Add(line)
 		}
 	}
+	f.Add([]byte(`{"table":"public.fines","op":"truncate"}` + "\n" + `{"table":"public.members","op":"truncate"}` + "\n" + `{"table":"public.loans","op":"insert","new":{"id":1}}`))
 	conf, err := config.Load("../testdata/try/config.yaml", func(string) (string, bool) { return "", false }, "whsec_bm8gc2VjcmV0LCBub3RoaW5nIGlzIHNlbnQ=")
 	if err != nil {
 		f.Fatal(err)
 	}
-	output := func(t *testing.T, data []byte) string {
+	listing := listingConfig(f)
+	output := func(t *testing.T, conf *config.Config, data []byte) string {
 		changes, err := parseRecorded("stdin", bytes.NewReader(data))
 		var results *Results
 		if err == nil {
@@ -67,8 +71,10 @@ func FuzzTry(f *testing.F) {
 		return out.String()
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if one, two := output(t, data), output(t, data); one != two {
-			t.Errorf("%q and then %q", one, two)
+		for _, conf := range []*config.Config{conf, listing} {
+			if one, two := output(t, conf, data), output(t, conf, data); one != two {
+				t.Errorf("%q and then %q", one, two)
+			}
 		}
 	})
 }
@@ -108,5 +114,101 @@ profiles: {desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [
 	want := "in:1 nothing insert|in:2 event insert|in:3 event insert|in:4 nothing insert|in:5 nothing delete"
 	if strings.Join(got, "|") != want {
 		t.Errorf("got %s\nwant %s", strings.Join(got, "|"), want)
+	}
+}
+
+// listingConfig is a config whose loans list fines and notes, and look members up.
+func listingConfig(tb testing.TB) *config.Config {
+	tb.Helper()
+	conf, err := config.Parse("config.yaml", []byte(`
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+lookups: {members: {table: public.members, key: id, columns: [name]}}
+mapping:
+  public.loans:
+    key: [id]
+    lookup: {member: {from: members, by: member_id}}
+    parts:
+      fines: {table: public.fines, by: loan_id, columns: [amount, reason], max: 3}
+      notes: {table: public.notes, by: {loan: id}, columns: text}
+    fields: {id: id, fines: fines, said: {column: notes, items: {what: text}}}
+profiles: {desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback]}}
+`), func(string) (string, bool) { return "", false }, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return conf
+}
+
+// TestTriedParts: a list has what the lines told of its table since they emptied it, as it is at the
+// end of the event's transaction, in the order of the table's key. Else it is unknown.
+func TestTriedParts(t *testing.T) {
+	t.Parallel()
+	conf := listingConfig(t)
+	fine := func(id, loan int, amount string) string {
+		return fmt.Sprintf(`{"table":"public.fines","op":"insert","key":["fine_id"],"types":{"fine_id":"bigint","loan_id":"bigint"},"new":{"fine_id":%d,"loan_id":%d,"amount":%s,"reason":null},`, id, loan, amount)
+	}
+	loan := func(id int) string {
+		return fmt.Sprintf(`{"table":"public.loans","op":"insert","key":["id"],"types":{"id":"bigint"},"new":{"id":%d,"member_id":null},`, id)
+	}
+	const emptied = `{"table":"public.fines","op":"truncate","key":["fine_id"],"types":{"fine_id":"bigint","loan_id":"bigint","amount":"text","reason":"text"},`
+	for _, test := range []struct {
+		name  string
+		lines []string // each with its transaction to come
+		want  string   // data of the last event, and what it lacks
+	}{
+		{"nobody knows what was there", []string{fine(1, 7, `"1"`) + "1", loan(7) + "2"}, `{"id":7} lacks fines said`},
+		{"none", []string{emptied + "1", fine(1, 8, `"1"`) + "1", loan(7) + "2"}, `{"id":7,"fines":[]} lacks said`},
+		{"by their key, numbers by their size", []string{emptied + "1", fine(10, 7, `"10"`) + "1", fine(9, 7, `"9"`) + "1", loan(7) + "2"},
+			`{"id":7,"fines":[{"amount":"9","reason":null},{"amount":"10","reason":null}]} lacks said`},
+		{"what the transaction does behind the event", []string{emptied + "1", fine(1, 7, `"1"`) + "1", loan(7) + "2", fine(2, 7, `"2"`) + "2",
+			`{"table":"public.fines","op":"update","key":["fine_id"],"types":{"fine_id":"bigint","loan_id":"bigint"},"old":{"fine_id":1},"new":{"fine_id":1,"loan_id":7,"amount":"1.5","reason":"late"},` + "2"},
+			`{"id":7,"fines":[{"amount":"1.5","reason":"late"},{"amount":"2","reason":null}]} lacks said`},
+		{"moved and deleted", []string{emptied + "1", fine(1, 7, `"1"`) + "1", fine(2, 7, `"2"`) + "1", fine(3, 7, `"3"`) + "1",
+			`{"table":"public.fines","op":"update","key":["fine_id"],"types":{"fine_id":"bigint","loan_id":"bigint"},"old":{"fine_id":1},"new":{"fine_id":1,"loan_id":8,"amount":"1","reason":null},` + "1",
+			`{"table":"public.fines","op":"delete","key":["fine_id"],"types":{"fine_id":"bigint","loan_id":"bigint"},"old":{"fine_id":2},` + "1", loan(7) + "2"},
+			`{"id":7,"fines":[{"amount":"3","reason":null}]} lacks said`},
+		{"too many", []string{emptied + "1", fine(4, 7, `"4"`) + "1", fine(3, 7, `"3"`) + "1", fine(2, 7, `"2"`) + "1", fine(1, 7, `"1"`) + "1", loan(7) + "2"},
+			`{"id":7,"fines":[{"amount":"1","reason":null},{"amount":"2","reason":null},{"amount":"3","reason":null}]} lacks fines[3:] said`},
+		{"both", []string{emptied + "1", `{"table":"public.notes","op":"truncate",` + "1",
+			`{"table":"public.notes","op":"insert","key":["n"],"types":{"n":"bigint","loan":"bigint"},"new":{"n":1,"loan":7,"text":"call"},` + "1", loan(7) + "2"},
+			`{"id":7,"fines":[],"said":[{"what":"call"}]}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var text strings.Builder
+			for _, line := range test.lines { // each ends with its transaction's name
+				last := len(line) - 1
+				fmt.Fprintf(&text, "%s\"transaction\":%q}\n", line[:last], line[last:])
+			}
+			changes, err := parseRecorded("in", strings.NewReader(text.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			results, err := Run(conf, "library", changes, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			for _, r := range results.list {
+				switch r.Kind {
+				case kindProblem:
+					t.Errorf("%s: %s", r.At, r.Error)
+				case kindRequest:
+					var body struct {
+						Data        json.RawMessage
+						Unavailable []string
+					}
+					if err := json.Unmarshal([]byte(r.text), &body); err != nil {
+						t.Fatal(err)
+					}
+					if got = string(body.Data); len(body.Unavailable) > 0 {
+						got += " lacks " + strings.Join(body.Unavailable, " ")
+					}
+				}
+			}
+			if got != test.want {
+				t.Errorf("the event says %s\nwant %s", got, test.want)
+			}
+		})
 	}
 }
