@@ -110,7 +110,7 @@ func (s Subscriptions) MatchHistory(ev *Event) Truth {
 // A Router is for one goroutine at a time.
 type Router struct {
 	targets []Target
-	routes  map[routeKey][]route
+	routes  map[routeKey]*routes
 	seen    seenRow
 }
 
@@ -167,7 +167,7 @@ const maxRoutes = 1 << 16
 
 // NewRouter makes a router for profiles.
 func NewRouter(targets []Target) *Router {
-	return &Router{targets: targets, routes: make(map[routeKey][]route)}
+	return &Router{targets: targets, routes: make(map[routeKey]*routes)}
 }
 
 // Match appends to dst the profiles that get the event, each once, and to undecided those whose
@@ -179,25 +179,25 @@ func NewRouter(targets []Target) *Router {
 func (r *Router) Match(ev *Event, row Row, dst, undecided []ProfileID) (recipients, undecidable []ProfileID) {
 	routes := r.lookup(ev.Type, ev.Entry)
 	row = r.remember(row)
-	for i := range routes {
-		switch routes[i].match(ev, row) {
+	for _, i := range routes.candidates(row) {
+		switch to := &routes.all[i]; to.match(ev, row) {
 		case True:
-			dst = append(dst, routes[i].id)
+			dst = append(dst, to.id)
 		case Undecidable:
-			undecided = append(undecided, routes[i].id)
+			undecided = append(undecided, to.id)
 		}
 	}
 	return dst, undecided
 }
 
-func (r *Router) lookup(eventType, entry string) []route {
+func (r *Router) lookup(eventType, entry string) *routes {
 	key := routeKey{eventType, entry}
 	routes, ok := r.routes[key]
 	if !ok {
 		if len(r.routes) >= maxRoutes {
 			clear(r.routes)
 		}
-		routes = r.routesFor(eventType, entry)
+		routes = newRoutes(r.routesFor(eventType, entry))
 		// The strings may be cut from a larger buffer, which the cache must not hold on to.
 		r.routes[routeKey{strings.Clone(eventType), strings.Clone(entry)}] = routes
 	}
@@ -267,7 +267,7 @@ type Matching struct {
 // Named appends the profiles that have a subscription for events of that type and mapping entry, its
 // conditions on rows and operations aside.
 func (r *Router) Named(eventType, entry string, dst []ProfileID) []ProfileID {
-	for _, route := range r.lookup(eventType, entry) {
+	for _, route := range r.lookup(eventType, entry).all {
 		dst = append(dst, route.id)
 	}
 	return dst
@@ -286,7 +286,7 @@ func (r *Router) remember(row Row) Row {
 // Explain appends how the profiles that [Router.Named] names stand to the event, in its order. The
 // answers are Match's.
 func (r *Router) Explain(ev *Event, row Row, dst []Matching) []Matching {
-	routes := r.lookup(ev.Type, ev.Entry)
+	routes := r.lookup(ev.Type, ev.Entry).all
 	row = r.remember(row)
 	for i := range routes {
 		m := Matching{ID: routes[i].id, Answer: routes[i].match(ev, row)}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestMatchGlob(t *testing.T) {
@@ -134,6 +136,75 @@ func TestRouterMatch(t *testing.T) {
 	}
 }
 
+// anyRow draws what is known of a column.
+type anyRow map[string]seenColumn
+
+func (r anyRow) Column(name string) (string, Known, Sense, bool) {
+	c := r[name]
+	return c.text, c.known, c.sense, c.ok
+}
+
+// TestRouterIndex: many profiles with conditions get what each by itself would get, in their order.
+func TestRouterIndex(t *testing.T) {
+	t.Parallel()
+	// Numbers, times and texts that are alike in some sense and not in others.
+	texts := []string{"1", "10", "1e1", "10.0", "010", "-1", "ten", "TEN", "ten ", "", "2026-12-01", "2026-12-01T00:00:00Z"}
+	columns := []string{"branch", "kind", "note"}
+	compared := []Sense{SenseText, SenseOpaque, SenseNumber, SenseNumber, SenseTime, SensePadded, SenseFolded}
+	known := []Known{ValuePresent, ValuePresent, ValuePresent, ValueNull, ValueUnknown}
+	rapid.Check(t, func(t *rapid.T) {
+		value := func() Literal {
+			if rapid.IntRange(0, 9).Draw(t, "null") == 0 {
+				return Literal{Null: true}
+			}
+			return Literal{Text: rapid.SampledFrom(texts).Draw(t, "value")}
+		}
+		var targets []Target
+		for i := range rapid.IntRange(1, 40).Draw(t, "profiles") {
+			var configs []SubscriptionConfig
+			for range rapid.IntRange(0, 2).Draw(t, "subscriptions") {
+				var c SubscriptionConfig
+				for _, column := range columns[:rapid.IntRange(0, 2).Draw(t, "conditions")] {
+					c.Where = append(c.Where, Condition{Column: column, Values: []Literal{value(), value()}})
+				}
+				if rapid.Bool().Draw(t, "by operation") {
+					c.Operations.Only = []string{"web"}
+				}
+				configs = append(configs, c)
+			}
+			targets = append(targets, Target{ProfileID(i), CompileSubscriptions(configs)})
+		}
+		router := NewRouter(targets)
+		for range 40 {
+			var about Row
+			if rapid.IntRange(0, 9).Draw(t, "no row") > 0 {
+				r := anyRow{}
+				for _, column := range columns {
+					r[column] = seenColumn{
+						text: rapid.SampledFrom(texts).Draw(t, "text"), known: rapid.SampledFrom(known).Draw(t, "known"),
+						sense: rapid.SampledFrom(compared).Draw(t, "sense"), ok: rapid.IntRange(0, 9).Draw(t, "there") > 0,
+					}
+				}
+				about = r
+			}
+			ev := &Event{Making: &Making{Type: "loan.returned"}, Commit: &Commit{Operation: rapid.SampledFrom([]string{"web", "desk"}).Draw(t, "operation")}}
+			var want [2][]ProfileID
+			for _, m := range router.Explain(ev, about, nil) {
+				switch m.Answer {
+				case True:
+					want[0] = append(want[0], m.ID)
+				case Undecidable:
+					want[1] = append(want[1], m.ID)
+				}
+			}
+			got, undecided := router.Match(ev, about, nil, nil)
+			if !slices.Equal(got, want[0]) || !slices.Equal(undecided, want[1]) {
+				t.Fatalf("%v of %v: %v and undecidable %v, want %v", about, targets, got, undecided, want)
+			}
+		}
+	})
+}
+
 func codes(names []string, ids []ProfileID) string {
 	var all []string
 	for _, id := range ids {
@@ -215,22 +286,26 @@ func BenchmarkRouterMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkRouterWhere routes a row to the one of 100 profiles that wants its branch, by number.
+// BenchmarkRouterWhere routes a row to the one of many profiles that wants its branch, by number.
 func BenchmarkRouterWhere(b *testing.B) {
-	var targets []Target
-	for i := range 100 {
-		where := Where{{Column: "branch", Values: []Literal{{Text: fmt.Sprint(i + 1)}}}}
-		targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*"}, where: where}}})
-	}
-	router := NewRouter(targets)
-	ev := &Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}
-	row := numbers{"loan_id": "1234567", "branch": "77"}
-	dst := make([]ProfileID, 0, len(targets))
-	b.ReportAllocs()
-	for b.Loop() {
-		if to, _ := router.Match(ev, row, dst, nil); len(to) != 1 || to[0] != 76 {
-			b.Fatal(to)
-		}
+	for _, profiles := range []int{1, 7, 100, 1000} {
+		b.Run(fmt.Sprint(profiles), func(b *testing.B) {
+			var targets []Target
+			for i := range profiles {
+				where := Where{{Column: "branch", Values: []Literal{{Text: fmt.Sprint(i + 1)}}}}
+				targets = append(targets, Target{ProfileID(i), Subscriptions{{events: []string{"loan.*"}, where: where}}})
+			}
+			router := NewRouter(targets)
+			ev := &Event{Making: &Making{Type: "loan.returned", Entry: "circulation.loans"}, Commit: &Commit{}}
+			row := numbers{"loan_id": "1234567", "branch": fmt.Sprint(profiles)}
+			dst := make([]ProfileID, 0, len(targets))
+			b.ReportAllocs()
+			for b.Loop() {
+				if to, _ := router.Match(ev, row, dst, nil); len(to) != 1 || int(to[0]) != profiles-1 {
+					b.Fatal(to)
+				}
+			}
+		})
 	}
 }
 
