@@ -37,6 +37,7 @@ type Batch struct {
 	set      int // of values, likewise
 	kept     keptChanges
 	stamps   []metaValue
+	wire     wireMemory
 	pieces   []piece // of the event that comes first in the next part
 }
 

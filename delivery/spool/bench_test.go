@@ -239,3 +239,48 @@ func BenchmarkReaders(b *testing.B) {
 		})
 	}
 }
+
+// sharedEvents are those of one transaction: they share what its commit and rule made.
+func sharedEvents(n int) []*delivery.Event {
+	events := make([]*delivery.Event, n)
+	for i := range events {
+		events[i] = testEvent(i)
+		events[i].Making, events[i].Commit = events[0].Making, events[0].Commit
+	}
+	return events
+}
+
+// BenchmarkParts hands transactions on, and takes them as a follower does.
+func BenchmarkParts(b *testing.B) {
+	for _, size := range []int{1, 100} {
+		batch := &Batch{}
+		for _, ev := range sharedEvents(size) {
+			batch.Add(ev, []delivery.ProfileID{1, 300})
+		}
+		batch.Commit("0/16B3748")
+		parts := partsOfBatch(b, batch, 512<<10)
+		b.Run(fmt.Sprintf("encode/events=%d", size), func(b *testing.B) {
+			code := func(delivery.ProfileID) string { return "desk" }
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				if err := batch.Encode(code, 512<<10, func([]byte, bool) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric((cpu(b)-before)/float64(b.N*size), "cpu-ns/event")
+		})
+		b.Run(fmt.Sprintf("decode/events=%d", size), func(b *testing.B) {
+			s := setup(b)
+			b.ReportAllocs()
+			before := cpu(b)
+			for b.Loop() {
+				if _, err := s.DecodePart(parts[0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric((cpu(b)-before)/float64(b.N*size), "cpu-ns/event")
+			b.ReportMetric(float64(len(parts[0]))/float64(size), "bytes/event")
+		})
+	}
+}

@@ -34,7 +34,8 @@ func (b *Batch) Encode(code func(delivery.ProfileID) string, most int, yield fun
 	if len(b.pieces) > 0 {
 		return errHandedOn
 	}
-	w := partWriter{code: code, most: most, yield: yield}
+	w := partWriter{code: code, most: most, yield: yield, body: b.wire.body, part: b.wire.part}
+	defer func() { b.wire.keep(w.body, w.part) }()
 	visible, seen, settled := 0, 0, 0
 	if b.commits {
 		visible, seen, settled = b.visible, b.seen, b.kept.settled
@@ -58,6 +59,19 @@ func (b *Batch) Encode(code func(delivery.ProfileID) string, most int, yield fun
 		}
 	}
 	return w.flush()
+}
+
+// wireMemory is what a batch keeps for the next time that it is handed on.
+type wireMemory struct{ body, part []byte }
+
+// keptWire bounds it: large events, dead letters and kept rows do not come often.
+const keptWire = 2 << 20
+
+func (m *wireMemory) keep(body, part []byte) {
+	if cap(body)+cap(part) > keptWire {
+		body, part = nil, nil
+	}
+	m.body, m.part = body[:0], part[:0]
 }
 
 // errHandedOn reports a batch whose large events are not with it.

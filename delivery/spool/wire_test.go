@@ -37,8 +37,15 @@ type profileContents struct {
 	Due        []delivery.Seq
 }
 
-// holds everything but what differs by itself: when history goes, and who has which number.
-func contentsOf(t *rapid.T, s *Spool) contents {
+// checker is what helpers need of a test that goes on after a fault.
+type checker interface {
+	fataler
+	errorer
+	Errorf(format string, args ...any)
+}
+
+// contentsOf holds everything but what differs by itself: when history goes, and who has which number.
+func contentsOf(t checker, s *Spool) contents {
 	t.Helper()
 	var errs []error
 	c := contents{
@@ -63,7 +70,7 @@ func contentsOf(t *rapid.T, s *Spool) contents {
 	return c
 }
 
-func profileContentsOf(t *rapid.T, s *Spool, id delivery.ProfileID, payloads map[string]string) (c profileContents) {
+func profileContentsOf(t checker, s *Spool, id delivery.ProfileID, payloads map[string]string) (c profileContents) {
 	t.Helper()
 	var errs [6]error
 	var state []byte
@@ -104,7 +111,7 @@ func profileContentsOf(t *rapid.T, s *Spool, id delivery.ProfileID, payloads map
 	return c
 }
 
-func wantSame(t *rapid.T, got, want *Spool) {
+func wantSame(t checker, got, want *Spool) {
 	t.Helper()
 	a, b := contentsOf(t, got), contentsOf(t, want)
 	for code, p := range b.Profiles {
