@@ -285,6 +285,10 @@ func (in *inspection) tableFindings() []capture.Finding {
 			add(capture.Warning, "numbered_versions", "is versioned by numbers of transactions: the server logs its changes as statements, and they are parked",
 				"give the columns of its PERIOD FOR SYSTEM_TIME the type TIMESTAMP(6)")
 		}
+		if len(f.languages) > 0 {
+			add(capture.Info, "collation", "has in its key "+strings.Join(f.languages, ", ")+": of a row that is deleted and written again in another spelling, "+
+				"events keep their order where the spellings differ by case, accents, width, kana or spaces at the end, and may change it where only that language takes them for equal", "")
+		}
 		if f.engine == "MEMORY" {
 			add(capture.Warning, "memory", "is a MEMORY table: a restart of the server empties it without a change in the binlog's rows", "ALTER TABLE "+f.sql()+" ENGINE = InnoDB;")
 		}

@@ -95,6 +95,65 @@ func TestCommentFindings(t *testing.T) {
 	}
 }
 
+// TestCollationFindings asks each server for all of its collations: those that are taken for no
+// language's have no equals of one, and a key under one of the others is told.
+func TestCollationFindings(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range flavours {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			s := sharedServer(t, flavour)
+			ctx, db, own := t.Context(), s.db, s.database(t)
+			rows, err := db.QueryContext(ctx, "SELECT collation_name FROM information_schema.collations WHERE character_set_name = 'utf8mb4'")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for rows.Next() {
+				var name string
+				if err := rows.Scan(&name); err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, name)
+			}
+			if err := rows.Close(); err != nil || len(names) < 20 {
+				t.Fatalf("%d collations: %v", len(names), err)
+			}
+			found := map[bool]int{}
+			for _, name := range names {
+				var equals int
+				err := db.QueryRowContext(ctx, "SELECT (_utf8mb4'ä' COLLATE "+name+" = _utf8mb4'ae') + (_utf8mb4'å' COLLATE "+name+" = _utf8mb4'aa') + (_utf8mb4'ü' COLLATE "+name+" = _utf8mb4'y') + "+
+					"(_utf8mb4'v' COLLATE "+name+" = _utf8mb4'w') + (_utf8mb4'ö' COLLATE "+name+" = _utf8mb4'oe') + (_utf8mb4'i' COLLATE "+name+" = _utf8mb4'j')").Scan(&equals)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if equals > 0 {
+					found[ofLanguage(name)]++
+				}
+				if equals > 0 && !ofLanguage(name) {
+					t.Errorf("%s has equals of a language", name)
+				}
+			}
+			if found[true] == 0 {
+				t.Error("no collation has equals of a language")
+			}
+			s.exec(t, "CREATE TABLE "+own+".people (id INT, name VARCHAR(40) COLLATE utf8mb4_danish_ci, town VARCHAR(40) COLLATE utf8mb4_swedish_ci, PRIMARY KEY (name, id))",
+				"CREATE TABLE "+own+".places (name VARCHAR(40) COLLATE utf8mb4_unicode_ci PRIMARY KEY)")
+			in, err := inspect(ctx, db, []string{own + ".*"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told []string
+			for _, f := range in.tableFindings() {
+				told = append(told, f.Code+" "+f.Table+" "+f.Text)
+			}
+			if len(told) != 1 || !strings.HasPrefix(told[0], "collation "+own+".people "+own+".people has in its key name (utf8mb4_danish_ci): ") {
+				t.Errorf("%q", told)
+			}
+		})
+	}
+}
+
 // TestLag counts the bytes between two places over several files.
 func TestLag(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,9 @@ type tableFacts struct {
 	engine   string
 	cascades []string // constraints by which another table's changes change this one
 	// numbered says that versions of rows are told by numbers of transactions.
-	numbered   bool
+	numbered bool
+	// languages are the key's columns whose collation is of a language, with its name.
+	languages  []string
 	definition string // as SHOW CREATE TABLE has it; empty where there is none to see
 }
 
@@ -195,7 +197,7 @@ func (in *inspection) findNamed(ctx context.Context, db *sql.DB, patterns []stri
 }
 
 // columnRow is a column as the catalog has it.
-type columnRow struct{ name, dataType, columnType, extra, key string }
+type columnRow struct{ name, dataType, columnType, extra, key, collation string }
 
 // readColumns reads the columns of all tables, by their names.
 func (in *inspection) readColumns(ctx context.Context, db *sql.DB) (map[string][]columnRow, error) {
@@ -222,7 +224,7 @@ func collectColumns(ctx context.Context, db *sql.DB, columns map[string][]column
 	for rows.Next() {
 		var of capture.Table
 		var c columnRow
-		if err := rows.Scan(&of.Schema, &of.Name, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key); err != nil {
+		if err := rows.Scan(&of.Schema, &of.Name, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key, &c.collation); err != nil {
 			return err
 		}
 		columns[of.String()] = append(columns[of.String()], c)
@@ -256,10 +258,25 @@ func readTables(ctx context.Context, db *sql.DB, condition string, args ...any) 
 	return found, rows.Err()
 }
 
-const allColumnsSQL = `SELECT table_schema, table_name, column_name, data_type, column_type, extra, column_key FROM information_schema.columns WHERE `
+const allColumnsSQL = `SELECT table_schema, table_name, column_name, data_type, column_type, extra, column_key, COALESCE(collation_name, '') FROM information_schema.columns WHERE `
 
 const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
+
+// ofLanguage reports whether a collation has rules of a language, by its name: what is none of the
+// other words is a language's. Behind the charset stand which of the general rules it has, and what
+// it tells apart.
+func ofLanguage(collation string) bool {
+	_, rules, _ := strings.Cut(collation, "_")
+	for word := range strings.SplitSeq(rules, "_") {
+		switch word {
+		case "", "bin", "general", "unicode", "mysql500", "520", "0900", "uca1400", "nopad", "ai", "as", "ci", "cs":
+		default:
+			return true
+		}
+	}
+	return false
+}
 
 // generated tells by the catalog's column extra whether a column is computed. MySQL's
 // DEFAULT_GENERATED is not one.
@@ -307,6 +324,9 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, colum
 		// The end of a version is in the server's key, and may be hidden from the columns.
 		if i := f.table.Column(name); i >= 0 && name != end {
 			f.table.Key = append(f.table.Key, i)
+			if collation := columns[i].collation; ofLanguage(collation) {
+				f.languages = append(f.languages, name+" ("+collation+")")
+			}
 		}
 	}
 	f.definition, f.cascades = definition, cascadesOf(definition)

@@ -178,13 +178,18 @@ func TestSetup(t *testing.T) {
 			t.Errorf("after setup check finds: %+v", f)
 		}
 	}
-	findings, _, err = s.Check(ctx, []string{"circulation.notes", "circulation.prices"})
+	pg.Run(t, "create type circulation.place as (shelf int, height numeric)",
+		"create table circulation.slots (spans numeric[], place circulation.place, names text[], primary key (spans, place, names))")
+	findings, _, err = s.Check(ctx, []string{"circulation.notes", "circulation.prices", "circulation.slots"})
 	capturetest.Must(t, err)
 	lines := strings.Join(findingLines(findings), "\n")
 	for _, want := range []string{"warning generated_columns circulation.prices", "info money circulation.prices"} {
 		if !strings.Contains(lines, want) {
 			t.Errorf("check lacks %s:\n%s", want, lines)
 		}
+	}
+	if n := strings.Count(lines, "info key_spelling circulation.slots"); n != 2 { // a list of texts has no numbers
+		t.Errorf("%d findings about keys, want 2:\n%s", n, lines)
 	}
 	// Who owns the tables seldom may drop a slot: our own role does that.
 	pg.Run(t, "create role owner login; grant create on database postgres to owner; alter publication rowhook owner to owner")

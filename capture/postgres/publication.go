@@ -293,11 +293,24 @@ func (in *inspection) tableAdvice(f *tableFacts) []capture.Finding {
 			add(capture.Warning, "collation", fmt.Sprintf("has the key column %s, whose collation takes different texts for equal: of a row that is deleted and written again in another spelling, "+
 				"events keep their order where the spellings differ by case, accents, width, kana or spaces at the end, and may change it where they differ by more", col.Name), "")
 		}
+		if slices.Contains(f.table.Key, i) && holdsNumbers(col.Type) {
+			add(capture.Info, "key_spelling", fmt.Sprintf("has the key column %s (%s): of a row that is deleted and written again with a number in it in another spelling, such as 1.50 for 1.5, "+
+				"events may change their order", col.Name, col.Type.Name), "")
+		}
 		if col.Type.Base == "money" {
 			add(capture.Info, "money", fmt.Sprintf("has the money column %s, whose text depends on the server's lc_monetary", col.Name), "")
 		}
 	}
 	return out
+}
+
+// holdsNumbers reports whether a type's values have numbers in them which may be written in several
+// ways: lists of such, and types that somebody made.
+func holdsNumbers(t *capture.Type) bool {
+	if t.Kind != capture.List || t.Elem == nil {
+		return t.Kind == capture.Other && t.Base == ""
+	}
+	return t.Elem.Kind == capture.Decimal || t.Elem.Kind == capture.Float || holdsNumbers(t.Elem)
 }
 
 // generatedFinding tells of generated columns that do not come, though nothing keeps them back but
