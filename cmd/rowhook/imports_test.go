@@ -99,7 +99,7 @@ var rules = []rule{
 	{imports: "rowhook/cmd/rowhook/cluster", only: []string{"cmd/rowhook/pipeline", "cmd/rowhook/backfill", "cmd/rowhook/operation", "cmd/rowhook/console", "cmd/rowhook/control", "cmd/rowhook/try"}, except: true, why: "they write to a journal and do not know whose"},
 	{imports: "rowhook/cmd/rowhook/cluster/natstest", only: []string{"cmd/rowhook/cluster/natstest", "cmd/rowhook-demo"}, tests: true, why: "throwaway servers are for tests and the demonstration"},
 	{imports: "rowhook/delivery/engine", only: []string{"cmd/rowhook/cluster"}, except: true, why: "the engine meets the cluster in its store"},
-	{imports: "rowhook/capture", only: []string{"cmd/rowhook/cluster"}, except: true, why: "what the batches hold is the source's matter"},
+	{imports: "rowhook/mapping", only: []string{"cmd/rowhook/cluster"}, except: true, why: "what the batches hold is not the cluster's matter"},
 	{imports: "html/template", only: []string{"cmd/rowhook/console"}, why: "pages are the console's"},
 	{imports: "github.com/chromedp", only: []string{"cmd/rowhook/e2e"}, why: "a browser is for tests of the console"},
 	{imports: "testing", only: []string{"capture/capturetest/conformance"}, tests: true, why: "what is shipped holds no test code"},

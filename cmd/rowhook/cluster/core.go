@@ -16,12 +16,12 @@ type core struct {
 func loadCore(log, rest, table []byte) (*core, error) {
 	c := &core{state: newState()}
 	var err error
-	if log != nil {
+	if len(log) > 0 {
 		if c.log, err = decodeStamp(log); err != nil {
 			return nil, err
 		}
 	}
-	if rest != nil {
+	if len(rest) > 0 {
 		if c.state, err = decodeState(rest, table); err != nil {
 			return nil, err
 		}

@@ -120,3 +120,23 @@ func closeValue(key string, r *reader, err error) error {
 	}
 	return err
 }
+
+// selfValue is what a state directory knows of the machine that it is of.
+type selfValue struct {
+	machine     string
+	incarnation uint64 // of the last process
+	lineage     string // of the cluster that the spool began
+}
+
+func (v *selfValue) encode() []byte {
+	return appendText(binary.AppendUvarint(appendText([]byte{stampVersion}, v.machine), v.incarnation), v.lineage)
+}
+
+func decodeSelf(raw []byte) (v selfValue, err error) {
+	if len(raw) == 0 {
+		return v, nil
+	}
+	r, err := openValue(valueSelf, raw)
+	v = selfValue{machine: r.text(), incarnation: r.uvarint(), lineage: r.text()}
+	return v, closeValue(valueSelf, r, err)
+}
