@@ -26,7 +26,7 @@ type LookupUse struct {
 	From string   `yaml:"from" doc:"a name under lookups"`
 	By   []string `yaml:"by,oneormany" doc:"columns that hold the row's key: of the entry's table, or alias.column of another row that it looks up"`
 	// MaxTouched is what a rule's touch asks for.
-	MaxTouched int `yaml:"max_touched" doc:"rows of the entry that one change of the looked-up row may touch, 100000 at most. Default: 1000. Where more refer to it, none is told, and a dead letter of the source is"`
+	MaxTouched int `yaml:"max_touched" doc:"rows of the entry that one change of the looked-up row may touch, 10000 at most. Default: 1000. Where more refer to it, none is told, and a dead letter of the source is"`
 }
 
 // LookedUp is a table whose rows are to be kept, and which of its columns.

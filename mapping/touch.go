@@ -22,7 +22,7 @@ const (
 	// DefaultTouched is how many rows a change may touch where nobody says, and touchedMost how many it
 	// may at all.
 	DefaultTouched = 1000
-	touchedMost    = 100_000
+	touchedMost    = 10_000
 )
 
 // compileTouches checks what the entry's rules ask about changes of looked-up rows.

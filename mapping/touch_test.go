@@ -551,7 +551,7 @@ func TestTouchConfig(t *testing.T) {
 			e.Lookup[0].By, e.Lookup[0].From = []string{"item.holding_id", "member_id"}, "pairs"
 			r.Touch = []string{"holding"}
 		}, "the rows that a change of holding touches cannot be found: holding is looked up by columns of several rows"},
-		{"most", func(e *EntryConfig, _ *RuleConfig) { e.Lookup[2].MaxTouched = touchedMost + 1 }, "100001 is not between 1 and 100000"},
+		{"most", func(e *EntryConfig, _ *RuleConfig) { e.Lookup[2].MaxTouched = touchedMost + 1 }, "10001 is not between 1 and 10000"},
 		{"without touch", func(e *EntryConfig, r *RuleConfig) {
 			e.Events = append(e.Events, EventConfig{Type: "loan.any", Rules: []RuleConfig{{Changed: []string{"member.name"}}}})
 		}, `changed takes no looked-up column: "member.name"`},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rowhook/capture/capturetest"
 )
@@ -105,6 +106,50 @@ func testTouch(t *testing.T, w *world) {
 }
 
 var touchColumns = [...]string{"name", "title", "call"}
+
+// A change that touches ten thousand rows, in a transaction that is larger than what is held of one, tells
+// each of them once, with the values of the commit before and of its own, though the agent is killed.
+func TestTouchLarge(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, testTouchLarge)
+}
+
+func testTouchLarge(t *testing.T, w *world) {
+	const touched, made = 10_000, 20_000
+	w.circulating()
+	w.conf.mapping = strings.Replace(w.conf.mapping, "by: member_id", fmt.Sprint("by: member_id, max_touched: ", touched), 1)
+	w.exec(fmt.Sprintf("insert into proof.loans select g + 100000, g, %d, null from %s", touchSentinel, numbers(touched-1)))
+	a := w.begin()
+	w.loads(4)
+	app := w.connect()
+	capturetest.Must(t, app.exec(t.Context(), fmt.Sprintf(
+		"start transaction; update proof.members set name = 'between' where member_id = %d; insert into proof.loans select g + 1000000, g, 3, null from %s; "+
+			"update proof.members set name = 'last' where member_id = %[1]d; commit", touchSentinel, numbers(made))))
+	random := chance(3)
+	for range count(3, 10) {
+		elapse(t, between(random, 50*time.Millisecond, 400*time.Millisecond), "", nil)
+		a.kill()
+		a = w.start()
+	}
+	w.hook.wait(t, "main", touched, 4*patience)
+	status, _ := w.status()
+	a.term()
+	w.hook.sound(t)
+	events := w.touchEvents()
+	loans := map[string]bool{}
+	for _, e := range events {
+		loans[e.loan] = true
+		if e.now[0] != "last" || e.was["name"] != "first" || len(e.was) != 1 || len(e.unavailable) > 0 {
+			t.Fatalf("loan %s: the event says %+v", e.loan, e.touchedJoin)
+		}
+	}
+	if len(events) != touched || len(loans) != touched {
+		t.Errorf("%d events of %d loans, want %d", len(events), len(loans), touched)
+	}
+	if parked := status["parked"].(map[string]any); parked["count"] != 0.0 {
+		t.Errorf("parked: %v", parked)
+	}
+}
 
 // touchedJoin is a loan with what it refers to at a commit, and what was another before.
 type touchedJoin struct {

@@ -98,6 +98,9 @@ func (k *keptRows) change(c *capture.Change) {
 	now, knows := k.place(c.Table, c.New)
 	before := k.rows[now]
 	if knew {
+		if _, told := k.rows[was]; !told { // what its line says of it
+			k.was[was] = keptBefore{slices.Clone(c.Old), true}
+		}
 		before = k.rows[was]
 		k.set(was, nil)
 	}
@@ -159,11 +162,8 @@ func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, kno
 	return before.row != nil, ok && (before.told || k.whole[of.String()]), nil
 }
 
-// Referring implements [mapping.Lookups]. Rows are known once the lines have emptied their table.
+// Referring implements [mapping.Lookups]. The rows are those that the lines told so far.
 func (k *keptRows) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
-	if !k.gone[of.String()] {
-		return false, nil
-	}
 	rows, known := k.having(of, by, row)
 	for _, r := range rows {
 		if more, err := take(r); err != nil || !more {

@@ -212,3 +212,48 @@ func TestTriedParts(t *testing.T) {
 		})
 	}
 }
+
+// A change of a looked-up row touches the rows that the lines told, at its own line.
+func TestTouchedLines(t *testing.T) {
+	t.Parallel()
+	conf, err := config.Parse("config.yaml", []byte(`
+source: {type: postgres, url: "postgres://nobody@127.0.0.1:1/library"}
+lookups: {members: {table: public.members, key: id, columns: [name]}}
+mapping:
+  public.loans:
+    key: [id]
+    lookup: {member: {from: members, by: who}}
+    fields: {id: id, name: member.name}
+    events: {loan.renamed: {touch: member, changed: member.name}}
+profiles: {desk: {url: "http://127.0.0.1:1/", signature: none, allow_networks: [loopback]}}
+`), func(string) (string, bool) { return "", false }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := `{"table":"public.loans","op":"insert","key":["id"],"new":{"id":1,"who":5}}
+{"table":"public.loans","op":"insert","key":["id"],"new":{"id":2,"who":6}}
+{"transaction":"7","table":"public.members","op":"update","key":["id"],"old":{"id":5,"name":"Ann"},"new":{"id":5,"name":"Zoe"}}
+{"transaction":"7","table":"public.loans","op":"insert","key":["id"],"new":{"id":3,"who":5}}
+{"table":"public.members","op":"update","key":["id"],"old":{"id":5},"new":{"id":5,"name":"Ida"}}
+{"table":"public.members","op":"update","key":["id"],"old":{"id":5},"new":{"id":5,"name":"Ida"}}
+{"table":"public.members","op":"update","key":["id"],"old":{"id":6},"new":{"id":6,"name":"Bob"}}
+`
+	changes, err := parseRecorded("in", strings.NewReader(lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := Run(conf, "library", changes, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range results.list {
+		if r.Kind != kindRequest {
+			got = append(got, r.At+" "+r.Kind+" "+string(r.Key)+r.Reason)
+		}
+	}
+	want := `in:1 nothing |in:2 nothing |in:3 event {"id":1}|in:4 nothing |in:5 event {"id":1}|in:5 event {"id":3}|in:6 nothing |in:7 problem undecidable`
+	if strings.Join(got, "|") != want {
+		t.Errorf("got %s\nwant %s", strings.Join(got, "|"), want)
+	}
+}
