@@ -66,6 +66,10 @@ func jointSense(a, b any) (sense delivery.Sense, ok bool) {
 	x, isSensed := a.(sensed)
 	y, isSensedToo := b.(sensed)
 	switch {
+	case isSensed && isSensedToo && x.made && !isTextAt(y.sense):
+		return y.sense, true
+	case isSensed && isSensedToo && y.made && !isTextAt(x.sense):
+		return x.sense, true
 	case isSensed && isSensedToo:
 		return jointly(x.sense, y.sense)
 	case isSensed:

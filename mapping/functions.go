@@ -77,7 +77,7 @@ func (m *machine) cut(base, from, to any) any {
 		}
 		runes := []rune(x)
 		start, end := bound(from, len(runes), 0), bound(to, len(runes), len(runes))
-		return string(runes[start:max(start, end)])
+		return madeText(string(runes[start:max(start, end)]))
 	case []any:
 		start, end := bound(from, len(x), 0), bound(to, len(x), len(x))
 		return x[start:max(start, end)]
@@ -208,7 +208,7 @@ func call(f *builtin.Function, args []node) node {
 		if kept {
 			return withSense(ownValue(result), sense)
 		}
-		return ownValue(result)
+		return madeText(ownValue(result))
 	}
 }
 

@@ -320,7 +320,7 @@ func (m *machine) arithmetic(op string, a, b any) any {
 			if !m.makes(int64(len(x) + len(y))) {
 				return unknown{}
 			}
-			return x + y
+			return madeText(x + y)
 		}
 	case time.Time:
 		switch y := b.(type) {

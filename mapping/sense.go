@@ -64,6 +64,17 @@ const padded = "bpchar"
 type sensed struct {
 	text  string
 	sense delivery.Sense
+	// made says that the text was computed. It is a column's where that matters, and read as whatever
+	// stands beside it, like one that is written out, where it does not.
+	made bool
+}
+
+// madeText is a text that was computed, and any other value as it is.
+func madeText(v any) any {
+	if s, ok := v.(string); ok {
+		return sensed{text: s, sense: delivery.SenseText, made: true}
+	}
+	return v
 }
 
 // textOf returns what an expression's value says, if it is a text.
@@ -89,7 +100,7 @@ func plainValue(v any) any {
 func withSense(v any, sense delivery.Sense) any {
 	switch x := v.(type) {
 	case string:
-		return sensed{x, sense}
+		return sensed{text: x, sense: sense}
 	case []any:
 		for i := range x {
 			x[i] = withSense(x[i], sense)

@@ -44,9 +44,9 @@ func expressionValue(v capture.Value, t *capture.Type) (any, error) {
 	}
 	sense := senseOf(t)
 	if sense == delivery.SensePadded { // as the server's own casts to text have it
-		return sensed{strings.TrimRight(string(v.Text), " "), sense}, nil
+		return sensed{text: strings.TrimRight(string(v.Text), " "), sense: sense}, nil
 	}
-	return sensed{string(v.Text), sense}, nil
+	return sensed{text: string(v.Text), sense: sense}, nil
 }
 
 // elementSense is how a list's elements compare which are texts in payloads. JSON's own, and those
