@@ -34,6 +34,7 @@ type committer struct {
 
 	dirty   bool   // what is kept is to be stored with the next commit
 	current commit // on its way into the store, or waiting for the delivery log
+	through int    // how many commits the store has
 	commits chan *commit
 }
 
@@ -81,7 +82,10 @@ func (c *committer) open() func() {
 	}
 }
 
-func (c *committer) close() { close(c.commits) }
+func (c *committer) close() {
+	close(c.commits)
+	c.commits = nil
+}
 
 // begin moves what is pending into the commit, which is free.
 func (c *committer) begin() *commit {
@@ -89,7 +93,8 @@ func (c *committer) begin() *commit {
 	buffers := w.pending
 	w.pending = c.ledger.pending
 	clear(buffers.puts)
-	c.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done}
+	buffers.touched.clear()
+	c.ledger.pending = pending{puts: buffers.puts[:0], removes: buffers.removes[:0], done: buffers.done, touched: buffers.touched}
 	w.progress.Cursor, w.progress.Done = c.ledger.window.progress(c.reader.unread(), w.pending.done[:0])
 	w.pending.done = w.progress.Done
 	w.state = nil
@@ -107,6 +112,7 @@ func (c *committer) soon(now time.Time) error {
 		select {
 		case <-w.done:
 			w.running = false
+			c.through++
 		default:
 			return nil
 		}
@@ -123,9 +129,55 @@ func (c *committer) soon(now time.Time) error {
 	} else {
 		c.begin()
 	}
+	c.send(w)
+	return nil
+}
+
+func (c *committer) send(w *commit) {
 	w.running = true
 	c.commits <- w
-	return nil
+}
+
+// hurry has what was decided about records be on its way into the store, before some are read. Those
+// that it has not got there are unstored.
+func (c *committer) hurry() (committed bool, err error) {
+	w := &c.current
+	switch {
+	case c.commits == nil: // nobody writes beside
+		return c.records()
+	case w.running, w.logError != nil, w.err != nil, len(c.ledger.pending.puts)+len(c.ledger.pending.removes) == 0:
+		return w.running || w.logError == nil, nil
+	}
+	c.send(c.begin())
+	return true, nil
+}
+
+// unstored calls yield for what is not in the store yet: what is on its way, and what is pending.
+func (c *committer) unstored(yield func(*pending) bool) {
+	if w := &c.current; (w.running || w.logError != nil) && !yield(&w.pending) {
+		return
+	}
+	yield(&c.ledger.pending)
+}
+
+// unstoredLane reports whether the store does not know yet how the records of a lane are.
+func (c *committer) unstoredLane(hash uint64) bool {
+	for p := range c.unstored {
+		if p.touched.lane(hash) {
+			return true
+		}
+	}
+	return false
+}
+
+// unstoredRecord is unstoredLane for one record.
+func (c *committer) unstoredRecord(seq delivery.Seq) bool {
+	for p := range c.unstored {
+		if p.touched.record(seq) {
+			return true
+		}
+	}
+	return false
 }
 
 // dueAt is when soon is to be called again; zero when that is known when something happens.
@@ -151,6 +203,7 @@ func (c *committer) commit() (bool, error) {
 		<-w.done
 		w.running = false
 	}
+	c.through++
 	if w.logError != nil {
 		c.write(w)
 	}

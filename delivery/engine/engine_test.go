@@ -199,6 +199,7 @@ func (plain) GroupHead(*delivery.Group) delivery.Head {
 type bench struct {
 	t        testing.TB
 	store    *memStore
+	over     delivery.Store // what the engine gets in place of the store; nil for the store
 	lines    *lines
 	receiver *receiver
 	sender   delivery.Sender    // nil: the receiver
@@ -242,7 +243,11 @@ func (b *bench) build() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.engine, err = engine.New(b.store, b.lines, []*engine.Profile{profile}, engine.Options{Logger: b.logger, OnState: b.onState})
+	var store delivery.Store = b.store
+	if b.over != nil {
+		store = b.over
+	}
+	b.engine, err = engine.New(store, b.lines, []*engine.Profile{profile}, engine.Options{Logger: b.logger, OnState: b.onState})
 	if err != nil {
 		b.t.Fatal(err)
 	}

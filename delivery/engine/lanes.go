@@ -15,6 +15,7 @@ type lanes struct {
 	ordered bool
 	byKey   map[uint64]*lane
 	waking  []*lane // whose records on disk are to be looked at
+	later   []*lane // likewise, once the store has what was decided about them
 	spare   []*lane
 	alones  alones
 	fresh   jobQueue // ready first tries
@@ -75,6 +76,19 @@ func (s *lanes) woken() *lane {
 	return l
 }
 
+// postpone lists a lane that was woken for later.
+func (s *lanes) postpone(l *lane) {
+	l.waking = true
+	s.later = append(s.later, l)
+}
+
+// resume lists what was postponed again.
+func (s *lanes) resume() {
+	s.waking = append(s.waking, s.later...)
+	clear(s.later)
+	s.later = s.later[:0]
+}
+
 // enter puts a job at the end of its lanes' memory parts, and into the ready queue when it is first
 // in them.
 func (s *lanes) enter(j *job, hashes []uint64) {
@@ -85,6 +99,7 @@ func (s *lanes) enter(j *job, hashes []uint64) {
 	j.state = jobWaiting
 	for _, hash := range hashes {
 		l := s.of(hash)
+		l.asleep = false // what was to be retried later, if anything, is this job
 		j.nodes = append(j.nodes, laneNode{lane: l})
 		if l.tail == nil {
 			l.head = j

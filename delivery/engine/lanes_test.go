@@ -253,3 +253,22 @@ func TestLanesTurns(t *testing.T) {
 		t.Error("what was given back is not the next one")
 	}
 }
+
+// TestLoadedEarlyWakesItsLanes: a record that is loaded by one of its lanes before its due time has
+// woken the others does not leave those asleep.
+func TestLoadedEarlyWakesItsLanes(t *testing.T) {
+	t.Parallel()
+	o := newOrder(t)
+	o.come(1, "a", "b")
+	o.send()
+	first := o.jobs[1]
+	o.leave(first)
+	o.block(first.nodes, 1)
+	o.put(o.delivery(2, "a", "b"))
+	o.come(1, "a", "b") // from its record
+	o.send()
+	o.over(1)
+	if n := len(o.waking); n != 2 {
+		t.Errorf("%d of 2 lanes are looked at when the retry is over", n)
+	}
+}

@@ -240,7 +240,7 @@ func (in *intake) unrecordStored() error {
 	}
 	err := in.store.Deliveries(in.store.id, base, nil, func(r delivery.Delivery) bool {
 		if r.Members != nil && r.Attempts == 0 && r.State != delivery.Dead {
-			in.queue.ledger.pending.removes = append(in.queue.ledger.pending.removes, r.Seq)
+			in.queue.ledger.pending.remove(&r)
 		}
 		return true
 	})

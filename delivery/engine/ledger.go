@@ -76,7 +76,7 @@ func (l *ledger) settle(j *job) {
 func (l *ledger) done(j *job) {
 	if j.stored {
 		l.count(&j.record, -1)
-		l.pending.removes = append(l.pending.removes, j.seq)
+		l.pending.remove(&j.record)
 	}
 	l.leave(j)
 	l.pending.off(&j.record)
@@ -158,7 +158,7 @@ func (l *ledger) hasten(r *delivery.Delivery, due, now time.Time) {
 // drop ends a record that waits on disk.
 func (l *ledger) drop(r *delivery.Delivery, now time.Time) {
 	l.count(r, -1)
-	l.pending.removes = append(l.pending.removes, r.Seq)
+	l.pending.remove(r)
 	l.pass(r, now)
 }
 
@@ -183,7 +183,7 @@ func (l *ledger) giveUp(r *delivery.Delivery, fresh bool) {
 // discard takes a dead letter away for good.
 func (l *ledger) discard(r *delivery.Delivery, now time.Time) {
 	l.count(r, -1)
-	l.pending.removes = append(l.pending.removes, r.Seq)
+	l.pending.remove(r)
 	l.pending.result(now)
 }
 
@@ -203,7 +203,7 @@ func (l *ledger) again(r *delivery.Delivery) { l.pending.back(r) }
 func (l *ledger) unrecord(base delivery.Seq, records []delivery.Delivery) {
 	for i := range records {
 		l.count(&records[i], -1)
-		l.pending.removes = append(l.pending.removes, records[i].Seq)
+		l.pending.remove(&records[i])
 	}
 	l.pending.puts = slices.DeleteFunc(l.pending.puts, func(r delivery.Delivery) bool {
 		return r.Seq >= base && r.Members != nil && r.Attempts == 0

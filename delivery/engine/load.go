@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"rowhook/delivery"
@@ -19,6 +20,8 @@ type loader struct {
 	records  []delivery.Delivery // buffer
 	rehold   bool                // on_dead has changed
 	pull     bool                // retries are to be brought forward
+	dueLater bool                // retries that are due are not in the store yet
+	through  int                 // commits that the store had when something was postponed
 }
 
 func (ld *loader) follow(p *Profile) { ld.profile = p }
@@ -41,11 +44,18 @@ func (ld *loader) dueWanted(now time.Time, underWay int) bool {
 // load brings records from disk into memory that are due or whose turn has come, with so many
 // requests under way.
 func (ld *loader) load(now time.Time, underWay int) error {
+	if ld.postponed() {
+		ld.queue.lanes.resume()
+		if ld.dueLater {
+			ld.dueLater = false
+			ld.queue.ledger.dueBy(now)
+		}
+	}
 	due := ld.dueWanted(now, underWay) && !ld.queue.ledger.nextDue.IsZero() && !ld.queue.ledger.nextDue.After(now)
 	if len(ld.queue.lanes.waking) == 0 && !due || !ld.mayLoad() {
 		return nil
 	}
-	if committed, err := ld.commits.records(); err != nil || !committed {
+	if committed, err := ld.commits.hurry(); err != nil || !committed {
 		return err
 	}
 	if due && len(ld.queue.lanes.waking) == 0 {
@@ -56,12 +66,23 @@ func (ld *loader) load(now time.Time, underWay int) error {
 	return ld.loadLanes(now)
 }
 
+// postponed reports whether something was postponed and the store has more by now.
+func (ld *loader) postponed() bool {
+	return (len(ld.queue.lanes.later) > 0 || ld.dueLater) && ld.through != ld.commits.through
+}
+
+// postpone has a lane be looked at when the store has more.
+func (ld *loader) postpone(l *lane) {
+	ld.through = ld.commits.through
+	ld.queue.lanes.postpone(l)
+}
+
 // dueAt is when load has something to do if nothing happens until then; zero for never.
 func (ld *loader) dueAt(now time.Time, underWay int) time.Time {
 	switch {
 	case !ld.mayLoad():
 		return time.Time{}
-	case len(ld.queue.lanes.waking) > 0:
+	case len(ld.queue.lanes.waking) > 0, ld.postponed():
 		return now
 	case ld.dueWanted(now, underWay):
 		return ld.queue.ledger.nextDue
@@ -73,6 +94,9 @@ func (ld *loader) dueAt(now time.Time, underWay int) time.Time {
 // order.
 func (ld *loader) loadDue(now time.Time) error {
 	limit := len(ld.queue.ledger.stored) + dueChunk
+	for p := range ld.commits.unstored {
+		limit += len(p.touched.records)
+	}
 	records, err := ld.store.Due(ld.store.id, now.Add(farFuture), ld.records[:0], limit)
 	if err != nil {
 		return fmt.Errorf("read due retries: %w", err)
@@ -80,9 +104,23 @@ func (ld *loader) loadDue(now time.Time) error {
 	ld.records = records[:0]
 	defer clear(records)
 	ld.queue.ledger.nextDue = time.Time{}
+	for p := range ld.commits.unstored {
+		for i := range p.puts {
+			switch r := &p.puts[i]; {
+			case r.State != delivery.Retrying:
+			case r.Due.After(now):
+				ld.queue.ledger.dueBy(r.Due)
+			default:
+				ld.dueLater, ld.through = true, ld.commits.through
+			}
+		}
+	}
 	found := 0
 	for i := range records {
 		r := &records[i]
+		if ld.commits.unstoredRecord(r.Seq) {
+			continue
+		}
 		if wait := ld.waits(r, now); wait > 0 {
 			ld.queue.ledger.dueBy(now.Add(wait))
 			continue
@@ -147,8 +185,8 @@ func (ld *loader) bring(r delivery.Delivery) error {
 // laneChunk is how many records of a lane are loaded at a time.
 const laneChunk = 32
 
-// loadLanes looks at the lanes that were woken, while there is room. What was decided
-// before must have been committed: it reads the store.
+// loadLanes looks at the lanes that were woken, while there is room. Those of which the store does not
+// know yet what was decided come later.
 func (ld *loader) loadLanes(now time.Time) error {
 	for len(ld.queue.lanes.waking) > 0 && ld.queue.memory.room() {
 		if err := ld.loadLane(ld.queue.lanes.woken(), now); err != nil {
@@ -163,6 +201,10 @@ func (ld *loader) loadLane(l *lane, now time.Time) error {
 	if l.head != nil || !l.disk {
 		ld.queue.lanes.forget(l)
 		return nil // woken again when it has drained
+	}
+	if ld.commits.unstoredLane(l.hash) {
+		ld.postpone(l)
+		return nil
 	}
 	chunk := laneChunk
 	if ld.profile.config.Unit != delivery.UnitRecord {
@@ -193,12 +235,16 @@ func (ld *loader) loadLane(l *lane, now time.Time) error {
 			return nil
 		}
 		if r.Members != nil || r.Lane != r.WaitLane {
-			first, err := ld.firstInOthers(l, r)
-			if err != nil {
-				return err
-			}
-			if i > 0 || !first {
+			if i > 0 {
 				return nil
+			}
+			var few [2]uint64
+			if slices.ContainsFunc(r.Lanes(&few), ld.commits.unstoredLane) {
+				ld.postpone(l)
+				return nil
+			}
+			if first, err := ld.firstInOthers(l, r); err != nil || !first {
+				return err
 			}
 		}
 		if err := ld.bring(*r); err != nil {

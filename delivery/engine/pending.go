@@ -12,6 +12,7 @@ type pending struct {
 	results int
 	puts    []delivery.Delivery
 	removes []delivery.Seq
+	touched touched
 	done    []delivery.Seq // buffer for Progress
 	events  int64          // what leaves the backlog
 	bytes   int64
@@ -53,7 +54,41 @@ func (p *pending) back(r *delivery.Delivery) {
 	p.bytes -= int64(r.Bytes)
 }
 
-func (p *pending) put(r delivery.Delivery) { p.puts = append(p.puts, r) }
+func (p *pending) put(r delivery.Delivery) {
+	p.puts = append(p.puts, r)
+	p.touched.add(&r)
+}
+
+func (p *pending) remove(r *delivery.Delivery) {
+	p.removes = append(p.removes, r.Seq)
+	p.touched.add(r)
+}
+
+// touched is which records are changed, and their lanes: what the store says of them is not how it
+// is.
+type touched struct {
+	records map[delivery.Seq]struct{}
+	lanes   map[uint64]struct{}
+}
+
+func (t *touched) add(r *delivery.Delivery) {
+	if t.records == nil {
+		t.records, t.lanes = make(map[delivery.Seq]struct{}), make(map[uint64]struct{})
+	}
+	t.records[r.Seq] = struct{}{}
+	var few [2]uint64
+	for _, hash := range r.Lanes(&few) {
+		t.lanes[hash] = struct{}{}
+	}
+}
+
+func (t *touched) clear() {
+	clear(t.records)
+	clear(t.lanes)
+}
+
+func (t *touched) record(seq delivery.Seq) bool { _, is := t.records[seq]; return is }
+func (t *touched) lane(hash uint64) bool        { _, is := t.lanes[hash]; return is }
 
 func (p *pending) due(now time.Time) bool {
 	return !p.at.IsZero() && !p.at.After(now) || p.results >= commitResults || len(p.puts) >= commitResults

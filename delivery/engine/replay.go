@@ -266,11 +266,15 @@ func (rs *replays) some(now time.Time) error {
 		return nil
 	}
 	r := rs.under
-	if committed, err := rs.commits.commit(); err != nil || !committed {
+	settle := rs.commits.commit
+	if rs.profile.config.Unit == delivery.UnitRecord {
+		settle = rs.commits.hurry // no record carries more than one event
+	}
+	if committed, err := settle(); err != nil || !committed {
 		return err
 	}
 	err := rs.pass(r, rs.reader.unread(), func(entry *delivery.Entry, waits bool) error {
-		if !waits && rs.queue.ledger.window.find(entry.Seq) == nil && rs.profile.wouldGet(entry) == delivery.True {
+		if !waits && !rs.commits.unstoredRecord(entry.Seq) && rs.queue.ledger.window.find(entry.Seq) == nil && rs.profile.wouldGet(entry) == delivery.True {
 			rs.sendAgain(entry, r.Round, now)
 			r.Left--
 		}

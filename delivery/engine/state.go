@@ -161,5 +161,5 @@ func (d *dispatcher) reset() {
 	d.activation.consent, d.activation.asking = consent{}, asking{}
 	d.gaps.untold, d.gaps.carrier, d.commands.expiring = untold{}, nil, 0
 	d.tickAt = time.Time{}
-	d.loader.rehold, d.loader.pull, d.share.relieveAt = false, false, time.Time{}
+	d.loader.rehold, d.loader.pull, d.loader.dueLater, d.share.relieveAt = false, false, false, time.Time{}
 }
