@@ -59,7 +59,8 @@ type LogRecord struct {
 	Count       int
 	First, Last string // ids of the first and last event, of a group or of what was collapsed
 	Attempt     int
-	Round       int // absent for the first round
+	Round       int    // absent for the first round
+	Epoch       uint64 // under which its machine owned the profile; 0 where machines share none
 	Method, URL string
 	Status      int
 	Duration    time.Duration // duration_ms, with three decimals

@@ -43,6 +43,9 @@ func AppendLine(dst []byte, r *delivery.LogRecord, body int) []byte {
 	if r.Round > 1 {
 		l.number(`,"round":`, r.Round)
 	}
+	if r.Epoch != 0 {
+		l.dst = strconv.AppendUint(append(l.dst, `,"epoch":`...), r.Epoch, 10)
+	}
 	l.text(`,"method":`, r.Method)
 	l.text(`,"url":`, r.URL)
 	l.number(`,"status":`, r.Status)

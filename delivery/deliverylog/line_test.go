@@ -32,7 +32,7 @@ func logRecord() *delivery.LogRecord {
 // logRecords are the shapes of lines, in the order of the golden file.
 func logRecords() []*delivery.LogRecord {
 	full := logRecord()
-	full.Outcome, full.Round, full.Attempt, full.Status = delivery.OutcomeRetrying, 2, 3, 503
+	full.Outcome, full.Round, full.Epoch, full.Attempt, full.Status = delivery.OutcomeRetrying, 2, 7, 3, 503
 	full.Count, full.First, full.Last = 2, "evt_1", "evt_2"
 	full.Reason, full.Error = delivery.ReasonStatus5xx, "not\nused <&>"
 	full.Flags, full.NextAttempt = []string{"price", `odd "name"`}, logNow.Add(90*time.Second)
@@ -91,7 +91,7 @@ func TestLogLinesGolden(t *testing.T) {
 // TestLogLineMembers holds the members' order, which readers of the log rely on.
 func TestLogLineMembers(t *testing.T) {
 	t.Parallel()
-	const order = "v time profile outcome event type table key position unit count first last attempt round method url status duration_ms " +
+	const order = "v time profile outcome event type table key position unit count first last attempt round epoch method url status duration_ms " +
 		"reason error flags next_attempt bytes body body_truncated response"
 	full := logRecords()[1]
 	full.Body = []byte(strings.Repeat("x", 10))

@@ -39,6 +39,7 @@ func ParseLine(line []byte) (ParsedRecord, error) {
 		Last          string           `json:"last"`
 		Attempt       int              `json:"attempt"`
 		Round         int              `json:"round"`
+		Epoch         uint64           `json:"epoch"`
 		Method        string           `json:"method"`
 		URL           string           `json:"url"`
 		Status        int              `json:"status"`
@@ -62,7 +63,7 @@ func ParseLine(line []byte) (ParsedRecord, error) {
 		LogRecord: delivery.LogRecord{
 			Time: w.Time, Profile: w.Profile, Outcome: w.Outcome, Event: w.Event, Type: w.Type, Table: w.Table,
 			Key: w.Key, Position: w.Position, Unit: w.Unit, Count: w.Count, First: w.First, Last: w.Last,
-			Attempt: w.Attempt, Round: w.Round, Method: w.Method, URL: w.URL, Status: w.Status,
+			Attempt: w.Attempt, Round: w.Round, Epoch: w.Epoch, Method: w.Method, URL: w.URL, Status: w.Status,
 			Duration: time.Duration(math.Round(w.DurationMS*1000)) * time.Microsecond,
 			Reason:   w.Reason, Error: w.Error, Flags: w.Flags, NextAttempt: w.NextAttempt, Bytes: w.Bytes,
 			Body: []byte(w.Body), Response: []byte(w.Response),

@@ -29,6 +29,7 @@ func Schema() delivery.Schema {
 		"last":           text("the last event's id"),
 		"attempt":        count(1, "how many tries the delivery has spent"),
 		"round":          count(2, "2 is a dead letter that was retried, or a replay"),
+		"epoch":          count(1, "of a cluster: under which epoch its machine owned the profile"),
 		"method":         text("of the request"),
 		"url":            text("of the request; credentials are masked"),
 		"status":         count(1, "of the answer"),

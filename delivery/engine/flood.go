@@ -56,7 +56,7 @@ func (f *flood) kind(rec *delivery.LogRecord) *delivery.LogRecord {
 	}
 	f.kinds = append(f.kinds, delivery.LogRecord{
 		Profile: rec.Profile, Outcome: rec.Outcome, Method: rec.Method, URL: rec.URL, Status: rec.Status, Reason: rec.Reason,
-		BodyLimit: rec.BodyLimit,
+		BodyLimit: rec.BodyLimit, Epoch: rec.Epoch,
 	})
 	return &f.kinds[len(f.kinds)-1]
 }

@@ -50,6 +50,7 @@ func (w *lines) event(ev *delivery.Event, m *delivery.Members, outcome delivery.
 
 // append appends a line to the delivery log and counts it.
 func (w *lines) append(rec *delivery.LogRecord) {
+	rec.Epoch = w.epoch
 	w.endings[Ending{rec.Outcome, rec.Reason}] += int64(max(1, rec.Count))
 	if w.flood.collapses(rec) {
 		w.flood.add(rec)

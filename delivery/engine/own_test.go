@@ -224,6 +224,9 @@ func TestOwnAndRelease(t *testing.T) {
 		if got := c.receivers["shelf"].requests(); len(got) != 0 {
 			t.Errorf("shelf got %q", got)
 		}
+		if first, third := a.lines.of("a"), b.lines.of("c"); len(first) != 1 || first[0].Epoch != 1 || len(third) != 1 || third[0].Epoch != 2 {
+			t.Errorf("lines %+v and %+v", first, third)
+		}
 		a.stopped()
 		b.stopped()
 	})

@@ -37,7 +37,7 @@ func (e *Engine) Test(ctx context.Context, profile string, ev *delivery.Event) (
 	if reply.Class != delivery.ClassOK {
 		line.Outcome = delivery.OutcomeDead
 	}
-	line.Time, line.Attempt = time.Now(), 1
+	line.Time, line.Attempt, line.Epoch = time.Now(), 1, t.epoch
 	line.Method, line.URL = p.sender.Describe()
 	line.Status, line.Duration, line.Reason, line.Error = reply.Status, reply.Duration, reply.Reason, reply.Error
 	line.Bytes, line.Body, line.Response, line.Location = len(body), body, reply.Response, reply.Location

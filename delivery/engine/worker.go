@@ -67,9 +67,7 @@ func (w *worker) attempt(ctx context.Context, j *job) {
 		}
 	}
 	if j.reply.Class == delivery.ClassOK {
-		w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, body)
-		w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
-		w.crew.log.Append(&w.line)
+		w.tell(j, delivery.OutcomeDelivered, body)
 		return
 	}
 	if j.record.Body == nil {
@@ -88,14 +86,22 @@ func (w *worker) send(ctx context.Context, j *job) (sent bool) {
 	return true
 }
 
+// tell writes the line of an attempt that ends its delivery.
+func (w *worker) tell(j *job, outcome delivery.Outcome, body []byte) {
+	w.crew.profile.line(&w.line, j, outcome, body)
+	if outcome == delivery.OutcomeDryRun {
+		w.line.Attempt = 0
+	}
+	w.line.Epoch = w.crew.tenure.epoch
+	w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
+	w.crew.log.Append(&w.line)
+}
+
 // rehearse ends a delivery of a profile that sends nothing, with a line of what would have been
 // sent.
 func (w *worker) rehearse(j *job, body []byte) {
 	j.reply = delivery.Reply{Class: delivery.ClassOK}
-	w.crew.profile.line(&w.line, j, delivery.OutcomeDryRun, body)
-	w.line.Attempt = 0
-	w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
-	w.crew.log.Append(&w.line)
+	w.tell(j, delivery.OutcomeDryRun, body)
 }
 
 // render renders what a delivery carries.

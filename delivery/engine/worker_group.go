@@ -86,9 +86,7 @@ func (w *worker) sendStream(ctx context.Context, j *job, body *delivery.Stream, 
 	if !w.send(ctx, j) || j.reply.Class != delivery.ClassOK || j.err != nil {
 		return
 	}
-	w.crew.profile.line(&w.line, j, delivery.OutcomeDelivered, j.shown)
-	w.line.Method, w.line.URL = w.crew.profile.sender.Describe()
-	w.crew.log.Append(&w.line)
+	w.tell(j, delivery.OutcomeDelivered, j.shown)
 }
 
 // bodyStart counts a body and keeps its start, as much as the delivery log may want.

@@ -25,7 +25,7 @@ func (c *Contract) AsyncAPI() Document {
 	for _, b := range all {
 		headers := Schema{}
 		for _, h := range b.receiver.headers() {
-			headers[h[0]] = Schema{"type": "string", "description": h[1]}
+			headers[h.name] = Schema{"type": "string", "description": h.description}
 		}
 		messages[b.name] = Schema{
 			"name": b.name, "title": b.title, "contentType": b.receiver.ContentType,

@@ -40,7 +40,9 @@ type Receiver struct {
 	ContentType string
 	// Signature is the header that carries the signature; empty without one.
 	Signature string
-	Events    []delivery.EventShape
+	// Shared says that machines share the profile: requests carry the epoch of its owner.
+	Shared bool
+	Events []delivery.EventShape
 }
 
 // Contract is what a config promises its receivers.
@@ -190,12 +192,21 @@ func (c *Contract) description() string {
 	return text
 }
 
-// headers are the headers of a profile's requests, by name.
-func (r *Receiver) headers() [][2]string {
-	list := [][2]string{{"webhook-id", "the id of the event, or of the group: the same for each attempt"},
-		{"webhook-timestamp", "when this attempt was sent, in seconds since 1970"}}
+// header is a header of a profile's requests.
+type header struct {
+	name, description string
+	always            bool
+}
+
+// headers are the headers of a profile's requests.
+func (r *Receiver) headers() []header {
+	list := []header{{"webhook-id", "the id of the event, or of the group: the same for each attempt", true},
+		{"webhook-timestamp", "when this attempt was sent, in seconds since 1970", true}}
 	if r.Signature != "" {
-		list = append(list, [2]string{strings.ToLower(r.Signature), "the body's signature"})
+		list = append(list, header{strings.ToLower(r.Signature), "the body's signature", true})
 	}
-	return append(list, [2]string{"rowhook-gap", "only when events of this key, or of the profile, did not arrive"})
+	if r.Shared {
+		list = append(list, header{"rowhook-epoch", "a whole number that grows with each change of the machine that sends: one that is lower than another that came before is of a machine that is no longer in charge", true})
+	}
+	return append(list, header{"rowhook-gap", "only when events of this key, or of the profile, did not arrive", false})
 }

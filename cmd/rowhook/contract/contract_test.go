@@ -53,6 +53,25 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestSharedProfilesTellTheirEpoch: only requests of profiles that machines share have its header.
+func TestSharedProfilesTellTheirEpoch(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{false, true} {
+		p := format.Products().Defaults("native")
+		p.Code = "desk"
+		what := &Contract{Source: "library", Receivers: []Receiver{{Profile: &p, Product: format.Products().Of("native"), ContentType: "application/json", Shared: shared}}}
+		for name, document := range map[string]any{"OpenAPI": what.OpenAPI(), "AsyncAPI": what.AsyncAPI()} {
+			text, err := json.Marshal(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(text), `"rowhook-epoch"`); got != shared {
+				t.Errorf("%s has the header: %t, want %t", name, got, shared)
+			}
+		}
+	}
+}
+
 // TestReflection: schemas of structs are those of what encoding/json writes of them.
 func TestReflection(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ func (b *body) operation() Schema {
 	var parameters []Schema
 	for _, h := range b.receiver.headers() {
 		parameters = append(parameters, Schema{
-			"name": h[0], "in": "header", "required": h[0] != "rowhook-gap", "description": h[1], "schema": Schema{"type": "string"},
+			"name": h.name, "in": "header", "required": h.always, "description": h.description, "schema": Schema{"type": "string"},
 		})
 	}
 	return Schema{
