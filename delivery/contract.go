@@ -1,5 +1,7 @@
 package delivery
 
+import "maps"
+
 // Schema is a JSON Schema as encoding/json writes it. Only keywords that draft 07, which AsyncAPI
 // takes, and 2020-12 have in common are used.
 type Schema = map[string]any
@@ -27,6 +29,8 @@ type MemberShape struct {
 	Told, Of bool
 	// Members are those of an object of the shape's own.
 	Members []MemberShape
+	// Items are the members of each object of a list, which Value says nothing of.
+	Items []MemberShape
 }
 
 // Only reports whether the events come from no other operations than these.
@@ -53,6 +57,10 @@ func ObjectSchema(members []MemberShape, required bool, value func(*MemberShape)
 		switch {
 		case m.Members != nil:
 			properties[m.Name] = ObjectSchema(m.Members, required, value)
+		case m.Items != nil:
+			list := maps.Clone(m.Value)
+			list["items"] = ObjectSchema(m.Items, false, value)
+			properties[m.Name] = list
 		case value != nil:
 			properties[m.Name] = value(m)
 		default:

@@ -103,7 +103,8 @@ func (d *describer) member(m *member) delivery.MemberShape {
 	case m.constant != nil:
 		shape.Value = delivery.Schema{"const": json.RawMessage(m.constant)}
 	case m.part != nil && m.convert == nil:
-		shape.Value, shape.Told = d.list(m.part), false // what is not loaded yet is left out
+		shape.Value, shape.Items = d.list(m.part)
+		shape.Told = false // what is not loaded yet is left out
 	case m.part != nil:
 		shape.Value, shape.Told = convertedSchema(shape.Kind), false
 	case m.expr != nil:
@@ -121,24 +122,22 @@ func (d *describer) member(m *member) delivery.MemberShape {
 	return shape
 }
 
-// list is the schema of another table's rows.
-func (d *describer) list(p *boundPart) delivery.Schema {
-	properties := delivery.Schema{}
+// list is the schema of a list of another table's rows, and what each of these is.
+func (d *describer) list(p *boundPart) (of delivery.Schema, items []delivery.MemberShape) {
 	for i, c := range p.items {
-		value := valueSchema(c.typ)
+		value, kind := valueSchema(c.typ), kindOf(c.typ)
 		if c.mask != nil {
-			value = delivery.Schema{"type": "string", "description": "a keyed hash of the value"}
+			value, kind = delivery.Schema{"type": "string", "description": "a keyed hash of the value"}, delivery.KindText
 		}
 		column := p.Columns[i]
 		if d.nullable == nil && !slices.Contains(p.table.Key, p.cols[i]) || d.nullable != nil && d.nullable(p.table, column) {
 			value = withNull(value)
 		}
-		properties[column] = value
+		items = append(items, delivery.MemberShape{Name: column, Kind: kind, Value: value})
 	}
 	return delivery.Schema{
-		"type": "array", "maxItems": p.Max, "items": delivery.Schema{"type": "object", "properties": properties},
-		"description": "rows of " + p.Table + ", by their key; unavailable names what is not among them",
-	}
+		"type": "array", "maxItems": p.Max, "description": "rows of " + p.Table + ", by their key; unavailable names what is not among them",
+	}, items
 }
 
 // name is the member's own name.

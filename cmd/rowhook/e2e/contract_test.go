@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -190,6 +191,113 @@ func TestBodiesSatisfyTheirSchemas(t *testing.T) {
 		l.holdToContract()
 		a.term()
 	})
+}
+
+// Bodies with lists of rows satisfy the schemas in every format: with no rows, with NULLs, with more
+// than a list may have, and with a value that is too large to be kept; shaped by items, and masked.
+func TestListsSatisfyTheirSchemas(t *testing.T) {
+	t.Parallel()
+	onEach(t, nil, func(t *testing.T, w *world) {
+		w.hook.keepBodies = true
+		words, moment, raw := "longtext", "timestamp null", "varbinary(20)"
+		if w.server.kind() == "postgres" {
+			words, moment, raw = "text", "timestamptz", "bytea"
+		}
+		w.exec("create table proof.orders (order_id bigint primary key, n bigint not null)",
+			"create table proof.order_lines (line_id bigint primary key, order_id bigint, amount decimal(10, 2), note "+words+", paid boolean not null, weight double precision, made "+moment+", due date, extra json, raw "+raw+")",
+			`insert into proof.order_lines values (21, 2, 12.50, 'late', true, 0.5, '2026-11-22 01:02:03', '2026-12-01', '{"a": [1, null]}', 'ab'), (22, 2, null, null, false, null, null, null, null, null)`,
+			"insert into proof.order_lines select 9007199254740990 + g, 3, g, concat('line ', g), false, g, null, null, '[]', null from "+numbers(5),
+			`insert into proof.order_lines (line_id, order_id, note, paid) values (41, 4, '`+strings.Repeat("x", 40_000)+`', true)`,
+			"update proof.order_lines set note = repeat(note, 8) where order_id = 4", // which is not kept
+			"insert into proof.orders values (1, 1), (2, 1), (3, 1), (4, 1)")
+		if w.server.kind() == "postgres" {
+			w.exec("grant select on proof.orders, proof.order_lines to rowhook", "alter publication rowhook add table proof.orders, proof.order_lines")
+		} else {
+			w.exec("grant select on proof.orders to rowhook@'%'", "grant select on proof.order_lines to rowhook@'%'")
+		}
+		w.conf.mapping = `  proof.orders:
+    title: Orders
+    code: ORDERS
+    columns: {mask: [secrets.note], mask_key_file: mask.key}
+    parts:
+      lines: {table: proof.order_lines, by: order_id, columns: [line_id, amount, note, paid, weight, made, due, extra, raw], max: 3}
+      secrets: {table: proof.order_lines, by: {order_id: order_id}, columns: [line_id, note]}
+      sums: {table: proof.order_lines, by: order_id, columns: [line_id, amount]}
+    fields:
+      id: order_id
+      lines: lines
+      of: {secrets: secrets}
+      sums: {column: sums, items: {id: line_id, sum: amount, currency: {const: EUR}}}
+    events:
+      order.changed: {op: update}
+`
+		capturetest.Must(t, os.WriteFile(w.path("mask.key"), bytes.Repeat([]byte("k"), 32), 0o600))
+		profiles := map[string]string{
+			"native": "", "natives": "unit: transaction", "text": "bigint: string", "cloud": "format: cloudevents", "clouds": "format: cloudevents\n    unit: transaction",
+			"alma": "format: alma\n    challenge: none\n    message_type: json", "almaxml": "format: alma\n    challenge: none\n    message_type: xml",
+			"rakuraku": "format: rakuraku\n    success: [204]", "xml": "message_type: xml",
+		}
+		for code, more := range profiles {
+			w.conf.profiles += w.usualProfile(code)
+			if more != "" {
+				w.conf.profiles += "    " + more + "\n"
+			}
+		}
+		w.conf.log = "  deliveries: ./log/deliveries.jsonl\n  body: 100000\n"
+		a := w.begin()
+		w.loads(1)
+		for order := range 4 {
+			w.exec(fmt.Sprintf("update proof.orders set n = 2 where order_id = %d", order+1))
+		}
+		w.hook.wait(t, "native", 4, patience)
+		for code := range profiles {
+			w.hook.wait(t, code, 1, patience) // some get groups
+		}
+		l := &library{tb: t, dir: w.dir}
+		eventually(t, patience, "nothing waits", func() bool {
+			return !slices.ContainsFunc(l.profiles(), func(p listed) bool { return p.Backlog > 0 })
+		})
+		l.holdToContract()
+		w.holdListsToOpenAPI()
+		a.term()
+	})
+}
+
+// holdListsToOpenAPI holds what the profile native got to the OpenAPI document, and that there were
+// lists of each kind.
+func (w *world) holdListsToOpenAPI() {
+	w.tb.Helper()
+	r := w.rowhook("schema", "--events", "--profile", "native")
+	if r.code != 0 {
+		w.tb.Fatalf("schema --events: %+v", r)
+	}
+	schema, err := compile(closed([]byte(r.stdout)), "#/components/schemas/native.order.changed")
+	capturetest.Must(w.tb, err)
+	var got []string
+	for _, arrived := range w.hook.all("native") {
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(arrived.body))
+		capturetest.Must(w.tb, err)
+		if err := schema.Validate(value); err != nil {
+			w.tb.Errorf("a body does not satisfy the OpenAPI document: %v\n%.2000s", err, arrived.body)
+		}
+		var body struct {
+			Data struct {
+				ID    int
+				Lines []json.RawMessage
+			}
+			Unavailable []string
+		}
+		capturetest.Must(w.tb, json.Unmarshal(arrived.body, &body))
+		got = append(got, fmt.Sprintf("order %d has %d lines and lacks %s", body.Data.ID, len(body.Data.Lines), strings.Join(body.Unavailable, " ")))
+	}
+	slices.Sort(got)
+	want := []string{
+		"order 1 has 0 lines and lacks ", "order 2 has 2 lines and lacks ", "order 3 has 3 lines and lacks lines[3:]",
+		"order 4 has 1 lines and lacks lines[0].note of.secrets[0].note",
+	}
+	if !slices.Equal(got, want) {
+		w.tb.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // The admin interface answers as its OpenAPI document says.
