@@ -521,6 +521,27 @@ func TestTouchUndecoded(t *testing.T) {
 	}
 }
 
+// FuzzTouchNote: whatever a touch was parked with, it is made again or refused.
+func FuzzTouchNote(f *testing.F) {
+	for _, note := range []string{
+		`{"by":"member","key":["MQ=="],"ordinal":1,"old":{"member.name":"QW5u","member.user_group":null}}`,
+		`{"by":"holding","key":["NTA="],"row":["MTAw"],"old":{}}`, `{"by":"member","key":["MQ==","MQ=="],"row":[],"old":{}}`, `{"by":"member"}`, `[]`,
+	} {
+		f.Add([]byte(note))
+	}
+	entry := touchingEntry(touchRule("member", nil), touchRule("holding", func(r *RuleConfig) { r.Changed = []string{"holding.call"} }))
+	entry.Events[1].Type = "loan.moved"
+	f.Fuzz(func(t *testing.T, note []byte) {
+		w := newTouchWorld(t, entry)
+		if _, err := w.m.RemapTouch(&Parked{Transaction: testTransaction, Entry: "app.loans"}, note); err != nil && len(w.out.events) > 0 {
+			t.Errorf("%d events, and yet %v", len(w.out.events), err)
+		}
+		if w.m.Touching() {
+			t.Error("the touch is not over")
+		}
+	})
+}
+
 // keeper keeps what touches are parked with.
 type keeper struct {
 	m     *Mapper

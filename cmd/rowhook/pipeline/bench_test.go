@@ -60,6 +60,39 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
+// BenchmarkTouch changes members, each of whom so many loans of a hundred thousand refer to: what a touched
+// row costs, and what a change costs that touches none.
+func BenchmarkTouch(b *testing.B) {
+	for _, loans := range []int{1, 10, 1000} {
+		b.Run(strconv.Itoa(loans), func(b *testing.B) {
+			w := newTouchWorld(b, touchConfig)
+			const all = 100_000
+			var rows, members []string
+			for n := range all {
+				rows = append(rows, fmt.Sprint(n, " ", n%(all/loans)))
+			}
+			for n := range all / loans {
+				members = append(members, fmt.Sprint(n, " Ann"))
+			}
+			w.load(w.members, members...)
+			w.load(w.table, rows...)
+			b.ReportAllocs()
+			n, before := 0, processorTime(b)
+			for b.Loop() {
+				n++
+				w.begin()
+				must(b, w.rename(1, strconv.Itoa(n*7919%len(members)), fmt.Sprint("name ", n)))
+				w.end()
+				if busy := w.pipe.Busy(); busy != nil {
+					<-busy
+				}
+			}
+			w.pipe.Flush(b.Context())
+			b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(n*loans), "cpu-ns/row")
+		})
+	}
+}
+
 // processorTime is what this process has used, whatever else the machine does.
 func processorTime(b *testing.B) time.Duration {
 	var u syscall.Rusage

@@ -36,7 +36,7 @@ type lookupWorld struct {
 	at      int
 }
 
-func newLookupWorld(t *testing.T, config string) *lookupWorld {
+func newLookupWorld(t testing.TB, config string) *lookupWorld {
 	t.Helper()
 	w := &lookupWorld{pipelineWorld: newPipelineWorldOf(t, config)}
 	w.to.Kept = []kept.Want{{Table: "public.members", Columns: []string{"id", "name"}}}

@@ -26,7 +26,7 @@ profiles:
 `
 
 // newTouchWorld is a pipeline whose loans are touched by the members that they name.
-func newTouchWorld(t *testing.T, config string) *lookupWorld {
+func newTouchWorld(t testing.TB, config string) *lookupWorld {
 	t.Helper()
 	w := newLookupWorld(t, config)
 	w.to.Kept = nil
