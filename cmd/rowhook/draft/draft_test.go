@@ -1,9 +1,12 @@
 package draft
 
 import (
+	"slices"
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"rowhook/capture"
 )
 
 // TestTakePassword: no password is left in a URL, but a variable's.
@@ -41,6 +44,29 @@ func TestSubjects(t *testing.T) {
 		if got := subjectOf(table); got != want {
 			t.Errorf("%s: %s, want %s", table, got, want)
 		}
+	}
+}
+
+// TestOtherScripts: event types tell labels and columns of other scripts by their places, which stay
+// what they are when a column before gets another label, and descriptions say the label itself.
+func TestOtherScripts(t *testing.T) {
+	t.Parallel()
+	words, moment := &capture.Type{Name: "text", Kind: capture.Text}, &capture.Type{Name: "timestamptz", Kind: capture.Instant}
+	got := propose(capture.Listing{
+		Table: &capture.Table{Schema: "app", Name: "貸出", Identity: capture.IdentityFull, Key: []int{0}, Columns: []capture.Column{
+			{Name: "id", Type: words}, {Name: "返却日時", Type: moment}, {Name: "状態", Type: words}, {Name: "status", Type: words},
+		}},
+		Facts: []capture.ColumnFacts{{}, {Nullable: true}, {Labels: []string{"貸出中", "返却済"}}, {Labels: []string{"延滞", "LOST"}}},
+	}).events
+	want := []eventProposal{
+		{"row.column_2_set", `{op: update, set: "返却日時"}`, "NULL before, a value now"},
+		{"row.column_3_1", `{op: update, becomes: {"状態": "貸出中"}, as: {desc: "貸出中"}}`, "another value before"},
+		{"row.column_3_2", `{op: update, becomes: {"状態": "返却済"}, as: {desc: "返却済"}}`, "another value before"},
+		{"row.status_1", `{op: update, becomes: {status: "延滞"}, as: {desc: "延滞"}}`, "another value before"},
+		{"row.lost", `{op: update, becomes: {status: LOST}}`, "another value before"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
 }
 

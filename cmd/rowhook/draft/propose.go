@@ -53,17 +53,20 @@ func propose(l capture.Listing) proposals {
 	candidates(func(i int, column capture.Column) {
 		if l.Facts[i].Nullable && isMoment(column) {
 			p.events = append(p.events, eventProposal{
-				typ: n.name(past(column.Name), column.Name+"_set"), rule: "{op: update, set: " + scalar(column.Name) + "}",
+				typ: n.name(past(column.Name), column.Name+"_set", wordOf(column, i)+"_set"), rule: "{op: update, set: " + scalar(column.Name) + "}",
 				note: "NULL before, a value now" + note,
 			})
 		}
 	})
 	candidates(func(i int, column capture.Column) {
-		for _, label := range labelsOf(column, l.Facts[i]) {
+		for k, label := range labelsOf(column, l.Facts[i]) {
+			rule := "{op: update, becomes: {" + text(column.Name) + ": " + scalar(label) + "}"
+			if plainWord(label) == "" && label != "" { // its type cannot say it, and receivers may show this
+				rule += ", as: {desc: " + scalar(label) + "}"
+			}
 			p.events = append(p.events, eventProposal{
-				typ:  n.name(label, column.Name+"_"+label),
-				rule: "{op: update, becomes: {" + text(column.Name) + ": " + scalar(label) + "}}",
-				note: "another value before" + note,
+				typ:  n.name(label, column.Name+"_"+label, fmt.Sprintf("%s_%d", wordOf(column, i), k+1)),
+				rule: rule + "}", note: "another value before" + note,
 			})
 		}
 	})
@@ -141,6 +144,15 @@ func plainWord(name string) string {
 		}
 	}
 	return strings.Trim(notPlain.ReplaceAllString(strings.ToLower(camel.ReplaceAllString(name, "${1}_$2")), "_"), "_")
+}
+
+// wordOf is a column's name in event types, or its place in the table where letters of other scripts
+// would be lost. Types have no others.
+func wordOf(c capture.Column, place int) string {
+	if word := plainWord(c.Name); word != "" {
+		return word
+	}
+	return fmt.Sprintf("column_%d", place+1)
 }
 
 // momentWords end the names of columns that say when something happened.
