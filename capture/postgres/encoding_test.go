@@ -14,6 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rowhook/capture"
@@ -32,6 +33,35 @@ func in(t testing.TB, pg *capturetest.Postgres, encoding string, sql ...string) 
 	capturetest.Must(t, err)
 	t.Cleanup(s.Close)
 	return s
+}
+
+// TestCitextLocale asks databases of several locales what citext takes for equal: check notes where
+// that is not what conditions do.
+func TestCitextLocale(t *testing.T) {
+	t.Parallel()
+	pg := capturetest.StartPostgres(t, capturetest.Options{})
+	for _, locale := range []string{"C", "C.UTF-8"} {
+		name := "citext_" + strings.ToLower(strings.Trim(locale[1:], ".-8"))
+		pg.Run(t, fmt.Sprintf("create database %s encoding 'UTF8' template template0 lc_collate '%s' lc_ctype '%[2]s'", name, locale))
+		capturetest.Must(t, pg.Exec(t.Context(), name, "create extension citext", "create table people (id int primary key, mail citext, name text)",
+			"create table answers (equal bool)", "insert into answers select U&'\\00C9'::citext = U&'\\00E9'::citext"))
+		s, err := New(capture.SourceConfig{URL: pg.URL(name)}, Options{Logger: testLogger(t), AgentID: "test"})
+		capturetest.Must(t, err)
+		t.Cleanup(s.Close)
+		var equal bool
+		capturetest.Must(t, s.query.do(t.Context(), func(c *pgx.Conn) error {
+			return c.QueryRow(t.Context(), "select equal from public.answers").Scan(&equal)
+		}))
+		if equal != (locale != "C") {
+			t.Errorf("%s: citext takes É and é for the same: %v", locale, equal)
+		}
+		findings, _, err := s.Check(t.Context(), []string{"public.people"})
+		capturetest.Must(t, err)
+		told := slices.ContainsFunc(findings, func(f capture.Finding) bool { return f.Code == "citext_locale" && strings.Contains(f.Text, "mail") })
+		if told == equal {
+			t.Errorf("%s: check notes it: %v; the server takes them for the same: %v", locale, told, equal)
+		}
+	}
 }
 
 // TestEncodings holds that a database in another encoding than UTF-8 comes whole: texts read as the

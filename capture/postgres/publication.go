@@ -297,6 +297,9 @@ func (in *inspection) tableAdvice(f *tableFacts) []capture.Finding {
 			add(capture.Info, "key_spelling", fmt.Sprintf("has the key column %s (%s): of a row that is deleted and written again with a number in it in another spelling, such as 1.50 for 1.5, "+
 				"events may change their order", col.Name, col.Type.Name), "")
 		}
+		if col.Type.Base == "citext" && in.plainCase {
+			add(capture.Info, "citext_locale", fmt.Sprintf("has the citext column %s: in this database's locale it tells É from é, and conditions do not", col.Name), "")
+		}
 		if col.Type.Base == "money" {
 			add(capture.Info, "money", fmt.Sprintf("has the money column %s, whose text depends on the server's lc_monetary", col.Name), "")
 		}

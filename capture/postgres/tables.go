@@ -37,6 +37,7 @@ func (in *inspection) described() []*capture.Table {
 // inspection is what the catalog says about the mapped tables and the publication.
 type inspection struct {
 	version     int
+	plainCase   bool // the database's locale knows capitals of ASCII alone
 	publication publication
 	ours        declared   // the publication as the server judges by it, as setup would create it where there is none
 	others      []declared // the database's other publications
@@ -118,9 +119,15 @@ func (s *Source) inspect(ctx context.Context, patterns []string) (*inspection, e
 	return found, nil
 }
 
+// versionSQL asks for the server's version, and whether the database's locale leaves É as it is. Not
+// every encoding has it: where it is not sure to be there, nothing is said.
+const versionSQL = `select current_setting('server_version_num')::int,
+  case when pg_catalog.getdatabaseencoding() in ('UTF8', 'LATIN1', 'LATIN9') then
+    (select pg_catalog.lower(pg_catalog.chr(c)) = pg_catalog.chr(c) from pg_catalog.generate_series(201, 201) c) else false end`
+
 func (s *Source) inspectOn(ctx context.Context, c *pgx.Conn, patterns []string, role string) (*inspection, error) {
 	in := &inspection{}
-	if err := c.QueryRow(ctx, `select current_setting('server_version_num')::int`).Scan(&in.version); err != nil {
+	if err := c.QueryRow(ctx, versionSQL).Scan(&in.version, &in.plainCase); err != nil {
 		return nil, err
 	}
 	var err error
