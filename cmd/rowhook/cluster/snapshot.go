@@ -38,14 +38,14 @@ const (
 	metaCovers  = "covers"
 )
 
-func (s *Stream) snapshots(ctx context.Context) (jetstream.ObjectStore, error) {
+func (s *Stream) snapshots(ctx context.Context) (*objects, error) {
 	store, err := s.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
 		Bucket: s.bucket(), Description: "snapshots of rowhook's spools", Storage: jetstream.FileStorage, Replicas: s.config.Replicas,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", s.bucket(), err)
 	}
-	return store, nil
+	return newObjects(ctx, s.js, store, s.bucket())
 }
 
 // upload stores a directory as a snapshot.
@@ -58,11 +58,8 @@ func (s *Stream) upload(ctx context.Context, dir, lineage string, covers uint64)
 	read, write := io.Pipe()
 	defer read.Close()
 	go func() { write.CloseWithError(pack(write, dir)) }()
-	_, err = store.Put(ctx, jetstream.ObjectMeta{Name: object, Metadata: map[string]string{metaLineage: lineage, metaCovers: strconv.FormatUint(covers, 10)}}, read)
-	if err != nil {
-		return "", fmt.Errorf("store the snapshot %s: %w", object, err)
-	}
-	return object, nil
+	_, err = store.put(ctx, object, map[string]string{metaLineage: lineage, metaCovers: strconv.FormatUint(covers, 10)}, read)
+	return object, err
 }
 
 // stored is a snapshot in the bucket.
@@ -78,14 +75,14 @@ func (s *Stream) list(ctx context.Context) (list []stored, err error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := store.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return nil, fmt.Errorf("list the snapshots in %s: %w", s.bucket(), err)
+	whole, _, err := store.list(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for _, o := range objects {
-		covers, err := strconv.ParseUint(o.Metadata[metaCovers], 10, 64)
+	for _, o := range whole {
+		covers, err := strconv.ParseUint(o.meta[metaCovers], 10, 64)
 		if err == nil {
-			list = append(list, stored{o.Name, o.Metadata[metaLineage], covers, o.Size})
+			list = append(list, stored{o.name, o.meta[metaLineage], covers, o.size})
 		}
 	}
 	slices.SortFunc(list, func(a, b stored) int { return cmp.Compare(b.covers, a.covers) })
@@ -99,32 +96,20 @@ func (s *Stream) fetch(ctx context.Context, object, dir string) error {
 	if err != nil {
 		return err
 	}
-	in, err := store.Get(ctx, object)
-	if err != nil {
-		return fmt.Errorf("read the snapshot %s: %w", object, err)
-	}
-	defer in.Close()
-	fresh := dir + ".fetched"
+	fresh := dir + freshSuffix
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
-	if err := unpack(in, fresh); err != nil {
+	if err := unpack(store.get(ctx, object), fresh); err != nil {
 		return fmt.Errorf("unpack the snapshot %s: %w", object, err)
-	}
-	// The whole object has been read, and compared with its digest.
-	if err := in.Error(); err != nil {
-		return fmt.Errorf("read the snapshot %s: %w", object, err)
 	}
 	if err := forgetSelf(fresh); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
+	if err := swapDir(dir); err != nil {
+		return fmt.Errorf("put the snapshot %s in the place of %s: %w", object, dir, err)
 	}
-	if err := os.Rename(fresh, dir); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
+	return nil
 }
 
 // forgetSelf takes the machine out of a spool that it came from.
@@ -134,14 +119,6 @@ func forgetSelf(dir string) error {
 		return err
 	}
 	return errors.Join(sp.SetMeta(valueSelf, nil), sp.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // pack writes a directory's files as a tar.
@@ -186,7 +163,7 @@ func unpack(in io.Reader, dir string) error {
 			return err
 		}
 	}
-	// What follows the end of the tar is read too, so that the object's digest is checked.
+	// What follows the end of the tar is read too: the object ends there, or is another one.
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return err
 	}
@@ -212,6 +189,9 @@ func newLineage() string {
 // cluster it begins the stream, and of one that is behind the stream's first message, or empty, it
 // makes what the last snapshot has.
 func (s *Stream) Prepare(ctx context.Context, dir string) error {
+	if err := recoverSwap(dir); err != nil {
+		return err
+	}
 	has, err := s.inspect(dir)
 	if err != nil {
 		return err
@@ -468,9 +448,12 @@ func (r *Replica) snapshot(ctx context.Context, k *keeper) error {
 	}
 	store, err := r.stream.snapshots(ctx)
 	for i := snapshotsKept; err == nil && i < len(list); i++ {
-		err = store.Delete(ctx, list[i].object)
+		err = store.delete(ctx, list[i].object)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return store.sweep(ctx)
 }
 
 // copySpool copies the spool as of one message. Who opens the copy needs those behind covers.
