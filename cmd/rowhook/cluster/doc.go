@@ -37,8 +37,9 @@
 // cannot see how it is set.
 //
 //   - A publish that timed out may be stored never, or much later, behind messages that were published
-//     and acknowledged after it: one sent to a leader that was frozen came when that woke. Thus numbers
-//     and epochs in the messages, and no trust in the order of sending.
+//     and acknowledged after it: one sent to a leader that was frozen came when that woke
+//     (findings/publish-that-comes-after-its-deadline.sh). Thus numbers and epochs in the messages, and
+//     no trust in the order of sending.
 //   - Without a majority a publish gets no answer until its deadline. Sent again under the same
 //     Nats-Msg-Id it fails at once with err_code 10158, "duplicate message id is in process". When the
 //     majority came back the message was stored where the two other servers had been killed, and gone
@@ -46,7 +47,34 @@
 //   - A server that starts answers requests of the JetStream API not at all while it has no leader. A
 //     request needs a short deadline of its own.
 //   - An ordered consumer lost its heartbeats and was made again by the client by itself; it went on
-//     without gap and repeat. The reader checks that all the same, and begins again where it must.
+//     without gap and repeat. What the client asks then of a server that has no leader keeps it for ten
+//     seconds, though, which is longer than a lease: the reader makes its consumers itself, and holds that
+//     numbers have no gap and no repeat.
+//   - DenyDelete and DenyPurge do not keep messages from a maximal age that is set later
+//     (findings/stream-that-loses-its-end-by-age.sh). Check looks at the limits, at each start too.
+//
+// TestFaults, with three machines in processes of their own and three servers: of 50 faults in turn
+// (machine or server killed, frozen for 1 to 10 s, all of them killed) under load, 231,900 events, none
+// was lost, out of order within an epoch, or begun by an older epoch's owner behind a newer one's; 14
+// were repeated. On a busy machine of two cores all was delivered 0.4 to 10 s after the last event,
+// where the longest waits were for the servers to elect a leader. A machine's death is noticed after
+// lease + lease/5: others had what it owned 5.4 s after, with a lease of 5 s.
+//
+// # Bytes
+//
+// Numbers are unsigned varints in their shortest form (v), or big-endian of 8 bytes; text is v bytes
+// that follow their length v. An envelope:
+//
+//	0    1, the version
+//	1    lane: 0 capture, 1 progress, 2 membership
+//	2    bits: 1 more follows, 2 goes on with the message of the envelope before
+//	3    incarnation, 8 bytes
+//	11   v number in the lane; text machine; the rest is the body, or a piece of it
+//
+// A body is a kind, one byte, and its fields, see the types in message.go; the spool's values are in
+// stamp.go. Golden files hold both. A build that finds a version or a kind that it does not know
+// stops. So a version that has new ones must not write them before all machines have it: what machines say
+// of themselves has their version.
 //
 // # When something fails
 //

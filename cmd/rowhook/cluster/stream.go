@@ -28,6 +28,8 @@ const (
 	envelopeRoom = 256
 	// readAhead is how many messages are under way to a replica at most.
 	readAhead = 32
+	// complaintInterval is how often it is logged that nothing can be published.
+	complaintInterval = time.Minute
 )
 
 // Options are what a stream is connected with. The zero value is useful.
@@ -44,8 +46,9 @@ type Stream struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 
-	mu        sync.Mutex
-	reconnect func() // called after each reconnect
+	mu         sync.Mutex
+	reconnect  func()    // called after each reconnect
+	complained time.Time // when it was last logged that nothing can be published
 }
 
 // GapError is a stream that is not what this machine's spool goes on from. To go on would lose
@@ -269,7 +272,7 @@ func (s *Stream) maxBody() int { return int(s.nc.MaxPayload()) - envelopeRoom }
 // publish publishes an envelope again and again until it has come back, or ctx ends. acked is told
 // of each place that the stream gives it.
 func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan struct{}, acked func(*jetstream.PubAck)) error {
-	for {
+	for tries := 1; ; tries++ {
 		next := time.NewTimer(requestTime)
 		msg := &nats.Msg{Subject: s.subject(), Data: raw}
 		future, err := s.js.PublishMsgAsync(msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
@@ -283,6 +286,7 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 			case err = <-future.Err():
 				next.Reset(retryPause)
 			case <-next.C:
+				err = errNoAcknowledgement
 				next.Reset(0)
 			case <-back:
 				next.Stop()
@@ -292,8 +296,8 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 				return context.Cause(ctx)
 			}
 		}
-		if err != nil {
-			s.logger.Debug("publish to the cluster's stream", "err", err)
+		if err != nil && tries > 1 {
+			s.complain(err)
 		}
 		select {
 		case <-next.C:
@@ -304,6 +308,19 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 			next.Stop()
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// errNoAcknowledgement is what a publish gets while most of the servers are away.
+var errNoAcknowledgement = errors.New("no server acknowledges it")
+
+// complain logs that nothing can be published, now and again.
+func (s *Stream) complain(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.complained) >= complaintInterval {
+		s.complained = now
+		s.logger.Warn("nothing can be published to the cluster's stream; it is tried again", "stream", s.Name(), "err", err)
 	}
 }
 

@@ -178,7 +178,7 @@ func (c *Cluster) Restart(i int) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(c.program, "-c", name) //nolint:noctx // it ends by a signal or with this process
+	cmd := exec.Command(c.program, "-c", name)
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := startChild(cmd)
 	if err != nil {
