@@ -21,8 +21,12 @@ func (b *binder) collectBigints(members []member) {
 	for i := range members {
 		m := &members[i]
 		b.collectBigints(m.members)
-		if m.part != nil && m.convert == nil {
+		switch {
+		case m.part == nil:
+		case m.convert == nil:
 			b.bigints = append(b.bigints, m.part.bigints(m.path)...)
+		default:
+			b.bigints = append(b.bigints, m.part.shapedBigints(m.path, m.items)...)
 		}
 		if m.mask != nil || m.convert != nil && !m.convert.lists() {
 			continue

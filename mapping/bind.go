@@ -469,6 +469,7 @@ func (b *binder) members(fields []*field, parent string) []member {
 			m.constant = f.constant
 		case b.partOf(f.column) != nil:
 			b.part(&m, b.partOf(f.column))
+			m.items = f.items
 		default:
 			if slices.Contains(b.Columns.Exclude, f.column) {
 				b.problem(f.path, fmt.Sprintf("column %q is excluded", f.column), "")

@@ -15,6 +15,7 @@ type field struct {
 	expr     *expression
 	members  []*field
 	convert  *converter
+	items    []*field // what each element becomes, where nothing else converts the list
 }
 
 // The keys that make a map an operator, and those that may stand beside them.

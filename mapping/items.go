@@ -34,7 +34,9 @@ func (f *field) compileItems(cfg *FieldConfig) error {
 		}
 		return then.value(value)
 	}
-	f.convert = &next
+	if f.convert = &next; then == nil {
+		f.items = fields
+	}
 	return nil
 }
 

@@ -429,6 +429,23 @@ func (p *boundPart) bigints(path string) (list []string) {
 	return list
 }
 
+// shapedBigints lists the members that hold them in rows of another shape.
+func (p *boundPart) shapedBigints(path string, fields []*field) (list []string) {
+	for _, f := range fields {
+		at := path + "." + f.name
+		switch {
+		case f.members != nil:
+			list = append(list, p.shapedBigints(at, f.members)...)
+		case f.convert != nil || f.constant != nil:
+		case f.column == ".":
+			list = append(list, p.bigints(at)...)
+		case slices.Contains(p.bigints(p.Name), p.Name+"."+f.column):
+			list = append(list, at)
+		}
+	}
+	return list
+}
+
 // partBy is what rows of a table are found by in lists.
 type partBy struct {
 	name    string // of all columns

@@ -153,6 +153,34 @@ func TestPartsOfDeleted(t *testing.T) {
 	}
 }
 
+// TestPartsShapedBigints: rows of another shape have 64-bit integers as texts, too, where a profile
+// wants that: what a type or a mask has made texts of already is not named.
+func TestPartsShapedBigints(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, want string
+		field      FieldConfig
+	}{
+		{"as they are", "due.fine_id", fieldOf("due", "fines")},
+		{"renamed", "due.id", operator("due", "column=fines", fieldOf("items", fieldOf("id", "fine_id"), fieldOf("sum", "amount")))},
+		{"within", "due.of.id due.all.fine_id", operator("due", "column=fines", fieldOf("items", fieldOf("of", fieldOf("id", "fine_id")), fieldOf("all", ".")))},
+		{"a type", "", operator("due", "column=fines", fieldOf("items", operator("id", "column=fine_id", "type=string")))},
+		{"a constant", "", operator("due", "column=fines", fieldOf("items", operator("id", "const=7")))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m, out, _ := partsSetup(t, finesOf(func(e *EntryConfig) { e.Key, e.Fields = []string{"n"}, []FieldConfig{test.field} }))
+			m.Begin(&testTransaction)
+			if err := errors.Join(m.Change(&capture.Change{Op: capture.Insert, Table: loanTable(capture.IdentityFull), New: row("1", "1", "5", "1")}), m.End()); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(out.events[0].Bigints, " "); got != test.want {
+				t.Errorf("64-bit integers are %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 // TestPartsAtCommit finds rows when the transaction is over. One that is not held whole is refused when
 // rows come into a list behind that, leave it, or change in it; those of other lists do not matter.
 func TestPartsAtCommit(t *testing.T) {

@@ -17,6 +17,7 @@ type member struct {
 	constant []byte
 	expr     *boundExpression
 	part     *boundPart // a list of another table's rows
+	items    []*field   // what each of them becomes; nil where it stays as it is
 	members  []member
 	convert  *converter
 	mask     []byte // key of the hash that is sent instead

@@ -259,6 +259,17 @@ func TestListsSatisfyTheirSchemas(t *testing.T) {
 		})
 		l.holdToContract()
 		w.holdListsToOpenAPI()
+		for _, arrived := range w.hook.all("text") {
+			var body struct {
+				Data struct{ Sums []struct{ ID any } }
+			}
+			capturetest.Must(t, json.Unmarshal(arrived.body, &body))
+			for _, sum := range body.Data.Sums {
+				if _, ok := sum.ID.(string); !ok {
+					t.Errorf("a 64-bit integer is no text in %s", arrived.body)
+				}
+			}
+		}
 		a.term()
 	})
 }
