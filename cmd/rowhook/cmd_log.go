@@ -102,6 +102,14 @@ func (c *console) searchLog(ctx context.Context, conf *config.Config, flags logF
 	return err
 }
 
+// meantOr proposes the word that was most likely meant, or else tells all that there are.
+func meantOr(word string, words []string) string {
+	if meant := spelling.DidYouMean(word, words); meant != "" {
+		return meant
+	}
+	return "; there are " + strings.Join(words, ", ")
+}
+
 // compile checks the flags' notation.
 func (f *logFlags) compile(now time.Time) (deliverylog.Query, error) {
 	q := f.query
@@ -112,7 +120,7 @@ func (f *logFlags) compile(now time.Time) (deliverylog.Query, error) {
 		for _, o := range delivery.Outcomes() {
 			names = append(names, string(o))
 		}
-		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, spelling.DidYouMean(f.outcome, names))
+		return q, fmt.Errorf("there is no outcome %q%s", f.outcome, meantOr(f.outcome, names))
 	}
 	var err, sinceErr, untilErr error
 	q.Status, err = delivery.ParseStatuses(f.statuses...)

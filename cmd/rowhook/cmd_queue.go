@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,12 +24,19 @@ func newQueueCommand(c *console) *cobra.Command {
 	)
 }
 
+// queueStates are the states of what waits.
+var queueStates = []string{"pending", "in_flight", "retrying", "blocked", "held"}
+
 func newQueueListCommand(c *console) *cobra.Command {
 	var filter engine.Filter
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what waits, the oldest first", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if filter.State != "" && !slices.Contains(queueStates, filter.State) {
+				err := fmt.Errorf("there is no state %q%s", filter.State, meantOr(filter.State, queueStates))
+				return &usageError{err: err, command: cmd.CommandPath()}
+			}
 			return c.withControl(func(access *agent.Access) error {
 				var items engine.Items
 				if err := access.Call(cmd.Context(), "queue/list", operation.FilterRequest{Filter: filter}, &items); err != nil {

@@ -70,6 +70,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"version", "--config"}, "rowhook: flag needs an argument: --config\nTry: rowhook version --help\n"},
 		{[]string{"completion"}, "rowhook: missing shell: bash, zsh, fish or powershell\nTry: rowhook completion --help\n"},
 		{[]string{"completion", "bsh"}, "rowhook: there is no completion for \"bsh\"; did you mean \"bash\"?\nTry: rowhook completion --help\n"},
+		{[]string{"queue", "list", "--state", "blokced"}, "rowhook: there is no state \"blokced\"; did you mean \"blocked\"?\nTry: rowhook queue list --help\n"},
+		{[]string{"queue", "list", "--state", "ready"}, "rowhook: there is no state \"ready\"; there are pending, in_flight, retrying, blocked, held\nTry: rowhook queue list --help\n"},
 		{[]string{"help", "versoin"}, "rowhook: there is no command \"versoin\"; did you mean \"version\"?\nTry: rowhook --help\n"},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
