@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -74,6 +75,49 @@ func TestSharedBlocks(t *testing.T) {
 	history, _, _, err := s.History(other, 1, nil, 10, 1<<20)
 	if err != nil || len(history) != 10 || !history[0].Others || history[0].Event != all[2][0].Event {
 		t.Errorf("history %+v: %v", history, err)
+	}
+}
+
+// TestSharedBlocksOfSome: of a block that is decoded for all each gets its own, wherever it begins.
+func TestSharedBlocksOfSome(t *testing.T) {
+	t.Parallel()
+	s, ids := sharingSpool(t, 0, 8)
+	const total = 1000
+	recipients := func(n int) []delivery.ProfileID {
+		if n%10 == 0 {
+			return ids
+		}
+		return ids[n%len(ids):][:1]
+	}
+	b := s.NewBatch()
+	for n := range total {
+		b.Add(testEvent(n), recipients(n))
+	}
+	b.Commit("p")
+	if err := s.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	s.tail.reset(s.tail.end())
+	for round := range 2 {
+		for _, id := range ids {
+			from := 1 + 13*int(id)
+			got := readAll(t, s, id, delivery.Seq(from))
+			for n := from - 1; n < total; n++ {
+				if !slices.Contains(recipients(n), id) {
+					continue
+				}
+				if len(got) == 0 || got[0].Seq != delivery.Seq(n+1) || !reflect.DeepEqual(got[0].Event, testEvent(n)) || got[0].Bytes != entryOf(testEvent(n), recipients(n)...).bytes {
+					t.Fatalf("round %d: profile %d does not get event %d as it is", round, id, n)
+				}
+				got = got[1:]
+			}
+			if len(got) > 0 {
+				t.Fatalf("round %d: profile %d gets %d events of others", round, id, len(got))
+			}
+		}
+	}
+	if s.blocks.holds(t) == 0 {
+		t.Error("no block is decoded")
 	}
 }
 
