@@ -58,8 +58,10 @@ func (cs *commands) take(seq delivery.Seq, now time.Time) (*delivery.Delivery, e
 		head = j.seq // of the group that it has become a part of
 		cs.queue.unload(j)
 	}
-	if err := cs.commits.whole(); err != nil {
-		return nil, fmt.Errorf("keep progress: %w", err)
+	if j != nil || cs.commits.unstoredRecord(seq) {
+		if err := cs.commits.whole(); err != nil {
+			return nil, fmt.Errorf("keep progress: %w", err)
+		}
 	}
 	r, ok, err := cs.store.Delivery(cs.store.id, head)
 	switch {

@@ -63,6 +63,7 @@ type dispatcher struct {
 	draining atomic.Bool  // it ends when what waits is over
 	dropping atomic.Bool  // whoever owns it ends what waits; only where profiles are shared
 	allot    atomic.Int64 // bytes of memory it may take
+	looked   atomic.Pointer[look]
 
 	crew    crew           // the workers
 	helpers sync.WaitGroup // the committer and those who ask

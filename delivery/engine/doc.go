@@ -62,6 +62,20 @@
 //     written, because older events of their lanes may be unread after a restart.
 //   - What was decided reaches the store before the store is asked for records again.
 //
+// # Profiles that machines share
+//
+// With [Options.Shared] an engine delivers what it owns, from Own until Release or Disown. Each time is
+// a tenure, under an epoch that requests, lines and updates carry. Nothing in memory outlives it, and
+// what operators ask for fails outside it. Who owns what is told by those whom the store itself waits
+// for: Own and Disown never wait, neither for the store nor for a dispatcher's lock. A dispatcher whose
+// tenure is over ends by itself; the next tenure begins when it has. An update that such a one had
+// begun carries the former epoch, and the store refuses it.
+//
+// No request starts past [Options.Lease], which is looked at again when a worker has rendered the body.
+// An update of a shared store takes some milliseconds, and waits for as long as its machines do not
+// agree: it is made beside the dispatcher wherever requests could go meanwhile, and those who look at
+// figures do not wait for it.
+//
 // # An endpoint that fails
 //
 // There are two clocks. Each event follows its own schedule, and ages, while the endpoint answers

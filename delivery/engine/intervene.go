@@ -110,7 +110,7 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 		return done, err
 	}
 	err = d.store.each([]delivery.State{delivery.Retrying}, func(r *delivery.Delivery) (bool, error) {
-		return true, d.update(func(now time.Time) error {
+		return true, d.withLock(func(now time.Time) error {
 			var gone *operatorError
 			if err := d.commands.hasten(r.Seq, now); errors.As(err, &gone) {
 				return nil // it is being sent, or was, in the meantime
@@ -118,10 +118,11 @@ func (d *dispatcher) hastenAll(named bool) (done Hastened, err error) {
 				return err
 			}
 			done.Retries++
-			return nil
+			return d.commits.ifDue(now)
 		})
 	})
-	return done, err
+	// What is left of the last batch.
+	return done, firstError(err, d.update(func(time.Time) error { return nil }))
 }
 
 // Skip gives a waiting delivery up: a dead letter with reason operator. Its key goes on. A group is

@@ -114,7 +114,13 @@ func (e *Engine) Release(ctx context.Context, code string) error {
 			return fmt.Errorf("release profile %s: %w", code, context.Cause(ctx))
 		}
 	}
-	d.mu.Lock() // nobody is in the middle of something
+	for !d.mu.TryLock() { // an operator's command is under way, and may wait for the store
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("release profile %s: %w", code, context.Cause(ctx))
+		}
+	}
 	defer d.mu.Unlock()
 	e.begin.Lock()
 	owned := d.disown(t)

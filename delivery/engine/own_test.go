@@ -47,14 +47,18 @@ type replica struct {
 	machine *machine
 	delay   time.Duration // of an update, before it is judged
 	blocked chan struct{} // updates wait until it is closed; nil for none
+	entered chan struct{} // hears of those that wait; nil for none
 }
 
 func (r *replica) Update(id delivery.ProfileID, u delivery.Update) error {
 	c := r.cluster
 	c.mu.Lock()
-	delay, blocked := r.delay, r.blocked
+	delay, blocked, entered := r.delay, r.blocked, r.entered
 	c.mu.Unlock()
 	time.Sleep(delay)
+	if entered != nil {
+		entered <- struct{}{}
+	}
 	if blocked != nil {
 		<-blocked
 	}
@@ -75,6 +79,13 @@ func newCluster(t testing.TB, codes ...string) *cluster {
 		c.receivers[code] = &receiver{}
 	}
 	return c
+}
+
+// updated returns how many updates were stored.
+func (s *memStore) updated() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.updates
 }
 
 func (c *cluster) profiles(change func(*delivery.ProfileConfig)) []*engine.Profile {
@@ -303,7 +314,7 @@ func TestDisown(t *testing.T) {
 		c.receivers["desk"].takes(time.Hour)
 		c.append(event("slow", "3"))
 		time.Sleep(10 * time.Second) // an update has been under way since
-		updates := c.store.updates
+		updates := c.store.updated()
 		c.claim(b, "desk")
 		a.engine.Disown("desk")
 		synctest.Wait()
@@ -320,8 +331,8 @@ func TestDisown(t *testing.T) {
 		if a.lines.flushed != len(a.lines.all) {
 			t.Errorf("%d of %d lines are written", a.lines.flushed, len(a.lines.all))
 		}
-		if c.store.updates != updates {
-			t.Errorf("%d updates were stored of a profile that was given up", c.store.updates-updates)
+		if c.store.updated() != updates {
+			t.Errorf("%d updates were stored of a profile that was given up", c.store.updated()-updates)
 		}
 		c.give(a, "shelf")
 		time.Sleep(time.Second)
@@ -628,4 +639,81 @@ func checkArrivals(t *testing.T, code string, r *receiver, events, keys int) (re
 		repeats += max(0, seen[id]-1)
 	}
 	return repeats
+}
+
+// TestStatusWhileTheStoreWaits shows a profile whose dispatcher waits for the store, and that it does.
+func TestStatusWhileTheStoreWaits(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "desk")
+	a := c.join(nil)
+	c.give(a, "desk")
+	if all, err := a.engine.Status(); err != nil || len(all) != 1 || all[0].State != delivery.StateActive {
+		t.Errorf("status %+v, %v", all, err)
+	}
+	c.receivers["desk"].takes(time.Hour)
+	c.append(event("a", "1"))
+	block, entered, paused := make(chan struct{}), make(chan struct{}, 10), make(chan error)
+	c.mu.Lock()
+	a.blocked, a.entered = block, entered
+	c.mu.Unlock()
+	go func() { paused <- a.engine.Pause("desk") }()
+	<-entered
+	for waits := false; !waits; { // the first update may be the dispatcher's, which Pause waits for
+		all, err := a.engine.Status()
+		if err != nil || len(all) != 1 || all[0].Profile != "desk" || all[0].BacklogEvents != 1 {
+			t.Fatalf("status %+v, %v", all, err)
+		}
+		if waits = all[0].Reason == "store"; waits && (all[0].State != delivery.StateWaiting || !all[0].Attention) {
+			t.Errorf("status %+v", all[0])
+		}
+	}
+	if stats, err := a.engine.Stats(); err != nil || len(stats) != 1 || stats[0].Status.Reason != "store" {
+		t.Errorf("stats %+v, %v", stats, err)
+	}
+	close(block)
+	if err := <-paused; err != nil {
+		t.Error(err)
+	}
+	if state, err := a.engine.State("desk"); err != nil || state != delivery.StateInactive {
+		t.Errorf("state %s, %v", state, err)
+	}
+	a.engine.Disown("desk")
+	a.stopped()
+}
+
+// TestRetryAllTakesFewUpdates has many retries tried at once: each update of a shared store takes its
+// time.
+func TestRetryAllTakesFewUpdates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "desk")
+		a := c.join(func(p *delivery.ProfileConfig) { p.Order = "none" })
+		const events = 1000
+		id := c.id("desk")
+		for i := range events {
+			c.append(event("e"+strconv.Itoa(i), strconv.Itoa(i)))
+		}
+		c.store.mu.Lock()
+		profile := c.store.profiles[id]
+		for i := range events {
+			seq := delivery.Seq(i + 1)
+			profile.records[seq] = delivery.Delivery{
+				Seq: seq, State: delivery.Retrying, Round: 1, Attempts: 20, Due: time.Now().Add(time.Minute), Bytes: 100,
+			}
+		}
+		profile.progress.Cursor = events + 1
+		c.store.mu.Unlock()
+		c.give(a, "desk")
+		time.Sleep(time.Second)
+		before := c.store.updated()
+		done, err := a.engine.RetryAllNow("desk")
+		if updates := c.store.updated() - before; err != nil || done[0].Retries != events || updates > 10 {
+			t.Errorf("%+v, %v, by %d updates", done, err, updates)
+		}
+		time.Sleep(time.Second)
+		if b, _ := c.store.Backlog(c.id("desk")); b.Events != 0 {
+			t.Errorf("backlog %+v after %+v", b, done)
+		}
+		a.stopped()
+	})
 }

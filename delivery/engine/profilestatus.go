@@ -59,16 +59,29 @@ func (e *Engine) Status() ([]delivery.ProfileStatus, error) {
 	owned := e.owned()
 	all := make([]delivery.ProfileStatus, 0, len(owned))
 	for _, d := range owned {
-		err := d.view(func(now time.Time) error {
-			s, err := d.status(now)
-			all = append(all, s)
-			return err
-		})
-		if err != nil && !passedOn("", err) {
+		s, err := d.see()
+		if passedOn("", err) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
+		all = append(all, s)
 	}
 	return all, nil
+}
+
+// see returns where the profile stands, after what was decided has been stored. Where that may take
+// long, since machines share the store, it is not waited for.
+func (d *dispatcher) see() (s delivery.ProfileStatus, err error) {
+	if d.engine.options.Shared {
+		stats, err := d.stats(time.Now())
+		return stats.Status, err
+	}
+	err = d.view(func(now time.Time) error {
+		s, err = d.status(now)
+		return err
+	})
+	return s, err
 }
 
 func (d *dispatcher) status(now time.Time) (delivery.ProfileStatus, error) {

@@ -39,11 +39,69 @@ func (e *Engine) Stats() ([]ProfileStats, error) {
 }
 
 func (d *dispatcher) stats(now time.Time) (ProfileStats, error) {
-	d.mu.Lock()
+	if !d.lockToLook() {
+		return d.lastLook()
+	}
 	defer d.mu.Unlock()
 	if err := d.attend(); err != nil {
 		return ProfileStats{}, err
 	}
+	s, err := d.figures(now)
+	if err == nil && d.engine.options.Shared {
+		d.looked.Store(&look{t: d.loaded, stats: s})
+	}
+	return s, err
+}
+
+// look is what was seen of a profile last.
+type look struct {
+	t     *tenure
+	stats ProfileStats
+}
+
+// lookPatience is how long those who look at a profile wait for its dispatcher, where that may wait for
+// other machines.
+const lookPatience = 200 * time.Millisecond
+
+// reasonStore is shown while a profile's progress waits for the store, which machines share.
+const reasonStore = "store"
+
+// lockToLook takes the dispatcher's lock for those who look. It reports false when that is held for
+// longer than an update of a shared store should take: people look when it takes long.
+func (d *dispatcher) lockToLook() bool {
+	if !d.engine.options.Shared {
+		d.mu.Lock()
+		return true
+	}
+	for until := time.Now().Add(lookPatience); !d.mu.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			return false
+		}
+	}
+	return true
+}
+
+// lastLook returns what was seen last in this tenure, with the backlog as it is.
+func (d *dispatcher) lastLook() (ProfileStats, error) {
+	t := d.tenure.Load()
+	if t == nil {
+		return ProfileStats{}, d.notOwner()
+	}
+	s := ProfileStats{Status: delivery.ProfileStatus{Profile: d.code}}
+	if last := d.looked.Load(); last != nil && last.t == t {
+		s = last.stats
+	}
+	backlog, err := d.store.Backlog(d.store.id)
+	if err != nil {
+		return ProfileStats{}, err
+	}
+	s.Status.State, s.Status.Reason, s.Status.Attention, s.Status.NextAttempt = delivery.StateWaiting, reasonStore, true, time.Time{}
+	s.Status.BacklogEvents, s.Status.BacklogBytes, s.Status.Oldest = backlog.Events, backlog.Bytes, backlog.Oldest
+	return s, nil
+}
+
+// figures are a profile's as they are.
+func (d *dispatcher) figures(now time.Time) (ProfileStats, error) {
 	status, err := d.status(now)
 	s := ProfileStats{Status: status, Endings: make(map[Ending]int64, len(d.lines.endings)+1), Latency: d.tally.latency, Duration: d.tally.duration}
 	for ending, n := range d.lines.endings {
