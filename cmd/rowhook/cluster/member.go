@@ -23,14 +23,20 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 	r.fail, r.running, r.actor = fail, ctx, actor
 	failed, last := r.failed, r.core.last()
 	r.mu.Unlock()
+	defer close(r.done)
 	if failed != nil {
 		return failed
 	}
-	defer close(r.done)
 	if err := r.stream.verify(ctx, last); err != nil {
 		return err
 	}
-	r.stream.onReconnect(func() { go r.verifyAgain(ctx) })
+	connected := make(chan struct{}, 1)
+	r.stream.onReconnect(func() {
+		select {
+		case connected <- struct{}{}:
+		default: // it is about to look
+		}
+	})
 	defer r.stream.onReconnect(nil)
 
 	run := func(do func(context.Context) error) {
@@ -43,6 +49,7 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 	run(r.follow)
 	run(r.publishProgress)
 	run(r.serve)
+	run(func(ctx context.Context) error { return r.verify(ctx, connected) })
 	run(r.keepSnapshots)
 	run(func(ctx context.Context) error {
 		if err := r.join(ctx); err != nil {
@@ -60,15 +67,20 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 // errLeft ends Run after Leave.
 var errLeft = errors.New("the machine has left the cluster")
 
-// verifyAgain compares the stream with what is applied, after a reconnect.
-func (r *Replica) verifyAgain(ctx context.Context) {
-	r.mu.Lock()
-	last := r.core.last()
-	r.mu.Unlock()
-	if err := r.stream.verify(ctx, last); err != nil && ctx.Err() == nil {
+// verify compares the stream with what is applied, after each reconnect.
+func (r *Replica) verify(ctx context.Context, connected <-chan struct{}) error {
+	for {
+		select {
+		case <-connected:
+		case <-ctx.Done():
+			return nil
+		}
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.breaks(err)
+		last := r.core.last()
+		r.mu.Unlock()
+		if err := r.stream.verify(ctx, last); err != nil {
+			return err
+		}
 	}
 }
 
