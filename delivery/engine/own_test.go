@@ -717,3 +717,75 @@ func TestRetryAllTakesFewUpdates(t *testing.T) {
 		a.stopped()
 	})
 }
+
+// TestReloadOfShared adds, changes and removes profiles on machines of which one owns them: the owner
+// alone drains or drops what waits, and the others forget the profile when the store has.
+func TestReloadOfShared(t *testing.T) {
+	t.Parallel()
+	for _, how := range []engine.Removal{engine.Drain, engine.Drop, engine.Park} {
+		t.Run(string(how), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, "desk", "shelf")
+				a, b := c.join(nil), c.join(nil)
+				c.give(a, "desk")
+				c.give(b, "shelf")
+				c.receivers["desk"].takes(time.Minute)
+				c.append(event("a", "1"), event("b", "1"))
+				time.Sleep(time.Second)
+				c.codes = []string{"shelf", "cart"}
+				c.receivers["cart"] = &receiver{}
+				change := func(p *delivery.ProfileConfig) { p.Name = "changed" }
+				for _, m := range []*machine{a, b} {
+					reload, err := m.engine.Prepare(c.profiles(change), map[string]engine.Removal{"desk": how})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := reload.Apply(); err != nil {
+						t.Fatal(err)
+					}
+					if got := fmt.Sprint(reload.Added, reload.Changed, reload.Removed); got != "[cart] [shelf] [desk]" {
+						t.Errorf("reload says %s", got)
+					}
+				}
+				want := []string{"shelf", "cart", "desk"}
+				if how == engine.Park {
+					want = want[:2]
+				}
+				if got := b.engine.Profiles(); !slices.Equal(got, want) {
+					t.Errorf("profiles to be owned: %q", got)
+				}
+				c.give(b, "cart")
+				c.append(event("c", "1"))
+				time.Sleep(time.Hour)
+				if got := c.receivers["cart"].requests(); !slices.Equal(got, []string{"c@1"}) {
+					t.Errorf("cart got %q", got)
+				}
+				if all, err := b.engine.Status(); err != nil || len(all) != 2 || all[0].Name != "changed" {
+					t.Errorf("status %+v, %v", all, err)
+				}
+				outcome := map[engine.Removal]delivery.Outcome{engine.Drain: delivery.OutcomeDelivered, engine.Drop: delivery.OutcomeDropped}[how]
+				if got := outcomes(a.lines.ofProfile("desk", "b")); how != engine.Park && !slices.Equal(got, []delivery.Outcome{outcome}) {
+					t.Errorf("b ended %v", got)
+				}
+				if got := b.lines.ofProfile("desk", "b"); len(got) != 0 {
+					t.Errorf("the other machine wrote %+v", got)
+				}
+				if known := slices.Contains(c.store.codes, "desk"); known != (how == engine.Park) {
+					t.Errorf("the store knows the profile: %t", known)
+				}
+				if _, owned := a.engine.Owned("desk"); owned {
+					t.Error("the profile is owned still")
+				}
+				b.engine.Retired("desk")
+				for _, m := range []*machine{a, b} {
+					if got := m.engine.Profiles(); !slices.Equal(got, []string{"shelf", "cart"}) {
+						t.Errorf("profiles at last: %q", got)
+					}
+				}
+				a.stopped()
+				b.stopped()
+			})
+		})
+	}
+}
