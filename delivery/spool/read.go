@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"rowhook/delivery"
 )
 
@@ -188,8 +190,8 @@ func (s *Spool) logEvent(seq delivery.Seq, use func(*logged) error) error {
 	})
 }
 
-// eventTime returns the commit time of an event.
-func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, error) {
+// eventTime returns the commit time of an event. view has the profile's copies.
+func (s *Spool) eventTime(view pebble.Reader, id delivery.ProfileID, seq delivery.Seq) (time.Time, error) {
 	if e, ok := s.tail.entry(seq); ok {
 		return e.event.Time, nil
 	}
@@ -202,11 +204,20 @@ func (s *Spool) eventTime(id delivery.ProfileID, seq delivery.Seq) (time.Time, e
 	if found || err != nil {
 		return when, err
 	}
-	ev, err := s.storedEvent(id, seq)
-	if err != nil {
-		return time.Time{}, err
+	if seq <= s.tail.end() && seq >= s.retention.floor() {
+		return when, s.missing(seq, seq)
 	}
-	return ev.Time, nil
+	value, err := s.getIn(view, profileKey(id, kindEvent, uint64(seq)))
+	if err != nil {
+		return when, err
+	}
+	if value == nil {
+		return when, fmt.Errorf("event %d: %w", seq, ErrGone)
+	}
+	if _, when, err = openEvent(value); err != nil {
+		return when, fmt.Errorf("event %d in the spool: %w", seq, err)
+	}
+	return when, nil
 }
 
 // End implements [delivery.Store].

@@ -176,7 +176,7 @@ func (u *update) put(d *delivery.Delivery) error {
 			}
 		}
 	} else {
-		when, err = u.s.eventTime(u.p.id, d.Seq)
+		when, err = u.s.eventTime(u.view, u.p.id, d.Seq)
 		if errors.Is(err, ErrGone) {
 			// Removed with history, between a replay's look at it and now; or here, and not where the
 			// change was made.

@@ -45,6 +45,9 @@ func (m *machines) of(code string, seq delivery.Seq) *standing {
 func (m *machines) Append(t *rapid.T) {
 	var events []*delivery.Event
 	var to [][]string
+	if m.s[0].End() > 20 {
+		return
+	}
 	for range rapid.IntRange(1, 4).Draw(t, "events") {
 		m.n++
 		events = append(events, testEvent(m.n))
