@@ -367,9 +367,10 @@ type limits struct {
 
 // keeper is what a process knows of the stream's size.
 type keeper struct {
-	base  uint64 // the stream's bytes when the last snapshot was written, as far as they are still there
-	last  uint64 // size of the last snapshot that this process wrote
-	marks []place
+	base   uint64 // the stream's bytes when the last snapshot was seen, as far as they are still there
+	covers uint64 // by that snapshot, whoever wrote it
+	last   uint64 // size of the last snapshot that this process wrote
+	marks  []place
 }
 
 // place is the end of the stream at some time.
@@ -409,6 +410,9 @@ func (r *Replica) keepSnapshot(ctx context.Context, k *keeper, st *jetstream.Str
 		k.marks = k.marks[1:]
 	}
 	k.base = min(k.base, st.Bytes)
+	if covers != k.covers {
+		k.base, k.covers = st.Bytes, covers
+	}
 	if !captures {
 		return nil
 	}
