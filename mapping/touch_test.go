@@ -289,10 +289,10 @@ touched 1 {"loan_id":104} {"status":"OPEN","name":"Bob","title":"Ada","call":nul
 		{"the changed row is not known", []EventConfig{touchRule("member", nil)}, func(w *touchWorld) []*capture.Change {
 			w.unknown["app.members"] = true
 			return renamed(w)
-		}, `undecidable: map app.loans: touch member: what the row of app.members was before the change, or is, is not known`},
+		}, `undecidable: map app.loans: touch member: what the row of app.members was before the change is not known`},
 		{"a value is not known", []EventConfig{touchRule("member", nil)}, func(w *touchWorld) []*capture.Change {
 			return []*capture.Change{w.put("app.members", row("1", missing, "STAFF", "x"))}
-		}, `undecidable: map app.loans: touch member: what the row of app.members was before the change, or is, is not known`},
+		}, `undecidable: map app.loans: touch member: what the row of app.members is since the change is not known`},
 		{"truncated", []EventConfig{touchRule("member", nil)}, func(w *touchWorld) []*capture.Change {
 			return append(renamed(w), &capture.Change{Op: capture.Truncate, Table: w.tables["app.members"]})
 		}, `unmapped: map app.loans: touch member: nobody can tell which rows of app.members changed: a truncate tells no rows`},
@@ -400,7 +400,7 @@ func TestTouchContext(t *testing.T) {
 // TestTouchMost: of too many rows none is told, and all are once as many may be.
 func TestTouchMost(t *testing.T) {
 	t.Parallel()
-	entry := touchingEntry(touchRule("holding", nil))
+	entry := touchingEntry(touchRule("holding", nil), EventConfig{Type: "loan.created", Rules: []RuleConfig{{Op: []string{"insert"}}}})
 	entry.Lookup[0].MaxTouched = 4 // two items, and three loans
 	w := newTouchWorld(t, entry)
 	change := func() string { return w.transaction(t, w.put("app.holdings", row("50", fmt.Sprint("B", w.n)))) }
@@ -408,8 +408,15 @@ func TestTouchMost(t *testing.T) {
 	if got := change(); got != want {
 		t.Fatalf("got %s", got)
 	}
+	failure := w.out.failures[0].Err
+	keep := &keeper{m: w.m}
+	w.m.out = keep
+	w.transaction(t, w.put("app.loans", row("104", "2", "7", "OPEN")), w.put("app.holdings", row("50", "B 9")))
+	if keep.changes != 0 || len(keep.notes) != 1 {
+		t.Errorf("%d touches are parked, with %d raw changes of others", len(keep.notes), keep.changes)
+	}
 	var operator *capture.OperatorError
-	if !errors.As(w.out.failures[0].Err, &operator) || !strings.Contains(operator.Remedy, "raise mapping.app.loans.lookup.holding.max_touched") {
+	if !errors.As(failure, &operator) || !strings.Contains(operator.Remedy, "raise mapping.app.loans.lookup.holding.max_touched") {
 		t.Errorf("remedy %+v", operator)
 	}
 	entry.Lookup[0].MaxTouched, w.n = 5, 1
@@ -486,6 +493,9 @@ func TestTouchAgain(t *testing.T) {
 		t.Errorf("not known before:\n%s\nwant\n%s", got, whole)
 	}
 	w.unknown["app.members"] = true
+	if got := again(w, note); got != "undecidable: map app.loans: touch member: what the row of app.members is since the change is not known" {
+		t.Errorf("while the changed rows are loaded: %s", got)
+	}
 	note = park(newTouchWorld(t, entry), func(w *touchWorld) { w.unknown["app.members"] = true })
 	w.unknown["app.members"] = false
 	if got := again(w, note); got != "undecidable: map app.loans: touch member: what the row of app.members was before the change is not known" {
@@ -544,15 +554,16 @@ func FuzzTouchNote(f *testing.F) {
 
 // keeper keeps what touches are parked with.
 type keeper struct {
-	m     *Mapper
-	notes [][]byte
+	m       *Mapper
+	notes   [][]byte
+	changes int // that were parked with them
 }
 
 func (k *keeper) Event(*delivery.Event, delivery.Row) error { return nil }
 func (k *keeper) Notice(Notice)                             {}
 func (k *keeper) Fail(*Failure) error {
 	note, _ := k.m.Touch()
-	k.notes = append(k.notes, bytes.Clone(note))
+	k.notes, k.changes = append(k.notes, bytes.Clone(note)), k.changes+len(k.m.Changes())
 	return nil
 }
 

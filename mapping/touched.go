@@ -83,7 +83,7 @@ func (m *Mapper) mapTouches() error {
 	if len(t.rows)+len(t.lost) == 0 {
 		return nil
 	}
-	m.trusted.early = false
+	m.trusted.early, m.changes = false, m.changes[:0]
 	contexts := m.contexts
 	defer func() {
 		m.contexts, m.touched, m.eval.touched = contexts, touchedRow{}, false
@@ -190,11 +190,11 @@ func (m *Mapper) mapTouch(use touchUse, i int, note *touchNote) error {
 	switch {
 	case err != nil:
 		return err
-	case !decided && note != nil:
+	case !decided && !t.tellsBefore(l):
 		return m.failTouch(delivery.OutcomeUndecidable, &capture.OperatorError{
 			Err: fmt.Errorf("what the row of %s was before the change is not known", l.of.Table), Remedy: use.anew()})
 	case !decided:
-		return unknown(fmt.Sprintf("what the row of %s was before the change, or is, is not known", l.of.Table))
+		return unknown(fmt.Sprintf("what the row of %s is since the change is not known", l.of.Table))
 	case !changed:
 		return nil
 	}
@@ -224,6 +224,10 @@ func (m *Mapper) mapTouch(use touchUse, i int, note *touchNote) error {
 
 // changedBy reports whether columns that the entry says or asks about changed in a looked-up row.
 func (m *Mapper) changedBy(l *boundLookup, key capture.Row) (changed, decided bool, err error) {
+	t := &m.touched
+	if t.note != nil {
+		t.old = t.note.Old
+	}
 	was, now := slices.Clone(key), slices.Clone(key)
 	exists, known, err := m.lookups.LookUp(l.table, now)
 	if err != nil || !known || !exists && l.table.Filtered {
@@ -232,12 +236,10 @@ func (m *Mapper) changedBy(l *boundLookup, key capture.Row) (changed, decided bo
 	if !exists {
 		now = nil
 	}
-	t := &m.touched
-	if t.note != nil {
-		if t.old = t.note.Old; t.old == nil {
-			return false, false, nil
-		}
-	} else {
+	if t.note != nil && t.old == nil {
+		return false, false, nil
+	}
+	if t.note == nil {
 		if exists, known, err = m.lookups.LookUpBefore(l.table, was); err != nil || !known || !exists && l.table.Filtered {
 			return false, false, err
 		}
@@ -270,6 +272,17 @@ func (m *Mapper) changedBy(l *boundLookup, key capture.Row) (changed, decided bo
 		}
 	}
 	return changed, changed || decided, nil
+}
+
+// tellsBefore reports whether all is known that the changed row had before, so that the touch can be made
+// once the rest is.
+func (t *touchedRow) tellsBefore(l *boundLookup) bool {
+	for i, name := range l.of.columns {
+		if l.used[i] && !known(noted(t.old, l.alias+"."+name)) {
+			return false
+		}
+	}
+	return true
 }
 
 func known2(a, b capture.Value) bool { return known(a) && known(b) }
