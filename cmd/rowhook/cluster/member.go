@@ -110,7 +110,7 @@ func (r *Replica) join(ctx context.Context) error {
 			warned = true
 			r.logger.Info("waiting until the lease of the process that had this machine's name has ended", "machine", r.machine)
 		}
-		if m != nil && !pause(ctx, m.about.Lease/renewals/2) {
+		if m != nil && !pause(ctx, r.lease/renewals/2) {
 			return context.Cause(ctx)
 		}
 	}
