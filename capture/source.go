@@ -45,6 +45,10 @@ type StartOptions struct {
 	Start string
 	// AcceptGap goes on where changes have been lost; see [GapError].
 	AcceptGap bool
+	// TakeOver says that a connection of this agent that still holds the source is a machine's whose
+	// time to capture is over: it is ended where the role may, rather than waited for. It counts
+	// until the stream has begun.
+	TakeOver bool
 	// OnConnect, if set, sees the server at every connect, before anything is read. An error
 	// from it ends the run.
 	OnConnect func(Server) error

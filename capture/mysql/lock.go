@@ -33,21 +33,21 @@ func (s *Source) lockName() string { return "rowhook:" + s.config.Name }
 // connection of its own.
 func (s *Source) holderName() string { return "rowhook-agent:" + s.agent }
 
-// acquire takes the lock. It waits only for our own dead connection to be noticed.
-func (s *Source) acquire(ctx context.Context, h host, db *sql.DB) (*lock, error) {
+// acquire takes the lock. It waits only for our own dead connection to be noticed, or ends it.
+func (s *Source) acquire(ctx context.Context, h host, db *sql.DB, takeOver bool) (*lock, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l := &lock{host: h, db: db, conn: conn}
-	if err := s.take(ctx, l); err != nil {
+	if err := s.take(ctx, l, takeOver); err != nil {
 		l.release()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (s *Source) take(ctx context.Context, l *lock) error {
+func (s *Source) take(ctx context.Context, l *lock, takeOver bool) error {
 	setup := fmt.Sprintf("SET SESSION wait_timeout = %d", int(lockIdle/time.Second))
 	if _, err := l.conn.ExecContext(ctx, setup); err != nil {
 		return fmt.Errorf("prepare the lock: %w", err)
@@ -74,8 +74,23 @@ func (s *Source) take(ctx context.Context, l *lock) error {
 		if own == nil || time.Now().After(deadline) {
 			return s.takenError(ctx, l)
 		}
+		if takeOver && *own != 0 {
+			s.endHolder(ctx, l, *own)
+			continue
+		}
 		s.log.Info("waiting for the server to notice that our former connection is gone", "lock", s.lockName(), "connection", *own)
 	}
+}
+
+// endHolder ends a connection of ours that a machine has left which no longer captures. A user may
+// end its own.
+func (s *Source) endHolder(ctx context.Context, l *lock, id int64) {
+	if _, err := l.conn.ExecContext(ctx, fmt.Sprintf("KILL %d", id)); err != nil {
+		s.log.Warn("the connection of the machine that captured before cannot be ended: its lock is free when the server notices", "lock", s.lockName(),
+			"connection", id, "err", err)
+		return
+	}
+	s.log.Info("the connection of the machine that captured before is ended", "lock", s.lockName(), "connection", id)
 }
 
 // taken returns who holds the lock if that is a connection of this agent.

@@ -136,6 +136,7 @@ func (r *run) session(ctx context.Context) (streamed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	r.start.TakeOver = false
 	r.passage.start(h, started.Server, started.Position)
 	r.log.Info("streaming", "host", h.String(), "position", started.Position, "resumed", started.Resumed)
 	r.start.Start = "" // it holds for this start only
@@ -215,7 +216,7 @@ func (r *run) begin(ctx context.Context) (host, capture.Started, error) {
 	}
 	if r.lock == nil || r.lock.host != h || !r.lock.held(ctx, r.lockName()) {
 		r.lock.release()
-		if r.lock, err = r.acquire(ctx, h, db); err != nil {
+		if r.lock, err = r.acquire(ctx, h, db, r.start.TakeOver); err != nil {
 			return h, capture.Started{}, err
 		}
 	}

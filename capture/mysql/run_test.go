@@ -3,6 +3,7 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -211,6 +212,44 @@ func TestStream(t *testing.T) {
 			"begin", "0 insert loans old=- new={id:3 title:end due:NULL}", "begin", "0 insert loans old=- new={id:4 title:while stopped due:NULL}"}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// TestTakeOver holds that a connection which a machine has left that captures no more is ended, and
+// another agent's is not.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *testServer) {
+		database := s.database(t)
+		s.exec(t, "CREATE TABLE "+database+".loans (id INT PRIMARY KEY)")
+		hold := func(agent string) {
+			held := newTestSource(t, s, database)
+			if agent != "" {
+				held.agent = agent
+			}
+			h, db, err := (&run{Source: held}).reach(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := held.acquire(t.Context(), h, db, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(l.release)
+		}
+		hold("")
+		source, n := newTestSource(t, s, database), newNotes()
+		began := time.Now()
+		stop := n.capture(t, source, capture.StartOptions{TakeOver: true})
+		if took := time.Since(began); took > lockIdle/2 {
+			t.Errorf("it took %v: the connection was waited for", took)
+		}
+		stop()
+		hold("another")
+		var operator *capture.OperatorError
+		if err := source.Run(t.Context(), capture.StartOptions{Stored: n.Durable(), TakeOver: true}, n); !errors.As(err, &operator) {
+			t.Errorf("run ended with %v", err)
 		}
 	})
 }

@@ -102,7 +102,7 @@ func (r *run) session(ctx context.Context) error {
 		r.accept = false // it was this gap
 	}
 	// What was said about the start holds for this one only.
-	r.start.Start, r.start.AcceptGap, r.skip = "", false, 0
+	r.start.Start, r.start.AcceptGap, r.start.TakeOver, r.skip = "", false, false, 0
 	if r.start.OnStarted != nil {
 		r.start.OnStarted(started)
 	}

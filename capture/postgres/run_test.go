@@ -224,6 +224,42 @@ func TestSlotTaken(t *testing.T) {
 	running.stop(t)
 }
 
+// TestTakeOver holds that a connection which a machine has left that captures no more is ended, and
+// another agent's is not.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t, capturetest.Options{}, oneTable, "select pg_create_logical_replication_slot('rowhook', 'pgoutput')",
+		"create role taker login replication", "grant select on all tables in schema public to taker")
+	dsn := pg.TCP("postgres", "taker")
+	hold := func(application string) {
+		s := newSource(t, dsn)
+		s.application = application
+		s.connect.RuntimeParams["application_name"] = application
+		conn, err := s.connectReplication(context.Background())
+		capturetest.Must(t, err)
+		t.Cleanup(func() { closeNow(conn) })
+		capturetest.Must(t, (&run{Source: s}).startReplication(context.Background(), conn, 0))
+	}
+	hold("rowhook:test")
+	sink := newListSink("")
+	began := time.Now()
+	running, _ := follow(t, newSource(t, dsn), capture.StartOptions{Start: "slot", TakeOver: true}, sink)
+	t.Log("taken over in", time.Since(began))
+	pg.Run(t, insertT(1))
+	sink.await(t, "the row", hasInsert(sink, 1))
+	running.stop(t)
+
+	eventually(t, "the slot to be free", func() bool {
+		return pg.Rows(t, "select active from pg_replication_slots")[0][0] == "f"
+	})
+	hold("another agent")
+	err := runSource(t, newSource(t, dsn), capture.StartOptions{TakeOver: true}, newListSink("")).wait(t)
+	var operator *capture.OperatorError
+	if !errors.As(err, &operator) {
+		t.Errorf("run ended with %v", err)
+	}
+}
+
 // TestGaps drives the rules of decideStart through a real server.
 func TestGaps(t *testing.T) {
 	t.Parallel()

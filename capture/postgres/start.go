@@ -321,11 +321,27 @@ func (r *run) freeSlot(ctx context.Context, conn *pgconn.PgConn, server capture.
 		if holder.application != r.application || wait == backoff.Stop {
 			return slot, r.takenError(slot, holder)
 		}
-		r.log.Info("waiting for the server to notice that our former connection is gone", "slot", r.config.Slot, "pid", slot.holder)
+		if r.start.TakeOver {
+			r.endHolder(ctx, conn, slot.holder)
+			wait = retryFirst
+		} else {
+			r.log.Info("waiting for the server to notice that our former connection is gone", "slot", r.config.Slot, "pid", slot.holder)
+		}
 		if err := capture.Sleep(ctx, wait); err != nil {
 			return slot, err
 		}
 	}
+}
+
+// endHolder ends a connection of ours that a machine has left which no longer captures. A role may
+// end its own.
+func (r *run) endHolder(ctx context.Context, conn *pgconn.PgConn, pid int32) {
+	if _, err := rows(ctx, conn, fmt.Sprintf("select pg_catalog.pg_terminate_backend(%d)", pid)); err != nil {
+		r.log.Warn("the connection of the machine that captured before cannot be ended: the slot is free when the server notices", "slot", r.config.Slot,
+			"pid", pid, "err", err, "remedy", "a lower wal_sender_timeout for the role: ALTER ROLE ... SET wal_sender_timeout = '5s'")
+		return
+	}
+	r.log.Info("the connection of the machine that captured before is ended", "slot", r.config.Slot, "pid", pid)
 }
 
 // slotHolder is who uses the slot.
