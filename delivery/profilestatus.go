@@ -6,6 +6,8 @@ import "time"
 type ProfileStatus struct {
 	Profile string `json:"profile"`
 	Name    string `json:"name,omitempty"`
+	// Machine is the one that delivers it; empty where there is one machine only, or nobody does.
+	Machine string `json:"machine,omitempty"`
 	// State is active, waiting (for its endpoint, or for what Reason says), pending (activation) or
 	// inactive (until it is resumed, or by the config).
 	State  string `json:"state"`

@@ -15,6 +15,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/agent"
+	"rowhook/cmd/rowhook/cluster"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
@@ -65,6 +66,7 @@ func (c *console) check(ctx context.Context, conf *config.Config, asJSON bool) e
 	in := environment.New(conf, readVersion().Version)
 	found = append(found, checkSource(ctx, conf, in)...)
 	found = append(found, checkEndpoints(ctx, conf, in)...)
+	found = append(found, checkCluster(ctx, conf)...)
 	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	bad := slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Severity >= capture.Warning })
 	var err error
@@ -203,6 +205,20 @@ func checkEndpoints(ctx context.Context, c *config.Config, in *environment.Envir
 				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: capture.Remedy(err),
 			})
 		}
+	}
+	return found
+}
+
+// checkCluster looks at the servers that the machines of a cluster meet at.
+func checkCluster(ctx context.Context, c *config.Config) []capture.Finding {
+	if !c.Cluster.Enabled() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	found, err := cluster.Check(ctx, c.Cluster, cluster.Options{Version: readVersion().Version})
+	if err != nil {
+		found = append(found, failed("cluster", "cluster.nats", err))
 	}
 	return found
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,6 +104,7 @@ func newRootCommand(c *console) *cobra.Command {
 		newRunCommand(c),
 		newStatusCommand(c),
 		newReloadCommand(c),
+		newHandoverCommand(c),
 		newLogCommand(c),
 		newExplainCommand(c),
 		newQueueCommand(c),
@@ -198,18 +198,12 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// laterCommands are those that a later version has.
-var laterCommands = []string{"handover"}
-
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // unknownCommand refuses what is not a command's name, with the nearest that is.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
-	}
-	if !cmd.HasParent() && slices.Contains(laterCommands, args[0]) {
-		return fmt.Errorf("%s is not in this version of rowhook", args[0])
 	}
 	var names []string
 	for _, sub := range cmd.Commands() {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rowhook/capture"
+	"rowhook/cmd/rowhook/cluster"
 	"rowhook/cmd/rowhook/config"
 )
 
@@ -83,6 +84,9 @@ func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFla
 		return err
 	}
 	defer source.Close()
+	if err := c.setupCluster(ctx, conf, flags); err != nil {
+		return err
+	}
 	plan, err := c.plan(ctx, conf, source, flags)
 	if flags.apply && !flags.remove && !flags.trigger {
 		return c.applied(ctx, conf, source, flags, plan, err)
@@ -107,6 +111,27 @@ func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFla
 		return err
 	}
 	fmt.Fprintln(c.err, setupVerdict(flags, len(plan)))
+	return nil
+}
+
+// setupCluster makes the stream of a cluster, or says that it would.
+func (c *console) setupCluster(ctx context.Context, conf *config.Config, flags setupFlags) error {
+	if !conf.Cluster.Enabled() || flags.remove || flags.trigger {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	steps, err := cluster.Setup(ctx, conf.Cluster, cluster.Options{Version: readVersion().Version}, flags.apply)
+	if err != nil {
+		return fmt.Errorf("set the cluster up: %w", err)
+	}
+	for _, step := range steps {
+		did := "is to be done by setup --apply, or by the first `rowhook run`"
+		if flags.apply {
+			did = "done"
+		}
+		fmt.Fprintf(c.err, "cluster: %s: %s\n", step, did)
+	}
 	return nil
 }
 

@@ -107,6 +107,7 @@ func printStatus(w io.Writer, r *operation.StatusReport) error {
 	if r.Reload != nil && r.Reload.By != operation.ReloadByStart {
 		line("reload", "%s, %s", ago(r.Time, r.Reload.Time), r.Reload.Words())
 	}
+	printCluster(r, line)
 	printSource(r, line)
 	printSpool(r, line)
 	if m := r.Mail; m != nil {
@@ -128,6 +129,34 @@ func printStatus(w io.Writer, r *operation.StatusReport) error {
 		return err
 	}
 	return printAttention(w, r)
+}
+
+// printCluster tells which machines there are, and what each has.
+func printCluster(r *operation.StatusReport, line func(name, format string, args ...any)) {
+	c := r.Cluster
+	if c == nil {
+		return
+	}
+	quorum := "quorum"
+	if !c.Quorum {
+		quorum = "no quorum since " + operation.FormatDuration(time.Duration(c.SecondsSince*float64(time.Second)))
+	}
+	line("cluster", "%s, %s, stream %s, asked on %s", c.Name, quorum, humanBytes(int64(c.Stream.Bytes)), c.Machine)
+	owned := map[string]int{}
+	for _, p := range c.Profiles {
+		owned[p.Machine]++
+	}
+	for _, m := range c.Machines {
+		text := fmt.Sprintf("%s, roles %s", m.Name, strings.Join(m.Roles, " "))
+		if m.Name == c.Captures {
+			text += ", captures"
+		}
+		text += fmt.Sprintf(", delivers %d profiles, %d messages behind", owned[m.Name], m.Behind)
+		if !m.Live {
+			text += ", not heard of for " + operation.FormatDuration(time.Duration(m.SeenSeconds*float64(time.Second)))
+		}
+		line("machine", "%s", text)
+	}
 }
 
 // mailWords tells where the mails to contacts stand; what did not happen is left out.
@@ -231,9 +260,17 @@ func printProfiles(w io.Writer, r *operation.StatusReport) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := newTable("PROFILE", "STATE", "BACKLOG", "OLDEST", "RETRYING", "BLOCKED", "DEAD", "LAST SUCCESS", "LAST FAILURE", "NEXT TRY", "DRAINED IN")
+	names := []string{"PROFILE", "STATE", "BACKLOG", "OLDEST", "RETRYING", "BLOCKED", "DEAD", "LAST SUCCESS", "LAST FAILURE", "NEXT TRY", "DRAINED IN"}
+	if r.Cluster != nil {
+		names = append(names, "MACHINE")
+	}
+	t := newTable(names...)
 	for _, p := range r.Profiles {
-		t.add(profileRow(r, p)...)
+		row := profileRow(r, p)
+		if r.Cluster != nil {
+			row = append(row, orDash(p.Machine))
+		}
+		t.add(row...)
 	}
 	return t.print(w)
 }

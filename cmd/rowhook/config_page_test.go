@@ -65,7 +65,7 @@ const configPageTail = "\n## Conditions\n\n" +
 	"| `items` | the shape of the objects in a JSON column or a list: `column` is a member there, `a.b` one inside it |\n"
 
 // topKeys are the file's keys in the order in which one reads about them.
-var topKeys = []string{"source", "state", "spool", "shutdown_grace", "rate", "mapping", "lookups", "profiles", "defaults", "log", "account", "alerts", "admin"}
+var topKeys = []string{"source", "state", "spool", "shutdown_grace", "rate", "mapping", "lookups", "profiles", "defaults", "log", "account", "alerts", "admin", "cluster"}
 
 // TestConfigPage holds the page to the schema.
 func TestConfigPage(t *testing.T) {

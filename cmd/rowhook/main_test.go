@@ -119,16 +119,6 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestLaterCommands: what a later version has is refused as such.
-func TestLaterCommands(t *testing.T) {
-	t.Parallel()
-	for _, command := range laterCommands {
-		if got := rowhook(t, command); got.code != exitUsage || !strings.Contains(got.err, command+" is not in this version of rowhook") {
-			t.Errorf("%s: %+v", command, got)
-		}
-	}
-}
-
 // TestSchema prints the schema that the config's own tests look at.
 func TestSchema(t *testing.T) {
 	t.Parallel()

@@ -44,6 +44,9 @@ func tryReach(c *config.Config, options Options) (*Access, error) {
 	if err := directories.RefuseRoot(c.State, os.Geteuid()); err != nil {
 		return nil, err
 	}
+	if c.Cluster.Enabled() {
+		return nil, &capture.OperatorError{Err: control.ErrNoAgent, Remedy: "in a cluster only its running agents can be asked: start this machine's with `rowhook run`, or ask on another machine"}
+	}
 	w, err := openWorkspace(c, options, true)
 	var locked *spool.LockedError
 	if errors.As(err, &locked) && !locked.Passing() {

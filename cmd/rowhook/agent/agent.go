@@ -107,18 +107,29 @@ func New(c *config.Config, start Start, options Options) (*Agent, error) {
 }
 
 func (a *Agent) build() error {
-	if err := a.retireRemoved(); err != nil {
-		return err
+	if !a.shared() {
+		if err := a.retireRemoved(); err != nil {
+			return err
+		}
 	}
-	name, err := agentID(a.spool)
-	if err != nil {
-		return err
+	name := "standby"
+	if !a.shared() {
+		var err error
+		if name, err = agentID(a.spool); err != nil {
+			return err
+		}
 	}
+	var err error
 	if a.source, err = a.options.Source(a.config(), a.logger, name); err != nil {
 		return err
 	}
 	a.name = a.sourceName()
 	a.suspension.engine = a.engine
+	if a.shared() {
+		a.connection = connection{State: stateStandby, Since: a.began}
+		a.suspension.set(suspendStart, "the database has not said yet which environment this is")
+		return nil
+	}
 	a.suspension.set(suspendStart, "the stream has not begun yet")
 	return a.beginTerm()
 }
@@ -144,6 +155,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	ended := ctx
+	if a.shared() { // what it has in the cluster is given up first
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		context.AfterFunc(ended, func() {
+			defer stop()
+			a.leave()
+		})
+	}
 
 	var actors sync.WaitGroup
 	act := func(what func() error) {
@@ -163,9 +184,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	act(func() error { return a.serveAdmin(ctx, admin) })
 	act(func() error { return a.sample(ctx) })
 	act(func() error { return a.watchFiles(ctx) })
-	a.term.Load().run(ctx, act)
+	if a.shared() {
+		a.node.replica.Answer(a.answer(ctx, a.operationsHere()))
+		a.node.replica.Profiles(a.engine.Profiles())
+		act(func() error { return a.arrival(ctx) })
+		act(func() error { return a.node.replica.Run(ctx, &actor{Agent: a, ctx: ctx, failed: cancel}) })
+	} else {
+		a.term.Load().run(ctx, act)
+	}
 	<-ctx.Done()
-	cause := context.Cause(ctx)
+	cause := context.Cause(ended)
 	a.logger.Info("stopping", "grace", a.config().ShutdownGrace)
 	a.await(&actors)
 	if errors.Is(cause, context.Canceled) {

@@ -34,7 +34,7 @@ func (t *term) backfillOptions() backfill.Options {
 		return subscriptions
 	}
 	return backfill.Options{
-		Store: t.values(), Logger: t.logger, Track: t.pipe.Track, Kept: t.pipe, Reader: t.source.Reader, Tables: t.source.Tables,
+		Store: t.values(), Logger: t.logger, Track: t.pipe.Track, Kept: t.pipe, Reader: t.from.Reader, Tables: t.from.Tables,
 		Rules: func() *mapping.Rules { return t.config().Rules() },
 		Subscribers: func(eventType, entry string) (codes []string) {
 			for code, s := range compiled() {

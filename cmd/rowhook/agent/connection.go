@@ -20,7 +20,7 @@ func (t *term) connected(server capture.Server) error {
 	if err := mayPause(t.config(), server); err != nil {
 		return err
 	}
-	found := operation.Identity{Lineage: server.Lineage, Hosts: t.source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: t.from.Hosts(), Machine: t.machine()}
 	diffs, err := t.identify(found)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (a *Agent) identify(found operation.Identity) ([]operation.Difference, erro
 	if !known {
 		return nil, saveIdentity(a.values(), found)
 	}
-	return compareIdentity(pinned, found, a.config().Source.Servers), nil
+	return a.differences(pinned, found), nil
 }
 
 // mayPause refuses on_full: pause_source where the WAL that it holds back could fill the database's

@@ -222,7 +222,7 @@ func (a *Agent) catalogue(ctx context.Context) (catalogue.Catalogue, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	c := a.config()
-	tables, problem := a.source.Tables(ctx, c.Rules().Tables())
+	tables, problem := a.sourceNow().Tables(ctx, c.Rules().Tables())
 	all, err := catalogue.Of(c, a.sourceName(), tables)
 	if problem != nil {
 		all.Problem = problem.Error()
@@ -267,14 +267,14 @@ func (a *Agent) checkGuest(ctx context.Context, next *config.Config) []capture.F
 		}
 	}
 	patterns := next.Rules().Tables()
-	drift, err := a.source.Drift(ctx, patterns)
+	drift, err := a.sourceNow().Drift(ctx, patterns)
 	if err != nil {
-		return append(all, unasked(a.source.Hosts(), err))
+		return append(all, unasked(a.sourceNow().Hosts(), err))
 	}
 	all = append(all, next.AtTables(drift)...)
-	tables, err := a.source.Tables(ctx, patterns)
+	tables, err := a.sourceNow().Tables(ctx, patterns)
 	if err != nil {
-		return append(all, unasked(a.source.Hosts(), err))
+		return append(all, unasked(a.sourceNow().Hosts(), err))
 	}
 	all = append(append(all, next.TableFindings(tables)...), next.ConditionFindings(tables)...)
 	return all

@@ -37,8 +37,8 @@ func (a *Agent) sampleOnce(ctx context.Context) {
 	if t == nil {
 		return
 	}
-	next := sourceSample{at: time.Now(), durable: t.pipe.Durable(), changes: t.pipe.Counts().Changes, received: a.source.Received()}
-	if stream, err := a.source.Status(ctx, next.durable); err == nil {
+	next := sourceSample{at: time.Now(), durable: t.pipe.Durable(), changes: t.pipe.Counts().Changes, received: t.from.Received()}
+	if stream, err := a.sourceNow().Status(ctx, next.durable); err == nil {
 		next.stream = &stream
 	}
 	a.observe(next)
@@ -74,6 +74,10 @@ func (a *Agent) readiness(now time.Time) operation.Health {
 	switch {
 	case len(connection.Diffs) > 0:
 		h.Add("identity", "%s", describeDifferences(connection.Diffs))
+	case a.shared() && connection.State == stateStandby:
+		if a.node.replica.View().Capture.Owner == "" {
+			h.Add("source", "no machine of the cluster captures")
+		}
 	case connection.State != "streaming" && connection.State != "paused":
 		h.Add("source", "the source is %s since %s", connection.State, operation.FormatDuration(now.Sub(connection.Since)))
 	case sampled.stalled():
@@ -81,6 +85,9 @@ func (a *Agent) readiness(now time.Time) operation.Health {
 	}
 	if err := a.spool.Room(); err != nil {
 		h.Add("spool", "%v", err)
+	}
+	if a.shared() {
+		a.node.addReadiness(&h, now)
 	}
 	if err := a.engine.LogError(); err != nil {
 		h.Add("log", "the delivery log cannot be written: deliveries wait")

@@ -41,6 +41,7 @@ type agentMetrics struct {
 	profile                                         profileMetrics
 	backfill                                        backfillMetrics
 	memory                                          memoryMetrics
+	cluster                                         clusterMetrics
 }
 
 // sourceMetrics are those of the stream.
@@ -69,7 +70,7 @@ var profileStates = []string{"active", "waiting", "pending", "inactive"}
 
 func newAgentMetrics(a *Agent) *agentMetrics {
 	return &agentMetrics{
-		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(), backfill: newBackfillMetrics(), memory: newMemoryMetrics(),
+		agent: a, source: newSourceMetrics(), spool: newSpoolMetrics(), profile: newProfileMetrics(), backfill: newBackfillMetrics(), memory: newMemoryMetrics(), cluster: newClusterMetrics(),
 		build:           gauge("build_info", "Always 1; the labels say which build this is.", "version", "goversion"),
 		ready:           gauge("ready", "Whether /readyz answers ok."),
 		reloadOK:        gauge("config_last_reload_successful", "Whether the last reload of the config worked."),
@@ -150,6 +151,7 @@ func (m *agentMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.collectSource(&c)
 	m.collectBackfills(&c)
 	m.collectMemory(&c)
+	m.collectCluster(&c)
 	profiles, err := m.agent.engine.Stats()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(m.spool.events.desc, err)

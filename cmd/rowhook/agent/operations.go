@@ -132,10 +132,25 @@ func (w *workspace) profileOperations() map[string]control.Operation {
 	}
 }
 
-// operations adds to the workspace's what only a running agent can do.
+// operations are what can be asked of a running agent: of a cluster, wherever it is done.
 func (a *Agent) operations() map[string]control.Operation {
+	here := a.operationsHere()
+	if !a.shared() {
+		return here
+	}
+	return a.dispatched(here)
+}
+
+// errAlone refuses what only a cluster can do.
+var errAlone = &control.Failure{Message: "this agent is alone: there is no other machine that could capture", Remedy: "the section cluster of the config makes several machines one agent"}
+
+// operationsHere adds to the workspace's what only a running agent can do.
+func (a *Agent) operationsHere() map[string]control.Operation {
 	all := a.workspace.operations()
 	all["agent"] = control.Typed(func(context.Context, operation.None) (operation.AgentAnswer, error) {
+		if a.shared() {
+			return operation.AgentAnswer{ID: a.node.marks()}, nil
+		}
 		id, err := agentID(a.spool)
 		return operation.AgentAnswer{ID: id}, err
 	})
@@ -166,6 +181,12 @@ func (a *Agent) operations() map[string]control.Operation {
 	all["source/adopt"] = control.Typed(func(_ context.Context, r operation.UserRequest) (operation.Adoption, error) {
 		return a.adopt(r.User)
 	})
+	all["handover"] = control.Typed(func(context.Context, operation.UserRequest) (operation.HandoverAnswer, error) {
+		return operation.HandoverAnswer{}, errAlone
+	})
+	if a.shared() {
+		maps.Copy(all, a.clusterOperations())
+	}
 	return all
 }
 
@@ -229,12 +250,12 @@ func (w *workspace) adoptNow(ctx context.Context, user string) (operation.Adopti
 	if err != nil {
 		return operation.Adoption{}, err
 	}
-	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: w.machine()}
 	pinned, known, err := loadIdentity(w.spool)
 	if err != nil {
 		return operation.Adoption{}, err
 	}
-	diffs := compareIdentity(pinned, found, w.config().Source.Servers)
+	diffs := w.differences(pinned, found)
 	if known && len(diffs) == 0 || !known {
 		return operation.Adoption{}, errNothingToAdopt
 	}

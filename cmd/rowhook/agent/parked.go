@@ -159,14 +159,14 @@ func (t *term) retryOne(ctx context.Context, p *delivery.Parked) error {
 	if len(p.Touch) > 0 {
 		return t.pipe.Remap(ctx, t.config().Rules(), p, nil)
 	}
-	change, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
+	change, err := t.from.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Change})
 	if err != nil {
 		return err
 	}
 	if len(p.Merged) > 0 {
 		changes := []*capture.Change{change}
 		for _, raw := range p.Merged {
-			next, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: raw})
+			next, err := t.from.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: raw})
 			if err != nil {
 				return err
 			}
@@ -175,7 +175,7 @@ func (t *term) retryOne(ctx context.Context, p *delivery.Parked) error {
 		change = mapping.Merge(changes)
 	}
 	if len(p.Second) > 0 {
-		second, err := t.source.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})
+		second, err := t.from.DecodeRaw(ctx, capture.Raw{Relation: p.Relation, Change: p.Second})
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,11 @@ func (w *workspace) listProfiles() ([]operation.ProfileListing, error) {
 	if err != nil {
 		return nil, err
 	}
+	return w.listings(statuses), nil
+}
+
+// listings adds to how profiles stand what they are.
+func (w *workspace) listings(statuses []delivery.ProfileStatus) []operation.ProfileListing {
 	list := make([]operation.ProfileListing, 0, len(statuses))
 	for _, status := range statuses {
 		l := operation.ProfileListing{ProfileStatus: status, Subscriptions: []string{}}
@@ -33,7 +38,7 @@ func (w *workspace) listProfiles() ([]operation.ProfileListing, error) {
 		}
 		list = append(list, l)
 	}
-	return list, nil
+	return list
 }
 
 // hostOf is the host that a profile's requests go to in this environment; empty for nowhere.
@@ -141,12 +146,12 @@ func (w *workspace) whereabouts(ctx context.Context) (operation.Identity, error)
 	if err != nil {
 		return operation.Identity{}, &capture.OperatorError{Err: err, Remedy: "without a running agent, the database has to say where this is before anything is sent"}
 	}
-	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: thisMachine()}
+	found := operation.Identity{Lineage: server.Lineage, Hosts: source.Hosts(), Machine: w.machine()}
 	pinned, known, err := loadIdentity(w.spool)
 	if err != nil {
 		return operation.Identity{}, err
 	}
-	if diffs := compareIdentity(pinned, found, w.config().Source.Servers); known && len(diffs) > 0 {
+	if diffs := w.differences(pinned, found); known && len(diffs) > 0 {
 		return operation.Identity{}, &control.Failure{Message: describeDifferences(diffs), Remedy: adoptRemedy}
 	}
 	return found, w.arrive(found, w.config().Sandboxed(&server))

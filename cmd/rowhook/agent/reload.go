@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"slices"
@@ -30,10 +31,65 @@ const exitOfUsage = 2
 
 // reload reads the config again and has it take effect. One reload at a time; its result is kept
 // for status.
-func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
+func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {
+	for tries := 1; ; tries++ {
+		status, err = a.reloadOnce(ctx, r)
+		if !errors.Is(err, errReloading) || tries == reloadTries || capture.Sleep(ctx, rand.N(reloadPause)) != nil {
+			return status, err
+		}
+	}
+}
+
+func (a *Agent) reloadOnce(ctx context.Context, r operation.ReloadRequest) (operation.ReloadStatus, error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
-	status, err := a.reloadNow(ctx, r)
+	return a.noteReload(r, func() (operation.ReloadStatus, error) {
+		ready, err := a.prepareReload(ctx, r)
+		if err != nil || !a.shared() {
+			if err != nil {
+				return operation.ReloadStatus{}, err
+			}
+			return ready.take(ctx)
+		}
+		// Two machines that are asked at the same time refuse each other.
+		take, err := a.agree(ctx, ready.next, r)
+		if err != nil {
+			return operation.ReloadStatus{}, err
+		}
+		status, err := ready.take(ctx)
+		if err != nil {
+			return status, err
+		}
+		return status, take(ctx)
+	})
+}
+
+// reloadAgreed takes a config that all machines of the cluster have agreed on.
+func (a *Agent) reloadAgreed(ctx context.Context, r agreement) (operation.ReloadStatus, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.noteReload(r.ReloadRequest, func() (operation.ReloadStatus, error) {
+		ready, err := a.prepareReload(ctx, r.ReloadRequest)
+		if err == nil {
+			err = agreed(ready.next, r.Digest)
+		}
+		if err != nil {
+			return operation.ReloadStatus{}, err
+		}
+		status, err := ready.take(ctx)
+		if err == nil {
+			a.reconfigured(ready.next)
+		}
+		return status, err
+	})
+}
+
+// noteReload does a reload and keeps what came of it. Called with reloading held.
+func (a *Agent) noteReload(r operation.ReloadRequest, do func() (operation.ReloadStatus, error)) (operation.ReloadStatus, error) {
+	status, err := do()
+	if errors.Is(err, errReloading) { // it is tried again, or who asked is told
+		return status, err
+	}
 	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
 	a.mu.Lock()
 	if err != nil {
@@ -74,7 +130,17 @@ func (a *Agent) reloadFor(ctx context.Context, r operation.ReloadRequest) (opera
 	return status, nil
 }
 
-func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {
+// reloadPlan is a config that has been read and checked, and can take effect.
+type reloadPlan struct {
+	agent   *Agent
+	next    *config.Config
+	live    *live
+	engine  *engine.Reload
+	restart []string
+}
+
+// prepareReload does all of a reload that may fail. Nothing has changed when it returns.
+func (a *Agent) prepareReload(ctx context.Context, r operation.ReloadRequest) (*reloadPlan, error) {
 	before := a.live.Load()
 	next, err := before.config.Reload()
 	a.mu.Lock()
@@ -82,62 +148,87 @@ func (a *Agent) reloadNow(ctx context.Context, r operation.ReloadRequest) (statu
 	server := a.connection.Server
 	a.mu.Unlock()
 	if err != nil {
-		return status, err
+		return nil, err
 	}
 	restart, err := next.StartOnly(a.startedWith)
 	if err := errors.Join(err, a.mayRemove(next, r.Removed)); err != nil {
-		return status, err
+		return nil, err
 	}
 	if server != nil {
 		if err := mayPause(next, *server); err != nil {
-			return status, err
+			return nil, err
 		}
 	}
 	endpoints, err := a.here.Endpoints(next)
 	if err != nil {
-		return status, err
+		return nil, err
 	}
 	keepEndpoints(endpoints, next, before)
 	profiles, err := environment.Profiles(next, endpoints)
 	if err != nil {
-		return status, err
+		return nil, err
 	}
 	plan, err := a.engine.Prepare(profiles, r.Removed)
 	if err != nil {
-		return status, err
+		return nil, err
 	}
+	return &reloadPlan{agent: a, next: next, live: &live{config: next, endpoints: endpoints, router: plan.Router()}, engine: plan, restart: restart}, nil
+}
+
+// take has the config take effect.
+func (p *reloadPlan) take(ctx context.Context) (operation.ReloadStatus, error) {
+	a, next, before := p.agent, p.next, p.agent.config()
 	codes, err := a.codes(next)
 	if err != nil {
-		return status, err
-	}
-	tables, err := lookedUp(ctx, a.source, next)
-	if err != nil {
-		return status, fmt.Errorf("read the looked-up tables: %w", err)
+		return operation.ReloadStatus{}, err
 	}
 	to := pipeline.Routing{
-		Rules: next.Rules(), Tables: tables, Router: plan.Router(), Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(),
+		Rules: next.Rules(), Router: p.live.router, Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(),
 		Kept: keptWants(next.Rules()),
 	}
+	if a.term.Load() != nil {
+		if to.Tables, err = lookedUp(ctx, a.sourceNow(), next); err != nil {
+			return operation.ReloadStatus{}, fmt.Errorf("read the looked-up tables: %w", err)
+		}
+	}
 	err = a.exchange(ctx, to, func() error {
-		if err := plan.Apply(); err != nil {
+		if err := p.engine.Apply(); err != nil {
 			return err
 		}
-		a.live.Store(&live{config: next, endpoints: endpoints, router: plan.Router()})
+		a.live.Store(p.live)
 		a.mailer.Use(next.Alerts, next.Profiles)
 		return nil
 	})
 	return operation.ReloadStatus{
-		Added: plan.Added, Changed: plan.Changed, Removed: plan.Removed,
-		Mapping: next.MapsOtherwise(before.config), Restart: restart,
+		Added: p.engine.Added, Changed: p.engine.Changed, Removed: p.engine.Removed,
+		Mapping: next.MapsOtherwise(before), Restart: p.restart,
 	}, err
 }
 
 // exchange has a routing take over between two transactions, or at once where none come.
-func (a *Agent) exchange(ctx context.Context, to pipeline.Routing, apply func() error) error {
-	if t := a.term.Load(); t != nil {
-		return t.pipe.Exchange(ctx, to, apply)
+func (a *Agent) exchange(asked context.Context, to pipeline.Routing, apply func() error) error {
+	t := a.term.Load()
+	if t == nil {
+		return apply()
 	}
-	return apply()
+	ctx, cancel := context.WithCancel(asked)
+	defer cancel()
+	go func() {
+		select {
+		case <-t.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := t.pipe.Exchange(ctx, to, apply)
+	select {
+	case <-t.over:
+		if errors.Is(err, context.Canceled) && asked.Err() == nil { // nothing has taken over
+			return apply()
+		}
+	default:
+	}
+	return err
 }
 
 // codes are the profiles' codes by their numbers in the spool.

@@ -68,7 +68,7 @@ func (w *workspace) retireRemoved() error {
 			w.logger.Warn("a profile is no longer in the config, and what the spool holds for it stays", "profile", p.Code, "events", p.Backlog.Events)
 			continue
 		}
-		if err := w.spool.Retire(p.Code); err != nil {
+		if err := w.store().Retire(p.Code); err != nil {
 			return err
 		}
 		w.logger.Info("a profile is no longer in the config and is forgotten: nothing waited for it", "profile", p.Code)

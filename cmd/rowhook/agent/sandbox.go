@@ -88,6 +88,8 @@ func (w *workspace) give(r operation.ActivateRequest, found operation.Identity) 
 	switch {
 	case p == nil:
 		return &control.Failure{Message: fmt.Sprintf("there is no profile %q", r.Profile), Remedy: "`rowhook profile list` shows them"}
+	case w.shared():
+		return &control.Failure{Message: "--url is for one machine, and this is a cluster, whose machines share the profiles out", Remedy: "write the URL into the config of all machines: profiles." + r.Profile + ".sandbox.url"}
 	case !w.here.Sandbox():
 		return &control.Failure{Message: "--url is for sandboxes, and this is production", Remedy: "the URL belongs in the config: profiles." + r.Profile + ".url"}
 	case sameURL(r.URL, p.URL):

@@ -115,14 +115,27 @@ func askSource(ctx context.Context, r *operation.StatusReport, from Source) {
 	r.Source.Stream = &stream
 }
 
-// status adds to the workspace's report what only the running agent knows.
+// status is the whole report: of a cluster, what all of its machines know.
 func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
+	report, err := a.statusHere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.shared() {
+		a.join(ctx, report)
+	}
+	judge(report)
+	return report, nil
+}
+
+// statusHere adds to the workspace's report what only the running agent knows.
+func (a *Agent) statusHere(ctx context.Context) (*operation.StatusReport, error) {
 	report, err := a.report()
 	if err != nil {
 		return nil, err
 	}
 	report.Agent.Running, report.Agent.PID, report.Agent.Since = true, os.Getpid(), a.began.UTC()
-	report.Source.Name, report.Source.Hosts = a.sourceName(), a.source.Hosts()
+	report.Source.Name, report.Source.Hosts = a.sourceName(), a.sourceNow().Hosts()
 	a.mu.Lock()
 	connection, findings, growth, reloaded, sampled := a.connection, slices.Clone(a.findings), a.growth, a.reloaded, a.sampled
 	a.mu.Unlock()
@@ -142,7 +155,7 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 		report.Source.LastCommit, report.Source.Counts = counts.LastCommit.UTC(), &counts
 	}
 	report.Spool.FullInSeconds = growth.fullIn(roomLeft(report.Spool.MaxBytes-report.Spool.Bytes, report.Spool.FreeBytes-report.Spool.ReserveBytes, report.Spool.HistoryBytes)).Seconds()
-	askSource(ctx, report, a.source)
+	askSource(ctx, report, a.sourceNow())
 	if sampled.stalled() {
 		report.Source.Stalled = sampled.stall(report.Time)
 	}
@@ -156,7 +169,6 @@ func (a *Agent) status(ctx context.Context) (*operation.StatusReport, error) {
 	if err := a.engine.LogError(); err != nil {
 		report.Attention = append(report.Attention, err.Error())
 	}
-	judge(report)
 	return report, nil
 }
 
@@ -227,6 +239,9 @@ func judge(r *operation.StatusReport) {
 	}
 	for _, p := range r.Removed {
 		say("profile %s is no longer in the config, %d of its events wait in the spool: put it back, or `rowhook reload --removed %s=drop`", p.Profile, p.BacklogEvents, p.Profile)
+	}
+	if r.Cluster != nil {
+		judgeCluster(r.Cluster, say)
 	}
 	for _, f := range r.Findings {
 		if f.Severity == capture.Error {

@@ -16,9 +16,11 @@ import (
 // agent. An agent without a term stands by.
 type term struct {
 	*Agent
+	from      Source // the agent's own, or one of this term
 	pipe      *pipeline.Pipeline
 	backfills *backfill.Manager
-	anew      bool // the stream begins without the stored position, which adoption gave up; capture's own
+	over      chan struct{} // closed when it has ended
+	anew      bool          // the stream begins without the stored position, which adoption gave up; capture's own
 }
 
 // errStandby is why an operation that needs the stream cannot be done here.
@@ -29,12 +31,23 @@ var errStandby = &capture.OperatorError{
 
 // beginTerm makes a term that goes on where the spool ends. It does not connect.
 func (a *Agent) beginTerm() error {
-	t := &term{Agent: a}
+	if a.shared() && a.node.agreed() {
+		if err := a.retireRemoved(); err != nil {
+			return err
+		}
+	}
+	t := &term{Agent: a, over: make(chan struct{})}
 	var err error
-	if t.pipe, err = a.newPipeline(); err != nil {
+	if t.from, err = a.termSource(); err != nil {
 		return err
 	}
-	if t.backfills, err = backfill.New(t.backfillOptions()); err != nil {
+	if t.pipe, err = a.newPipeline(); err == nil {
+		t.backfills, err = backfill.New(t.backfillOptions())
+	}
+	if err != nil {
+		if a.shared() {
+			t.from.Close()
+		}
 		return err
 	}
 	a.mu.Lock()
@@ -44,6 +57,22 @@ func (a *Agent) beginTerm() error {
 	a.atWork.Store(t.backfills)
 	a.term.Store(t)
 	return nil
+}
+
+// termSource is what a term reads: in a cluster its connections have a mark that all machines know.
+func (a *Agent) termSource() (Source, error) {
+	if !a.shared() {
+		return a.source, nil
+	}
+	return a.options.Source(a.config(), a.logger, a.node.marks())
+}
+
+// sourceNow is what the database is asked by.
+func (a *Agent) sourceNow() Source {
+	if t := a.term.Load(); t != nil {
+		return t.from
+	}
+	return a.source
 }
 
 // run has the term's actors run until ctx ends.
@@ -93,7 +122,7 @@ func (t *term) capture(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = t.source.Run(ctx, options, t.pipe)
+		err = t.from.Run(ctx, options, t.pipe)
 		if !errors.Is(err, errForeign) {
 			return err
 		}
@@ -120,7 +149,7 @@ func (t *term) startOptions(ctx context.Context) (capture.StartOptions, error) {
 		return capture.StartOptions{}, err
 	}
 	return capture.StartOptions{
-		Stored: stored, Timeline: timeline, Start: t.start.Position, AcceptGap: t.start.AcceptGap,
+		Stored: stored, Timeline: timeline, Start: t.start.Position, AcceptGap: t.start.AcceptGap, TakeOver: t.shared(),
 		OnConnect: t.connected, OnStarted: t.started, OnLost: t.lost,
 		Final: func() capture.Position {
 			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.config().ShutdownGrace)

@@ -39,7 +39,7 @@ func (a *Agent) watch(ctx context.Context) error {
 		if t := a.term.Load(); t != nil {
 			if t != described {
 				described = t
-				describer.source, describer.pipe, describer.logger = a.source, t.pipe, a.logger
+				describer.source, describer.pipe, describer.logger = t.from, t.pipe, a.logger
 			}
 			var err error
 			again, err = describer.describe(ctx, a.config().Rules(), time.Now())
@@ -160,12 +160,12 @@ func (a *Agent) compared(ctx context.Context) comparison {
 func (a *Agent) compare(ctx context.Context) comparison {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	found, err := a.source.Drift(ctx, a.config().Rules().Tables())
+	found, err := a.sourceNow().Drift(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not compared", "err", err)
 		return comparison{err: err}
 	}
-	tables, err := a.source.Tables(ctx, a.config().Rules().Tables())
+	tables, err := a.sourceNow().Tables(ctx, a.config().Rules().Tables())
 	if err != nil {
 		a.logger.Debug("mapped tables not read", "err", err)
 		return comparison{err: err}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync/atomic"
 
 	"rowhook/cmd/rowhook/account"
 	"rowhook/cmd/rowhook/backfill"
+	"rowhook/cmd/rowhook/cluster"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/directories"
 	"rowhook/cmd/rowhook/environment"
@@ -31,6 +31,7 @@ type workspace struct {
 	engine  *engine.Engine
 	audit   *auditLog
 
+	node *node // nil on one machine
 	// journal is by what the source's side of the state is changed.
 	journal pipeline.Journal
 
@@ -93,10 +94,23 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	options.Passing, options.Expired = passing, w.expired
 	options.Keeps = len(c.Rules().Memory()) > 0
 	options.BeforeSync = w.syncLog
-	if w.spool, err = spool.Open(filepath.Join(c.State, "spool"), options); err != nil {
+	if c.Cluster.Enabled() {
+		if w.node, err = w.meet(c); err != nil {
+			return err
+		}
+	}
+	if w.spool, err = spool.Open(spoolDir(c), options); err != nil {
 		return err
 	}
 	w.journal = w.spool
+	if w.node != nil {
+		if err := w.node.follow(c, w.spool, w.syncLog); err != nil {
+			return err
+		}
+		w.journal = w.node.replica
+	} else if err := cluster.Forget(w.spool); err != nil {
+		return err
+	}
 	if w.log, err = deliverylog.Open(logOptions(c, w.logger)); err != nil {
 		return err
 	}
@@ -104,9 +118,11 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	if err != nil {
 		return fmt.Errorf("rate: %w", err)
 	}
-	w.engine, err = engine.New(w.spool, w.log, profiles, engine.Options{
-		Logger: w.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: w.stateChanged, OnFailure: w.failed,
-	})
+	of := engine.Options{Logger: w.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: w.stateChanged, OnFailure: w.failed}
+	if w.node != nil {
+		of.Shared, of.Lease = true, w.node.replica.Lease
+	}
+	w.engine, err = engine.New(w.store(), w.log, profiles, of)
 	if err != nil {
 		return err
 	}
@@ -154,6 +170,9 @@ func (w *workspace) Close() error {
 	}
 	if w.spool != nil {
 		errs = append(errs, w.spool.Close())
+	}
+	if w.node != nil {
+		w.node.stream.Close()
 	}
 	if w.log != nil {
 		errs = append(errs, w.log.Close())

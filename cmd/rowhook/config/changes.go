@@ -1,6 +1,10 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,7 +29,7 @@ func (c *Config) StartOnly(before *Config) (restart []string, err error) {
 		case slices.Contains(takenByReload, key):
 		case key == "source.password" || key == "source.password_file":
 			restart = append(restart, key) // the database's owner has changed it, and the agent is connected
-		case key == "state" || strings.HasPrefix(key, "source."):
+		case key == "state" || strings.HasPrefix(key, "source.") || strings.HasPrefix(key, "cluster."):
 			errs = append(errs, c.problem(strings.Split(key, "."), "cannot change while the agent runs",
 				"restart rowhook, or undo the change and reload the rest"))
 		default:
@@ -54,6 +58,19 @@ func differingKeys(path string, a, b reflect.Value) []string {
 		}
 	}
 	return keys
+}
+
+// Digest is of what the machines of a cluster have to agree on: what becomes of changes, and where
+// events go. Secrets are left out, and where each machine has its files.
+func (c *Config) Digest() string {
+	raw, err := json.Marshal([]any{c.Mapping, c.Lookups, c.Profiles, c.Source.Type, c.Source.Name, c.Source.Slot, c.Source.Publication,
+		c.Source.Environment, c.Source.Servers, c.Source.Context, c.Source.Signals, c.Rate})
+	if err != nil {
+		raw = []byte(err.Error())
+	}
+	text := hideIn(string(raw), append(slices.Collect(maps.Keys(c.read)), c.hidden...))
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 // MapsOtherwise reports whether changes are mapped in another way than by the config before.

@@ -15,6 +15,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/account"
+	"rowhook/cmd/rowhook/cluster"
 	"rowhook/delivery"
 	"rowhook/delivery/alert"
 	"rowhook/delivery/format"
@@ -36,8 +37,9 @@ type Config struct {
 	Account       account.Config           `yaml:"account" doc:"what became of each change, also of those that made no event, for rowhook explain"`
 	Alerts        alert.Config             `yaml:"alerts" doc:"mail to the profiles' contacts"`
 	Admin         adminConfig              `yaml:"admin" doc:"metrics, health, status and the console over HTTP"`
+	Cluster       cluster.Config           `yaml:"cluster" doc:"several machines that do one agent's work; see cluster.md"`
 
-	_ struct{} `later:"backfill cluster handover jetstream memory store trigger"`
+	_ struct{} `later:"backfill handover jetstream memory store trigger"`
 
 	rules    *mapping.Rules // Mapping, compiled
 	products delivery.Products
@@ -113,6 +115,7 @@ func defaultConfig(dir string) *Config {
 		Log:           log,
 		Account:       account.DefaultConfig(),
 		Alerts:        alert.DefaultConfig(),
+		Cluster:       cluster.DefaultConfig(),
 	}
 }
 

@@ -239,7 +239,7 @@ func (d *decoder) unknown(key *yaml.Node, spec *structSpec) {
 		d.refuse(key, "unknown key%s", spelling.Ask(near))
 		path := append(slices.Clone(d.path[:len(d.path)-1]), near)
 		d.errs[len(d.errs)-1].meant = strings.Join(path, ".")
-	case len(names) <= 13: // as many as the file has sections
+	case len(names) <= 14: // as many as the file has sections
 		d.refuse(key, "unknown key; expected %s", oneOf(names))
 	default:
 		d.refuse(key, "unknown key")

@@ -252,9 +252,9 @@ func TestRoundedEntries(t *testing.T) {
 func TestLaterKeys(t *testing.T) {
 	t.Parallel()
 	for text, place := range map[string]string{
-		smallConfig + "backfill: true\n":      "5:1: backfill",
-		smallConfig + "cluster: {nodes: 3}\n": "5:1: cluster",
-		smallConfig + "trigger: {}\n":         "5:1: trigger",
+		smallConfig + "backfill: true\n": "5:1: backfill",
+		smallConfig + "handover: true\n": "5:1: handover",
+		smallConfig + "trigger: {}\n":    "5:1: trigger",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", backfill: true}\n": "6:44: profiles.desk.backfill",
 		smallConfig + "profiles:\n  desk: {url: \"https://desk.example.org/\", coalesce: 5s}\n":   "6:44: profiles.desk.coalesce",
 		strings.Replace(smallConfig, "catalog.items: {}", "catalog.items: {trigger: {}}", 1):      "4:19: mapping.catalog.items.trigger",

@@ -50,7 +50,7 @@ func (c *Config) validate(readFile func(string) ([]byte, error), mappingUnread b
 		c.noteItems(&c.Profiles[i])
 		errs = errs.with(c.validateProfile(&c.Profiles[i]))
 	}
-	errs = errs.with(c.problems(c.Log.Validate())).with(c.problems(c.Account.Validate())).with(c.validateEnvironment()).with(c.problems(c.Alerts.Validate())).with(c.validateAdmin(readFile))
+	errs = errs.with(c.problems(c.Log.Validate())).with(c.problems(c.Account.Validate())).with(c.validateEnvironment()).with(c.problems(c.Alerts.Validate())).with(c.problems(c.Cluster.Validate())).with(c.validateAdmin(readFile))
 	if mappingUnread {
 		return errs
 	}

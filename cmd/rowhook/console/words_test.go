@@ -75,7 +75,7 @@ func textsOf(t *testing.T) []string {
 // codesOf lists the codes that have words.
 func codesOf() []string {
 	codes := []string{
-		"active", "waiting", "pending", "inactive", "streaming", "connecting", "paused", "stopped", "waiting for adoption",
+		"active", "waiting", "pending", "inactive", "streaming", "connecting", "paused", "standby", "stopped", "waiting for adoption",
 		"in_flight", "retrying", "blocked", "held", "record", "type", "transaction", "batch", "insert", "update", "delete", "truncate", "read", "touch", "running", "failed", "done", "cancelled",
 		"signal", "by_start", "by_signal", "by_file", "by_command", "error", "warning", "info",
 	}

@@ -20,7 +20,7 @@ func TestKeys(t *testing.T) {
 	for _, word := range []any{
 		FilterRequest{}, DeliveryRequest{}, ResumeRequest{}, UserRequest{}, BodyRequest{}, BodyAnswer{}, AgentAnswer{}, None{},
 		ParkedRequest{}, ParkedList{}, ReplayRequest{}, ReplayStopped{}, ProfileListing{}, ActivateRequest{}, EndpointAnswer{}, StateAnswer{},
-		ReloadRequest{}, ReloadStatus{}, Adoption{}, AuditLine{}, HealthAnswer{}, StatusReport{},
+		ReloadRequest{}, ReloadStatus{}, HandoverAnswer{}, Adoption{}, AuditLine{}, HealthAnswer{}, StatusReport{},
 		BackfillRequest{}, BackfillPlan{}, BackfillChange{}, Backfill{}, ExplainRequest{}, Explanation{},
 	} {
 		typ := reflect.TypeOf(word)

@@ -71,6 +71,14 @@ type AgentAnswer struct {
 	ID string `json:"id"`
 }
 
+// HandoverAnswer tells who captures now.
+type HandoverAnswer struct {
+	From    string  `json:"from"`
+	To      string  `json:"to"`
+	Epoch   uint64  `json:"epoch"`
+	Seconds float64 `json:"seconds"` // that it took
+}
+
 // None is a request or an answer that says nothing.
 type None struct{}
 

@@ -27,8 +27,58 @@ type StatusReport struct {
 	// Memory are the tables whose last values are remembered; of a running agent only.
 	Memory   []MemoryStatus    `json:"memory,omitempty"`
 	Findings []capture.Finding `json:"findings,omitempty"`
+	// Cluster are the machines that do this work together; nil for one alone.
+	Cluster *ClusterStatus `json:"cluster,omitempty"`
 	// Attention says what needs a hand; empty when nothing does.
 	Attention []string `json:"attention,omitempty"`
+}
+
+// ClusterStatus is how the machines of a cluster stand, as the one that answers sees them.
+type ClusterStatus struct {
+	Name    string `json:"name"`
+	Machine string `json:"machine"` // that answers
+	// Captures is the machine that captures; empty while there is none. Epoch counts who did.
+	Captures string          `json:"captures,omitempty"`
+	Epoch    uint64          `json:"epoch,omitempty"`
+	Machines []MachineStatus `json:"machines"`
+	Profiles []OwnerStatus   `json:"profiles"`
+	// Quorum says that most of the servers keep what this machine tells them. SecondsSince is how
+	// long ago the last message came back.
+	Quorum       bool         `json:"quorum"`
+	SecondsSince float64      `json:"seconds_since"`
+	Stream       StreamStatus `json:"stream"`
+}
+
+// MachineStatus is one machine of a cluster.
+type MachineStatus struct {
+	Name  string   `json:"name"`
+	Roles []string `json:"roles"`
+	// Live says that its lease has not ended; SeenSeconds is how long ago it was renewed.
+	Live        bool    `json:"live"`
+	SeenSeconds float64 `json:"seen_seconds"`
+	// Behind is how many messages of the stream it has still to apply, by its last word.
+	Behind  uint64 `json:"behind"`
+	Version string `json:"version,omitempty"`
+	Address string `json:"address,omitempty"` // its admin.listen
+	// Config tells configs apart: machines that are there have the same, but for a rolling change.
+	Config string `json:"config,omitempty"`
+}
+
+// OwnerStatus is which machine delivers a profile. Epoch counts who did, and is in the requests'
+// header rowhook-epoch.
+type OwnerStatus struct {
+	Profile string `json:"profile"`
+	Machine string `json:"machine,omitempty"` // empty while there is none
+	Epoch   uint64 `json:"epoch"`
+}
+
+// StreamStatus is the cluster's stream on its servers.
+type StreamStatus struct {
+	Bytes uint64 `json:"bytes"`
+	First uint64 `json:"first"` // sequence number of the first message that is kept
+	Last  uint64 `json:"last"`
+	// Behind is how many messages this machine has still to apply.
+	Behind uint64 `json:"behind"`
 }
 
 // AgentStatus is the agent that answers, or that none runs.
@@ -45,7 +95,7 @@ type SourceStatus struct {
 	Type  string `json:"type"`
 	Hosts string `json:"hosts"`
 	// State is connecting, streaming, paused (nothing more can be stored for the moment), waiting
-	// for adoption, or stopped without an agent.
+	// for adoption, standby while another machine captures, or stopped without an agent.
 	State string    `json:"state"`
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
