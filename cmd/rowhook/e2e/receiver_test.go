@@ -34,6 +34,7 @@ type arrival struct {
 	key, seq int64
 	note     string        // of the new row
 	gap      string        // the rowhook-gap header
+	epoch    int64         // the rowhook-epoch header; 0 for none
 	http     int           // 1 or 2
 	body     []byte        // kept only when the receiver keeps bodies
 	skew     time.Duration // of the time that was signed
@@ -290,6 +291,7 @@ func (r *receiver) read(a *arrival, req *http.Request, body []byte) (fault strin
 	if a.op == "delete" {
 		a.seq = p.Previous.Seq + 1 // as the ledger counts it
 	}
+	a.epoch, _ = strconv.ParseInt(req.Header.Get("rowhook-epoch"), 10, 64) // none where one machine delivers
 	if signed, err := strconv.ParseInt(req.Header.Get("webhook-timestamp"), 10, 64); err == nil {
 		a.skew = time.Unix(signed, 0).Sub(a.at)
 	}

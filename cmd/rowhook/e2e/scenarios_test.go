@@ -45,6 +45,7 @@ var scenarios = []planned{
 	{name: "config-edit-live"},
 	{name: "slow-sink"},
 	{name: "rolling-receiver"},
+	{name: "cluster"},
 }
 
 // onlyPostgres says why a scenario is PostgreSQL's alone.
