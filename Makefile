@@ -21,12 +21,12 @@ help: ## list the targets
 
 SOURCE ?= postgres
 .PHONY: demo
-demo: ## show the product in a minute (SOURCE=mysql or mariadb; ARGS=-keep to play)
+demo: ## show the product in a minute (SOURCE=mysql or mariadb; CLUSTER=3 on three machines; ARGS=-keep to play)
 	@.ci/install demo $(SOURCE)
 	@test -x bin/rowhook-demo || echo "building rowhook, which takes a few minutes the first time"
 	@$(MAKE) --no-print-directory --silent build
 	@CGO_ENABLED=0 $(GO) build -o bin/rowhook-demo ./cmd/rowhook-demo
-	@bin/rowhook-demo -rowhook bin/rowhook -source $(SOURCE) $(ARGS)
+	@bin/rowhook-demo -rowhook bin/rowhook -source $(SOURCE) $(if $(CLUSTER),-cluster $(CLUSTER)) $(ARGS)
 
 # Most tests wait for servers and timers: with as many at once as there are processors these would idle.
 # Lint runs beside them, and its words come at the end.

@@ -47,10 +47,10 @@ profiles:
 
 log:
   deliveries: ./deliveries.jsonl
-`
+{{.Cluster}}`
 
 // settings fill the config in.
-type settings struct{ Source, Mapping, Desk, Search, Secret string }
+type settings struct{ Source, Mapping, Desk, Search, Secret, Cluster string }
 
 // exampleMapping is the mapping of the library's config.
 func exampleMapping(example string) (string, error) {

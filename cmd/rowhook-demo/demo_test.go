@@ -19,11 +19,13 @@ func TestShow(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "../rowhook").CombinedOutput(); err != nil {
 		t.Fatalf("build rowhook: %v\n%s", err, out)
 	}
-	for _, source := range sources {
-		t.Run(source, func(t *testing.T) {
+	for name, o := range map[string]options{
+		"postgres": {source: "postgres"}, "mysql": {source: "mysql"}, "mariadb": {source: "mariadb"}, "three machines": {source: "mariadb", machines: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, source: source, schemas: "../../testdata/library", example: "../../testdata/library/config.yaml", pace: 0.1})
+			err := show(t.Context(), &screen{out: &out}, options{rowhook: binary, source: o.source, machines: o.machines, schemas: "../../testdata/library", example: "../../testdata/library/config.yaml", pace: 0.1})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}

@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&o.schemas, "schemas", "testdata/library", "the directory of the library's schemas")
 	flag.StringVar(&o.example, "example", "testdata/library/config.yaml", "the config whose mapping is used")
 	flag.IntVar(&o.major, "postgres", 0, "the PostgreSQL major version; 0 is the system's")
+	flag.IntVar(&o.machines, "cluster", 1, "how many machines do the work; more than one meet at three NATS servers")
 	flag.BoolVar(&o.keep, "keep", false, "leave everything running afterwards, until Ctrl-C")
 	flag.Parse()
 

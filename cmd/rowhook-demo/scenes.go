@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -72,12 +71,26 @@ func (st *stage) agentKilled(ctx context.Context) error {
 	if err := st.pause(ctx, time.Second); err != nil {
 		return err
 	}
-	st.chapter("rowhook is killed (kill -9), and started again")
-	if err := st.agent.stop(syscall.SIGKILL); err == nil {
-		return errors.New("rowhook was not running")
+	if st.nats == nil {
+		st.chapter("rowhook is killed (kill -9), and started again")
+	} else {
+		st.chapter("The machine that captures is killed (kill -9); another one takes over")
+	}
+	name, err := st.killCapturing(ctx)
+	if err != nil {
+		return err
 	}
 	if err := st.perform(ctx, absence(), 300*time.Millisecond); err != nil {
 		return err
+	}
+	if st.nats != nil {
+		if err := st.settle(ctx, ""); err != nil {
+			return err
+		}
+		if err := st.quote(ctx, "status", "machine"); err != nil {
+			return err
+		}
+		st.aside("%s is started again", name)
 	}
 	if err := st.run(ctx); err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"rowhook/cmd/rowhook/cluster/natstest"
 )
 
 type options struct {
@@ -19,7 +21,9 @@ type options struct {
 	example string // the config whose mapping is used
 	major   int
 	keep    bool
-	pace    float64 // 1 is for people to read along
+	// machines is how many do the work.
+	machines int
+	pace     float64 // 1 is for people to read along
 }
 
 // patience bounds the wait for what must arrive, so that the demonstration always ends.
@@ -31,7 +35,9 @@ type stage struct {
 	book      *ledger
 	library   library
 	receivers map[string]*receiver
-	agent     *agent
+	agent     *agent   // that commands are asked of
+	machines  []*agent // all of them
+	nats      *natstest.Cluster
 	dir       string
 	pace      float64
 }
@@ -56,8 +62,10 @@ func show(ctx context.Context, s *screen, o options) (err error) {
 	if o.keep {
 		st.play(ctx)
 	}
-	if err := st.agent.stop(syscall.SIGTERM); err != nil {
-		return st.explain(ctx, fmt.Errorf("rowhook did not end well: %w", err))
+	for _, m := range st.machines {
+		if err := m.stop(syscall.SIGTERM); err != nil {
+			return st.explain(ctx, fmt.Errorf("rowhook did not end well: %w", err))
+		}
 	}
 	return nil
 }
@@ -76,8 +84,11 @@ func (st *stage) explain(ctx context.Context, err error) error {
 // clear ends and removes everything, in the order in which it depends on each other.
 func (st *stage) clear() error {
 	var errs []error
-	if st.agent != nil {
-		errs = append(errs, st.agent.stop(syscall.SIGTERM))
+	for _, m := range st.machines {
+		errs = append(errs, m.stop(syscall.SIGTERM))
+	}
+	if st.nats != nil {
+		errs = append(errs, st.nats.Close())
 	}
 	for _, r := range st.receivers {
 		errs = append(errs, r.shut())
@@ -133,13 +144,12 @@ func (st *stage) setUp(ctx context.Context, o options, secret string) error {
 	if err != nil {
 		return err
 	}
-	st.agent, err = newAgent(o.rowhook, st.dir, settings{
+	if err := st.makeMachines(ctx, o, settings{
 		Source: st.library.config(), Mapping: mapping,
 		Desk:   st.receivers[desk].url(),
 		Search: st.receivers[search].url(),
 		Secret: secret,
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	if _, err := st.agent.command(ctx, "setup", "--apply", "--as", st.library.owner()); err != nil {
@@ -158,10 +168,15 @@ func (st *stage) setUp(ctx context.Context, o options, secret string) error {
 	return nil
 }
 
-// run starts the agent and waits until it reads the stream.
+// run starts what does not run and waits until the stream is read.
 func (st *stage) run(ctx context.Context) error {
-	if err := st.agent.start(); err != nil {
-		return err
+	for _, m := range st.machines {
+		if m.process != nil {
+			continue
+		}
+		if err := m.start(); err != nil {
+			return err
+		}
 	}
 	deadline := time.After(patience)
 	for {
