@@ -318,6 +318,12 @@ func (r *run) freeSlot(ctx context.Context, conn *pgconn.PgConn, server capture.
 			return slot, err
 		}
 		wait := pause.NextBackOff()
+		if !holder.known && wait != backoff.Stop { // it has ended since the slot was read
+			if err := capture.Sleep(ctx, min(wait, retryFirst)); err != nil {
+				return slot, err
+			}
+			continue
+		}
 		if holder.application != r.application || wait == backoff.Stop {
 			return slot, r.takenError(slot, holder)
 		}
@@ -346,7 +352,7 @@ func (r *run) endHolder(ctx context.Context, conn *pgconn.PgConn, pid int32) {
 
 // slotHolder is who uses the slot.
 type slotHolder struct {
-	known                bool // false when it is gone again, or not shown to us
+	known                bool // false when it is gone again
 	application, address string
 }
 
