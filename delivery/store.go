@@ -146,10 +146,11 @@ type Store interface {
 	Events(id ProfileID, d *Delivery, from Seq, dst []Entry, max, maxBytes int) (entries []Entry, next Seq, end bool, err error)
 	// Delivery returns one delivery's record.
 	Delivery(ProfileID, Seq) (d Delivery, ok bool, err error)
-	// Due appends retrying deliveries in order of their due time, up to max.
+	// Due appends retrying deliveries in order of their due time, up to max. Fewer than max are all
+	// that there are, also while an update goes on.
 	Due(id ProfileID, until time.Time, dst []Delivery, max int) ([]Delivery, error)
 	// Lane appends the retrying and blocked deliveries of one lane (see [Delivery.Lanes])
-	// in Seq order from seq on, up to max.
+	// in Seq order from seq on, up to max. Fewer than max are all that there are, see Due.
 	Lane(id ProfileID, lane uint64, from Seq, dst []Delivery, max int) ([]Delivery, error)
 	// Deliveries calls yield for each delivery in one of the states, in Seq order from seq on,
 	// until it returns false. No states means all. Bodies are left out.

@@ -49,11 +49,7 @@ func (s *Spool) Due(id delivery.ProfileID, until time.Time, dst []delivery.Deliv
 	if err != nil {
 		return dst, err
 	}
-	seqs, err := s.due(p, sortableTime(until)+1, max)
-	if err != nil {
-		return dst, err
-	}
-	return s.collect(id, seqs, dst)
+	return s.collect(id, dst, max, func() ([]delivery.Seq, error) { return s.due(p, sortableTime(until)+1, max) })
 }
 
 // due searches the index by due time, and remembers where it begins.
@@ -84,31 +80,40 @@ func (s *Spool) Lane(id delivery.ProfileID, lane uint64, from delivery.Seq, dst 
 	if _, err := s.profile(id); err != nil || max <= 0 {
 		return dst, err
 	}
-	var seqs []delivery.Seq
-	upper := after(profileKey(id, kindLane, lane))
-	err := s.scan(profileKey(id, kindLane, lane, uint64(from)), upper, func(key, _ []byte) (bool, error) {
-		seqs = append(seqs, keySeq(key))
-		return len(seqs) < max, nil
+	lower, upper := profileKey(id, kindLane, lane, uint64(from)), after(profileKey(id, kindLane, lane))
+	return s.collect(id, dst, max, func() (seqs []delivery.Seq, err error) {
+		err = s.scan(lower, upper, func(key, _ []byte) (bool, error) {
+			seqs = append(seqs, keySeq(key))
+			return len(seqs) < max, nil
+		})
+		return seqs, err
 	})
-	if err != nil {
-		return dst, err
-	}
-	return s.collect(id, seqs, dst)
 }
 
-// collect appends the live deliveries of these numbers. Those that have ended since they were
-// found in an index are passed over.
-func (s *Spool) collect(id delivery.ProfileID, seqs []delivery.Seq, dst []delivery.Delivery) ([]delivery.Delivery, error) {
-	for _, seq := range seqs {
-		d, ok, err := s.Delivery(id, seq)
+// collect appends the live deliveries that a search of an index finds, which finds up to max. Those
+// that have ended since the search are passed over, and it is repeated where there may be others in
+// their place: fewer than max says that there are no more.
+func (s *Spool) collect(id delivery.ProfileID, dst []delivery.Delivery, max int, search func() ([]delivery.Seq, error)) (
+	[]delivery.Delivery, error,
+) {
+	for before := len(dst); ; dst = dst[:before] {
+		seqs, err := search()
 		if err != nil {
 			return dst, err
 		}
-		if ok && live(d.State) {
-			dst = append(dst, d)
+		for _, seq := range seqs {
+			d, ok, err := s.Delivery(id, seq)
+			if err != nil {
+				return dst, err
+			}
+			if ok && live(d.State) {
+				dst = append(dst, d)
+			}
+		}
+		if len(seqs) < max || len(dst)-before == len(seqs) {
+			return dst, nil
 		}
 	}
-	return dst, nil
 }
 
 // deliveryChunk is how many deliveries are read before they are yielded, so that

@@ -233,3 +233,54 @@ type fataler interface {
 	Helper()
 	Fatal(...any)
 }
+
+// TestFewerAreAll: while deliveries end, what is found of those that are due, or in a lane, is as many
+// as was asked for, as long as there are so many: fewer say that there are no more.
+func TestFewerAreAll(t *testing.T) {
+	t.Parallel()
+	const total, max = 1000, 100
+	for name, find := range map[string]func(*Spool, delivery.ProfileID) ([]delivery.Delivery, error){
+		"due": func(s *Spool, id delivery.ProfileID) ([]delivery.Delivery, error) {
+			return s.Due(id, epoch, nil, max)
+		},
+		"lane": func(s *Spool, id delivery.ProfileID) ([]delivery.Delivery, error) {
+			return s.Lane(id, 7, 1, nil, max)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			id := register(t, s, "one")
+			appendEvents(t, s, 0, total, id)
+			var all delivery.Update
+			for seq := delivery.Seq(1); seq <= total; seq++ {
+				all.Put = append(all.Put, delivery.Delivery{Seq: seq, State: delivery.Retrying, Due: epoch, Lane: 7, WaitLane: 7})
+			}
+			if err := s.Update(id, all); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() {
+				var err error
+				for seq := delivery.Seq(1); seq <= total-max && err == nil; seq++ {
+					err = s.Update(id, delivery.Update{Remove: []delivery.Seq{seq}})
+				}
+				ended <- err
+			}()
+			for {
+				found, err := find(s, id)
+				if err != nil || len(found) != max {
+					t.Errorf("%d are found, want %d: %v", len(found), max, err)
+				}
+				select {
+				case err := <-ended:
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				default:
+				}
+			}
+		})
+	}
+}

@@ -185,7 +185,11 @@ func testReserveUsedUp(t *testing.T, w *world) {
 	}
 	w.hook.answer(nil)
 	free()
-	w.hook.wait(t, "main", 1, patience)
+	eventually(t, 2*patience, "all that failed arrives with a retry", func() bool {
+		w.rowhook("failed", "retry", "--all")
+		return w.hook.distinct("main") == rows
+	})
+	w.logCount("main", rows)
 	a.term()
 }
 
