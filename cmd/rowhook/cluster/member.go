@@ -239,7 +239,7 @@ func (r *Replica) occupy(ctx context.Context, actor Actor, name string, epoch ui
 	} else {
 		actor.Own(name, epoch)
 	}
-	_ = r.await(ctx, func() bool { return lost() || r.giving[name] }) // an end of ctx is like a loss
+	_ = r.await(ctx, func() bool { return lost() || r.giving[name] || r.leaving }) // an end of ctx is like a loss
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,7 @@ type Replica struct {
 	applied  map[string]uint64
 	term     context.Context // ends with the capture; nil while this machine does not capture
 	told     StreamView
+	short    bool // a part that core has taken waits for room, and is not in the spool
 	limits   limits
 	running  context.Context // Run's
 	failed   error
@@ -309,6 +311,8 @@ func (r *Replica) apply(ctx context.Context, do *action) error {
 		if err := r.Spool.Retire(msg.code); err != nil {
 			return err
 		}
+		// Nobody is to own it any more, unless a config has it again: see Profiles.
+		r.profiles = slices.DeleteFunc(slices.Clone(r.profiles), func(code string) bool { return code == msg.code })
 		// Nothing is addressed to it any more: that would register it again.
 		maps.DeleteFunc(r.codes, func(_ delivery.ProfileID, code string) bool { return code == msg.code })
 		// Not here: the actor may be waiting for this replica.
@@ -334,9 +338,11 @@ func (r *Replica) applyPart(ctx context.Context, msg part) error {
 		if !errors.As(err, &full) {
 			return err
 		}
+		r.short = true
 		r.mu.Unlock()
 		err = r.WaitRoom(ctx)
 		r.mu.Lock()
+		r.short = false
 		if err != nil {
 			return err
 		}

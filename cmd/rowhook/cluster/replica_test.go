@@ -79,16 +79,15 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestRetire: a profile that the config has no more is forgotten on all machines.
+// TestRetire: a profile that the config has no more is forgotten on all machines, and nobody owns it
+// until it is there again.
 func TestRetire(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sharedServers(t), 2, 2)
 	b.grow(20)
 	b.spread()
 	b.settled()
-	for _, m := range b.machines {
-		m.replica.Profiles(b.profiles[:1])
-	}
+	epoch := b.owner("p1").replica.Owns("p1")
 	b.check(b.machines[0].replica.Retire("p1"))
 	for _, m := range b.machines {
 		b.await("the profile forgotten on "+m.name, func() bool {
@@ -97,5 +96,48 @@ func TestRetire(t *testing.T) {
 			defer m.mu.Unlock()
 			return err == nil && len(profiles) == 1 && profiles[0].Code == "p0" && slices.Equal(m.retired, []string{"p1"})
 		})
+	} // Machines claim what is free at once: a second of it has been renewed meanwhile.
+	seen := b.machines[0].replica.View().Applied
+	b.await("the leases renewed", func() bool { return b.machines[0].replica.View().Applied > seen+4 })
+	for _, m := range b.machines {
+		if seat := m.replica.View().Profiles["p1"]; seat.Owner != "" || seat.Epoch != epoch {
+			t.Errorf("%s sees %+v of the profile that nobody has, whose epoch was %d", m.name, seat, epoch)
+		}
+		var err error
+		m.ids["p1"], err = m.replica.Register("p1")
+		b.check(err)
 	}
+	for _, m := range b.machines {
+		m.replica.Profiles(b.profiles)
+	}
+	b.await("an owner of the profile that is there again", func() bool {
+		m := b.owner("p1")
+		if m == nil || m.replica.Owns("p1") != epoch+1 {
+			return false
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.deliver["p1"] != nil
+	})
+}
+
+// TestClaimedWhileLeaving: what falls to a machine that is leaving is given back.
+func TestClaimedWhileLeaving(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sharedServers(t), 1, 1)
+	b.grow(5)
+	b.spread()
+	r := b.machines[0].replica
+	r.Profiles(nil)
+	free := func(epoch uint64) func() bool {
+		return func() bool { return r.View().Profiles["p0"] == SeatView{Epoch: epoch} }
+	}
+	b.await("the seat free", free(1))
+	r.mu.Lock()
+	r.leaving = true // the claim has been published before
+	r.mu.Unlock()
+	if _, err := r.say(b.ctx, laneMembership, claim{[]claimed{{seat: "p0", epoch: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the seat given back", free(2))
 }

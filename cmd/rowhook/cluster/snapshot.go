@@ -464,6 +464,9 @@ func (r *Replica) snapshot(ctx context.Context, k *keeper) error {
 func (r *Replica) copySpool(ctx context.Context, dir string) (lineage string, covers uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.short { // the values would say that the spool has what it has not
+		return "", 0, errors.New("copy the spool: it has no room for what comes next")
+	}
 	s := r.core.state
 	// The messages since the last that had an effect are not in the spool's values yet.
 	err = r.UpdateAll(nil, spool.Value{Key: valueRest, Value: s.encodeRest()}, spool.Value{Key: valueTable, Value: s.encodeTable()})

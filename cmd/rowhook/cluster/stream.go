@@ -426,7 +426,8 @@ func otherStream(text string) error {
 	return &GapError{
 		Text: text + ": the stream lost its end, or was made anew",
 		Remedy: "stop rowhook on all machines. Of their state directories keep the one of the machine that captured last; move the others away. " +
-			"Delete the stream and its bucket of snapshots (`nats stream rm`, `nats object rm`), and start that machine first: it begins the cluster anew with what it has",
+			"On that machine take the section cluster out of the config and run `rowhook status` once: its spool is one of a machine that is alone then. " +
+			"Delete the stream and its bucket of snapshots (`nats stream rm`, `nats object rm`), put the section back, and start that machine first: it begins the cluster anew with what it has",
 	}
 }
 
