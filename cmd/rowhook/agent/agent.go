@@ -186,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	act(func() error { return a.watchFiles(ctx) })
 	if a.shared() {
 		a.node.replica.Answer(a.answer(ctx, a.operationsHere()))
-		a.node.replica.Profiles(a.engine.Profiles())
+		a.tellProfiles()
 		act(func() error { return a.arrival(ctx) })
 		act(func() error { return a.node.replica.Run(ctx, &actor{Agent: a, ctx: ctx, failed: cancel}) })
 	} else {

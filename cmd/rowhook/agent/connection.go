@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,6 +187,13 @@ func (s *suspension) set(kind int, reason string) {
 }
 
 func (s *suspension) clear(kind int) { s.set(kind, "") }
+
+// has reports whether deliveries wait for one of these reasons.
+func (s *suspension) has(kinds ...int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(kinds, func(kind int) bool { return s.reasons[kind] != "" })
+}
 
 // apply is called with mu held.
 func (s *suspension) apply() {

@@ -22,6 +22,7 @@ type node struct {
 	stream  *cluster.Stream
 	replica *cluster.Replica
 	lease   time.Duration
+	telling sync.Mutex // see tellProfiles
 }
 
 // joinPatience is how long a start waits for the cluster's servers before it fails.
@@ -210,13 +211,30 @@ func (r *actor) Disown(profile string) {
 }
 
 // Retired implements [cluster.Actor].
-func (r *actor) Retired(profile string) { r.engine.Retired(profile) }
+func (r *actor) Retired(profile string) {
+	r.engine.Retired(profile)
+	r.tellProfiles()
+}
 
-// arrival finds out which environment this is, of a machine that does not capture: deliveries wait
-// for it. The database is asked until it answers, and again while it is not the cluster's.
+// tellProfiles tells the replica which profiles there are to be owned.
+func (a *Agent) tellProfiles() {
+	a.node.telling.Lock() // what is told last is what was found last
+	defer a.node.telling.Unlock()
+	a.node.replica.Profiles(a.engine.Profiles())
+}
+
+// arrival finds out which environment this is, while this machine does not capture and deliveries
+// wait for it: at the start, and where a term has ended that had not found out, or had found another
+// one. The database is asked until it answers, and again while it is not the cluster's.
 func (a *Agent) arrival(ctx context.Context) error {
 	var failures capture.FailureLog
 	for {
+		if a.term.Load() != nil || !a.suspension.has(suspendStart, suspendIdentity) { // a term's connection tells
+			if capture.Sleep(ctx, arrivalRetry) != nil {
+				return nil
+			}
+			continue
+		}
 		wait := arrivalRetry
 		server, err := a.source.Identify(ctx)
 		switch {
@@ -224,10 +242,12 @@ func (a *Agent) arrival(ctx context.Context) error {
 			return nil
 		case err == nil:
 			differs, err := a.arriveAt(server)
-			if err != nil || !differs {
+			if err != nil {
 				return err
 			}
-			wait = adoptionInterval
+			if differs {
+				wait = adoptionInterval
+			}
 		case failures.Worth(err, time.Now()):
 			a.logger.Warn("deliveries wait: the database has not said which environment this is", "err", err, "attempt", failures.Count)
 		}
@@ -251,7 +271,7 @@ func (a *Agent) arriveAt(server capture.Server) (differs bool, err error) {
 	if known {
 		diffs = a.differences(pinned, found)
 	}
-	if a.term.Load() != nil { // its connection tells
+	if a.term.Load() != nil { // it has begun meanwhile
 		return false, nil
 	}
 	a.mu.Lock()

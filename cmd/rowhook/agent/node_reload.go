@@ -67,7 +67,7 @@ const (
 
 // reconfigured tells the others of the config that this machine has taken.
 func (a *Agent) reconfigured(next *config.Config) {
-	a.node.replica.Profiles(a.engine.Profiles())
+	a.tellProfiles()
 	a.node.replica.Reconfigured(next.Digest())
 }
 
