@@ -120,6 +120,7 @@ soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=
 .PHONY: cluster
 cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some)
 	ROWHOOK_CLUSTER=1 $(GO) test -race -timeout 120m -count 1 $(if $(value RUN),-run '$(value RUN)') ./cmd/rowhook/cluster/...
+	ROWHOOK_CLUSTER=1 $(GO) test -timeout 10m -count 1 -run 'TestObject' ./cmd/rowhook/cluster
 	ROWHOOK_CLUSTER=1 ROWHOOK_FAULTS=1 $(GO) test -timeout 300m -count 1 -run '$(or $(value RUN),TestCluster)' ./cmd/rowhook/e2e
 
 FUZZTIME ?= 30s

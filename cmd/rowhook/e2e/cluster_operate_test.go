@@ -46,6 +46,7 @@ func (m *machineOf) state(profile string) (state string, dead int) {
 // that is told.
 func TestClusterOperated(t *testing.T) {
 	t.Parallel()
+	needsMachine(t)
 	w := newWorldOf(t, "postgres", nil)
 	c := newCluster(t, w, "n1", "n2", "n3")
 	c.s = &scenario{verdicts: map[string]verdict{}}
@@ -182,6 +183,7 @@ func (c *clustered) withoutQuorum() {
 // One machine becomes several, and several one again: nothing is lost and nothing is repeated.
 func TestClusterMoved(t *testing.T) {
 	t.Parallel()
+	needsMachine(t)
 	for _, database := range []string{"postgres", "mariadb"} {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()
