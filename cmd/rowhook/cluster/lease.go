@@ -136,7 +136,7 @@ const anyProfile = "*"
 // claims are the seats that this machine should have and that are free.
 func (t *tenure) claims(s *state, profiles []string, now time.Time) (seats []claimed) {
 	self := s.members[t.machine]
-	if self == nil || self.incarnation != t.incarnation || !t.within(now) {
+	if self == nil || self.incarnation != t.incarnation || !t.within(now) || !t.agrees(s, now) {
 		return nil
 	}
 	if self.about.Roles.may(captureSeat) {
@@ -151,6 +151,21 @@ func (t *tenure) claims(s *state, profiles []string, now time.Time) (seats []cla
 		}
 	}
 	return seats
+}
+
+// agrees reports whether this machine's config is the one by which was captured last. One that has
+// another claims nothing while a machine that has that one is alive: what is wanted by the others and
+// not known to it would get no recipient. When none is left, the whole cluster has got another config.
+func (t *tenure) agrees(s *state, now time.Time) bool {
+	if s.config == "" || s.members[t.machine].about.Config == s.config {
+		return true
+	}
+	for name, m := range s.members {
+		if name != t.machine && m.about.Config == s.config && t.alive(s, name, now) {
+			return false
+		}
+	}
+	return true
 }
 
 // claimFree adds a seat if it is free.

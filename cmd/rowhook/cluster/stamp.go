@@ -52,7 +52,7 @@ func (s *state) encodeRest() []byte {
 
 // encodeTable is what changes with members and seats.
 func (s *state) encodeTable() []byte {
-	dst := appendText(appendText([]byte{stampVersion}, s.lineage), s.origin)
+	dst := appendText(appendText(appendText([]byte{stampVersion}, s.lineage), s.origin), s.config)
 	dst = binary.AppendUvarint(appendText(dst, s.latest.object), s.latest.covers)
 	dst = binary.AppendUvarint(dst, uint64(len(s.members)))
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
@@ -86,7 +86,7 @@ func decodeState(rest, table []byte) (*state, error) {
 		return nil, err
 	}
 	r, err = openValue(valueTable, table)
-	s.lineage, s.origin = r.text(), r.text()
+	s.lineage, s.origin, s.config = r.text(), r.text(), r.text()
 	s.latest = snapshot{object: r.text(), covers: r.uvarint()}
 	for range r.count() {
 		m := s.members[r.text()]

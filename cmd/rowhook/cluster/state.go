@@ -33,6 +33,7 @@ var ErrTermOver = errors.New("another machine captures")
 type state struct {
 	lineage string // of the cluster; empty before its genesis
 	origin  string // the snapshot that it began with; empty for none
+	config  string // digest of the config by which was captured last
 	seq     uint64 // of the last message
 	digest  digest // of the last message
 	members map[string]*member
@@ -163,6 +164,9 @@ func (s *state) act(f *effect, m *member) error {
 	switch msg := f.message.(type) {
 	case renew:
 		m.renewal, m.about, f.table = f.seq, msg.about, true
+		if t := s.seats[captureSeat]; t != nil && s.owns(t, f.from.machine, m) {
+			s.config = msg.about.Config
+		}
 	case claim:
 		return s.claim(f, m, msg)
 	case release:
@@ -289,6 +293,9 @@ func (s *state) claim(f *effect, m *member, msg claim) error {
 		s.vacate(f, c.seat, t)
 		t.owner, t.incarnation, t.left = f.from.machine, m.incarnation, ""
 		t.epoch++
+		if c.seat == captureSeat {
+			s.config = m.about.Config
+		}
 	}
 	if len(f.seats) > 0 {
 		return nil

@@ -1,0 +1,41 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+)
+
+// TestOtherConfig holds that a machine with another config than the capture's claims nothing while one
+// with that config is alive, and claims what is free once there is none.
+func TestOtherConfig(t *testing.T) {
+	t.Parallel()
+	const lease = time.Second
+	start := time.Now()
+	for name, tt := range map[string]struct {
+		own   string
+		dead  bool // the other machine, which has the capture's config
+		wants bool
+	}{
+		"same config":                     {own: "new", wants: true},
+		"older config":                    {own: "old"},
+		"older config, nobody has newer":  {own: "old", dead: true, wants: true},
+		"same config, the other one dead": {own: "new", dead: true, wants: true},
+	} {
+		s := newState()
+		s.config = "new"
+		roles := RoleCapture | RoleDeliver
+		s.members["m1"] = &member{incarnation: 1, renewal: 1, about: about{Roles: roles, Lease: lease, Config: tt.own}}
+		s.members["m2"] = &member{incarnation: 2, renewal: 2, about: about{Roles: roles, Lease: lease, Config: "new"}}
+		s.seats[captureSeat] = &seat{epoch: 3}
+		tn := newTenure("m1", 1, lease)
+		tn.see(s, start)
+		now := start
+		if tt.dead {
+			now = start.Add(2 * lease)
+		}
+		tn.until = now.Add(lease)
+		if seats := tn.claims(s, []string{"p"}, now); (len(seats) > 0) != tt.wants {
+			t.Errorf("%s: claims %+v", name, seats)
+		}
+	}
+}
