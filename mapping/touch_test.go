@@ -487,6 +487,19 @@ func TestTouchAgain(t *testing.T) {
 	}
 
 	w = newTouchWorld(t, entry)
+	w.put("app.loans", row("zzz", "1", "5", "OPEN"))
+	w.commit()
+	note = park(w, func(w *touchWorld) { w.now["app.loans"]["zzz"][3] = capture.Value{} })
+	for i := range touchedMost {
+		w.put("app.loans", row(fmt.Sprintf("a%d", i), "1", "5", "OPEN"))
+	}
+	w.put("app.loans", row("zzz", "1", "5", "OPEN"))
+	w.commit()
+	if got := again(w, note); got != "unmapped: map app.loans: touch member: more than 10000 rows refer to the row of app.members that changed by now" {
+		t.Errorf("one row of very many: %s", got)
+	}
+
+	w = newTouchWorld(t, entry)
 	note = park(w, func(w *touchWorld) { w.unknown["app.loans"] = true })
 	w.unknown["app.loans"] = false
 	if got := again(w, note); got != whole {

@@ -215,6 +215,10 @@ func (m *Mapper) mapTouch(use touchUse, i int, note *touchNote) error {
 	if _, err = w.each(at, key, func(row capture.Row) (bool, error) { return w.one(), m.mapTouched(b, be, at, row) }); err != nil {
 		return err
 	}
+	if w.n > w.most && len(t.name) == 0 { // of a single row's touch: it may be among the rest
+		return m.failTouch(delivery.OutcomeUnmapped, &capture.OperatorError{
+			Err: fmt.Errorf("more than %d rows refer to the row of %s that changed by now", w.most, l.of.Table), Remedy: use.anew()})
+	}
 	if m.touching.told == nil {
 		m.touching.told = map[toldTouch]bool{}
 	}
