@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -116,7 +117,7 @@ func TestCollationFindings(t *testing.T) {
 				}
 				names = append(names, name)
 			}
-			if err := rows.Close(); err != nil || len(names) < 20 {
+			if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(names) < 20 {
 				t.Fatalf("%d collations: %v", len(names), err)
 			}
 			found := map[bool]int{}

@@ -73,12 +73,18 @@ func (d *dispatcher) lockToLook() bool {
 		d.mu.Lock()
 		return true
 	}
-	for until := time.Now().Add(lookPatience); !d.mu.TryLock(); time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			return false
+	if d.mu.TryLock() {
+		return true
+	}
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for until := time.Now().Add(lookPatience); time.Now().Before(until); {
+		<-again.C
+		if d.mu.TryLock() {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // lastLook returns what was seen last in this tenure, with the backlog as it is.

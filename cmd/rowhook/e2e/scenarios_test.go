@@ -4,6 +4,7 @@ package e2e_test
 type planned struct {
 	name    string
 	without map[string]string
+	apart   bool // it has a target of its own, see needsMachine
 }
 
 // scenarios are the rows that a whole run must have on each database, in the table's order.
@@ -45,7 +46,7 @@ var scenarios = []planned{
 	{name: "config-edit-live"},
 	{name: "slow-sink"},
 	{name: "rolling-receiver"},
-	{name: "cluster"},
+	{name: "cluster", apart: true},
 }
 
 // onlyPostgres says why a scenario is PostgreSQL's alone.
