@@ -315,6 +315,9 @@ func (p *Pipeline) mergeDue() error {
 			}
 		}
 	}
+	if c.Generation != 0 && !c.anew {
+		c.merged.Again = append(c.merged.Again, p.kept.Moved(p.cur.batch, c.Generation, c.Chunk.Table)...)
+	}
 	if c.Store != nil {
 		p.cur.batch.Put(c.Store(c.merged))
 	}

@@ -1,6 +1,9 @@
 package kept
 
 import (
+	"bytes"
+	"slices"
+
 	"rowhook/capture"
 )
 
@@ -34,7 +37,7 @@ func (s *Store) Change(b Batch, c *capture.Change) (*capture.Change, error) {
 	case capture.Truncate:
 		// The table is empty, which is all that can be known of it.
 		empty := t.now
-		empty.Loaded, empty.Vague = true, false
+		empty.Loaded, empty.Vague, empty.Moved = true, false, nil
 		s.renew(b, t.table, empty)
 	}
 	return c, nil
@@ -123,7 +126,59 @@ func (s *Store) update(b Batch, t *binding, c *capture.Change) (*capture.Change,
 		s.doubt(b, t.table, "a row took the key of another one")
 		return &s.change, nil
 	}
+	if !s.took(b, t, s.new) {
+		return &s.change, nil
+	}
 	return &s.change, s.put(b, t, s.key2, was, row)
+}
+
+// mostMoved is how many keys that rows took are remembered for one load.
+const mostMoved = 1000
+
+// took notes the key that a row took of which not all is known, while the table is read. It returns
+// false where the table's rows are given up.
+func (s *Store) took(b Batch, t *binding, row capture.Row) bool {
+	whole := !slices.ContainsFunc(t.columns, func(i int) bool {
+		return row[i].State == capture.Unknown || row[i].State == capture.Unchanged
+	})
+	if t.now.Loaded || whole {
+		return true
+	}
+	if len(t.now.Moved) == mostMoved {
+		s.doubt(b, t.table, "very many rows took other keys while the table was read")
+		return false
+	}
+	var key [][]byte
+	for _, i := range t.key {
+		key = append(key, bytes.Clone(row[i].Text))
+	}
+	t.now.Moved = append(slices.Clip(t.now.Moved), key)
+	s.save(b, t.table)
+	return true
+}
+
+// Moved takes out the keys that rows took while the table was read and not all of them was known. They
+// are to be read, again perhaps, before the table is [Store.Loaded]. of is the table as it is read.
+func (s *Store) Moved(b Batch, generation uint32, of *capture.Table) (keys [][]string) {
+	t := s.bind(of)
+	if t == nil || t.now.Generation != generation || len(t.now.Moved) == 0 {
+		return nil
+	}
+	for _, moved := range t.now.Moved {
+		var key []string
+		for _, i := range of.Key {
+			at := slices.Index(t.key, i)
+			if at < 0 {
+				s.doubt(b, t.table, "a row took another key while the table was read by columns that the stream does not tell")
+				return nil
+			}
+			key = append(key, string(moved[at]))
+		}
+		keys = append(keys, key)
+	}
+	t.now.Moved = nil
+	s.save(b, t.table)
+	return keys
 }
 
 func (s *Store) remove(b Batch, t *binding, c *capture.Change) (*capture.Change, error) {

@@ -14,7 +14,9 @@
 //     a truncated, altered or rewritten table, a change that could not be decoded, a gap, another
 //     database, another choice of columns.
 //   - A table's rows are kept from when its load begins ([Store.Begin]), and all of them are known when
-//     it has ended ([Store.Loaded]). It is the same reading beside the stream as a backfill's.
+//     it has ended ([Store.Loaded]). It is the same reading beside the stream as a backfill's. A row that
+//     takes another key meanwhile, and is not known whole, may stand then where has been read already:
+//     it is read by its new key ([Store.Moved]).
 //   - A look-up costs memory of a fixed size: what batches hold that are not stored yet, and a cache.
 //   - An aborted transaction leaves nothing: neither in memory, nor in the store, which puts back what
 //     parts of it had changed. Until it has, look-ups see through them.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -571,6 +572,68 @@ func TestRead(t *testing.T) {
 		if _, err := st.Begin(b, silent); !errors.As(err, &refused) || !strings.HasPrefix(refused.Remedy, want) {
 			t.Errorf("a table whose rows change silently: %v, want the remedy to %s", err, want)
 		}
+	}
+}
+
+// TestMoved moves rows to other keys while the table is read: those of which not all is known are to be
+// read by their new keys, after a restart, too, and not where the move was rolled back.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	s, table := openSpool(t), testTable("1", capture.IdentityDefault)
+	open := func() *Store {
+		st, err := Open(s, wanted, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	st, b := open(), s.NewBatch()
+	st.Identify(b, "7001")
+	generation, err := st.Begin(b, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	move := func(from, to string) {
+		t.Helper()
+		same := capture.Value{State: capture.Unchanged}
+		if _, err := st.Change(b, &capture.Change{Op: capture.Update, Table: table, Old: keyRowOf(from), New: capture.Row{value(to), same, same, same}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("7", "1")
+	st.Abort()
+	b.Reset()
+	if generation, err = st.Begin(b, table); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Read(b, generation, table, wholeRow("8", row{"a8", "b8"})); err != nil {
+		t.Fatal(err)
+	}
+	move("8", "2") // which is known
+	move("9", "3")
+	st.Settle()
+	b.Commit("p1")
+	if err := s.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	st, b = open(), s.NewBatch()
+	if got := st.Moved(b, generation+1, table); got != nil {
+		t.Errorf("of another generation: %q", got)
+	}
+	if got := st.Moved(b, generation, table); !slices.EqualFunc(got, [][]string{{"3"}}, slices.Equal) {
+		t.Errorf("to be read by their keys: %q", got)
+	}
+	if got := st.Moved(b, generation, table); got != nil {
+		t.Errorf("asked again: %q", got)
+	}
+	for n := range mostMoved {
+		move("x"+strconv.Itoa(n), "y"+strconv.Itoa(n))
+	}
+	if slices.Contains(st.Doubted(), "app.loans") {
+		t.Error("given up early")
+	}
+	if move("x", "y"); !slices.Contains(st.Doubted(), "app.loans") {
+		t.Error("more keys are remembered than there may be")
 	}
 }
 

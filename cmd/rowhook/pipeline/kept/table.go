@@ -49,6 +49,9 @@ type state struct {
 	By      [][]string `json:"by,omitempty"`
 	// Vague says that an index may have rows that do not tell the index's columns.
 	Vague bool `json:"vague,omitempty"`
+	// Moved are the keys that rows took while the table was read and not all of them was known: they
+	// may stand now where has been read already.
+	Moved [][][]byte `json:"moved,omitempty"`
 	// Reason is why nothing is known of the table.
 	Reason string `json:"reason,omitempty"`
 }
