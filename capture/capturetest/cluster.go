@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"rowhook/capture/capturetest/child"
 )
 
 // Superuser is the name of a cluster's superuser. It needs no password.
@@ -51,7 +53,7 @@ type Cluster struct {
 	as     *syscall.Credential
 	opts   Options
 	mu     sync.Mutex // guards server
-	server *process
+	server *child.Process
 }
 
 // NewCluster makes a cluster and starts its server. [Cluster.Close] ends it.
@@ -108,16 +110,16 @@ func freePort() (int, error) {
 // PID is the server's process id, 0 while it is stopped.
 func (c *Cluster) PID() int {
 	if p := c.process(); p != nil {
-		return p.pid
+		return p.PID
 	}
 	return 0
 }
 
 // process returns the running server, or nil.
-func (c *Cluster) process() *process {
+func (c *Cluster) process() *child.Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.server != nil && c.server.running() {
+	if c.server != nil && c.server.Running() {
 		return c.server
 	}
 	return nil
@@ -148,9 +150,9 @@ func (c *Cluster) Start() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err = poll(ctx, func() bool { return !p.running() || c.ready(ctx) })
-	if err == nil && !p.running() {
-		err = p.err
+	err = poll(ctx, func() bool { return !p.Running() || c.ready(ctx) })
+	if err == nil && !p.Running() {
+		err = p.Wait()
 	}
 	if err != nil {
 		return fmt.Errorf("start PostgreSQL %d: %w\n%s", c.Major, err, c.Log())
@@ -212,11 +214,11 @@ func (c *Cluster) Stop(mode Mode) error {
 	if p == nil {
 		return errors.New("stop PostgreSQL: it is not running")
 	}
-	if err := syscall.Kill(p.pid, syscall.Signal(mode)); err != nil {
+	if err := syscall.Kill(p.PID, syscall.Signal(mode)); err != nil {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
 	}
 	select {
-	case <-p.done:
+	case <-p.Done:
 		return nil
 	case <-time.After(patience):
 		return fmt.Errorf("stop PostgreSQL: still running after %s\n%s", patience, c.Log())
@@ -231,14 +233,14 @@ func (c *Cluster) Crash() error {
 		return errors.New("crash PostgreSQL: it is not running")
 	}
 	// Stopped first, so that it neither starts nor reaps children meanwhile.
-	if err := syscall.Kill(p.pid, syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(p.PID, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("crash PostgreSQL: %w", err)
 	}
-	pids := children(p.pid)
-	for _, pid := range append(pids, p.pid) {
+	pids := children(p.PID)
+	for _, pid := range append(pids, p.PID) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // one that has ended is fine
 	}
-	<-p.done
+	<-p.Done
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := poll(ctx, func() bool { return !slices.ContainsFunc(pids, alive) })

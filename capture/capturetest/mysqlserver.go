@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"rowhook/capture/capturetest/child"
 )
 
 const (
@@ -39,7 +41,7 @@ type MySQLServer struct {
 	as      *syscall.Credential
 	opts    MySQLOptions
 	mu      sync.Mutex // guards server
-	server  *process
+	server  *child.Process
 }
 
 // NewMySQL makes a MySQL server and starts it. [MySQLServer.Close] ends it.
@@ -103,16 +105,16 @@ func (s *MySQLServer) flavour() flavour {
 // PID is the server's process id, 0 while it is stopped.
 func (s *MySQLServer) PID() int {
 	if p := s.process(); p != nil {
-		return p.pid
+		return p.PID
 	}
 	return 0
 }
 
 // process returns the running server, or nil.
-func (s *MySQLServer) process() *process {
+func (s *MySQLServer) process() *child.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.server != nil && s.server.running() {
+	if s.server != nil && s.server.Running() {
 		return s.server
 	}
 	return nil
@@ -142,9 +144,9 @@ func (s *MySQLServer) Start() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err = poll(ctx, func() bool { return !p.running() || s.ready(ctx) })
-	if err == nil && !p.running() {
-		err = p.err
+	err = poll(ctx, func() bool { return !p.Running() || s.ready(ctx) })
+	if err == nil && !p.Running() {
+		err = p.Wait()
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w\n%s", s, err, s.Log())
@@ -276,11 +278,11 @@ func (s *MySQLServer) end(signal syscall.Signal) error {
 	if p == nil {
 		return errors.New("it is not running")
 	}
-	if err := syscall.Kill(p.pid, signal); err != nil {
+	if err := syscall.Kill(p.PID, signal); err != nil {
 		return err
 	}
 	select {
-	case <-p.done:
+	case <-p.Done:
 		return nil
 	case <-time.After(patience):
 		return fmt.Errorf("still running after %s\n%s", patience, s.Log())

@@ -64,9 +64,8 @@ func (s *MySQLServer) initialize(dir string) error {
 	if err != nil {
 		return fmt.Errorf("initialize: %w", err)
 	}
-	<-p.done
-	if p.err != nil {
-		return fmt.Errorf("initialize: %w\n%s", p.err, out.String())
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("initialize: %w\n%s", err, out.String())
 	}
 	return nil
 }

@@ -8,54 +8,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"rowhook/capture/capturetest/child"
 )
 
-// process is a child that does not outlive us.
-type process struct {
-	pid  int
-	done chan struct{} // closed when it has ended
-	err  error         // its exit, once done is closed
-}
-
-// startProcess starts cmd. death is the signal it gets when this process ends
-// before it does.
-func startProcess(cmd *exec.Cmd, as *syscall.Credential, death syscall.Signal) (*process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: death, Setpgid: true}
-	p := &process{done: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		// The kernel sends Pdeathsig when the thread that forked ends, so the thread is
-		// kept for as long as the child lives.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			p.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
-	}
+// startProcess starts cmd as a user, in a group of its own. death is the signal it gets when this
+// process ends before it does.
+func startProcess(cmd *exec.Cmd, as *syscall.Credential, death syscall.Signal) (*child.Process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	return child.Start(cmd, death)
 }
 
 // children returns the processes whose parent is pid.

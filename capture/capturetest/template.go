@@ -91,9 +91,8 @@ func (c *Cluster) initdb(dir string) error {
 	if err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
-	<-p.done
-	if p.err != nil {
-		return fmt.Errorf("initdb: %w\n%s", p.err, out.String())
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out.String())
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ var rules = []rule{
 	{imports: "rowhook/delivery/webhook", only: []string{"cmd/rowhook/try"}, except: true, why: "a trial sends nothing"},
 	{imports: "rowhook/delivery/deliverylog", only: []string{"cmd/rowhook/config"}, except: true, why: "the config knows nothing of the agent"},
 	{imports: "rowhook/delivery/spool", only: []string{"cmd/rowhook/config"}, except: true, why: "the config knows nothing of the agent"},
-	{imports: "rowhook/capture/capturetest", only: []string{"capture/capturetest", "cmd/rowhook-demo"}, tests: true, why: "throwaway servers are for tests and the demonstration"},
+	{imports: "rowhook/capture/capturetest", only: []string{"capture/capturetest", "cmd/rowhook-demo", "cmd/rowhook/cluster/natstest"}, tests: true, why: "throwaway servers are for tests and the demonstration"},
 	{imports: "rowhook/capture/postgres", only: []string{"capture/postgres", "cmd"}, tests: true, why: "one source is chosen where things are wired"},
 	{imports: "rowhook/capture/mysql", only: []string{"capture/mysql", "cmd"}, tests: true, why: "one source is chosen where things are wired"},
 	{imports: "github.com/jackc", only: []string{"capture"}, tests: true, why: "only capture speaks with the database"},

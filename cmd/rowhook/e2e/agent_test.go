@@ -7,13 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"rowhook/capture/capturetest/child"
 )
 
 // agent is one running `rowhook run`.
@@ -55,31 +56,17 @@ func launch(tb testing.TB, cmd *exec.Cmd) *agent {
 	tb.Helper()
 	a := &agent{tb: tb, stderr: &output{}, done: make(chan struct{})}
 	cmd.Stderr = a.stderr
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	p, err := child.Start(cmd, syscall.SIGKILL)
+	if err != nil {
+		tb.Fatalf("start %s: %v", cmd.Path, err)
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	started := make(chan error, 1)
+	a.pid = p.PID
 	go func() {
-		// Linux ties the death signal to the thread that forked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			a.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		_ = cmd.Wait() // the exit code tells
+		_ = p.Wait() // the exit code tells
 		a.code = cmd.ProcessState.ExitCode()
 		a.rusage = *cmd.ProcessState.SysUsage().(*syscall.Rusage)
 		close(a.done)
 	}()
-	if err := <-started; err != nil {
-		tb.Fatalf("start %s: %v", cmd.Path, err)
-	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("%s, process %d, says:\n%s", filepath.Base(cmd.Path), a.pid, a.stderr.tail())

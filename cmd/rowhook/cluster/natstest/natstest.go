@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rowhook/capture/capturetest/child"
 )
 
 // Options say what servers are started. The zero value is three of them that sync always.
@@ -44,13 +45,7 @@ type Cluster struct {
 	routes  []int
 
 	mu      sync.Mutex
-	running []*child
-}
-
-// child is a server's process.
-type child struct {
-	pid  int
-	done chan struct{} // closed when it has ended
+	running []*child.Process
 }
 
 // Program returns the server's program.
@@ -85,7 +80,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{options: o, program: program, dir: o.Dir, running: make([]*child, o.Servers)}
+	c := &Cluster{options: o, program: program, dir: o.Dir, running: make([]*child.Process, o.Servers)}
 	if c.dir == "" {
 		if c.dir, err = os.MkdirTemp(base(), fmt.Sprintf("rowhook-nats-%d-", os.Getpid())); err != nil {
 			return nil, err
@@ -162,12 +157,8 @@ func (c *Cluster) config(i int) string {
 func (c *Cluster) Restart(i int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.running[i]; p != nil {
-		select {
-		case <-p.done:
-		default:
-			return fmt.Errorf("nats-server %d runs", i)
-		}
+	if p := c.running[i]; p != nil && p.Running() {
+		return fmt.Errorf("nats-server %d runs", i)
 	}
 	name := filepath.Join(c.dir, fmt.Sprintf("n%d.conf", i+1))
 	if err := os.WriteFile(name, []byte(c.config(i)), 0o600); err != nil {
@@ -180,34 +171,13 @@ func (c *Cluster) Restart(i int) error {
 	defer log.Close()
 	cmd := exec.Command(c.program, "-c", name)
 	cmd.Stdout, cmd.Stderr = log, log
-	p, err := startChild(cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p, err := child.Start(cmd, syscall.SIGKILL)
 	if err != nil {
 		return fmt.Errorf("start nats-server %d: %w", i, err)
 	}
 	c.running[i] = p
 	return nil
-}
-
-// startChild starts a process that does not outlive this one.
-func startChild(cmd *exec.Cmd) (*child, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	p := &child{done: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		// The kernel sends Pdeathsig when the thread that forked ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err == nil {
-			p.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is the caller's doing
-			close(p.done)
-		}
-	}()
-	return p, <-started
 }
 
 func (c *Cluster) logFile(i int) string { return filepath.Join(c.dir, fmt.Sprintf("n%d.log", i+1)) }
@@ -222,17 +192,12 @@ func (c *Cluster) signal(i int, s syscall.Signal) {
 	c.mu.Lock()
 	p := c.running[i]
 	c.mu.Unlock()
-	if p == nil {
+	if p == nil || !p.Running() {
 		return
 	}
-	select {
-	case <-p.done:
-		return
-	default:
-	}
-	_ = syscall.Kill(p.pid, s) // it may have ended just now
+	_ = syscall.Kill(p.PID, s) // it may have ended just now
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
-		<-p.done
+		<-p.Done
 	}
 }
 
@@ -257,7 +222,7 @@ func (c *Cluster) frozen(i int) bool {
 	c.mu.Lock()
 	p := c.running[i]
 	c.mu.Unlock()
-	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", p.pid))
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", p.PID))
 	for _, name := range stats {
 		raw, err := os.ReadFile(name)
 		_, fields, _ := strings.Cut(string(raw), ") ")
@@ -320,10 +285,8 @@ func (c *Cluster) ended() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, p := range c.running {
-		select {
-		case <-p.done:
+		if !p.Running() {
 			return i
-		default:
 		}
 	}
 	return -1
