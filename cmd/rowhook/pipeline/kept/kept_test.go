@@ -589,8 +589,7 @@ func TestMoved(t *testing.T) {
 	}
 	st, b := open(), s.NewBatch()
 	st.Identify(b, "7001")
-	generation, err := st.Begin(b, table)
-	if err != nil {
+	if _, err := st.Begin(b, table); err != nil {
 		t.Fatal(err)
 	}
 	move := func(from, to string) {
@@ -603,7 +602,8 @@ func TestMoved(t *testing.T) {
 	move("7", "1")
 	st.Abort()
 	b.Reset()
-	if generation, err = st.Begin(b, table); err != nil {
+	generation, err := st.Begin(b, table)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Read(b, generation, table, wholeRow("8", row{"a8", "b8"})); err != nil {
