@@ -143,6 +143,7 @@ func (k *task) end() {
 
 func setup(t *testing.T, servers *natstest.Cluster, machines, profiles int) *bed {
 	t.Helper()
+	_ = t.TempDir() // Directories go after the machines that use them: what is asked for first is cleaned up last.
 	ctx, cancel := context.WithTimeout(context.Background(), testPatience)
 	t.Cleanup(cancel)
 	b := newBed(ctx, t, servers.URL(), strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()), profiles)
