@@ -89,5 +89,6 @@
 //	the stream went back          every renewal is answered by a place in the stream: one that is not
 //	                              beyond what is applied, or a message with another digest, is
 //	                              an error that ends the process, never passed over
+//	a server is split off         who is connected to it goes to another one, see leave in stream.go
 //	one machine's disk is full    it applies nothing, hears nothing of itself, loses what it has
 package cluster

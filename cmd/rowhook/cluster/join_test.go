@@ -161,6 +161,53 @@ func TestOtherStream(t *testing.T) {
 	}
 }
 
+// TestVerify: a stream that lost its last message is not known to be right while the place is empty, and is
+// another one as soon as something else is there.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sharedServers(t), 1, 1)
+	b.grow(3)
+	b.spread()
+	b.settled()
+	m := b.machines[0]
+	m.kill()
+	s, err := Connect(b.ctx, b.config, Options{})
+	b.check(err)
+	defer s.Close()
+	info, err := s.info(b.ctx)
+	b.check(err)
+	var all [][]byte
+	for seq := uint64(1); seq <= info.State.LastSeq; seq++ {
+		raw, err := s.message(b.ctx, seq)
+		b.check(err)
+		all = append(all, raw)
+	}
+	last := stamp{uint64(len(all)), digestOf(all[len(all)-1])}
+	verify := func(want bool) {
+		t.Helper()
+		if known, err := s.verify(b.ctx, last); known != want || err != nil {
+			t.Errorf("known is %t, want %t: %v", known, want, err)
+		}
+	}
+	verify(true)
+	b.check(s.js.DeleteStream(b.ctx, s.Name()))
+	_, err = s.js.CreateStream(b.ctx, s.wanted())
+	b.check(err)
+	publish := func(raw []byte) {
+		_, err := s.js.Publish(b.ctx, s.subject(), raw)
+		b.check(err)
+	}
+	for _, raw := range all[:len(all)-1] {
+		publish(raw)
+	}
+	verify(false)
+	publish(all[0])
+	var gap *GapError
+	if _, err := s.verify(b.ctx, last); !errors.As(err, &gap) {
+		t.Errorf("another message in the place of the last one: %v", err)
+	}
+}
+
 // TestSameName: a second process of a machine's name waits, and is refused while the first lives.
 func TestSameName(t *testing.T) {
 	t.Parallel()

@@ -27,17 +27,22 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 	if failed != nil {
 		return failed
 	}
-	if err := r.stream.verify(ctx, last); err != nil {
+	known, err := r.stream.verify(ctx, last)
+	if err != nil {
 		return err
 	}
-	connected := make(chan struct{}, 1)
-	r.stream.onReconnect(func() {
+	again := make(chan struct{}, 1)
+	look := func() {
 		select {
-		case connected <- struct{}{}:
+		case again <- struct{}{}:
 		default: // it is about to look
 		}
-	})
-	defer r.stream.onReconnect(nil)
+	}
+	if !known {
+		look()
+	}
+	r.stream.onAgain(look)
+	defer r.stream.onAgain(nil)
 
 	run := func(do func(context.Context) error) {
 		r.all.Go(func() {
@@ -49,7 +54,7 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 	run(r.follow)
 	run(r.publishProgress)
 	run(r.serve)
-	run(func(ctx context.Context) error { return r.verify(ctx, connected) })
+	run(func(ctx context.Context) error { return r.verify(ctx, again) })
 	run(r.keepSnapshots)
 	run(func(ctx context.Context) error {
 		if err := r.join(ctx); err != nil {
@@ -67,19 +72,27 @@ func (r *Replica) Run(ctx context.Context, actor Actor) error {
 // errLeft ends Run after Leave.
 var errLeft = errors.New("the machine has left the cluster")
 
-// verify compares the stream with what is applied, after each reconnect.
-func (r *Replica) verify(ctx context.Context, connected <-chan struct{}) error {
+// verify compares the stream with what is applied, each time that it is read again. Of a stream that lost
+// its end, others may have filled up the places before this machine has stored anything: what is not known
+// is looked at until it is.
+func (r *Replica) verify(ctx context.Context, again <-chan struct{}) error {
 	for {
 		select {
-		case <-connected:
+		case <-again:
 		case <-ctx.Done():
 			return nil
 		}
 		r.mu.Lock()
 		last := r.core.last()
 		r.mu.Unlock()
-		if err := r.stream.verify(ctx, last); err != nil {
-			return err
+		for known := false; !known; {
+			var err error
+			if known, err = r.stream.verify(ctx, last); err != nil {
+				return err
+			}
+			if !known && !pause(ctx, retryPause) {
+				return nil
+			}
 		}
 	}
 }

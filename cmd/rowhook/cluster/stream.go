@@ -30,6 +30,8 @@ const (
 	readAhead = 32
 	// complaintInterval is how often it is logged that nothing can be published.
 	complaintInterval = time.Minute
+	// longestStay is how long a server is tried at most that keeps nothing.
+	longestStay = 30 * time.Second
 )
 
 // Options are what a stream is connected with. The zero value is useful.
@@ -47,8 +49,10 @@ type Stream struct {
 	js      jetstream.JetStream
 
 	mu         sync.Mutex
-	reconnect  func()    // called after each reconnect
+	again      func()    // see onAgain
 	complained time.Time // when it was last logged that nothing can be published
+	left       time.Time // when a server was last left, and how long the next one is tried
+	stay       time.Duration
 }
 
 // GapError is a stream that is not what this machine's spool goes on from. To go on would lose
@@ -100,12 +104,7 @@ func dial(ctx context.Context, c Config, o Options) (*Stream, error) {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			s.logger.Info("connected to NATS again", "server", nc.ConnectedServerName())
-			s.mu.Lock()
-			call := s.reconnect
-			s.mu.Unlock()
-			if call != nil {
-				call()
-			}
+			s.compare()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.logger.Debug("NATS", "err", err)
@@ -272,6 +271,7 @@ func (s *Stream) maxBody() int { return int(s.nc.MaxPayload()) - envelopeRoom }
 // publish publishes an envelope again and again until it has come back, or ctx ends. acked is told
 // of each place that the stream gives it.
 func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan struct{}, acked func(*jetstream.PubAck)) error {
+	began := time.Now()
 	for tries := 1; ; tries++ {
 		next := time.NewTimer(requestTime)
 		msg := &nats.Msg{Subject: s.subject(), Data: raw}
@@ -282,6 +282,7 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 			select {
 			case ack := <-future.Ok():
 				acked(ack)
+				s.stays()
 				next.Reset(3 * requestTime) // it comes, unless the reader is far behind
 			case err = <-future.Err():
 				next.Reset(retryPause)
@@ -298,6 +299,7 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 		}
 		if err != nil && tries > 1 {
 			s.complain(err)
+			s.leave(began)
 		}
 		select {
 		case <-next.C:
@@ -309,6 +311,31 @@ func (s *Stream) publish(ctx context.Context, id string, raw []byte, back <-chan
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// leave goes to another server, if this one has kept nothing since a time: it may be cut off from the
+// others, and nothing else tells a client. While there is no majority no server is better, so that each
+// next one is tried longer.
+func (s *Stream) leave(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.left.After(since) {
+		since = s.left
+	}
+	if now.Sub(since) < max(s.config.Lease/2, s.stay) || !s.nc.IsConnected() {
+		return
+	}
+	s.left, s.stay = now, min(2*max(s.stay, s.config.Lease/2), longestStay)
+	s.logger.Info("the NATS server keeps nothing; another one is tried", "server", s.nc.ConnectedServerName())
+	_ = s.nc.ForceReconnect() // closed is as good
+}
+
+// stays notes that a server keeps what it is told.
+func (s *Stream) stays() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stay = 0
 }
 
 // errNoAcknowledgement is what a publish gets while most of the servers are away.
@@ -341,6 +368,7 @@ func (s *Stream) read(ctx context.Context, from uint64, yield func(seq uint64, r
 			return context.Cause(ctx)
 		}
 		s.logger.Debug("read the cluster's stream again", "from", from, "err", err)
+		s.compare()
 		if !pause(ctx, retryPause) {
 			return context.Cause(ctx)
 		}
@@ -404,21 +432,25 @@ func (s *Stream) missing(ctx context.Context, due, came uint64) error {
 	return fmt.Errorf("message %d came when %d was due", came, due)
 }
 
-// verify compares the stream with the last message that a spool has an effect of. What cannot be
-// compared is left to the place that the stream gives the next message: a server that was frozen may
-// tell of an older state for a moment, but it cannot store.
-func (s *Stream) verify(ctx context.Context, last stamp) error {
+// verify compares the stream with the last message that a spool has an effect of. It is not known to be
+// right while the stream does not reach so far: a server that was frozen may tell of an older state for a
+// moment.
+func (s *Stream) verify(ctx context.Context, last stamp) (known bool, err error) {
 	if last.seq == 0 {
-		return nil
+		return true, nil
 	}
 	raw, err := s.message(ctx, last.seq)
-	if err != nil || raw == nil {
-		return err
+	if err != nil {
+		return false, err
+	}
+	if raw == nil {
+		info, err := s.info(ctx)
+		return err == nil && info.State.FirstSeq > last.seq, err // trimmed
 	}
 	if digestOf(raw) != last.digest {
-		return otherStream(fmt.Sprintf("message %d is not the one that this machine applied", last.seq))
+		return false, otherStream(fmt.Sprintf("message %d is not the one that this machine applied", last.seq))
 	}
-	return nil
+	return true, nil
 }
 
 // otherStream is the error of a stream that went back or is another one.
@@ -445,11 +477,21 @@ func (s *Stream) purge(ctx context.Context, before uint64) error {
 	})
 }
 
-// onReconnect sets what is called after each reconnect.
-func (s *Stream) onReconnect(call func()) {
+// onAgain sets what is called after each reconnect, and when the stream is read again.
+func (s *Stream) onAgain(call func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reconnect = call
+	s.again = call
+}
+
+// compare has what is read be compared with what is applied.
+func (s *Stream) compare() {
+	s.mu.Lock()
+	call := s.again
+	s.mu.Unlock()
+	if call != nil {
+		call()
+	}
 }
 
 // pause waits and reports whether ctx still lasts.

@@ -157,16 +157,22 @@ func procStatus(pid int, field string) (int64, error) {
 // cpu is the processor time that a process has used, user and system.
 func (a *agent) cpu() time.Duration {
 	a.tb.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", a.pid))
+	return processorTime(a.tb, a.pid)
+}
+
+// processorTime is what a process has used, user and system.
+func processorTime(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		a.tb.Fatalf("%v", err)
+		tb.Fatalf("%v", err)
 	}
 	// pid (comm) state …; utime and stime are the 14th and 15th fields, in hundredths of a second.
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	user, userErr := strconv.Atoi(fields[11])
 	system, systemErr := strconv.Atoi(fields[12])
 	if err := errors.Join(userErr, systemErr); err != nil {
-		a.tb.Fatalf("%v", err)
+		tb.Fatalf("%v", err)
 	}
 	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -49,7 +49,6 @@ func TestClusterOperated(t *testing.T) {
 	needsMachine(t)
 	w := newWorldOf(t, "postgres", nil)
 	c := newCluster(t, w, "n1", "n2", "n3")
-	c.s = &scenario{verdicts: map[string]verdict{}}
 	names := []string{"n1", "n2", "n3"}
 	for _, name := range names {
 		c.machines[name].run()
@@ -184,7 +183,7 @@ func (c *clustered) withoutQuorum() {
 func TestClusterMoved(t *testing.T) {
 	t.Parallel()
 	needsMachine(t)
-	for _, database := range []string{"postgres", "mariadb"} {
+	for _, database := range databases {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()
 			testClusterMoved(t, newWorldOf(t, database, nil))
@@ -194,7 +193,6 @@ func TestClusterMoved(t *testing.T) {
 
 func testClusterMoved(t *testing.T, w *world) {
 	c := newCluster(t, w, "n1", "n2")
-	c.s = &scenario{verdicts: map[string]verdict{}}
 	n1, n2 := c.machines["n1"], c.machines["n2"]
 	block := n1.conf.top
 	n1.conf.top = ""

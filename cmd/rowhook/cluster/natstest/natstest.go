@@ -33,6 +33,9 @@ type Options struct {
 	// Dir is the directory of their files; defaults to a temporary one that Close removes, in memory
 	// where there is room.
 	Dir string
+	// Route, if not nil, is how one server reaches another one: it returns the address that stands for
+	// the other's own. It is asked once for each pair and direction.
+	Route func(from, to int, address string) string
 }
 
 // Cluster is a number of servers. Their numbers begin at 0.
@@ -42,7 +45,7 @@ type Cluster struct {
 	dir     string
 	own     bool // dir is removed at the end
 	ports   []int
-	routes  []int
+	routes  [][]string // by server, where it reaches each one; its own is where it listens
 
 	mu      sync.Mutex
 	running []*child.Process
@@ -98,7 +101,17 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.ports, c.routes = ports[:c.options.Servers], ports[c.options.Servers:]
+	c.ports = ports[:c.options.Servers]
+	c.routes = make([][]string, c.options.Servers)
+	for i := range c.routes {
+		for j, port := range ports[c.options.Servers:] {
+			address := fmt.Sprintf("127.0.0.1:%d", port)
+			if i != j && c.options.Route != nil {
+				address = c.options.Route(i, j, address)
+			}
+			c.routes[i] = append(c.routes[i], address)
+		}
+	}
 	for i := range c.running {
 		if err := c.Restart(i); err != nil {
 			return err
@@ -142,10 +155,15 @@ func (c *Cluster) config(i int) string {
 	}
 	fmt.Fprintf(&b, "jetstream { store_dir: %q, sync_interval: %s, max_mem: 64MB, max_file: 4GB }\n", filepath.Join(c.dir, strconv.Itoa(i)), c.options.Sync)
 	if c.options.Servers > 1 {
-		fmt.Fprintf(&b, "cluster { name: test, listen: 127.0.0.1:%d, no_advertise: true, routes: [", c.routes[i])
-		for j, port := range c.routes {
+		fmt.Fprintf(&b, "cluster { name: test, listen: %s, no_advertise: true, ", c.routes[i][i])
+		if c.options.Route != nil {
+			// What servers tell of each other must not lead past the routes: nobody listens there.
+			b.WriteString("advertise: \"127.0.0.1:9\", ")
+		}
+		b.WriteString("routes: [")
+		for j, address := range c.routes[i] {
 			if j != i {
-				fmt.Fprintf(&b, " \"nats://127.0.0.1:%d\",", port)
+				fmt.Fprintf(&b, " \"nats://%s\",", address)
 			}
 		}
 		b.WriteString(" ] }\n")
@@ -238,6 +256,16 @@ func (c *Cluster) Continue(i int) { c.signal(i, syscall.SIGCONT) }
 
 // Dir returns the directory of a server's JetStream files.
 func (c *Cluster) Dir(i int) string { return filepath.Join(c.dir, strconv.Itoa(i)) }
+
+// PIDs returns the servers' processes, by number.
+func (c *Cluster) PIDs() (pids []int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.running {
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
 
 // URL lists the servers as a client's url.
 func (c *Cluster) URL() string {
@@ -347,6 +375,62 @@ func leaderOf(ctx context.Context, js jetstream.JetStream, stream string) (int, 
 	}
 	n, _ := strconv.Atoi(strings.TrimPrefix(info.Cluster.Leader, "n"))
 	return n, nil
+}
+
+// Current returns when each server has all that a stream has.
+func (c *Cluster) Current(ctx context.Context, stream string) error {
+	return c.ask(ctx, "wait for the replicas of "+stream, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		info := s.CachedInfo().Cluster
+		if info == nil || info.Leader == "" || len(info.Replicas) != c.options.Servers-1 {
+			return errors.New("the stream has not all its replicas")
+		}
+		for _, r := range info.Replicas {
+			if !r.Current || r.Offline {
+				return fmt.Errorf("server %s is behind", r.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// Delete removes a stream, as `nats stream rm` does.
+func (c *Cluster) Delete(ctx context.Context, stream string) error {
+	return c.ask(ctx, "delete the stream "+stream, func(ctx context.Context, js jetstream.JetStream) error {
+		if err := js.DeleteStream(ctx, stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+// ask does something until it succeeds or ctx ends.
+func (c *Cluster) ask(ctx context.Context, what string, do func(context.Context, jetstream.JetStream) error) error {
+	nc, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err = do(try, js)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Close ends all servers and removes their files.
