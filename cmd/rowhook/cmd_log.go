@@ -17,6 +17,7 @@ import (
 
 	"rowhook/cmd/rowhook/agent"
 	"rowhook/cmd/rowhook/config"
+	"rowhook/cmd/rowhook/control"
 	"rowhook/cmd/rowhook/operation"
 	"rowhook/cmd/rowhook/spelling"
 	"rowhook/delivery"
@@ -77,6 +78,9 @@ func (c *console) searchLog(ctx context.Context, conf *config.Config, flags logF
 		return &usageError{err: err, command: "rowhook log"}
 	}
 	query.Path = conf.Log.Deliveries
+	if err := knownToLog(ctx, conf, query.Profile); err != nil {
+		return err
+	}
 	bodies := &bodyLookup{ctx: ctx, console: c, config: conf}
 	defer bodies.close()
 	query.FullBody, query.InGroup = bodies.find, bodies.inGroup
@@ -100,6 +104,39 @@ func (c *console) searchLog(ctx context.Context, conf *config.Config, flags logF
 		return nil
 	}
 	return err
+}
+
+// errFound ends a search at its first line.
+var errFound = errors.New("found")
+
+// knownToLog refuses a profile, or a glob, that fits none of the config. One that the config no
+// longer has is known as long as the delivery log has a line of it.
+func knownToLog(ctx context.Context, conf *config.Config, profile string) error {
+	if profile == "" {
+		return nil
+	}
+	var codes []string
+	for i := range conf.Profiles {
+		if delivery.MatchGlob(profile, conf.Profiles[i].Code) {
+			return nil
+		}
+		codes = append(codes, conf.Profiles[i].Code)
+	}
+	_, err := deliverylog.Search(ctx, deliverylog.Query{Path: conf.Log.Deliveries, Profile: profile},
+		func([]byte, deliverylog.ParsedRecord) error { return errFound })
+	switch {
+	case errors.Is(err, errFound):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	missing := &control.Failure{
+		Message: fmt.Sprintf("neither the config nor the delivery log has a profile %q%s", profile, spelling.DidYouMean(profile, codes)),
+	}
+	if len(codes) > 0 {
+		missing.Remedy = "profiles are: " + strings.Join(codes, ", ")
+	}
+	return missing
 }
 
 // meantOr proposes the word that was most likely meant, or else tells all that there are.
