@@ -256,6 +256,14 @@ type Rester interface {
 	Rest()
 }
 
+// Heeder is a [Sink] of which a call may take long: the end of a transaction may touch any number of rows.
+type Heeder interface {
+	// Heed says what such a call does now and then, from its own goroutine: it lets the source answer its
+	// server, and ends with the error that this returns, as when the stream is to end. nil is nothing. It
+	// is called between the sink's calls.
+	Heed(source func() error)
+}
+
 // Table is one table as the stream describes it now. A source makes a new Table
 // whenever the description changes, so a *Table is a key for caches.
 type Table struct {

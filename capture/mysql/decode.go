@@ -19,7 +19,8 @@ type decoder struct {
 	sink    capture.Sink
 	log     *slog.Logger
 	flavour byte
-	at      place // the end of what the sink has been given whole
+	at      place            // the end of what the sink has been given whole
+	handed  capture.Position // the same, once the sink has taken it
 	wanted  func(schema, table string) bool
 	// describe makes a table of a table map, asking the catalog where it must. Its errors
 	// are those of a connection: the stream is read again later.
@@ -289,11 +290,25 @@ func (d *decoder) commit() error {
 		err = d.sink.Idle(end)
 	}
 	if err != nil {
+		if errors.Is(err, capture.ErrAgain) {
+			d.takeBack()
+		}
 		return capture.Permanent(err)
 	}
+	d.handed = end
 	if d.replay != nil {
 		d.replay.done = true
 		return d.replay
 	}
 	return nil
+}
+
+// takeBack has the position be what it was before a transaction that the sink wants to come again.
+func (d *decoder) takeBack() {
+	at, err := parsePlace(d.handed)
+	if err != nil { // it was written here
+		return
+	}
+	d.at = at
+	d.passage.back(d.handed, at.file)
 }

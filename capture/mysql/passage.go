@@ -57,6 +57,16 @@ func (p *passage) end(at capture.Position, file filePlace) {
 	}
 }
 
+// back notes that what was handed over behind a place comes again.
+func (p *passage) back(at capture.Position, file filePlace) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handed, p.reached = at, file
+}
+
 // passed reports whether all before a place has been handed over.
 func (p *passage) passed(mark filePlace) bool {
 	p.mu.Lock()

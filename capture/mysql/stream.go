@@ -52,6 +52,7 @@ func newStream(ctx context.Context, r *run, h host, mariaDB bool) *stream {
 		passage: &r.passage,
 		lookup:  func(table string) (*capture.Table, error) { return r.lookup(ctx, h, table) },
 	}
+	st.handed = st.at.position()
 	st.room, st.limit = st.awaitRoom, r.config.ChangeLimit()
 	if mariaDB {
 		st.flavour = flavourMariaDB
@@ -89,6 +90,15 @@ func (st *stream) run(ctx context.Context) error {
 	rest := func() {}
 	if rester, ok := st.sink.(capture.Rester); ok {
 		rest = rester.Rest
+	}
+	if heeder, ok := st.sink.(capture.Heeder); ok {
+		heeder.Heed(func() error {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("%w: %w", capture.ErrAgain, err)
+			}
+			return nil
+		})
+		defer heeder.Heed(nil)
 	}
 	for {
 		if err := st.awaitRoom(); err != nil {

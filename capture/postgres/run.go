@@ -136,6 +136,7 @@ func (r *run) account(st *stream, began time.Time, err error) {
 		r.silences = 0
 	}
 	r.position = st.decoder.handed
+	r.reached.Store(uint64(r.position)) // a commit that was not taken comes again
 	if st.decoder.commits > 0 || time.Since(began) > capture.AcceptMost {
 		r.accept = false
 	}

@@ -106,6 +106,10 @@ func (st *stream) follow(ctx context.Context) error {
 			conn.rest = rester.Rest
 		}
 	}
+	if heeder, ok := st.sink.(capture.Heeder); ok {
+		heeder.Heed(func() error { return st.heed(ctx) })
+		defer heeder.Heed(nil)
+	}
 	st.arm(ctx)
 	for {
 		if busy := st.sink.Busy(); busy != nil {
@@ -346,6 +350,20 @@ func (st *stream) wait(ctx context.Context, busy <-chan struct{}) error {
 			}
 		}
 	}
+}
+
+// heed keeps telling the server that we live while the sink is at work on what it was given, and ends
+// that with the stream. What was at work comes again.
+func (st *stream) heed(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", capture.ErrAgain, err)
+	}
+	if now := time.Now(); now.Sub(st.lastStatus) >= st.statusEvery {
+		if err := st.status(now); err != nil {
+			return fmt.Errorf("%w: %w", capture.ErrAgain, err)
+		}
+	}
+	return nil
 }
 
 // finish ends the stream cleanly: the sink is flushed, the server is told what is

@@ -17,6 +17,7 @@ var behaviours = []struct {
 	{"stop_and_go", stopAndGo},
 	{"repeat_from_durable", repeatFromDurable},
 	{"busy", busy},
+	{"again", again},
 	{"crash", crash},
 }
 
@@ -141,6 +142,32 @@ func busy(t *testing.T, b Backend) {
 	stop()
 	if got := entries(rec.transactions()); !slices.Equal(got, upTo(total)) {
 		t.Errorf("came %d entries, want 1 to %d in order", len(got), total)
+	}
+}
+
+// again checks that a transaction comes again whose commit the sink did not take, and that a source which
+// is to stop ends a commit that takes long.
+func again(t *testing.T, b Backend) {
+	session := setUpLedger(t, b)
+	rec := newRecorder(t, "")
+	rec.refuse(1)
+	stop := start(t, b, rec)
+	enter(t, session, 1)
+	rec.await(t, entry(1))
+	enter(t, session, 2)
+	rec.await(t, entry(2))
+	rec.refuse(2)
+	enter(t, session, 3)
+	rec.await(t, entry(3))
+	working := rec.work()
+	enter(t, session, 4)
+	<-working
+	stop()
+	stop = start(t, b, rec)
+	rec.await(t, entry(4))
+	stop()
+	if got := entries(rec.transactions()); !slices.Equal(got, upTo(4)) {
+		t.Errorf("came %v, want 1 to 4 once each", got)
 	}
 }
 

@@ -27,6 +27,9 @@ type recorder struct {
 	frozen  bool          // durable stays where it is
 	hold    chan struct{} // not nil: Busy
 	changes int           // all that came, in open transactions too
+	refused int           // how many commits are still to be refused
+	working chan struct{} // not nil: the next commit takes as long as the source lets it; closed once it does
+	heed    func() error  // the source's
 
 	// Only the source's goroutine touches these.
 	open    *transaction
@@ -141,11 +144,64 @@ func (r *recorder) Commit(end capture.Position) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.open.lines) > 0 {
+		if r.refused > 0 {
+			r.refused--
+			return fmt.Errorf("refused: %w", capture.ErrAgain)
+		}
+		if r.working != nil {
+			close(r.working)
+			r.working = nil
+			if err := r.takeLong(); err != nil {
+				return err
+			}
+		}
 		r.done = append(r.done, *r.open)
 	}
 	r.open = nil
 	r.advance(end)
 	return nil
+}
+
+// takeLong works until the source ends that. The lock is held, but not meanwhile.
+func (r *recorder) takeLong() error {
+	heed := r.heed
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	step, deadline := time.NewTicker(time.Millisecond), time.After(patience)
+	defer step.Stop()
+	for {
+		select {
+		case <-step.C:
+			if err := heed(); err != nil {
+				return err
+			}
+		case <-deadline:
+			r.t.Errorf("the source did not end a commit within %s", patience)
+			return nil
+		}
+	}
+}
+
+// refuse has the sink not take so many transactions.
+func (r *recorder) refuse(commits int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = commits
+}
+
+// work has the next commit take as long as the source lets it. What it returns is closed once it is at work.
+func (r *recorder) work() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.working = make(chan struct{})
+	return r.working
+}
+
+// Heed implements [capture.Heeder].
+func (r *recorder) Heed(source func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heed = source
 }
 
 // advance moves on and wakes who waits. The lock is held.

@@ -17,22 +17,40 @@ var _ mapping.Lookups = (*keptRows)(nil)
 
 // LookUp implements [mapping.Lookups].
 func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
-	return (*Pipeline)(k).kept.LookUp(of, row)
+	p := (*Pipeline)(k)
+	if err := p.heed(); err != nil {
+		return false, false, err
+	}
+	return p.kept.LookUp(of, row)
 }
 
 // Parts implements [mapping.Lookups].
 func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
-	return (*Pipeline)(k).kept.Parts(of, by, row, most, take)
+	p := (*Pipeline)(k)
+	if err := p.heed(); err != nil {
+		return false, false, err
+	}
+	return p.kept.Parts(of, by, row, most, take)
 }
 
 // LookUpBefore implements [mapping.Lookups].
 func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
-	return (*Pipeline)(k).kept.LookUpBefore(of, row)
+	p := (*Pipeline)(k)
+	if err := p.heed(); err != nil {
+		return false, false, err
+	}
+	return p.kept.LookUpBefore(of, row)
 }
 
 // Referring implements [mapping.Lookups].
 func (k *keptRows) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
-	return (*Pipeline)(k).kept.Referring(of, by, row, take)
+	p := (*Pipeline)(k)
+	return p.kept.Referring(of, by, row, func(row capture.Row) (bool, error) {
+		if err := p.heed(); err != nil {
+			return false, err
+		}
+		return take(row)
+	})
 }
 
 // looksUp ties a mapper to the kept rows, and to what another one knows of their tables. Called with mu

@@ -30,6 +30,9 @@ const (
 	// that the end of a burst is not behind by a second. That is done once a positionInterval at most,
 	// which leaves a steady trickle at one write a second.
 	restInterval = 20 * time.Millisecond
+	// heedEvery is how long the end of a transaction keeps others from the pipeline, and the source from
+	// its server.
+	heedEvery = 5 * time.Millisecond
 	// noticeInterval is how often a message that was left out, or a change that was parked, is
 	// logged.
 	noticeInterval = time.Minute
@@ -72,9 +75,11 @@ type Pipeline struct {
 	tx                    capture.Transaction
 	recipients, undecided []delivery.ProfileID
 	answers               []delivery.Matching
-	left                  *largeMark // a very large change that an agent before this one was at work on
-	warned                time.Time  // when a message that was left out was last logged
-	parkWarned            time.Time  // when a parked change was
+	left                  *largeMark   // a very large change that an agent before this one was at work on
+	source                func() error // what a call that takes long does now and then; nil for nothing
+	heeded                time.Time    // when it last did
+	warned                time.Time    // when a message that was left out was last logged
+	parkWarned            time.Time    // when a parked change was
 
 	reclaimer capture.Reclaimer // the appender's
 
@@ -491,15 +496,47 @@ func (p *Pipeline) cut() {
 }
 
 // touched stores what a touch makes in parts, as it is made: a single change may make any number of
-// events. It waits for the appender where that is behind, unless the disk has no room, which may last.
-// Called with mu held, which it gives up meanwhile.
+// events. It waits for the appender where that is behind. Called with mu held, which it gives up
+// meanwhile.
 func (p *Pipeline) touched() error {
 	p.cut()
-	for p.ending && p.cur.batch.Bytes() >= 2*partBytes && p.spare == nil && p.failure == nil && !p.roomless {
+	for p.ending && p.cur.batch.Bytes() >= 2*partBytes && p.spare == nil && p.failure == nil {
+		soon := time.AfterFunc(heedEvery, p.idle.Broadcast)
 		p.idle.Wait()
+		soon.Stop()
+		if err := p.heed(); err != nil {
+			return err
+		}
 		p.cut()
 	}
 	return p.failure
+}
+
+// Heed implements [capture.Heeder].
+func (p *Pipeline) Heed(source func() error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.source = source
+}
+
+// heed gives way to others and to the source at the end of a transaction, which may take long. What it
+// returns is why there is to be no more of it. Called with mu held, which it gives up meanwhile.
+func (p *Pipeline) heed() error {
+	if !p.ending || time.Since(p.heeded) < heedEvery {
+		return nil
+	}
+	source := p.source
+	p.mu.Unlock()
+	var err error
+	if source != nil {
+		err = source()
+	}
+	p.mu.Lock()
+	p.heeded = time.Now()
+	if err == nil {
+		err = p.failure
+	}
+	return err
 }
 
 // Message implements [capture.Sink].
@@ -530,7 +567,7 @@ func (p *Pipeline) Commit(end capture.Position) error {
 	if p.failure != nil {
 		return p.failure
 	}
-	p.ending = true
+	p.ending, p.heeded = true, time.Now()
 	err := p.mapper.End()
 	p.ending = false
 	p.idle.Broadcast()

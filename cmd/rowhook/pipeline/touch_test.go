@@ -1,15 +1,18 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/config"
 	"rowhook/cmd/rowhook/pipeline/kept"
 	"rowhook/delivery"
+	"rowhook/delivery/spool"
 )
 
 const touchConfig = `
@@ -167,4 +170,87 @@ func TestTouchUnloaded(t *testing.T) {
 	if got := w.last(); got != "Zoe" || len(w.parked()) > 0 {
 		t.Errorf("the member is %q", got)
 	}
+}
+
+// Touches that no rule wants give way to who asks the pipeline and to the source meanwhile, and end with
+// it; the transaction then comes again.
+func TestTouchHeeds(t *testing.T) {
+	t.Parallel()
+	w := newTouchWorld(t, strings.Replace(touchConfig, "changed: member.name", `changed: member.name, where: {id: "7"}`, 1))
+	var rows []string
+	for n := range 3000 {
+		rows = append(rows, fmt.Sprint(n, " 5"))
+	}
+	w.load(w.members, "5 Ann")
+	w.load(w.table, rows...)
+	heeds, ended := 0, errors.New("the stream is to end")
+	w.pipe.Heed(func() error {
+		heeds++
+		if len(w.pipe.Kept()) != 2 || heeds == 2 {
+			return ended
+		}
+		return nil
+	})
+	w.begin()
+	must(t, w.rename(1, "5", "Zoe"))
+	if err := w.pipe.Commit("0/20"); !errors.Is(err, ended) || heeds != 2 {
+		t.Fatalf("ended after %d: %v", heeds, err)
+	}
+	w.pipe.Abort()
+	w.next--
+	w.begin()
+	must(t, w.rename(1, "5", "Zoe"))
+	w.end()
+	w.pipe.Flush(t.Context())
+	if list := w.events(); len(list) != 1 || string(list[0].Previous) != `{"name":"Ann"}` || heeds < 3 {
+		t.Errorf("%d events, heeded %d times", len(list), heeds)
+	}
+}
+
+// stuckJournal takes nothing from when it is told until it is freed.
+type stuckJournal struct {
+	*spool.Spool
+	stuck atomic.Pointer[chan struct{}]
+}
+
+func (j *stuckJournal) Apply(b *spool.Batch) error {
+	if stuck := j.stuck.Load(); stuck != nil {
+		<-*stuck
+	}
+	return j.Spool.Apply(b)
+}
+
+// Touches wait while nothing can be stored, and hold no more in memory meanwhile, until the source ends.
+func TestTouchStuck(t *testing.T) {
+	t.Parallel()
+	w := newTouchWorld(t, touchConfig)
+	journal, freed := &stuckJournal{Spool: w.spool}, make(chan struct{})
+	w.pipe.journal = journal
+	var rows []string
+	for n := range 1000 {
+		rows = append(rows, fmt.Sprint(n, " 5"))
+	}
+	w.load(w.members, "5 Ann")
+	w.load(w.table, rows...)
+	journal.stuck.Store(&freed)
+	defer close(freed)
+	most, behind, ended := 0, 0, errors.New("the stream is to end")
+	w.pipe.Heed(func() error {
+		w.pipe.mu.Lock()
+		defer w.pipe.mu.Unlock()
+		most = max(most, w.pipe.cur.batch.Bytes())
+		if w.pipe.spare == nil && w.pipe.cur.batch.Bytes() >= 2*partBytes {
+			behind++
+		}
+		if behind == 3 {
+			return ended
+		}
+		return nil
+	})
+	w.begin()
+	must(t, w.rename(1, "5", strings.Repeat("x", 2000)))
+	if err := w.pipe.Commit("0/20"); !errors.Is(err, ended) || most > 3*partBytes {
+		t.Errorf("%d bytes were held: %v", most, err)
+	}
+	w.pipe.Abort()
 }
