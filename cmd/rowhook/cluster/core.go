@@ -13,7 +13,7 @@ type core struct {
 }
 
 // loadCore makes a core of the spool's values; nil ones are those of a new spool.
-func loadCore(log, rest, table []byte) (*core, error) {
+func loadCore(log, rest, table, floor []byte) (*core, error) {
 	c := &core{state: newState()}
 	var err error
 	if len(log) > 0 {
@@ -25,6 +25,9 @@ func loadCore(log, rest, table []byte) (*core, error) {
 		if c.state, err = decodeState(rest, table); err != nil {
 			return nil, err
 		}
+	}
+	if c.state.floor, err = decodeFloor(floor); err != nil {
+		return nil, err
 	}
 	c.rest, c.next = c.state.seq, c.state.resume()
 	if c.next <= c.rest {

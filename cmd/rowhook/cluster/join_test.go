@@ -87,6 +87,7 @@ func TestForget(t *testing.T) {
 	b.spread()
 	b.verify()
 	m := b.machines[0]
+	before := m.replica.View()
 	b.check(m.replica.Leave(b.ctx))
 	b.check(m.stop())
 	sp, err := spool.Open(m.dir, testSpool)
@@ -101,6 +102,17 @@ func TestForget(t *testing.T) {
 	b.grow(40)
 	b.spread()
 	b.verify()
+	other := b.add("other") // which knows the epochs from what the first has put into the bucket
+	b.await("the other machine has joined", func() bool { return other.replica.View().Within })
+	now := other.replica.View()
+	if now.Capture.Epoch <= before.Capture.Epoch {
+		t.Errorf("epoch %d of the capture after %d", now.Capture.Epoch, before.Capture.Epoch)
+	}
+	for code, seat := range before.Profiles {
+		if now.Profiles[code].Epoch <= seat.Epoch {
+			t.Errorf("%s: epoch %d after %d", code, now.Profiles[code].Epoch, seat.Epoch)
+		}
+	}
 }
 
 // alone writes a spool as a machine without a cluster does.

@@ -173,7 +173,7 @@ func (t *tenure) claimFree(s *state, seats []claimed, name string, now time.Time
 	seat := s.seats[name]
 	switch {
 	case seat == nil:
-		return append(seats, claimed{seat: name})
+		return append(seats, claimed{seat: name, epoch: s.floor})
 	case seat.owner == "":
 		// Who has handed the capture over takes it back only if nobody else is there.
 		if name == captureSeat && seat.left == t.machine && len(t.others(s, name, now)) > 0 {

@@ -161,7 +161,7 @@ func TestStampBytes(t *testing.T) {
 	for _, value := range []struct {
 		key   string
 		bytes []byte
-	}{{valueLog, log.encode()}, {valueRest, s.encodeRest()}, {valueTable, s.encodeTable()}, {valueSelf, mine.encode()}} {
+	}{{valueLog, log.encode()}, {valueRest, s.encodeRest()}, {valueTable, s.encodeTable()}, {valueSelf, mine.encode()}, {valueFloor, s.encodeFloor()}} {
 		fmt.Fprintf(&b, "%s\n%s", value.key, hex.Dump(value.bytes))
 	}
 	golden(t, "stamps", b.String())
@@ -171,6 +171,9 @@ func TestStampBytes(t *testing.T) {
 	}
 	if again, err := decodeSelf(mine.encode()); err != nil || again != mine {
 		t.Errorf("the machine is read as %+v, %v", again, err)
+	}
+	if floor, err := decodeFloor(s.encodeFloor()); err != nil || floor != 1 {
+		t.Errorf("the highest epoch is read as %d, %v", floor, err)
 	}
 }
 
@@ -183,6 +186,9 @@ func FuzzStamps(f *testing.F) {
 		}
 		if s, err := decodeStamp(log); err == nil && !bytes.Equal(s.encode(), log) {
 			t.Fatalf("%x became %x", log, s.encode())
+		}
+		if floor, err := decodeFloor(log); err == nil && len(log) > 0 && !bytes.Equal((&state{floor: floor}).encodeFloor(), log) {
+			t.Fatalf("%x became %d", log, floor)
 		}
 		if v, err := decodeSelf(log); err == nil && len(log) > 0 && !bytes.Equal(v.encode(), log) {
 			t.Fatalf("%x became %x", log, v.encode())

@@ -133,13 +133,13 @@ func NewReplica(s *Stream, sp *spool.Spool, self Self) (*Replica, error) {
 	for _, p := range profiles {
 		r.codes[p.ID] = p.Code
 	}
-	values := make(map[string][]byte, 4)
-	for _, key := range []string{valueLog, valueRest, valueTable, valueSelf} {
+	values := make(map[string][]byte, 5)
+	for _, key := range []string{valueLog, valueRest, valueTable, valueSelf, valueFloor} {
 		if values[key], err = sp.Meta(key); err != nil {
 			return nil, err
 		}
 	}
-	if r.core, err = loadCore(values[valueLog], values[valueRest], values[valueTable]); err != nil {
+	if r.core, err = loadCore(values[valueLog], values[valueRest], values[valueTable], values[valueFloor]); err != nil {
 		return nil, err
 	}
 	mine, err := decodeSelf(values[valueSelf])

@@ -89,7 +89,7 @@ func (m *machineSim) clock() time.Time {
 }
 
 func (m *machineSim) start() {
-	core, err := loadCore(m.spool.log, m.spool.rest, m.spool.table)
+	core, err := loadCore(m.spool.log, m.spool.rest, m.spool.table, nil)
 	if err != nil {
 		m.sim.t.Fatal(err)
 	}

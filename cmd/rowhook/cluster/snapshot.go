@@ -217,8 +217,25 @@ func (s *Stream) Prepare(ctx context.Context, dir string) error {
 }
 
 // Forget makes a spool one of a machine that is alone, if it was a replica. Whoever writes to it
-// without the stream calls it first: a cluster would take it for what it was.
+// without the stream calls it first: a cluster would take it for what it was. The epochs of the next one
+// go on where those of this one end, since receivers may refuse lower ones.
 func Forget(sp *spool.Spool) error {
+	var values [4][]byte
+	for i, key := range []string{valueLog, valueRest, valueTable, valueFloor} {
+		var err error
+		if values[i], err = sp.Meta(key); err != nil {
+			return err
+		}
+	}
+	if len(values[1]) > 0 {
+		c, err := loadCore(values[0], values[1], values[2], values[3])
+		if err == nil {
+			err = sp.SetMeta(valueFloor, c.state.encodeFloor())
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for _, key := range []string{valueLog, valueRest, valueTable, valueSelf} {
 		value, err := sp.Meta(key)
 		if err == nil && len(value) > 0 {
@@ -241,7 +258,7 @@ type inspected struct {
 // inspect looks into a spool's directory.
 func (s *Stream) inspect(dir string) (has inspected, err error) {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		has.core, err = loadCore(nil, nil, nil)
+		has.core, err = loadCore(nil, nil, nil, nil)
 		return has, err
 	}
 	sp, err := spool.Open(dir, spool.Options{Passing: true, Reserve: -1})
@@ -249,16 +266,16 @@ func (s *Stream) inspect(dir string) (has inspected, err error) {
 		return has, err
 	}
 	defer func() { err = errors.Join(err, sp.Close()) }()
-	var values [4][]byte
-	for i, key := range []string{valueLog, valueRest, valueTable, valueSelf} {
+	var values [5][]byte
+	for i, key := range []string{valueLog, valueRest, valueTable, valueSelf, valueFloor} {
 		if values[i], err = sp.Meta(key); err != nil {
 			return has, err
 		}
 	}
-	if has.core, err = loadCore(values[0], values[1], values[2]); err != nil {
+	if has.core, err = loadCore(values[0], values[1], values[2], values[4]); err != nil {
 		return has, err
 	}
-	has.past = sp.Position() != "" || sp.End() > 0
+	has.past = sp.Position() != "" || sp.End() > 0 || len(values[4]) > 0
 	has.self, err = decodeSelf(values[3])
 	return has, err
 }

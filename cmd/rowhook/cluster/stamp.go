@@ -14,6 +14,7 @@ const (
 	valueRest  = "cluster/rest"  // the last other message that had an effect
 	valueTable = "cluster/table" // members and seats, as of valueRest
 	valueSelf  = "cluster/self"  // this machine and its process; of no other machine
+	valueFloor = "cluster/floor" // the highest epoch of the clusters that the spool was of before
 )
 
 // stampVersion is the first byte of these values.
@@ -119,6 +120,24 @@ func closeValue(key string, r *reader, err error) error {
 		err = fmt.Errorf("%s of the spool: %w", key, r.err)
 	}
 	return err
+}
+
+// encodeFloor is the highest epoch that a state has.
+func (s *state) encodeFloor() []byte {
+	floor := s.floor
+	for _, t := range s.seats {
+		floor = max(floor, t.epoch)
+	}
+	return binary.AppendUvarint([]byte{stampVersion}, floor)
+}
+
+func decodeFloor(raw []byte) (floor uint64, err error) {
+	if len(raw) == 0 {
+		return 0, nil
+	}
+	r, err := openValue(valueFloor, raw)
+	floor = r.uvarint()
+	return floor, closeValue(valueFloor, r, err)
 }
 
 // selfValue is what a state directory knows of the machine that it is of.

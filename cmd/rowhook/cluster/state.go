@@ -38,6 +38,7 @@ type state struct {
 	digest  digest // of the last message
 	members map[string]*member
 	seats   map[string]*seat
+	floor   uint64 // epochs begin above it: of another cluster the spool has had them
 	open    uint64 // first envelope of the open transaction's parts; 0 when none is open
 	latest  snapshot
 }
@@ -283,7 +284,7 @@ func (s *state) claim(f *effect, m *member, msg claim) error {
 	for _, c := range msg.seats {
 		t := s.seats[c.seat]
 		if t == nil {
-			t = &seat{}
+			t = &seat{epoch: s.floor}
 		}
 		if c.epoch != t.epoch || !m.about.Roles.may(c.seat) || !s.free(t, c.seen) {
 			refused = errClaimed
