@@ -194,7 +194,7 @@ func (n *wiring) cutDelivering(how way) {
 // cutServer cuts the server that leads the stream off all others and all machines.
 func (n *wiring) cutServer() {
 	n.tb.Helper()
-	leader, err := n.nats.Leader(n.tb.Context(), "rowhook-proof")
+	leader, err := n.nats.Leader(n.tb.Context(), stream)
 	capturetest.Must(n.tb, err)
 	machines, servers := n.around(leader)
 	n.fault("network of the stream's leader failed", "times the network of the stream's leader failed")
@@ -202,7 +202,7 @@ func (n *wiring) cutServer() {
 		n.takeOver("stream, leader silent", n.mark())
 	})
 	n.awaitView(n.another().name, "the machines have shared out what there is", n.spread(3))
-	capturetest.Must(n.tb, n.nats.Current(n.tb.Context(), "rowhook-proof"))
+	capturetest.Must(n.tb, n.nats.Current(n.tb.Context(), stream))
 }
 
 // splitServer cuts a server off the others alone: the machines that are connected to it find another
@@ -220,7 +220,7 @@ func (n *wiring) splitServer() {
 		}
 		n.mark()
 	})
-	capturetest.Must(n.tb, n.nats.Current(n.tb.Context(), "rowhook-proof"))
+	capturetest.Must(n.tb, n.nats.Current(n.tb.Context(), stream))
 }
 
 // cutAll cuts all machines off all servers.

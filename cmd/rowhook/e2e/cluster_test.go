@@ -224,6 +224,12 @@ func (r *receiver) accepts(profile string, key int64) bool {
 func (c *clustered) fault(one, many string) {
 	c.tb.Helper()
 	c.s.did(1, one, many)
+	c.recent()
+}
+
+// recent allows repeats of what is in flight, or was sent within the last seconds.
+func (c *clustered) recent() {
+	c.tb.Helper()
 	recently := time.Now().Add(-clusterLease)
 	for _, code := range clusterProfiles {
 		c.allowed += clusterConcurrency + c.acceptedSince(code, recently)
@@ -442,7 +448,7 @@ func (c *clustered) killDelivering() {
 // killServer is kill -9 of the server that leads the stream.
 func (c *clustered) killServer() {
 	c.tb.Helper()
-	leader, err := c.nats.Leader(c.tb.Context(), "rowhook-proof")
+	leader, err := c.nats.Leader(c.tb.Context(), stream)
 	capturetest.Must(c.tb, err)
 	c.fault("kill of the stream's leader", "kills of the stream's leader")
 	c.nats.Kill(leader)
