@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -71,6 +73,7 @@ func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret str
 	}
 	if err != nil {
 		d.refuse(n, "cannot read the file: %s", hideIn(path+": "+cause(err).Error(), d.hidden))
+		d.errs[len(d.errs)-1].remedy = hideIn(readable(path, err), d.hidden)
 		return unreadSecret, false
 	}
 	secret = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
@@ -84,6 +87,26 @@ func (d *decoder) secretFile(n *yaml.Node, path string, public bool) (secret str
 	d.hidden = append(d.hidden, secret)
 	d.secrets = append(d.secrets, readFrom{n.Line, n.Column, path})
 	return secret, true
+}
+
+// readable is what lets this user read a file that it may not: the file is its own, or the directory
+// above, to enter.
+func readable(path string, err error) string {
+	if !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	me, group := strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid())
+	if u, err := user.Current(); err == nil {
+		me = u.Username
+	}
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	if _, err := os.Stat(path); err != nil {
+		dir := filepath.Dir(path)
+		return fmt.Sprintf("this user, %s, may not enter %s: chgrp %s %s && chmod g+x %s", me, dir, group, dir, dir)
+	}
+	return fmt.Sprintf("this user, %s, may not read it: chown %s %s && chmod 400 %s", me, me, path, path)
 }
 
 // absentSecret says that a file cannot be read, and what stands for the secret in it where no

@@ -2,10 +2,14 @@ package config
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"rowhook/capture"
+	"rowhook/capture/capturetest"
 )
 
 // However a secret is mistaken in the file, no error quotes it: as an alias, a tag, a variable, a
@@ -96,6 +100,27 @@ func TestConfigErrorsStayTelling(t *testing.T) {
 		_, err := Parse("config.yaml", []byte(head+text), func(string) (string, bool) { return "", false }, ReadSecret)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestReadable: who may not read a secret is told which right is missing, and how to give it.
+func TestReadable(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "secret")
+	capturetest.Must(t, os.WriteFile(file, nil, 0o600))
+	for _, tt := range []struct {
+		path string
+		err  error
+		want string
+	}{
+		{file, fs.ErrNotExist, ""},
+		{file, &fs.PathError{Op: "open", Path: file, Err: fs.ErrPermission}, " " + file + " && chmod 400 " + file},
+		{filepath.Join(dir, "closed", "secret"), &fs.PathError{Op: "open", Err: fs.ErrPermission}, " " + dir + "/closed && chmod g+x " + dir + "/closed"},
+	} {
+		if got := readable(tt.path, tt.err); (got == "") != (tt.want == "") || !strings.HasSuffix(got, tt.want) {
+			t.Errorf("%s, %v: %q", tt.path, tt.err, got)
 		}
 	}
 }

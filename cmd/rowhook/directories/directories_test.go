@@ -128,6 +128,28 @@ func TestForeignDirectoryStops(t *testing.T) {
 	}
 }
 
+// TestForeignDirectoryIsNamed: the remedy is about what could not be made or written, also where it
+// is a directory above.
+func TestForeignDirectoryIsNamed(t *testing.T) {
+	t.Parallel()
+	c, _ := load(t, mappedConfig+"profiles:\n  desk: {url: https://desk.example.org/, signature: none}\n")
+	c.State, c.Log.Deliveries = "/var/lib/library/rowhook", "/var/log/library/deliveries.jsonl"
+	for at, dir := range map[string]string{
+		"/var/lib/library":                       "/var/lib/library/rowhook",
+		"/var/lib/library/rowhook":               "/var/lib/library/rowhook",
+		"/var/lib/library/rowhook/spool/LOCK":    "/var/lib/library/rowhook",
+		"/var":                                   "/var/lib/library/rowhook", // the state is made first
+		"/var/log/library":                       "/var/log/library",
+		"/var/log/library/deliveries.jsonl":      "/var/log/library",
+		"/var/log/library/deliveries-1.jsonl.gz": "/var/log/library",
+	} {
+		got := capture.Remedy(WithRemedy(c, &os.PathError{Op: "mkdir", Path: at, Err: os.ErrPermission}))
+		if !strings.Contains(got, " "+dir+" && ") || !strings.HasSuffix(strings.Split(got, "\n")[0], ": "+dir) {
+			t.Errorf("%s: the remedy is about another directory than %s: %s", at, dir, got)
+		}
+	}
+}
+
 const mappedConfig = `source: {type: postgres, url: "postgres://rowhook@127.0.0.1/library"}
 mapping:
   circulation.loans: {events: {loan.returned: {op: update, set: returned_at}}}

@@ -56,8 +56,10 @@ func WithRemedy(c *config.Config, err error) error {
 	}
 	me, dir := User(), c.State
 	var at *fs.PathError
-	if errors.As(err, &at) && !strings.HasPrefix(at.Path, c.State) {
-		dir = filepath.Dir(c.Log.Deliveries)
+	// What could not be made may be a directory above it.
+	if log := filepath.Dir(c.Log.Deliveries); errors.As(err, &at) && !within(c.State, at.Path) && !within(at.Path, c.State) &&
+		(within(log, at.Path) || within(at.Path, log)) {
+		dir = log
 	}
 	remedy := fmt.Sprintf("give it to the user that rowhook runs as: install -d -o %s %s && chown -R %s: %s", me, dir, me, dir)
 	if info, err := os.Stat(dir); err == nil {
@@ -66,6 +68,11 @@ func WithRemedy(c *config.Config, err error) error {
 		}
 	}
 	return &permissionError{err, remedy}
+}
+
+// within reports whether a path is a directory or below it.
+func within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // RefuseRoot keeps root, and its commands while no agent runs, from a state directory that is

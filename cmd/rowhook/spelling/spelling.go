@@ -7,10 +7,10 @@ package spelling
 import "strings"
 
 // Nearest returns the candidate that a person most likely meant by word, or nothing
-// when none is near: a third of the word's letters may differ.
+// when none is near: a third of the word's letters may differ, and one in a short word.
 func Nearest(word string, candidates []string) string {
 	best, bestDistance := "", len([]rune(word))/3+2
-	if len([]rune(word)) < 3 {
+	if len([]rune(word)) < 4 {
 		bestDistance = 2
 	}
 	for _, candidate := range candidates {

@@ -4,10 +4,10 @@ import "testing"
 
 func TestNearest(t *testing.T) {
 	t.Parallel()
-	keys := []string{"url", "secret", "secret_file", "subscriptions", "timeout"}
+	keys := []string{"url", "set", "secret", "secret_file", "subscriptions", "timeout"}
 	for word, want := range map[string]string{
 		"ulr": "url", "uri": "url", "secert": "secret", "subscription": "subscriptions", "TIMEOUT": "timeout",
-		"x": "", "": "", "colour": "", "timeouts": "timeout", "secretfile": "secret_file",
+		"wen": "", "x": "", "": "", "colour": "", "timeouts": "timeout", "secretfile": "secret_file",
 	} {
 		if got := Nearest(word, keys); got != want {
 			t.Errorf("nearest to %q: %q, want %q", word, got, want)
