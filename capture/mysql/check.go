@@ -98,12 +98,16 @@ func setSQL(mariaDB bool, name, value string) string {
 	if _, err := strconv.Atoi(value); err != nil {
 		literal = quoteText(value)
 	}
-	remedy := fmt.Sprintf("SET PERSIST %s = %s;", name, literal)
+	remedy, notes := fmt.Sprintf("SET PERSIST %s = %s;", name, literal), []string(nil)
 	if mariaDB {
-		remedy = fmt.Sprintf("SET GLOBAL %s = %s; and %s = %s in the server's configuration", name, literal, name, value)
+		remedy = fmt.Sprintf("SET GLOBAL %s = %s;", name, literal)
+		notes = append(notes, fmt.Sprintf("and %s = %s in the server's configuration", name, value))
 	}
 	if slices.Contains(sessionSettings, name) {
-		remedy += " Sessions that are open keep their value: let the application connect anew"
+		notes = append(notes, "sessions that are open keep their value: let the application connect anew")
+	}
+	if len(notes) > 0 { // as a comment, so that all of it can be pasted
+		remedy += " -- " + strings.Join(notes, "; ")
 	}
 	return remedy
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -86,12 +87,14 @@ func connectRemedy(err error, config *pgconn.Config, asked bool) string {
 		return fmt.Sprintf("the certificate is for other names than %s: write one of them as the host in source.url", config.Host)
 	case errors.As(err, &invalid):
 		return "renew the server's certificate"
-	case strings.Contains(err.Error(), "server refused TLS connection"):
+	case strings.HasSuffix(err.Error(), "server refused TLS connection"): // what came of it without TLS stands behind
 		remedy := "turn TLS on in the server (ALTER SYSTEM SET ssl = on; with ssl_cert_file and ssl_key_file), or, where the network between is trusted, add sslmode=disable to source.url"
 		if !asked {
 			remedy = "source.url has no sslmode, and to addresses that are not this machine's that means verify-full: " + remedy
 		}
 		return remedy
+	case strings.Contains(err.Error(), "failed to receive message: ") && !errors.As(err, new(net.Error)) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+		return fmt.Sprintf("what answers at %s is no PostgreSQL server: put the server's own host and port into source.url; for MySQL and MariaDB, source.type: mysql and source.url: mysql://…", at)
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH):
 		return fmt.Sprintf("%s does not answer: are host and port right in source.url, and does a firewall let this machine through?", at)

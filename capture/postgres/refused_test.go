@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"rowhook/capture"
 	"rowhook/capture/capturetest"
 )
@@ -74,6 +76,25 @@ func TestFailedConnectionsHaveRemedies(t *testing.T) {
 				t.Errorf("%v: %q, remedy %q; want %q, remedy %q", err, text, remedy, test.text, test.remedy)
 			}
 		})
+	}
+}
+
+// TestRemedyOfARun: who runs does not ask around as check does, and still is not told to turn TLS on
+// where the server answered without it, or is no PostgreSQL server.
+func TestRemedyOfARun(t *testing.T) {
+	t.Parallel()
+	config, err := pgconn.ParseConfig("postgres://rowhook@127.0.0.1:3306/library")
+	capturetest.Must(t, err)
+	const refused = "127.0.0.1:3306 (127.0.0.1): tls error: server refused TLS connection"
+	for _, tt := range []struct{ text, want string }{
+		{refused, "turn TLS on"},
+		{refused + "\n\t127.0.0.1:3306 (127.0.0.1): failed to receive message: BackendKeyData body must have length of 8, but it is 6", "is no PostgreSQL server"},
+		{refused + "\n\t127.0.0.1:3306 (127.0.0.1): failed to write startup message", ""},
+	} {
+		err := explain(errors.New("failed to connect to `user=rowhook`:\n\t"+tt.text), config, true)
+		if got := capture.Remedy(err); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%v: remedy %q, want %q", err, got, tt.want)
+		}
 	}
 }
 
