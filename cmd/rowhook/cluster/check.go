@@ -14,6 +14,7 @@ import (
 
 // Check connects and tells what is wrong with the servers and the stream. It changes nothing.
 func Check(ctx context.Context, c Config, o Options) ([]capture.Finding, error) {
+	o.once = true
 	s, err := dial(ctx, c, o)
 	if err != nil {
 		return nil, err
@@ -25,6 +26,7 @@ func Check(ctx context.Context, c Config, o Options) ([]capture.Finding, error) 
 // Setup makes the stream if there is none; without apply it only says so. What it did or would do is
 // returned in words.
 func Setup(ctx context.Context, c Config, o Options, apply bool) (steps []string, err error) {
+	o.once = true
 	s, err := dial(ctx, c, o)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rowhook/capture"
+	"rowhook/capture/capturetest"
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
 )
@@ -342,3 +345,52 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("no server: %v", err)
 	}
 }
+
+// TestNobodyThere: a check says soon, and with its cause, that no server is there. A machine that
+// starts says so at once, and waits.
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	var servers []string
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		capturetest.Must(t, err)
+		servers = append(servers, "nats://"+l.Addr().String())
+		l.Close()
+	}
+	config := Config{Name: "library", Machine: "m1", Replicas: 3, Lease: time.Second}
+	config.NATS.URL = strings.Join(servers, ",")
+	names := func(err error) bool {
+		return err != nil && strings.Contains(err.Error(), "connect to NATS at "+strings.TrimPrefix(servers[0], "nats://")+", ") &&
+			strings.Contains(err.Error(), "connection refused") && strings.Contains(capture.Remedy(err), "look whether the servers run")
+	}
+	patient, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	if _, err := Check(patient, config, Options{}); !names(err) || patient.Err() != nil {
+		t.Errorf("check: %v", err)
+	}
+	if _, err := Setup(patient, config, Options{}, true); !names(err) || patient.Err() != nil {
+		t.Errorf("setup: %v", err)
+	}
+	lines := make(chan string, 100)
+	ctx, stop := context.WithCancel(patient)
+	logger := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		select {
+		case lines <- string(p):
+		default:
+		}
+		stop()
+		return len(p), nil
+	}), nil))
+	if _, err := Connect(ctx, config, Options{Logger: logger}); !names(err) || patient.Err() != nil {
+		t.Errorf("connect: %v", err)
+	}
+	if line := <-lines; !strings.Contains(line, `level=WARN msg="no connection to NATS yet" err="connect to NATS at `) || !strings.Contains(line, `remedy="look whether`) {
+		t.Errorf("logged %q", line)
+	}
+}
+
+// writerFunc is a function as an [io.Writer].
+type writerFunc func([]byte) (int, error)
+
+// Write implements [io.Writer].
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }

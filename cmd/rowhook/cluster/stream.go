@@ -38,6 +38,8 @@ const (
 type Options struct {
 	Logger  *slog.Logger // gets what happens to the connection; defaults to none
 	Version string       // of rowhook, told to the other machines
+
+	once bool // give up when no server could be connected with
 }
 
 // Stream is the connection to the stream that a cluster's machines have in common.
@@ -49,7 +51,10 @@ type Stream struct {
 	js      jetstream.JetStream
 
 	mu         sync.Mutex
-	again      func()    // see onAgain
+	again      func() // see onAgain
+	refusals   int    // connections that did not come about, and how the last one failed
+	refusal    error
+	refusedAt  time.Time // when that was last logged
 	complained time.Time // when it was last logged that nothing can be published
 	left       time.Time // when a server was last left, and how long the next one is tried
 	stay       time.Duration
@@ -80,7 +85,7 @@ func Connect(ctx context.Context, c Config, o Options) (*Stream, error) {
 	return s, nil
 }
 
-// dial connects to one of the servers.
+// dial connects to one of the servers. It tries until ctx ends, or once.
 func dial(ctx context.Context, c Config, o Options) (*Stream, error) {
 	s := &Stream{config: c, options: o, logger: o.Logger}
 	if s.logger == nil {
@@ -102,6 +107,7 @@ func dial(ctx context.Context, c Config, o Options) (*Stream, error) {
 				s.logger.Warn("connection to NATS lost", "err", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { s.refused(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			s.logger.Info("connected to NATS again", "server", nc.ConnectedServerName())
 			s.compare()
@@ -124,8 +130,11 @@ func dial(ctx context.Context, c Config, o Options) (*Stream, error) {
 		return nil, s.unreachable(err)
 	}
 	for !s.nc.IsConnected() {
-		if !pause(ctx, retryPause/4) {
-			err := errors.Join(context.Cause(ctx), s.nc.LastError())
+		if o.once && s.refusedBy(strings.Count(c.NATS.URL, ",")+1) || !pause(ctx, retryPause/4) {
+			err := s.lastRefusal()
+			if err == nil {
+				err = errors.Join(context.Cause(ctx), s.nc.LastError())
+			}
 			s.nc.Close()
 			return nil, s.unreachable(err)
 		}
@@ -136,6 +145,39 @@ func dial(ctx context.Context, c Config, o Options) (*Stream, error) {
 		return nil, s.unreachable(err)
 	}
 	return s, nil
+}
+
+// refused notes a connection that did not come about. Who waits for it is told at once, and then each
+// minute.
+func (s *Stream) refused(err error) {
+	if errors.Is(err, nats.ErrNoServers) { // which is what the others come to
+		return
+	}
+	s.mu.Lock()
+	s.refusals, s.refusal = s.refusals+1, err
+	tell := time.Since(s.refusedAt) >= complaintInterval
+	if tell {
+		s.refusedAt = time.Now()
+	}
+	s.mu.Unlock()
+	if tell {
+		err := s.unreachable(err)
+		s.logger.Warn("no connection to NATS yet", "err", err, "remedy", capture.Remedy(err))
+	}
+}
+
+// refusedBy tells whether as many connections failed as there are servers.
+func (s *Stream) refusedBy(servers int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusals >= servers
+}
+
+// lastRefusal is how the last connection failed; nil when none did.
+func (s *Stream) lastRefusal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusal
 }
 
 // unreachable is an error of a connection. Servers are named without users and passwords.
