@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,9 +65,18 @@ type findingJSON struct {
 func (c *console) check(ctx context.Context, conf *config.Config, asJSON bool) error {
 	found := append(conf.Findings(), directories.Findings(conf)...)
 	in := environment.New(conf, readVersion().Version)
-	found = append(found, checkSource(ctx, conf, in)...)
-	found = append(found, checkEndpoints(ctx, conf, in)...)
-	found = append(found, checkCluster(ctx, conf)...)
+	for _, part := range []struct {
+		what string
+		look func() []capture.Finding
+	}{
+		{"the database", func() []capture.Finding { return checkSource(ctx, conf, in) }},
+		{"the profiles' endpoints", func() []capture.Finding { return checkEndpoints(ctx, conf, in) }},
+		{"the cluster's servers", func() []capture.Finding { return checkCluster(ctx, conf) }},
+	} {
+		answered := c.waiting(part.what)
+		found = append(found, part.look()...)
+		answered()
+	}
 	slices.SortStableFunc(found, func(a, b capture.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	bad := slices.ContainsFunc(found, func(f capture.Finding) bool { return f.Severity >= capture.Warning })
 	var err error
@@ -190,19 +200,34 @@ func runningAgent(ctx context.Context, c *config.Config) string {
 	return answer.ID
 }
 
+// probesAtOnce is how many endpoints are connected with at the same time.
+const probesAtOnce = 16
+
 // checkEndpoints connects to each endpoint that is used in this environment.
 func checkEndpoints(ctx context.Context, c *config.Config, in *environment.Environment) []capture.Finding {
 	endpoints, err := in.Endpoints(c)
 	if err != nil {
 		return []capture.Finding{failed("profiles", "profiles", err)}
 	}
-	var found []capture.Finding
+	failures := make([]error, len(c.Profiles))
+	room := make(chan struct{}, probesAtOnce)
+	var probes sync.WaitGroup
 	for i := range c.Profiles {
-		at := "profiles." + c.Profiles[i].Code
-		if err := endpoints[c.Profiles[i].Code].Probe(ctx); err != nil {
+		room <- struct{}{}
+		probes.Go(func() {
+			defer func() { <-room }()
+			failures[i] = endpoints[c.Profiles[i].Code].Probe(ctx)
+		})
+	}
+	probes.Wait()
+	var found []capture.Finding
+	for i, err := range failures {
+		if err != nil {
+			at := "profiles." + c.Profiles[i].Code
+			remedy := cmp.Or(capture.Remedy(err), "start the receiver, or correct the profile's URL; its events wait until it answers")
 			found = append(found, capture.Finding{
-				Severity: capture.Warning, Code: "endpoint", Subject: at,
-				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: capture.Remedy(err),
+				Severity: capture.Warning, Code: "endpoint", Subject: at, At: c.Place("profiles", c.Profiles[i].Code, "url"),
+				Text: fmt.Sprintf("the endpoint cannot be reached: %s", err), Remedy: remedy,
 			})
 		}
 	}

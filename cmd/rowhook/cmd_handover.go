@@ -25,7 +25,10 @@ func newHandoverCommand(c *console) *cobra.Command {
 			}
 			defer running.Close()
 			var done operation.HandoverAnswer
-			if err := running.Call(cmd.Context(), "handover", operation.UserRequest{User: directories.User()}, &done); err != nil {
+			answered := c.waiting("another machine to capture")
+			err = running.Call(cmd.Context(), "handover", operation.UserRequest{User: directories.User()}, &done)
+			answered()
+			if err != nil {
 				return err
 			}
 			if asJSON {

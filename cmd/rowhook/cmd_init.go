@@ -95,7 +95,9 @@ func (c *console) init(ctx context.Context, flags initFlags) error {
 	if err := in.choosePath(); err != nil {
 		return err
 	}
+	answered := c.waiting("the database")
 	choice, err := in.choose(ctx)
+	answered()
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,10 @@ func newProfileActivateCommand(c *console) *cobra.Command {
 			return c.withControl(func(access *agent.Access) error {
 				var answer operation.EndpointAnswer
 				request := operation.ActivateRequest{User: directories.User(), Profile: args[0], URL: url, Secret: secret}
-				if err := access.Call(cmd.Context(), "profile/activate", request, &answer); err != nil {
+				answered := c.waiting("the endpoint")
+				err := access.Call(cmd.Context(), "profile/activate", request, &answer)
+				answered()
+				if err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "the challenge")
@@ -68,7 +71,10 @@ func newProfileTestCommand(c *console) *cobra.Command {
 			return c.withControl(func(access *agent.Access) error {
 				var answer operation.EndpointAnswer
 				request := operation.DeliveryRequest{User: directories.User(), Profile: args[0]}
-				if err := access.Call(cmd.Context(), "profile/test", request, &answer); err != nil {
+				answered := c.waiting("the endpoint")
+				err := access.Call(cmd.Context(), "profile/test", request, &answer)
+				answered()
+				if err != nil {
 					return err
 				}
 				return c.printAnswer(answer, asJSON, "test event "+answer.Event)

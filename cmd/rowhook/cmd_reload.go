@@ -53,7 +53,10 @@ func newReloadCommand(c *console) *cobra.Command {
 			defer running.Close()
 			var status operation.ReloadStatus
 			request := operation.ReloadRequest{User: directories.User(), Removed: removed, By: operation.ReloadByCommand}
-			if err := running.Call(cmd.Context(), "reload", request, &status); err != nil {
+			answered := c.waiting("the agent, which compares the config with the database")
+			err = running.Call(cmd.Context(), "reload", request, &status)
+			answered()
+			if err != nil {
 				return err
 			}
 			if asJSON {

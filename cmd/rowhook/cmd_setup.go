@@ -84,10 +84,15 @@ func (c *console) setup(ctx context.Context, conf *config.Config, flags setupFla
 		return err
 	}
 	defer source.Close()
-	if err := c.setupCluster(ctx, conf, flags); err != nil {
+	answered := c.waiting("the cluster's servers")
+	err = c.setupCluster(ctx, conf, flags)
+	answered()
+	if err != nil {
 		return err
 	}
+	answered = c.waiting("the database")
 	plan, err := c.plan(ctx, conf, source, flags)
+	answered()
 	if flags.apply && !flags.remove && !flags.trigger {
 		return c.applied(ctx, conf, source, flags, plan, err)
 	}

@@ -14,6 +14,24 @@ import (
 	"rowhook/cmd/rowhook/operation"
 )
 
+// patience is how long a command works without a word.
+const patience = 2 * time.Second
+
+// waiting says on standard error whom a command waits for, where that takes long, until the function
+// that it returns is called.
+func (c *console) waiting(whom string) (answered func()) {
+	said := make(chan struct{})
+	timer := time.AfterFunc(patience, func() {
+		defer close(said)
+		fmt.Fprintf(c.err, "Waiting for %s …\n", whom)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-said
+		}
+	}
+}
+
 // addJSONFlag adds --json, which every command with data has.
 func addJSONFlag(cmd *cobra.Command, into *bool) {
 	cmd.Flags().BoolVar(into, "json", false, "print JSON")

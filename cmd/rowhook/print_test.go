@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -67,4 +68,27 @@ func TestPrintBody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaiting: a command that waits says for whom, once, and one that does not keeps silent.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			takes time.Duration
+			want  string
+		}{
+			{patience - time.Millisecond, ""},
+			{patience + time.Millisecond, "Waiting for the database …\n"},
+			{time.Minute, "Waiting for the database …\n"},
+		} {
+			var messages strings.Builder
+			answered := (&console{err: &messages}).waiting("the database")
+			time.Sleep(tt.takes)
+			answered()
+			if got := messages.String(); got != tt.want {
+				t.Errorf("after %s: %q", tt.takes, got)
+			}
+		}
+	})
 }
