@@ -97,10 +97,12 @@ func (t *tenure) alive(s *state, machine string, now time.Time) bool {
 	return !ended
 }
 
-// others lists the machines that are alive and may have a seat, without this one.
+// others lists the machines that are alive, may have a seat and have the same config as this one, without
+// this one. While it is alive, who has another config claims nothing of what it gives back.
 func (t *tenure) others(s *state, seat string, now time.Time) (names []string) {
+	self := s.members[t.machine]
 	for name, m := range s.members {
-		if name != t.machine && m.about.Roles.may(seat) && t.alive(s, name, now) {
+		if name != t.machine && self != nil && m.about.Config == self.about.Config && m.about.Roles.may(seat) && t.alive(s, name, now) {
 			names = append(names, name)
 		}
 	}

@@ -39,3 +39,33 @@ func TestOtherConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestHandedOver holds that a machine which has handed the capture over leaves it to another one that
+// would take it, and takes it back when there is none.
+func TestHandedOver(t *testing.T) {
+	t.Parallel()
+	const lease = time.Second
+	start := time.Now()
+	for name, tt := range map[string]struct {
+		roles  Roles
+		config string
+		back   bool
+	}{
+		"another may capture":               {roles: RoleCapture, config: "c"},
+		"the other one delivers only":       {roles: RoleDeliver, config: "c", back: true},
+		"the other one has another config":  {roles: RoleCapture, config: "d", back: true},
+		"both, by which it cannot take any": {roles: RoleDeliver, config: "d", back: true},
+	} {
+		s := newState()
+		s.config = "c"
+		s.members["m1"] = &member{incarnation: 1, renewal: 1, about: about{Roles: RoleCapture, Lease: lease, Config: "c"}}
+		s.members["m2"] = &member{incarnation: 2, renewal: 2, about: about{Roles: tt.roles, Lease: lease, Config: tt.config}}
+		s.seats[captureSeat] = &seat{epoch: 3, left: "m1"}
+		tn := newTenure("m1", 1, lease)
+		tn.see(s, start)
+		tn.until = start.Add(lease)
+		if seats := tn.claims(s, nil, start); (len(seats) > 0) != tt.back {
+			t.Errorf("%s: claims %+v", name, seats)
+		}
+	}
+}

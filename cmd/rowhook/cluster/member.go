@@ -330,8 +330,8 @@ func (r *Replica) Handover(ctx context.Context) error {
 	}
 	if len(others) == 0 {
 		return &capture.OperatorError{
-			Err:    errors.New("hand the capture over: no other machine that may capture is alive"),
-			Remedy: "start rowhook on another machine with role capture; `rowhook status` shows the machines",
+			Err:    errors.New("hand the capture over: no other machine that may capture and has the same config is alive"),
+			Remedy: "start rowhook on another machine with role capture, or give it this one's config; `rowhook status` shows the machines",
 		}
 	}
 	err := r.await(ctx, func() bool {
