@@ -83,7 +83,7 @@ $(NFPM):
 	@mv .tools/new-nfpm/nfpm $@ && rmdir .tools/new-nfpm
 
 # DATABASE is postgres, mysql or mariadb, ROWS a regular expression over the measures' names (record, batch, match,
-# profiles, capture, catchup, latency, isolation, lookups, memory, idle, peer); QUICK=1 takes one short round of each;
+# profiles, capture, catchup, latency, isolation, lookups, memory, cluster, idle, peer); QUICK=1 takes one short round of each;
 # EARLIER=COMMIT measures that commit's agent in the same rounds.
 EARLIER ?=
 .PHONY: bench
@@ -117,11 +117,12 @@ soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=
 	cd cmd/rowhook/e2e && $(if $(MARIADB),ROWHOOK_TEST_MARIADB=$(MARIADB) )$(if $(POSTGRES),ROWHOOK_TEST_POSTGRES=$(POSTGRES) )ROWHOOK_FAULTS=1 ROWHOOK_SOAK=$$full ROWHOOK_SOAK_HOURS=$(HOURS) ROWHOOK_PROOF=$(abspath $(PROOF)) \
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
+# EARLIER=COMMIT is what machines are upgraded from. By default it is the oldest commit that has this one's messages.
 .PHONY: cluster
-cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some)
+cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some, EARLIER=COMMIT)
 	ROWHOOK_CLUSTER=1 $(GO) test -race -timeout 120m -count 1 $(if $(value RUN),-run '$(value RUN)') ./cmd/rowhook/cluster/...
 	ROWHOOK_CLUSTER=1 $(GO) test -timeout 10m -count 1 -run 'TestObject' ./cmd/rowhook/cluster
-	ROWHOOK_CLUSTER=1 ROWHOOK_FAULTS=1 $(GO) test -timeout 300m -count 1 -run '$(or $(value RUN),TestCluster)' ./cmd/rowhook/e2e
+	ROWHOOK_CLUSTER=1 ROWHOOK_FAULTS=1 ROWHOOK_CLUSTER_EARLIER='$(EARLIER)' $(GO) test -timeout 300m -count 1 -run '$(or $(value RUN),TestCluster)' ./cmd/rowhook/e2e
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

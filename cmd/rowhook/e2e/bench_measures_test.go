@@ -41,6 +41,7 @@ func measures(quick bool) []measure {
 		{"transaction", "100 rows a request (transaction)", short, 100, batch(short, "transaction")},
 		{"match-10", "10 % of the rows match a rule", middle, 100, match(10, middle)},
 		{"match-1", "1 % of the rows match a rule", many, 100, match(1, many)},
+		{"cluster-capture", "Into the spools of three machines, receiver dead, 100-row transactions; floor: an agent alone", middle, 100, machinesCapture(3, middle)},
 		{"match-0", "No row matches a rule", many, 100, match(0, many)},
 		{"profiles-100", "100 profiles that take every row", few / 100, 500, profiles(100, few/100, false)},
 		{"profiles-10", "10 profiles that take every row", few / 10, 500, profiles(10, few/10, false)},
@@ -57,6 +58,9 @@ func measures(quick bool) []measure {
 		{"lookups", "Three look-ups among a million rows; floor: without them", 0, 0, lookups(short)},
 		{"lookups-latency", "Commit to receiver with three look-ups, 200 rows/s; floor: without them", 0, 0, lookupDelays(200)},
 		{"memory", "Updates with memory and default identity; floor: with REPLICA IDENTITY FULL", 0, 0, remembering(short)},
+		{"cluster-1", "One machine of a cluster, four profiles that take every row; floor: an agent alone", 0, 0, machines(1, few/2)},
+		{"cluster-2", "Two machines of a cluster, four profiles that take every row; floor: an agent alone", 0, 0, machines(2, few/2)},
+		{"cluster-3", "Three machines of a cluster, four profiles that take every row; floor: an agent alone", 0, 0, machines(3, few/2)},
 		{"idle", "At rest", 0, 0, idle},
 		{"peer-200", "Commit to receiver, 200 rows/s; floor: " + peerTitle, 0, 0, besideLive},
 	}

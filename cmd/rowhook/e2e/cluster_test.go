@@ -134,6 +134,16 @@ func (v *clusterView) owned(machine string) (codes []string) {
 	return codes
 }
 
+// live reports whether a machine is one of the cluster whose lease has not ended.
+func (v *clusterView) live(machine string) bool {
+	for _, m := range v.Machines {
+		if m.Name == machine {
+			return m.Live
+		}
+	}
+	return false
+}
+
 // awaitView waits until a machine's view of the cluster is as wanted.
 func (c *clustered) awaitView(at, what string, ok func(v *clusterView) bool) (v clusterView) {
 	c.tb.Helper()
@@ -157,10 +167,8 @@ func (c *clustered) awaitView(at, what string, ok func(v *clusterView) bool) (v 
 // whole says that a machine captures and every profile is delivered, and by machines that run. What a
 // machine sees that is cut off is of the past.
 func (c *clustered) whole(v *clusterView) bool {
-	for _, m := range v.Machines {
-		if m.Name == v.Machine && !m.Live {
-			return false
-		}
+	if !v.live(v.Machine) {
+		return false
 	}
 	runs := func(name string) bool { m := c.machines[name]; return m != nil && m.agent != nil && m.agent.running() }
 	if !runs(v.Captures) || len(v.Profiles) != len(clusterProfiles) {
