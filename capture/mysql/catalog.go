@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
+
+	"rowhook/capture"
 )
 
 // charsetsOf returns the host's charsets, with decoders for those of the collations.
@@ -236,6 +239,116 @@ func readDefinition(ctx context.Context, db *sql.DB, schema, table string) (stri
 		return "", err
 	}
 	return definition, rows.Err()
+}
+
+// readRest reads what stands in the tables' definitions only, and by which foreign keys they cascade.
+func (in *inspection) readRest(ctx context.Context, db *sql.DB) error {
+	if !in.mariaDB {
+		return in.readCascades(ctx, db)
+	}
+	of := map[string][]*tableFacts{}
+	for _, f := range in.tables {
+		if f.streamed() == "" { // a view has none
+			of[f.table.Schema] = append(of[f.table.Schema], f)
+		}
+	}
+	for schema, tables := range of {
+		for some := range slices.Chunk(tables, definedAtOnce) {
+			definitions, err := readDefinitions(ctx, db, schema, some)
+			if err != nil {
+				return err
+			}
+			for _, f := range some {
+				definition, told := definitions[f.table.Name]
+				if !told {
+					if definition, err = readDefinition(ctx, db, schema, f.table.Name); err != nil {
+						return err
+					}
+				}
+				f.definition, f.cascades = definition, cascadesOf(definition)
+			}
+		}
+	}
+	return nil
+}
+
+// definedAtOnce is how many definitions are asked for in one statement.
+const definedAtOnce = 100
+
+// readDefinitions returns the definitions of a MariaDB's tables, by their names, as far as they come in
+// one statement: those that are gone, or not ours to see, are left out.
+func readDefinitions(ctx context.Context, db *sql.DB, schema string, tables []*tableFacts) (map[string]string, error) {
+	var statement strings.Builder
+	statement.WriteString("BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; ")
+	for _, f := range tables {
+		statement.WriteString("SHOW CREATE TABLE " + f.sql() + "; ")
+	}
+	statement.WriteString("END")
+	rows, err := db.QueryContext(ctx, statement.String())
+	if refused := (*driver.MySQLError)(nil); errors.As(err, &refused) {
+		return nil, nil // each is asked for by itself
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	definitions := make(map[string]string, len(tables))
+	for more := true; more; more = rows.NextResultSet() {
+		columns, err := rows.Columns()
+		if err != nil || len(columns) != 2 {
+			continue
+		}
+		for rows.Next() {
+			var name, definition string
+			if err := rows.Scan(&name, &definition); err != nil {
+				return nil, err
+			}
+			definitions[name] = definition
+		}
+	}
+	return definitions, rows.Err()
+}
+
+// cascadesSQL reads the foreign keys by which another table's changes change one.
+const cascadesSQL = `SELECT constraint_schema, table_name, constraint_name FROM information_schema.referential_constraints
+WHERE (update_rule IN ('CASCADE', 'SET NULL') OR delete_rule IN ('CASCADE', 'SET NULL')) AND constraint_schema = %s AND table_name IN (%s)`
+
+// readCascades asks MySQL's catalog by which foreign keys the tables cascade.
+func (in *inspection) readCascades(ctx context.Context, db *sql.DB) error {
+	if !in.hidesCascades() { // they are changes like others
+		return nil
+	}
+	questions, err := in.questions(ctx, db, cascadesSQL, tablesOrder+", 3", in.byDatabase())
+	if err != nil {
+		return err
+	}
+	cascades := map[string][]string{}
+	for _, question := range questions {
+		if err := collectCascades(ctx, db, cascades, question); err != nil {
+			return err
+		}
+	}
+	for _, f := range in.tables {
+		f.cascades = cascades[f.table.String()]
+	}
+	return nil
+}
+
+func collectCascades(ctx context.Context, db *sql.DB, cascades map[string][]string, question string) error {
+	rows, err := db.QueryContext(ctx, question)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var of capture.Table
+		var name string
+		if err := rows.Scan(&of.Schema, &of.Name, &name); err != nil {
+			return err
+		}
+		cascades[of.String()] = append(cascades[of.String()], name)
+	}
+	return rows.Err()
 }
 
 // cascadesOf finds the foreign keys in a table's definition by which another table's changes change

@@ -78,7 +78,13 @@ func listing(ctx context.Context, db *sql.DB, f *tableFacts) (capture.Listing, e
 	for _, name := range nullable {
 		facts[name] = capture.ColumnFacts{Nullable: true}
 	}
-	checks := checksOf(f.definition)
+	definition := f.definition
+	if definition == "" {
+		if definition, err = readDefinition(ctx, db, f.table.Schema, f.table.Name); err != nil {
+			return l, err
+		}
+	}
+	checks := checksOf(definition)
 	for _, column := range f.table.Columns {
 		fact := facts[column.Name]
 		for _, check := range checks {

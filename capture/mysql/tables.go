@@ -57,8 +57,9 @@ type inspection struct {
 	mariaDB   bool
 	version   int
 	tables    []*tableFacts
-	missing   []string // patterns that match no table
-	who       string   // our account, as SQL wants it; empty where nobody asked
+	missing   []string       // patterns that match no table
+	sizes     map[string]int // how many tables a MariaDB's databases have, where that was asked
+	who       string         // our account, as SQL wants it; empty where nobody asked
 }
 
 // tableFacts is one table or view that a pattern names.
@@ -70,8 +71,10 @@ type tableFacts struct {
 	// numbered says that versions of rows are told by numbers of transactions.
 	numbered bool
 	// languages are the key's columns whose collation is of a language, with its name.
-	languages  []string
-	definition string // as SHOW CREATE TABLE has it; empty where there is none to see
+	languages []string
+	// definition is the table's as SHOW CREATE TABLE has it. It is empty where there is none to see,
+	// and on MySQL, whose catalog says the rest.
+	definition string
 }
 
 // streamed says why the table's changes are never in the stream; empty when they can be.
@@ -94,8 +97,8 @@ func (f *tableFacts) sql() string {
 // through all there are, or by likenesses.
 const (
 	tablesSQL = `SELECT table_schema, table_name, table_type, COALESCE(engine, '') FROM information_schema.tables
-WHERE %s AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
-ORDER BY 1, 2`
+WHERE table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema') AND `
+	tablesOrder = ` ORDER BY 1, 2`
 	namedTables = `table_schema = %s AND table_name IN (%s)`
 	likeTables  = `table_schema LIKE ? AND table_name LIKE ?`
 )
@@ -135,40 +138,98 @@ func inspect(ctx context.Context, db *sql.DB, patterns []string) (*inspection, e
 			in.tables = append(in.tables, f)
 		}
 	}
-	columns, err := in.readColumns(ctx, db)
-	if err != nil {
+	if err := in.describe(ctx, db); err != nil {
 		return nil, fmt.Errorf("describe tables: %w", err)
-	}
-	for _, f := range in.tables {
-		if err := in.fill(ctx, db, f, columns[f.table.String()]); err != nil {
-			return nil, fmt.Errorf("describe %s: %w", f.table, err)
-		}
 	}
 	return in, nil
 }
 
-// together is how many tables are asked about in one question: MySQL finds them by their names.
-// MariaDB, which keeps no catalog of its own, opens what a question names where that is one table, and
-// else every table of the database.
-func (in *inspection) together() int {
-	if in.mariaDB {
-		return 1
+// describe adds what the catalog says of the tables that were found.
+func (in *inspection) describe(ctx context.Context, db *sql.DB) error {
+	columns, err := in.readColumns(ctx, db)
+	if err != nil {
+		return err
 	}
-	return 500
+	indexes, err := in.readKeys(ctx, db, columns)
+	if err != nil {
+		return err
+	}
+	if err := in.readRest(ctx, db); err != nil {
+		return err
+	}
+	for _, f := range in.tables {
+		in.fill(f, columns[f.table.String()], indexes[f.table.String()])
+	}
+	return nil
 }
 
-// questions put tables' names together by database, as conditions of namedTables.
-func (in *inspection) questions(names map[string][]string) (conditions []string) {
+const (
+	// namedAtOnce is how many tables MySQL is asked about in one question.
+	namedAtOnce = 500
+	// openedAtOnce is how many tables MariaDB is asked about by themselves in one question: the costs of
+	// a UNION grow faster than its parts. From so large a part of a database's tables on it is asked
+	// about the whole, which takes a fraction of the time for each.
+	openedAtOnce = 50
+	openedPart   = 8
+)
+
+// questions ask about tables, by database. The query has places for the database and for names. MySQL
+// finds tables by a list of their names. MariaDB, which keeps no catalog of its own, opens what a
+// SELECT names where that is one table, and else every table of the database.
+func (in *inspection) questions(ctx context.Context, db *sql.DB, query, order string, names map[string][]string) (all []string, err error) {
 	for _, schema := range slices.Sorted(maps.Keys(names)) {
-		for some := range slices.Chunk(names[schema], in.together()) {
+		of, most, whole := names[schema], namedAtOnce, !in.mariaDB
+		if in.mariaDB {
+			most = openedAtOnce
+			if len(of) > openedAtOnce {
+				if whole, err = in.mostOf(ctx, db, schema, len(of)); err != nil {
+					return nil, err
+				}
+			}
+			if whole {
+				most = len(of)
+			}
+		}
+		for some := range slices.Chunk(of, most) {
 			var list []string
 			for _, name := range some {
 				list = append(list, asText(name))
 			}
-			conditions = append(conditions, fmt.Sprintf(namedTables, asText(schema), strings.Join(list, ", ")))
+			if whole {
+				list = []string{strings.Join(list, ", ")}
+			}
+			for i, names := range list {
+				list[i] = fmt.Sprintf(query, asText(schema), names)
+			}
+			all = append(all, strings.Join(list, " UNION ALL ")+order)
 		}
 	}
-	return conditions
+	return all, nil
+}
+
+// mostOf reports whether so many tables are a large part of a MariaDB's database, which counts them
+// without opening any.
+func (in *inspection) mostOf(ctx context.Context, db *sql.DB, schema string, tables int) (bool, error) {
+	size, known := in.sizes[schema]
+	if !known {
+		if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = "+asText(schema)).Scan(&size); err != nil {
+			return false, err
+		}
+		if in.sizes == nil {
+			in.sizes = map[string]int{}
+		}
+		in.sizes[schema] = size
+	}
+	return tables >= size/openedPart, nil
+}
+
+// byDatabase are the names of the tables that have been found.
+func (in *inspection) byDatabase() map[string][]string {
+	names := map[string][]string{}
+	for _, f := range in.tables {
+		names[f.table.Schema] = append(names[f.table.Schema], f.table.Name)
+	}
+	return names
 }
 
 // asText writes a text as SQL, whatever the session takes backslashes and quotes for.
@@ -184,8 +245,12 @@ func (in *inspection) findNamed(ctx context.Context, db *sql.DB, patterns []stri
 		}
 	}
 	named := map[string][]*tableFacts{}
-	for _, condition := range in.questions(names) {
-		found, err := readTables(ctx, db, condition)
+	questions, err := in.questions(ctx, db, tablesSQL+namedTables, tablesOrder, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, question := range questions {
+		found, err := readTables(ctx, db, question)
 		if err != nil {
 			return nil, err
 		}
@@ -201,13 +266,13 @@ type columnRow struct{ name, dataType, columnType, extra, key, collation string 
 
 // readColumns reads the columns of all tables, by their names.
 func (in *inspection) readColumns(ctx context.Context, db *sql.DB) (map[string][]columnRow, error) {
-	names := map[string][]string{}
-	for _, f := range in.tables {
-		names[f.table.Schema] = append(names[f.table.Schema], f.table.Name)
+	questions, err := in.questions(ctx, db, allColumnsSQL+namedTables, allColumnsOrder, in.byDatabase())
+	if err != nil {
+		return nil, err
 	}
 	columns := make(map[string][]columnRow, len(in.tables))
-	for _, condition := range in.questions(names) {
-		if err := collectColumns(ctx, db, columns, condition); err != nil {
+	for _, question := range questions {
+		if err := collectColumns(ctx, db, columns, question); err != nil {
 			return nil, err
 		}
 	}
@@ -215,16 +280,17 @@ func (in *inspection) readColumns(ctx context.Context, db *sql.DB) (map[string][
 }
 
 // collectColumns reads the columns of some tables.
-func collectColumns(ctx context.Context, db *sql.DB, columns map[string][]columnRow, condition string) error {
-	rows, err := db.QueryContext(ctx, allColumnsSQL+condition+" ORDER BY table_schema, table_name, ordinal_position")
+func collectColumns(ctx context.Context, db *sql.DB, columns map[string][]columnRow, question string) error {
+	rows, err := db.QueryContext(ctx, question)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var of capture.Table
+		var place int
 		var c columnRow
-		if err := rows.Scan(&of.Schema, &of.Name, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key, &c.collation); err != nil {
+		if err := rows.Scan(&of.Schema, &of.Name, &place, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key, &c.collation); err != nil {
 			return err
 		}
 		columns[of.String()] = append(columns[of.String()], c)
@@ -238,11 +304,11 @@ func findTables(ctx context.Context, db *sql.DB, pattern string) ([]*tableFacts,
 	if !ok {
 		return nil, nil
 	}
-	return readTables(ctx, db, likeTables, capture.LikePattern(schema), capture.LikePattern(name))
+	return readTables(ctx, db, tablesSQL+likeTables+tablesOrder, capture.LikePattern(schema), capture.LikePattern(name))
 }
 
-func readTables(ctx context.Context, db *sql.DB, condition string, args ...any) ([]*tableFacts, error) {
-	rows, err := db.QueryContext(ctx, fmt.Sprintf(tablesSQL, condition), args...)
+func readTables(ctx context.Context, db *sql.DB, question string, args ...any) ([]*tableFacts, error) {
+	rows, err := db.QueryContext(ctx, question, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +324,11 @@ func readTables(ctx context.Context, db *sql.DB, condition string, args ...any) 
 	return found, rows.Err()
 }
 
-const allColumnsSQL = `SELECT table_schema, table_name, column_name, data_type, column_type, extra, column_key, COALESCE(collation_name, '') FROM information_schema.columns WHERE `
+const (
+	allColumnsSQL = `SELECT table_schema, table_name, ordinal_position, column_name, data_type, column_type, extra, column_key, COALESCE(collation_name, '')
+FROM information_schema.columns WHERE `
+	allColumnsOrder = ` ORDER BY 1, 2, 3`
+)
 
 const columnsSQL = `SELECT column_name, data_type, column_type, extra, column_key FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position`
@@ -292,18 +362,10 @@ func omitsGenerated(version int) bool { return version >= 110800 }
 const omittedRemedy = "MariaDB 11.8 logs generated columns for inserts only, with every binlog_row_image: " +
 	"use the columns that it is computed from, or make it an ordinary column that the application fills"
 
-// fill adds columns, key and cascades to what is known of a table.
-func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, columns []columnRow) error {
-	definition, err := readDefinition(ctx, db, f.table.Schema, f.table.Name)
-	if err != nil {
-		return err
-	}
-	var primary []string
+// fill adds columns and key to what is known of a table.
+func (in *inspection) fill(f *tableFacts, columns []columnRow, indexes []uniqueIndex) {
 	for _, c := range columns {
-		if c.key == "PRI" {
-			primary = append(primary, c.name)
-		}
-		if in.mariaDB && newCatalogColumn(c.name, c.dataType, c.columnType).isJSON(definition) {
+		if in.mariaDB && newCatalogColumn(c.name, c.dataType, c.columnType).isJSON(f.definition) {
 			c.dataType = "json"
 		}
 		column := capture.Column{Name: c.name, Type: catalogType(c.dataType, c.columnType), Identity: true}
@@ -312,15 +374,11 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, colum
 		}
 		f.table.Columns = append(f.table.Columns, column)
 	}
-	key, err := readKey(ctx, db, f.table.Schema, f.table.Name, primary)
-	if err != nil {
-		return err
-	}
-	end := endOf(definition)
+	end := endOf(f.definition)
 	if i := f.table.Column(end); i >= 0 {
 		f.numbered = f.table.Columns[i].Type.Kind == capture.Bigint
 	}
-	for _, name := range key {
+	for _, name := range keyOf(primaryOf(columns), indexes) {
 		// The end of a version is in the server's key, and may be hidden from the columns.
 		if i := f.table.Column(name); i >= 0 && name != end {
 			f.table.Key = append(f.table.Key, i)
@@ -329,7 +387,6 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, colum
 			}
 		}
 	}
-	f.definition, f.cascades = definition, cascadesOf(definition)
 	if len(f.cascades) > 0 && in.hidesCascades() {
 		f.table.Silent = "foreign keys that cascade change it below the binlog: " + strings.Join(f.cascades, ", ")
 	}
@@ -339,7 +396,6 @@ func (in *inspection) fill(ctx context.Context, db *sql.DB, f *tableFacts, colum
 	if image := in.variables["binlog_row_image"]; image != "FULL" && image != "FULL_NODUP" {
 		in.reduceIdentity(f.table)
 	}
-	return nil
 }
 
 // unread says why a table cannot be read beside the stream, and what to do.
