@@ -293,9 +293,9 @@ type boundLookup struct {
 	// behind is the place of the look-up that finds what this one is found by; none where that is the
 	// entry's row.
 	behind int
-	// kept says that the row at hand refers to the same row as before the transaction, and touched that
-	// this row has changed.
-	kept, touched bool
+	// kept says that the row at hand refers to the same row as before the transaction, unsure that it does
+	// as far as is known, and touched that this row has changed.
+	kept, unsure, touched bool
 }
 
 // Found is what came of a look-up.

@@ -305,6 +305,30 @@ touched 1 {"loan_id":104} {"status":"OPEN","name":"Bob","title":"Ada","call":nul
 			}
 			return list
 		}, `unmapped: map app.loans: touch member: nobody can tell which rows of app.members changed: one transaction changed tens of thousands of them, more than are remembered`},
+		{"what a row referred to is not known", []EventConfig{touchRule("member", func(r *RuleConfig) { r.Where = where("status=OPEN") })}, func(w *touchWorld) []*capture.Change {
+			w.before["app.loans"]["100"] = row("100", missing, "5", "OPEN")
+			return renamed(w)
+		}, loan101 + "\n" + `undecidable: map app.loans: touch member: whether the row referred to it before is not known`},
+		{"nor does it matter", []EventConfig{touchRule("member", func(r *RuleConfig) { r.Where = where("status=LOST") })}, func(w *touchWorld) []*capture.Change {
+			w.before["app.loans"]["100"] = row("100", missing, "5", "OPEN")
+			return renamed(w)
+		}, ""},
+		{"what a row between referred to is not known", []EventConfig{touchRule("holding", nil)}, func(w *touchWorld) []*capture.Change {
+			w.before["app.items"]["5"] = row("5", "Emma", missing)
+			return []*capture.Change{w.put("app.holdings", row("50", "B 2"))}
+		}, `touched 1 {"loan_id":101} {"status":"OPEN","name":"Ann","title":"Dune","call":"B 2"} was {"call":"A 1"}` + "\n" +
+			`undecidable: map app.loans: touch holding: whether the row referred to it before is not known` + "\n" +
+			`undecidable: map app.loans: touch holding: whether the row referred to it before is not known`},
+		{"it referred to another", []EventConfig{touchRule("holding", nil)}, func(w *touchWorld) []*capture.Change {
+			w.before["app.items"]["5"] = row("5", "Emma", missing)
+			w.before["app.loans"]["103"] = row("103", null, "6", "OPEN")
+			return []*capture.Change{w.put("app.holdings", row("50", "B 2"))}
+		}, `touched 1 {"loan_id":101} {"status":"OPEN","name":"Ann","title":"Dune","call":"B 2"} was {"call":"A 1"}` + "\n" +
+			`undecidable: map app.loans: touch holding: whether the row referred to it before is not known`},
+		{"nobody has described the table", []EventConfig{touchRule("member", nil)}, func(w *touchWorld) []*capture.Change {
+			delete(w.m.described, "app.loans")
+			return renamed(w)
+		}, `undecidable: map app.loans: touch member: the table's rows are not known`},
 		{"one that cannot be decided", []EventConfig{touchRule("member", func(r *RuleConfig) { r.Where = where("status=OPEN") })}, func(w *touchWorld) []*capture.Change {
 			w.now["app.loans"]["100"][3] = capture.Value{}
 			return renamed(w)
@@ -497,6 +521,19 @@ func TestTouchAgain(t *testing.T) {
 	w.commit()
 	if got := again(w, note); got != "unmapped: map app.loans: touch member: more than 10000 rows refer to the row of app.members that changed by now" {
 		t.Errorf("one row of very many: %s", got)
+	}
+
+	w = newTouchWorld(t, entry)
+	note = park(w, func(w *touchWorld) { w.before["app.loans"]["100"] = row("100", missing, "5", "OPEN") })
+	if got := again(w, note); got != "undecidable: map app.loans: touch member: whether the row referred to it before is not known" {
+		t.Errorf("a row that may have referred to another: %s", got)
+	}
+
+	w = newTouchWorld(t, entry)
+	delete(w.m.described, "app.loans")
+	w.transaction(t, w.put("app.members", row("1", "Zoe", "STAFF", "x")))
+	if remedy := capture.Remedy(w.out.failures[0].Err); !strings.HasPrefix(remedy, "`rowhook backfill app.loans`") {
+		t.Errorf("nobody has described the table: the remedy is %q", remedy)
 	}
 
 	w = newTouchWorld(t, entry)

@@ -19,6 +19,7 @@ type touchedRow struct {
 	old     map[string][]byte // what the changed row had before, as its note has it; nil where nobody knows
 	note    *touchNote        // it is made again; nil for the first time
 	name    []byte            // the row's key; empty while no row is at hand
+	unsure  bool              // nobody knows whether it referred to the changed row before
 	row     capture.Row
 	was     capture.Row // the row as it was before the transaction
 	mapping capture.Change
@@ -30,6 +31,8 @@ type touchNote struct {
 	Key     [][]byte `json:"key,omitempty"` // of the row that changed; none where nobody can tell
 	Ordinal int      `json:"ordinal"`
 	Row     [][]byte `json:"row,omitempty"` // key of the touched row; none for all that refer to the changed one
+	// Unsure says that nobody knows whether the touched row referred to the changed one before.
+	Unsure bool `json:"unsure,omitempty"`
 	// Old is what looked-up columns had before, by alias.column; null is NULL, and what is missing is not
 	// known. It is of the changed row alone where Row is none.
 	Old map[string][]byte `json:"old,omitempty"`
@@ -54,7 +57,7 @@ func (m *Mapper) Touch() (note []byte, ordinal int) {
 		for _, col := range rowKey(be.of) {
 			n.Row = append(n.Row, t.row[col].Text)
 		}
-		n.Old = map[string][]byte{}
+		n.Old, n.Unsure = map[string][]byte{}, t.unsure
 		for col := be.own; col < len(be.table.Columns); col++ {
 			noteOld(n.Old, be.table.Columns[col].Name, m.eval.before(col))
 		}
@@ -164,11 +167,16 @@ func (m *Mapper) mapTouch(use touchUse, i int, note *touchNote) error {
 	m.touched = touchedRow{use: use, change: m.touching.rows[i], note: note, row: m.touched.row, was: m.touched.was, name: m.touched.name[:0]}
 	t := &m.touched
 	b, be := m.boundTo(use.entry)
+	if note != nil {
+		t.old = note.Old
+	}
 	unknown := func(what string) error {
-		return m.failTouch(delivery.OutcomeUndecidable, &capture.OperatorError{
-			Err: errors.New(what), Remedy: "once `rowhook status` tells that the rows of " + use.entry.schema + "." + use.entry.table + " and " + use.lookup.of.Table +
-				" are known: `rowhook failed retry --source`, which touches the rows of then",
-		})
+		remedy := use.anew()
+		if t.old != nil {
+			remedy = "once `rowhook status` tells that the rows of " + use.entry.schema + "." + use.entry.table + " and " + use.lookup.of.Table +
+				" are known: `rowhook failed retry --source`, which touches the rows of then"
+		}
+		return m.failTouch(delivery.OutcomeUndecidable, &capture.OperatorError{Err: errors.New(what), Remedy: remedy})
 	}
 	if be == nil {
 		return unknown("the table's rows are not known")
@@ -229,9 +237,6 @@ func (m *Mapper) mapTouch(use touchUse, i int, note *touchNote) error {
 // changedBy reports whether columns that the entry says or asks about changed in a looked-up row.
 func (m *Mapper) changedBy(l *boundLookup, key capture.Row) (changed, decided bool, err error) {
 	t := &m.touched
-	if t.note != nil {
-		t.old = t.note.Old
-	}
 	was, now := slices.Clone(key), slices.Clone(key)
 	exists, known, err := m.lookups.LookUp(l.table, now)
 	if err != nil || !known || !exists && l.table.Filtered {
@@ -377,16 +382,38 @@ func (m *Mapper) mapTouched(b *binding, be *boundEntry, at int, own capture.Row)
 		return nil
 	}
 	again, err := m.joinTouched(be)
-	if err != nil || again || !be.lookups[at].touched {
+	l := &be.lookups[at]
+	t.unsure = l.unsure || t.note != nil && t.note.Unsure
+	if err != nil || again || !l.touched && !t.unsure {
 		return err
 	}
-	if err := m.mapEntry(be); err != nil {
+	if t.unsure {
+		err = m.mapUnsure(be, l)
+	} else {
+		err = m.mapEntry(be)
+	}
+	if err != nil {
 		return err
 	}
 	if be.observer != nil {
 		m.tell(be, true)
 	}
 	return nil
+}
+
+// mapUnsure maps the touch of a row of which nobody knows whether it referred to the changed one before: it
+// may have come to it by a change of its own, which is no touch.
+func (m *Mapper) mapUnsure(be *boundEntry, l *boundLookup) error {
+	l.touched = true // which its rules ask
+	m.eval.entry, m.eval.blame, m.eval.cost = be, blame{}, cost{}
+	be.forgetParts()
+	if fired, decided := m.decide(be); decided && len(fired) == 0 {
+		return nil
+	}
+	return m.fail(be, delivery.OutcomeUndecidable, &capture.OperatorError{
+		Err:    fmt.Errorf("map %s: touch %s: whether the row referred to it before is not known", be.table, m.touched.use.lookup.alias),
+		Remedy: m.touched.use.anew(),
+	})
 }
 
 // joinTouched looks rows up for the row at hand, as they were and as they are, and finds out which of
@@ -404,13 +431,17 @@ func (m *Mapper) joinTouched(be *boundEntry) (told bool, err error) {
 			return false, err
 		}
 		l.kept = l.behind == none || be.lookups[l.behind].kept
+		l.unsure = l.behind != none && be.lookups[l.behind].unsure
 		for _, col := range l.by {
 			before := m.eval.before(col)
 			if col < be.own {
 				before = m.touched.was[col]
 			}
-			l.kept = l.kept && known2(before, m.eval.after(col)) && equal(before, m.eval.after(col))
+			after := m.eval.after(col)
+			l.unsure = l.unsure || !known2(before, after)
+			l.kept = l.kept && (!known2(before, after) || equal(before, after))
 		}
+		l.kept, l.unsure = l.kept && !l.unsure, l.kept && l.unsure
 		l.touched = false
 		for k, used := range l.used {
 			before, after := r.old[l.first+k], r.new[l.first+k]

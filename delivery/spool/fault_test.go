@@ -108,7 +108,7 @@ func TestRoom(t *testing.T) {
 		b.Add(testEvent(1), []delivery.ProfileID{id})
 		b.Commit("p2")
 		var full *NoRoomError
-		if err := s.Apply(b); !errors.As(err, &full) || full.Free != 50 || full.Reserve != 100 || full.RemedyText() == "" || full.Scarce() {
+		if err := s.Apply(b); !errors.As(err, &full) || full.Free != 50 || full.Reserve != 100 || full.RemedyText() == "" || full.Scarce(false) {
 			t.Fatalf("Apply: %v", err)
 		}
 		// Positions and acknowledgements go on.
@@ -124,7 +124,7 @@ func TestRoom(t *testing.T) {
 		}
 		files.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 49, TotalBytes: 1000})
 		time.Sleep(roomInterval)
-		if err := s.Room(); !errors.As(err, &full) || !full.Scarce() {
+		if err := s.Room(); !errors.As(err, &full) || !full.Scarce(false) {
 			t.Fatalf("Room with less than half of the reserve: %v", err)
 		}
 		files.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 150, TotalBytes: 1000})
@@ -138,7 +138,7 @@ func TestRoom(t *testing.T) {
 			t.Fatalf("%d events", got)
 		}
 		s.room.refuse(syscall.ENOSPC)
-		if err := s.Room(); !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &full) || !full.Scarce() {
+		if err := s.Room(); !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &full) || !full.Scarce(false) {
 			t.Fatalf("Room: %v", err)
 		}
 		if err := s.WaitRoom(t.Context()); err != nil {

@@ -67,8 +67,15 @@ func (s *Spool) Room() error {
 }
 
 // Scarce reports whether deliveries, too, are to wait: half of the reserve is for what they write, and
-// half for what the store then writes by itself, which merges its tables.
-func (e *NoRoomError) Scarce() bool { return e.Err != nil || e.Free < e.Reserve/2 }
+// half for what the store then writes by itself, which merges its tables. While they wait already there
+// must be an eighth more: what comes and goes around the half, such as history, does not start and stop them.
+func (e *NoRoomError) Scarce(already bool) bool {
+	most := e.Reserve / 2
+	if already {
+		most += e.Reserve / 8
+	}
+	return e.Err != nil || e.Free < most
+}
 
 // WaitRoom returns when there is room to append, or with the error of ctx or of the spool.
 func (s *Spool) WaitRoom(ctx context.Context) error {

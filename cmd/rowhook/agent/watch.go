@@ -240,7 +240,7 @@ func (a *Agent) watchRoom(ctx context.Context) error {
 func (a *Agent) heedRoom(err error) {
 	var full *spool.NoRoomError
 	reason := ""
-	if errors.As(err, &full) && full.Scarce() {
+	if errors.As(err, &full) && full.Scarce(a.suspension.has(suspendRoom)) {
 		reason = "the spool's disk is nearly full: " + full.RemedyText()
 	}
 	a.suspension.set(suspendRoom, reason)

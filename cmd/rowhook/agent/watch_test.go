@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rowhook/capture"
+	"rowhook/delivery/spool"
 	"rowhook/mapping"
 )
 
@@ -71,5 +72,29 @@ func TestDescriber(t *testing.T) {
 	queries := s.queries
 	if again, err := d.describe(t.Context(), &mapping.Rules{}, began); again != nil || err != nil || s.queries != queries {
 		t.Errorf("without look-ups: %v", err)
+	}
+}
+
+// Deliveries wait below half of the reserve, and do not start and stop with each block that comes and goes
+// around it.
+func TestHeedRoom(t *testing.T) {
+	t.Parallel()
+	a := &Agent{workspace: newTestWorkspace(t)}
+	a.suspension.engine = a.engine
+	for i, step := range []struct {
+		free  int64
+		waits bool
+	}{{100, false}, {50, false}, {49, true}, {50, true}, {61, true}, {62, false}, {50, false}, {49, true}, {100, false}} {
+		var err error
+		if step.free < 100 {
+			err = &spool.NoRoomError{Free: step.free, Reserve: 100}
+		}
+		if a.heedRoom(err); a.suspension.has(suspendRoom) != step.waits {
+			t.Errorf("step %d: %d of 100 are free, and deliveries wait: %t", i, step.free, !step.waits)
+		}
+	}
+	a.heedRoom(&spool.NoRoomError{Free: 99, Reserve: 100, Err: errors.New("the disk refused a write")})
+	if !a.suspension.has(suspendRoom) {
+		t.Error("the disk refused a write, and deliveries go on")
 	}
 }
