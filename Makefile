@@ -86,6 +86,7 @@ $(NFPM):
 # profiles, capture, catchup, latency, isolation, lookups, memory, cluster, idle, peer); QUICK=1 takes one short round of each;
 # EARLIER=COMMIT measures that commit's agent in the same rounds.
 EARLIER ?=
+ROUNDS  ?=
 .PHONY: bench
 bench: tools ## speed beside its floor in one table, half an hour (DATABASE=postgres, ROWS=record, QUICK=1, EARLIER=COMMIT, PROOF=docs/proof.md)
 	@.ci/install bench
@@ -118,11 +119,12 @@ soak: tools ## every fault and a table of them, in minutes (FULL=1 hours, HOURS=
 	  $(GO) test -timeout $$(( $(HOURS) * 60 + 180 ))m -count 1 -run '$(value RUN)'
 
 # EARLIER=COMMIT is what machines are upgraded from. By default it is the oldest commit that has this one's messages.
+# ROUNDS=50 does each fault of TestClusterAtRandom so often; without it, twice.
 .PHONY: cluster
-cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some, EARLIER=COMMIT)
+cluster: tools ## what machines do together, on three NATS servers, with all that may happen to them (RUN=TestReplicas some, ROUNDS=50, EARLIER=COMMIT)
 	ROWHOOK_CLUSTER=1 $(GO) test -race -timeout 120m -count 1 $(if $(value RUN),-run '$(value RUN)') ./cmd/rowhook/cluster/...
 	ROWHOOK_CLUSTER=1 $(GO) test -timeout 10m -count 1 -run 'TestObject' ./cmd/rowhook/cluster
-	ROWHOOK_CLUSTER=1 ROWHOOK_FAULTS=1 ROWHOOK_CLUSTER_EARLIER='$(EARLIER)' $(GO) test -timeout 300m -count 1 -run '$(or $(value RUN),TestCluster)' ./cmd/rowhook/e2e
+	ROWHOOK_CLUSTER=1 ROWHOOK_FAULTS=1 ROWHOOK_CLUSTER_EARLIER='$(EARLIER)' ROWHOOK_CLUSTER_ROUNDS=$(ROUNDS) $(GO) test -timeout 300m -count 1 -run '$(or $(value RUN),TestCluster)' ./cmd/rowhook/e2e
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

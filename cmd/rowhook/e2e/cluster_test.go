@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -260,86 +261,6 @@ func (c *clustered) takeOver(what string, took time.Duration) {
 	c.s.most(what, took.Milliseconds(), "ms")
 }
 
-// verifyCluster is the oracle of a cluster. For each profile: each change of the ledger was accepted,
-// nothing else arrived, equal changes have equal ids and different ones different ids; under each
-// epoch, a key's changes came in order, and began with none left out that no machine had delivered
-// before; what came of an older epoch behind a newer one was in flight at most; and each change has its
-// line in a machine's delivery log.
-func (c *clustered) verifyCluster(changes []change) {
-	c.tb.Helper()
-	c.hook.sound(c.tb)
-	var lines []logLine
-	for _, m := range c.machines {
-		lines = append(lines, m.readLog()...)
-	}
-	repeated := 0
-	for _, code := range clusterProfiles {
-		o := newOracle(c.tb, changes)
-		index := map[[2]int64]int{}
-		for key, seqs := range o.order {
-			for i, seq := range seqs {
-				index[[2]int64{key, seq}] = i
-			}
-		}
-		done := map[int64]int{} // per key, how many changes have been accepted without a gap
-		epochs := map[[2]int64]int{}
-		newest, late := int64(0), int64(0)
-		for _, a := range c.hook.all(code) {
-			if ownEvent(a.typ) {
-				continue
-			}
-			o.counts.requests++
-			if !o.identify(a) {
-				continue
-			}
-			if a.epoch == 0 {
-				o.errorf("%s: a request without an epoch", code)
-			}
-			if a.epoch < newest {
-				late++
-			}
-			newest = max(newest, a.epoch)
-			at, in := index[[2]int64{a.key, a.seq}], [2]int64{a.epoch, a.key}
-			next, begun := epochs[in]
-			if !begun {
-				next = done[a.key]
-				if at <= next {
-					next = at
-				}
-			}
-			if at > next {
-				o.counts.disordered++
-				o.errorf("%s, epoch %d: key %d: change %d arrived before the one before it was accepted", code, a.epoch, a.key, a.seq)
-			}
-			if !begun {
-				epochs[in] = next
-			}
-			if !a.accepted {
-				continue
-			}
-			o.times[a.id]++
-			if at == epochs[in] {
-				epochs[in]++
-			}
-			if at == done[a.key] {
-				done[a.key], o.next[a.key] = at+1, at+1
-			}
-		}
-		if late > newest*clusterConcurrency {
-			o.errorf("%s: %d requests of an epoch came behind a later one's; %d could be in flight", code, late, newest*clusterConcurrency)
-		}
-		j := judge{profile: code, killed: true}
-		v := o.finish(j)
-		o.checkLog(lines, j)
-		c.row.counted(c.hook.addr+" "+code, v)
-		repeated += v.repeated
-		c.tb.Logf("%s: %d events, %d requests, %d repeated, %d epochs", code, v.events, v.requests, v.repeated, newest)
-	}
-	if repeated > c.allowed {
-		c.tb.Errorf("%d requests were repeated; what was in flight or just sent was %d", repeated, c.allowed)
-	}
-}
-
 // delivered waits until each profile has accepted all changes.
 func (c *clustered) delivered(changes []change) {
 	c.tb.Helper()
@@ -520,8 +441,22 @@ func needsMachine(t *testing.T) {
 	}
 }
 
-// TestClusterAtRandom does each kind of fault some times, at full length fifty, at random moments and in
-// random order.
+// roundsVariable says how often TestClusterAtRandom does each fault.
+const roundsVariable = "ROWHOOK_CLUSTER_ROUNDS"
+
+func faultRounds(tb testing.TB) int {
+	tb.Helper()
+	text := os.Getenv(roundsVariable)
+	if text == "" {
+		return count(2, 50)
+	}
+	rounds, err := strconv.Atoi(text)
+	capturetest.Must(tb, err)
+	return rounds
+}
+
+// TestClusterAtRandom does each kind of fault of a machine, of the stream's leader and of a machine's
+// network some times, at full length fifty, at random moments and in random order.
 func TestClusterAtRandom(t *testing.T) {
 	t.Parallel()
 	needsMachine(t)
@@ -531,18 +466,20 @@ func TestClusterAtRandom(t *testing.T) {
 }
 
 func testClusterAtRandom(t *testing.T, w *world) {
-	c := newCluster(t, w, "n1", "n2", "n3")
-	c.s = w.scenario("cluster")
-	l := c.begin()
+	n := newWiring(t, w, "n1", "n2", "n3")
+	n.s = w.scenario("cluster")
+	l := n.begin()
 	random := chance(15)
 	var order []func()
-	for range count(3, 50) {
-		order = append(order, c.killCapturing, c.killDelivering, c.killServer, c.freeze, c.handOver)
+	for i := range faultRounds(t) {
+		how := ways[i%len(ways)]
+		order = append(order, n.killCapturing, n.killDelivering, n.killServer, n.freeze, n.handOver,
+			func() { n.cutCapturing(how) }, func() { n.cutDelivering(how) })
 	}
 	random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for _, fault := range order {
 		elapse(t, between(random, 0, 2*time.Second), "", nil)
 		fault()
 	}
-	c.finish(l)
+	n.finish(l)
 }
