@@ -159,7 +159,7 @@ func (s *Spool) Apply(b *Batch) error {
 		return err
 	}
 	if !b.empty() {
-		if err := s.room.check(time.Now()); err != nil {
+		if err := s.Room(); err != nil {
 			return err
 		}
 	}

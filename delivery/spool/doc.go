@@ -30,6 +30,7 @@
 //   - Pebble's Fatalf must not end the process from inside a library. A failed commit returns to
 //     its caller, who looks at the error; any other goroutine of Pebble's ends there and
 //     releases its locks. After that the store is not closed but left, as a crash would leave it.
+//     What fails in its log Pebble never hears of ([fileGuard]): it would end the process.
 //   - Memtables of 2 MiB, a cache of 4 MiB and 48 KiB more for each profile, which reads the log by itself when it is
 //     behind, and 4 MiB where rows are kept; the memtables' size is taken off the cache. One compaction at a time.
 //   - Events are stored in blocks of up to 16 KiB, where one leaves out what it has in common with the one before, as

@@ -3,7 +3,9 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -83,6 +85,50 @@ func (e *DamageError) RemedyText() string {
 	return "restore the state directory as it was when the agent stopped; without a copy move it aside, keep it, " +
 		"and start with `rowhook run --start slot`: the source then repeats what it was not confirmed, " +
 		"and undelivered events in the damaged spool are lost"
+}
+
+// remediedError is a failure of the file system, with what to do about it.
+type remediedError struct {
+	error
+	remedy string
+}
+
+// Unwrap returns the failure.
+func (e *remediedError) Unwrap() error { return e.error }
+
+// RemedyText tells the operator what to do.
+func (e *remediedError) RemedyText() string { return e.remedy }
+
+// remedies of what a file system fails with. Whatever it is, the next start has all that was
+// confirmed.
+var remedies = [...]struct {
+	cause error
+	text  string
+}{
+	{syscall.ENOSPC, "free space on the disk of the state directory, and start the agent again"},
+	{syscall.EDQUOT, "raise the agent's quota on the disk of the state directory, and start the agent again"},
+	{syscall.EMFILE, "raise the limit of open files (`LimitNOFILE=` of a systemd unit), and start the agent again"},
+	{syscall.ENFILE, "raise the machine's limit of open files (`sysctl fs.file-max`), and start the agent again"},
+	{fs.ErrNotExist, "the state directory was removed or unmounted under the agent: mount it, or restore it as it was, and " +
+		"start the agent again"},
+	{fs.ErrPermission, "give the agent's user the state directory and all that is in it, and start the agent again"},
+	{syscall.EROFS, "a kernel makes a disk read-only when it fails: look at `dmesg`, make the state directory writable, and " +
+		"start the agent again"},
+	{syscall.EIO, "the disk of the state directory fails: look at `dmesg`, repair or replace it, and start the agent again"},
+}
+
+// remedied gives a failure of the file system its remedy, unless it has one.
+func remedied(err error) error {
+	var has interface{ RemedyText() string }
+	if err == nil || errors.As(err, &has) {
+		return err
+	}
+	for _, r := range remedies {
+		if errors.Is(err, r.cause) {
+			return &remediedError{err, r.text}
+		}
+	}
+	return err
 }
 
 // NoRoomError reports that the disk has less free space than the reserve, so that

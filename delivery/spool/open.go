@@ -30,6 +30,7 @@ func Open(dir string, o Options) (*Spool, error) {
 		dirty:   make(chan struct{}, 1),
 		force:   make(chan struct{}, 1),
 		stop:    make(chan struct{}),
+		closing: make(chan struct{}),
 		fatal:   make(chan struct{}),
 		errs:    make(chan error, 1),
 		broken:  make(chan struct{}),
@@ -49,13 +50,14 @@ func Open(dir string, o Options) (*Spool, error) {
 		err = s.openLocked()
 	}
 	if err != nil {
+		close(s.stop)
 		if s.db != nil && !s.isBroken() {
-			err = errors.Join(err, s.db.Close())
+			err = errors.Join(err, s.closeStore())
 		}
 		if errors.Is(err, syscall.ENOSPC) {
 			err = &NoRoomError{Reserve: o.Reserve, Err: err}
 		}
-		return nil, errors.Join(err, s.release())
+		return nil, errors.Join(remedied(err), s.release())
 	}
 	s.workers.Add(2)
 	go s.syncLoop()
@@ -146,7 +148,7 @@ func (s *Spool) attended(step func() error) error {
 }
 
 // await waits for a step of the opening. Once the store cannot write, that may never return: it
-// waits for its log's writer, see [logGuard], or tries a flush again and again. It ends with damage
+// tries a flush again and again, or waits for one that has ended. It ends with damage
 // that it finds, and is then waited for, so that nothing of it goes on.
 func await[T any](s *Spool, done <-chan T) (result T) {
 	select {

@@ -36,7 +36,7 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 		cache += cacheKept
 	}
 	o := &pebble.Options{
-		FS:                          logGuard{fs, s},
+		FS:                          fileGuard{fs, s},
 		Logger:                      storeLogger{s},
 		EventListener:               s.listener(),
 		Merger:                      opsMerger,
@@ -63,6 +63,9 @@ func (s *Spool) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o.Experimental.SpanPolicyFunc = splitTables
 	o.Experimental.ValueSeparationPolicy = separateLog
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	if s.options.store != nil {
+		s.options.store(o)
+	}
 	return o
 }
 
@@ -110,23 +113,24 @@ func (s *Spool) listener() *pebble.EventListener {
 			s.fail(&DamageError{Dir: s.dir, File: baseName(info.Path), Lost: "entries of this file cannot be read", Err: info.Details})
 		},
 		BackgroundError: func(err error) {
-			if errors.Is(err, syscall.ENOSPC) {
+			full := errors.Is(err, syscall.ENOSPC)
+			err = s.damage(fmt.Errorf("write spool in the background: %w", err))
+			switch {
+			case full && !s.opening.Load():
 				// The store tries again by itself; appending stops meanwhile. While it is opened
 				// nobody would hear of that.
 				s.room.refuse(err)
-				if s.opening.Load() {
-					s.fail(fmt.Errorf("open spool: %w", err))
-				}
-				time.Sleep(backgroundPause) //nolint:forbidigo // it is the store's own goroutine that is to pause, and no context reaches it
-				return
+			case errors.As(err, new(*DamageError)):
+				s.fail(err)
+			default:
+				_ = s.breaks(err) // Err tells it; a commit may wait for ever for room in memory
 			}
-			s.fail(s.damage(fmt.Errorf("write spool in the background: %w", err)))
+			time.Sleep(backgroundPause) //nolint:forbidigo // it is the store's own goroutine that is to pause, and no context reaches it
 		},
 	}
 }
 
-// backgroundPause keeps the store, which repeats a failed flush at once, from spinning on a full
-// disk.
+// backgroundPause keeps the store, which repeats a failed flush at once, from spinning.
 const backgroundPause = 100 * time.Millisecond
 
 // storeLogger passes Pebble's messages on. What Pebble calls fatal must not end the
@@ -146,7 +150,8 @@ func (l storeLogger) Errorf(format string, args ...any) {
 // Fatalf is called on writes that failed in a way that Pebble cannot undo. A commit
 // that failed is on its caller's goroutine, which looks at s.failed next and so may go on.
 // Everything else is on a goroutine of Pebble's own, which must not go on: it ends
-// here, running its deferred unlocks.
+// here, running its deferred unlocks. Where what they unlock is not locked, nothing may come here:
+// see [fileGuard].
 func (l storeLogger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(strings.TrimPrefix(format, "pebble: "), args...)
 	for _, arg := range args {
@@ -161,8 +166,8 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// guard runs a write, which may panic once the store's log has failed. A write that
-// fails in any way is the end: what of it is on disk is not known.
+// guard runs a write. One that fails in any way is the end: what of it is on disk is not known. Once
+// the spool is broken the store takes writes that it does not keep, and may panic.
 func (s *Spool) guard(what string, call func() error) (err error) {
 	if err := s.failed(); err != nil {
 		return err

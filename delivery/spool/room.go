@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"sync"
 	"time"
@@ -39,6 +40,11 @@ func (r *room) check(now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if since := now.Sub(r.checked); since < 0 || since >= roomInterval {
+		// Open files would go on being written to, and confirmed, where nobody finds them again. The
+		// directory is looked for by a file that it always has, since a mount point stays.
+		if _, err := r.files.Stat(r.files.PathJoin(r.dir, witnessFile)); err != nil {
+			return fmt.Errorf("look at spool: %w", err)
+		}
 		usage, err := r.files.GetDiskUsage(r.dir)
 		if errors.Is(err, vfs.ErrUnsupported) {
 			usage.AvailBytes, err = math.MaxInt64, nil
@@ -58,12 +64,17 @@ func (r *room) check(now time.Time) error {
 }
 
 // Room reports whether there is room to append: nil, or a [*NoRoomError] while the disk has
-// less free space than Options.Reserve or has refused a write.
+// less free space than Options.Reserve or has refused a write. A directory that is no longer there,
+// because it was removed or unmounted, is the spool's end.
 func (s *Spool) Room() error {
 	if err := s.failed(); err != nil {
 		return err
 	}
-	return s.room.check(time.Now())
+	err := s.room.check(time.Now())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = s.breaks(fmt.Errorf("the spool's directory has gone: %w", err))
+	}
+	return err
 }
 
 // Scarce reports whether deliveries, too, are to wait: half of the reserve is for what they write, and

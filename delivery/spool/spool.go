@@ -49,6 +49,8 @@ type Options struct {
 	Logger *slog.Logger
 	// FS is the file system. Defaults to the machine's; tests inject faults here.
 	FS vfs.FS
+
+	store func(*pebble.Options) // if not nil, changes how the store is set up, for a test
 }
 
 func (o Options) withDefaults() Options {
@@ -117,6 +119,7 @@ type Spool struct {
 
 	failure atomic.Pointer[error]
 	opening atomic.Bool   // the store is being opened
+	closing chan struct{} // closed when the store is being closed, for good
 	fatal   chan struct{} // closed with the first fatal error
 	errs    chan error
 
@@ -135,6 +138,7 @@ func (s *Spool) Err() <-chan error { return s.errs }
 
 // fail makes err the spool's fatal error unless there is one, and returns that.
 func (s *Spool) fail(err error) error {
+	err = remedied(err)
 	if s.failure.CompareAndSwap(nil, &err) {
 		close(s.fatal)
 		s.errs <- err
@@ -198,15 +202,20 @@ func (s *Spool) commit(b *pebble.Batch, under func()) error {
 
 // Close stops the spool's goroutines, syncs what was applied, and releases the
 // directory. The append side and the engine must have stopped. After a fatal error it
-// leaves the store as it is, which is what a crash would have left.
+// leaves the store as it is, which is what a crash would have left; a fatal error that comes only
+// now it returns.
 func (s *Spool) Close() error {
 	var err error
 	s.stopOnce.Do(func() {
+		told := s.failed() != nil
 		closed := make(chan error, 1)
 		go func() { closed <- s.close() }()
 		select {
 		case err = <-closed:
 		case <-s.broken: // a commit may wait for the store for ever, with what closing wants
+		}
+		if !told && s.isBroken() {
+			err = s.failed()
 		}
 	})
 	return err
@@ -239,7 +248,13 @@ func (s *Spool) close() error {
 	if s.failed() != nil {
 		err = nil // Err has told it
 	}
-	return errors.Join(err, s.db.Close(), s.release())
+	return errors.Join(err, s.closeStore(), s.release())
+}
+
+// closeStore closes the store, which waits for nothing that waits for room.
+func (s *Spool) closeStore() error {
+	close(s.closing)
+	return s.db.Close()
 }
 
 // release gives the directory back.

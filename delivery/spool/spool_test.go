@@ -21,8 +21,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, appendUntilKilled(dir))
 		os.Exit(1)
 	}
-	if os.Getenv("SPOOL_STUCK") != "" {
-		if err := closeBehindStuckCommit(); err != nil {
+	for name, run := range map[string]func() error{"SPOOL_STUCK": closeBehindStuckCommit, "SPOOL_FAULTS": allStoreFaults} {
+		if os.Getenv(name) == "" {
+			continue
+		}
+		if err := run(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
