@@ -23,6 +23,8 @@ type ordering struct {
 	Keys  map[string]string `json:"keys,omitempty"`
 	// Barriers are ascending.
 	Barriers []barrier `json:"barriers,omitempty"`
+	// Turned is the first event of the last turn that this is as of, where machines share profiles.
+	Turned delivery.Seq `json:"turned,omitempty"`
 }
 
 // barrier is a place in the log: events up to At are over before others begin. Order and Unit hold
@@ -48,6 +50,46 @@ func (o *ordering) follow(p *Profile, end delivery.Seq) bool {
 		}
 	}
 	o.Order, o.Unit, o.Keys = c.Order, c.Unit, keys
+	return true
+}
+
+// followTurns is follow where machines share profiles: the log has more already. turns are the first
+// events that came to be made by another config, and next is where the log is read on. Of configs between
+// the one that this is as of and the last nothing is known: their turns are barriers whatever they say.
+// It reports whether anything differs.
+func (o *ordering) followTurns(p *Profile, turns []delivery.Seq, next delivery.Seq) bool {
+	c := &p.config
+	keys, clash := mergeKeys(o.Keys, c.Ordering)
+	unknown, same := o.Order == "", o.Order == c.Order && o.Unit == c.Unit
+	unseen := turns
+	for len(unseen) > 0 && unseen[0] <= o.Turned {
+		unseen = unseen[1:]
+	}
+	if len(unseen) == 0 && same && !clash && maps.Equal(keys, o.Keys) {
+		return false
+	}
+	below := barrier{Order: o.Order, Unit: o.Unit}
+	if unknown {
+		below = barrier{Order: c.Order, Unit: c.Unit}
+	}
+	at := unseen
+	switch differs := !unknown && (!same || clash); {
+	case !differs && len(unseen) < 2:
+		at = nil
+	case len(unseen) == 0:
+		at = turns[max(len(turns)-1, 0):]
+	}
+	for _, first := range at {
+		if n := len(o.Barriers); first >= max(next, 2) && (n == 0 || o.Barriers[n-1].At < first-1) {
+			below.At = first - 1
+			o.Barriers = append(o.Barriers, below)
+		}
+		below.Order, below.Unit = c.Order, c.Unit
+	}
+	o.Order, o.Unit, o.Keys = c.Order, c.Unit, keys
+	if len(turns) > 0 {
+		o.Turned = turns[len(turns)-1]
+	}
 	return true
 }
 

@@ -56,7 +56,7 @@ type dispatcher struct {
 	// Whether this engine owns the profile: nil when it does not. Without machines that share it is
 	// the same for good.
 	tenure atomic.Pointer[tenure]
-	turn   turn // the last run; the engine's begin guards it
+	stint  stint // the last run; the engine's begin guards it
 
 	// Of a profile that another config does not have.
 	gone     atomic.Bool  // nothing is to be done any more
@@ -69,10 +69,10 @@ type dispatcher struct {
 	helpers sync.WaitGroup // the committer and those who ask
 
 	mu      sync.Mutex
-	loaded  *tenure      // in which the state below reflects the store; nil when it does not
-	at      *tenure      // in which run is at work; nil when it is not
-	since   delivery.Seq // the log's end when the config was put to work
-	drainTo delivery.Seq // nothing comes for it beyond, where it is being drained
+	loaded  *tenure        // in which the state below reflects the store; nil when it does not
+	at      *tenure        // in which run is at work; nil when it is not
+	turns   []delivery.Seq // first events that came to be made by another config; the present one's is the last
+	drainTo delivery.Seq   // nothing comes for it beyond, where it is being drained
 	tickAt  time.Time
 
 	// Who owns what, see the package comment; none of them knows the dispatcher.

@@ -40,6 +40,9 @@ type Options struct {
 	// methods for a profile that it does not own return [delivery.ErrNotOwner], and lists leave such
 	// profiles out.
 	Shared bool
+	// Turns are where in the log shared profiles' events came to be made by another config, as far as
+	// the profiles are those of it, see [Reload.ApplyAt]. Default: the end of the log.
+	Turns []delivery.Seq
 	// Lease tells until when requests may start, by the monotonic clock. It is asked immediately
 	// before each, and must return at once. What is in flight then goes on. Nil is always.
 	Lease func() time.Time
@@ -78,7 +81,7 @@ type Engine struct {
 	life    sync.Mutex
 	leaving map[string]<-chan struct{} // by code: removed and not at their end yet; closed there
 
-	// begin guards who runs: running, the dispatchers' turns and the beginnings of tenures. It is
+	// begin guards who runs: running, the dispatchers' stints and the beginnings of tenures. It is
 	// taken last of all, and nothing is waited for while it is held: who owns what may be told by
 	// those whom the store waits for.
 	begin   sync.Mutex
@@ -133,6 +136,9 @@ func New(store delivery.Store, log Recorder, profiles []*Profile, options Option
 		return nil, err
 	}
 	e.router = reload.Router()
+	if options.Shared && options.Turns != nil {
+		return e, reload.ApplyAt(options.Turns)
+	}
 	return e, reload.Apply()
 }
 
@@ -191,9 +197,9 @@ type engineRun struct {
 func (r *engineRun) start(d *dispatcher, t *tenure) {
 	stop, cancel := context.WithCancel(r.stop)
 	sends, abort := context.WithCancel(r.sends)
-	before := d.turn.ended
-	d.turn = turn{stop: cancel, abort: abort, ended: make(chan struct{})}
-	ended := d.turn.ended
+	before := d.stint.ended
+	d.stint = stint{stop: cancel, abort: abort, ended: make(chan struct{})}
+	ended := d.stint.ended
 	r.group.Go(func() {
 		defer close(ended)
 		defer abort()
@@ -213,8 +219,13 @@ func (r *engineRun) deliver(d *dispatcher, t *tenure, stop, sends context.Contex
 	}
 	switch {
 	case err == nil && d.dropping.Load():
-		if r.stop.Err() == nil && !t.released.Load() && d.retire(Drop) {
+		if r.stop.Err() != nil || t.released.Load() {
+			return
+		}
+		if err := d.retire(Drop); err == nil {
 			r.engine.forget(d)
+		} else if errors.Is(err, delivery.ErrNotOwner) {
+			r.later(d, t, r.stop)
 		}
 	case errors.Is(err, delivery.ErrNotOwner) && r.engine.options.Shared:
 		r.engine.lose(d, t)
@@ -223,8 +234,22 @@ func (r *engineRun) deliver(d *dispatcher, t *tenure, stop, sends context.Contex
 	case err != nil:
 		r.failed(err)
 		r.cancelAll()
-	case stop.Err() == nil:
-		r.engine.drained(d, t)
+	case stop.Err() == nil && !r.engine.drained(d, t):
+		r.later(d, t, stop)
+	}
+}
+
+// later has a dispatcher try again to end, which others did not let it.
+func (r *engineRun) later(d *dispatcher, t *tenure, stop context.Context) {
+	select {
+	case <-time.After(leasePoll):
+	case <-stop.Done():
+		return
+	}
+	r.engine.begin.Lock()
+	defer r.engine.begin.Unlock()
+	if r.engine.running == r && d.tenure.Load() == t {
+		r.start(d, t)
 	}
 }
 

@@ -23,7 +23,7 @@ type tenure struct {
 	header   string      // of its requests
 	over     atomic.Bool // another machine may own the profile: nothing more is begun or stored
 	released atomic.Bool // it is to end in order
-	err      error       // why what was done could not be stored at its end; set before turn.ended is closed
+	err      error       // why what was done could not be stored at its end; set before stint.ended is closed
 }
 
 func newTenure(epoch uint64) *tenure {
@@ -33,8 +33,8 @@ func newTenure(epoch uint64) *tenure {
 // isOver reports whether another machine may own the profile.
 func (t *tenure) isOver() bool { return t.over.Load() }
 
-// turn is what ends a dispatcher's run.
-type turn struct {
+// stint is what ends a dispatcher's run.
+type stint struct {
 	stop  context.CancelFunc // has it begin nothing new
 	abort context.CancelFunc // cancels its requests in flight
 	ended chan struct{}      // closed when nothing of it goes on
@@ -100,7 +100,7 @@ func (e *Engine) Release(ctx context.Context, code string) error {
 		e.begin.Unlock()
 		return notOwner(code)
 	}
-	t, at := d.tenure.Load(), d.turn
+	t, at := d.tenure.Load(), d.stint
 	t.released.Store(true)
 	e.begin.Unlock()
 	if at.stop != nil {
@@ -201,9 +201,9 @@ func (d *dispatcher) disown(t *tenure) bool {
 		return false
 	}
 	t.over.Store(true)
-	if d.turn.stop != nil {
-		d.turn.stop()
-		d.turn.abort()
+	if d.stint.stop != nil {
+		d.stint.stop()
+		d.stint.abort()
 	}
 	d.wake.notify()
 	return true

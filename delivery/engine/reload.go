@@ -37,6 +37,7 @@ type Reload struct {
 	Added, Changed, Removed []string
 
 	engine   *Engine
+	profiles []*Profile
 	router   *delivery.Router
 	fleet    *fleet
 	fresh    []*dispatcher
@@ -60,7 +61,7 @@ type removal struct {
 //
 // Calls of Prepare and Apply do not overlap.
 func (e *Engine) Prepare(profiles []*Profile, removals map[string]Removal) (*Reload, error) {
-	r := &Reload{engine: e}
+	r := &Reload{engine: e, profiles: profiles}
 	seen := make(map[string]bool, len(profiles))
 	for _, p := range profiles {
 		if seen[p.code] {
@@ -183,22 +184,32 @@ func (r *Reload) Router() *delivery.Router { return r.router }
 // Apply puts the new profiles to work. It is called once, when everything that the former router
 // was asked about is in the store and nothing that the new one is asked about, and does not wait
 // for requests in flight.
-func (r *Reload) Apply() error {
+func (r *Reload) Apply() error { return r.ApplyAt([]delivery.Seq{r.engine.store.End() + 1}) }
+
+// ApplyAt is Apply on a machine that shares profiles, where more may be in the store already. turns are
+// the first events that came to be made by another config, ascending, the present config's last. None of
+// these behind the turns that the engine has been told of may have been read yet.
+func (r *Reload) ApplyAt(turns []delivery.Seq) error {
 	e := r.engine
-	end := e.store.End()
+	end := turns[len(turns)-1] - 1
 	e.life.Lock()
 	defer e.life.Unlock()
+	if e.options.Shared {
+		if err := r.renew(); err != nil {
+			return err
+		}
+	}
 	// Who was being drained may have come to the end.
 	r.fleet = newFleet(slices.DeleteFunc(r.fleet.dispatchers, (*dispatcher).isGone))
 	r.removals = slices.DeleteFunc(r.removals, func(r removal) bool { return r.dispatcher.isGone() })
 	for _, d := range r.fresh {
 		// It may have been there before, ordered in another way.
-		if err := d.follow(d.terms.configured, end); err != nil {
+		if err := d.follow(nil, turns); err != nil {
 			return err
 		}
 	}
 	for _, c := range r.changes {
-		if err := c.dispatcher.change(c.profile, end); err != nil {
+		if err := c.dispatcher.follow(c.profile, turns); err != nil {
 			return err
 		}
 	}
@@ -214,7 +225,54 @@ func (r *Reload) Apply() error {
 	for _, removed := range r.removals {
 		e.remove(removed, end)
 	}
+	if !e.options.Shared {
+		return nil
+	}
+	return e.followAll(turns)
+}
+
+// Follow tells an engine that shares profiles of turns which have left its config as it is, see
+// [Reload.ApplyAt].
+func (e *Engine) Follow(turns []delivery.Seq) error {
+	e.life.Lock()
+	defer e.life.Unlock()
+	return e.followAll(turns)
+}
+
+func (e *Engine) followAll(turns []delivery.Seq) error {
+	for _, d := range e.all() {
+		if err := d.follow(nil, turns); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// renew puts new dispatchers in the place of those that have come to the end of their drain since
+// Prepare, on this machine or on another one: the store has forgotten their numbers.
+func (r *Reload) renew() error {
+	e := r.engine
+	for i, p := range r.profiles {
+		d := r.fleet.dispatchers[i]
+		if !d.isGone() && !d.forgotten() {
+			continue
+		}
+		id, err := e.store.Register(p.code)
+		if err != nil {
+			return fmt.Errorf("register profile %s: %w", p.code, err)
+		}
+		r.changes = slices.DeleteFunc(r.changes, func(c change) bool { return c.dispatcher == d })
+		r.fresh = slices.DeleteFunc(r.fresh, func(other *dispatcher) bool { return other == d })
+		r.fleet.dispatchers[i] = newDispatcher(e, p, id, 0)
+		r.fresh = append(r.fresh, r.fleet.dispatchers[i])
+	}
+	return nil
+}
+
+// forgotten reports whether the store has forgotten the profile's number.
+func (d *dispatcher) forgotten() bool {
+	_, err := d.store.Progress(d.store.id)
+	return err != nil
 }
 
 // remove ends the work for a profile; e.life is held.
@@ -235,7 +293,7 @@ func (e *Engine) remove(r removal, end delivery.Seq) {
 // retire ends a dispatcher when its requests in flight have ended; e.life is held.
 func (e *Engine) retire(d *dispatcher, how Removal) {
 	e.begin.Lock()
-	run, at := e.running, d.turn
+	run, at := e.running, d.stint
 	if run == nil {
 		e.begin.Unlock()
 		d.retire(how)
@@ -262,8 +320,8 @@ func (e *Engine) dropOwned(d *dispatcher) {
 	d.dropping.Store(true)
 	e.begin.Lock()
 	defer e.begin.Unlock()
-	if d.turn.stop != nil && d.tenure.Load() != nil {
-		d.turn.stop() // see deliver
+	if d.stint.stop != nil && d.tenure.Load() != nil {
+		d.stint.stop() // see deliver
 	}
 }
 
@@ -291,31 +349,41 @@ func (e *Engine) Profiles() []string {
 // Retired takes note that the store has forgotten a removed profile, since its owner has drained or
 // dropped it. It does not wait.
 func (e *Engine) Retired(code string) {
-	if d := e.find(code); d != nil && (d.draining.Load() || d.dropping.Load()) {
+	if d := e.find(code); d != nil && d.forgotten() {
 		e.forget(d)
 	}
 }
 
-// drained forgets a profile that was to be drained, and has been.
-func (e *Engine) drained(d *dispatcher, t *tenure) {
+// drained forgets a profile that was to be drained, and has been. It reports false when that is not so
+// yet: another machine may know better.
+func (e *Engine) drained(d *dispatcher, t *tenure) bool {
 	e.life.Lock()
 	defer e.life.Unlock()
 	if d.draining.Load() {
 		e.begin.Lock()
-		e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(e.all()), func(other *dispatcher) bool { return other == d })))
+		was := e.all()
+		e.fleet.Store(newFleet(slices.DeleteFunc(slices.Clone(was), func(other *dispatcher) bool { return other == d })))
 		e.begin.Unlock()
-		d.retire(Drain)
-		return
+		err := d.retire(Drain)
+		if !e.options.Shared || !errors.Is(err, delivery.ErrNotOwner) {
+			return true
+		}
+		e.begin.Lock()
+		defer e.begin.Unlock()
+		d.gone.Store(false)
+		e.fleet.Store(newFleet(append(slices.Clone(e.all()), d)))
+		return false
 	}
 	e.begin.Lock()
 	defer e.begin.Unlock()
 	if e.running != nil && d.tenure.Load() == t {
 		e.running.start(d, t) // a reload has it back
 	}
+	return true
 }
 
-// retire ends a dispatcher that does not run any more. It reports whether nothing is left to be done.
-func (d *dispatcher) retire(how Removal) bool {
+// retire ends a dispatcher that does not run any more.
+func (d *dispatcher) retire(how Removal) error {
 	err := error(nil)
 	if how == Drop {
 		err = d.dropAll()
@@ -328,7 +396,7 @@ func (d *dispatcher) retire(how Removal) bool {
 	case err != nil:
 		d.logger.Error("profile could not be removed whole", "err", err)
 	}
-	return err == nil
+	return err
 }
 
 // forgetProfile has the store forget the profile if nothing is left of it.
@@ -387,19 +455,22 @@ func (e *Engine) keep(p *Profile) (d *dispatcher, differs bool) {
 		return nil, false
 	}
 	differs = d.draining.Load() || !reflect.DeepEqual(&d.terms.latest().config, &p.config)
-	d.draining.Store(false)
+	if !e.options.Shared { // see renew
+		d.draining.Store(false)
+	}
 	return d, differs
 }
 
 func (d *dispatcher) isGone() bool { return d.gone.Load() }
 
-// change has another config take over.
-func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
-	if err := d.follow(p, end); err != nil {
-		return err
-	}
+// follow takes over the order of events behind the turns, and with it another config; nil is the
+// present one.
+func (d *dispatcher) follow(p *Profile, turns []delivery.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.order(p, turns); err != nil || p == nil {
+		return err
+	}
 	d.terms.coming = p
 	d.draining.Store(false)
 	d.share.set(p)
@@ -410,11 +481,9 @@ func (d *dispatcher) change(p *Profile, end delivery.Seq) error {
 	return nil
 }
 
-// follow takes over the order that a profile asks for.
-func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.since = end
+// order takes over the order that a profile asks for.
+func (d *dispatcher) order(p *Profile, turns []delivery.Seq) error {
+	d.turns = turns
 	t := d.tenure.Load()
 	if t == nil || d.at != nil && d.at != t {
 		return nil // done when it is owned, see loadState
@@ -422,15 +491,27 @@ func (d *dispatcher) follow(p *Profile, end delivery.Seq) error {
 	if err := d.loadState(t); err != nil {
 		return err
 	}
-	if !d.intake.ordering.follow(p, end) {
+	if p == nil {
+		p = d.terms.latest()
+	}
+	if !d.takeOrder(p) {
 		return nil
 	}
 	d.commits.keep(time.Now())
-	_, err := d.commits.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
-	if d.engine.options.Shared && errors.Is(err, delivery.ErrNotOwner) {
+	if d.engine.options.Shared { // who owns the profile next is told of the turns, too
+		d.wake.notify()
 		return nil
 	}
+	_, err := d.commits.commit() // while the delivery log cannot be written it comes later: nothing is sent meanwhile
 	return err
+}
+
+// takeOrder puts barriers at the turns, and reports whether anything differs.
+func (d *dispatcher) takeOrder(p *Profile) bool {
+	if d.engine.options.Shared {
+		return d.intake.ordering.followTurns(p, d.turns, d.intake.reader.next)
+	}
+	return d.intake.ordering.follow(p, d.turns[len(d.turns)-1]-1)
 }
 
 // awaitLeaving waits until a profile that is being removed has come to its end.

@@ -76,16 +76,16 @@ func (d *dispatcher) loadState(t *tenure) error {
 	if d.engine.options.Shared && d.terms.coming != nil {
 		d.terms.takeOver()
 	}
-	if d.engine.options.Shared && d.intake.ordering.follow(d.terms.configured, d.since) {
-		d.commits.keep(time.Now())
-	}
-	d.terms.use(d.intake.ordering.inForce(d.terms.configured))
-	d.setPace()
 	progress, err := d.store.Progress(d.store.id)
 	if err != nil {
 		return fmt.Errorf("read progress of profile %s: %w", d.terms.profile.code, err)
 	}
 	d.intake.reader.start(&progress)
+	if d.engine.options.Shared && d.takeOrder(d.terms.configured) {
+		d.commits.keep(time.Now())
+	}
+	d.terms.use(d.intake.ordering.inForce(d.terms.configured))
+	d.setPace()
 	if err := d.intake.unrecordStored(); err != nil {
 		return err
 	}

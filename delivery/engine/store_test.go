@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -89,7 +90,11 @@ func (s *memStore) End() delivery.Seq {
 func (s *memStore) Progress(id delivery.ProfileID) (delivery.Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.profiles[id].progress
+	known := s.profiles[id]
+	if known == nil {
+		return delivery.Progress{}, fmt.Errorf("profile number %d is not registered", id)
+	}
+	p := known.progress
 	p.Done = slices.Clone(p.Done)
 	return p, nil
 }

@@ -27,8 +27,8 @@ const (
 // Encode hands the batch to yield in parts of about most bytes, in the order in which they are to be
 // applied, see [Spool.DecodePart]. A part is longer by its last event, dead letter or kept row, which
 // are not divided, but for events of [delivery.LargePayload]. commits tells of a part that ends a
-// transaction; what comes after the last Commit is in parts that do not. code names the profiles; one
-// that it has no name for is no recipient any more. A part is valid until yield returns. The batch
+// transaction; what comes after the last Commit is in parts that do not. code names the profiles; an
+// event that is addressed to one that it has no name for is an error. A part is valid until yield returns. The batch
 // stays as it is; it must not have been applied.
 func (b *Batch) Encode(code func(delivery.ProfileID) string, most int, yield func(part []byte, commits bool) error) error {
 	if len(b.pieces) > 0 {
@@ -163,10 +163,10 @@ func (w *partWriter) event(e *tailEntry) error {
 		}
 		w.before = tailEntry{event: w.none}
 	}
-	if !slices.Equal(e.to, w.before.to) && !w.name(e.to) {
-		known := *e
-		known.to = slices.DeleteFunc(slices.Clone(e.to), func(id delivery.ProfileID) bool { return w.codes[id] == "" })
-		e = &known
+	if !slices.Equal(e.to, w.before.to) {
+		if err := w.name(e.to); err != nil {
+			return err
+		}
 	}
 	w.body = appendMember(w.body, e, &w.before)
 	w.before = *e
@@ -206,25 +206,24 @@ func (w *partWriter) putAway(ev *delivery.Event) error {
 	return hand()
 }
 
-// name has the part name profiles. It returns false if one has no code.
-func (w *partWriter) name(ids []delivery.ProfileID) bool {
-	all := true
+// name has the part name profiles.
+func (w *partWriter) name(ids []delivery.ProfileID) error {
 	for _, id := range ids {
 		code, known := w.codes[id]
 		if !known {
 			if w.codes == nil {
 				w.codes = make(map[delivery.ProfileID]string)
 			}
-			code = w.code(id)
+			if code = w.code(id); code == "" {
+				return fmt.Errorf("encode batch: profile number %d has no name, and an event is addressed to it", id)
+			}
 			w.codes[id] = code
 		}
-		if code == "" {
-			all = false
-		} else if !slices.Contains(w.profiles, id) {
+		if !slices.Contains(w.profiles, id) {
 			w.profiles = append(w.profiles, id)
 		}
 	}
-	return all
+	return nil
 }
 
 func (w *partWriter) keep(k *keptChanges, i int) error {

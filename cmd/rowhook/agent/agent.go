@@ -49,6 +49,9 @@ type Agent struct {
 	startedWith *config.Config
 	read        *config.Config // the one that was read last, whether it could be used or not
 	growth      spoolGrowth
+	yielding    context.CancelCauseFunc // ends a reload that waits for other machines; nil while none does
+	agreedOn    string                  // digest of the config that other machines were told to agree with
+	agreedAt    time.Time
 
 	history *console.History // what the console plots
 	noted   time.Time        // when that was added to; sample's own
@@ -188,6 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.node.replica.Answer(a.answer(ctx, a.operationsHere()))
 		a.tellProfiles()
 		act(func() error { return a.arrival(ctx) })
+		act(func() error { return a.followTurns(ctx) })
 		act(func() error { return a.node.replica.Run(ctx, &actor{Agent: a, ctx: ctx, failed: cancel}) })
 	} else {
 		a.term.Load().run(ctx, act)

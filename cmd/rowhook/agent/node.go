@@ -58,10 +58,10 @@ func (n *node) follow(c *config.Config, s *spool.Spool, beforeProgress func()) (
 // shared reports whether several machines work on what is in the state directory.
 func (w *workspace) shared() bool { return w.node != nil }
 
-// agreed reports whether all machines that are there have the same config.
+// agreed reports whether all machines that are there have the config by which is captured.
 func (n *node) agreed() bool {
-	machines := n.replica.View().Machines
-	return !slices.ContainsFunc(machines, func(m cluster.MachineView) bool { return m.Alive && m.Config != machines[0].Config })
+	last, taken := n.replica.LastTurn()
+	return taken && !slices.ContainsFunc(n.replica.View().Machines, func(m cluster.MachineView) bool { return m.Alive && m.Config != last.Config })
 }
 
 // store is where the engine has its state.
@@ -111,6 +111,7 @@ var _ cluster.Actor = (*actor)(nil)
 // BeginCapture implements [cluster.Actor].
 func (r *actor) BeginCapture(epoch uint64) {
 	r.EndCapture()
+	r.yield()
 	ctx, stop := context.WithCancel(r.ctx)
 	ended := make(chan struct{})
 	r.mu.Lock()

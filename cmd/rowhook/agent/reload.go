@@ -34,7 +34,7 @@ const exitOfUsage = 2
 func (a *Agent) reload(ctx context.Context, r operation.ReloadRequest) (status operation.ReloadStatus, err error) {
 	for tries := 1; ; tries++ {
 		status, err = a.reloadOnce(ctx, r)
-		if !errors.Is(err, errReloading) || tries == reloadTries || capture.Sleep(ctx, rand.N(reloadPause)) != nil {
+		if !passing(err) || tries == reloadTries || capture.Sleep(ctx, rand.N(reloadPause)) != nil {
 			return status, err
 		}
 	}
@@ -44,50 +44,21 @@ func (a *Agent) reloadOnce(ctx context.Context, r operation.ReloadRequest) (oper
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	return a.noteReload(r, func() (operation.ReloadStatus, error) {
+		if a.shared() {
+			return a.reloadShared(ctx, r)
+		}
 		ready, err := a.prepareReload(ctx, r)
-		if err != nil || !a.shared() {
-			if err != nil {
-				return operation.ReloadStatus{}, err
-			}
-			return ready.take(ctx)
-		}
-		// Two machines that are asked at the same time refuse each other.
-		take, err := a.agree(ctx, ready.next, r)
 		if err != nil {
 			return operation.ReloadStatus{}, err
 		}
-		status, err := ready.take(ctx)
-		if err != nil {
-			return status, err
-		}
-		return status, take(ctx)
-	})
-}
-
-// reloadAgreed takes a config that all machines of the cluster have agreed on.
-func (a *Agent) reloadAgreed(ctx context.Context, r agreement) (operation.ReloadStatus, error) {
-	a.reloading.Lock()
-	defer a.reloading.Unlock()
-	return a.noteReload(r.ReloadRequest, func() (operation.ReloadStatus, error) {
-		ready, err := a.prepareReload(ctx, r.ReloadRequest)
-		if err == nil {
-			err = agreed(ready.next, r.Digest)
-		}
-		if err != nil {
-			return operation.ReloadStatus{}, err
-		}
-		status, err := ready.take(ctx)
-		if err == nil {
-			a.reconfigured(ready.next)
-		}
-		return status, err
+		return ready.take(ctx)
 	})
 }
 
 // noteReload does a reload and keeps what came of it. Called with reloading held.
 func (a *Agent) noteReload(r operation.ReloadRequest, do func() (operation.ReloadStatus, error)) (operation.ReloadStatus, error) {
 	status, err := do()
-	if errors.Is(err, errReloading) { // it is tried again, or who asked is told
+	if passing(err) { // it is tried again, or who asked is told
 		return status, err
 	}
 	status.Time, status.OK, status.By = time.Now().UTC(), err == nil, r.By
@@ -137,6 +108,7 @@ type reloadPlan struct {
 	live    *live
 	engine  *engine.Reload
 	restart []string
+	tables  []*capture.Table // those that the mapping looks rows up in; nil while this machine does not capture
 }
 
 // prepareReload does all of a reload that may fail. Nothing has changed when it returns.
@@ -168,31 +140,42 @@ func (a *Agent) prepareReload(ctx context.Context, r operation.ReloadRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	var tables []*capture.Table
+	if a.term.Load() != nil {
+		if tables, err = lookedUp(ctx, a.sourceNow(), next); err != nil {
+			return nil, fmt.Errorf("read the looked-up tables: %w", err)
+		}
+	}
 	plan, err := a.engine.Prepare(profiles, r.Removed)
 	if err != nil {
 		return nil, err
 	}
-	return &reloadPlan{agent: a, next: next, live: &live{config: next, endpoints: endpoints, router: plan.Router()}, engine: plan, restart: restart}, nil
+	return &reloadPlan{
+		agent: a, next: next, live: &live{config: next, endpoints: endpoints, router: plan.Router()}, engine: plan, restart: restart, tables: tables,
+	}, nil
 }
 
 // take has the config take effect.
 func (p *reloadPlan) take(ctx context.Context) (operation.ReloadStatus, error) {
+	return p.exchange(ctx, p.agent.exchange, p.engine.Apply)
+}
+
+// exchange has the config take effect where by says, between two transactions; to puts the profiles to
+// work.
+func (p *reloadPlan) exchange(
+	ctx context.Context, by func(context.Context, pipeline.Routing, func() error) error, to func() error,
+) (operation.ReloadStatus, error) {
 	a, next, before := p.agent, p.next, p.agent.config()
 	codes, err := a.codes(next)
 	if err != nil {
 		return operation.ReloadStatus{}, err
 	}
-	to := pipeline.Routing{
+	routing := pipeline.Routing{
 		Rules: next.Rules(), Router: p.live.router, Codes: codes, Bare: bare(next, codes), Rounded: next.Rounded(),
-		Kept: keptWants(next.Rules()),
+		Kept: keptWants(next.Rules()), Tables: p.tables,
 	}
-	if a.term.Load() != nil {
-		if to.Tables, err = lookedUp(ctx, a.sourceNow(), next); err != nil {
-			return operation.ReloadStatus{}, fmt.Errorf("read the looked-up tables: %w", err)
-		}
-	}
-	err = a.exchange(ctx, to, func() error {
-		if err := p.engine.Apply(); err != nil {
+	err = by(ctx, routing, func() error {
+		if err := to(); err != nil {
 			return err
 		}
 		a.live.Store(p.live)

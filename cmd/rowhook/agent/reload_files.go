@@ -57,7 +57,7 @@ func (a *Agent) watchFiles(ctx context.Context) error {
 			if watcher != nil {
 				watchDirs(watcher, a.lastRead().Files())
 			}
-			if a.lastRead().Changed() {
+			if a.lastRead().Changed() || a.forsaken() {
 				_, _ = a.reload(ctx, operation.ReloadRequest{User: directories.User(), By: operation.ReloadByFile}) // told by itself
 				soon()                                                                                              // it may name other files
 			}

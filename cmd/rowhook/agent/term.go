@@ -31,9 +31,14 @@ var errStandby = &capture.OperatorError{
 
 // beginTerm makes a term that goes on where the spool ends. It does not connect.
 func (a *Agent) beginTerm() error {
-	if a.shared() && a.node.agreed() {
-		if err := a.retireRemoved(); err != nil {
+	if a.shared() {
+		if err := a.beginTurn(); err != nil {
 			return err
+		}
+		if a.node.agreed() {
+			if err := a.retireRemoved(); err != nil {
+				return err
+			}
 		}
 	}
 	t := &term{Agent: a, over: make(chan struct{})}

@@ -120,7 +120,7 @@ func (w *workspace) open(c *config.Config, passing bool) error {
 	}
 	of := engine.Options{Logger: w.logger, Grace: c.ShutdownGrace, Rate: rate, OnState: w.stateChanged, OnFailure: w.failed}
 	if w.node != nil {
-		of.Shared, of.Lease = true, w.node.replica.Lease
+		of.Shared, of.Lease, of.Turns = true, w.node.replica.Lease, w.node.replica.Taken().Firsts
 	}
 	w.engine, err = engine.New(w.store(), w.log, profiles, of)
 	if err != nil {

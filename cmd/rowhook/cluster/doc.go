@@ -16,6 +16,12 @@
 //     owner's last. So no two act on one seat, whatever is delayed, lost, repeated or frozen, as long as
 //     clocks go at like rates (within a tenth). What was begun within the lease may end after it: the
 //     epoch in the requests tells.
+//   - By which config events are made changes between two transactions, at a turn: a message of the
+//     capture's, whose place in the log is the same on all replicas. A machine's engine reads up to a
+//     turn that the machine has not taken, and no further. So order, unit and ordering keys of what is
+//     on both sides are kept apart whenever each machine takes it. Who captures under another config
+//     than the last turn's says so by a turn before the first event. Who has not the last turn's config
+//     claims no profile, and the capture only if nobody has it.
 //   - What a spool holds it knows the place of: two values, one written with parts that end a
 //     transaction, one with everything else. A part of an open transaction moves neither; Open drops
 //     it and it is read again.
@@ -90,5 +96,6 @@
 //	                              beyond what is applied, or a message with another digest, is
 //	                              an error that ends the process, never passed over
 //	a server is split off         who is connected to it goes to another one, see leave in stream.go
+//	a machine cannot take a turn  it delivers what is before it; after 10 s others have its profiles
 //	one machine's disk is full    it applies nothing, hears nothing of itself, loses what it has
 package cluster

@@ -21,15 +21,20 @@ func (r *Replica) capturing() (context.Context, uint64, error) {
 
 // record publishes a message of the capture and waits until it is applied here.
 func (r *Replica) record(of func(epoch uint64) message) error {
+	_, err := r.recorded(of)
+	return err
+}
+
+func (r *Replica) recorded(of func(epoch uint64) message) (effect, error) {
 	ctx, epoch, err := r.capturing()
 	if err != nil {
-		return err
+		return effect{}, err
 	}
-	_, err = r.say(ctx, laneCapture, of(epoch))
+	f, err := r.say(ctx, laneCapture, of(epoch))
 	if errors.Is(err, errStranger) || errors.Is(err, ErrTermOver) {
-		return ErrTermOver
+		err = ErrTermOver
 	}
-	return err
+	return f, err
 }
 
 // Apply writes a batch of the source's stream. It returns ErrTermOver when this machine does not
@@ -69,8 +74,8 @@ func (r *Replica) ForgetKept(lower, upper []byte) error {
 	return r.record(func(epoch uint64) message { return forgetKept{epoch, lower, upper} })
 }
 
-// code returns the code of a profile's number in this spool; empty for a profile that it does not
-// have any more.
+// code returns the code of a profile's number in this spool, also of one that was retired; empty for a
+// number that was never given.
 func (r *Replica) code(id delivery.ProfileID) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

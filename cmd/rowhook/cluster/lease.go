@@ -135,16 +135,17 @@ func (t *tenure) wanted(s *state, profiles []string, now time.Time) map[string]s
 // anyProfile stands for every profile's seat.
 const anyProfile = "*"
 
-// claims are the seats that this machine should have and that are free.
-func (t *tenure) claims(s *state, profiles []string, now time.Time) (seats []claimed) {
+// claims are the seats that this machine should have and that are free. noted is the last turn that it
+// has taken.
+func (t *tenure) claims(s *state, profiles []string, noted uint64, now time.Time) (seats []claimed) {
 	self := s.members[t.machine]
-	if self == nil || self.incarnation != t.incarnation || !t.within(now) || !t.agrees(s, now) {
+	if self == nil || self.incarnation != t.incarnation || !t.within(now) {
 		return nil
 	}
-	if self.about.Roles.may(captureSeat) {
+	if self.about.Roles.may(captureSeat) && (t.upToDate(s, noted) || !t.led(s, RoleCapture|RoleDeliver, now)) {
 		seats = t.claimFree(s, seats, captureSeat, now)
 	}
-	if self.about.Roles.may(anyProfile) {
+	if self.about.Roles.may(anyProfile) && t.upToDate(s, noted) {
 		wanted := t.wanted(s, profiles, now)
 		for _, code := range profiles {
 			if wanted[code] == t.machine {
@@ -155,19 +156,26 @@ func (t *tenure) claims(s *state, profiles []string, now time.Time) (seats []cla
 	return seats
 }
 
-// agrees reports whether this machine's config is the one by which was captured last. One that has
-// another claims nothing while a machine that has that one is alive: what is wanted by the others and
-// not known to it would get no recipient. When none is left, the whole cluster has got another config.
-func (t *tenure) agrees(s *state, now time.Time) bool {
-	if s.config == "" || s.members[t.machine].about.Config == s.config {
-		return true
-	}
+// upToDate reports whether this machine has the config by which events are made. Who has another one
+// claims no profile: it does not know where in the log an order of its own begins. It claims the
+// capture only while no machine that has that config is alive: what is wanted by the others and not
+// known to it would get no recipient. When none is left, the whole cluster has got another config, and
+// the capture's next owner says so.
+func (t *tenure) upToDate(s *state, noted uint64) bool {
+	last := s.lastTurn()
+	return last.seq != 0 && last.seq <= noted && s.members[t.machine].about.Config == last.config
+}
+
+// led reports whether another machine with one of the roles is alive that has the config by which
+// events are made.
+func (t *tenure) led(s *state, roles Roles, now time.Time) bool {
+	last := s.lastTurn()
 	for name, m := range s.members {
-		if name != t.machine && m.about.Config == s.config && t.alive(s, name, now) {
-			return false
+		if last.seq != 0 && name != t.machine && m.about.Config == last.config && m.about.Roles&roles != 0 && t.alive(s, name, now) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // claimFree adds a seat if it is free.

@@ -22,7 +22,7 @@ func TestOtherConfig(t *testing.T) {
 		"same config, the other one dead": {own: "new", dead: true, wants: true},
 	} {
 		s := newState()
-		s.config = "new"
+		s.turns = []turned{{seq: 1, config: "new", from: 1}}
 		roles := RoleCapture | RoleDeliver
 		s.members["m1"] = &member{incarnation: 1, renewal: 1, about: about{Roles: roles, Lease: lease, Config: tt.own}}
 		s.members["m2"] = &member{incarnation: 2, renewal: 2, about: about{Roles: roles, Lease: lease, Config: "new"}}
@@ -34,7 +34,7 @@ func TestOtherConfig(t *testing.T) {
 			now = start.Add(2 * lease)
 		}
 		tn.until = now.Add(lease)
-		if seats := tn.claims(s, []string{"p"}, now); (len(seats) > 0) != tt.wants {
+		if seats := tn.claims(s, []string{"p"}, 1, now); (len(seats) > 0) != tt.wants {
 			t.Errorf("%s: claims %+v", name, seats)
 		}
 	}
@@ -57,14 +57,14 @@ func TestHandedOver(t *testing.T) {
 		"both, by which it cannot take any": {roles: RoleDeliver, config: "d", back: true},
 	} {
 		s := newState()
-		s.config = "c"
+		s.turns = []turned{{seq: 1, config: "c", from: 1}}
 		s.members["m1"] = &member{incarnation: 1, renewal: 1, about: about{Roles: RoleCapture, Lease: lease, Config: "c"}}
 		s.members["m2"] = &member{incarnation: 2, renewal: 2, about: about{Roles: tt.roles, Lease: lease, Config: tt.config}}
 		s.seats[captureSeat] = &seat{epoch: 3, left: "m1"}
 		tn := newTenure("m1", 1, lease)
 		tn.see(s, start)
 		tn.until = start.Add(lease)
-		if seats := tn.claims(s, nil, start); (len(seats) > 0) != tt.back {
+		if seats := tn.claims(s, nil, 1, start); (len(seats) > 0) != tt.back {
 			t.Errorf("%s: claims %+v", name, seats)
 		}
 	}

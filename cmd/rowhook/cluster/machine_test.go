@@ -206,7 +206,7 @@ func (m *machine) tryStart() error {
 		m.stream.Close()
 		return err
 	}
-	m.replica, err = NewReplica(m.stream, m.spool, Self{Config: "same", Scratch: filepath.Dir(m.dir)})
+	m.replica, err = NewReplica(m.stream, m.spool, Self{Config: testDigest, Scratch: filepath.Dir(m.dir)})
 	b.check(err)
 	if b.limits != (limits{}) {
 		m.replica.limits = b.limits
@@ -221,8 +221,23 @@ func (m *machine) tryStart() error {
 	ended := make(chan error, 1)
 	m.cancel, m.ended = cancel, ended
 	go func() { ended <- m.replica.Run(ctx, m) }()
+	go m.take(ctx)
 	return nil
 }
+
+// take takes the turns that come.
+func (m *machine) take(ctx context.Context) {
+	for r := m.replica; ; {
+		t, err := r.AwaitTurn(ctx)
+		if err != nil {
+			return
+		}
+		r.Took(testDigest, t.Seq)
+	}
+}
+
+// testDigest is that of the config that all machines have.
+const testDigest = "same"
 
 // kill ends the process and its connection without a word to the others.
 func (m *machine) kill() {
@@ -284,6 +299,11 @@ func (m *machine) BeginCapture(uint64) {
 // capture applies transactions as a source does: in parts at times, and aborting what it began.
 func (m *machine) capture(next int, stop <-chan struct{}) error {
 	r := rand.New(rand.NewPCG(uint64(next), 1))
+	if t, _ := m.replica.LastTurn(); t.Config != testDigest {
+		if _, err := m.replica.Turn(testDigest, nil); err != nil {
+			return err
+		}
+	}
 	for {
 		for !m.bed.has(next) {
 			select {

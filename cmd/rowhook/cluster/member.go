@@ -200,10 +200,10 @@ func (r *Replica) next(now time.Time) message {
 	if r.leaving {
 		return nil
 	}
-	if seats := t.claims(s, r.profiles, now); len(seats) > 0 {
+	if seats := t.claims(s, r.profiles, r.noted, now); len(seats) > 0 {
 		return claim{seats}
 	}
-	for _, code := range t.surplus(s, r.profiles, now) {
+	for _, code := range r.surplus(now) {
 		if !r.giving[code] {
 			r.giving[code] = true
 			defer r.notify()
@@ -303,15 +303,6 @@ func (r *Replica) Profiles(codes []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.profiles = slices.Clone(codes)
-	r.notify()
-}
-
-// Reconfigured says that this machine's config is another one now, by its digest.
-func (r *Replica) Reconfigured(digest string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.self.Config = digest
-	r.tenure.sent.at = time.Time{} // renews at once
 	r.notify()
 }
 

@@ -122,6 +122,7 @@ const (
 	kindForgetKept
 	kindRetire
 	kindSnapshot
+	kindTurn
 )
 
 // message is what a machine says. The total order of the stream is the order of all of them.
@@ -202,6 +203,13 @@ type (
 		object string
 		covers uint64
 	}
+
+	// turn says, between two transactions, by which config events are made from here on.
+	turn struct {
+		epoch  uint64 // of the capture
+		config string // digest
+		note   []byte // what machines need to know besides, to take it
+	}
 )
 
 // about is what a machine says of itself.
@@ -241,6 +249,7 @@ func (unpark) kind() kind     { return kindUnpark }
 func (forgetKept) kind() kind { return kindForgetKept }
 func (retire) kind() kind     { return kindRetire }
 func (snapshot) kind() kind   { return kindSnapshot }
+func (turn) kind() kind       { return kindTurn }
 
 func (m genesis) appendBody(dst []byte) []byte {
 	return appendText(appendText(dst, m.lineage), m.snapshot)
@@ -315,6 +324,10 @@ func (m retire) appendBody(dst []byte) []byte { return appendText(dst, m.code) }
 
 func (m snapshot) appendBody(dst []byte) []byte {
 	return binary.AppendUvarint(appendText(dst, m.object), m.covers)
+}
+
+func (m turn) appendBody(dst []byte) []byte {
+	return append(appendText(binary.AppendUvarint(dst, m.epoch), m.config), m.note...)
 }
 
 func (a *about) append(dst []byte) []byte {
@@ -393,6 +406,7 @@ var decoders = map[kind]func(*reader) message{
 	kindForgetKept: func(r *reader) message { return forgetKept{epoch: r.uvarint(), lower: r.bytes(), upper: r.all()} },
 	kindRetire:     func(r *reader) message { return retire{code: r.text()} },
 	kindSnapshot:   func(r *reader) message { return snapshot{object: r.text(), covers: r.uvarint()} },
+	kindTurn:       func(r *reader) message { return turn{epoch: r.uvarint(), config: r.text(), note: r.all()} },
 }
 
 var errMalformed = errors.New("malformed message")

@@ -37,6 +37,7 @@ func messages() []message {
 		forgetKept{epoch: 4, lower: []byte("a"), upper: []byte("b")},
 		retire{code: "crm"},
 		snapshot{object: "300", covers: 299},
+		turn{epoch: 4, config: "c0ffee", note: []byte("x")},
 	}
 }
 
@@ -140,7 +141,7 @@ func aState(t testing.TB) *state {
 	s := newState()
 	for i, m := range []message{
 		genesis{lineage: "l"}, join{about: about{Roles: RoleCapture | RoleDeliver, Lease: time.Second, Config: "c0ffee"}},
-		claim{seats: []claimed{{seat: captureSeat}, {seat: "erp"}}}, part{epoch: 1, batch: []byte{1}}, snapshot{object: "2", covers: 2},
+		claim{seats: []claimed{{seat: captureSeat}, {seat: "erp"}}}, turn{epoch: 1, config: "c0ffee", note: []byte("x")}, part{epoch: 1, batch: []byte{1}}, snapshot{object: "2", covers: 2},
 	} {
 		e := envelopeOf(m)
 		e.n = uint64(i) + 1

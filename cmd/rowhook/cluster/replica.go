@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -78,8 +77,11 @@ type Replica struct {
 	leaving  bool
 	giving   map[string]bool // seats that are being given back
 	waits    map[waitKey]*wait
-	changed  chan struct{} // closed when something changes that somebody may wait for
-	codes    map[delivery.ProfileID]string
+	changed  chan struct{}                 // closed when something changes that somebody may wait for
+	codes    map[delivery.ProfileID]string // also of profiles that were retired
+	noted    uint64                        // the last turn that this machine has taken
+	parted   time.Time                     // since when this machine has not taken the last turn; zero when it has
+	fence    atomic.Pointer[fence]
 	recent   [remembered]stamp
 	came     time.Time // when a renewal of this machine came back last
 	applied  map[string]uint64
@@ -152,6 +154,7 @@ func NewReplica(s *Stream, sp *spool.Spool, self Self) (*Replica, error) {
 	incarnation := rand.Uint64() | 1 // never 0
 	r.tenure = newTenure(r.machine, incarnation, r.lease)
 	r.tenure.see(r.core.state, time.Now())
+	r.noted = r.core.state.lastTurn().seq // the engine begins with what the spool has
 	mine = selfValue{machine: r.machine, incarnation: incarnation, lineage: mine.lineage}
 	return r, sp.SetMeta(valueSelf, mine.encode())
 }
@@ -283,6 +286,9 @@ func (r *Replica) apply(ctx context.Context, do *action) error {
 	if msg, ok := do.message.(part); ok {
 		return r.applyPart(ctx, msg)
 	}
+	if do.turned {
+		r.turn()
+	}
 	values := []spool.Value{{Key: valueRest, Value: r.core.state.encodeRest()}}
 	if do.table {
 		values = append(values, spool.Value{Key: valueTable, Value: r.core.state.encodeTable()})
@@ -313,8 +319,6 @@ func (r *Replica) apply(ctx context.Context, do *action) error {
 		}
 		// Nobody is to own it any more, unless a config has it again: see Profiles.
 		r.profiles = slices.DeleteFunc(slices.Clone(r.profiles), func(code string) bool { return code == msg.code })
-		// Nothing is addressed to it any more: that would register it again.
-		maps.DeleteFunc(r.codes, func(_ delivery.ProfileID, code string) bool { return code == msg.code })
 		// Not here: the actor may be waiting for this replica.
 		r.all.Go(func() { r.actor.Retired(msg.code) })
 	}

@@ -192,7 +192,7 @@ func (m *machineSim) member(s *state, now time.Time) {
 	case now.After(t.sent.at.Add(t.lease / renewals)):
 		m.say(laneMembership, renew{about: self, applied: s.seq})
 	case r < 10:
-		if seats := t.claims(s, m.sim.profiles, now); len(seats) > 0 {
+		if seats := t.claims(s, m.sim.profiles, s.lastTurn().seq, now); len(seats) > 0 {
 			m.say(laneMembership, claim{seats})
 		}
 	case r < 20:
@@ -216,6 +216,8 @@ func (m *machineSim) member(s *state, now time.Time) {
 // capture publishes a part of a transaction, or takes the open one back.
 func (m *machineSim) capture(epoch uint64) {
 	switch r := m.sim.rand.IntN(10); {
+	case m.core.state.lastTurn().seq == 0, r == 9 && m.opened == 0:
+		m.say(laneCapture, turn{epoch: epoch, note: []byte(m.name)})
 	case r == 0 && m.opened > 0:
 		m.opened = 0
 		m.say(laneCapture, abort{epoch})

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
+
+	"rowhook/delivery"
 )
 
 // The spool's own values in which a replica keeps how far it is. Each is set in the write that it
@@ -53,7 +56,12 @@ func (s *state) encodeRest() []byte {
 
 // encodeTable is what changes with members and seats.
 func (s *state) encodeTable() []byte {
-	dst := appendText(appendText(appendText([]byte{stampVersion}, s.lineage), s.origin), s.config)
+	dst := appendText(appendText([]byte{stampVersion}, s.lineage), s.origin)
+	dst = binary.AppendUvarint(dst, uint64(len(s.turns)))
+	for _, t := range s.turns {
+		dst = binary.AppendUvarint(appendText(binary.AppendUvarint(dst, t.seq), t.config), uint64(t.from))
+	}
+	dst = appendText(dst, string(s.note))
 	dst = binary.AppendUvarint(appendText(dst, s.latest.object), s.latest.covers)
 	dst = binary.AppendUvarint(dst, uint64(len(s.members)))
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
@@ -87,7 +95,11 @@ func decodeState(rest, table []byte) (*state, error) {
 		return nil, err
 	}
 	r, err = openValue(valueTable, table)
-	s.lineage, s.origin, s.config = r.text(), r.text(), r.text()
+	s.lineage, s.origin = r.text(), r.text()
+	for range r.count() {
+		s.turns = append(s.turns, turned{seq: r.uvarint(), config: r.text(), from: delivery.Seq(r.uvarint())})
+	}
+	s.note = bytes.Clone(r.bytes())
 	s.latest = snapshot{object: r.text(), covers: r.uvarint()}
 	for range r.count() {
 		m := s.members[r.text()]

@@ -31,16 +31,37 @@ var ErrTermOver = errors.New("another machine captures")
 // state is what all replicas know of the cluster besides the spool, as of one message of the stream.
 // It is a function of the messages up to there and of nothing else: no clock, no machine.
 type state struct {
-	lineage string // of the cluster; empty before its genesis
-	origin  string // the snapshot that it began with; empty for none
-	config  string // digest of the config by which was captured last
-	seq     uint64 // of the last message
-	digest  digest // of the last message
+	lineage string   // of the cluster; empty before its genesis
+	origin  string   // the snapshot that it began with; empty for none
+	turns   []turned // the last ones, at most maxTurns
+	note    []byte   // of the last turn
+	seq     uint64   // of the last message
+	digest  digest   // of the last message
 	members map[string]*member
 	seats   map[string]*seat
 	floor   uint64 // epochs begin above it: of another cluster the spool has had them
 	open    uint64 // first envelope of the open transaction's parts; 0 when none is open
 	latest  snapshot
+}
+
+// turned is a place in the log from which on events are made by a config. Two of them may be the same
+// place.
+type turned struct {
+	seq    uint64 // of the message
+	config string // digest
+	from   delivery.Seq
+}
+
+// maxTurns is how many turns are remembered. A profile that nobody has delivered for longer has no
+// barriers at those before.
+const maxTurns = 16
+
+// lastTurn is the last turn; zero before there was one.
+func (s *state) lastTurn() turned {
+	if len(s.turns) == 0 {
+		return turned{}
+	}
+	return s.turns[len(s.turns)-1]
 }
 
 // member is a machine of the cluster.
@@ -79,7 +100,8 @@ type effect struct {
 	refused error   // why the message has no effect
 	abort   bool    // the open transaction's parts are to be dropped
 	items   []bool  // of a progress: which have an effect
-	table   bool    // members or seats are others than before
+	table   bool    // members, seats or turns are others than before
+	turned  bool    // it is a turn, whose place is the end of the log
 	seats   []string
 }
 
@@ -165,9 +187,6 @@ func (s *state) act(f *effect, m *member) error {
 	switch msg := f.message.(type) {
 	case renew:
 		m.renewal, m.about, f.table = f.seq, msg.about, true
-		if t := s.seats[captureSeat]; t != nil && s.owns(t, f.from.machine, m) {
-			s.config = msg.about.Config
-		}
 	case claim:
 		return s.claim(f, m, msg)
 	case release:
@@ -216,6 +235,8 @@ func (s *state) capture(f *effect, m *member) error {
 		epoch = msg.epoch
 	case forgetKept:
 		epoch = msg.epoch
+	case turn:
+		epoch = msg.epoch
 	}
 	if t := s.seats[captureSeat]; t == nil || t.epoch != epoch || !s.owns(t, f.from.machine, m) {
 		return ErrTermOver
@@ -229,6 +250,10 @@ func (s *state) capture(f *effect, m *member) error {
 		}
 	case abort:
 		s.abort(f)
+	case turn:
+		s.turns = append(s.turns[max(len(s.turns)-maxTurns+1, 0):len(s.turns):len(s.turns)], turned{seq: f.seq, config: msg.config})
+		s.note = bytes.Clone(msg.note)
+		f.turned, f.table = true, true
 	}
 	return nil
 }
@@ -294,9 +319,6 @@ func (s *state) claim(f *effect, m *member, msg claim) error {
 		s.vacate(f, c.seat, t)
 		t.owner, t.incarnation, t.left = f.from.machine, m.incarnation, ""
 		t.epoch++
-		if c.seat == captureSeat {
-			s.config = m.about.Config
-		}
 	}
 	if len(f.seats) > 0 {
 		return nil

@@ -15,6 +15,7 @@ const (
 	ReloadBySignal  = "signal"
 	ReloadByFile    = "file"
 	ReloadByCommand = "command"
+	ReloadByCluster = "cluster" // another machine's reload, or the config by which it captures
 )
 
 // ReloadRequest asks for a reload. Removed says what becomes of what waits for profiles that are
@@ -29,7 +30,7 @@ type ReloadRequest struct {
 type ReloadStatus struct {
 	Time time.Time `json:"time"`
 	OK   bool      `json:"ok"`
-	By   string    `json:"by"` // start, signal, file or command
+	By   string    `json:"by"` // start, signal, file, command or cluster
 	// Added, Changed and Removed are codes of profiles.
 	Added   []string `json:"added,omitempty"`
 	Changed []string `json:"changed,omitempty"`

@@ -11,8 +11,8 @@ type exchange struct {
 }
 
 // Exchange has another routing hold from the next transaction on. apply is called when everything
-// that came before is stored, and nothing that comes after. Exchange returns when that is so, or
-// when ctx has ended before.
+// that came before is stored, and nothing that comes after. Exchange returns when that is so or
+// cannot be any more, or when ctx ends before the routing has taken over.
 func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error) error {
 	ex := &exchange{to: to, apply: apply, done: make(chan error, 1)}
 	p.mu.Lock()
@@ -32,16 +32,13 @@ func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error)
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case err := <-ex.done:
-		return err
-	default:
-	}
 	if p.coming == ex {
 		p.coming = nil
+		p.mu.Unlock()
+		return context.Cause(ctx)
 	}
-	return context.Cause(ctx)
+	p.mu.Unlock()
+	return <-ex.done // what comes next is mapped by it already
 }
 
 // takeOver lets the exchange that is coming take over between two transactions, once what came
