@@ -37,7 +37,8 @@ func (a *Agent) sampleOnce(ctx context.Context) {
 	if t == nil {
 		return
 	}
-	next := sourceSample{at: time.Now(), durable: t.pipe.Durable(), changes: t.pipe.Counts().Changes, received: t.from.Received()}
+	counts := t.pipe.Counts()
+	next := sourceSample{at: time.Now(), durable: t.pipe.Durable(), changes: counts.Changes, worked: counts.Worked, received: t.from.Received()}
 	if stream, err := a.sourceNow().Status(ctx, next.durable); err == nil {
 		next.stream = &stream
 	}

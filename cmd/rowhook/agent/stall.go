@@ -19,6 +19,7 @@ type sourceSample struct {
 	stream   *capture.Status // nil while it does not answer
 	durable  capture.Position
 	changes  int64
+	worked   int64 // grows while the end of a transaction is mapped
 	received uint64
 	since    time.Time // of the last progress
 	err      error     // why the stream ended last, if it has since then
@@ -26,11 +27,11 @@ type sourceSample struct {
 }
 
 // moved reports whether there has been progress since the sample before, or nothing is to come:
-// something was received or stored, everything is, or the server says that it is at work, which a
+// something was received, mapped or stored, everything is, or the server says that it is at work, which a
 // large transaction may keep it for long.
 func (s *sourceSample) moved(before *sourceSample) bool {
 	switch {
-	case before.at.IsZero(), s.durable != before.durable, s.changes != before.changes, s.received != before.received:
+	case before.at.IsZero(), s.durable != before.durable, s.changes != before.changes, s.worked != before.worked, s.received != before.received:
 		return true
 	case s.stream == nil:
 		return false

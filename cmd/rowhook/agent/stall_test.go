@@ -41,6 +41,7 @@ func TestStall(t *testing.T) {
 		{name: "all is there", step: always(capture.Status{End: "0/500"})},
 		{name: "a large transaction is decoded", step: always(works)},
 		{name: "a large transaction comes", step: func(s *sourceSample, i int) { s.stream, s.received = &behind, uint64(i) }},
+		{name: "a transaction touches very many rows", step: func(s *sourceSample, i int) { s.stream, s.worked = &behind, int64(i) }},
 		{name: "changes are stored", step: func(s *sourceSample, i int) { s.stream, s.changes = &behind, int64(i) }},
 		{name: "positions move", step: func(s *sourceSample, i int) { s.stream, s.durable = &behind, capture.Position(rune('a'+i)) }},
 		{name: "the server does not answer", step: func(*sourceSample, int) {}},

@@ -13,6 +13,8 @@ type Counts struct {
 	Unsubscribed int64 `json:"unsubscribed"`
 	Parked       int64 `json:"parked"`
 	Notices      int64 `json:"notices"`
+	// Worked grows while the end of a transaction is mapped, which may take long.
+	Worked int64 `json:"-"`
 	// LastCommit is when the last transaction was committed; zero before the first.
 	LastCommit time.Time `json:"-"`
 }
@@ -20,6 +22,7 @@ type Counts struct {
 // counters are counted by the receive goroutine and read by others.
 type counters struct {
 	transactions, changes, events, unsubscribed, parked, notices atomic.Int64
+	worked                                                       atomic.Int64
 	lastCommit                                                   atomic.Int64 // time of the last commit seen, Unix nanoseconds
 }
 
@@ -29,6 +32,7 @@ func (p *Pipeline) Counts() Counts {
 	counts := Counts{
 		Transactions: c.transactions.Load(), Changes: c.changes.Load(), Events: c.events.Load(),
 		Unsubscribed: c.unsubscribed.Load(), Parked: c.parked.Load(), Notices: c.notices.Load(),
+		Worked: c.worked.Load(),
 	}
 	if at := c.lastCommit.Load(); at != 0 {
 		counts.LastCommit = time.Unix(0, at)

@@ -18,7 +18,7 @@ var _ mapping.Lookups = (*keptRows)(nil)
 // LookUp implements [mapping.Lookups].
 func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known bool, err error) {
 	p := (*Pipeline)(k)
-	if err := p.heed(); err != nil {
+	if err := p.worked(); err != nil {
 		return false, false, err
 	}
 	return p.kept.LookUp(of, row)
@@ -27,7 +27,7 @@ func (k *keptRows) LookUp(of *capture.Table, row capture.Row) (exists, known boo
 // Parts implements [mapping.Lookups].
 func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int, take func(capture.Row) bool) (more, known bool, err error) {
 	p := (*Pipeline)(k)
-	if err := p.heed(); err != nil {
+	if err := p.worked(); err != nil {
 		return false, false, err
 	}
 	return p.kept.Parts(of, by, row, most, take)
@@ -36,7 +36,7 @@ func (k *keptRows) Parts(of *capture.Table, by []int, row capture.Row, most int,
 // LookUpBefore implements [mapping.Lookups].
 func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, known bool, err error) {
 	p := (*Pipeline)(k)
-	if err := p.heed(); err != nil {
+	if err := p.worked(); err != nil {
 		return false, false, err
 	}
 	return p.kept.LookUpBefore(of, row)
@@ -46,11 +46,20 @@ func (k *keptRows) LookUpBefore(of *capture.Table, row capture.Row) (exists, kno
 func (k *keptRows) Referring(of *capture.Table, by []int, row capture.Row, take func(capture.Row) (more bool, err error)) (known bool, err error) {
 	p := (*Pipeline)(k)
 	return p.kept.Referring(of, by, row, func(row capture.Row) (bool, error) {
-		if err := p.heed(); err != nil {
+		if err := p.worked(); err != nil {
 			return false, err
 		}
 		return take(row)
 	})
+}
+
+// worked notes that a step of what may take long is done. Called with mu held, which it may give up
+// meanwhile.
+func (p *Pipeline) worked() error {
+	if p.ending {
+		p.counts.worked.Add(1)
+	}
+	return p.heed()
 }
 
 // looksUp ties a mapper to the kept rows, and to what another one knows of their tables. Called with mu

@@ -183,10 +183,12 @@ func TestTouchHeeds(t *testing.T) {
 	}
 	w.load(w.members, "5 Ann")
 	w.load(w.table, rows...)
-	heeds, ended := 0, errors.New("the stream is to end")
+	heeds, worked, ended := 0, int64(0), errors.New("the stream is to end")
 	w.pipe.Heed(func() error {
 		heeds++
-		if len(w.pipe.Kept()) != 2 || heeds == 2 {
+		before := worked
+		worked = w.pipe.Counts().Worked
+		if len(w.pipe.Kept()) != 2 || worked == before || heeds == 2 {
 			return ended
 		}
 		return nil
