@@ -53,6 +53,8 @@ const (
 	ReasonToken  = "token"  // the token endpoint gave no access token
 	ReasonProxy  = "proxy"  // the proxy refuses
 
+	ReasonLog = "log" // the delivery log cannot be written: all deliveries wait
+
 	// The profile is not active.
 	ReasonChallenge = "challenge" // its endpoint has not agreed to deliveries
 	ReasonConfig    = "config"    // active: false

@@ -313,7 +313,7 @@ func (e *Engine) waiting() (reason string, since time.Time) {
 	defer e.mu.Unlock()
 	switch {
 	case e.logError != nil:
-		return reasonLog, e.logSince
+		return delivery.ReasonLog, e.logSince
 	case e.suspended == "" && e.lapsed():
 		return reasonLease, e.options.Lease()
 	}

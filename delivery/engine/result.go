@@ -6,9 +6,6 @@ import (
 	"rowhook/delivery"
 )
 
-// reasonLog is shown while the delivery log cannot be written.
-const reasonLog = "log"
-
 // eventTries is how often an event is sent that its receiver refuses.
 const eventTries = 3
 

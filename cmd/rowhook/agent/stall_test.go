@@ -9,6 +9,7 @@ import (
 
 	"rowhook/capture"
 	"rowhook/cmd/rowhook/operation"
+	"rowhook/delivery"
 )
 
 // A stall is told from what only looks like one: it begins with the last progress, and there is
@@ -105,5 +106,21 @@ func TestBinlogAttention(t *testing.T) {
 		if len(r.Attention) != want {
 			t.Errorf("lost in %d s: %q", lostIn, r.Attention)
 		}
+	}
+}
+
+// TestAttentionNamesWhatHelps: a source that cannot be reached is named with what to do about it, and
+// a delivery log that cannot be written once, not for each profile.
+func TestAttentionNamesWhatHelps(t *testing.T) {
+	t.Parallel()
+	r := operation.StatusReport{
+		Source: operation.SourceStatus{Error: "connect: refused", Remedy: "start the server"},
+		Profiles: []delivery.ProfileStatus{
+			{Profile: "desk", State: delivery.StateWaiting, Reason: delivery.ReasonLog, Attention: true},
+			{Profile: "shelf", State: delivery.StateWaiting, Reason: delivery.ReasonGuard, Attention: true},
+		},
+	}
+	if judge(&r); len(r.Attention) != 2 || r.Attention[0] != "source: connect: refused; start the server" || !strings.Contains(r.Attention[1], "profile shelf") {
+		t.Errorf("%q", r.Attention)
 	}
 }

@@ -109,7 +109,7 @@ func askSource(ctx context.Context, r *operation.StatusReport, from Source) {
 	defer cancel()
 	stream, err := from.Status(ctx, capture.Position(r.Source.Durable))
 	if err != nil {
-		r.Source.Error = err.Error()
+		r.Source.Error, r.Source.Remedy = err.Error(), capture.Remedy(err)
 		return
 	}
 	r.Source.Stream = &stream
@@ -160,14 +160,14 @@ func (a *Agent) statusHere(ctx context.Context) (*operation.StatusReport, error)
 		report.Source.Stalled = sampled.stall(report.Time)
 	}
 	if report.Source.Error == "" && connection.Err != nil {
-		report.Source.Error = connection.Err.Error()
+		report.Source.Error, report.Source.Remedy = connection.Err.Error(), capture.Remedy(connection.Err)
 	}
 	if c := a.config().Alerts; c.Enabled() {
 		mail := a.mailer.Status()
 		report.Mail = &mail
 	}
 	if err := a.engine.LogError(); err != nil {
-		report.Attention = append(report.Attention, err.Error())
+		report.Attention = append(report.Attention, fmt.Sprintf("the delivery log cannot be written, and deliveries wait until it can: %v; make room, or fix its directory's owner", err))
 	}
 	return report, nil
 }
@@ -185,7 +185,7 @@ func judge(r *operation.StatusReport) {
 		say("the config has changes that take effect with a restart, which repeats nothing: %s", strings.Join(r.Reload.Restart, ", "))
 	}
 	if r.Source.Error != "" {
-		say("source: %s", r.Source.Error)
+		say("source: %s%s", r.Source.Error, remedyWords(r.Source.Remedy))
 	}
 	if stalled := r.Source.Stalled; stalled != nil {
 		say("%s%s", stalled.Text, remedyWords(stalled.Remedy))
@@ -229,6 +229,7 @@ func judge(r *operation.StatusReport) {
 				p.Profile, operation.FormatDuration(time.Duration(math.Abs(p.ClockSkewSeconds))*time.Second))
 		}
 		switch {
+		case p.Attention && p.State == delivery.StateWaiting && p.Reason == delivery.ReasonLog: // said for all of them
 		case p.Attention:
 			say("profile %s is %s: %s%s", p.Profile, p.State, operation.ReasonWord(p.Reason, p), profileRemedy(p))
 		case p.HeldKeys > 0:

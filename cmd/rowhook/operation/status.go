@@ -99,6 +99,8 @@ type SourceStatus struct {
 	State string    `json:"state"`
 	Since time.Time `json:"since,omitzero"`
 	Error string    `json:"error,omitempty"`
+	// Remedy is what to do about the error, where that is known.
+	Remedy string `json:"remedy,omitempty"`
 	// Position is up to where changes are stored; Durable what of it is fsynced.
 	Position   string           `json:"position,omitempty"`
 	Durable    string           `json:"durable,omitempty"`
