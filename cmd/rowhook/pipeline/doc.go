@@ -5,6 +5,10 @@
 // [Pipeline.Run]. The receive goroutine never waits for the disk here. When storing falls behind,
 // Busy says so and the source stops reading.
 //
+// What has a job of its own has an owner: batches are filled and stored by turns, the appender
+// stores one, largeChanges marks the very large change at work, and a [Tracking] knows the rows that
+// were read. They do not know the pipeline, which joins them under its mutex; only a tracking does.
+//
 // The package keeps the invariant that the confirmed position is never ahead of the spool:
 //
 //   - A batch holds events, their recipients and the position that they lead to. The spool applies

@@ -45,7 +45,7 @@ func (p *Pipeline) Exchange(ctx context.Context, to Routing, apply func() error)
 // before has gone to the appender. Called with mu held.
 func (p *Pipeline) takeOver() {
 	ex := p.coming
-	if ex == nil || p.open || p.cur.batch.Len() > 0 {
+	if ex == nil || p.open || p.batches.cur.batch.Len() > 0 {
 		return
 	}
 	p.coming = nil
@@ -63,7 +63,7 @@ func (p *Pipeline) takeOver() {
 	}
 	p.compare(ex.to.Tables)
 	p.settling = ex
-	if p.spare != nil {
+	if !p.batches.storing() {
 		p.settled(nil) // nothing is being stored
 	}
 }

@@ -89,7 +89,7 @@ func (p *Pipeline) keptDue() {
 	if b == nil || !b.seen.Passed() {
 		return
 	}
-	b.generation, b.err = p.kept.Begin(p.cur.batch, b.seen.Table)
+	b.generation, b.err = p.kept.Begin(p.batches.cur.batch, b.seen.Table)
 	if b.err == nil {
 		p.mapper.Describe(b.seen.Table) // rows are looked up as they are kept
 	}
@@ -108,7 +108,7 @@ func (p *Pipeline) betweenTransactions(do func()) {
 
 // keptIdentify has rows of another database forgotten. Called with mu held, between transactions.
 func (p *Pipeline) keptIdentify(lineage string) {
-	p.kept.Identify(p.cur.batch, lineage)
+	p.kept.Identify(p.batches.cur.batch, lineage)
 	if p.end != "" && !p.kept.Empty() {
 		p.settle(p.end)
 	}
@@ -119,7 +119,7 @@ func (p *Pipeline) keptConfigure(wants []kept.Want) {
 	if p.kept.Empty() && len(wants) == 0 {
 		return
 	}
-	p.kept.Configure(p.cur.batch, wants)
+	p.kept.Configure(p.batches.cur.batch, wants)
 	if p.end != "" {
 		p.settle(p.end)
 	}
@@ -127,7 +127,7 @@ func (p *Pipeline) keptConfigure(wants []kept.Want) {
 
 // keepRead keeps a row that was read. Called with mu held.
 func (p *Pipeline) keepRead(c *merging, row capture.Row) error {
-	ok, err := p.kept.Read(p.cur.batch, c.Generation, c.Chunk.Table, row)
+	ok, err := p.kept.Read(p.batches.cur.batch, c.Generation, c.Chunk.Table, row)
 	if err == nil && !ok {
 		c.anew = true
 	}
@@ -142,7 +142,7 @@ func (p *Pipeline) Defines(_ string, statement []byte) error {
 	if p.kept.Empty() {
 		return p.failure
 	}
-	p.betweenTransactions(func() { p.kept.Defines(p.cur.batch, statement) })
+	p.betweenTransactions(func() { p.kept.Defines(p.batches.cur.batch, statement) })
 	return p.failure
 }
 
@@ -177,7 +177,7 @@ func (p *Pipeline) keptStored() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.between = append(p.between, func() {
-		if full := p.kept.Sized(p.cur.batch, list, limit); full != "" {
+		if full := p.kept.Sized(p.batches.cur.batch, list, limit); full != "" {
 			p.logger.Error("the kept rows of a table have no room in the spool: their values are not known from now on", "table", full,
 				"limit", limit, "remedy", "raise spool.max_size, or keep fewer columns; then `rowhook reload`")
 		}

@@ -3,9 +3,11 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 
 	"rowhook/capture"
 	"rowhook/delivery"
+	"rowhook/delivery/spool"
 )
 
 const (
@@ -41,17 +43,27 @@ var errEnded = &capture.OperatorError{
 	Remedy: "look the row up by its key; give the agent three times the change's size of memory, or lower source.max_change",
 }
 
-// loadMark reads what an agent before this one was at work on.
-func (p *Pipeline) loadMark() error {
-	raw, err := p.spool.Meta(metaLarge)
+// largeChanges marks the very large change that is at work, so that one that ends the agent again and
+// again is read past. Its methods are called with the pipeline's mu held, but for forget.
+type largeChanges struct {
+	spool   *spool.Spool
+	journal Journal
+	logger  *slog.Logger
+	mark    *largeMark // of the change that is at work
+	left    *largeMark // of one that an agent before this one was at work on
+}
+
+// load reads what an agent before this one was at work on.
+func (l *largeChanges) load() error {
+	raw, err := l.spool.Meta(metaLarge)
 	if err != nil {
 		return fmt.Errorf("read which large change was at work: %w", err)
 	}
 	if len(raw) == 0 {
 		return nil
 	}
-	p.left = new(largeMark)
-	if err := json.Unmarshal(raw, p.left); err != nil {
+	l.left = new(largeMark)
+	if err := json.Unmarshal(raw, l.left); err != nil {
 		return fmt.Errorf("read which large change was at work: %w", err)
 	}
 	return nil
@@ -68,58 +80,79 @@ func (p *Pipeline) Weigh(w *capture.Weighed) (capture.Verdict, error) {
 		p.counts.changes.Add(1)
 		return capture.Verdict{Unwanted: true}, nil
 	}
-	again := p.left.of(p.tx.Identity, w.Ordinal)
+	return p.large.weigh(&p.tx, w)
+}
+
+// weigh marks a change of the transaction that is to be read, or refuses one that has ended the agent
+// before.
+func (l *largeChanges) weigh(tx *capture.Transaction, w *capture.Weighed) (capture.Verdict, error) {
+	again := l.left.of(tx.Identity, w.Ordinal)
 	switch {
 	case w.TooLarge:
 		return capture.Verdict{}, nil
-	case again && p.left.Starts >= largeStarts:
-		p.mark = p.left // taken away when the change is parked
+	case again && l.left.Starts >= largeStarts:
+		l.mark = l.left // taken away when the change is parked
 		return capture.Verdict{Refused: errEnded}, nil
-	case p.mark.of(p.tx.Identity, w.Ordinal):
+	case l.mark.of(tx.Identity, w.Ordinal):
 		return capture.Verdict{}, nil // the connection broke
 	}
-	mark := &largeMark{Transaction: p.tx.Identity, Position: string(p.tx.Position), Ordinal: w.Ordinal, Bytes: w.Size, Starts: 1}
+	mark := &largeMark{Transaction: tx.Identity, Position: string(tx.Position), Ordinal: w.Ordinal, Bytes: w.Size, Starts: 1}
 	if w.Table != nil {
 		mark.Table = w.Table.String()
 	}
 	if again {
-		mark.Starts = p.left.Starts + 1
-		p.logger.Warn("the agent was ended while it was at work on this change; it is tried again", "table", mark.Table, "position", mark.Position,
+		mark.Starts = l.left.Starts + 1
+		l.logger.Warn("the agent was ended while it was at work on this change; it is tried again", "table", mark.Table, "position", mark.Position,
 			"bytes", mark.Bytes, "starts", mark.Starts)
 	}
 	raw, err := json.Marshal(mark)
 	if err == nil {
-		err = p.journal.SetMeta(metaLarge, raw)
+		err = l.journal.SetMeta(metaLarge, raw)
 	}
 	if err != nil {
 		return capture.Verdict{}, fmt.Errorf("write down which large change is at work: %w", err)
 	}
-	p.mark, p.left = mark, nil
-	p.logger.Info("a very large change comes", "table", mark.Table, "position", mark.Position, "bytes", mark.Bytes)
+	l.mark, l.left = mark, nil
+	l.logger.Info("a very large change comes", "table", mark.Table, "position", mark.Position, "bytes", mark.Bytes)
 	return capture.Verdict{}, nil
 }
 
-// atWork reports whether the change at hand is the one that is marked: with its batch the mark is
-// taken away. Called with mu held.
+// atWork reports whether a change is the one that is marked.
+func (l *largeChanges) atWork(transaction string, ordinal int) bool {
+	return l.mark.of(transaction, ordinal)
+}
+
+// over takes the mark away, and reports whether there was one.
+func (l *largeChanges) over() (marked bool) {
+	marked, l.mark = l.mark != nil, nil
+	return marked
+}
+
+// forget takes the mark that was over from the disk.
+func (l *largeChanges) forget() error {
+	if err := l.journal.SetMeta(metaLarge, nil); err != nil {
+		return fmt.Errorf("take the mark of a large change away: %w", err)
+	}
+	return nil
+}
+
+// atWork notes that the change at hand is the one that is marked: with its batch the mark is taken
+// away. Called with mu held.
 func (p *Pipeline) atWork(ordinal int) {
-	if p.mark.of(p.tx.Identity, ordinal) {
-		p.cur.unmark = true
+	if p.large.atWork(p.tx.Identity, ordinal) {
+		p.batches.cur.unmark = true
 	}
 }
 
 // unmark takes the mark away.
 func (p *Pipeline) unmark() error {
 	p.mu.Lock()
-	marked := p.mark != nil
-	p.mark = nil
+	marked := p.large.over()
 	p.mu.Unlock()
 	if !marked {
 		return nil
 	}
-	if err := p.journal.SetMeta(metaLarge, nil); err != nil {
-		return fmt.Errorf("take the mark of a large change away: %w", err)
-	}
-	return nil
+	return p.large.forget()
 }
 
 // Listens implements [capture.Listener].

@@ -111,7 +111,7 @@ func (p *Pipeline) compare(tables []*capture.Table) {
 	p.betweenTransactions(func() {
 		for _, t := range tables {
 			if p.kept.Another(t) {
-				p.kept.Doubt(p.cur.batch, t.String(), "the table is another one than when its rows were read")
+				p.kept.Doubt(p.batches.cur.batch, t.String(), "the table is another one than when its rows were read")
 			}
 		}
 	})

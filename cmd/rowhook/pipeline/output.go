@@ -43,7 +43,7 @@ func (o *mapperOutput) Event(ev *delivery.Event, row delivery.Row) error {
 		return nil
 	}
 	p.counts.events.Add(1)
-	p.cur.batch.Add(ev, p.recipients)
+	p.batches.cur.batch.Add(ev, p.recipients)
 	if p.mapper.Touching() {
 		return p.touched()
 	}
@@ -107,7 +107,7 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 		p.tracking.trackAll()
 	}
 	if u.Size > 0 {
-		if err := p.kept.Passed(p.cur.batch, u.Table, u.Kept); err != nil {
+		if err := p.kept.Passed(p.batches.cur.batch, u.Table, u.Kept); err != nil {
 			return err
 		}
 		if err := p.doubted(); err != nil {
@@ -115,7 +115,7 @@ func (p *Pipeline) Park(u *capture.Undecoded) error {
 		}
 		return p.parkPassed(u)
 	}
-	p.kept.Doubt(p.cur.batch, u.Table, "a change could not be decoded")
+	p.kept.Doubt(p.batches.cur.batch, u.Table, "a change could not be decoded")
 	return p.parkUnseen(&delivery.Parked{Table: u.Table, Reason: delivery.ReasonUndecoded, Error: u.Err.Error()}, u)
 }
 
@@ -159,12 +159,12 @@ func (p *Pipeline) park(parked *delivery.Parked, changes []*capture.Change) erro
 		p.logger.Warn("a change could not be mapped and is parked", "table", parked.Table, "position", parked.Position,
 			"err", parked.Error, "count", p.counts.parked.Load(), "remedy", "rowhook failed list --source")
 	}
-	p.cur.batch.Park(parked)
+	p.batches.cur.batch.Park(parked)
 	outcome := delivery.OutcomeUnmapped
 	if parked.Reason == string(delivery.OutcomeUndecidable) {
 		outcome = delivery.OutcomeUndecidable
 	}
-	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
+	p.batches.cur.lines = append(p.batches.cur.lines, delivery.LogRecord{
 		Time: time.Now(), Profile: parked.Profile, Outcome: outcome, Table: parked.Table, Key: parked.Key,
 		Position: parked.Position, Reason: parked.Reason, Error: parked.Error, Bytes: int(parked.Size),
 	})
@@ -191,15 +191,15 @@ func (p *Pipeline) Gap(source string, from, to capture.Position) {
 		Commit: &delivery.Commit{Time: now, Position: string(to)},
 		ID:     "gap_" + hex.EncodeToString(hash[:16]), Key: []byte("{}"), Data: data, OrderKey: gapType,
 	}
-	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
+	p.batches.cur.lines = append(p.batches.cur.lines, delivery.LogRecord{
 		Time: now, Outcome: delivery.OutcomeSkipped, Event: event.ID, Type: gapType, Position: string(to),
 		Reason: delivery.ReasonGap, Error: fmt.Sprintf("changes committed between %s and %s may be missing", orNone(from), to),
 	})
 	if p.recipients, _ = p.router.Match(event, emptyRow{}, p.recipients[:0], nil); len(p.recipients) > 0 {
-		p.cur.batch.Add(event, p.recipients)
+		p.batches.cur.batch.Add(event, p.recipients)
 	}
-	p.cur.urgent = true
-	p.kept.Doubt(p.cur.batch, "", "changes may be missing")
+	p.batches.cur.urgent = true
+	p.kept.Doubt(p.batches.cur.batch, "", "changes may be missing")
 	p.settle(to)
 }
 

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -18,18 +17,6 @@ import (
 )
 
 const (
-	// partBytes is how much is collected before a part of an open transaction is stored,
-	// and, when storing falls behind, before the source is told to wait.
-	partBytes = 256 << 10
-	// gatherBytes is how much is collected at most from a source that has more at hand.
-	gatherBytes = 64 << 10
-	// positionInterval is how often the position is stored while nothing is mapped: a
-	// change that no rule wants must not cost a write of its own.
-	positionInterval = time.Second
-	// restInterval is how long the source has nothing more until such a position is stored sooner, so
-	// that the end of a burst is not behind by a second. That is done once a positionInterval at most,
-	// which leaves a steady trickle at one write a second.
-	restInterval = 20 * time.Millisecond
 	// heedEvery is how long the end of a transaction keeps others from the pipeline, and the source from
 	// its server.
 	heedEvery = 5 * time.Millisecond
@@ -47,9 +34,7 @@ var errParkedFull = &capture.OperatorError{
 	Remedy: "fix what `rowhook failed list --source` names, then `rowhook failed retry --source`, or discard them; then start rowhook again",
 }
 
-// Pipeline is the source's [capture.Sink]. Batches are filled and stored by turns: while one is
-// being stored the next is filled, so that transactions share appends under load and go at once
-// when there is none.
+// Pipeline is the source's [capture.Sink]. Its batches are filled and stored by turns.
 type Pipeline struct {
 	rules    *mapping.Rules
 	mapper   *mapping.Mapper
@@ -57,7 +42,6 @@ type Pipeline struct {
 	router   *delivery.Router
 	spool    *spool.Spool // which is read
 	journal  Journal      // by which it is written
-	log      *deliverylog.Log
 	logger   *slog.Logger
 	codes    map[delivery.ProfileID]string
 	bare     map[delivery.ProfileID]bool
@@ -69,28 +53,23 @@ type Pipeline struct {
 	// abandoned is the stored position of another lineage, which adoption gave up; nil or empty
 	// for none.
 	abandoned atomic.Pointer[capture.Position]
-	storing   atomic.Int64 // since when the appender stores a batch, Unix nanoseconds; 0 while it does not
 
 	// Used by the receive goroutine only.
 	tx                    capture.Transaction
 	recipients, undecided []delivery.ProfileID
 	answers               []delivery.Matching
-	left                  *largeMark   // a very large change that an agent before this one was at work on
 	source                func() error // what a call that takes long does now and then; nil for nothing
 	heeded                time.Time    // when it last did
 	warned                time.Time    // when a message that was left out was last logged
 	parkWarned            time.Time    // when a parked change was
 
-	reclaimer capture.Reclaimer // the appender's
-
 	keptMeasured time.Time // when kept rows were measured last; the appender's
 
+	appender appender
+
 	mu         sync.Mutex
-	mark       *largeMark       // the very large change that is at work
-	storesMuch bool             // the appender stores a large change
-	cur        storeBatch       // being filled
-	spare      *storeBatch      // nil while the appender stores it
-	rests      bool             // the source says when it has handed over all that it has received
+	batches    batches          // to the appender
+	large      largeChanges     // of which one may be at work
 	open       bool             // a transaction is open
 	ending     bool             // the mapper is at its end, and may wait for the appender
 	end        capture.Position // after the last transaction or keepalive
@@ -98,38 +77,19 @@ type Pipeline struct {
 	waiting    chan struct{}    // closed when there is room again; nil while nobody waits
 	failure    error            // why nothing can be stored any more
 	roomless   bool             // the appender waits for room on the disk
-	work       chan storeBatch
-	injections []injection     // what comes beside the stream, for the next batch
-	tracking   *Tracking       // while rows are read beside the stream
-	reader     *mapping.Mapper // of these rows; nil until there are some
-	reading    *merging        // whose row it maps
-	coming     *exchange       // waits for the end of a transaction
-	settling   *exchange       // has taken over; what came before is being stored
-	lazy       *time.Timer     // hands over a batch that holds a position only
-	lazyBy     time.Time       // when it does at the latest
-	hastened   time.Time       // when it last did sooner
-	kept       *kept.Store     // rows of the database
+	injections []injection      // what comes beside the stream, for the next batch
+	tracking   *Tracking        // while rows are read beside the stream
+	reader     *mapping.Mapper  // of these rows; nil until there are some
+	reading    *merging         // whose row it maps
+	coming     *exchange        // waits for the end of a transaction
+	settling   *exchange        // has taken over; what came before is being stored
+	kept       *kept.Store      // rows of the database
 	// undescribed says that the stream waits for what looked-up tables look like.
 	undescribed bool
 	distrusted  string         // the transaction that comes again, since it was not held to its end
 	between     []func()       // what waits for the end of a transaction
 	beginning   *keptBeginning // waits for the stream
 	idle        *sync.Cond     // the appender has stored a batch, or failed
-}
-
-// storeBatch is what is stored at once, with the log lines that belong to it.
-type storeBatch struct {
-	batch   *spool.Batch
-	lines   []delivery.LogRecord
-	settled int             // of lines, those of complete transactions
-	stored  []chan struct{} // closed once it is
-	// abort says that the parts of an open transaction in the spool are to be dropped first.
-	abort bool
-	// unmark says that a very large change in it is no longer at work once it is stored.
-	unmark bool
-	// pending says that it holds complete transactions or a position; urgent that somebody waits
-	// for them.
-	pending, urgent bool
 }
 
 // Journal is by what the source's side of the spool's state is changed: the spool itself, or what
@@ -180,19 +140,17 @@ type Routing struct {
 // New makes a pipeline that goes on where the spool ends.
 func New(to Routing, o Options) (*Pipeline, error) {
 	p := &Pipeline{
-		spool: o.Spool, journal: o.Journal, log: o.Log, logger: o.Logger, pausing: o.Pausing, account: o.Account,
+		spool: o.Spool, journal: o.Journal, logger: o.Logger, pausing: o.Pausing, account: o.Account,
 		rules: to.Rules, router: to.Router, codes: to.Codes, bare: to.Bare, rounded: to.Rounded,
-		cur:   storeBatch{batch: o.Spool.NewBatch()},
-		spare: &storeBatch{batch: o.Spool.NewBatch()},
-		work:  make(chan storeBatch, 1),
-		end:   capture.Position(o.Spool.Position()),
+		end: capture.Position(o.Spool.Position()),
 	}
 	if p.journal == nil {
 		p.journal = o.Spool
 	}
 	p.idle = sync.NewCond(&p.mu)
-	p.lazy = time.AfterFunc(positionInterval, p.flushLazy)
-	p.lazy.Stop()
+	p.appender = appender{spool: o.Spool, journal: p.journal, log: o.Log, logger: o.Logger, roomless: p.setRoomless}
+	p.batches = newBatches(o.Spool, p.flushLazy)
+	p.large = largeChanges{spool: o.Spool, journal: p.journal, logger: o.Logger}
 	p.mapper = p.newMapper()
 	if o.Abandoned != "" {
 		p.Abandon(o.Abandoned)
@@ -203,7 +161,7 @@ func New(to Routing, o Options) (*Pipeline, error) {
 	}
 	p.mapper.LookIn((*keptRows)(p))
 	p.undescribed = len(to.Rules.LookedUp()) > 0
-	return p, p.loadMark()
+	return p, p.large.load()
 }
 
 // Run stores batches until ctx ends and the last one that was handed over is stored.
@@ -211,10 +169,10 @@ func New(to Routing, o Options) (*Pipeline, error) {
 func (p *Pipeline) Run(ctx context.Context) error {
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
-	defer p.lazy.Stop()
+	defer p.batches.lazy.Stop()
 	for {
 		select {
-		case b := <-p.work:
+		case b := <-p.batches.work:
 			if err := p.store(ctx, b); err != nil {
 				return err
 			}
@@ -228,32 +186,19 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 }
 
-// store appends one batch, waiting for room on the disk, and takes the next if it is ready.
+// store has one batch stored, and hands over the next if it is ready.
 func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
-	p.storing.Store(time.Now().UnixNano())
-	stored, err := p.append(ctx, b)
-	p.storing.Store(0)
+	stored, err := p.appender.store(ctx, &b)
 	if err == nil && b.unmark {
 		err = p.unmark()
 	}
 	if err == nil && stored {
 		err = p.keptStored()
 	}
-	bytes := b.batch.Bytes()
-	b.batch.Reset()
-	if bytes >= capture.LargeChange {
-		p.reclaimer.Add(int64(bytes))
-	}
-	b.lines = b.lines[:0]
-	for _, told := range b.stored {
-		if stored {
-			close(told)
-		}
-	}
-	b.stored, b.settled, b.abort, b.unmark, b.pending, b.urgent = nil, 0, false, false, false, false
+	p.appender.done(&b, stored)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spare, p.storesMuch = &b, false
+	p.batches.back(&b)
 	defer p.idle.Broadcast()
 	if err != nil {
 		p.failure = err
@@ -268,36 +213,6 @@ func (p *Pipeline) store(ctx context.Context, b storeBatch) error {
 	return nil
 }
 
-// append stores a batch. A full disk is waited for: nothing is lost, since the
-// position does not move and the source pauses meanwhile.
-func (p *Pipeline) append(ctx context.Context, b storeBatch) (stored bool, err error) {
-	if b.abort {
-		if err := p.journal.Abort(); err != nil {
-			return false, fmt.Errorf("drop an open transaction from the spool: %w", err)
-		}
-	}
-	for {
-		var full *spool.NoRoomError
-		err := p.journal.Apply(b.batch)
-		if err == nil {
-			break
-		}
-		if !errors.As(err, &full) {
-			return false, fmt.Errorf("append to the spool: %w", err)
-		}
-		p.logger.Error("spool cannot grow: the source is paused", "err", err, "remedy", full.RemedyText())
-		p.setRoomless(true)
-		if p.spool.WaitRoom(ctx) != nil {
-			return false, nil // the agent stops; the source repeats it after the restart
-		}
-		p.setRoomless(false)
-	}
-	for i := range b.lines {
-		p.log.Append(&b.lines[i])
-	}
-	return true, nil
-}
-
 // setRoomless notes that nothing can be stored for want of room, which may last: who stops does not
 // wait for it.
 func (p *Pipeline) setRoomless(yes bool) {
@@ -308,18 +223,13 @@ func (p *Pipeline) setRoomless(yes bool) {
 }
 
 // StoringSince is since when the appender stores a batch; zero while it does not.
-func (p *Pipeline) StoringSince() time.Time {
-	if at := p.storing.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
-}
+func (p *Pipeline) StoringSince() time.Time { return p.appender.since() }
 
 // drain stores what had been handed over when the agent was told to stop.
 func (p *Pipeline) drain() error {
 	for {
 		select {
-		case b := <-p.work:
+		case b := <-p.batches.work:
 			stopped, cancel := context.WithCancel(context.Background())
 			cancel()
 			if err := p.store(stopped, b); err != nil {
@@ -331,38 +241,26 @@ func (p *Pipeline) drain() error {
 	}
 }
 
-// handOver gives the current batch to the appender if that is idle and the batch is fit to be
-// stored on its own. Transactions that arrived together are stored together: until now, while the
-// source has more at hand, a small batch waits for it. Called with mu held.
+// handOver gives the current batch to the appender if that can be; now has it wait for no more that
+// the source has at hand. Called with mu held.
 func (p *Pipeline) handOver(now bool) {
-	if p.spare == nil || p.failure != nil {
+	if p.failure != nil {
 		return
 	}
-	part := p.open && p.cur.batch.Bytes() >= partBytes
-	if !part && !p.cur.abort {
-		if p.open || !p.cur.urgent || p.rests && !now && p.cur.batch.Bytes() < gatherBytes {
-			return
-		}
+	if handed, part := p.batches.handOver(p.open, now); handed {
+		p.parts = p.parts || part
+		p.kept.HandedOver(part)
 	}
-	p.lazy.Stop()
-	p.parts = p.parts || part
-	p.kept.HandedOver(part)
-	full := p.cur
-	p.storesMuch = full.batch.Bytes() >= capture.LargeChange
-	p.cur, p.spare = *p.spare, nil
-	p.work <- full
 }
 
 // Rest implements [capture.Rester].
 func (p *Pipeline) Rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rests = true
+	p.batches.rests = true
 	p.handOver(true)
-	if p.cur.pending && !p.cur.urgent && !p.open {
-		now := time.Now()
-		wait := max(restInterval, p.hastened.Add(positionInterval).Sub(now))
-		p.lazy.Reset(min(wait, p.lazyBy.Sub(now)))
+	if !p.open {
+		p.batches.hasten()
 	}
 }
 
@@ -370,10 +268,7 @@ func (p *Pipeline) Rest() {
 func (p *Pipeline) flushLazy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Now(); p.cur.pending && now.Before(p.lazyBy) {
-		p.hastened = now
-	}
-	p.cur.urgent = p.cur.pending
+	p.batches.due()
 	p.handOver(true)
 }
 
@@ -395,11 +290,8 @@ func (p *Pipeline) release() {
 	}
 }
 
-// full reports that the source has to wait: there is room for one large change at a time. Called
-// with mu held.
-func (p *Pipeline) full() bool {
-	return p.spare == nil && (p.storesMuch || p.cur.batch.Bytes() >= partBytes) || p.undescribed || p.pausing()
-}
+// full reports that the source has to wait. Called with mu held.
+func (p *Pipeline) full() bool { return p.batches.behind() || p.undescribed || p.pausing() }
 
 // Busy implements [capture.Sink].
 func (p *Pipeline) Busy() <-chan struct{} {
@@ -473,7 +365,7 @@ func (p *Pipeline) Change(change *capture.Change) error {
 			return err
 		}
 	}
-	change, err := p.kept.Change(p.cur.batch, change)
+	change, err := p.kept.Change(p.batches.cur.batch, change)
 	if err != nil {
 		return err
 	}
@@ -490,7 +382,7 @@ func (p *Pipeline) Change(change *capture.Change) error {
 
 // cut stores a part of the open transaction when enough is collected. Called with mu held.
 func (p *Pipeline) cut() {
-	if p.cur.batch.Bytes() >= partBytes {
+	if p.batches.cur.batch.Bytes() >= partBytes {
 		p.handOver(true)
 	}
 }
@@ -500,7 +392,7 @@ func (p *Pipeline) cut() {
 // meanwhile.
 func (p *Pipeline) touched() error {
 	p.cut()
-	for p.ending && p.cur.batch.Bytes() >= 2*partBytes && p.spare == nil && p.failure == nil {
+	for p.ending && p.batches.overfull() && p.failure == nil {
 		soon := time.AfterFunc(heedEvery, p.idle.Broadcast)
 		p.idle.Wait()
 		soon.Stop()
@@ -576,7 +468,7 @@ func (p *Pipeline) Commit(end capture.Position) error {
 	}
 	p.counts.transactions.Add(1)
 	p.counts.lastCommit.Store(p.tx.Time.UnixNano())
-	p.cur.urgent = p.cur.urgent || p.parts || p.cur.batch.Len() > 0 || p.cur.batch.Bytes() >= gatherBytes
+	p.batches.committed(p.parts)
 	p.open, p.parts = false, false
 	p.kept.Settle()
 	p.settle(end)
@@ -591,7 +483,7 @@ func (p *Pipeline) Idle(end capture.Position) error {
 		return p.failure
 	}
 	// The first position of all is waited for: the stream does not begin before it is stored.
-	p.cur.urgent = p.cur.urgent || p.end == ""
+	p.batches.cur.urgent = p.batches.cur.urgent || p.end == ""
 	p.settle(end)
 	return nil
 }
@@ -601,10 +493,10 @@ func (p *Pipeline) Idle(end capture.Position) error {
 func (p *Pipeline) settle(end capture.Position) {
 	for _, in := range p.injections {
 		for i, event := range in.events {
-			p.cur.batch.Add(event, in.to[i])
+			p.batches.cur.batch.Add(event, in.to[i])
 		}
-		p.cur.stored = append(p.cur.stored, in.stored)
-		p.cur.urgent = true
+		p.batches.cur.stored = append(p.batches.cur.stored, in.stored)
+		p.batches.cur.urgent = true
 	}
 	p.injections = p.injections[:0]
 	if err := p.mergeDue(); err != nil && p.failure == nil {
@@ -617,13 +509,7 @@ func (p *Pipeline) settle(end capture.Position) {
 	p.keptDue()
 	p.kept.Settle()
 	p.end = end
-	p.cur.batch.Commit(string(end))
-	p.cur.settled = len(p.cur.lines)
-	if !p.cur.pending {
-		p.lazy.Reset(positionInterval)
-		p.lazyBy = time.Now().Add(positionInterval)
-	}
-	p.cur.pending = true
+	p.batches.settle(end)
 	p.handOver(p.coming != nil)
 	p.takeOver()
 }
@@ -652,11 +538,7 @@ func (p *Pipeline) Abort() {
 	if p.account != nil {
 		p.account.Abort()
 	}
-	p.cur.batch.Rollback()
-	p.cur.lines = p.cur.lines[:p.cur.settled]
-	// Parts were handed over with everything that came before them, so that nothing else is in the
-	// batch.
-	p.cur.abort = p.parts
+	p.batches.abort(p.parts)
 	p.open, p.parts = false, false
 	p.handOver(true)
 	p.takeOver()
@@ -673,9 +555,9 @@ func (p *Pipeline) Flush(ctx context.Context) capture.Position {
 	})
 	defer stop()
 	p.mu.Lock()
-	p.cur.urgent = p.cur.pending
+	p.batches.cur.urgent = p.batches.cur.pending
 	p.handOver(true)
-	for p.failure == nil && !p.roomless && ctx.Err() == nil && (p.spare == nil || p.cur.pending) {
+	for p.failure == nil && !p.roomless && ctx.Err() == nil && p.batches.unstored() {
 		p.idle.Wait()
 	}
 	p.mu.Unlock()

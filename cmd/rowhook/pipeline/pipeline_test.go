@@ -431,11 +431,11 @@ func TestPipelineGathers(t *testing.T) {
 		w.insert(0, fmt.Sprint(i), "")
 		w.commit("0/10")
 	}
-	if len(w.pipe.work) != 0 {
+	if len(w.pipe.batches.work) != 0 {
 		t.Error("a small transaction was handed over while the source has more at hand")
 	}
 	w.pipe.Rest()
-	if len(w.pipe.work) != 1 {
+	if len(w.pipe.batches.work) != 1 {
 		t.Error("nothing was handed over when the source rested")
 	}
 	w.start()
@@ -457,12 +457,12 @@ func TestPipelineStoresWhenTheSourceRests(t *testing.T) {
 		w.begin()
 		w.commit(end) // of nothing that is wanted
 		w.pipe.Rest()
-		if len(w.pipe.work) != 0 {
+		if len(w.pipe.batches.work) != 0 {
 			t.Error("a position was stored at once")
 		}
-		b := <-w.pipe.work
+		b := <-w.pipe.batches.work
 		must(t, w.pipe.store(t.Context(), b))
-		return w.pipe.hastened
+		return w.pipe.batches.hastened
 	}
 	first := pass("0/10")
 	if first.IsZero() {

@@ -316,16 +316,16 @@ func (p *Pipeline) mergeDue() error {
 		}
 	}
 	if c.Generation != 0 && !c.anew {
-		c.merged.Again = append(c.merged.Again, p.kept.Moved(p.cur.batch, c.Generation, c.Chunk.Table)...)
+		c.merged.Again = append(c.merged.Again, p.kept.Moved(p.batches.cur.batch, c.Generation, c.Chunk.Table)...)
 	}
 	if c.Store != nil {
-		p.cur.batch.Put(c.Store(c.merged))
+		p.batches.cur.batch.Put(c.Store(c.merged))
 	}
 	if c.Generation != 0 && c.Last() && !c.anew {
-		p.kept.Loaded(p.cur.batch, c.Chunk.Table.String(), c.Generation)
+		p.kept.Loaded(p.batches.cur.batch, c.Chunk.Table.String(), c.Generation)
 	}
-	p.cur.stored = append(p.cur.stored, c.stored)
-	p.cur.urgent = true
+	p.batches.cur.stored = append(p.batches.cur.stored, c.stored)
+	p.batches.cur.urgent = true
 	t.chunk = nil
 	return nil
 }
@@ -486,7 +486,7 @@ func (o *readOutput) Event(ev *delivery.Event, row delivery.Row) error {
 	}
 	c.merged.Events++
 	p.counts.events.Add(1)
-	p.cur.batch.Add(ev, to)
+	p.batches.cur.batch.Add(ev, to)
 	return nil
 }
 
@@ -499,7 +499,7 @@ func (o *readOutput) Fail(f *mapping.Failure) error {
 func (o *readOutput) failed(profile string, outcome delivery.Outcome, err error) {
 	p, c := o.pipe, o.pipe.reading
 	c.merged.Failed++
-	p.cur.lines = append(p.cur.lines, delivery.LogRecord{
+	p.batches.cur.lines = append(p.batches.cur.lines, delivery.LogRecord{
 		Time: time.Now(), Profile: profile, Outcome: outcome, Table: c.Chunk.Table.String(),
 		Position: string(c.Chunk.Mark()), Reason: string(outcome), Error: err.Error(),
 	})

@@ -333,22 +333,22 @@ func TestReadsAreStoredAtOnce(t *testing.T) {
 			m := &model{pipelineWorld: newPipelineWorldOf(t, readsConfig)}
 			must(t, m.pipe.Idle("0/1"))
 			m.pipe.Rest()
-			must(t, m.pipe.store(t.Context(), <-m.pipe.work))
+			must(t, m.pipe.store(t.Context(), <-m.pipe.batches.work))
 			track := m.pipe.Track(m.table)
 			chunk := &capture.Chunk{Table: m.table, Snapshot: &modelSight{m: m, mark: test.passes}, Rows: []capture.Row{modelRow("01", 1)}}
 			waits, err := track.handIn(&Merge{Chunk: chunk, Entry: "public.loans", Identity: "backfill 1"})
 			must(t, err)
 			for range test.passes {
-				if len(m.pipe.work) != 0 {
+				if len(m.pipe.batches.work) != 0 {
 					t.Error("rows were placed before the stream has passed their mark")
 				}
 				m.streamed++
 				must(t, track.look())
 			}
-			if len(m.pipe.work) != 1 {
+			if len(m.pipe.batches.work) != 1 {
 				t.Fatal("rows that were read wait for the stream")
 			}
-			must(t, m.pipe.store(t.Context(), <-m.pipe.work))
+			must(t, m.pipe.store(t.Context(), <-m.pipe.batches.work))
 			<-waits.stored
 			if events := m.events(); len(events) != 1 {
 				t.Errorf("%d events", len(events))

@@ -68,7 +68,7 @@ func TestTouchParts(t *testing.T) {
 			default:
 			}
 			w.pipe.mu.Lock()
-			most = max(most, w.pipe.cur.batch.Bytes())
+			most = max(most, w.pipe.batches.cur.batch.Bytes())
 			w.pipe.mu.Unlock()
 			members := *w.members
 			w.pipe.Describe([]*capture.Table{&members})
@@ -227,7 +227,7 @@ func TestTouchStuck(t *testing.T) {
 	t.Parallel()
 	w := newTouchWorld(t, touchConfig)
 	journal, freed := &stuckJournal{Spool: w.spool}, make(chan struct{})
-	w.pipe.journal = journal
+	w.pipe.journal, w.pipe.appender.journal = journal, journal
 	var rows []string
 	for n := range 1000 {
 		rows = append(rows, fmt.Sprint(n, " 5"))
@@ -240,8 +240,8 @@ func TestTouchStuck(t *testing.T) {
 	w.pipe.Heed(func() error {
 		w.pipe.mu.Lock()
 		defer w.pipe.mu.Unlock()
-		most = max(most, w.pipe.cur.batch.Bytes())
-		if w.pipe.spare == nil && w.pipe.cur.batch.Bytes() >= 2*partBytes {
+		most = max(most, w.pipe.batches.cur.batch.Bytes())
+		if w.pipe.batches.overfull() {
 			behind++
 		}
 		if behind == 3 {
