@@ -132,7 +132,7 @@ func testClusterCut(t *testing.T, w *world) {
 	n.s = w.scenario("cluster")
 	admin := freeAddress(t)
 	n.clustered.machines["n1"].conf.top += "admin: {listen: '" + admin + "'}\n"
-	l := n.begin()
+	l := n.begin(usualLoad)
 	for _, how := range ways {
 		n.cutCapturing(how)
 	}

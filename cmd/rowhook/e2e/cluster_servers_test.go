@@ -29,7 +29,7 @@ func TestClusterServers(t *testing.T) {
 func testClusterServers(t *testing.T, w *world) {
 	c := newCluster(t, w, "n1", "n2", "n3")
 	c.s = w.scenario("cluster")
-	l := c.begin()
+	l := c.begin(usualLoad)
 	c.haltAll("all servers stopped", c.nats.Terminate)
 	c.haltAll("all servers killed", c.nats.Kill)
 	for server := range 3 {
@@ -93,7 +93,7 @@ func TestClusterBackwards(t *testing.T) {
 func testClusterBackwards(t *testing.T, w *world) {
 	c := newCluster(t, w, "n1", "n2", "n3")
 	c.s = w.scenario("cluster")
-	l := c.begin()
+	l := c.begin(usualLoad)
 	copies := newTempDir(t)
 	copied := func(server int) string { return filepath.Join(copies, strconv.Itoa(server)) }
 	c.fault("stream restored from an older copy", "streams restored from an older copy")

@@ -35,7 +35,7 @@ func testClusterUpgrade(t *testing.T, w *world, earlier string) {
 	for _, m := range c.machines {
 		m.program = earlier
 	}
-	l := c.begin()
+	l := c.begin(usualLoad)
 	names := slices.Sorted(maps.Keys(c.machines))
 	for _, name := range names {
 		c.replace(c.machines[name], "")

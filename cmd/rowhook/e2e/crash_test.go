@@ -289,6 +289,17 @@ func repeatedByLife(arrivals []arrival) map[int64]int {
 	return repeated
 }
 
-func (w *world) acceptedSince(profile string, since time.Time) int {
-	return len(slices.DeleteFunc(w.hook.all(profile), func(a arrival) bool { return !a.accepted || a.at.Before(since) }))
+// acceptedSince is how many requests a profile has accepted since a time.
+func (w *world) acceptedSince(profile string, since time.Time) (n int) {
+	w.hook.mu.Lock()
+	defer w.hook.mu.Unlock()
+	for _, a := range slices.Backward(w.hook.arrivals) {
+		if a.at.Before(since.Add(-time.Second)) { // they stand in nearly the order of their times
+			break
+		}
+		if a.profile == profile && a.accepted && !a.at.Before(since) {
+			n++
+		}
+	}
+	return n
 }

@@ -94,12 +94,19 @@ type receiver struct {
 	arrivals []arrival
 	accepted map[string]int // profile to the number of distinct ids accepted
 	seen     map[string]bool
+	taken    map[profileKey]bool                  // of which something was accepted
 	faults   []string                             // requests that are wrong in themselves
 	due      map[net.Conn]bool                    // connections on which an answer is due at once
 	settled  *sync.Cond                           // due has become empty; its lock is mu
 	trusted  map[string]*standardwebhooks.Webhook // profile to what verifies it; "" for all others
 	behave   func(arrival) reply
 	server   *http.Server
+}
+
+// profileKey is a row of a profile's.
+type profileKey struct {
+	profile string
+	key     int64
 }
 
 type (
@@ -110,7 +117,7 @@ type (
 // newReceiver starts a receiver on a port of its own.
 func newReceiver(tb testing.TB) *receiver {
 	tb.Helper()
-	r := &receiver{addr: "127.0.0.1:0", accepted: map[string]int{}, seen: map[string]bool{}, trusted: map[string]*standardwebhooks.Webhook{}, due: map[net.Conn]bool{}}
+	r := &receiver{addr: "127.0.0.1:0", accepted: map[string]int{}, seen: map[string]bool{}, taken: map[profileKey]bool{}, trusted: map[string]*standardwebhooks.Webhook{}, due: map[net.Conn]bool{}}
 	r.settled = sync.NewCond(&r.mu)
 	r.trust(tb, "", secret)
 	r.up(tb)
@@ -259,6 +266,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if a.accepted && !ownEvent(a.typ) && !r.seen[a.profile+" "+a.id] {
 		r.seen[a.profile+" "+a.id] = true
 		r.accepted[a.profile]++
+		r.taken[profileKey{a.profile, a.key}] = true
 	}
 	r.arrivals = append(r.arrivals, a)
 	if fault != "" {
