@@ -151,7 +151,7 @@ func printCluster(r *operation.StatusReport, line func(name, format string, args
 		if m.Name == c.Captures {
 			text += ", captures"
 		}
-		text += fmt.Sprintf(", delivers %d profiles, %d messages behind", owned[m.Name], m.Behind)
+		text += fmt.Sprintf(", delivers %s, %s behind", plural(owned[m.Name], "profile"), plural(int(m.Behind), "message"))
 		if !m.Live {
 			text += ", not heard of for " + operation.FormatDuration(time.Duration(m.SeenSeconds*float64(time.Second)))
 		}
