@@ -15,8 +15,8 @@ const (
 	// The heap grows by leastGarbage before it is collected, or by leastGarbagePercent of what is live
 	// if that is more; to no more than double. A collection costs what is live, however little of it:
 	// with a few megabytes live, a percentage would have a busy agent collect dozens of times a second.
-	leastGarbage        = 6 << 20
-	leastGarbagePercent = 40
+	leastGarbage        = 4 << 20
+	leastGarbagePercent = 30
 	mostGarbagePercent  = 100
 	// garbageInterval is how often what is live is looked at.
 	garbageInterval = time.Second

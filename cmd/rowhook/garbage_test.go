@@ -11,7 +11,7 @@ import (
 func TestGarbagePercent(t *testing.T) {
 	t.Parallel()
 	for live, want := range map[uint64]int{
-		0: mostGarbagePercent, 1 << 20: mostGarbagePercent, 6 << 20: 100, 8 << 20: 75, 20 << 20: leastGarbagePercent, 200 << 20: leastGarbagePercent,
+		0: mostGarbagePercent, 1 << 20: mostGarbagePercent, 4 << 20: 100, 8 << 20: 50, 20 << 20: leastGarbagePercent, 200 << 20: leastGarbagePercent,
 	} {
 		if got := garbagePercent(live); got != want {
 			t.Errorf("with %d MiB live the heap grows by %d %%, want %d", live>>20, got, want)
@@ -24,13 +24,13 @@ func TestGarbageIsPaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told []int
-		sizes := []uint64{6 << 20, 6 << 20, 6<<20 + 1000, 100 << 20, 8 << 20}
+		sizes := []uint64{4 << 20, 4 << 20, 4<<20 + 1000, 100 << 20, 8 << 20}
 		looks := 0
 		live := func() uint64 { looks++; return sizes[looks-1] }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(sizes))*garbageInterval+garbageInterval/2)
 		defer cancel()
 		paceGarbage(ctx, live, func(percent int) int { told = append(told, percent); return 0 })
-		if want := []int{leastGarbagePercent, 100, leastGarbagePercent, 75}; looks != len(sizes) || !slices.Equal(told, want) {
+		if want := []int{leastGarbagePercent, 100, leastGarbagePercent, 50}; looks != len(sizes) || !slices.Equal(told, want) {
 			t.Errorf("after %d looks the collector was told %d, want %d", looks, told, want)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	_ "time/tzdata" // the config names time zones, and small images have none
 
@@ -29,6 +30,8 @@ const (
 )
 
 func main() {
+	// Samples of what is allocated would take a megabyte and more, and nobody reads them.
+	runtime.MemProfileRate = 0
 	os.Exit(execute(context.Background(), os.Args[1:], &console{
 		in:  os.Stdin,
 		out: os.Stdout,
