@@ -124,6 +124,7 @@ func TestMarksProperty(t *testing.T) {
 	whole := Options{DeletedRows: func(string, string) bool { return true }}
 	for name, fields := range map[string][]FieldConfig{"columns": nil, "shaped": markedShape()} {
 		m, out := setup(t, Config{{Name: "app.messages", Fields: fields, Code: "MSG"}}, whole)
+		checks := 0
 		rapid.Check(t, func(rt *rapid.T) {
 			word := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
 				"\b\f\n\x01\x7f\u2028\\", `"\u00e9"`, `{"10":1,"2":1.50,"__proto__":1}`, "-0", "1e21", "9007199254740993", "12.50", "0.0000001", "\xff", "infinity",
@@ -135,6 +136,7 @@ func TestMarksProperty(t *testing.T) {
 			}
 			values[0] = rapid.SampledFrom([]string{"1", "-9007199254740993", "9007199254740991"}).Draw(rt, "id")
 			from := len(out.events)
+			checks++
 			for _, c := range []capture.Change{{Op: capture.Insert, New: row(values...)}, {Op: capture.Delete, Old: row(values...)}} {
 				c.Table = tbl
 				if err := m.Change(&c); err != nil {
@@ -145,8 +147,8 @@ func TestMarksProperty(t *testing.T) {
 				sameByMarks(rt, ev)
 			}
 		})
-		if len(out.events) < 100 {
-			t.Errorf("%s: %d events", name, len(out.events))
+		if len(out.events) < checks { // some rows are parked
+			t.Errorf("%s: %d events of %d rows", name, len(out.events), checks)
 		}
 	}
 }
