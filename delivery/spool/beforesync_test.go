@@ -88,6 +88,7 @@ func TestNoAcknowledgementAheadOfItsLine(t *testing.T) {
 		return nil
 	}))
 	o.BeforeSync = func() { synced.Store(written.Load()) }
+	o.Sync = time.Second // each look opens a store
 	s := openSpool(t, memDir, o)
 	id = register(t, s, "one")
 	flush(t, s)

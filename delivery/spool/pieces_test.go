@@ -3,18 +3,26 @@ package spool
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 
 	"rowhook/delivery"
 )
 
+// largeData is made once: a byte at a time takes long under the race detector.
+var largeData = sync.OnceValue(func() []byte {
+	data := make([]byte, 3*pieceSize+delivery.LargePayload)
+	for i := range data {
+		data[i] = byte(i * 7 / 3)
+	}
+	return data
+})
+
 // largeEvent is an event whose parts are stored in pieces.
 func largeEvent(n int) *delivery.Event {
 	ev := testEvent(n)
-	ev.Data, ev.Previous = make([]byte, 3*pieceSize+delivery.LargePayload), make([]byte, pieceSize)
-	for i := range ev.Data {
-		ev.Data[i] = byte(i * 7 / 3)
-	}
+	ev.Data, ev.Previous = slices.Clone(largeData()), make([]byte, pieceSize)
 	ev.Marks = []byte{}
 	return ev
 }
