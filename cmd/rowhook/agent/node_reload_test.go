@@ -411,3 +411,70 @@ func TestReloadChangesOrder(t *testing.T) {
 		})
 	}
 }
+
+// TestCaptureDoesNotWaitForReload: a machine that is to capture begins, while a reload that it was asked
+// for waits for a machine that does not answer.
+func TestCaptureDoesNotWaitForReload(t *testing.T) {
+	t.Parallel()
+	w := newFleetWorld(t)
+	rest := loansByID + deskAt(newDesk(t).URL)
+	captures, _ := w.twoMachines(rest)
+	next := w.add("capture", rest)
+	silent := w.add("deliver", rest)
+	for _, m := range []*fleetMachine{captures, next, silent} {
+		w.await("four machines", func() bool { return len(m.node.replica.View().Machines) == 4 })
+	}
+	asked, over := make(chan struct{}, 16), make(chan struct{})
+	defer close(over)
+	silent.node.replica.Answer(func(string, []byte) ([]byte, error) {
+		asked <- struct{}{}
+		<-over
+		return nil, errors.New("over")
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	reloaded := make(chan error, 1)
+	go func() {
+		_, err := next.reload(ctx, operation.ReloadRequest{User: "ada", By: operation.ReloadByCommand})
+		reloaded <- err
+	}()
+	<-asked
+	captures.end(t)
+	w.await("the next one to capture", func() bool { return next.term.Load() != nil })
+	select {
+	case err := <-reloaded:
+		t.Errorf("the reload was over before: %v", err)
+	default:
+		stop()
+		<-reloaded
+	}
+	stop()
+}
+
+// TestTakesWhatItMissed: a machine that was not there when a config came to hold claims nothing while its
+// file is another one, and takes the config by itself when it has it.
+func TestTakesWhatItMissed(t *testing.T) {
+	t.Parallel()
+	w := newFleetWorld(t)
+	desk := newDesk(t)
+	desk.let()
+	captures, delivers := w.twoMachines(loansByID + deskAt(desk.URL))
+	delivers.end(t)
+	before := loansByID + deskAt(desk.URL)
+	w.write(loansByNote + deskAt(desk.URL))
+	if _, err := captures.reload(t.Context(), operation.ReloadRequest{User: "ada", By: operation.ReloadByCommand}); err != nil {
+		t.Fatal(err)
+	}
+	w.from.insert("one", false)
+	writeFile(t, delivers.file, w.text(delivers.name, delivers.roles, before))
+	w.start(delivers)
+	w.await("the event on the machine that is back", func() bool { return delivers.spool.End() == 1 })
+	w.renewed()
+	if owner := captures.node.replica.View().Profiles["desk"].Owner; owner != "" {
+		t.Errorf("%s has another config and delivers", owner)
+	}
+	writeFile(t, delivers.file, w.text(delivers.name, delivers.roles, loansByNote+deskAt(desk.URL)))
+	w.await("the delivery", func() bool { return slices.Equal(desk.asked(), []string{"one"}) })
+	if got := delivers.config().Digest(); got != captures.config().Digest() {
+		t.Errorf("its config is %s", got)
+	}
+}

@@ -93,9 +93,13 @@ func (r *Replica) Register(code string) (delivery.ProfileID, error) {
 	return id, err
 }
 
-// Retire forgets the profile with that code, on all machines.
+// Retire forgets the profile with that code, on all machines. It returns [delivery.ErrNotOwner] where
+// the config came to be another one meanwhile, which may have the profile.
 func (r *Replica) Retire(code string) error {
 	_, err := r.say(context.Background(), laneMembership, retire{code})
+	if errors.Is(err, errClaimed) {
+		return delivery.ErrNotOwner
+	}
 	return err
 }
 

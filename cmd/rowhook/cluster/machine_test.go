@@ -114,6 +114,7 @@ type machine struct {
 	cancel  context.CancelFunc
 	ids     map[string]delivery.ProfileID
 
+	late    sync.Mutex // held by who has it take turns late
 	mu      sync.Mutex
 	source  *task
 	deliver map[string]*task
@@ -232,7 +233,9 @@ func (m *machine) take(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		m.late.Lock()
 		r.Took(testDigest, t.Seq)
+		m.late.Unlock()
 	}
 }
 

@@ -208,6 +208,10 @@ func (s *state) act(f *effect, m *member) error {
 			return delivery.ErrNotOwner
 		}
 	case retire:
+		// Who has not taken the last turn does not know whether the config has the profile back.
+		if last := s.lastTurn(); last.seq != 0 && m.about.Config != last.config {
+			return errClaimed
+		}
 		if t := s.seats[msg.code]; t != nil && msg.code != captureSeat && t.owner != "" {
 			s.vacate(f, msg.code, t)
 		}
