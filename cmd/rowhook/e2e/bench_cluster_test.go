@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,10 @@ func (m *meter) startFleet(from string, n int, t task) *fleet {
 		}
 		f.machines = append(f.machines, one)
 	}
+	// MySQL and MariaDB know a reader's place from the status of the agent in the world's own directory.
+	f.machines[0].dir = m.dir
+	f.machines[0].forget()
+	capturetest.Must(m.tb, os.RemoveAll(m.path("log")))
 	source, args := m.source.agent(from)
 	for i, one := range slices.Backward(f.machines) {
 		one.conf.source = source
