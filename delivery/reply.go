@@ -83,6 +83,9 @@ type Request struct {
 	Head   Head
 	Gap    string // value of the rowhook-gap header; empty for none
 	Epoch  string // value of the rowhook-epoch header; empty for none
+	// May, if not nil, is asked once the connection is there, immediately before the first byte goes
+	// out. Where it says no the request is not made, and the reply is Unsent.
+	May func() bool
 }
 
 // Stream is a body that is written anew each time it is wanted, always the same. It takes two
@@ -105,6 +108,7 @@ type Reply struct {
 	Duration   time.Duration
 	Date       time.Time // the endpoint's clock; zero when it did not say
 	Allowed    Rate      // of a consent: how many requests the endpoint agrees to; zero for any number
+	Unsent     bool      // nothing of the request went out, since it might not any more
 }
 
 // Sender makes one attempt. It never retries, and returns within the profile's timeout. When it has

@@ -33,6 +33,7 @@ type crew struct {
 	wake    signal        // the dispatcher's
 	tenure  *tenure       // in which requests are made
 	lease   func() time.Time
+	may     func() bool // mayStart where there is a lease; else nil
 
 	// The dispatcher's side.
 	handout chan *job // nil while the crew is not at work

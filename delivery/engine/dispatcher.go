@@ -137,7 +137,9 @@ func newDispatcher(e *Engine, p *Profile, id delivery.ProfileID, bytes int) *dis
 	d.share.store = &d.store
 	d.share.set(p)
 	d.allot.Store(int64(d.queue.memory.max))
-	d.crew.lease = e.options.Lease
+	if d.crew.lease = e.options.Lease; d.crew.lease != nil {
+		d.crew.may = d.crew.mayStart
+	}
 	if !e.options.Shared {
 		d.tenure.Store(new(tenure))
 	}

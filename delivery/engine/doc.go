@@ -71,7 +71,8 @@
 // tenure is over ends by itself; the next tenure begins when it has. An update that such a one had
 // begun carries the former epoch, and the store refuses it.
 //
-// No request starts past [Options.Lease], which is looked at again when a worker has rendered the body.
+// No request starts past [Options.Lease], which is looked at again when a worker has rendered the body,
+// and when the connection is there, just before the first byte goes out.
 // An update of a shared store takes some milliseconds, and waits for as long as its machines do not
 // agree: it is made beside the dispatcher wherever requests could go meanwhile, and those who look at
 // figures do not wait for it.

@@ -93,6 +93,7 @@ type receiver struct {
 	got            []delivery.Request // in order of arrival, bodies copied
 	times          []time.Time
 	took           time.Duration
+	dials          time.Duration                                     // until there is a connection
 	delay          func(req *delivery.Request) time.Duration         // instead of took, when set
 	underway, most int                                               // requests under way, and the most of them at once
 	answer         func(n int, req *delivery.Request) delivery.Reply // n counts from 1; nil always succeeds
@@ -100,6 +101,15 @@ type receiver struct {
 
 func (r *receiver) Send(ctx context.Context, req *delivery.Request) delivery.Reply {
 	started := time.Now()
+	r.mu.Lock()
+	dials := r.dials
+	r.mu.Unlock()
+	if dials > 0 {
+		time.Sleep(dials)
+		if req.May != nil && !req.May() {
+			return delivery.Reply{Class: delivery.ClassStopped, Unsent: true}
+		}
+	}
 	r.mu.Lock()
 	kept := *req
 	kept.Body = bytes.Clone(req.Body)

@@ -475,6 +475,33 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// TestLeaseEndsWhileConnecting: a request whose connection comes after the lease's end is not made, has
+// no line and no attempt, and goes out under the next lease.
+func TestLeaseEndsWhileConnecting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, "desk")
+		a := c.join(nil)
+		r := c.receivers["desk"]
+		r.mu.Lock()
+		r.dials = 6 * time.Second
+		r.mu.Unlock()
+		a.renew(time.Now().Add(5 * time.Second))
+		c.give(a, "desk")
+		c.append(event("a", "1"))
+		time.Sleep(time.Minute)
+		if n, lines := r.count(), a.lines.of(""); n != 0 || len(lines) != 0 {
+			t.Errorf("%d requests after the lease, lines %+v", n, lines)
+		}
+		a.renew(time.Now().Add(time.Hour))
+		time.Sleep(10 * time.Second)
+		if lines := a.lines.of("a"); r.count() != 1 || len(lines) != 1 || lines[0].Attempt != 1 || lines[0].Outcome != delivery.OutcomeDelivered {
+			t.Errorf("%d requests, lines %+v", r.count(), lines)
+		}
+		a.stopped()
+	})
+}
+
 // TestOperatorsOfOthers has what concerns a profile of another machine fail, and lists leave it out.
 func TestOperatorsOfOthers(t *testing.T) {
 	t.Parallel()

@@ -81,9 +81,12 @@ func (w *worker) send(ctx context.Context, j *job) (sent bool) {
 	if j.sent = w.crew.mayStart(); !j.sent {
 		return false
 	}
-	w.request.Epoch = w.crew.tenure.header
+	w.request.Epoch, w.request.May = w.crew.tenure.header, w.crew.may
 	j.reply = w.crew.profile.sender.Send(ctx, &w.request)
-	return true
+	if j.reply.Unsent { // the lease ended while it was connected
+		j.sent, j.reply = false, delivery.Reply{}
+	}
+	return j.sent
 }
 
 // tell writes the line of an attempt that ends its delivery.

@@ -27,6 +27,7 @@ type attempt struct {
 	kept []byte       // what it compresses into
 
 	stream *delivery.Stream // the body instead, see stream.go
+	may    func() bool      // see delivery.Request
 
 	// The headers that change.
 	id, timestamp, signature, contentType, gap, epoch string
@@ -78,6 +79,7 @@ func (s *Sender) newAttempt() *attempt {
 // the error of a body that cannot be written.
 func (a *attempt) prepare(req *delivery.Request, now time.Time) (ok bool, err error) {
 	a.id, a.gap, a.epoch, a.contentType, a.extra = req.ID, req.Gap, req.Epoch, req.Head.ContentType, req.Head.Header
+	a.may = req.May
 	if unix := now.Unix(); unix != a.stamped {
 		a.stamped = unix
 		a.timestamp = strconv.FormatInt(unix, 10)

@@ -81,13 +81,13 @@ func (d *direct) once(ctx context.Context, a *attempt) (status int, err error) {
 	d.head = append(d.head, "Content-Length: "...)
 	d.head = strconv.AppendInt(d.head, int64(len(a.body)), 10)
 	d.head = append(d.head, "\r\n\r\n"...)
-	d.x.Head, d.x.Body = d.head, a.body
+	d.x.Head, d.x.Body, d.x.May = d.head, a.body, a.may
 	d.x.Deadline = time.Now().Add(d.sender.timeout)
 	if until, ok := ctx.Deadline(); ok && until.Before(d.x.Deadline) {
 		d.x.Deadline = until
 	}
 	err = d.sender.host.Do(ctx, &d.x)
-	d.x.Body = nil // it is the caller's
+	d.x.Body, d.x.May = nil, nil // they are the caller's
 	return d.x.Reply.Status, err
 }
 

@@ -15,11 +15,15 @@ import (
 	"syscall"
 
 	"rowhook/delivery"
+	"rowhook/delivery/webhook/http1"
 )
 
 // failure says what became of a request without a reply. Its texts hold host names and addresses,
 // never the URL's rest, a header or a body.
 func (s *Sender) failure(ctx context.Context, a *attempt, err error) delivery.Reply {
+	if errors.Is(err, http1.ErrWithheld) {
+		return delivery.Reply{Class: delivery.ClassStopped, Reason: delivery.ReasonInterrupted, Error: "not made: it might not be any more", Unsent: true}
+	}
 	if ctx.Err() != nil {
 		return delivery.Reply{Class: delivery.ClassStopped, Reason: delivery.ReasonInterrupted, Error: "stopped before a reply came"}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"rowhook/delivery"
+	"rowhook/delivery/webhook/http1"
 )
 
 // general is the way by net/http, which can do everything: bodies that are large or made while they
@@ -23,13 +24,16 @@ type general struct {
 	body    []byte
 	reader  bytes.Reader
 	streams []*streamBody // as often as the stream was begun
+	may     func() bool   // see delivery.Request; nil for always
 
 	trace     httptrace.ClientTrace
 	conn      *countingConn
 	reused    bool
 	before    int64 // bytes that had gone out on conn before this request
 	firstByte atomic.Bool
-	wrote     atomic.Bool // the transport is done with header and body
+	wrote     atomic.Bool        // the transport is done with header and body
+	withheld  atomic.Bool        // the request was not to be made any more when it had a connection
+	cancel    context.CancelFunc // ends the request at hand; nil where it may always be made
 
 	head [keptReply]byte
 }
@@ -68,7 +72,8 @@ func (g *general) once(ctx context.Context, a *attempt) (status int, err error) 
 			length = -1
 		}
 	}
-	g.body = append(g.body[:0], a.body...)
+	g.body, g.may = append(g.body[:0], a.body...), a.may
+	defer func() { g.may = nil }()
 	return g.request(ctx, &http.Request{
 		Method:        http.MethodPost,
 		URL:           g.sender.url,
@@ -90,6 +95,10 @@ func (g *general) request(ctx context.Context, req *http.Request) (status int, e
 	case len(g.body) == 0:
 		req.Body = http.NoBody
 	}
+	g.withheld.Store(false)
+	if g.may != nil {
+		ctx, g.cancel = context.WithCancel(ctx)
+	}
 	ctx = httptrace.WithClientTrace(ctx, &g.trace)
 	for {
 		g.conn, g.reused = nil, false
@@ -98,6 +107,9 @@ func (g *general) request(ctx context.Context, req *http.Request) (status int, e
 		g.resp, err = g.sender.transport.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // answer closes it
 		if err == nil {
 			return g.resp.StatusCode, nil
+		}
+		if g.withheld.Load() {
+			return 0, http1.ErrWithheld
 		}
 		if !g.unsent() || ctx.Err() != nil {
 			return 0, err
@@ -136,9 +148,17 @@ func (g *general) gotConn(info httptrace.GotConnInfo) {
 	g.wrote.Store(false)
 	g.conn = countingConnOf(info.Conn)
 	g.reused = info.Reused
+	withheld := g.may != nil && !g.may()
+	if withheld {
+		g.withheld.Store(true)
+		defer g.cancel()
+	}
 	if g.conn == nil || g.sender.http2 && speaksHTTP2(info.Conn) {
 		g.reused = false // others are under way on it: what waits to be read tells nothing
 		return
+	}
+	if withheld { // net/http would write although the request has ended
+		g.conn.shut.Store(true)
 	}
 	g.before = g.conn.written.Load()
 	if g.reused {

@@ -175,6 +175,7 @@ func speaksHTTP2(conn net.Conn) bool {
 type countingConn struct {
 	net.Conn
 	written atomic.Int64
+	shut    atomic.Bool     // nothing goes out any more
 	raw     syscall.RawConn // nil when the connection has no socket
 	peek    func(fd uintptr)
 	stale   bool // what peek found
@@ -194,6 +195,9 @@ func newCountingConn(conn net.Conn) *countingConn {
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
+	if c.shut.Load() {
+		return 0, http1.ErrWithheld
+	}
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err

@@ -28,6 +28,9 @@ type Exchange struct {
 	// Keep is how much of the reply's body is kept, and Read how much is read so that the
 	// connection can serve again, in bytes.
 	Keep, Read int
+	// May, if not nil, is asked once there is a connection, immediately before the first byte goes
+	// out: false ends the request with ErrWithheld.
+	May func() bool
 
 	// Reply is what came, valid until the next request.
 	Reply Reply
@@ -48,6 +51,9 @@ type Progress struct {
 	written   int
 }
 
+// ErrWithheld is of a request that was not to be made any more when its connection was there.
+var ErrWithheld = errors.New("the request is not to go out any more")
+
 // Do makes the request. An error says that there is no reply; Progress says how far it came.
 func (h *Host) Do(ctx context.Context, x *Exchange) error {
 	for {
@@ -58,6 +64,10 @@ func (h *Host) Do(ctx context.Context, x *Exchange) error {
 			return err
 		}
 		x.Connected = true
+		if x.May != nil && !x.May() {
+			h.keep(c)
+			return ErrWithheld
+		}
 		again, err := c.exchange(ctx, x, h.client.MaxHead)
 		if again {
 			h.keep(c)
