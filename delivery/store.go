@@ -9,6 +9,10 @@ import (
 // share returns it for an update of theirs; nothing was changed then.
 var ErrNotOwner = errors.New("another machine owns the profile")
 
+// ErrWaiting says that a profile cannot be forgotten: events have come that wait for it. A store that
+// machines share returns it; nothing was changed then.
+var ErrWaiting = errors.New("events wait for the profile")
+
 // Seq is an event's place in the spool: append order, which is commit order. The first is 1.
 type Seq uint64
 
@@ -123,7 +127,8 @@ type Store interface {
 	// does not know starts at the end of the log, so that it gets what comes later.
 	Register(code string) (ProfileID, error)
 	// Retire forgets the profile with that code, which no engine works on any more: its deliveries,
-	// dead letters and progress. Its number is not used again. An unknown code is no error.
+	// dead letters and progress. Its number is not used again. An unknown code is no error. It may
+	// return ErrNotOwner or ErrWaiting.
 	Retire(code string) error
 	// End returns the place of the last event; 0 when there never was one.
 	End() Seq

@@ -408,13 +408,15 @@ func (d *dispatcher) forgetProfile() error {
 	if err != nil {
 		return err
 	}
-	if waits {
+	if !waits {
+		if err = d.store.Retire(d.code); err != nil && !errors.Is(err, delivery.ErrWaiting) {
+			return err
+		}
+	}
+	if waits || err != nil {
 		d.logger.Warn("profile is no longer in the config, and what the spool holds for it stays",
 			"remedy", "put it back into the config, or: rowhook reload --removed "+d.code+"=drop")
 		return nil
-	}
-	if err := d.store.Retire(d.code); err != nil {
-		return err
 	}
 	d.logger.Info("profile is no longer in the config and is forgotten: nothing waits for it")
 	return nil

@@ -268,6 +268,17 @@ func (s *Spool) Backlog(id delivery.ProfileID) (delivery.Backlog, error) {
 	return backlog, nil
 }
 
+// Waits reports whether events wait for the profile with that code. It reads nothing from the disk.
+func (s *Spool) Waits(code string) bool {
+	p := s.profiles.find(code)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sentSoFar().events > p.progress.finished.events
+}
+
 // oldestScan bounds the search for the oldest unread event. Events come in commit order, so that
 // the place reached tells the time closely enough.
 const oldestScan = 4096

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,7 +69,11 @@ func (w *workspace) retireRemoved() error {
 			w.logger.Warn("a profile is no longer in the config, and what the spool holds for it stays", "profile", p.Code, "events", p.Backlog.Events)
 			continue
 		}
-		if err := w.store().Retire(p.Code); err != nil {
+		switch err := w.store().Retire(p.Code); {
+		case errors.Is(err, delivery.ErrNotOwner), errors.Is(err, delivery.ErrWaiting): // it is wanted after all
+			w.logger.Warn("a profile is no longer in this machine's config, and stays", "profile", p.Code, "err", err)
+			continue
+		case err != nil:
 			return err
 		}
 		w.logger.Info("a profile is no longer in the config and is forgotten: nothing waited for it", "profile", p.Code)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,21 +46,33 @@ func Setup(ctx context.Context, c Config, o Options, apply bool) (steps []string
 	return steps, err
 }
 
-// Check tells what is wrong with the stream.
+// Check tells what is wrong with the stream, and which servers lag behind.
 func (s *Stream) Check(ctx context.Context) ([]capture.Finding, error) {
-	var findings []capture.Finding
-	add := func(severity capture.Severity, code, text, remedy string) {
-		findings = append(findings, capture.Finding{Severity: severity, Code: "cluster_" + code, Subject: s.Name(), Text: text, Remedy: remedy})
-	}
 	info, err := s.info(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		add(capture.Warning, "stream", fmt.Sprintf("there is no stream %s", s.Name()), "`rowhook setup --apply` makes it, and so does `rowhook run`")
-		return findings, nil
+		return []capture.Finding{s.finding(capture.Warning, "stream", fmt.Sprintf("there is no stream %s", s.Name()), "`rowhook setup --apply` makes it, and so does `rowhook run`")}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	is, edit := info.Config, fmt.Sprintf("nats stream edit %s ", s.Name())
+	findings := s.judge(&info.Config)
+	for _, server := range s.lagging(ctx, info.Cluster) {
+		findings = append(findings, s.finding(capture.Warning, "server", fmt.Sprintf("server %s does not follow the stream %s", server, s.Name()), "look at that server's log"))
+	}
+	return append(findings, s.finding(capture.Info, "sync", "whether the servers sync before they acknowledge cannot be seen from here: without it a power loss takes acknowledged messages",
+		"each server's config needs jetstream { sync_interval: always }")), nil
+}
+
+func (s *Stream) finding(severity capture.Severity, code, text, remedy string) capture.Finding {
+	return capture.Finding{Severity: severity, Code: "cluster_" + code, Subject: s.Name(), Text: text, Remedy: remedy}
+}
+
+// judge tells what is wrong with the stream's config.
+func (s *Stream) judge(is *jetstream.StreamConfig) (findings []capture.Finding) {
+	add := func(severity capture.Severity, code, text, remedy string) {
+		findings = append(findings, s.finding(severity, code, text, remedy))
+	}
+	edit := fmt.Sprintf("nats stream edit %s ", s.Name())
 	if is.Storage != jetstream.FileStorage {
 		add(capture.Error, "storage", fmt.Sprintf("the stream %s is in memory: what the database is confirmed would be lost", s.Name()),
 			fmt.Sprintf("nats stream rm %s, then `rowhook setup --apply`", s.Name()))
@@ -82,14 +95,36 @@ func (s *Stream) Check(ctx context.Context) ([]capture.Finding, error) {
 		add(capture.Error, "subjects", fmt.Sprintf("the stream %s has other messages than those of %s: %s", s.Name(), s.subject(), strings.Join(is.Subjects, ", ")),
 			edit+"--subjects "+s.subject())
 	}
-	if info.Cluster != nil {
-		for _, peer := range info.Cluster.Replicas {
-			if peer.Offline || !peer.Current {
-				add(capture.Warning, "server", fmt.Sprintf("server %s does not follow the stream %s", peer.Name, s.Name()), "look at that server's log")
-			}
+	return findings
+}
+
+// lagPatience is how long a server may lag behind until it is worth a word: a busy one does now and
+// again, and each one at first.
+const lagPatience = 5 * time.Second
+
+// lagging names the servers that do not follow the stream, all the while that it looks.
+func (s *Stream) lagging(ctx context.Context, of *jetstream.ClusterInfo) []string {
+	names := notFollowing(of)
+	for end := time.Now().Add(lagPatience); len(names) > 0 && time.Now().Before(end) && pause(ctx, retryPause); {
+		info, err := s.info(ctx)
+		if err != nil {
+			break
+		}
+		now := notFollowing(info.Cluster)
+		names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(now, name) })
+	}
+	return names
+}
+
+// notFollowing names the servers that do not follow the stream at the moment.
+func notFollowing(of *jetstream.ClusterInfo) (names []string) {
+	if of == nil {
+		return nil
+	}
+	for _, peer := range of.Replicas {
+		if peer.Offline || !peer.Current {
+			names = append(names, peer.Name)
 		}
 	}
-	add(capture.Info, "sync", "whether the servers sync before they acknowledge cannot be seen from here: without it a power loss takes acknowledged messages",
-		"each server's config needs jetstream { sync_interval: always }")
-	return findings, nil
+	return names
 }

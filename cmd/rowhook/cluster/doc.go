@@ -22,6 +22,10 @@
 //     on both sides are kept apart whenever each machine takes it. Who captures under another config
 //     than the last turn's says so by a turn before the first event. Who has not the last turn's config
 //     claims no profile, and the capture only if nobody has it.
+//   - A profile is forgotten in the epoch of its last owner, by that one or while nobody owns it, and only
+//     if no event waits for it at that place of the stream. What waits there is the same in all spools.
+//   - What a cluster left under a name is no other one's: the first message says the lineage, and the
+//     stream's metadata when that is trimmed. Snapshots of another lineage are not looked at.
 //   - What a spool holds it knows the place of: two values, one written with parts that end a
 //     transaction, one with everything else. A part of an open transaction moves neither; Open drops
 //     it and it is read again.
@@ -62,6 +66,8 @@
 //     waiting, and each has five seconds. A chunk that nobody answers is sent again with whatever the
 //     buffer holds by then, and the object is called stored (findings/an-object-with-another-chunks-bytes.sh).
 //     Thus snapshots in pieces, each read back before the next; 400 MiB took 20 s there and back.
+//   - Every server of a bucket answers what is under a name, and lists: one that lags behind says that
+//     there is nothing. What there is says the server that leads, by the subjects of the stream.
 //
 // TestFaults, with three machines in processes of their own and three servers: of 50 faults in turn
 // (machine or server killed, frozen for 1 to 10 s, all of them killed) under load, 231,900 events, none
@@ -95,6 +101,8 @@
 //	the stream went back          every renewal is answered by a place in the stream: one that is not
 //	                              beyond what is applied, or a message with another digest, is
 //	                              an error that ends the process, never passed over
+//	one lags beyond the first     it ends, and fetches the last snapshot when it is started again
+//	message that is left
 //	a server is split off         who is connected to it goes to another one, see leave in stream.go
 //	a machine cannot take a turn  it delivers what is before it; after 10 s others have its profiles
 //	one machine's disk is full    it applies nothing, hears nothing of itself, loses what it has

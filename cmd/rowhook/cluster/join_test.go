@@ -20,7 +20,8 @@ import (
 	"rowhook/delivery/spool"
 )
 
-// TestJoin: a machine that is new, or was away for too long, fetches what the stream has no more.
+// TestJoin: a machine that is new, or was away for too long, fetches what the stream has no more, and
+// nothing of a cluster that had the name before.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sharedServers(t), 0, 3)
@@ -31,6 +32,8 @@ func TestJoin(t *testing.T) {
 	b.grow(20)
 	b.spread()
 	b.settled()
+	_, err := b.machines[0].stream.upload(b.ctx, t.TempDir(), "older", 1<<40)
+	b.check(err)
 	away := b.machines[0]
 	if away == b.owner(captureSeat) {
 		away = b.machines[1]
@@ -287,6 +290,9 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range findings {
+			if f.Code == "cluster_server" {
+				continue // whether one lags is a matter of the load here: see TestNotFollowing
+			}
 			if f.Severity > capture.Info {
 				codes = append(codes, f.Severity.String()+" "+f.Code)
 			}

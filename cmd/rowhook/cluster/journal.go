@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"time"
 
 	"rowhook/delivery"
 	"rowhook/delivery/spool"
@@ -93,14 +94,37 @@ func (r *Replica) Register(code string) (delivery.ProfileID, error) {
 	return id, err
 }
 
+// openPatience is how long a profile that is to be forgotten waits for the end of a transaction.
+const openPatience = 10 * time.Second
+
 // Retire forgets the profile with that code, on all machines. It returns [delivery.ErrNotOwner] where
-// the config came to be another one meanwhile, which may have the profile.
+// another machine owns it, or the config came to be another one meanwhile, which may have the
+// profile, and [delivery.ErrWaiting] where an event has come for it.
 func (r *Replica) Retire(code string) error {
-	_, err := r.say(context.Background(), laneMembership, retire{code})
-	if errors.Is(err, errClaimed) {
-		return delivery.ErrNotOwner
+	ctx, cancel := context.WithTimeout(context.Background(), openPatience)
+	defer cancel()
+	for {
+		r.mu.Lock()
+		msg := retire{code: code}
+		owner := ""
+		if t := r.core.state.seats[code]; t != nil {
+			msg.epoch, owner = t.epoch, t.owner
+		}
+		mine := owner == "" || r.ownedNow(code) != 0
+		r.mu.Unlock()
+		if !mine {
+			return delivery.ErrNotOwner
+		}
+		_, err := r.say(context.Background(), laneMembership, msg)
+		switch {
+		case errors.Is(err, errClaimed), errors.Is(err, errStranger):
+			return delivery.ErrNotOwner
+		case !errors.Is(err, errOpen):
+			return err
+		case r.await(ctx, func() bool { return r.core.state.open == 0 }) != nil:
+			return delivery.ErrWaiting
+		}
 	}
-	return err
 }
 
 // progressUpdate is an update on its way.

@@ -116,6 +116,11 @@ func (r *Replica) join(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 		if ready {
+			// Only now: of a process that said nothing no lease has to be waited out.
+			mine := selfValue{machine: r.machine, incarnation: r.tenure.incarnation, lineage: r.began}
+			if err := r.Spool.SetMeta(valueSelf, mine.encode()); err != nil {
+				return err
+			}
 			if _, err := r.say(ctx, laneMembership, msg); err == nil || !errors.Is(err, errNameTaken) {
 				return err
 			}
@@ -194,7 +199,8 @@ func (r *Replica) live(ctx context.Context, actor Actor) error {
 // next is what this machine has to say; nil when there is nothing. Called with mu held.
 func (r *Replica) next(now time.Time) message {
 	s, t := r.core.state, r.tenure
-	if now.Sub(t.sent.at) >= r.lease/renewals {
+	if r.changedSelf || now.Sub(t.sent.at) >= r.lease/renewals {
+		r.changedSelf = false
 		return renew{about: r.about(), applied: s.seq, digest: s.digest}
 	}
 	if r.leaving {

@@ -195,8 +195,12 @@ type (
 		lower, upper []byte
 	}
 
-	// retire forgets a profile that the config has no more.
-	retire struct{ code string }
+	// retire forgets a profile that the config has no more, in the epoch of its owner, or of the last
+	// one if nobody owns it.
+	retire struct {
+		code  string
+		epoch uint64
+	}
 
 	// snapshot says that an object holds what the messages up to covers lead to.
 	snapshot struct {
@@ -320,7 +324,9 @@ func (m forgetKept) appendBody(dst []byte) []byte {
 	return append(appendText(binary.AppendUvarint(dst, m.epoch), string(m.lower)), m.upper...)
 }
 
-func (m retire) appendBody(dst []byte) []byte { return appendText(dst, m.code) }
+func (m retire) appendBody(dst []byte) []byte {
+	return binary.AppendUvarint(appendText(dst, m.code), m.epoch)
+}
 
 func (m snapshot) appendBody(dst []byte) []byte {
 	return binary.AppendUvarint(appendText(dst, m.object), m.covers)
@@ -404,7 +410,7 @@ var decoders = map[kind]func(*reader) message{
 		return m
 	},
 	kindForgetKept: func(r *reader) message { return forgetKept{epoch: r.uvarint(), lower: r.bytes(), upper: r.all()} },
-	kindRetire:     func(r *reader) message { return retire{code: r.text()} },
+	kindRetire:     func(r *reader) message { return retire{code: r.text(), epoch: r.uvarint()} },
 	kindSnapshot:   func(r *reader) message { return snapshot{object: r.text(), covers: r.uvarint()} },
 	kindTurn:       func(r *reader) message { return turn{epoch: r.uvarint(), config: r.text(), note: r.all()} },
 }

@@ -35,7 +35,7 @@ func messages() []message {
 		meta{epoch: 4, key: "backfill"},
 		unpark{epoch: 4, seqs: []delivery.Seq{1, 128}},
 		forgetKept{epoch: 4, lower: []byte("a"), upper: []byte("b")},
-		retire{code: "crm"},
+		retire{code: "crm", epoch: 3},
 		snapshot{object: "300", covers: 299},
 		turn{epoch: 4, config: "c0ffee", note: []byte("x")},
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -116,17 +117,82 @@ func (o *objects) putPiece(ctx context.Context, name string, meta map[string]str
 			return err
 		}
 		for n := 1; ; n++ {
-			stored, err := o.store.GetBytes(ctx, name)
+			stored, err := o.read(ctx, name)
 			if err == nil && !bytes.Equal(stored, piece) {
 				err = errOtherBytes
 			}
-			// The server that answers may not have it yet.
+			// What was stored under the name before may be what is answered.
 			if err == nil || n == pieceTries || !pause(ctx, lagPause) {
 				return err
 			}
 		}
 	})
 }
+
+// read returns what is under a name. Each server of the bucket answers reads, and one that lags behind
+// says of what it does not have yet that there is no such object: only the server that leads knows.
+func (o *objects) read(ctx context.Context, name string) ([]byte, error) {
+	for {
+		raw, err := o.store.GetBytes(ctx, name)
+		if !errors.Is(err, jetstream.ErrObjectNotFound) {
+			return raw, err
+		}
+		if there, asked := o.there(ctx, name); asked != nil {
+			return nil, asked
+		} else if !there {
+			return nil, err
+		}
+		if !pause(ctx, lagPause) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// there reports whether there is an object, by the server that leads the bucket.
+func (o *objects) there(ctx context.Context, name string) (bool, error) {
+	led, err := o.stream.Info(ctx, jetstream.WithSubjectFilter(o.metaSubject(name)))
+	if err != nil || len(led.State.Subjects) == 0 {
+		return false, err
+	}
+	info, err := o.store.GetInfo(ctx, name, jetstream.GetObjectInfoShowDeleted())
+	return err != nil || !info.Deleted, nil
+}
+
+// metaSubject is the subject of an object's own message; of all objects' for "".
+func (o *objects) metaSubject(name string) string {
+	prefix := "$O." + o.bucket + ".M."
+	if name == "" {
+		return prefix + ">"
+	}
+	return prefix + base64.URLEncoding.EncodeToString([]byte(name))
+}
+
+// infos returns what is in the bucket, all that its leader knew of when it was asked: a server that
+// lags behind lists less.
+func (o *objects) infos(ctx context.Context) (infos []*jetstream.ObjectInfo, err error) {
+	err = o.try(ctx, "list what is", func(ctx context.Context) error {
+		led, err := o.stream.Info(ctx, jetstream.WithSubjectFilter(o.metaSubject("")))
+		if err != nil {
+			return err
+		}
+		infos, err = o.store.List(ctx, jetstream.ListObjectsShowDeleted())
+		if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+			return err
+		}
+		for _, info := range infos {
+			delete(led.State.Subjects, o.metaSubject(info.Name))
+		}
+		if len(led.State.Subjects) > 0 {
+			return errLags
+		}
+		infos = slices.DeleteFunc(infos, func(info *jetstream.ObjectInfo) bool { return info.Deleted })
+		return nil
+	})
+	return infos, err
+}
+
+// errLags is of a list that lacks what is there.
+var errLags = errors.New("the server that answers lags behind")
 
 var errOtherBytes = errors.New("other bytes are stored than were sent")
 
@@ -191,7 +257,7 @@ func (r *objectReader) advance() error {
 	name := pieceName(r.name, r.next)
 	sum := r.sums[:sha256.Size]
 	err := r.from.try(r.ctx, "read "+name, func(ctx context.Context) (err error) {
-		r.piece, err = r.from.store.GetBytes(ctx, name)
+		r.piece, err = r.from.read(ctx, name)
 		if err == nil && sha256.Sum256(r.piece) != [sha256.Size]byte(sum) {
 			err = errOtherBytes
 		}
@@ -208,7 +274,7 @@ func (r *objectReader) advance() error {
 
 func (r *objectReader) begin() error {
 	return r.from.try(r.ctx, "read "+r.name, func(ctx context.Context) (err error) {
-		r.sums, err = r.from.store.GetBytes(ctx, r.name)
+		r.sums, err = r.from.read(ctx, r.name)
 		if err == nil && len(r.sums)%sha256.Size != 0 {
 			err = errOtherBytes
 		}
@@ -219,9 +285,9 @@ func (r *objectReader) begin() error {
 // list returns the objects that are whole, and the names of those of which there are but pieces, with
 // when the last of these came.
 func (o *objects) list(ctx context.Context) (whole []storedObject, parts map[string]time.Time, err error) {
-	infos, err := o.store.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return nil, nil, fmt.Errorf("list the bucket %s: %w", o.bucket, err)
+	infos, err := o.infos(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	parts = map[string]time.Time{}
 	for _, info := range infos {
@@ -244,12 +310,9 @@ func (o *objects) list(ctx context.Context) (whole []storedObject, parts map[str
 
 // delete takes an object and its pieces away, so that nothing of them stays.
 func (o *objects) delete(ctx context.Context, name string) error {
-	infos, err := o.store.List(ctx)
-	if errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return nil
-	}
+	infos, err := o.infos(ctx)
 	if err != nil {
-		return fmt.Errorf("list the bucket %s: %w", o.bucket, err)
+		return err
 	}
 	names := []string{name}
 	for _, info := range infos {
@@ -258,16 +321,27 @@ func (o *objects) delete(ctx context.Context, name string) error {
 		}
 	}
 	for _, name := range names { // the object first: what is under its name is whole
-		err := o.store.Delete(ctx, name)
-		if err == nil {
-			// A note of the deletion would stay for ever, and be read with each list.
-			err = o.stream.Purge(ctx, jetstream.WithPurgeSubject("$O."+o.bucket+".M."+base64.URLEncoding.EncodeToString([]byte(name))))
-		}
+		err := o.try(ctx, "delete "+name, func(ctx context.Context) error { return o.deletePiece(ctx, name) })
 		if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-			return fmt.Errorf("delete %s in the bucket %s: %w", name, o.bucket, err)
+			return err
 		}
 	}
 	return nil
+}
+
+// deletePiece takes away what is under one name.
+func (o *objects) deletePiece(ctx context.Context, name string) error {
+	err := o.store.Delete(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		if there, asked := o.there(ctx, name); asked != nil || there {
+			err = cmp.Or(asked, errLags)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// A note of the deletion would stay for ever, and be read with each list.
+	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(o.metaSubject(name)))
 }
 
 // sweep takes away what is left of objects, and pieces, that were not stored to their end. Somebody
@@ -299,8 +373,8 @@ func (o *objects) sweepChunks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pieces, err := o.store.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+	pieces, err := o.infos(ctx)
+	if err != nil {
 		return err
 	}
 	for _, piece := range pieces {

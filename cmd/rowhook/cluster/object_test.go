@@ -189,6 +189,88 @@ func TestObjectThatIsNotWhole(t *testing.T) {
 	}
 }
 
+// lagging is a bucket as a server answers for it that lags behind: it does not know of an object when
+// it is asked first, and lists none but the oldest.
+type lagging struct {
+	jetstream.ObjectStore
+	asked  map[string]int
+	listed int
+}
+
+func (l *lagging) late(name string) bool {
+	l.asked[name]++
+	return l.asked[name]%3 != 0
+}
+
+func (l *lagging) GetBytes(ctx context.Context, name string, opts ...jetstream.GetObjectOpt) ([]byte, error) {
+	if l.late(name) {
+		return nil, jetstream.ErrObjectNotFound
+	}
+	return l.ObjectStore.GetBytes(ctx, name, opts...)
+}
+
+func (l *lagging) Delete(ctx context.Context, name string) error {
+	if l.late("delete " + name) {
+		return jetstream.ErrObjectNotFound
+	}
+	return l.ObjectStore.Delete(ctx, name)
+}
+
+func (l *lagging) List(ctx context.Context, opts ...jetstream.ListObjectsOpt) ([]*jetstream.ObjectInfo, error) {
+	infos, err := l.ObjectStore.List(ctx, opts...)
+	if l.listed++; l.listed%2 == 1 && len(infos) > 1 {
+		infos = infos[:1]
+	}
+	return infos, err
+}
+
+// TestObjectOfLaggingServer: what is stored is read, listed and deleted, whichever server answers.
+func TestObjectOfLaggingServer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	config := DefaultConfig()
+	config.NATS.URL, config.Name, config.Machine = sharedServers(t).URL(), t.Name(), "m1"
+	s, err := Connect(ctx, config, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	o, err := s.snapshots(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.store = &lagging{ObjectStore: o.store, asked: map[string]int{}}
+	for _, name := range []string{"a", "b"} {
+		if _, err := o.put(ctx, name, nil, newRandom(100, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := io.Copy(io.Discard, o.get(ctx, "b")); n != 100 || err != nil {
+		t.Errorf("read: %d bytes, %v", n, err)
+	}
+	list, parts, err := o.list(ctx)
+	if len(list) != 2 || len(parts) != 0 || err != nil {
+		t.Errorf("list %+v, %v, %v", list, parts, err)
+	}
+	if err := o.delete(ctx, "a"); err != nil {
+		t.Error(err)
+	}
+	o.patience = 0
+	if err := o.sweep(ctx); err != nil {
+		t.Error(err)
+	}
+	if list, parts, err = o.list(ctx); len(list) != 1 || list[0].name != "b" || len(parts) != 0 || err != nil {
+		t.Errorf("after a deletion: list %+v, %v, %v", list, parts, err)
+	}
+	if n, err := io.Copy(io.Discard, o.get(ctx, "b")); n != 100 || err != nil {
+		t.Errorf("what stays is read: %d bytes, %v", n, err)
+	}
+	if _, err := io.Copy(io.Discard, o.get(ctx, "a")); !errors.Is(err, jetstream.ErrObjectNotFound) {
+		t.Errorf("what was deleted is read: %v", err)
+	}
+}
+
 // TestObjectMemory stores and reads many times more than is held.
 func TestObjectMemory(t *testing.T) {
 	if os.Getenv("ROWHOOK_CLUSTER") == "" {

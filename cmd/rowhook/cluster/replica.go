@@ -67,12 +67,15 @@ type Replica struct {
 	lanes    [laneCount]chan uint64 // the last number; whoever has taken it may publish
 	progress chan *progressUpdate
 	done     chan struct{} // closed when Run returns
+	// checkpoint copies the spool into a directory.
+	checkpoint func(ctx context.Context, sp *spool.Spool, dir string) error
 
 	mu       sync.Mutex
 	core     *core
 	tenure   *tenure
 	previous uint64 // incarnation of the process before on this state directory
 	joined   bool
+	began    string // lineage of the cluster that the spool began; empty for none
 	profiles []string
 	leaving  bool
 	giving   map[string]bool // seats that are being given back
@@ -85,16 +88,18 @@ type Replica struct {
 	recent   [remembered]stamp
 	came     time.Time // when a renewal of this machine came back last
 	applied  map[string]uint64
-	term     context.Context // ends with the capture; nil while this machine does not capture
-	told     StreamView
-	short    bool // a part that core has taken waits for room, and is not in the spool
-	limits   limits
-	running  context.Context // Run's
-	failed   error
-	fail     context.CancelCauseFunc // ends Run
-	actor    Actor
-	all      sync.WaitGroup // of Run
-	answer   func(op string, request []byte) ([]byte, error)
+	// changedSelf says that the other machines are to be told at once what this one says of itself.
+	changedSelf bool
+	term        context.Context // ends with the capture; nil while this machine does not capture
+	told        StreamView
+	short       bool // a part that core has taken waits for room, and is not in the spool
+	limits      limits
+	running     context.Context // Run's
+	failed      error
+	fail        context.CancelCauseFunc // ends Run
+	actor       Actor
+	all         sync.WaitGroup // of Run
+	answer      func(op string, request []byte) ([]byte, error)
 }
 
 type waitKey struct {
@@ -122,7 +127,7 @@ func NewReplica(s *Stream, sp *spool.Spool, self Self) (*Replica, error) {
 		Spool: sp, stream: s, self: self, machine: s.config.machine(), roles: roles, lease: s.config.Lease, logger: s.logger,
 		progress: make(chan *progressUpdate), done: make(chan struct{}), giving: map[string]bool{}, waits: map[waitKey]*wait{},
 		changed: make(chan struct{}), codes: map[delivery.ProfileID]string{}, applied: map[string]uint64{},
-		limits: limits{growth: leastGrowth, kept: keptTime, look: lookInterval},
+		checkpoint: checkpoint, limits: limits{growth: leastGrowth, kept: keptTime, look: lookInterval},
 	}
 	for l := range r.lanes {
 		r.lanes[l] = make(chan uint64, 1)
@@ -144,6 +149,7 @@ func NewReplica(s *Stream, sp *spool.Spool, self Self) (*Replica, error) {
 	if r.core, err = loadCore(values[valueLog], values[valueRest], values[valueTable], values[valueFloor]); err != nil {
 		return nil, err
 	}
+	r.core.state.waits = sp.Waits
 	mine, err := decodeSelf(values[valueSelf])
 	if err != nil {
 		return nil, err
@@ -155,8 +161,8 @@ func NewReplica(s *Stream, sp *spool.Spool, self Self) (*Replica, error) {
 	r.tenure = newTenure(r.machine, incarnation, r.lease)
 	r.tenure.see(r.core.state, time.Now())
 	r.noted = r.core.state.lastTurn().seq // the engine begins with what the spool has
-	mine = selfValue{machine: r.machine, incarnation: incarnation, lineage: mine.lineage}
-	return r, sp.SetMeta(valueSelf, mine.encode())
+	r.began = mine.lineage
+	return r, nil
 }
 
 // Lineage is the cluster's identity, the same on all machines; empty before the first message is

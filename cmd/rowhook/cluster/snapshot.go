@@ -32,6 +32,9 @@ const (
 	keptTime = 10 * time.Minute
 )
 
+// streamLineage is metadata of the stream: which cluster it is of.
+const streamLineage = "rowhook-lineage"
+
 // Metadata of a snapshot's object.
 const (
 	metaLineage = "lineage"
@@ -64,13 +67,14 @@ func (s *Stream) upload(ctx context.Context, dir, lineage string, covers uint64)
 
 // stored is a snapshot in the bucket.
 type stored struct {
-	object, lineage string
-	covers          uint64
-	bytes           uint64
+	object string
+	covers uint64
+	bytes  uint64
 }
 
-// list returns the snapshots, the newest first.
-func (s *Stream) list(ctx context.Context) (list []stored, err error) {
+// list returns a cluster's snapshots, the newest first. The bucket may have some of another one that
+// had the name before.
+func (s *Stream) list(ctx context.Context, lineage string) (list []stored, err error) {
 	store, err := s.snapshots(ctx)
 	if err != nil {
 		return nil, err
@@ -81,17 +85,17 @@ func (s *Stream) list(ctx context.Context) (list []stored, err error) {
 	}
 	for _, o := range whole {
 		covers, err := strconv.ParseUint(o.meta[metaCovers], 10, 64)
-		if err == nil {
-			list = append(list, stored{o.name, o.meta[metaLineage], covers, o.size})
+		if err == nil && o.meta[metaLineage] == lineage {
+			list = append(list, stored{o.name, covers, o.size})
 		}
 	}
 	slices.SortFunc(list, func(a, b stored) int { return cmp.Compare(b.covers, a.covers) })
 	return list, nil
 }
 
-// fetch puts a snapshot in the place of a spool's directory. What was there is gone only once the
-// snapshot is whole.
-func (s *Stream) fetch(ctx context.Context, object, dir string) error {
+// fetch puts a snapshot of a cluster in the place of a spool's directory. What was there is gone only
+// once the snapshot is whole.
+func (s *Stream) fetch(ctx context.Context, object, lineage, dir string) error {
 	store, err := s.snapshots(ctx)
 	if err != nil {
 		return err
@@ -103,7 +107,7 @@ func (s *Stream) fetch(ctx context.Context, object, dir string) error {
 	if err := unpack(store.get(ctx, object), fresh); err != nil {
 		return fmt.Errorf("unpack the snapshot %s: %w", object, err)
 	}
-	if err := forgetSelf(fresh); err != nil {
+	if err := forgetSelf(fresh, lineage); err != nil {
 		return err
 	}
 	if err := swapDir(dir); err != nil {
@@ -112,13 +116,15 @@ func (s *Stream) fetch(ctx context.Context, object, dir string) error {
 	return nil
 }
 
-// forgetSelf takes the machine out of a spool that it came from.
-func forgetSelf(dir string) error {
+// forgetSelf takes the machine out of a spool that it came from. What a cluster began with does not say
+// otherwise that it is that cluster's.
+func forgetSelf(dir, lineage string) error {
 	sp, err := spool.Open(dir, spool.Options{Passing: true, Reserve: -1})
 	if err != nil {
 		return err
 	}
-	return errors.Join(sp.SetMeta(valueSelf, nil), sp.Close())
+	mine := selfValue{lineage: lineage}
+	return errors.Join(sp.SetMeta(valueSelf, mine.encode()), sp.Close())
 }
 
 // pack writes a directory's files as a tar.
@@ -185,35 +191,80 @@ func newLineage() string {
 	return hex.EncodeToString(id[:])
 }
 
+// servePatience is how long a start waits for servers that do not answer.
+const servePatience = time.Minute
+
 // Prepare makes a spool's directory one that can follow the stream, before it is opened: of a new
 // cluster it begins the stream, and of one that is behind the stream's first message, or empty, it
-// makes what the last snapshot has.
+// makes what the last snapshot has. That takes as long as it takes, as long as the servers answer.
 func (s *Stream) Prepare(ctx context.Context, dir string) error {
 	if err := recoverSwap(dir); err != nil {
 		return err
 	}
-	has, err := s.inspect(dir)
-	if err != nil {
-		return err
-	}
 	for {
-		info, err := s.info(ctx)
+		has, err := s.inspect(dir)
 		if err != nil {
 			return err
 		}
-		if info.State.LastSeq > 0 {
-			return s.prepareJoin(ctx, dir, has, info)
-		}
-		if has.core.rest != 0 {
+		known, err := s.known(ctx)
+		switch {
+		case err != nil:
+			return err
+		case known.begun:
+			if ready, err := s.prepareJoin(ctx, dir, has, known); ready || err != nil {
+				return err
+			}
+		case has.core.rest != 0:
 			return otherStream("it is empty, and this machine has applied messages of it")
-		}
-		if err := s.begin(ctx, dir, has); err != nil && !pause(ctx, retryPause) {
-			return err
-		}
-		if has, err = s.inspect(dir); err != nil {
-			return err
+		default:
+			if err := s.begin(ctx, dir, has); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// knownStream is what a stream says of the cluster that it is of.
+type knownStream struct {
+	begun   bool
+	first   uint64 // message that is left
+	lineage string // empty when it does not say
+	origin  string // the snapshot that the cluster began with, while the first message is there
+}
+
+// known asks for the stream.
+func (s *Stream) known(ctx context.Context) (k knownStream, err error) {
+	ctx, cancel := context.WithTimeout(ctx, servePatience)
+	defer cancel()
+	info, err := s.info(ctx)
+	if err != nil {
+		return k, err
+	}
+	k = knownStream{begun: info.State.LastSeq > 0, first: info.State.FirstSeq, lineage: info.Config.Metadata[streamLineage]}
+	if !k.begun || k.first != 1 {
+		return k, nil
+	}
+	raw, err := s.message(ctx, 1)
+	if err != nil {
+		return k, err
+	}
+	if raw == nil { // trimmed meanwhile
+		return s.known(ctx)
+	}
+	e, err := decodeEnvelope(raw)
+	if err != nil {
+		return k, err
+	}
+	msg, err := decodeMessage(e.body)
+	if err != nil {
+		return k, err
+	}
+	start, ok := msg.(genesis)
+	if !ok {
+		return k, otherStream("it does not begin with a cluster's beginning")
+	}
+	k.lineage, k.origin = start.lineage, start.snapshot
+	return k, nil
 }
 
 // Forget makes a spool one of a machine that is alone, if it was a replica. Whoever writes to it
@@ -281,9 +332,12 @@ func (s *Stream) inspect(dir string) (has inspected, err error) {
 }
 
 // begin publishes a cluster's first message. What a machine has that was alone goes before it, as a
-// snapshot.
+// snapshot. One that tried before has the same lineage still: what it said then may be stored yet.
 func (s *Stream) begin(ctx context.Context, dir string, has inspected) error {
-	lineage, object := newLineage(), ""
+	lineage, object := has.self.lineage, ""
+	if lineage == "" {
+		lineage = newLineage()
+	}
 	if has.past {
 		sp, err := spool.Open(dir, spool.Options{Passing: true, Reserve: -1})
 		if err != nil {
@@ -294,7 +348,7 @@ func (s *Stream) begin(ctx context.Context, dir string, has inspected) error {
 		err = sp.SetMeta(valueSelf, mine.encode())
 		copied := dir + ".snapshot"
 		if err == nil {
-			err = s.checkpoint(ctx, sp, copied)
+			err = checkpoint(ctx, sp, copied)
 		}
 		if err = errors.Join(err, sp.Close()); err != nil {
 			return err
@@ -305,73 +359,67 @@ func (s *Stream) begin(ctx context.Context, dir string, has inspected) error {
 		}
 	}
 	e := envelope{machine: s.config.machine(), lane: laneMembership, n: 1, body: encodeMessage(genesis{lineage: lineage, snapshot: object})}
-	return s.request(ctx, func(ctx context.Context) error {
-		_, err := s.js.Publish(ctx, s.subject(), e.bytes(), jetstream.WithExpectLastSequence(0))
-		if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, servePatience)
+	defer cancel()
+	for {
+		err := s.request(ctx, func(ctx context.Context) error {
+			_, err := s.js.Publish(ctx, s.subject(), e.bytes(), jetstream.WithExpectLastSequence(0))
+			return err
+		})
+		var api *jetstream.APIError
+		if err == nil || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+			return nil // it has begun, by this message or another one
+		}
+		if !pause(ctx, retryPause) {
 			return fmt.Errorf("begin the stream %s: %w", s.Name(), err)
 		}
-		return nil
-	})
+	}
 }
 
 // checkpoint copies a spool into a directory, which may be left from before.
-func (s *Stream) checkpoint(ctx context.Context, sp *spool.Spool, dir string) error {
+func checkpoint(ctx context.Context, sp *spool.Spool, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	return sp.Checkpoint(ctx, dir)
 }
 
-// prepareJoin makes a directory ready to follow a stream that has begun.
-func (s *Stream) prepareJoin(ctx context.Context, dir string, has inspected, info *jetstream.StreamInfo) error {
-	first := info.State.FirstSeq
-	var start genesis
-	if first == 1 {
-		raw, err := s.message(ctx, 1)
-		if err != nil {
-			return err
-		}
-		e, err := decodeEnvelope(raw)
-		if err != nil {
-			return err
-		}
-		msg, err := decodeMessage(e.body)
-		if err != nil {
-			return err
-		}
-		var ok bool
-		if start, ok = msg.(genesis); !ok {
-			return otherStream("it does not begin with a cluster's beginning")
-		}
-	}
+// prepareJoin makes a directory ready to follow a stream that has begun, or brings it a step further.
+func (s *Stream) prepareJoin(ctx context.Context, dir string, has inspected, stream knownStream) (ready bool, err error) {
 	known := has.core.state.lineage
 	switch {
-	case known == "" && has.past && (start.lineage == "" || has.self.lineage != start.lineage):
-		return &capture.OperatorError{
+	case known != "" && stream.lineage != "" && known != stream.lineage:
+		return false, otherStream("it is of another cluster than the spool in " + dir)
+	case known != "" && has.core.next >= stream.first:
+		return true, nil
+	case known == "" && has.past && (stream.lineage == "" || has.self.lineage != stream.lineage):
+		return false, &capture.OperatorError{
 			Err:    fmt.Errorf("the spool in %s is of a machine that was alone, and the cluster %s has begun without it", dir, s.config.Name),
 			Remedy: fmt.Sprintf("if nothing in it is needed any more, move %s away and start rowhook again: it fetches what the cluster has", dir),
 		}
-	case known != "" && start.lineage != "" && known != start.lineage:
-		return otherStream("it is of another cluster than the spool in " + dir)
-	case known == "" && first == 1 && (has.past || start.snapshot == ""):
-		return nil // from the beginning
-	case known != "" && has.core.next >= first:
-		return nil
-	case known == "" && first == 1:
-		return s.fetch(ctx, start.snapshot, dir)
+	case known == "" && stream.first == 1 && (has.past || stream.origin == ""):
+		return true, nil // from the beginning
 	}
-	list, err := s.list(ctx)
+	list, err := s.list(ctx, stream.lineage)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if known == "" && stream.origin != "" {
+		// What the cluster began with is taken away when there are newer ones.
+		list = append([]stored{{object: stream.origin}}, list...)
 	}
 	for _, snapshot := range list {
-		if snapshot.covers+1 >= first && (known == "" || known == snapshot.lineage) {
-			return s.fetch(ctx, snapshot.object, dir)
+		if snapshot.covers+1 < stream.first || stream.lineage == "" {
+			continue
+		}
+		if err := s.fetch(ctx, snapshot.object, stream.lineage, dir); !errors.Is(err, jetstream.ErrObjectNotFound) {
+			return false, err // the stream may have been trimmed meanwhile
 		}
 	}
-	return &GapError{
-		Text:   fmt.Sprintf("its first message is %d, and the bucket %s has no snapshot that leads there", first, s.bucket()),
+	return false, &GapError{
+		Text:   fmt.Sprintf("its first message is %d, and the bucket %s has no snapshot that leads there", stream.first, s.bucket()),
 		Remedy: "see whether the bucket was emptied: `nats object ls " + s.bucket() + "`. A machine that still runs writes a new snapshot when it captures; start this one again then",
+		Passes: true,
 	}
 }
 
@@ -403,7 +451,7 @@ func (r *Replica) keepSnapshots(ctx context.Context) error {
 	for {
 		info, err := r.stream.info(ctx)
 		if err == nil {
-			err = r.keepSnapshot(ctx, &k, &info.State)
+			err = r.keepSnapshot(ctx, &k, info)
 		}
 		if err != nil && ctx.Err() == nil {
 			r.logger.Warn("the cluster's stream could not be looked after", "err", err)
@@ -414,11 +462,11 @@ func (r *Replica) keepSnapshots(ctx context.Context) error {
 	}
 }
 
-func (r *Replica) keepSnapshot(ctx context.Context, k *keeper, st *jetstream.StreamState) error {
-	now := time.Now()
+func (r *Replica) keepSnapshot(ctx context.Context, k *keeper, info *jetstream.StreamInfo) error {
+	now, st := time.Now(), &info.State
 	r.mu.Lock()
 	r.told = StreamView{Asked: now, Bytes: st.Bytes, Messages: st.Msgs, First: st.FirstSeq, Last: st.LastSeq}
-	covers, captures := r.core.state.latest.covers, r.ownedNow(captureSeat) != 0
+	covers, captures, lineage := r.core.state.latest.covers, r.ownedNow(captureSeat) != 0, r.core.state.lineage
 	r.mu.Unlock()
 	k.marks = append(k.marks, place{now, st.LastSeq})
 	var old uint64
@@ -433,6 +481,11 @@ func (r *Replica) keepSnapshot(ctx context.Context, k *keeper, st *jetstream.Str
 	if !captures {
 		return nil
 	}
+	if info.Config.Metadata[streamLineage] != lineage { // the first message, which says it, goes
+		if err := r.stream.mark(ctx, info.Config, lineage); err != nil {
+			return err
+		}
+	}
 	if before := min(covers, old) + 1; before > st.FirstSeq {
 		if err := r.stream.purge(ctx, before); err != nil {
 			return err
@@ -441,8 +494,11 @@ func (r *Replica) keepSnapshot(ctx context.Context, k *keeper, st *jetstream.Str
 	if st.Bytes-k.base <= max(r.limits.growth, 2*k.last) {
 		return nil
 	}
+	if err := r.snapshot(ctx, k); err != nil {
+		return err // it is tried again at the next look
+	}
 	k.base = st.Bytes
-	return r.snapshot(ctx, k)
+	return nil
 }
 
 // snapshot stores what this replica has, and tells the others.
@@ -460,7 +516,7 @@ func (r *Replica) snapshot(ctx context.Context, k *keeper) error {
 	if _, err := r.say(ctx, laneMembership, snapshot{object: object, covers: covers}); err != nil {
 		return err
 	}
-	list, err := r.stream.list(ctx)
+	list, err := r.stream.list(ctx, lineage)
 	if err != nil {
 		return err
 	}
@@ -477,18 +533,25 @@ func (r *Replica) snapshot(ctx context.Context, k *keeper) error {
 	return store.sweep(ctx)
 }
 
-// copySpool copies the spool as of one message. Who opens the copy needs those behind covers.
+// copySpool copies the spool as of one message, or of a later one: each write has the values that go
+// with it. Who opens the copy needs those behind covers. What is applied meanwhile does not wait.
 func (r *Replica) copySpool(ctx context.Context, dir string) (lineage string, covers uint64, err error) {
+	lineage, covers, err = r.stampNow()
+	if err == nil {
+		err = r.checkpoint(ctx, r.Spool, dir)
+	}
+	return lineage, covers, err
+}
+
+// stampNow writes how far this replica is into its spool. The messages since the last that had an
+// effect are not in the spool's values otherwise.
+func (r *Replica) stampNow() (lineage string, covers uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.short { // the values would say that the spool has what it has not
 		return "", 0, errors.New("copy the spool: it has no room for what comes next")
 	}
 	s := r.core.state
-	// The messages since the last that had an effect are not in the spool's values yet.
 	err = r.UpdateAll(nil, spool.Value{Key: valueRest, Value: s.encodeRest()}, spool.Value{Key: valueTable, Value: s.encodeTable()})
-	if err == nil {
-		err = r.stream.checkpoint(ctx, r.Spool, dir)
-	}
 	return s.lineage, s.resume() - 1, err
 }

@@ -22,6 +22,7 @@ var (
 	errBegun     = errors.New("the cluster has begun already")
 	errNameTaken = errors.New("the machine's name is another process's")
 	errUnseen    = errors.New("the machine has renewed its lease since")
+	errOpen      = errors.New("a transaction is open that may have events of the profile")
 )
 
 // ErrTermOver is why a change of the source's state is not applied: this machine does not capture, or
@@ -42,6 +43,10 @@ type state struct {
 	floor   uint64 // epochs begin above it: of another cluster the spool has had them
 	open    uint64 // first envelope of the open transaction's parts; 0 when none is open
 	latest  snapshot
+
+	// waits reports whether the spool has events that wait for a profile, as of this state; nil for a
+	// spool that has none. A start may ask with more events than were there, never with fewer.
+	waits func(code string) bool
 }
 
 // turned is a place in the log from which on events are made by a config. Two of them may be the same
@@ -212,9 +217,7 @@ func (s *state) act(f *effect, m *member) error {
 		if last := s.lastTurn(); last.seq != 0 && m.about.Config != last.config {
 			return errClaimed
 		}
-		if t := s.seats[msg.code]; t != nil && msg.code != captureSeat && t.owner != "" {
-			s.vacate(f, msg.code, t)
-		}
+		return s.retire(f, m, msg)
 	case snapshot:
 		if msg.covers > s.latest.covers {
 			s.latest, f.table = msg, true
@@ -328,6 +331,27 @@ func (s *state) claim(f *effect, m *member, msg claim) error {
 		return nil
 	}
 	return refused
+}
+
+// retire frees the seat of a profile that is forgotten. Who says so owns it, or nobody does and nobody
+// has since: so dead letters are as they were when it looked. Events may have come.
+func (s *state) retire(f *effect, m *member, msg retire) error {
+	t := s.seats[msg.code]
+	if t == nil {
+		t = &seat{}
+	}
+	switch {
+	case msg.code == captureSeat || msg.epoch != t.epoch || t.owner != "" && !s.owns(t, f.from.machine, m):
+		return errClaimed
+	case s.open != 0:
+		return errOpen
+	case s.waits != nil && s.waits(msg.code):
+		return delivery.ErrWaiting
+	}
+	if t.owner != "" {
+		s.vacate(f, msg.code, t)
+	}
+	return nil
 }
 
 // free reports whether nobody owns a seat who may still be within the lease: seen is the renewal that

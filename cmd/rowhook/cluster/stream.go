@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"strings"
 	"sync"
@@ -65,12 +66,22 @@ type Stream struct {
 type GapError struct {
 	Text   string
 	Remedy string
+	Passes bool // a start mends it, if not the first one
 }
 
 func (e *GapError) Error() string { return "the cluster's stream: " + e.Text }
 
 // RemedyText returns the remedy for the operator.
 func (e *GapError) RemedyText() string { return e.Remedy }
+
+// ExitCode is that of a stream that cannot be continued, or of any failure where a start mends it: the
+// service's unit starts again after that one only.
+func (e *GapError) ExitCode() int {
+	if e.Passes {
+		return 1
+	}
+	return 4
+}
 
 // Connect connects to the servers and makes the stream if there is none. It tries until ctx ends.
 func Connect(ctx context.Context, c Config, o Options) (*Stream, error) {
@@ -242,11 +253,11 @@ func (s *Stream) ensure(ctx context.Context) error {
 			}
 		}
 	}
-	findings, err := s.Check(ctx)
+	info, err := s.info(ctx)
 	if err != nil {
 		return err
 	}
-	for _, f := range findings {
+	for _, f := range s.judge(&info.Config) {
 		if f.Severity == capture.Error {
 			return &capture.OperatorError{Err: errors.New(f.Text), Remedy: f.Remedy}
 		}
@@ -469,6 +480,7 @@ func (s *Stream) missing(ctx context.Context, due, came uint64) error {
 		return &GapError{
 			Text:   fmt.Sprintf("this machine needs message %d, and the first one that is left is %d", due, info.State.FirstSeq),
 			Remedy: "start rowhook again: it fetches the cluster's last snapshot",
+			Passes: true,
 		}
 	}
 	return fmt.Errorf("message %d came when %d was due", came, due)
@@ -503,6 +515,21 @@ func otherStream(text string) error {
 			"On that machine take the section cluster out of the config and run `rowhook status` once: its spool is one of a machine that is alone then. " +
 			"Delete the stream and its bucket of snapshots (`nats stream rm`, `nats object rm`), put the section back, and start that machine first: it begins the cluster anew with what it has",
 	}
+}
+
+// mark says in the stream's own metadata which cluster it is of.
+func (s *Stream) mark(ctx context.Context, config jetstream.StreamConfig, lineage string) error {
+	return s.request(ctx, func(ctx context.Context) error {
+		config.Metadata = maps.Clone(config.Metadata)
+		if config.Metadata == nil {
+			config.Metadata = map[string]string{}
+		}
+		config.Metadata[streamLineage] = lineage
+		if _, err := s.js.UpdateStream(ctx, config); err != nil {
+			return fmt.Errorf("mark the stream %s with its cluster: %w", s.Name(), err)
+		}
+		return nil
+	})
 }
 
 // purge removes messages before a place.

@@ -102,7 +102,7 @@ func (r *Replica) Took(config string, seq uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.self.Config, r.noted = config, max(r.noted, seq)
-	r.tenure.sent.at = time.Time{} // renews at once
+	r.changedSelf = true // it renews at once
 	r.enclose()
 	r.notify()
 }

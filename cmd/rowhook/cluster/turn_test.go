@@ -35,7 +35,7 @@ func TestRetireBehindTurn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := say(retire{code: "desk"}); !errors.Is(err, tt.want) {
+		if err := say(retire{code: "desk", epoch: 1}); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if owned := s.owned("desk", "m1", 1) != 0; owned != (tt.want != nil) {
