@@ -296,7 +296,7 @@ func (e *Engine) retire(d *dispatcher, how Removal) {
 	run, at := e.running, d.stint
 	if run == nil {
 		e.begin.Unlock()
-		d.retire(how)
+		_ = d.retire(how) // it has been told
 		return
 	}
 	left := make(chan struct{})
@@ -306,7 +306,7 @@ func (e *Engine) retire(d *dispatcher, how Removal) {
 			at.stop()
 			<-at.ended
 		}
-		d.retire(how)
+		_ = d.retire(how) // it has been told
 		if e.options.Shared {
 			e.forget(d)
 		}
@@ -383,8 +383,7 @@ func (e *Engine) drained(d *dispatcher, t *tenure) bool {
 }
 
 // retire ends a dispatcher that does not run any more.
-func (d *dispatcher) retire(how Removal) error {
-	err := error(nil)
+func (d *dispatcher) retire(how Removal) (err error) {
 	if how == Drop {
 		err = d.dropAll()
 	}

@@ -209,12 +209,12 @@ func (w *partWriter) putAway(ev *delivery.Event) error {
 // name has the part name profiles.
 func (w *partWriter) name(ids []delivery.ProfileID) error {
 	for _, id := range ids {
-		code, known := w.codes[id]
-		if !known {
+		if _, known := w.codes[id]; !known {
 			if w.codes == nil {
 				w.codes = make(map[delivery.ProfileID]string)
 			}
-			if code = w.code(id); code == "" {
+			code := w.code(id)
+			if code == "" {
 				return fmt.Errorf("encode batch: profile number %d has no name, and an event is addressed to it", id)
 			}
 			w.codes[id] = code

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -235,7 +236,7 @@ type fleetMachine struct {
 func newFleetWorld(t *testing.T) *fleetWorld {
 	t.Helper()
 	_ = t.TempDir() // directories go after the machines that use them: what is asked for first is cleaned up last
-	w := &fleetWorld{t: t, url: natsURL(t), name: strings.ReplaceAll(t.Name(), "/", "-"), from: newDatabase()}
+	w := &fleetWorld{t: t, url: natsURL(t), name: strings.ReplaceAll(t.Name(), "/", "-") + rand.Text()[:8], from: newDatabase()}
 	t.Cleanup(func() {
 		for _, m := range w.machines {
 			m.end(t)
