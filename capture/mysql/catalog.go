@@ -323,32 +323,19 @@ func (in *inspection) readCascades(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	cascades := map[string][]string{}
-	for _, question := range questions {
-		if err := collectCascades(ctx, db, cascades, question); err != nil {
-			return err
-		}
+	if err := eachRow(ctx, db, questions, func(rows *sql.Rows) error {
+		var of capture.Table
+		var name string
+		err := rows.Scan(&of.Schema, &of.Name, &name)
+		cascades[of.String()] = append(cascades[of.String()], name)
+		return err
+	}); err != nil {
+		return err
 	}
 	for _, f := range in.tables {
 		f.cascades = cascades[f.table.String()]
 	}
 	return nil
-}
-
-func collectCascades(ctx context.Context, db *sql.DB, cascades map[string][]string, question string) error {
-	rows, err := db.QueryContext(ctx, question)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var of capture.Table
-		var name string
-		if err := rows.Scan(&of.Schema, &of.Name, &name); err != nil {
-			return err
-		}
-		cascades[of.String()] = append(cascades[of.String()], name)
-	}
-	return rows.Err()
 }
 
 // cascadesOf finds the foreign keys in a table's definition by which another table's changes change

@@ -35,21 +35,7 @@ func (in *inspection) readKeys(ctx context.Context, db *sql.DB, columns map[stri
 		return nil, err
 	}
 	indexes := map[string][]uniqueIndex{}
-	for _, question := range questions {
-		if err := collectIndexes(ctx, db, indexes, question); err != nil {
-			return nil, err
-		}
-	}
-	return indexes, nil
-}
-
-func collectIndexes(ctx context.Context, db *sql.DB, indexes map[string][]uniqueIndex, question string) error {
-	rows, err := db.QueryContext(ctx, question)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err = eachRow(ctx, db, questions, func(rows *sql.Rows) error {
 		var of capture.Table
 		var secondary, place int
 		var name, column string
@@ -63,8 +49,9 @@ func collectIndexes(ctx context.Context, db *sql.DB, indexes map[string][]unique
 		last := &list[len(list)-1]
 		last.columns = append(last.columns, column)
 		indexes[of.String()] = list
-	}
-	return rows.Err()
+		return nil
+	})
+	return indexes, err
 }
 
 // primaryOf are the columns that the catalog calls PRI.

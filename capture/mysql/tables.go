@@ -271,29 +271,37 @@ func (in *inspection) readColumns(ctx context.Context, db *sql.DB) (map[string][
 		return nil, err
 	}
 	columns := make(map[string][]columnRow, len(in.tables))
-	for _, question := range questions {
-		if err := collectColumns(ctx, db, columns, question); err != nil {
-			return nil, err
-		}
-	}
-	return columns, nil
+	err = eachRow(ctx, db, questions, func(rows *sql.Rows) error {
+		var of capture.Table
+		var place int
+		var c columnRow
+		err := rows.Scan(&of.Schema, &of.Name, &place, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key, &c.collation)
+		columns[of.String()] = append(columns[of.String()], c)
+		return err
+	})
+	return columns, err
 }
 
-// collectColumns reads the columns of some tables.
-func collectColumns(ctx context.Context, db *sql.DB, columns map[string][]columnRow, question string) error {
+// eachRow asks questions one after the other, and hands out each row of the answers.
+func eachRow(ctx context.Context, db *sql.DB, questions []string, take func(*sql.Rows) error) error {
+	for _, question := range questions {
+		if err := askRows(ctx, db, question, take); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func askRows(ctx context.Context, db *sql.DB, question string, take func(*sql.Rows) error) error {
 	rows, err := db.QueryContext(ctx, question)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var of capture.Table
-		var place int
-		var c columnRow
-		if err := rows.Scan(&of.Schema, &of.Name, &place, &c.name, &c.dataType, &c.columnType, &c.extra, &c.key, &c.collation); err != nil {
+		if err := take(rows); err != nil {
 			return err
 		}
-		columns[of.String()] = append(columns[of.String()], c)
 	}
 	return rows.Err()
 }
