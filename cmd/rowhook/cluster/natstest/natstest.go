@@ -281,15 +281,11 @@ func (c *Cluster) ServerURL(i int) string { return fmt.Sprintf("nats://127.0.0.1
 
 // Ready returns when JetStream takes a stream, which needs a leader. All servers must run.
 func (c *Cluster) Ready(ctx context.Context) error {
-	nc, err := c.connect()
+	js, done, err := c.connect()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
+	defer done()
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		try, cancel := context.WithTimeout(ctx, wait)
 		err = c.writable(try, js)
@@ -334,21 +330,26 @@ func (c *Cluster) writable(ctx context.Context, js jetstream.JetStream) error {
 	return js.DeleteStream(ctx, name)
 }
 
-func (c *Cluster) connect() (*nats.Conn, error) {
-	return nats.Connect(c.URL(), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+// connect returns JetStream as a client of any server has it, and what ends the connection.
+func (c *Cluster) connect() (js jetstream.JetStream, done func(), err error) {
+	nc, err := nats.Connect(c.URL(), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		return nil, nil, err
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return js, nc.Close, nil
 }
 
 // Leader returns the number of the server that leads a stream.
 func (c *Cluster) Leader(ctx context.Context, stream string) (int, error) {
-	nc, err := c.connect()
+	js, done, err := c.connect()
 	if err != nil {
 		return 0, err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return 0, err
-	}
+	defer done()
 	for {
 		leader, err := leaderOf(ctx, js, stream)
 		if err == nil && leader > 0 {
@@ -409,15 +410,11 @@ func (c *Cluster) Delete(ctx context.Context, stream string) error {
 
 // ask does something until it succeeds or ctx ends.
 func (c *Cluster) ask(ctx context.Context, what string, do func(context.Context, jetstream.JetStream) error) error {
-	nc, err := c.connect()
+	js, done, err := c.connect()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
+	defer done()
 	for {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err = do(try, js)
